@@ -1,0 +1,54 @@
+# A fresh machine needs only Python and make; everything else goes into .venv.
+PYTHON ?= python3
+# The oldest versions have wheels for this Python.
+OLDEST_PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+
+.DEFAULT_GOAL := help
+# Two targets at once would install into the same environment.
+.NOTPARALLEL:
+.PHONY: help demo test test-all lint types oldest dist clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+
+# The environment with one of pyproject.toml's extras, made anew when that changes.
+$(VENV)/%.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+$(OLDEST)/stamp: pyproject.toml constraints-oldest.txt
+	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
+	$(BIN)/python -m skae --output demo
+
+test: $(VENV)/test.stamp demo ## The demo, then the test suite
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/test.stamp demo ## The same with the slow tests
+	$(BIN)/python -m pytest -m ""
+
+lint: $(VENV)/dev.stamp ## Check style and formatting
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+
+types: $(VENV)/dev.stamp ## Check types
+	$(BIN)/python -m mypy
+
+oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
+	$(OLDEST)/bin/python -m pytest
+
+dist: $(VENV)/dev.stamp ## Build and check the sdist and the wheel in dist/
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
+clean: ## Delete environments, caches and everything built
+	rm -rf $(VENV) $(OLDEST) build demo dist .mypy_cache .pytest_cache .ruff_cache
+	find skae tests -name __pycache__ -prune -exec rm -rf {} +

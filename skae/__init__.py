@@ -1,0 +1,7 @@
+"""Autoencoders for scikit-learn, trained by Numba kernels."""
+
+from skae._autoencoder import AutoencoderTransformer
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["AutoencoderTransformer", "__version__"]

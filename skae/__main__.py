@@ -1,0 +1,167 @@
+"""The command line: ``python -m skae``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from skae import _demo
+from skae._demo_data import DemoError
+
+# What the shell reports for a program ended by Ctrl-C.
+INTERRUPTED = 130
+# The largest random_state that NumPy's legacy generator, and so scikit-learn, takes.
+MAX_SEED = 2**32 - 1
+
+DESCRIPTION = """\
+Reduce data to a few numbers a row, with PCA and with an autoencoder, and see how
+much of it each of them can reconstruct.
+
+One grid search over the code size has both as candidates; then each is fitted on
+all training rows and judged on held-out rows: R2 (the share of variance that is
+reconstructed) and, if the rows have labels, the accuracy of a linear classifier
+that sees the code only. Errors count in the units of the data: of features on
+different scales, the largest decide R2.
+
+Without --data, on the handwritten digits that come with scikit-learn."""
+
+EPILOG = """\
+examples:
+  python -m skae
+  python -m skae --code-sizes 2 5 10 --output results
+  python -m skae --data measurements.csv --target species --scaler standard"""
+
+
+def build_parser():
+    """Return the parser of the command line.
+
+    Returns
+    -------
+    parser : argparse.ArgumentParser
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m skae",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help=(
+            "rows to reduce: .npy (an array), .npz (X or X_train, and y or y_train "
+            "if there are labels) or .csv (comma separated, with or without a header)"
+        ),
+    )
+    data.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="label column of a .csv, by name or by number (from 0; -1 is the last)",
+    )
+    data.add_argument(
+        "--scaler",
+        choices=sorted(_demo.SCALERS),
+        default="minmax",
+        help="how features are scaled before the reduction (default: %(default)s)",
+    )
+    comparison = parser.add_argument_group("comparison")
+    comparison.add_argument(
+        "--code-sizes",
+        type=_positive_int,
+        nargs="+",
+        metavar="N",
+        help=(
+            "numbers a row is reduced to (default: those of "
+            f"{' '.join(map(str, _demo.CODE_SIZES))} that are smaller than a row)"
+        ),
+    )
+    comparison.add_argument(
+        "--cv",
+        type=_positive_int,
+        default=3,
+        metavar="FOLDS",
+        help="folds of the grid search (default: %(default)s)",
+    )
+    comparison.add_argument(
+        "--max-iter",
+        type=_positive_int,
+        default=_demo.MAX_ITER,
+        metavar="EPOCHS",
+        help="most epochs the autoencoder is trained for (default: %(default)s)",
+    )
+    comparison.add_argument(
+        "--random-state",
+        type=_seed,
+        default=0,
+        metavar="SEED",
+        help="seed of the split and of both reductions (default: %(default)s)",
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        type=Path,
+        default=Path("skae-demo"),
+        metavar="FOLDER",
+        help=(
+            f"where {_demo.TABLE_FILE} and {_demo.PICTURE_FILE} go (default: "
+            "%(default)s)"
+        ),
+    )
+    output.add_argument(
+        "--no-plot",
+        action="store_true",
+        help="write the table only; the picture needs matplotlib",
+    )
+    return parser
+
+
+def _positive_int(text):
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"not a positive whole number: {text}")
+    return int(text)
+
+
+def _seed(text):
+    if not text.isdecimal() or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"not a number from 0 to {MAX_SEED}: {text}")
+    return int(text)
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, default=None
+        Arguments without the program's name; None takes those of the process.
+
+    Returns
+    -------
+    status : int
+        0 if all went well, 2 for an error of the user's, 130 after Ctrl-C.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        _demo.run(
+            data=arguments.data,
+            target=arguments.target,
+            scaler=arguments.scaler,
+            code_sizes=arguments.code_sizes,
+            cv=arguments.cv,
+            max_iter=arguments.max_iter,
+            random_state=arguments.random_state,
+            output=arguments.output,
+            plot=not arguments.no_plot,
+        )
+    except DemoError as error:
+        print(f"python -m skae: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("python -m skae: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,421 @@
+"""What the members of the family share: from parameters and data to a training."""
+
+import contextlib
+import numbers
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import ShuffleSplit
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from skae import _training
+from skae._inference import code_moments
+from skae._kernels import (
+    ACTIVATIONS,
+    IDENTITY,
+    INTERRUPTED,
+    LOSSES,
+    N_EPOCHS,
+    RUNNING,
+    SCHEDULES,
+    SEED,
+    SOLVERS,
+    Objective,
+    Solver,
+)
+from skae._lbfgs import LbfgsTraining
+from skae._network import for_loss, initial_params, make_network, order_code
+from skae._reporting import CallbackReport, JoinedReports, VerboseReport
+from skae._rows import make_rows, measure, no_rows
+from skae._sklearn import CallbackSupportMixin, _check_sample_weight
+from skae._training import StochasticTraining
+
+_DTYPES = (np.float64, np.float32)
+# batch_size="auto", as in MLPRegressor.
+_AUTO_BATCH_SIZE = 200
+_NEVER = np.iinfo(np.int64).max
+
+
+class Plan(NamedTuple):
+    """What validated data and parameters amount to."""
+
+    architecture: dict  # arguments of make_network
+    training: _training.Training
+    initial_params: np.ndarray  # before any training
+    mean: np.ndarray  # of the training data
+    offset: np.ndarray  # what the network sees is (X - offset) / scale
+    scale: float
+    total_variance: float  # of the training data, in the network's units
+    curves: tuple  # loss and validation loss of the epochs that this goes on from
+
+
+class BaseAutoencoder(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+):
+    """Validation, training and fitted attributes of an autoencoder.
+
+    A subclass has the parameters of `AutoencoderTransformer`.
+    """
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.sparse = True
+        loss = LOSSES.get(self.loss)
+        tags.input_tags.positive_only = loss is not None and not loss.is_scaled
+        return tags
+
+    # -- validation ----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self):
+        """Undo what validation has set if what follows it fails."""
+        names = ("n_features_in_", "feature_names_in_")
+        before = {name: vars(self)[name] for name in names if name in vars(self)}
+        try:
+            yield
+        except BaseException:
+            for name in names:
+                vars(self).pop(name, None)
+            vars(self).update(before)
+            raise
+
+    def _validate_rows(self, X, *, dtype=_DTYPES, reset=False):
+        dtype = dtype if isinstance(dtype, tuple) else (dtype,)
+        return validate_data(
+            self, X, accept_sparse="csr", dtype=dtype, order="C", reset=reset
+        )
+
+    def _validate_training_data(self, X, sample_weight, saved):
+        """Rows and weights, checked; in the dtype of a state that is gone on with."""
+        dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
+        X = self._validate_rows(X, dtype=dtype, reset=saved is None)
+        _check_range(X, self.loss)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            if (sample_weight < 0).any():
+                raise ValueError(
+                    "Negative values in sample_weight: the smallest is "
+                    f"{sample_weight.min():g}; weights have to be >= 0"
+                )
+            if not sample_weight.any():
+                raise ValueError(
+                    "Sample weights must contain at least one non-zero number."
+                )
+        return X, sample_weight
+
+    # -- from parameters to what kernels take ----------------------------------------
+
+    def _describe_network(self, n_features):
+        """Widths and activations of the layers, as `make_network` takes them."""
+        hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        if any(not isinstance(n, numbers.Integral) or n < 1 for n in hidden):
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}: every layer needs a "
+                "whole number of units, at least 1"
+            )
+        names = self.activation
+        names = [names] * len(hidden) if isinstance(names, str) else list(names)
+        if len(names) != len(hidden) or not set(names) <= set(ACTIVATIONS):
+            raise ValueError(
+                f"activation={self.activation!r} must be one name, or one for each of "
+                f"the {len(hidden)} layers in hidden_layer_sizes, out of "
+                f"{sorted(ACTIVATIONS)}"
+            )
+        loss, output = LOSSES[self.loss], self.output_activation
+        if output == "auto":
+            output = loss.output_activation
+        elif loss.outputs is not None and output not in loss.outputs:
+            raise ValueError(
+                f"loss={self.loss!r} does not go with output_activation={output!r}: "
+                f"use 'auto' or {' or '.join(map(repr, loss.outputs))}"
+            )
+        n_components = int(self.n_components)
+        widths = [n_features, *hidden, n_components, *hidden[::-1], n_features]
+        activations = [*names, self.code_activation, *names[::-1], output]
+        return {
+            "widths": widths,
+            "activations": activations,
+            "tied": bool(self.tied_weights),
+        }
+
+    def _describe_solver(self, n_rows):
+        """The parameters of training, as kernels take them."""
+        stochastic = self.solver in SOLVERS
+        if not stochastic:
+            batch_size = n_rows
+        elif self.batch_size == "auto":
+            batch_size = min(_AUTO_BATCH_SIZE, n_rows)
+        else:
+            batch_size = min(self.batch_size, n_rows)
+        # L-BFGS knows itself when the training loss has converged.
+        patience = self.n_iter_no_change
+        if not stochastic and not self.early_stopping:
+            patience = _NEVER
+        return Solver(
+            code=SOLVERS.get(self.solver, -1),
+            schedule=SCHEDULES[self.learning_rate],
+            learning_rate=float(self.learning_rate_init),
+            decay=float(self.decay),
+            power_t=float(self.power_t),
+            momentum=float(self.momentum),
+            nesterovs_momentum=int(self.nesterovs_momentum),
+            beta_1=float(self.beta_1),
+            beta_2=float(self.beta_2),
+            epsilon=float(self.epsilon),
+            batch_size=int(batch_size),
+            # The order within one batch changes nothing but roundings.
+            shuffle=int(self.shuffle and batch_size < n_rows),
+            max_iter=int(self.max_iter),
+            tol=float(self.tol),
+            n_iter_no_change=int(min(patience, _NEVER)),
+            watch_validation=int(self.early_stopping),
+        )
+
+    def _hold_out(self, n_rows, seed):
+        """Numbers of the training and of the validation rows."""
+        splitter = ShuffleSplit(
+            n_splits=1, test_size=self.validation_fraction, random_state=seed
+        )
+        train, held_out = next(splitter.split(np.empty((n_rows, 1))))
+        return np.sort(train), np.sort(held_out)
+
+    def _plan(self, X, sample_weight, saved, *, X_val=None, hold_out=False):
+        """A training of validated data, new or going on from a saved state.
+
+        With `hold_out` some rows are set aside for validation.
+        """
+        architecture = self._describe_network(X.shape[1])
+        if saved is not None and architecture != self._architecture:
+            raise ValueError(
+                "A network cannot go on training with other layers, activations or "
+                "ties than it was fitted with. Set these parameters back, or fit "
+                "with warm_start=False"
+            )
+        if saved is None:
+            random_state = check_random_state(self.random_state)
+            seed = random_state.randint(np.iinfo(np.int32).max)
+        else:
+            seed = int(saved["arrays"]["counters"][SEED])
+        network = make_network(**architecture)
+        initial = initial_params(
+            network, architecture["activations"], self.init, seed, X.dtype
+        )
+        subset, held_out = None, None
+        if hold_out:
+            subset, held_out = self._hold_out(X.shape[0], seed)
+        mean, offset, scale, total_variance = self._measure(
+            X, subset, sample_weight, saved
+        )
+        rows = make_rows(X, offset, scale, subset=subset, weights=sample_weight)
+        validation = no_rows(rows)
+        if X_val is not None:
+            validation = make_rows(X_val, offset, scale)
+        elif held_out is not None:
+            validation = make_rows(
+                X, offset, scale, subset=held_out, weights=sample_weight
+            )
+        for name, part in (("training", rows), ("validation", validation)):
+            if part.n_rows and part.total_weight == 0:
+                raise ValueError(
+                    f"All {name} rows have sample_weight 0: change random_state or "
+                    "validation_fraction, or pass X_val"
+                )
+        loss = LOSSES[self.loss]
+        objective = Objective(loss=loss.code, alpha=float(self.alpha))
+        problem = _training.Problem(
+            for_loss(network, loss), objective, rows, validation
+        )
+        solver = self._describe_solver(rows.n_rows)
+        make = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
+        if saved is None:
+            training = make.begin(problem, solver, initial, seed)
+        elif saved["solver"] == self.solver:
+            training = make.resume(problem, solver, saved)
+        else:  # from the same weights, without the other solver's memory
+            training = make.begin(problem, solver, saved["arrays"]["params"], seed)
+        curves = [], []
+        if saved is not None:
+            curves = self.loss_curve_, getattr(self, "validation_loss_curve_", [])
+            training.state.counters[N_EPOCHS] = len(self.loss_curve_)
+        return Plan(
+            architecture, training, initial, mean, offset, scale, total_variance, curves
+        )
+
+    def _measure(self, X, subset, sample_weight, saved):
+        """The data's mean, the network's offset and scale, the variance it sees."""
+        is_scaled = LOSSES[self.loss].is_scaled
+        mean, spread = measure(X, subset=subset, weights=sample_weight)
+        mean = mean.astype(X.dtype)
+        scale = spread if is_scaled and spread > 0 else 1.0
+        offset = mean if is_scaled else np.zeros_like(mean)
+        if saved is not None:
+            if is_scaled != self._offset.any() and self.mean_.any():
+                raise ValueError(
+                    f"A network cannot go on training with loss={self.loss!r}: it has "
+                    "seen data of another scale. Fit with warm_start=False"
+                )
+            mean, offset, scale = self.mean_, self._offset, self.scale_
+        return mean, offset, scale, X.shape[1] * (spread / scale) ** 2
+
+    # -- training --------------------------------------------------------------------
+
+    def _train(self, plan, callbacks=None):
+        """Train as `fit` does; returns the fitted attributes.
+
+        `callbacks` is None or makes the callbacks' report from a function that
+        returns the attributes that the estimator would have now.
+        """
+        training = plan.training
+
+        def attributes_now(*curves):
+            params = _training.kept_params(training, plan.initial_params)
+            return self._fitted_attributes(plan, params, *curves)
+
+        report = self._report(plan, callbacks and callbacks(attributes_now))
+        with training, self._divergence_explained():
+            _training.prepare(training, plan.initial_params)
+            status, *curves = _training.run(training, self.max_iter, report)
+            _training.check_finite(training, status)
+            attributes = attributes_now(*curves)
+        if status == INTERRUPTED:
+            _warn_of_interrupt()
+        elif status == RUNNING and len(curves[0]) == self.max_iter:
+            warnings.warn(
+                f"Maximum iterations ({self.max_iter}) reached and the optimization "
+                "hasn't converged yet. Increase max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return attributes
+
+    def _train_once(self, plan):
+        """Train as `partial_fit` does; returns the fitted attributes."""
+        training = plan.training
+        with training, self._divergence_explained():
+            status, *curves = _training.run(training, 1)
+            _training.check_finite(training, status)
+            params = training.state.params.copy()
+            attributes = self._fitted_attributes(plan, params, *curves)
+        attributes["n_iter_"] += getattr(self, "n_iter_", 0)
+        if status == INTERRUPTED:
+            _warn_of_interrupt()
+        return attributes
+
+    def _report(self, plan, callback_report):
+        reports = [] if callback_report is None else [callback_report]
+        if self.verbose:
+            name, n_before = type(self).__name__, len(plan.curves[0])
+            every_epoch = self.verbose > 1
+            reports.append(
+                VerboseReport(name, self.max_iter, n_before, every_epoch=every_epoch)
+            )
+        return JoinedReports(reports) if reports else None
+
+    @contextlib.contextmanager
+    def _divergence_explained(self):
+        try:
+            yield
+        except _training.DivergedError:
+            mend = f"Lower learning_rate_init (now {self.learning_rate_init:g})"
+            if self.solver == "lbfgs":
+                mend = "Use another init"
+            raise ValueError(
+                f"Training diverged: with solver={self.solver!r} and "
+                f"loss={self.loss!r} the loss or a weight became infinite or NaN. "
+                f"{mend}, or bring the features to a common scale, for example with "
+                "StandardScaler"
+            ) from None
+
+    def _fitted_attributes(self, plan, params, loss_curve, validation_curve):
+        """What a fit leaves on the estimator, by name. Changes `params` in place."""
+        network, rows = plan.training.problem.network, plan.training.problem.rows
+        n_iter = len(loss_curve)
+        loss_curve = plan.curves[0] + loss_curve
+        validation_curve = plan.curves[1] + validation_curve
+        watched = validation_curve or loss_curve
+        attributes = {
+            "n_components_": int(self.n_components),
+            "n_layers_": len(plan.architecture["widths"]),
+            "n_iter_": n_iter,
+            "mean_": plan.mean,
+            "scale_": plan.scale,
+            "loss_curve_": loss_curve,
+            "loss_": loss_curve[-1] if loss_curve else np.inf,
+            "best_loss_": min(watched, default=np.inf),
+            "_architecture": plan.architecture,
+            "_offset": plan.offset,
+            "_params": params,
+            "_training_state": {
+                "solver": self.solver,
+                **plan.training.saved_state(),
+            },
+        }
+        if validation_curve:
+            attributes["validation_loss_curve_"] = validation_curve
+        if ACTIVATIONS[self.code_activation] == IDENTITY:
+            mean, covariance = code_moments(network, params, rows)
+            variances = order_code(network, params, mean, covariance)
+            attributes |= self._explained_variance(plan, variances, rows.total_weight)
+        return attributes
+
+    def _explained_variance(self, plan, variances, total_weight):
+        """The code's variances, in the units of the data and as shares."""
+        # As PCA, with n - 1 in the denominator.
+        correction = total_weight / (total_weight - 1) if total_weight > 1 else 1.0
+        total = plan.total_variance if plan.total_variance > 0 else 1.0
+        dtype = plan.mean.dtype
+        unit = plan.scale**2 * correction
+        return {
+            "explained_variance_": (variances * unit).astype(dtype),
+            "explained_variance_ratio_": (variances / total).astype(dtype),
+        }
+
+    def _set_attributes(self, attributes):
+        for name in ("validation_loss_curve_", "explained_variance_"):
+            if name in vars(self) and name not in attributes:
+                delattr(self, name)
+        vars(self).update(attributes)
+        return self
+
+
+def _warn_of_interrupt():
+    warnings.warn(
+        "Training interrupted by user: the best weights so far are kept.",
+        stacklevel=5,
+    )
+
+
+def _check_range(X, name):
+    """Raise ValueError if the loss is not defined for an entry of X."""
+    loss = LOSSES[name]
+    if loss.is_scaled:
+        return
+    values = X.data if sparse.issparse(X) else X
+    low, high = values.min(initial=0.0), values.max(initial=0.0)
+    if low >= loss.low and high <= loss.high:
+        return
+    # scikit-learn's checks want an error on negative data to begin like this.
+    problem = "Negative values in data" if low < loss.low else "Values above 1 in data"
+    legal = "values in [0, 1]" if loss.high == 1 else "values >= 0"
+    raise ValueError(
+        f"{problem} passed to loss={name!r}: it needs {legal}, and X has values from "
+        f"{low:g} to {high:g}. Scale X with MinMaxScaler, or use "
+        "loss='squared_error'"
+    )

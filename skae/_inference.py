@@ -1,0 +1,150 @@
+"""Rows through a trained network: codes, reconstructions, errors."""
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skae import _kernels
+from skae._kernels import LOSSES
+from skae._network import for_loss, part, untied
+from skae._rows import dense, make_rows, read_only, row_chunks, slice_rows
+from skae._threads import ThreadTeam, is_short, make_workspace, n_threads_for
+
+# A multiplication and an addition for each weight and row.
+_FLOPS_FORWARD = 2
+# Codes are held for so many rows at a time while their moments are summed.
+_MOMENT_ROWS = 65_536
+
+
+def encoder(network, params):
+    """The layers from the input to the code, with weights of their own."""
+    network, params = untied(network, params)
+    return part(network, 0, network.activations.size // 2), params
+
+
+def decoder(network, params):
+    """The layers from the code to the output, with weights of their own."""
+    network, params = untied(network, params)
+    n_layers = network.activations.size
+    return part(network, n_layers // 2, n_layers), params
+
+
+def propagate(network, params, rows, mean=None, scale=1.0):
+    """Outputs of a network for rows, times `scale` plus `mean`.
+
+    Parameters
+    ----------
+    network : Network
+        Without tied layers.
+
+    params : ndarray of shape (n_params,)
+
+    rows : Rows
+
+    mean : ndarray of shape (n_outputs,), default=None
+        None for zeros.
+
+    scale : float, default=1.0
+
+    Returns
+    -------
+    out : ndarray of shape (n_rows, n_outputs)
+    """
+    dtype, n_outputs = params.dtype, network.widths[-1]
+    mean = np.zeros(n_outputs) if mean is None else mean
+    out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
+    n_weights = (network.widths[:-1] * network.widths[1:]).sum()
+    flops = _FLOPS_FORWARD * rows.n_rows * int(n_weights)
+    n_threads = n_threads_for(flops, -(-rows.n_rows // _kernels.INFERENCE_ROWS))
+    inline = n_threads == 1 and is_short(flops)
+    with ThreadTeam(n_threads, inline=inline) as team:
+        team.run(
+            _kernels.propagate,
+            network,
+            read_only(params),
+            rows,
+            read_only(np.array(mean, dtype=dtype)),
+            read_only(np.array([scale], dtype=dtype)),
+            out,
+            make_workspace(network, dtype, team=team),
+        )
+    return out
+
+
+def code_moments(network, params, rows):
+    """Weighted mean and covariance (divided by the total weight) of the code.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_components,), dtype=float64
+
+    covariance : ndarray of shape (n_components, n_components), dtype=float64
+    """
+    network, params = encoder(network, params)
+    mean, scatter, total = 0.0, 0.0, 0.0
+    for batch in gen_batches(rows.n_rows, _MOMENT_ROWS):
+        chunk = slice_rows(rows, batch)
+        code = propagate(network, params, chunk).astype(np.float64, copy=False)
+        weight = np.ones(len(code))
+        if chunk.weights.size:
+            weight = chunk.weights[chunk.subset]
+        if weight.sum() == 0:
+            continue
+        chunk_mean = np.average(code, axis=0, weights=weight)
+        centred = code - chunk_mean
+        # Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
+        # computing sample variances", 1979, equation 2.1.
+        difference = chunk_mean - mean
+        merged = total + weight.sum()
+        scatter = (
+            scatter
+            + (weight * centred.T) @ centred
+            + np.outer(difference, difference) * (total * weight.sum() / merged)
+        )
+        mean = mean + difference * (weight.sum() / merged)
+        total = merged
+    return mean, scatter / total
+
+
+def entry_losses(loss, network, params, X, mean, scale):
+    """The data loss of every entry of X, in the network's units.
+
+    Parameters
+    ----------
+    loss : str
+        Key of ``LOSSES``.
+
+    network : Network
+
+    params : ndarray of shape (n_params,)
+
+    X : {ndarray, CSR matrix} of shape (n_rows, n_features)
+
+    mean : ndarray of shape (n_features,)
+
+    scale : float
+
+    Returns
+    -------
+    losses : ndarray of shape (n_rows, n_features), dtype=float64
+    """
+    network, params = untied(for_loss(network, LOSSES[loss]), params)
+    rows = make_rows(X, mean, scale)
+    prediction = propagate(network, params, rows)
+    target = (dense(X) - rows.mean) * rows.inverse_scale
+    losses = np.empty(X.shape)
+    # An entry is a row of one feature.
+    _kernels.losses(
+        LOSSES[loss].code,
+        prediction.reshape(-1, 1),
+        target.reshape(-1, 1),
+        losses.reshape(-1),
+    )
+    return losses
+
+
+def reconstruction_chunks(network, params, X, mean, scale):
+    """Pairs of a slice of the rows of X and their reconstruction, in bounded memory."""
+    network, params = untied(network, params)
+    for batch in row_chunks(*X.shape):
+        rows = make_rows(X[batch], mean, scale)
+        yield batch, propagate(network, params, rows, mean, scale)

@@ -1,0 +1,168 @@
+"""L-BFGS: full-batch training that can be left and gone on with exactly.
+
+``scipy.optimize.minimize`` neither shows nor takes the memory of its L-BFGS, so that
+a second call cannot go on where the first stopped. The direction is therefore
+computed here; the line search is scipy's.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import line_search
+
+from skae import _kernels
+from skae._kernels import CONVERGED, N_UPDATES, RUNNING
+from skae._training import Training
+
+# Pairs of steps and gradient changes that are remembered: scipy's default.
+_N_CORRECTIONS = 10
+# A relative decrease of the objective below this many roundings is no progress.
+_ROUNDINGS = 64
+
+
+class Memory(NamedTuple):
+    """What L-BFGS needs to go on: float64 arrays."""
+
+    position: np.ndarray  # (n_params,)
+    gradient: np.ndarray  # (n_params,)
+    losses: np.ndarray  # (2,) the objective here and at the position before
+    steps: np.ndarray  # (n_corrections, n_params), oldest first
+    changes: np.ndarray  # (n_corrections, n_params), of the gradient
+
+
+def direction(memory):
+    """Minus the gradient times the approximate inverse Hessian.
+
+    Nocedal & Wright, "Numerical optimization", 2006, algorithm 7.4, with the scaling
+    of equation 7.20.
+    """
+    steps, changes = memory.steps, memory.changes
+    result = -memory.gradient
+    if not len(steps):
+        # The first step has length at most 1, as in scipy's L-BFGS-B.
+        return result / max(1.0, np.linalg.norm(result))
+    curvatures = np.einsum("ij,ij->i", steps, changes)
+    factors = np.empty(len(steps))
+    for i in reversed(range(len(steps))):
+        factors[i] = steps[i] @ result / curvatures[i]
+        result -= factors[i] * changes[i]
+    result *= curvatures[-1] / (changes[-1] @ changes[-1])
+    for i in range(len(steps)):
+        result += (factors[i] - changes[i] @ result / curvatures[i]) * steps[i]
+    return result
+
+
+class LbfgsTraining(Training):
+    """Training by L-BFGS; an iteration is an epoch, and its batch are all rows."""
+
+    has_moments = False
+    _memory = None
+    _evaluated = None  # position, objective and gradient of the last evaluation
+
+    @classmethod
+    def resume(cls, problem, solver, saved):
+        """The training that goes on from a saved state, which stays as it is."""
+        training = super().resume(problem, solver, saved)
+        if "memory" in saved:
+            training._memory = Memory(**saved["memory"])
+        return training
+
+    def saved_state(self):
+        """The state as a dict of dicts of arrays, for the estimator to keep."""
+        saved = super().saved_state()
+        if self._memory is not None:
+            saved["memory"] = self._memory._asdict()
+        return saved
+
+    def _run_epochs(self, state, n_epochs):
+        network, objective, _, validation = self.problem
+        for _ in range(n_epochs):
+            at_minimum = self._iterate()
+            state.counters[N_UPDATES] += 1
+            state.params[:] = self._memory.position
+            status = self._team.run(
+                _kernels.finish_epoch,
+                network,
+                objective,
+                validation,
+                self.solver,
+                state,
+                float(self._memory.losses[0]),
+                self._workspace,
+            )
+            if at_minimum and status == RUNNING:
+                status = CONVERGED
+            if status != RUNNING:
+                break
+        return status
+
+    def _iterate(self):
+        """One iteration; returns whether there was nothing left to gain."""
+        if self._memory is None:
+            position = self.state.params.astype(np.float64)
+            loss, gradient = self._evaluate(position)
+            none = np.empty((0, position.size))
+            losses = np.array([loss, np.inf])
+            self._memory = Memory(position, gradient, losses, none, none)
+        memory = self._memory
+        if not np.isfinite(memory.losses[0]):
+            return True
+        if np.abs(memory.gradient).max() <= self.solver.tol:
+            return True
+        found = self._search(memory)
+        if found is None and len(memory.steps):  # forget, and try steepest descent
+            found = self._search(
+                memory._replace(steps=memory.steps[:0], changes=memory.changes[:0])
+            )
+        if found is None:
+            return True
+        self._memory = found
+        loss, loss_before = found.losses
+        rounding = np.finfo(self.state.params.dtype).eps * _ROUNDINGS
+        return loss_before - loss <= rounding * abs(loss)
+
+    def _search(self, memory):
+        """Memory after a step that satisfies the strong Wolfe conditions, or None."""
+        loss_before = memory.losses[1]
+        with warnings.catch_warnings():
+            # A search that fails says so in its result.
+            warnings.simplefilter("ignore")
+            length, *_ = line_search(
+                lambda position: self._evaluate(position)[0],
+                lambda position: self._evaluate(position)[1],
+                memory.position,
+                direction(memory),
+                gfk=memory.gradient,
+                old_fval=memory.losses[0],
+                old_old_fval=loss_before if np.isfinite(loss_before) else None,
+            )
+        if length is None:
+            return None
+        position = memory.position + length * direction(memory)
+        loss, gradient = self._evaluate(position)
+        step, change = position - memory.position, gradient - memory.gradient
+        steps, changes = memory.steps, memory.changes
+        if step @ change > 0:
+            steps = np.vstack([steps, step])[-_N_CORRECTIONS:]
+            changes = np.vstack([changes, change])[-_N_CORRECTIONS:]
+        losses = np.array([loss, memory.losses[0]])
+        return Memory(position, gradient, losses, steps, changes)
+
+    def _evaluate(self, position):
+        """Objective and gradient; the line search asks for each in turn."""
+        if self._evaluated is None or not np.array_equal(self._evaluated[0], position):
+            network, objective, rows, _ = self.problem
+            params = position.astype(self.state.params.dtype)
+            gradient = np.empty_like(params)
+            loss = self._team.run(
+                _kernels.objective_and_gradient,
+                network,
+                objective,
+                rows,
+                params,
+                gradient,
+                self._workspace,
+            )
+            self._evaluated = position.copy(), loss, gradient.astype(np.float64)
+        return self._evaluated[1:]

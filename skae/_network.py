@@ -1,0 +1,218 @@
+"""Shape of a network: its flat parameters and their views, its start, its code."""
+
+import itertools
+
+import numpy as np
+from scipy.linalg import eigh, svd
+
+from skae._kernels import ACTIVATIONS, IDENTITY, Network
+
+
+def make_network(widths, activations, *, tied):
+    """Offsets of a network's parameters in one flat vector.
+
+    Parameters
+    ----------
+    widths : sequence of int, of length n_layers + 1
+        Units of the input, of every hidden layer, and of the output.
+
+    activations : sequence of str, of length n_layers
+        Keys of ``ACTIVATIONS``.
+
+    tied : bool
+        Whether decoder layers use the encoder's weights, transposed.
+
+    Returns
+    -------
+    network : Network
+    """
+    n_layers = len(activations)
+    shapes = list(itertools.pairwise(widths))
+    n_stored = n_layers // 2 if tied else n_layers
+    sizes = [n_in * n_out for n_in, n_out in shapes[:n_stored]]
+    weights_at = np.cumsum([0, *sizes])
+    n_weights = int(weights_at[-1])
+    if tied:
+        weights_at = np.concatenate([weights_at[:-1], weights_at[-2::-1]])
+    else:
+        weights_at = weights_at[:-1]
+    biases_at = n_weights + np.cumsum([0, *widths[1:-1]])
+    transposed = np.arange(n_layers) >= n_stored
+    return Network(
+        widths=np.array(widths, dtype=np.int64),
+        units_at=np.cumsum([0, *widths], dtype=np.int64),
+        weights_at=weights_at.astype(np.int64),
+        biases_at=biases_at.astype(np.int64),
+        transposed=transposed.astype(np.int64),
+        activations=np.array([ACTIVATIONS[a] for a in activations], dtype=np.int64),
+        n_weights=n_weights,
+    )
+
+
+def for_loss(network, loss):
+    """The network whose output is what a loss (of ``LOSSES``) takes."""
+    if not loss.has_activation:
+        return network
+    activations = network.activations.copy()
+    activations[-1] = IDENTITY
+    return network._replace(activations=activations)
+
+
+def n_params(network):
+    """Length of the parameter vector."""
+    return int(network.n_weights + network.widths[1:].sum())
+
+
+def part(network, first, stop):
+    """The layers first to stop - 1, as a network over the same parameters."""
+    return network._replace(
+        widths=network.widths[first : stop + 1],
+        units_at=network.units_at[first : stop + 2] - network.units_at[first],
+        weights_at=network.weights_at[first:stop],
+        biases_at=network.biases_at[first:stop],
+        transposed=network.transposed[first:stop],
+        activations=network.activations[first:stop],
+    )
+
+
+def coefs(network, params):
+    """Views of the layers' weights, each of shape (n_in, n_out)."""
+    views = []
+    for layer, (n_in, n_out) in enumerate(itertools.pairwise(network.widths)):
+        first = network.weights_at[layer]
+        stored = params[first : first + n_in * n_out]
+        if network.transposed[layer]:
+            views.append(stored.reshape(n_out, n_in).T)
+        else:
+            views.append(stored.reshape(n_in, n_out))
+    return views
+
+
+def intercepts(network, params):
+    """Views of the layers' biases, each of shape (n_out,)."""
+    return [
+        params[first : first + n_out]
+        for first, n_out in zip(network.biases_at, network.widths[1:], strict=True)
+    ]
+
+
+def untied(network, params):
+    """The same network with weights of its own for every layer.
+
+    Returns
+    -------
+    network : Network
+
+    params : ndarray
+        The vector itself where no layer is tied.
+    """
+    if not network.transposed.any():
+        return network, params
+    names = {code: name for name, code in ACTIVATIONS.items()}
+    free = make_network(
+        network.widths.tolist(), [names[a] for a in network.activations], tied=False
+    )
+    weights = [weight.ravel() for weight in coefs(network, params)]
+    return free, np.concatenate([*weights, params[network.n_weights :]])
+
+
+def _uniform(rng, shape, limit):
+    return rng.uniform(-limit, limit, shape)
+
+
+# Name -> draw of a weight matrix of shape (n_in, n_out).
+INITS = {
+    # Glorot & Bengio, "Understanding the difficulty of training deep feedforward
+    # neural networks", 2010, equation 16.
+    "glorot": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / sum(shape))),
+    # He et al., "Delving deep into rectifiers", 2015, equation 10.
+    "he": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / shape[0])),
+    # LeCun et al., "Efficient backprop", 1998, equation 16.
+    "lecun": lambda rng, shape: _uniform(rng, shape, np.sqrt(3 / shape[0])),
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+}
+_HE_ACTIVATIONS = {"relu", "leaky_relu", "elu", "gelu", "silu"}
+
+
+def _auto_init(activation):
+    """The start that was derived for an activation."""
+    if activation in _HE_ACTIVATIONS:
+        return "he"
+    return "lecun" if activation == "selu" else "glorot"
+
+
+def initial_params(network, activations, init, seed, dtype):
+    """Random weights and zero biases.
+
+    The draws do not depend on the dtype, nor on anything of the data.
+    """
+    rng = np.random.RandomState(seed)
+    params = np.zeros(n_params(network))
+    for weights, transposed, activation in zip(
+        coefs(network, params), network.transposed, activations, strict=True
+    ):
+        if not transposed:
+            name = _auto_init(activation) if init == "auto" else init
+            weights[...] = INITS[name](rng, weights.shape)
+    return params.astype(dtype, copy=False)
+
+
+def order_code(network, params, code_mean, code_covariance):
+    """Give a linear code PCA's order, in place, without changing reconstructions.
+
+    A linear code can be mapped by any invertible matrix if the decoder's first
+    weights are mapped back. The choice made here: the code has mean zero, its
+    entries are uncorrelated and of decreasing variance; and where weights are not
+    tied, the decoder's first weight matrix has orthonormal rows, so that distances in
+    the code are those that the decoder sees. The code of a linear network then is
+    PCA's. With tied weights, whose encoder must map back too, the code is rotated
+    only.
+
+    Parameters
+    ----------
+    network : Network
+
+    params : ndarray of shape (n_params,)
+        Changed in place.
+
+    code_mean : ndarray of shape (n_components,), dtype=float64
+
+    code_covariance : ndarray of shape (n_components, n_components), dtype=float64
+
+    Returns
+    -------
+    variances : ndarray of shape (n_components,), dtype=float64
+        Of the new code's entries.
+    """
+    middle = network.activations.size // 2
+    weights, biases = coefs(network, params), intercepts(network, params)
+    encoder = weights[middle - 1].astype(np.float64)
+    decoder = weights[middle].astype(np.float64)
+    encoder_bias = biases[middle - 1].astype(np.float64) - code_mean
+    decoder_bias = biases[middle].astype(np.float64) + code_mean @ decoder
+    n_components = encoder.shape[1]
+
+    mixing, new_decoder = np.eye(n_components), decoder
+    if not network.transposed.any():
+        # decoder = mixing @ new_decoder. Components that the decoder has no room
+        # for, or ignores, become zero.
+        left, singular, right = svd(decoder)
+        rank = singular.size
+        mixing = np.zeros((n_components, n_components))
+        mixing[:, :rank] = left[:, :rank] * singular
+        new_decoder = np.zeros_like(decoder)
+        new_decoder[:rank] = right[:rank]
+    variances, axes = eigh(mixing.T @ code_covariance @ mixing)
+    variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
+
+    encoder = encoder @ mixing @ axes
+    # The rule of scikit-learn's svd_flip for PCA, whose components are these columns.
+    largest = np.abs(encoder).argmax(axis=0)
+    signs = np.where(encoder[largest, np.arange(n_components)] < 0, -1.0, 1.0)
+    axes = axes * signs
+    weights[middle - 1][...] = encoder * signs
+    biases[middle - 1][...] = encoder_bias @ mixing @ axes
+    if not network.transposed.any():
+        weights[middle][...] = axes.T @ new_decoder
+    biases[middle][...] = decoder_bias
+    return variances

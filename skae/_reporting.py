@@ -1,0 +1,120 @@
+"""Progress of a fit: what `verbose` prints, and scikit-learn's callbacks."""
+
+# About so many lines are printed by a fit of `max_iter` epochs.
+_N_LINES = 20
+_ROUND_NUMBERS = (1, 2, 5)
+
+
+def readable_interval(max_iter):
+    """Smallest round number of epochs that gives at most `_N_LINES` lines."""
+    power = 1
+    while True:
+        for number in _ROUND_NUMBERS:
+            if number * power * _N_LINES >= max_iter:
+                return number * power
+        power *= 10
+
+
+class VerboseReport:
+    """Prints an epoch's losses.
+
+    Parameters
+    ----------
+    name : str
+        Begins each line.
+
+    max_iter : int
+
+    n_before : int
+        Epochs of earlier fits that this one goes on from.
+
+    every_epoch : bool
+    """
+
+    def __init__(self, name, max_iter, n_before, *, every_epoch):
+        self.name, self.last, self.n_before = name, n_before + max_iter, n_before
+        self.every = 1 if every_epoch else readable_interval(max_iter)
+
+    def begin(self):
+        """An epoch is about to begin."""
+
+    def end(self, loss_curve, validation_curve):
+        """Print the last epoch; returns False: training goes on."""
+        epoch = self.n_before + len(loss_curve)
+        line = (
+            f"[{self.name}] epoch {epoch:>{len(str(self.last))}}/{self.last}"
+            f"  loss {loss_curve[-1]:.6g}"
+        )
+        if validation_curve:
+            line += f"  validation loss {validation_curve[-1]:.6g}"
+        print(line, flush=True)
+        return False
+
+
+class CallbackReport:
+    """Tells scikit-learn's callbacks of every epoch.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one that is being fitted.
+
+    context : sklearn.callback.CallbackContext
+        Of the fit.
+
+    arguments : dict
+        X, y and metadata of the fit.
+
+    fitted_attributes : callable
+        Returns the attributes that the estimator would have if the fit ended now.
+    """
+
+    every = 1
+
+    def __init__(self, estimator, context, arguments, fitted_attributes):
+        self.estimator, self.context = estimator, context
+        self.arguments, self.fitted_attributes = arguments, fitted_attributes
+        self.epoch_context = None
+
+    def begin(self):
+        """Tell that an epoch begins."""
+        self.epoch_context = self.context.subcontext(task_name="epoch")
+        self.epoch_context.call_on_fit_task_begin(
+            estimator=self.estimator, **self.arguments
+        )
+
+    def end(self, loss_curve, validation_curve):
+        """Tell that it has ended; returns whether a callback wants to stop."""
+        return self.epoch_context.call_on_fit_task_end(
+            estimator=self.estimator,
+            reconstruction_attributes=lambda: self.fitted_attributes(
+                loss_curve, validation_curve
+            ),
+            **self.arguments,
+        )
+
+
+class JoinedReports:
+    """Several reports as one, as often as the most frequent of them wants.
+
+    Parameters
+    ----------
+    reports : list
+    """
+
+    def __init__(self, reports):
+        self.reports = reports
+        self.every = min(report.every for report in reports)
+
+    def begin(self):
+        """An epoch is about to begin."""
+        for report in self.reports:
+            report.begin()
+
+    def end(self, loss_curve, validation_curve):
+        """Report the epochs so far; returns whether one of them wants to stop."""
+        n_done, stop = len(loss_curve), False
+        for report in self.reports:
+            if n_done == 1 or n_done % report.every == 0:
+                stop |= bool(report.end(loss_curve, validation_curve))
+        return stop

@@ -1,0 +1,161 @@
+"""A matrix as the kernels see it, and its mean and scale."""
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import gen_batches
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+from skae._kernels import Rows
+
+# Rows are visited in chunks of about so many entries (16 MiB of float64) wherever a
+# pass over them needs copies.
+_CHUNK_ENTRIES = 2**21
+# Data whose spread is below this many roundings of its mean are constant: their
+# centred values are nothing but rounding errors.
+_CONSTANT_ROUNDINGS = 1000
+
+
+def row_chunks(n_rows, n_features):
+    """Slices over the rows, of bounded memory."""
+    return gen_batches(n_rows, max(1, _CHUNK_ENTRIES // n_features))
+
+
+def dense(chunk):
+    """A chunk of rows as an ndarray."""
+    return chunk.toarray() if sparse.issparse(chunk) else chunk
+
+
+def read_only(array):
+    """A view of an array that nobody may write through.
+
+    Kernels take what they only read as such views: data from a read-only memory map
+    then need no compilation of their own, and a kernel cannot change them.
+    """
+    view = array.view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def measure(X, *, subset=None, weights=None):
+    """Mean of every feature and root mean square of the centred entries.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_rows, n_features)
+
+    subset : ndarray of int, default=None
+        Rows in use; None for all.
+
+    weights : ndarray of shape (n_rows,), default=None
+        Sample weights of all rows.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,), dtype=float64
+
+    scale : float
+        0 for constant data.
+    """
+    if sparse.issparse(X):
+        mean, variance = _sparse_moments(X, subset, weights)
+    else:
+        mean, variance = _dense_moments(X, subset, weights)
+    scale = float(np.sqrt(variance.mean()))
+    rounding = np.finfo(np.float64).eps * np.abs(mean).max()
+    return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
+
+
+def _sparse_moments(X, subset, weights):
+    if subset is not None:
+        X = X[subset]
+        weights = weights if weights is None else weights[subset]
+    return mean_variance_axis(X.astype(np.float64), axis=0, weights=weights)
+
+
+def _dense_moments(X, subset, weights):
+    """Two passes, in float64: centre first, then square."""
+    n_rows = len(X) if subset is None else len(subset)
+    total, squares, total_weight = 0.0, 0.0, 0.0
+    for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
+        total += weight @ chunk
+        total_weight += weight.sum()
+    mean = total / total_weight
+    for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
+        squares += weight @ (chunk - mean) ** 2
+    return mean, squares / total_weight
+
+
+def _weighted_chunks(X, subset, weights, n_rows):
+    for batch in row_chunks(n_rows, X.shape[1]):
+        picked = batch if subset is None else subset[batch]
+        chunk = X[picked].astype(np.float64, copy=False)
+        yield chunk, np.ones(len(chunk)) if weights is None else weights[picked]
+
+
+def make_rows(X, mean, scale, *, subset=None, weights=None):
+    """Rows of a validated matrix for the kernels, without a copy of its values.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix} of shape (n_rows, n_features)
+        C-ordered, or CSR.
+
+    mean : ndarray of shape (n_features,)
+
+    scale : float
+
+    subset : ndarray of int, default=None
+        Rows in use; None for all.
+
+    weights : ndarray of shape (n_rows,), default=None
+        Sample weights of all rows.
+
+    Returns
+    -------
+    rows : Rows
+    """
+    dtype = X.dtype
+    columns, starts = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
+    if sparse.issparse(X):
+        values = X.data
+        columns = X.indices.astype(np.int32, copy=False)
+        starts = X.indptr.astype(np.int64, copy=False)
+    else:
+        values = np.require(X, requirements="CA").reshape(-1)
+    n_rows = X.shape[0] if subset is None else len(subset)
+    subset = np.empty(0, dtype=np.int32) if subset is None else subset
+    if weights is None:
+        weights, total_weight = np.empty(0), float(n_rows)
+    else:
+        total_weight = float(weights[subset if len(subset) else slice(None)].sum())
+    return Rows(
+        values=read_only(values),
+        columns=read_only(columns),
+        starts=read_only(starts),
+        subset=read_only(subset.astype(np.int32, copy=False)),
+        weights=read_only(weights),
+        mean=read_only(np.array(mean, dtype=dtype)),
+        inverse_scale=read_only(np.array([1 / scale], dtype=dtype)),
+        n_rows=n_rows,
+        total_weight=total_weight,
+    )
+
+
+def no_rows(rows):
+    """Rows of the same type, none of them in use."""
+    return rows._replace(n_rows=0, total_weight=0.0)
+
+
+def slice_rows(rows, batch):
+    """The rows in use of a slice."""
+    subset = rows.subset[batch]
+    if not rows.subset.size:
+        subset = np.arange(batch.start, batch.stop, dtype=np.int32)
+    n_rows = batch.stop - batch.start
+    if rows.weights.size:
+        total_weight = float(rows.weights[subset].sum())
+    else:
+        total_weight = float(n_rows)
+    return rows._replace(
+        subset=read_only(subset), n_rows=n_rows, total_weight=total_weight
+    )

@@ -1,0 +1,23 @@
+"""What skae uses of scikit-learn beyond its public, stable interface."""
+
+from sklearn.base import _fit_context
+from sklearn.utils.validation import _check_sample_weight
+
+try:  # public, but new in scikit-learn 1.9 and still allowed to change
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:
+        """Stands in for the class of scikit-learn 1.9: there are no callbacks."""
+
+    def with_callbacks(method):
+        """Return the method as it is."""
+        return method
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "_check_sample_weight",
+    "_fit_context",
+    "with_callbacks",
+]

@@ -1,0 +1,200 @@
+"""Threads that run one kernel together, over a BLAS of one thread.
+
+Every thread calls the same compiled function with its own rank; the ranks meet at
+barriers inside it (see ``_kernels``). No thread outlives the `ThreadTeam` that
+started it: there is no pool that a fork or a second fit could meet.
+"""
+
+import contextlib
+import functools
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+import numba
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS that Numba calls)
+from threadpoolctl import ThreadpoolController
+
+from skae import _kernels
+
+
+@functools.cache
+def _blas():
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _n_blas_threads():
+    return max((library["num_threads"] for library in _blas().info()), default=1)
+
+
+class _SharedLimit:
+    """Holds BLAS at one thread while at least one fit of this process runs.
+
+    The limit is a property of the process: with one limit a fit, the first of two
+    concurrent fits to end would lift the other's.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._n_holders = 0
+        self._limit = None
+        self._n_threads_before = 1
+
+    @contextlib.contextmanager
+    def hold(self):
+        with self._lock:
+            if self._n_holders == 0:
+                self._n_threads_before = _n_blas_threads()
+                self._limit = _blas().limit(limits=1)
+            self._n_holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_holders -= 1
+                if self._n_holders == 0:
+                    self._limit.restore_original_limits()
+
+    def n_threads_before(self):
+        with self._lock:
+            return self._n_threads_before if self._n_holders else _n_blas_threads()
+
+
+_LIMIT = _SharedLimit()
+single_threaded_blas = _LIMIT.hold
+
+
+def n_threads_allowed():
+    """As many threads as SciPy's BLAS would use, at most ``NUMBA_NUM_THREADS``.
+
+    So ``threadpoolctl.threadpool_limits``, ``OPENBLAS_NUM_THREADS`` and what joblib
+    and Dask set for their workers hold for skae too.
+    """
+    return max(1, min(_LIMIT.n_threads_before(), numba.config.NUMBA_NUM_THREADS))
+
+
+# Below so many floating point operations a thread, meeting at a barrier costs more
+# than the work that it shares: about 20 microseconds of BLAS at 100 GFLOP/s.
+_MIN_FLOPS_PER_THREAD = 2_000_000
+# A kernel that takes no longer than about 10 ms runs in the caller's own thread.
+_MAX_FLOPS_INLINE = 200_000_000
+
+
+def n_threads_for(flops, n_pieces):
+    """Threads that are worth it for `flops` of work in `n_pieces` pieces."""
+    useful = min(n_pieces, int(flops // _MIN_FLOPS_PER_THREAD))
+    return min(useful, n_threads_allowed()) if useful > 1 else 1
+
+
+def is_short(flops):
+    """Whether the work ends before anyone could want to interrupt it."""
+    return flops <= _MAX_FLOPS_INLINE
+
+
+class ThreadTeam:
+    """Runs kernels on `n_threads` threads at once, as a context manager.
+
+    Parameters
+    ----------
+    n_threads : int
+        Number of threads.
+
+    inline : bool, default=False
+        Run in the calling thread. Without it, the calling thread waits, so that
+        Ctrl-C is noticed at once and the kernel can be told to stop. Needs
+        ``n_threads=1``.
+
+    Attributes
+    ----------
+    control : ndarray of shape (N_CONTROLS,), dtype=int64
+        What the threads tell each other; see ``_kernels``.
+    """
+
+    def __init__(self, n_threads, *, inline=False):
+        self.n_threads = n_threads
+        self.control = np.zeros(_kernels.N_CONTROLS, dtype=np.int64)
+        self._pool = None if inline else ThreadPoolExecutor(n_threads, "skae")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def close(self):
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def run(self, kernel, *args):
+        """Call ``kernel(*args, rank)`` on every rank; return rank 0's result.
+
+        A KeyboardInterrupt tells the kernel to stop, waits until it has, and is
+        raised again.
+        """
+        if self._pool is None:
+            return kernel(*args, 0)
+        control, futures = self.control, []
+        control[_kernels.INTERRUPT] = 0
+        try:
+            for rank in range(self.n_threads):
+                futures.append(self._pool.submit(kernel, *args, rank))
+            self._wait(futures)
+            return futures[0].result()
+        except BaseException:
+            control[_kernels.INTERRUPT] = 1
+            if len(futures) < self.n_threads:  # the others would wait for ever
+                control[_kernels.BROKEN] = 1
+            self._wait_whatever_comes(futures)
+            raise
+
+    def _wait(self, futures):
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            if future.exception() is not None:
+                self.control[_kernels.BROKEN] = 1
+                raise future.exception()
+
+    def _wait_whatever_comes(self, futures):
+        """Wait for the end of all futures, through further interrupts."""
+        while not all(future.done() for future in futures):
+            with contextlib.suppress(KeyboardInterrupt):
+                wait(futures)
+
+
+def make_workspace(network, dtype, *, team, n_rows=0, n_lanes=0):
+    """Working memory of a team for one network: a ``_kernels.Team``.
+
+    Parameters
+    ----------
+    network : _kernels.Network
+
+    dtype : dtype
+
+    team : ThreadTeam
+
+    n_rows : int, default=0
+        Rows that are shuffled.
+
+    n_lanes : int, default=0
+        Lanes of a batch that is learnt from; 0 for inference alone.
+    """
+    n_threads = team.n_threads
+    n_units = int(network.units_at[-1]) * _kernels.BLOCK_ROWS
+    n_params = int(network.n_weights + network.widths[1:].sum())
+    largest = int((network.widths[:-1] * network.widths[1:]).max())
+    learns = n_lanes > 0
+    return _kernels.Team(
+        n_threads=n_threads,
+        control=team.control,
+        order=np.empty(n_rows, dtype=np.int32),
+        picked=np.empty((n_threads, _kernels.BLOCK_ROWS), dtype=np.int64),
+        units=np.empty((n_threads, n_units), dtype=dtype),
+        slopes=np.empty((n_threads, n_units), dtype=dtype),
+        deltas=np.empty((n_threads, n_units if learns else 0), dtype=dtype),
+        row_losses=np.empty((n_threads, _kernels.BLOCK_ROWS)),
+        scratch=np.empty((n_threads, largest if learns else 0), dtype=dtype),
+        gradients=np.empty((n_lanes, n_params if learns else 0), dtype=dtype),
+        lane_losses=np.empty(_kernels.MAX_LANES),
+        penalty=np.zeros(1),
+    )

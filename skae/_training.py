@@ -1,0 +1,293 @@
+"""The training loop: epochs, validation, stopping, which weights are kept.
+
+Everything here works on data that the estimator has validated, and computes through
+``_kernels``.
+"""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from skae import _kernels
+from skae._kernels import (
+    BEST_KEPT,
+    BEST_LOSS,
+    DIVERGED,
+    FIRST_EPOCH,
+    INTERRUPTED,
+    N_EPOCHS,
+    N_NO_CHANGE,
+    RATE_FACTOR,
+    RUNNING,
+    SEED,
+    START_LOSS,
+)
+from skae._threads import (
+    ThreadTeam,
+    make_workspace,
+    n_threads_for,
+    single_threaded_blas,
+)
+
+# A multiplication and an addition for each weight and row in the forward pass, and
+# twice that in the backward pass.
+_FLOPS_LEARN = 6
+# Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
+# memory of the loss curves, not the speed.
+_MAX_EPOCHS_A_CALL = 10_000
+# Without a message for so long, a training that reports seems to hang.
+_SECONDS_BETWEEN_REPORTS = 5.0
+
+
+class Problem(NamedTuple):
+    """What is trained, on what."""
+
+    network: _kernels.Network
+    objective: _kernels.Objective
+    rows: _kernels.Rows
+    validation: _kernels.Rows  # of no rows: no validation
+
+    @property
+    def monitored(self):
+        """The rows whose loss decides which weights are kept."""
+        return self.validation if self.validation.n_rows else self.rows
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a weight stopped being finite."""
+
+
+def new_state(params, seed, *, has_moments):
+    """The state before any training, from initial parameters."""
+    n_moments = params.size if has_moments else 0
+    state = _kernels.State(
+        params=params.copy(),
+        moment_1=np.zeros(n_moments, dtype=params.dtype),
+        moment_2=np.zeros(n_moments, dtype=params.dtype),
+        best_params=params.copy(),
+        counters=np.zeros(_kernels.N_COUNTERS, dtype=np.int64),
+        scalars=np.zeros(_kernels.N_SCALARS),
+        loss_curve=np.empty(0),
+        validation_curve=np.empty(0),
+    )
+    state.counters[SEED] = seed
+    state.scalars[[BEST_LOSS, BEST_KEPT]] = np.inf
+    state.scalars[RATE_FACTOR] = 1.0
+    state.scalars[START_LOSS] = np.nan
+    return state
+
+
+class Training:
+    """One run of a solver on a problem; a context manager that holds its threads.
+
+    A subclass runs epochs. It is made from initial parameters, or goes on from what
+    `saved_state` of an earlier run of the same solver returned.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    solver : _kernels.Solver
+
+    state : _kernels.State
+        Changed in place.
+    """
+
+    has_moments = True
+
+    def __init__(self, problem, solver, state):
+        self.problem, self.solver, self.state = problem, solver, state
+        batch_size = min(solver.batch_size, problem.rows.n_rows)
+        n_lanes = _kernels.n_lanes(batch_size)
+        flops = _FLOPS_LEARN * batch_size * problem.network.n_weights
+        self._blas = single_threaded_blas()
+        self._team = ThreadTeam(n_threads_for(flops, n_lanes))
+        self._workspace = make_workspace(
+            problem.network,
+            state.params.dtype,
+            team=self._team,
+            n_rows=problem.rows.n_rows if solver.shuffle else 0,
+            n_lanes=n_lanes,
+        )
+
+    @classmethod
+    def begin(cls, problem, solver, initial_params, seed):
+        """The training that starts with the initial parameters."""
+        state = new_state(initial_params, seed, has_moments=cls.has_moments)
+        return cls(problem, solver, state)
+
+    @classmethod
+    def resume(cls, problem, solver, saved):
+        """The training that goes on from a saved state, which stays as it is."""
+        arrays = {name: array.copy() for name, array in saved["arrays"].items()}
+        none = np.empty(0)
+        state = _kernels.State(loss_curve=none, validation_curve=none, **arrays)
+        return cls(problem, solver, state)
+
+    def saved_state(self):
+        """The state as a dict of dicts of arrays, for the estimator to keep."""
+        arrays = self.state._asdict()
+        del arrays["loss_curve"], arrays["validation_curve"]
+        return {"arrays": arrays}
+
+    def __enter__(self):
+        self._blas.__enter__()
+        return self
+
+    def __exit__(self, *exc_info):
+        self._team.close()
+        self._blas.__exit__(*exc_info)
+
+    def value(self, params):
+        """The objective over the monitored rows."""
+        network, objective, *_ = self.problem
+        return self._team.run(
+            _kernels.objective_value,
+            network,
+            objective,
+            self.problem.monitored,
+            params,
+            self._workspace,
+        )
+
+    def run_epochs(self, n_epochs):
+        """Train for up to `n_epochs` epochs.
+
+        Returns
+        -------
+        status : int
+
+        loss_curve, validation_curve : list of float
+        """
+        state, counters = self.state, self.state.counters
+        counters[FIRST_EPOCH] = counters[N_EPOCHS]
+        state = state._replace(
+            loss_curve=np.empty(n_epochs), validation_curve=np.empty(n_epochs)
+        )
+        status = self._run_epochs(state, n_epochs)
+        n_done = counters[N_EPOCHS] - counters[FIRST_EPOCH]
+        n_validated = n_done if self.problem.validation.n_rows else 0
+        return (
+            status,
+            state.loss_curve[:n_done].tolist(),
+            state.validation_curve[:n_validated].tolist(),
+        )
+
+
+class StochasticTraining(Training):
+    """Training in mini-batches; whole epochs run in the kernel."""
+
+    def _run_epochs(self, state, n_epochs):
+        network, objective, *data = self.problem
+        return self._team.run(
+            _kernels.train,
+            network,
+            objective,
+            tuple(data),
+            self.solver,
+            state,
+            n_epochs,
+            self._workspace,
+        )
+
+
+def prepare(training, initial_params):
+    """Measure where training begins, and forget what was learnt on other data.
+
+    The loss of the initial parameters, before any fit, on the monitored rows tells
+    two things: what the kept weights must not exceed and, in a warm start, whether
+    the rows are still the same.
+    """
+    state = training.state
+    start_loss = training.value(initial_params)
+    if start_loss == state.scalars[START_LOSS]:
+        return
+    state.scalars[START_LOSS] = start_loss
+    state.scalars[BEST_LOSS] = np.inf
+    state.counters[N_NO_CHANGE] = 0
+    state.best_params[:] = state.params
+    state.scalars[BEST_KEPT] = training.value(state.params)
+
+
+def run(training, max_iter, report=None):
+    """Train for up to `max_iter` epochs.
+
+    Parameters
+    ----------
+    training : Training
+
+    max_iter : int
+
+    report : object, default=None
+        Its `begin()` is called before, and its `end(loss_curve, validation_curve)`
+        after an epoch: the first, every `report.every`-th, and more where epochs are
+        slow. `end` returning True ends training.
+
+    Returns
+    -------
+    status : int
+        RUNNING when `max_iter` or the report ended it.
+
+    loss_curve, validation_curve : list of float
+        One entry an epoch; the second is empty without validation rows.
+    """
+    loss_curve, validation_curve = [], []
+    status, seconds_an_epoch = RUNNING, None
+    while status == RUNNING and len(loss_curve) < max_iter:
+        n_epochs = min(max_iter - len(loss_curve), _MAX_EPOCHS_A_CALL)
+        if report is not None:
+            report.begin()
+            n_epochs = min(
+                n_epochs,
+                _epochs_to_report(len(loss_curve), report.every, seconds_an_epoch),
+            )
+        begin = time.perf_counter()
+        try:
+            status, losses, validation_losses = training.run_epochs(n_epochs)
+        except KeyboardInterrupt:
+            return INTERRUPTED, loss_curve, validation_curve
+        loss_curve += losses
+        validation_curve += validation_losses
+        seconds_an_epoch = (time.perf_counter() - begin) / len(losses)
+        if report is not None and report.end(loss_curve, validation_curve):
+            break
+    return status, loss_curve, validation_curve
+
+
+def _epochs_to_report(n_done, every, seconds_an_epoch):
+    """Epochs until the next report: the first at once, slow ones more often."""
+    if seconds_an_epoch is None:
+        return 1
+    to_next = every - n_done % every
+    return min(to_next, max(1, int(_SECONDS_BETWEEN_REPORTS / seconds_an_epoch)))
+
+
+def kept_params(training, initial_params):
+    """The weights that a fit keeps.
+
+    With validation rows those of the best epoch; without, the last epoch's, unless
+    their objective is higher than the start's: then the best epoch's.
+
+    Raises
+    ------
+    DivergedError
+        If no weights with a finite objective are at hand.
+    """
+    state = training.state
+    candidates = [state.params, state.best_params, initial_params]
+    if training.problem.validation.n_rows:
+        candidates = [state.best_params]
+    for params in candidates:
+        loss = training.value(params)
+        if loss <= state.scalars[START_LOSS]:
+            return params.copy()
+    if not np.isfinite(loss):
+        raise DivergedError
+    return params.copy()
+
+
+def check_finite(training, status):
+    """Raise DivergedError where training has left the finite numbers."""
+    if status == DIVERGED or not np.isfinite(training.state.params).all():
+        raise DivergedError

@@ -1,0 +1,45 @@
+"""Configurations of the estimator, shared by all tests: extend the table."""
+
+# Wide enough to be a network, small enough that sixty checks take seconds.
+_SMALL = {"hidden_layer_sizes": (8,), "max_iter": 20}
+
+CASES = {
+    "default": {},
+    "adam": {**_SMALL, "solver": "adam", "alpha": 1e-3},
+    "sgd_nesterov": {**_SMALL, "solver": "sgd", "nesterovs_momentum": True},
+    "sgd_momentum": {**_SMALL, "solver": "sgd", "nesterovs_momentum": False},
+    "rmsprop": {**_SMALL, "solver": "rmsprop", "learning_rate": "inverse_time"},
+    "lbfgs": {**_SMALL, "solver": "lbfgs", "activation": "tanh"},
+    "tied": {**_SMALL, "tied_weights": True},
+    "deep": {**_SMALL, "hidden_layer_sizes": (16, 8), "activation": ("elu", "gelu")},
+    "no_hidden": {**_SMALL, "hidden_layer_sizes": ()},
+    "tied_linear": {**_SMALL, "hidden_layer_sizes": (), "tied_weights": True},
+    "logistic_code": {
+        **_SMALL,
+        "activation": "logistic",
+        "code_activation": "logistic",
+        "init": "glorot",
+    },
+    "absolute_error": {
+        **_SMALL,
+        "loss": "absolute_error",
+        "activation": "leaky_relu",
+        "learning_rate": "cosine",
+    },
+    "huber": {**_SMALL, "loss": "huber", "activation": "selu"},
+    "poisson": {**_SMALL, "loss": "poisson", "activation": "softplus"},
+}
+
+# These need data in [0, 1].
+UNIT_RANGE_CASES = {
+    "log_loss": {**_SMALL, "loss": "log_loss"},
+    "log_loss_tied": {**_SMALL, "loss": "log_loss", "tied_weights": True},
+    "log_loss_lbfgs": {**_SMALL, "loss": "log_loss", "solver": "lbfgs"},
+}
+
+# Here the fit depends on which rows are drawn, so that a row of weight two is not
+# the same as two rows.
+SAMPLING_CASES = {
+    "early_stopping": {**_SMALL, "early_stopping": True},
+    "minibatch": {**_SMALL, "batch_size": 7},
+}

@@ -1,0 +1,437 @@
+"""Tests of skae.metrics against sums written out naively."""
+
+import doctest
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import sklearn
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_digits
+from sklearn.decomposition import NMF, PCA, IncrementalPCA, KernelPCA, TruncatedSVD
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.utils.fixes import parse_version
+
+import skae.metrics
+from skae.metrics import argmax_accuracy, reconstruction_r2, reconstruction_r2_score
+
+DIGITS = load_digits().data
+TRAIN, HELD_OUT = DIGITS[:300], DIGITS[300:450]
+
+
+def naive_r2(estimator, X):
+    """Return the definition, on the whole dense X at once."""
+    reconstructed = estimator.inverse_transform(estimator.transform(X))
+    return 1 - ((X - reconstructed) ** 2).sum() / ((X - X.mean(axis=0)) ** 2).sum()
+
+
+class Reconstructor(TransformerMixin, BaseEstimator):
+    """Apply a given function to the rows: any reconstruction one may want to test."""
+
+    def __init__(self, reconstruct):
+        self.reconstruct = reconstruct
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X
+
+    def inverse_transform(self, X):
+        return self.reconstruct(X)
+
+
+TRANSFORMERS = [
+    PCA(n_components=5, random_state=0),
+    PCA(n_components=5, whiten=True, random_state=0),
+    IncrementalPCA(n_components=5),
+    TruncatedSVD(n_components=5, random_state=0),
+    NMF(n_components=5, init="nndsvda", tol=1e-2, max_iter=500),
+    KernelPCA(n_components=5, kernel="rbf", gamma=1e-3, fit_inverse_transform=True),
+    make_pipeline(StandardScaler(), PCA(n_components=5, random_state=0)),
+    make_pipeline(MinMaxScaler(), PCA(n_components=8), PCA(n_components=3)),
+    MinMaxScaler(),
+]
+
+
+@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=lambda t: str(t)[:40])
+@pytest.mark.parametrize("X", [TRAIN, HELD_OUT], ids=["train", "held-out"])
+def test_equals_naive_formula(transformer, X):
+    fitted = sklearn.base.clone(transformer).fit(TRAIN)
+    score = reconstruction_r2_score(fitted, X)
+    assert isinstance(score, float)
+    assert score == pytest.approx(naive_r2(fitted, X), rel=1e-12)
+
+
+def test_equals_r2_score_where_no_feature_is_constant():
+    varying = HELD_OUT[:, HELD_OUT.std(axis=0) > 0]
+    pca = PCA(n_components=5).fit(varying[:50])
+    reconstructed = pca.inverse_transform(pca.transform(varying))
+    expected = r2_score(varying, reconstructed, multioutput="variance_weighted")
+    assert reconstruction_r2_score(pca, varying) == pytest.approx(expected, rel=1e-12)
+
+
+def test_errors_in_constant_features_count():
+    # r2_score(multioutput="variance_weighted") would leave them out.
+    X = np.column_stack([np.arange(4.0), np.ones(4)])
+    wrong = Reconstructor(lambda X: X + np.eye(2)[1])
+    assert reconstruction_r2_score(wrong, X) == pytest.approx(1 - 4 / 5)
+
+
+def test_of_pca_on_training_data_is_explained_variance():
+    pca = PCA(n_components=7).fit(TRAIN)
+    explained = pca.explained_variance_ratio_.sum()
+    assert reconstruction_r2_score(pca, TRAIN) == pytest.approx(explained, rel=1e-12)
+
+
+def test_reference_values():
+    def mean_of_rows(X):
+        return np.broadcast_to(HELD_OUT.mean(axis=0), X.shape)
+
+    assert reconstruction_r2_score(Reconstructor(np.copy), HELD_OUT) == 1.0
+    zero = reconstruction_r2_score(Reconstructor(mean_of_rows), HELD_OUT)
+    assert zero == pytest.approx(0.0, abs=1e-12)
+    assert reconstruction_r2_score(Reconstructor(np.zeros_like), HELD_OUT) < 0
+
+
+def test_scaling_inside_a_pipeline_does_not_change_the_units():
+    plain = PCA(n_components=5).fit(TRAIN)
+    shrink = FunctionTransformer(lambda X: X / 7, lambda X: X * 7)
+    shrunk = make_pipeline(shrink, PCA(n_components=5)).fit(TRAIN)
+    assert reconstruction_r2_score(shrunk, HELD_OUT) == pytest.approx(
+        reconstruction_r2_score(plain, HELD_OUT), rel=1e-10
+    )
+
+
+def test_centres_at_the_mean_of_the_rows_given():
+    pca = PCA(n_components=2).fit(TRAIN)
+    shifted = HELD_OUT + 100.0  # far from the training mean
+    around_training_mean = 1 - (
+        ((shifted - pca.inverse_transform(pca.transform(shifted))) ** 2).sum()
+        / ((shifted - pca.mean_) ** 2).sum()
+    )
+    score = reconstruction_r2_score(pca, shifted)
+    assert score == pytest.approx(naive_r2(pca, shifted), rel=1e-12)
+    assert score < around_training_mean
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 150, 1000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_row_batches_do_not_change_the_score(monkeypatch, batch_rows, weighted):
+    weights = np.arange(150) % 4 if weighted else None
+    pca = PCA(n_components=5).fit(TRAIN)
+    whole = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
+    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", batch_rows * DIGITS.shape[1])
+    batched = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
+    assert batched == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "container", [sp.csr_matrix, sp.csc_array, sp.bsr_array], ids=lambda c: c.__name__
+)
+@pytest.mark.parametrize("n_rows_per_batch", [40, 1000])
+def test_sparse_equals_dense(monkeypatch, container, n_rows_per_batch):
+    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", n_rows_per_batch * 64)
+    svd = TruncatedSVD(n_components=5, random_state=0).fit(TRAIN)
+    score = reconstruction_r2_score(svd, container(HELD_OUT))
+    assert score == pytest.approx(naive_r2(svd, HELD_OUT), rel=1e-12)
+
+
+def test_sparse_reconstructions_are_read():
+    X = sp.csr_array(HELD_OUT)
+    assert reconstruction_r2_score(Reconstructor(lambda X: X.copy()), X) == 1.0
+
+
+@pytest.mark.parametrize("make", [sp.csr_array, np.asarray], ids=["sparse", "dense"])
+def test_memory_is_that_of_a_few_batches(monkeypatch, make):
+    batch_entries = 20_000
+    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", batch_entries)
+    rng = np.random.default_rng(0)
+    X = make(rng.random((4000, 200)) * (rng.random((4000, 200)) < 0.01))
+    svd = TruncatedSVD(n_components=2, random_state=0).fit(X)
+    tracemalloc.start()
+    reconstruction_r2_score(svd, X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * (8 * batch_entries)  # X itself is 40 batches when dense
+
+
+def test_integer_weights_equal_repeated_rows():
+    weights = np.random.default_rng(0).integers(0, 4, size=len(HELD_OUT))
+    weights[0] = 0  # the first row must not be privileged
+    pca = PCA(n_components=5).fit(TRAIN)
+    score = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
+    repeated = np.repeat(HELD_OUT, weights, axis=0)
+    assert score == pytest.approx(reconstruction_r2_score(pca, repeated), rel=1e-12)
+    assert score != pytest.approx(reconstruction_r2_score(pca, HELD_OUT), rel=1e-6)
+
+
+def test_float32_is_summed_in_float64():
+    # In float32 the mean of these rows and their squares are off by percents.
+    rng = np.random.default_rng(0)
+    X = (4096 + rng.normal(size=(100_000, 2))).astype(np.float32)
+    halve = Reconstructor(lambda X: (X + np.float32(4096)) / 2)
+    exact = X.astype(np.float64)
+    expected = 1 - ((exact - 4096) ** 2).sum() / 4 / exact.var(axis=0).sum() / len(X)
+    assert reconstruction_r2_score(halve, X) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+def test_dtypes(dtype):
+    pca = PCA(n_components=5).fit(TRAIN)
+    score = reconstruction_r2_score(pca, HELD_OUT.astype(dtype))
+    assert score == pytest.approx(naive_r2(pca, HELD_OUT), rel=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6 / 3])
+def test_constant_rows_follow_r2_score(value):
+    X = np.full((50, 3), value)
+    assert reconstruction_r2_score(Reconstructor(np.copy), X) == 1.0
+    assert reconstruction_r2_score(Reconstructor(lambda X: X + 1), X) == 0.0
+
+
+def test_rows_without_weight_do_not_break_constancy():
+    X = np.full((4, 2), 0.1)
+    X[0] = 1e9  # relative to this row, the others would not be exactly equal
+    weights = [0.0, 1.0, 1.0, 1.0]
+    shift = Reconstructor(lambda X: X + 1)
+    assert reconstruction_r2_score(shift, X, sample_weight=weights) == 0.0
+
+
+def test_a_single_row_has_no_variance():
+    assert reconstruction_r2_score(Reconstructor(np.copy), HELD_OUT[:1]) == 1.0
+    assert reconstruction_r2_score(Reconstructor(np.zeros_like), HELD_OUT[:1]) == 0.0
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_and_frame_output(monkeypatch, library):
+    frames = pytest.importorskip(library)
+    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", 64 * 64)  # several batches
+    names = [f"pixel{i}" for i in range(DIGITS.shape[1])]
+    train, held_out = (
+        frames.DataFrame(dict(zip(names, X.T, strict=True))) for X in (TRAIN, HELD_OUT)
+    )
+    pipeline = make_pipeline(MinMaxScaler(), PCA(n_components=5, random_state=0))
+    expected = naive_r2(pipeline.fit(TRAIN), HELD_OUT)
+    framed = sklearn.base.clone(pipeline).set_output(transform=library).fit(train)
+    # Warnings are errors: feature names must arrive at every batch.
+    assert reconstruction_r2_score(framed, held_out) == pytest.approx(expected)
+
+
+def test_lists_are_accepted():
+    pca = PCA(n_components=5).fit(TRAIN)
+    score = reconstruction_r2_score(pca, HELD_OUT.tolist(), sample_weight=[1.0] * 150)
+    assert score == pytest.approx(naive_r2(pca, HELD_OUT))
+
+
+def test_does_not_change_its_input():
+    X = HELD_OUT.copy()
+    X.flags.writeable = False
+    reconstruction_r2_score(PCA(n_components=2).fit(TRAIN), X)
+    assert np.array_equal(X, HELD_OUT)
+
+
+# Errors
+
+
+def test_pipeline_step_without_inverse_transform_is_named():
+    no_way_back = ColumnTransformer([("first", "passthrough", [0, 1])])
+    pipeline = Pipeline([("skip", "passthrough"), ("pick", no_way_back), ("r", PCA(2))])
+    pipeline.fit(TRAIN)
+    with pytest.raises(TypeError, match=r"Pipeline.*'pick' \(ColumnTransformer\)"):
+        reconstruction_r2_score(pipeline, TRAIN)
+
+
+def test_estimator_without_inverse_transform_is_named():
+    with pytest.raises(TypeError, match="ColumnTransformer has no inverse_transform"):
+        reconstruction_r2_score(ColumnTransformer([]), TRAIN)
+    with pytest.raises(TypeError, match=r"object has no transform.*fit_inverse_tr"):
+        reconstruction_r2_score(object(), TRAIN)
+
+
+def test_kernel_pca_without_inverse_says_so():
+    with pytest.raises(NotFittedError, match="fit_inverse_transform"):
+        reconstruction_r2_score(KernelPCA(n_components=2).fit(TRAIN), TRAIN)
+
+
+def test_unfitted_estimator():
+    with pytest.raises(NotFittedError, match="MinMaxScaler"):
+        reconstruction_r2_score(MinMaxScaler(), TRAIN)
+
+
+def test_shapes_that_differ():
+    shorter = Reconstructor(lambda X: X[:, 1:])
+    with pytest.raises(ValueError, match=r"\(300, 64\) as \(300, 63\)"):
+        reconstruction_r2_score(shorter, TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.arange(3.0), "Expected 2D array"),
+        ([1.0, 2.0], "Expected 2D array"),
+        (np.empty((0, 64)), "0 sample"),
+        (np.empty((5, 0)), "0 feature"),
+        (np.array([[np.nan, 1.0], [0.0, 1.0]]), "X contains NaN"),
+        (np.array([["a", "b"]], dtype=object), "could not convert"),
+    ],
+)
+def test_bad_rows(X, message):
+    with pytest.raises(ValueError, match=message):
+        reconstruction_r2_score(Reconstructor(np.copy), X)
+
+
+def test_reconstruction_that_is_not_finite():
+    broken = Reconstructor(lambda X: np.full_like(X, np.inf))
+    with pytest.raises(ValueError, match="the reconstruction contains infinity"):
+        reconstruction_r2_score(broken, TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(299), "inconsistent numbers of samples"),
+        (np.ones((300, 1)), "must be 1-D"),
+        (np.r_[-1.0, np.ones(299)], "Negative values"),
+        (np.zeros(300), "no positive entry"),
+        (np.full(300, np.nan), "sample_weight contains NaN"),
+    ],
+)
+def test_bad_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        reconstruction_r2_score(Reconstructor(np.copy), TRAIN, sample_weight=weights)
+
+
+# The scorer
+
+
+def test_grid_search_swaps_transformers():
+    pipeline = Pipeline([("scale", MinMaxScaler(clip=True)), ("reduce", PCA())])
+    grid = {
+        "reduce": [PCA(random_state=0), NMF(tol=1e-2, max_iter=500, random_state=0)],
+        "reduce__n_components": [2, 5],
+    }
+    folds = KFold(3)
+    search = GridSearchCV(pipeline, grid, scoring=reconstruction_r2, cv=folds)
+    search.fit(TRAIN)
+    results = search.cv_results_
+    for k, (train, test) in enumerate(folds.split(TRAIN)):
+        for params, score in zip(
+            results["params"], results[f"split{k}_test_score"], strict=True
+        ):
+            candidate = sklearn.base.clone(pipeline).set_params(
+                **sklearn.base.clone(params, safe=False)
+            )
+            expected = naive_r2(candidate.fit(TRAIN[train]), TRAIN[test])
+            assert score == pytest.approx(expected, rel=1e-9)
+    # PCA is the best linear reconstruction there is, and more components help it.
+    assert isinstance(search.best_params_["reduce"], PCA)
+    assert search.best_params_["reduce__n_components"] == 5
+
+
+class WeightedReconstructor(Reconstructor):
+    def fit(self, X, y=None, sample_weight=None):
+        return self
+
+
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.7"),
+    reason="GridSearchCV passes sample_weight to its scorer since scikit-learn 1.7",
+)
+def test_grid_search_weights_the_scores_too():
+    weights = np.arange(1.0, 301.0)
+    folds = KFold(3)
+    search = GridSearchCV(
+        WeightedReconstructor(np.copy),
+        {"reconstruct": [np.zeros_like]},
+        scoring=reconstruction_r2,
+        cv=folds,
+    )
+    search.fit(TRAIN, sample_weight=weights)
+    for k, (_, test) in enumerate(folds.split(TRAIN)):
+        expected = reconstruction_r2_score(
+            Reconstructor(np.zeros_like), TRAIN[test], sample_weight=weights[test]
+        )
+        score = search.cv_results_[f"split{k}_test_score"][0]
+        assert score == pytest.approx(expected, rel=1e-12)
+
+
+def test_scorer_in_cross_validate_beside_others_and_with_metadata_routing():
+    scoring = {"r2": reconstruction_r2, "again": reconstruction_r2}
+    with sklearn.config_context(enable_metadata_routing=True):
+        scores = cross_validate(
+            PCA(n_components=3), TRAIN, scoring=scoring, cv=3, params={}
+        )
+    assert scores["test_r2"] == pytest.approx(scores["test_again"])
+    assert np.all(scores["test_r2"] > 0.3)
+
+
+def test_scorer_ignores_y_and_pickles():
+    scorer = pickle.loads(pickle.dumps(reconstruction_r2))
+    pca = PCA(n_components=2).fit(TRAIN)
+    labels = np.zeros(len(HELD_OUT))
+    assert scorer(pca, HELD_OUT, labels) == reconstruction_r2_score(pca, HELD_OUT)
+
+
+# argmax_accuracy
+
+
+def test_argmax_accuracy_values():
+    rng = np.random.default_rng(0)
+    X, reconstructed = rng.normal(size=(2, 500, 6))
+    naive = np.mean(
+        [
+            list(a).index(max(a)) == list(b).index(max(b))
+            for a, b in zip(X, reconstructed, strict=True)
+        ]
+    )
+    assert argmax_accuracy(X, reconstructed) == naive
+    assert argmax_accuracy(X, X) == 1.0
+    assert argmax_accuracy(X, 3 * X + 1) == 1.0
+    assert argmax_accuracy(X, -X) == 0.0
+    assert isinstance(argmax_accuracy(X, X), float)
+
+
+def test_argmax_accuracy_of_ties_takes_the_first():
+    assert argmax_accuracy(np.eye(8), np.full((8, 8), 0.1)) == 1 / 8
+    assert argmax_accuracy([[1, 1, 0]], [[0.5, 0.4, 0.0]]) == 1.0
+    assert argmax_accuracy([[1, 1, 0]], [[0.4, 0.5, 0.0]]) == 0.0
+
+
+@pytest.mark.parametrize("container", [sp.csr_matrix, sp.csr_array, sp.coo_array])
+def test_argmax_accuracy_of_sparse_rows(container):
+    rng = np.random.default_rng(0)
+    X = np.eye(6)[rng.integers(6, size=200)]
+    reconstructed = rng.normal(size=X.shape) - 1  # implicit zeros can be the largest
+    reconstructed[rng.random(X.shape) < 0.5] = 0.0
+    expected = argmax_accuracy(X, reconstructed)
+    assert 0 < expected < 1
+    assert argmax_accuracy(container(X), reconstructed) == expected
+    assert argmax_accuracy(X, container(reconstructed)) == expected
+
+
+@pytest.mark.parametrize(
+    ("X", "reconstructed", "message"),
+    [
+        (np.eye(3), np.eye(4), r"\(3, 3\), X_reconstructed \(4, 4\)"),
+        (np.ones(3), np.ones(3), "Expected 2D array"),
+        (np.eye(3), np.full((3, 3), np.nan), "X_reconstructed contains NaN"),
+        (np.empty((0, 3)), np.empty((0, 3)), "0 sample"),
+    ],
+)
+def test_argmax_accuracy_errors(X, reconstructed, message):
+    with pytest.raises(ValueError, match=message):
+        argmax_accuracy(X, reconstructed)
+
+
+def test_examples_in_docstrings():
+    results = doctest.testmod(skae.metrics)
+    assert results.attempted > 0
+    assert results.failed == 0
