@@ -3,7 +3,6 @@
 import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
-from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skae._kernels import Rows
 
@@ -56,39 +55,24 @@ def measure(X, *, subset=None, weights=None):
     scale : float
         0 for constant data.
     """
-    if sparse.issparse(X):
-        mean, variance = _sparse_moments(X, subset, weights)
-    else:
-        mean, variance = _dense_moments(X, subset, weights)
-    scale = float(np.sqrt(variance.mean()))
-    rounding = np.finfo(np.float64).eps * np.abs(mean).max()
-    return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
-
-
-def _sparse_moments(X, subset, weights):
-    if subset is not None:
-        X = X[subset]
-        weights = weights if weights is None else weights[subset]
-    return mean_variance_axis(X.astype(np.float64), axis=0, weights=weights)
-
-
-def _dense_moments(X, subset, weights):
-    """Two passes, in float64: centre first, then square."""
-    n_rows = len(X) if subset is None else len(subset)
+    n_rows = X.shape[0] if subset is None else len(subset)
     total, squares, total_weight = 0.0, 0.0, 0.0
     for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
         total += weight @ chunk
         total_weight += weight.sum()
     mean = total / total_weight
+    # A second pass, as the difference of two large sums would lose the digits.
     for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
         squares += weight @ (chunk - mean) ** 2
-    return mean, squares / total_weight
+    scale = float(np.sqrt((squares / total_weight).mean()))
+    rounding = np.finfo(np.float64).eps * np.abs(mean).max()
+    return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 
 
 def _weighted_chunks(X, subset, weights, n_rows):
     for batch in row_chunks(n_rows, X.shape[1]):
         picked = batch if subset is None else subset[batch]
-        chunk = X[picked].astype(np.float64, copy=False)
+        chunk = dense(X[picked]).astype(np.float64, copy=False)
         yield chunk, np.ones(len(chunk)) if weights is None else weights[picked]
 
 

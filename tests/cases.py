@@ -43,3 +43,20 @@ SAMPLING_CASES = {
     "early_stopping": {**_SMALL, "early_stopping": True},
     "minibatch": {**_SMALL, "batch_size": 7},
 }
+
+# Networks: widths of the encoder's hidden layers.
+DEPTHS = {0: (), 1: (7,), 2: (7, 5), 3: (7, 6, 5)}
+
+ACTIVATION_NAMES = (
+    "identity",
+    "logistic",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "softplus",
+)
+LOSS_NAMES = ("squared_error", "absolute_error", "huber", "log_loss", "poisson")

@@ -127,14 +127,21 @@ class MLPClassifier(MLPRegressor):
 
 
 class IncrementalPCA(AutoencoderTransformer):
-    """The linear network, which starts at PCA and should stay there.
+    """The linear network, trained until it is PCA.
 
     PCA's code has the scale of the data, ours that of the network.
     """
 
     def __init__(self, n_components=2, *, batch_size=None):
         super().__init__(
-            n_components, hidden_layer_sizes=(), batch_size=batch_size or "auto"
+            n_components,
+            hidden_layer_sizes=(),
+            batch_size=batch_size or "auto",
+            learning_rate="cosine",
+            learning_rate_init=0.05,
+            max_iter=1000,
+            tol=0,
+            random_state=0,
         )
 
     @classmethod

@@ -57,7 +57,7 @@ def test_general_modules(tmp_path, module, at_least):
 
 
 # Tests of training as such, with X for y. The others are about classes, about
-# targets that are not the input, or about MLP's private attributes, messages and
+# targets that are not the input, or about MLP's private attributes, messages, how it prints, and
 # max_fun; or they ask for what we decided otherwise (divergence is an error, early
 # stopping looks at the loss). Many say MLPClassifier where any network would do.
 MLP_TESTS = [
@@ -67,7 +67,6 @@ MLP_TESTS = [
     "test_shuffle",
     "test_sparse_matrices",
     "test_tolerance",
-    "test_verbose_sgd",
     "test_warm_start_full_iteration",
     "test_mlp_param_dtypes",
     "test_preserve_feature_names",
