@@ -7,7 +7,7 @@ from skae import _kernels
 from skae._kernels import LOSSES
 from skae._network import for_loss, part, untied
 from skae._rows import dense, make_rows, read_only, row_chunks, slice_rows
-from skae._threads import ThreadTeam, is_short, make_workspace, n_threads_for
+from skae._threads import ThreadTeam, make_workspace, n_threads_for
 
 # A multiplication and an addition for each weight and row.
 _FLOPS_FORWARD = 2
@@ -55,8 +55,7 @@ def propagate(network, params, rows, mean=None, scale=1.0):
     n_weights = (network.widths[:-1] * network.widths[1:]).sum()
     flops = _FLOPS_FORWARD * rows.n_rows * int(n_weights)
     n_threads = n_threads_for(flops, -(-rows.n_rows // _kernels.INFERENCE_ROWS))
-    inline = n_threads == 1 and is_short(flops)
-    with ThreadTeam(n_threads, inline=inline) as team:
+    with ThreadTeam(n_threads) as team:
         team.run(
             _kernels.propagate,
             network,
@@ -66,6 +65,7 @@ def propagate(network, params, rows, mean=None, scale=1.0):
             read_only(np.array([scale], dtype=dtype)),
             out,
             make_workspace(network, dtype, team=team),
+            flops=flops,
         )
     return out
 

@@ -44,9 +44,7 @@ def _jit(fastmath=_ELEMENTWISE_MATH):
 
 # Numba optimises a function anew, with all that it calls, in each of its callers.
 # Inlining before that keeps the nesting shallow and the first compilation short.
-_inlined = numba.njit(
-    error_model="numpy", fastmath=_ELEMENTWISE_MATH, inline="always"
-)
+_inlined = numba.njit(error_model="numpy", fastmath=_ELEMENTWISE_MATH, inline="always")
 
 
 def _kernel(function):
@@ -787,7 +785,18 @@ def _penalty(network, objective, params):
 def _mean_loss(network, objective, rows, params, team, rank):
     """Mean data loss over rows, the same on every rank; NaN if a thread died."""
     order = team.order[:0]
-    _lanes(network, objective, rows, params, order, _FIRST, rows.n_rows, team, rank, _EVALUATE)
+    _lanes(
+        network,
+        objective,
+        rows,
+        params,
+        order,
+        _FIRST,
+        rows.n_rows,
+        team,
+        rank,
+        _EVALUATE,
+    )
     if not _barrier(team):
         return np.nan
     total = _sum_lane_losses(team, _n_lanes(rows.n_rows))

@@ -90,6 +90,7 @@ class LbfgsTraining(Training):
                 state,
                 float(self._memory.losses[0]),
                 self._workspace,
+                flops=self._epoch_flops,
             )
             if at_minimum and status == RUNNING:
                 status = CONVERGED
@@ -124,7 +125,7 @@ class LbfgsTraining(Training):
 
     def _search(self, memory):
         """Memory after a step that satisfies the strong Wolfe conditions, or None."""
-        loss_before = memory.losses[1]
+        loss_before, towards = memory.losses[1], direction(memory)
         with warnings.catch_warnings():
             # A search that fails says so in its result.
             warnings.simplefilter("ignore")
@@ -132,14 +133,14 @@ class LbfgsTraining(Training):
                 lambda position: self._evaluate(position)[0],
                 lambda position: self._evaluate(position)[1],
                 memory.position,
-                direction(memory),
+                towards,
                 gfk=memory.gradient,
                 old_fval=memory.losses[0],
                 old_old_fval=loss_before if np.isfinite(loss_before) else None,
             )
         if length is None:
             return None
-        position = memory.position + length * direction(memory)
+        position = memory.position + length * towards
         loss, gradient = self._evaluate(position)
         step, change = position - memory.position, gradient - memory.gradient
         steps, changes = memory.steps, memory.changes
@@ -163,6 +164,7 @@ class LbfgsTraining(Training):
                 params,
                 gradient,
                 self._workspace,
+                flops=self._epoch_flops,
             )
             self._evaluated = position.copy(), loss, gradient.astype(np.float64)
         return self._evaluated[1:]

@@ -76,7 +76,7 @@ def n_threads_allowed():
 # Below so many floating point operations a thread, meeting at a barrier costs more
 # than the work that it shares: about 20 microseconds of BLAS at 100 GFLOP/s.
 _MIN_FLOPS_PER_THREAD = 2_000_000
-# A kernel that takes no longer than about 10 ms runs in the caller's own thread.
+# About 10 ms of work: over before anyone could want to interrupt it.
 _MAX_FLOPS_INLINE = 200_000_000
 
 
@@ -84,11 +84,6 @@ def n_threads_for(flops, n_pieces):
     """Threads that are worth it for `flops` of work in `n_pieces` pieces."""
     useful = min(n_pieces, int(flops // _MIN_FLOPS_PER_THREAD))
     return min(useful, n_threads_allowed()) if useful > 1 else 1
-
-
-def is_short(flops):
-    """Whether the work ends before anyone could want to interrupt it."""
-    return flops <= _MAX_FLOPS_INLINE
 
 
 class ThreadTeam:
@@ -99,41 +94,35 @@ class ThreadTeam:
     n_threads : int
         Number of threads.
 
-    inline : bool, default=False
-        Run in the calling thread. Without it, the calling thread waits, so that
-        Ctrl-C is noticed at once and the kernel can be told to stop. Needs
-        ``n_threads=1``.
-
     Attributes
     ----------
     control : ndarray of shape (N_CONTROLS,), dtype=int64
         What the threads tell each other; see ``_kernels``.
     """
 
-    def __init__(self, n_threads, *, inline=False):
+    def __init__(self, n_threads):
         self.n_threads = n_threads
         self.control = np.zeros(_kernels.N_CONTROLS, dtype=np.int64)
-        self._pool = None if inline else ThreadPoolExecutor(n_threads, "skae")
+        self._pool = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc_info):
-        self.close()
-
-    def close(self):
-        """End the threads."""
         if self._pool is not None:
             self._pool.shutdown()
 
-    def run(self, kernel, *args):
+    def run(self, kernel, *args, flops):
         """Call ``kernel(*args, rank)`` on every rank; return rank 0's result.
 
-        A KeyboardInterrupt tells the kernel to stop, waits until it has, and is
-        raised again.
+        The calling thread waits meanwhile, so that Ctrl-C is noticed at once: the
+        kernel is told to stop, and KeyboardInterrupt is raised when it has. Work of
+        one thread and few `flops` is done in the calling thread.
         """
-        if self._pool is None:
+        if self.n_threads == 1 and flops <= _MAX_FLOPS_INLINE:
             return kernel(*args, 0)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.n_threads, "skae")
         control, futures = self.control, []
         control[_kernels.INTERRUPT] = 0
         try:

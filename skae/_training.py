@@ -100,9 +100,10 @@ class Training:
         self.problem, self.solver, self.state = problem, solver, state
         batch_size = min(solver.batch_size, problem.rows.n_rows)
         n_lanes = _kernels.n_lanes(batch_size)
-        flops = _FLOPS_LEARN * batch_size * problem.network.n_weights
+        flops_a_row = _FLOPS_LEARN * problem.network.n_weights
+        self._epoch_flops = flops_a_row * problem.rows.n_rows
         self._blas = single_threaded_blas()
-        self._team = ThreadTeam(n_threads_for(flops, n_lanes))
+        self._team = ThreadTeam(n_threads_for(flops_a_row * batch_size, n_lanes))
         self._workspace = make_workspace(
             problem.network,
             state.params.dtype,
@@ -136,7 +137,7 @@ class Training:
         return self
 
     def __exit__(self, *exc_info):
-        self._team.close()
+        self._team.__exit__(*exc_info)
         self._blas.__exit__(*exc_info)
 
     def value(self, params):
@@ -149,6 +150,7 @@ class Training:
             self.problem.monitored,
             params,
             self._workspace,
+            flops=self._epoch_flops,
         )
 
     def run_epochs(self, n_epochs):
@@ -189,6 +191,7 @@ class StochasticTraining(Training):
             state,
             n_epochs,
             self._workspace,
+            flops=self._epoch_flops * n_epochs,
         )
 
 

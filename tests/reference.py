@@ -29,10 +29,13 @@ ACTIVATIONS = {
         lambda z: _piecewise(z > 0, 1.0, np.exp(np.minimum(z, 0))),
     ),
     "selu": (
-        lambda z: _SELU_SCALE
-        * _piecewise(z > 0, z, _SELU_ALPHA * (np.exp(np.minimum(z, 0)) - 1)),
-        lambda z: _SELU_SCALE
-        * _piecewise(z > 0, 1.0, _SELU_ALPHA * np.exp(np.minimum(z, 0))),
+        lambda z: (
+            _SELU_SCALE
+            * _piecewise(z > 0, z, _SELU_ALPHA * (np.exp(np.minimum(z, 0)) - 1))
+        ),
+        lambda z: (
+            _SELU_SCALE * _piecewise(z > 0, 1.0, _SELU_ALPHA * np.exp(np.minimum(z, 0)))
+        ),
     ),
     "gelu": (
         lambda z: z * stats.norm.cdf(z),

@@ -78,11 +78,10 @@ def kernel_objective(network, loss, alpha, X, weights, params):
             params.copy(),
             gradient,
             training._workspace,
+            flops=np.inf,
         )
         assert training.value(params) == pytest.approx(value, rel=1e-12)
     return value, gradient
-
-
 
 
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
