@@ -621,8 +621,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         return make_rows(X, self._offset, self.scale_)
 
     def _reconstructions(self, X):
+        network, params = self._fitted_network()
         return _inference.reconstruction_chunks(
-            *self._fitted_network(), X, self._offset, self.scale_
+            network, params, X, self._offset, self.scale_
         )
 
     def _entry_errors(self, X, metric):

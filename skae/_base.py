@@ -34,7 +34,7 @@ from skae._kernels import (
 )
 from skae._lbfgs import LbfgsTraining
 from skae._network import for_loss, initial_params, make_network, order_code
-from skae._reporting import CallbackReport, JoinedReports, VerboseReport
+from skae._reporting import JoinedReports, VerboseReport
 from skae._rows import make_rows, measure, no_rows
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
 from skae._training import StochasticTraining
@@ -87,13 +87,13 @@ class BaseAutoencoder(
     def _unchanged_on_error(self):
         """Undo what validation has set if what follows it fails."""
         names = ("n_features_in_", "feature_names_in_")
-        before = {name: vars(self)[name] for name in names if name in vars(self)}
+        before = {name: self.__dict__[name] for name in names if name in self.__dict__}
         try:
             yield
         except BaseException:
             for name in names:
-                vars(self).pop(name, None)
-            vars(self).update(before)
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
             raise
 
     def _validate_rows(self, X, *, dtype=_DTYPES, reset=False):
@@ -250,7 +250,7 @@ class BaseAutoencoder(
             training = make.resume(problem, solver, saved)
         else:  # from the same weights, without the other solver's memory
             training = make.begin(problem, solver, saved["arrays"]["params"], seed)
-        curves = [], []
+        curves: tuple = ([], [])
         if saved is not None:
             curves = self.loss_curve_, getattr(self, "validation_loss_curve_", [])
             training.state.counters[N_EPOCHS] = len(self.loss_curve_)
@@ -389,9 +389,9 @@ class BaseAutoencoder(
 
     def _set_attributes(self, attributes):
         for name in ("validation_loss_curve_", "explained_variance_"):
-            if name in vars(self) and name not in attributes:
+            if name in self.__dict__ and name not in attributes:
                 delattr(self, name)
-        vars(self).update(attributes)
+        self.__dict__.update(attributes)
         return self
 
 

@@ -649,7 +649,7 @@ def _forward(network, params, units, slopes, n_rows):
 
 @_inlined
 def _backward(network, params, units, slopes, deltas, scratch, n_rows, gradient):
-    """Add the block's to `gradient` (n_params,), from the loss' derivative in deltas."""
+    """Add the block's to `gradient` (n_params,), from the derivative in `deltas`."""
     for layer in range(network.activations.size - 1, -1, -1):
         a = _units(units, network, layer, BLOCK_ROWS, n_rows)
         delta = _units(deltas, network, layer + 1, BLOCK_ROWS, n_rows)
@@ -773,7 +773,7 @@ def _sum_lane_gradients(network, objective, params, weight, n_lanes, team, lo, h
 
 @_jit(fastmath=_REDUCTION_MATH)
 def _penalty(network, objective, params):
-    """alpha / 2 * sum of squared weights, in float64."""
+    """Alpha / 2 * sum of squared weights, in float64."""
     total = 0.0
     if objective.alpha > 0:
         for i in range(network.n_weights):
@@ -1105,7 +1105,7 @@ def train(network, objective, data, solver, state, n_epochs, team, rank):
 
 @_jit()
 def _affine_by_row(a, weights, biases, z):
-    """z = a @ weights + biases, each row by the same operations in the same order.
+    """Z = a @ weights + biases, each row by the same operations in the same order.
 
     BLAS rounds a row differently depending on where in a block it stands. The number
     of rows is a multiple of ROW_TILE; four inputs at a time save loads and stores.

@@ -57,8 +57,12 @@ class LbfgsTraining(Training):
     """Training by L-BFGS; an iteration is an epoch, and its batch are all rows."""
 
     has_moments = False
-    _memory = None
-    _evaluated = None  # position, objective and gradient of the last evaluation
+
+    def __init__(self, problem, solver, state):
+        super().__init__(problem, solver, state)
+        self._memory = None  # before the first iteration
+        # Position, objective and gradient of the last evaluation.
+        self._evaluated = (np.empty(0), np.nan, np.empty(0))
 
     @classmethod
     def resume(cls, problem, solver, saved):
@@ -78,9 +82,10 @@ class LbfgsTraining(Training):
     def _run_epochs(self, state, n_epochs):
         network, objective, _, validation = self.problem
         for _ in range(n_epochs):
-            at_minimum = self._iterate()
+            memory, at_minimum = self._iterate(self._memory or self._begin_memory())
+            self._memory = memory
             state.counters[N_UPDATES] += 1
-            state.params[:] = self._memory.position
+            state.params[:] = memory.position
             status = self._team.run(
                 _kernels.finish_epoch,
                 network,
@@ -88,7 +93,7 @@ class LbfgsTraining(Training):
                 validation,
                 self.solver,
                 state,
-                float(self._memory.losses[0]),
+                float(memory.losses[0]),
                 self._workspace,
                 flops=self._epoch_flops,
             )
@@ -98,30 +103,28 @@ class LbfgsTraining(Training):
                 break
         return status
 
-    def _iterate(self):
-        """One iteration; returns whether there was nothing left to gain."""
-        if self._memory is None:
-            position = self.state.params.astype(np.float64)
-            loss, gradient = self._evaluate(position)
-            none = np.empty((0, position.size))
-            losses = np.array([loss, np.inf])
-            self._memory = Memory(position, gradient, losses, none, none)
-        memory = self._memory
+    def _begin_memory(self):
+        position = self.state.params.astype(np.float64)
+        loss, gradient = self._evaluate(position)
+        none = np.empty((0, position.size))
+        return Memory(position, gradient, np.array([loss, np.inf]), none, none)
+
+    def _iterate(self, memory):
+        """One iteration; returns the memory, and whether nothing is left to gain."""
         if not np.isfinite(memory.losses[0]):
-            return True
+            return memory, True
         if np.abs(memory.gradient).max() <= self.solver.tol:
-            return True
+            return memory, True
         found = self._search(memory)
         if found is None and len(memory.steps):  # forget, and try steepest descent
             found = self._search(
                 memory._replace(steps=memory.steps[:0], changes=memory.changes[:0])
             )
         if found is None:
-            return True
-        self._memory = found
+            return memory, True
         loss, loss_before = found.losses
         rounding = np.finfo(self.state.params.dtype).eps * _ROUNDINGS
-        return loss_before - loss <= rounding * abs(loss)
+        return found, loss_before - loss <= rounding * abs(loss)
 
     def _search(self, memory):
         """Memory after a step that satisfies the strong Wolfe conditions, or None."""
@@ -152,7 +155,7 @@ class LbfgsTraining(Training):
 
     def _evaluate(self, position):
         """Objective and gradient; the line search asks for each in turn."""
-        if self._evaluated is None or not np.array_equal(self._evaluated[0], position):
+        if not np.array_equal(self._evaluated[0], position):
             network, objective, rows, _ = self.problem
             params = position.astype(self.state.params.dtype)
             gradient = np.empty_like(params)

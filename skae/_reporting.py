@@ -74,7 +74,7 @@ class CallbackReport:
     def __init__(self, estimator, context, arguments, fitted_attributes):
         self.estimator, self.context = estimator, context
         self.arguments, self.fitted_attributes = arguments, fitted_attributes
-        self.epoch_context = None
+        self.epoch_context = context  # until an epoch begins
 
     def begin(self):
         """Tell that an epoch begins."""

@@ -56,7 +56,8 @@ def measure(X, *, subset=None, weights=None):
         0 for constant data.
     """
     n_rows = X.shape[0] if subset is None else len(subset)
-    total, squares, total_weight = 0.0, 0.0, 0.0
+    total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    total_weight = 0.0
     for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
         total += weight @ chunk
         total_weight += weight.sum()
@@ -105,7 +106,7 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
         columns = X.indices.astype(np.int32, copy=False)
         starts = X.indptr.astype(np.int64, copy=False)
     else:
-        values = np.require(X, requirements="CA").reshape(-1)
+        values = np.require(X, requirements=["C", "A"]).reshape(-1)
     n_rows = X.shape[0] if subset is None else len(subset)
     subset = np.empty(0, dtype=np.int32) if subset is None else subset
     if weights is None:

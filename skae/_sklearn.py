@@ -7,7 +7,7 @@ try:  # public, but new in scikit-learn 1.9 and still allowed to change
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
 
-    class CallbackSupportMixin:
+    class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands in for the class of scikit-learn 1.9: there are no callbacks."""
 
     def with_callbacks(method):

@@ -8,7 +8,7 @@ started it: there is no pool that a fork or a second fit could meet.
 import contextlib
 import functools
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 import numba
 import numpy as np
@@ -37,7 +37,7 @@ class _SharedLimit:
     def __init__(self):
         self._lock = threading.Lock()
         self._n_holders = 0
-        self._limit = None
+        self._limit = contextlib.nullcontext()
         self._n_threads_before = 1
 
     @contextlib.contextmanager
@@ -53,7 +53,7 @@ class _SharedLimit:
             with self._lock:
                 self._n_holders -= 1
                 if self._n_holders == 0:
-                    self._limit.restore_original_limits()
+                    self._limit.__exit__(None, None, None)
 
     def n_threads_before(self):
         with self._lock:
@@ -122,9 +122,10 @@ class ThreadTeam:
         if self.n_threads == 1 and flops <= _MAX_FLOPS_INLINE:
             return kernel(*args, 0)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.n_threads, "skae")
-        control, futures = self.control, []
-        control[_kernels.INTERRUPT] = 0
+            self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")
+        control = self.control
+        futures: list[Future] = []
+        control[:] = 0  # whatever an earlier run ended with
         try:
             for rank in range(self.n_threads):
                 futures.append(self._pool.submit(kernel, *args, rank))
@@ -142,7 +143,7 @@ class ThreadTeam:
         for future in done:
             if future.exception() is not None:
                 self.control[_kernels.BROKEN] = 1
-                raise future.exception()
+                future.result()  # raises
 
     def _wait_whatever_comes(self, futures):
         """Wait for the end of all futures, through further interrupts."""

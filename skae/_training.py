@@ -4,6 +4,7 @@ Everything here works on data that the estimator has validated, and computes thr
 ``_kernels``.
 """
 
+import abc
 import time
 from typing import NamedTuple
 
@@ -78,7 +79,7 @@ def new_state(params, seed, *, has_moments):
     return state
 
 
-class Training:
+class Training(abc.ABC):
     """One run of a solver on a problem; a context manager that holds its threads.
 
     A subclass runs epochs. It is made from initial parameters, or goes on from what
@@ -152,6 +153,10 @@ class Training:
             self._workspace,
             flops=self._epoch_flops,
         )
+
+    @abc.abstractmethod
+    def _run_epochs(self, state, n_epochs):
+        """Train for up to `n_epochs` epochs, with curves to fill; returns a status."""
 
     def run_epochs(self, n_epochs):
         """Train for up to `n_epochs` epochs.
@@ -235,8 +240,10 @@ def run(training, max_iter, report=None):
     loss_curve, validation_curve : list of float
         One entry an epoch; the second is empty without validation rows.
     """
-    loss_curve, validation_curve = [], []
-    status, seconds_an_epoch = RUNNING, None
+    loss_curve: list[float] = []
+    validation_curve: list[float] = []
+    status: int = RUNNING
+    seconds_an_epoch = None
     while status == RUNNING and len(loss_curve) < max_iter:
         n_epochs = min(max_iter - len(loss_curve), _MAX_EPOCHS_A_CALL)
         if report is not None:

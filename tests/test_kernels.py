@@ -1,16 +1,12 @@
 """The kernels against a naive network, central differences, and themselves."""
 
-import ast
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-import skae
 from skae import _kernels, _training
-from skae._kernels import ACTIVATIONS, LOSSES, SCHEDULES, SOLVERS, Objective, Solver
+from skae._kernels import LOSSES, SCHEDULES, SOLVERS, Objective, Solver
 from skae._network import coefs, for_loss, initial_params, intercepts, make_network
 from skae._rows import make_rows, no_rows
 
@@ -71,7 +67,9 @@ def kernel_objective(network, loss, alpha, X, weights, params):
     )
     gradient = np.empty_like(params)
     solver = solver_for(batch_size=len(X))
-    with _training.Training.begin(problem, solver, params, seed=0) as training:
+    with _training.StochasticTraining.begin(
+        problem, solver, params, seed=0
+    ) as training:
         value = training._team.run(
             _kernels.objective_and_gradient,
             *problem[:3],

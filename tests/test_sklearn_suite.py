@@ -57,9 +57,9 @@ def test_general_modules(tmp_path, module, at_least):
 
 
 # Tests of training as such, with X for y. The others are about classes, about
-# targets that are not the input, or about MLP's private attributes, messages, how it prints, and
-# max_fun; or they ask for what we decided otherwise (divergence is an error, early
-# stopping looks at the loss). Many say MLPClassifier where any network would do.
+# targets that are not the input, or about MLP's private attributes, messages, output
+# and max_fun; or they ask for what we decided otherwise (divergence is an error,
+# early stopping looks at the loss). Many say MLPClassifier where any network would do.
 MLP_TESTS = [
     "test_alpha",
     "test_lbfgs_regression",
