@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from skae import _kernels, _training
-from skae._kernels import LOSSES, SCHEDULES, SOLVERS, Objective, Solver
+from skae._kernels import ACTIVATIONS, LOSSES, SCHEDULES, SOLVERS, Objective, Solver
 from skae._network import coefs, for_loss, initial_params, intercepts, make_network
 from skae._rows import make_rows, no_rows
 
@@ -132,3 +133,251 @@ def directional_slope(function, params, direction):
     h = 1e-6  # small: the stencil must not straddle a kink
     values = [function(params + k * h * direction) for k in (-2, -1, 1, 2)]
     return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
+
+
+def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.float64):
+    """Train a small network; returns the training and its loss curve."""
+    names = ["tanh", "identity"]
+    network = network or make_network(
+        [X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False
+    )
+    if params is None:
+        params = initial_params(network, names, "glorot", 0, dtype)
+    rows = make_rows(X.astype(dtype), np.zeros(X.shape[1]), 1.0)
+    objective = Objective(LOSSES["squared_error"].code, 0.0)
+    problem = _training.Problem(network, objective, rows, no_rows(rows))
+    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
+        _, loss_curve, _ = training.run_epochs(n_epochs)
+    return training, loss_curve
+
+
+def naive_epochs(X, step, n_epochs=5):
+    """The same in NumPy, with a function that turns a gradient into an update."""
+    names = ["tanh", "identity"]
+    network = make_network([X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False)
+    params = initial_params(network, names, "glorot", 0, np.float64)
+    losses = []
+    for _ in range(n_epochs):
+        value, coef_gradients, bias_gradients = reference.objective(
+            X,
+            coefs(network, params),
+            intercepts(network, params),
+            names,
+            loss="squared_error",
+            alpha=0.0,
+            tied=False,
+        )
+        losses.append(value)
+        gradients = [g.ravel() for g in coef_gradients] + bias_gradients
+        params += step(np.concatenate(gradients))
+    return params, losses
+
+
+def sklearn_step(make_optimizer):
+    """Steps of one of scikit-learn's optimizers, for one array of parameters."""
+    optimizer = None
+
+    def step(gradient):
+        nonlocal optimizer
+        if optimizer is None:
+            optimizer = make_optimizer([np.zeros_like(gradient)])
+        return optimizer._get_updates([gradient])[0]
+
+    return step
+
+
+def rmsprop_step(rate, beta_2=0.999, epsilon=1e-8):
+    square, t = 0.0, 0
+
+    def step(gradient):
+        nonlocal square, t
+        t += 1
+        square = beta_2 * square + (1 - beta_2) * gradient**2
+        # Kingma & Ba's bias correction, with their epsilon-hat.
+        scale = rate * np.sqrt(1 - beta_2**t)
+        return -scale * gradient / (np.sqrt(square) + epsilon)
+
+    return step
+
+
+NAIVE_STEPS = {
+    "adam": lambda: sklearn_step(lambda p: AdamOptimizer(p, 0.01)),
+    "sgd": lambda: sklearn_step(lambda p: SGDOptimizer(p, 0.01)),
+    "sgd_momentum": lambda: sklearn_step(
+        lambda p: SGDOptimizer(p, 0.01, momentum=0.7, nesterov=False)
+    ),
+    "rmsprop": lambda: rmsprop_step(0.01),
+}
+
+
+@pytest.mark.parametrize("name", NAIVE_STEPS)
+def test_solver_equals_scikit_learns(name):
+    X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
+    changes = {"momentum": 0.7, "nesterovs_momentum": 0} if "_" in name else {}
+    training, losses = run_epochs(X, solver_for(name.partition("_")[0], **changes))
+    params, naive_losses = naive_epochs(X, NAIVE_STEPS[name]())
+    np.testing.assert_allclose(losses, naive_losses, rtol=1e-10)
+    np.testing.assert_allclose(training.state.params, params, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate_of"),
+    [
+        ("constant", lambda t, epoch: 0.01),
+        ("inverse_time", lambda t, epoch: 0.01 / (1 + 0.5 * t)),
+        ("invscaling", lambda t, epoch: 0.01 / (t + 1) ** 0.7),
+        ("cosine", lambda t, epoch: 0.005 * (1 + np.cos(np.pi * (epoch % 4) / 4))),
+    ],
+)
+def test_learning_rate_schedule(schedule, rate_of):
+    """Two batches an epoch, six epochs of a cosine's period of four."""
+    X = np.random.default_rng(0).standard_normal((10, N_FEATURES))
+    solver = solver_for(
+        "sgd",
+        schedule=SCHEDULES[schedule],
+        decay=0.5,
+        power_t=0.7,
+        momentum=0.0,
+        batch_size=5,
+        max_iter=4,
+    )
+    training, _ = run_epochs(X, solver, n_epochs=6)
+    names = ["tanh", "identity"]
+    network = training.problem.network
+    params = initial_params(network, names, "glorot", 0, np.float64)
+    for t in range(12):
+        _, coef_gradients, bias_gradients = reference.objective(
+            X[:5] if t % 2 == 0 else X[5:],
+            coefs(network, params),
+            intercepts(network, params),
+            names,
+            loss="squared_error",
+            alpha=0.0,
+            tied=False,
+        )
+        gradients = [g.ravel() for g in coef_gradients] + bias_gradients
+        params -= rate_of(t, t / 2) * np.concatenate(gradients)
+    np.testing.assert_allclose(training.state.params, params, rtol=1e-10, atol=1e-13)
+
+
+def test_adaptive_schedule_divides_the_rate_and_ends():
+    X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
+    solver = solver_for(
+        "sgd", schedule=SCHEDULES["adaptive"], tol=1e9, n_iter_no_change=2
+    )
+    training, losses = run_epochs(X, solver, n_epochs=1000)
+    # Rates 1e-2 / 5^k until one is at most 1e-6: k = 6. Each lasts three epochs, and
+    # the first epoch is better than none.
+    assert training.state.scalars[_kernels.RATE_FACTOR] == pytest.approx(5.0**-6)
+    assert len(losses) == 1 + 7 * 3
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
+def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
+    orders = set()
+    for seed, epoch in itertools.product(range(5), range(5)):
+        order = np.empty(n_rows, dtype=np.int32)
+        _kernels._shuffle(order, seed, epoch)
+        assert sorted(order) == list(range(n_rows))
+        orders.add(order.tobytes())
+    assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
+
+
+def test_shuffle_is_uniform():
+    counts = np.zeros((5, 5))
+    n_epochs = 5000
+    for epoch in range(n_epochs):
+        order = np.empty(5, dtype=np.int32)
+        _kernels._shuffle(order, 7, epoch)
+        counts[np.arange(5), order] += 1
+    expected = n_epochs / 5
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom
+
+
+def test_every_row_counts_once_an_epoch():
+    """With a zero learning rate, the epoch's loss is the objective, in any order."""
+    X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
+    solver = solver_for("sgd", learning_rate=0.0, batch_size=4, shuffle=1)
+    training, losses = run_epochs(X, solver, n_epochs=4)
+    params = training.state.params
+    network = training.problem.network
+    value, *_ = reference.objective(
+        X,
+        coefs(network, params),
+        intercepts(network, params),
+        ["tanh", "identity"],
+        loss="squared_error",
+        alpha=0.0,
+        tied=False,
+    )
+    np.testing.assert_allclose(losses, value, rtol=1e-12)
+
+
+def test_float32_follows_float64():
+    X = np.random.default_rng(0).standard_normal((300, N_FEATURES))
+    X = X.astype(np.float32).astype(np.float64)
+    solver = solver_for("adam", batch_size=64)
+    _, losses = run_epochs(X, solver, n_epochs=20)
+    _, losses_32 = run_epochs(X, solver, n_epochs=20, dtype=np.float32)
+    np.testing.assert_allclose(losses_32, losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_losses_are_finite_and_right_for_extreme_outputs(loss, dtype):
+    """Saturated probabilities, rates that underflow: the stable forms."""
+    z = np.array([[-800.0], [-90], [-30], [-15], [-1], [0], [1], [30], [90], [800]])
+    target = np.full_like(z, 0.25)
+    out = np.empty(len(z))
+    _kernels.losses(LOSSES[loss].code, z.astype(dtype), target.astype(dtype), out)
+    softplus = np.logaddexp(0, z)
+    log_softplus = np.where(
+        z < -15, z - np.exp(np.minimum(z, 0)) / 2, np.log(softplus.clip(1e-300))
+    )
+    expected = {
+        "squared_error": (z - target) ** 2 / 2,
+        "absolute_error": abs(z - target),
+        "huber": reference.LOSSES["huber"][0](z, target),
+        "log_loss": softplus - target * z,
+        "poisson": softplus - target * log_softplus,
+    }[loss]
+    tolerance = 50 * np.finfo(dtype).eps
+    np.testing.assert_allclose(out, expected[:, 0], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_activations_and_their_slopes(activation, dtype):
+    z = np.concatenate([np.linspace(-6, 6, 241), [-100, 100, -1e4, 1e4]])
+    function, slope_of = reference.ACTIVATIONS[activation]
+    a, slope = z.astype(dtype), np.ones(len(z), dtype=dtype)
+    _kernels._activate(ACTIVATIONS[activation], a, slope)
+    with np.errstate(over="ignore"):
+        expected, expected_slope = function(z), slope_of(z)
+    kinks = z == 0  # any subgradient will do
+    tolerance = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(a, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        slope[~kinks], expected_slope[~kinks], rtol=tolerance, atol=tolerance
+    )
+
+
+def test_activations_let_nan_through():
+    for code in set(ACTIVATIONS.values()):
+        z, slope = np.array([np.nan]), np.ones(1)
+        _kernels._activate(code, z, slope)
+        assert np.isnan(z[0])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda z: _kernels._activate(99, z[:, 0], z[:, 0].copy()),
+        lambda z: _kernels.losses(99, z, z.copy(), np.empty(3)),
+        lambda z: _kernels._learning_rate(solver_for(schedule=99), 0, 0.0, 1.0),
+    ],
+)
+def test_unknown_codes_are_errors(call):
+    with pytest.raises(ValueError, match=r"unknown \w+ code"):
+        call(np.zeros((3, 1)))

@@ -1,0 +1,128 @@
+"""L-BFGS against scipy's, and that it can be left and gone on with."""
+
+import numpy as np
+import pytest
+from scipy.optimize import LbfgsInvHessProduct, minimize
+
+from skae import _kernels, _training
+from skae._kernels import CONVERGED, LOSSES, Objective
+from skae._lbfgs import LbfgsTraining, Memory, direction
+from skae._network import initial_params, make_network
+from skae._rows import make_rows, no_rows
+
+from .test_kernels import solver_for
+
+
+def make_problem(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 6))
+    X = (X + 0.1 * rng.standard_normal((40, 6))).astype(dtype)
+    names = ["tanh", "identity"]
+    network = make_network([6, 2, 6], names, tied=False)
+    rows = make_rows(X, np.zeros(6), 1.0)
+    objective = Objective(LOSSES["squared_error"].code, 0.01)
+    problem = _training.Problem(network, objective, rows, no_rows(rows))
+    return problem, initial_params(network, names, "glorot", 0, dtype)
+
+
+def make_solver(tol=1e-8):
+    return solver_for(batch_size=40, tol=tol, n_iter_no_change=10**9)
+
+
+def test_direction_is_that_of_the_two_loop_recursion():
+    rng = np.random.default_rng(0)
+    steps, changes = rng.standard_normal((2, 4, 9))
+    changes *= np.sign(np.einsum("ij,ij->i", steps, changes))[:, np.newaxis]
+    gradient = rng.standard_normal(9)
+    memory = Memory(np.zeros(9), gradient, np.zeros(2), steps, changes)
+    # scipy's starts from the identity, ours from gamma times it: scale space by its
+    # root.
+    root = np.sqrt(steps[-1] @ changes[-1] / (changes[-1] @ changes[-1]))
+    product = LbfgsInvHessProduct(steps / root, changes * root)
+    expected = -root * product.matvec(root * gradient)
+    np.testing.assert_allclose(direction(memory), expected, rtol=1e-10)
+
+
+def test_reaches_the_minimum_that_scipy_reaches():
+    problem, params = make_problem()
+    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+
+        def evaluate(position):
+            loss, gradient = training._evaluate(position)
+            return loss, gradient.copy()
+
+        options = {"maxiter": 2000, "maxfun": 10**5, "gtol": 1e-8, "ftol": 1e-15}
+        theirs = minimize(
+            evaluate, params, jac=True, method="L-BFGS-B", options=options
+        )
+        status, losses, _ = training.run_epochs(2000)
+        assert status == CONVERGED
+        assert training.value(training.state.params) == pytest.approx(
+            theirs.fun, rel=1e-9
+        )
+        assert len(losses) < 2 * theirs.nit
+        _, gradient = training._evaluate(training.state.params)
+        assert np.abs(gradient).max() < 1e-5
+
+
+def test_loss_never_rises():
+    problem, params = make_problem()
+    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+        start = training.value(params)
+        _, losses, _ = training.run_epochs(100)
+    assert (np.diff([start, *losses]) <= 0).all()
+    assert len(losses) > 20
+
+
+def test_going_on_is_exact():
+    problem, params = make_problem()
+    solver = make_solver()
+    with LbfgsTraining.begin(problem, solver, params, 0) as whole:
+        _, whole_losses, _ = whole.run_epochs(30)
+    with LbfgsTraining.begin(problem, solver, params, 0) as first:
+        _, losses, _ = first.run_epochs(13)
+    with LbfgsTraining.resume(problem, solver, first.saved_state()) as second:
+        _, more_losses, _ = second.run_epochs(17)
+    assert losses + more_losses == whole_losses
+    np.testing.assert_array_equal(second.state.params, whole.state.params)
+
+
+def test_float32_converges_to_rounding():
+    problem, params = make_problem(np.float32)
+    double, double_params = make_problem()
+    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+        status, losses, _ = training.run_epochs(2000)
+    with LbfgsTraining.begin(double, make_solver(), double_params, 0) as training:
+        _, double_losses, _ = training.run_epochs(2000)
+    assert status == CONVERGED
+    assert losses[-1] == pytest.approx(double_losses[-1], rel=1e-4)
+
+
+def test_starting_at_a_minimum_ends_at_once():
+    problem, params = make_problem()
+    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+        training.run_epochs(2000)
+        minimum = training.state.params.copy()
+    with LbfgsTraining.begin(problem, make_solver(1e-4), minimum, 0) as training:
+        status, losses, _ = training.run_epochs(10)
+    assert status == CONVERGED
+    assert len(losses) == 1
+    np.testing.assert_array_equal(training.state.params, minimum)
+
+
+def test_evaluations_are_those_of_the_kernel():
+    problem, params = make_problem()
+    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+        loss, gradient = training._evaluate(params)
+        again, _ = training._evaluate(params)
+        expected = np.empty_like(params)
+        value = training._team.run(
+            _kernels.objective_and_gradient,
+            *problem[:3],
+            params,
+            expected,
+            training._workspace,
+            flops=0,
+        )
+    assert loss == again == value
+    np.testing.assert_array_equal(gradient, expected)
