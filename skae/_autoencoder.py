@@ -629,12 +629,13 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _entry_errors(self, X, metric):
         """Pairs of a slice of the rows and the errors of their entries."""
         if metric == "loss":
+            loss = self._training_state["loss"]
             network, params = self._fitted_network()
             for batch in row_chunks(*X.shape):
                 yield (
                     batch,
                     _inference.entry_losses(
-                        self.loss, network, params, X[batch], self._offset, self.scale_
+                        loss, network, params, X[batch], self._offset, self.scale_
                     ),
                 )
             return

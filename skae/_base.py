@@ -29,6 +29,7 @@ from skae._kernels import (
     SCHEDULES,
     SEED,
     SOLVERS,
+    START_LOSS,
     Objective,
     Solver,
 )
@@ -266,7 +267,7 @@ class BaseAutoencoder(
         scale = spread if is_scaled and spread > 0 else 1.0
         offset = mean if is_scaled else np.zeros_like(mean)
         if saved is not None:
-            if is_scaled != self._offset.any() and self.mean_.any():
+            if is_scaled != LOSSES[saved["loss"]].is_scaled:
                 raise ValueError(
                     f"A network cannot go on training with loss={self.loss!r}: it has "
                     "seen data of another scale. Fit with warm_start=False"
@@ -301,7 +302,7 @@ class BaseAutoencoder(
                 f"Maximum iterations ({self.max_iter}) reached and the optimization "
                 "hasn't converged yet. Increase max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=2,
             )
         return attributes
 
@@ -350,6 +351,7 @@ class BaseAutoencoder(
         loss_curve = plan.curves[0] + loss_curve
         validation_curve = plan.curves[1] + validation_curve
         watched = validation_curve or loss_curve
+        start_loss = float(plan.training.state.scalars[START_LOSS])
         attributes = {
             "n_components_": int(self.n_components),
             "n_layers_": len(plan.architecture["widths"]),
@@ -357,13 +359,14 @@ class BaseAutoencoder(
             "mean_": plan.mean,
             "scale_": plan.scale,
             "loss_curve_": loss_curve,
-            "loss_": loss_curve[-1] if loss_curve else np.inf,
-            "best_loss_": min(watched, default=np.inf),
+            "loss_": loss_curve[-1] if loss_curve else start_loss,
+            "best_loss_": min(watched, default=start_loss),
             "_architecture": plan.architecture,
             "_offset": plan.offset,
             "_params": params,
             "_training_state": {
                 "solver": self.solver,
+                "loss": self.loss,
                 **plan.training.saved_state(),
             },
         }
@@ -398,7 +401,7 @@ class BaseAutoencoder(
 def _warn_of_interrupt():
     warnings.warn(
         "Training interrupted by user: the best weights so far are kept.",
-        stacklevel=5,
+        stacklevel=2,
     )
 
 

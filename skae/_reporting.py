@@ -1,5 +1,9 @@
 """Progress of a fit: what `verbose` prints, and scikit-learn's callbacks."""
 
+import time
+
+# Without a line for so long, a training that reports seems to hang.
+SECONDS_BETWEEN_LINES = 5.0
 # About so many lines are printed by a fit of `max_iter` epochs.
 _N_LINES = 20
 _ROUND_NUMBERS = (1, 2, 5)
@@ -34,13 +38,19 @@ class VerboseReport:
     def __init__(self, name, max_iter, n_before, *, every_epoch):
         self.name, self.last, self.n_before = name, n_before + max_iter, n_before
         self.every = 1 if every_epoch else readable_interval(max_iter)
+        self.printed_at = time.monotonic()
 
     def begin(self):
         """An epoch is about to begin."""
 
-    def end(self, loss_curve, validation_curve):
-        """Print the last epoch; returns False: training goes on."""
-        epoch = self.n_before + len(loss_curve)
+    def end(self, loss_curve, validation_curve, *, is_last):
+        """Print the last epoch if it is due; returns False: training goes on."""
+        n_done, now = len(loss_curve), time.monotonic()
+        is_due = n_done == 1 or n_done % self.every == 0 or is_last
+        if not is_due and now - self.printed_at < SECONDS_BETWEEN_LINES:
+            return False
+        self.printed_at = now
+        epoch = self.n_before + n_done
         line = (
             f"[{self.name}] epoch {epoch:>{len(str(self.last))}}/{self.last}"
             f"  loss {loss_curve[-1]:.6g}"
@@ -83,7 +93,7 @@ class CallbackReport:
             estimator=self.estimator, **self.arguments
         )
 
-    def end(self, loss_curve, validation_curve):
+    def end(self, loss_curve, validation_curve, *, is_last):
         """Tell that it has ended; returns whether a callback wants to stop."""
         return self.epoch_context.call_on_fit_task_end(
             estimator=self.estimator,
@@ -111,10 +121,10 @@ class JoinedReports:
         for report in self.reports:
             report.begin()
 
-    def end(self, loss_curve, validation_curve):
+    def end(self, loss_curve, validation_curve, *, is_last):
         """Report the epochs so far; returns whether one of them wants to stop."""
-        n_done, stop = len(loss_curve), False
-        for report in self.reports:
-            if n_done == 1 or n_done % report.every == 0:
-                stop |= bool(report.end(loss_curve, validation_curve))
-        return stop
+        answers = [
+            report.end(loss_curve, validation_curve, is_last=is_last)
+            for report in self.reports
+        ]
+        return any(answers)

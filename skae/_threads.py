@@ -128,7 +128,9 @@ class ThreadTeam:
         control[:] = 0  # whatever an earlier run ended with
         try:
             for rank in range(self.n_threads):
-                futures.append(self._pool.submit(functools.partial(kernel, *args, rank)))
+                futures.append(
+                    self._pool.submit(functools.partial(kernel, *args, rank))
+                )
             self._wait(futures)
             return futures[0].result()
         except BaseException:

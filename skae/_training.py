@@ -24,6 +24,7 @@ from skae._kernels import (
     SEED,
     START_LOSS,
 )
+from skae._reporting import SECONDS_BETWEEN_LINES
 from skae._threads import (
     ThreadTeam,
     make_workspace,
@@ -37,8 +38,6 @@ _FLOPS_LEARN = 6
 # Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
 # memory of the loss curves, not the speed.
 _MAX_EPOCHS_A_CALL = 10_000
-# Without a message for so long, a training that reports seems to hang.
-_SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class Problem(NamedTuple):
@@ -172,7 +171,10 @@ class Training(abc.ABC):
         state = state._replace(
             loss_curve=np.empty(n_epochs), validation_curve=np.empty(n_epochs)
         )
-        status = self._run_epochs(state, n_epochs)
+        try:
+            status = self._run_epochs(state, n_epochs)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
         n_done = counters[N_EPOCHS] - counters[FIRST_EPOCH]
         n_validated = n_done if self.problem.validation.n_rows else 0
         return (
@@ -228,9 +230,10 @@ def run(training, max_iter, report=None):
     max_iter : int
 
     report : object, default=None
-        Its `begin()` is called before, and its `end(loss_curve, validation_curve)`
-        after an epoch: the first, every `report.every`-th, and more where epochs are
-        slow. `end` returning True ends training.
+        Its `begin()` is called before, and its `end(loss_curve, validation_curve,
+        is_last=...)` after an epoch: the first, the last, at least every
+        `report.every`-th, and more where epochs are slow. `end` returning True ends
+        training.
 
     Returns
     -------
@@ -253,15 +256,14 @@ def run(training, max_iter, report=None):
                 _epochs_to_report(len(loss_curve), report.every, seconds_an_epoch),
             )
         begin = time.perf_counter()
-        try:
-            status, losses, validation_losses = training.run_epochs(n_epochs)
-        except KeyboardInterrupt:
-            return INTERRUPTED, loss_curve, validation_curve
+        status, losses, validation_losses = training.run_epochs(n_epochs)
         loss_curve += losses
         validation_curve += validation_losses
-        seconds_an_epoch = (time.perf_counter() - begin) / len(losses)
-        if report is not None and report.end(loss_curve, validation_curve):
-            break
+        if report is not None and losses:
+            seconds_an_epoch = (time.perf_counter() - begin) / len(losses)
+            is_last = status != RUNNING or len(loss_curve) == max_iter
+            if report.end(loss_curve, validation_curve, is_last=is_last):
+                break
     return status, loss_curve, validation_curve
 
 
@@ -270,7 +272,7 @@ def _epochs_to_report(n_done, every, seconds_an_epoch):
     if seconds_an_epoch is None:
         return 1
     to_next = every - n_done % every
-    return min(to_next, max(1, int(_SECONDS_BETWEEN_REPORTS / seconds_an_epoch)))
+    return min(to_next, max(1, int(SECONDS_BETWEEN_LINES / seconds_an_epoch)))
 
 
 def kept_params(training, initial_params):

@@ -25,39 +25,49 @@ def test_interval_is_round_and_gives_few_lines(max_iter, interval):
 
 def test_lines_name_epoch_loss_and_validation_loss(capsys):
     report = VerboseReport("Auto", 30, 100, every_epoch=False)
-    assert not report.end([0.5], [])
-    assert not report.end([0.5] * 9 + [1 / 3], [2.0] * 10)
+    for n_done in (1, 2, 5, 9, 10, 11):
+        validation_curve = [2.0] * n_done if n_done > 1 else []
+        assert not report.end([1 / n_done] * n_done, validation_curve, is_last=False)
+    report.end([0.1], [], is_last=True)
     assert capsys.readouterr().out.splitlines() == [
-        "[Auto] epoch 101/130  loss 0.5",
-        "[Auto] epoch 110/130  loss 0.333333  validation loss 2",
+        "[Auto] epoch 101/130  loss 1",
+        "[Auto] epoch 102/130  loss 0.5  validation loss 2",
+        "[Auto] epoch 110/130  loss 0.1  validation loss 2",
+        "[Auto] epoch 101/130  loss 0.1",
     ]
+
+
+def test_slow_epochs_get_more_lines(capsys, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    report = VerboseReport("Auto", 10_000, 0, every_epoch=False)
+    for n_done in range(1, 14):
+        now += 1.0
+        report.end([0.5] * n_done, [], is_last=False)
+    epochs = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
+    assert epochs == ["1/10000", "6/10000", "11/10000"]
 
 
 class Recorder:
     def __init__(self, every, answer=False):
-        self.every, self.answer, self.epochs, self.n_begun = every, answer, [], 0
+        self.every, self.answer, self.calls = every, answer, []
 
     def begin(self):
-        self.n_begun += 1
+        self.calls.append("begin")
 
-    def end(self, loss_curve, validation_curve):
-        self.epochs.append(len(loss_curve))
+    def end(self, loss_curve, validation_curve, *, is_last):
+        self.calls.append((loss_curve, validation_curve, is_last))
         return self.answer
 
 
-def test_each_report_keeps_its_rhythm():
-    often, seldom = Recorder(1), Recorder(5)
-    joined = JoinedReports([often, seldom])
-    assert joined.every == 1
-    for n_done in range(1, 12):
-        joined.begin()
-        assert not joined.end([0.0] * n_done, [])
-    assert often.epochs == list(range(1, 12))
-    assert seldom.epochs == [1, 5, 10]
-    assert often.n_begun == 11
-
-
-def test_one_report_can_stop_but_all_are_told():
-    first, second = Recorder(1, answer=True), Recorder(1)
-    assert JoinedReports([first, second]).end([0.0], [])
-    assert second.epochs == [1]
+@pytest.mark.parametrize("answers", [(False, False), (True, False), (False, True)])
+def test_joined_reports_are_all_told_and_each_can_stop(answers):
+    reports = [
+        Recorder(every, answer) for every, answer in zip((3, 2), answers, strict=True)
+    ]
+    joined = JoinedReports(reports)
+    assert joined.every == 2
+    joined.begin()
+    assert joined.end([0.5], [], is_last=False) == any(answers)
+    for report in reports:
+        assert report.calls == ["begin", ([0.5], [], False)]

@@ -1,0 +1,799 @@
+"""Threads: the same bits for any number of them, and no hang whatever happens.
+
+What could hang runs in a process of its own, with a time limit.
+"""
+
+import contextlib
+import faulthandler
+import functools
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from skae import AutoencoderTransformer, _kernels, _threads
+
+from .cases import ACTIVATION_NAMES
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ROOT = Path(__file__).parents[1]
+THREAD_COUNTS = (1, 2, 4)
+# Seconds after which a process counts as hung; a cold kernel cache costs most of it.
+PATIENCE = 120
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+# Large enough for four threads: in training, in evaluation and in inference.
+N_ROWS, N_FEATURES = 1100, 60
+_LARGE = {
+    "n_components": 3,
+    "hidden_layer_sizes": (50,),
+    "batch_size": 512,
+    "max_iter": 4,
+    "tol": 0.0,
+    "learning_rate_init": 0.005,
+    "random_state": 0,
+}
+CASES = {
+    "minibatch": _LARGE,
+    "one_batch": {**_LARGE, "batch_size": N_ROWS, "solver": "sgd"},
+    "batch_of_one_lane": {**_LARGE, "batch_size": 100, "activation": "gelu"},
+    "tied": {**_LARGE, "tied_weights": True, "alpha": 1e-3},
+    "tied_linear": {**_LARGE, "tied_weights": True, "hidden_layer_sizes": ()},
+    "deep": {
+        **_LARGE,
+        "hidden_layer_sizes": (50, 30, 20),
+        "activation": ("elu", "tanh", "silu"),
+        "solver": "rmsprop",
+    },
+    "wide": {**_LARGE, "hidden_layer_sizes": (301,), "alpha": 0.1},
+    "log_loss": {**_LARGE, "loss": "log_loss", "learning_rate": "cosine"},
+    "poisson": {**_LARGE, "loss": "poisson", "activation": "softplus"},
+    "early_stopping": {**_LARGE, "early_stopping": True, "validation_fraction": 0.4},
+    "lbfgs": {**_LARGE, "solver": "lbfgs", "activation": "tanh"},
+    "lbfgs_tied": {**_LARGE, "solver": "lbfgs", "tied_weights": True, "alpha": 0.1},
+    "sparse": _LARGE,
+    "weighted": {**_LARGE, "alpha": 1e-3, "solver": "lbfgs"},
+}
+# Batches of one lane are learnt from by one thread.
+ONE_THREAD_CASES = {"batch_of_one_lane"}
+DTYPES = (np.float32, np.float64)
+
+
+@functools.cache
+def data(name="", dtype=np.float64):
+    """Rows in [0, 1] of low rank, with noise."""
+    rng = np.random.default_rng(0)
+    X = rng.random((N_ROWS, 4)) @ rng.random((4, N_FEATURES)) / 4
+    X = ((0.8 * X + 0.2 * rng.random(X.shape)) * (rng.random(X.shape) > 0.2)).astype(
+        dtype
+    )
+    return sparse.csr_matrix(X) if name == "sparse" else X
+
+
+def fitted(name, dtype=np.float64):
+    X = data(name, dtype)
+    weights = np.arange(N_ROWS) % 4 if name == "weighted" else None
+    return AutoencoderTransformer(**CASES[name]).fit(X, sample_weight=weights)
+
+
+def results(name, dtype=np.float64):
+    """All numbers that a fit and what follows it give, by name."""
+    model, X = fitted(name, dtype), data(name, dtype)
+    code = model.transform(X)
+    found = {f"coefs_{i}": coef for i, coef in enumerate(model.coefs_)}
+    found |= {f"intercepts_{i}": bias for i, bias in enumerate(model.intercepts_)}
+    found |= {
+        "loss_curve_": model.loss_curve_,
+        "validation_loss_curve_": getattr(model, "validation_loss_curve_", []),
+        "mean_": model.mean_,
+        "scale_": model.scale_,
+        "explained_variance_": model.explained_variance_,
+        "transform": code,
+        "inverse_transform": model.inverse_transform(code),
+        "score": model.score(X),
+        "reconstruction_error": model.reconstruction_error(X, metric="loss"),
+    }
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def assert_same_bits(results, expected):
+    assert results.keys() == expected.keys()
+    for name, value in expected.items():
+        assert results[name].dtype == value.dtype, name
+        assert results[name].tobytes() == value.tobytes(), name
+
+
+def digest(name, dtype="float64"):
+    """Hash of `results`."""
+    joined = hashlib.sha256()
+    for value in results(name, np.dtype(dtype).type).values():
+        joined.update(value.tobytes())
+    return joined.hexdigest()
+
+
+@contextlib.contextmanager
+def team_sizes():
+    """Yields a list to which every team adds its number of threads."""
+    sizes, init = [], _threads.ThreadTeam.__init__
+
+    def spy(team, n_threads):
+        sizes.append(n_threads)
+        init(team, n_threads)
+
+    _threads.ThreadTeam.__init__ = spy
+    try:
+        yield sizes
+    finally:
+        _threads.ThreadTeam.__init__ = init
+
+
+@contextlib.contextmanager
+def allowed(n_threads, *, min_flops=1):
+    """Use `n_threads` threads, for little work too; yields the sizes of the teams."""
+    before = _threads.n_threads_allowed, _threads._MIN_FLOPS_PER_THREAD
+    _threads.n_threads_allowed = lambda: n_threads
+    _threads._MIN_FLOPS_PER_THREAD = min_flops
+    try:
+        with team_sizes() as sizes:
+            yield sizes
+    finally:
+        _threads.n_threads_allowed, _threads._MIN_FLOPS_PER_THREAD = before
+
+
+def blas_threads():
+    return {
+        library["filepath"]: library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
+
+
+def our_threads():
+    return [t.name for t in threading.enumerate() if t.name.startswith("skae")]
+
+
+def in_new_process(job, *args, timeout=PATIENCE, **environment):
+    """What a function of this module returns in a new process; fails if it hangs."""
+    inherited = {k: v for k, v in os.environ.items() if k not in BLAS_VARIABLES}
+    code = f"from tests import test_threads; test_threads.main({job.__name__!r})"
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(args), str(timeout - 10)],
+            cwd=ROOT,
+            env={**inherited, **environment},
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"{job.__name__} hangs: {(error.stderr or b'').decode()}")
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def main(job):
+    """Run a job in its own process: see `in_new_process`."""
+    faulthandler.dump_traceback_later(float(sys.argv[2]))
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    result = globals()[job](*json.loads(sys.argv[1]))
+    print(json.dumps(result))
+
+
+# -- the same bits ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits_for_any_number_of_threads(name, dtype):
+    found = {}
+    for n_threads in THREAD_COUNTS:
+        with allowed(n_threads) as sizes:
+            found[n_threads] = results(name, dtype)
+        fit_size, *inference_sizes = sizes
+        assert fit_size == (1 if name in ONE_THREAD_CASES else n_threads)
+        assert max(inference_sizes) == n_threads
+    assert_same_bits(found[2], found[1])
+    assert_same_bits(found[4], found[1])
+
+
+@pytest.mark.parametrize("n_threads", [3, 5, 7])
+def test_same_bits_where_lanes_do_not_divide_by_threads(n_threads):
+    with allowed(1):
+        expected = results("one_batch")
+    with allowed(n_threads) as sizes:
+        found = results("one_batch")
+    assert sizes[0] == n_threads
+    assert_same_bits(found, expected)
+
+
+def test_same_bits_going_on_with_another_number_of_threads():
+    X = data()
+    expected = AutoencoderTransformer(**{**_LARGE, "max_iter": 8}).fit(X)
+    model = AutoencoderTransformer(**_LARGE, warm_start=True)
+    for n_threads in (4, 1):
+        with allowed(n_threads):
+            model.fit(X)
+    assert model.loss_curve_ == expected.loss_curve_
+    assert model.transform(X).tobytes() == expected.transform(X).tobytes()
+
+
+def test_same_bits_under_a_blas_limit():
+    """The process' own BLAS limit is one more number of threads."""
+    expected = results("minibatch")
+    with threadpool_limits(1, "blas"):
+        assert _threads.n_threads_allowed() == 1
+        assert_same_bits(results("minibatch"), expected)
+
+
+@pytest.mark.parametrize("shape", [(100_000, 3), (30_000, 20), (300, 3000)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_same_bits_of_large_data_under_a_blas_limit(shape, weighted):
+    """What is computed outside of kernels: moments of the data and of the code."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal(shape) + 1
+    weights = rng.random(len(X)) if weighted else None
+    model = AutoencoderTransformer(
+        hidden_layer_sizes=(), max_iter=1, batch_size=10_000, random_state=0
+    )
+    names = ("mean_", "scale_", "explained_variance_", "_params", "loss_curve_")
+    found = []
+    for limit in (None, 1):
+        with threadpool_limits(limit, "blas"):
+            model.fit(X, sample_weight=weights)
+            found.append({name: np.asarray(getattr(model, name)) for name in names})
+            found[-1]["score"] = np.asarray(model.score(X, sample_weight=weights))
+    assert_same_bits(found[1], found[0])
+
+
+_DIGEST_CASES = ("minibatch", "deep", "lbfgs", "early_stopping", "tied", "weighted")
+
+
+def job_digests(with_workers):
+    """Digests in this process, under a BLAS limit, and in loky workers."""
+    names = [
+        (name, ("float32", "float64")[i % 2]) for i, name in enumerate(_DIGEST_CASES)
+    ]
+    with team_sizes() as sizes:
+        found = {"here": [digest(*name) for name in names]}
+    assert max(sizes) == sizes[0] == _threads.n_threads_allowed()
+    with threadpool_limits(1):
+        found["limited"] = [digest(*name) for name in names]
+    if with_workers:
+        n_allowed = joblib.Parallel(n_jobs=2)(
+            joblib.delayed(_threads.n_threads_allowed)() for _ in range(2)
+        )
+        assert max(n_allowed) <= max(1, joblib.cpu_count() // 2)  # loky's doing
+        found["workers"] = joblib.Parallel(n_jobs=2)(
+            joblib.delayed(_quiet_digest)(*name) for name in names
+        )
+    assert not our_threads()
+    return {"digests": found, "n_allowed": _threads.n_threads_allowed()}
+
+
+def _quiet_digest(*args):
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    return digest(*args)
+
+
+def test_same_bits_under_real_limits_and_in_workers():
+    result = in_new_process(job_digests, True)
+    found = [*result["digests"].values()]
+    assert len(found) == 3
+    for n_threads in THREAD_COUNTS:
+        environment = dict.fromkeys(BLAS_VARIABLES, str(n_threads))
+        result = in_new_process(job_digests, False, **environment)
+        found += result["digests"].values()
+        # OpenBLAS starts no more threads than there are processors.
+        assert result["n_allowed"] == min(n_threads, joblib.cpu_count())
+    assert all(digests == found[0] for digests in found)
+
+
+def test_few_threads_for_little_work():
+    one = 1000
+    with allowed(4, min_flops=one):
+        assert _threads.n_threads_for(0, 8) == 1
+        assert _threads.n_threads_for(2 * one - 1, 8) == 1
+        assert _threads.n_threads_for(2 * one, 8) == 2
+        assert _threads.n_threads_for(100 * one, 1) == 1
+        assert _threads.n_threads_for(100 * one, 3) == 3
+        assert _threads.n_threads_for(100 * one, 0) == 1
+        assert _threads.n_threads_for(100 * one, 8) == 4
+
+
+# -- any chunking -------------------------------------------------------------------
+
+CHUNKS = (1, 7, 64, 65)
+
+
+def chunked(function, X, size):
+    return np.concatenate(
+        [function(X[i : i + size]) for i in range(0, X.shape[0], size)]
+    )
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_features", [5, 257])
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_any_chunking_gives_the_same_bits(n_features, n_components, dtype, tied):
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((131, n_features)) * 3 + 1).astype(dtype)
+    X[rng.random(X.shape) < 0.3] = 0
+    model = AutoencoderTransformer(
+        n_components,
+        hidden_layer_sizes=(13, 6),
+        activation=("tanh", "gelu"),
+        tied_weights=tied,
+        max_iter=2,
+        random_state=0,
+    ).fit(X)
+    code = model.transform(X)
+    error = model.reconstruction_error(X)
+    entries = model.reconstruction_error(X, metric="absolute_error", per_feature=True)
+    losses = model.reconstruction_error(X, metric="loss")
+    reconstruction = model.inverse_transform(code)
+    for matrix in (X, sparse.csr_matrix(X)):
+        for size in (*CHUNKS, len(X)):
+            found = [
+                chunked(model.transform, matrix, size),
+                chunked(model.inverse_transform, code, size),
+                chunked(model.reconstruction_error, matrix, size),
+                chunked(
+                    functools.partial(
+                        model.reconstruction_error,
+                        metric="absolute_error",
+                        per_feature=True,
+                    ),
+                    matrix,
+                    size,
+                ),
+                chunked(
+                    functools.partial(model.reconstruction_error, metric="loss"),
+                    matrix,
+                    size,
+                ),
+            ]
+            whole = [code, reconstruction, error, entries, losses]
+            for array, expected in zip(found, whole, strict=True):
+                assert array.dtype == expected.dtype == dtype
+                np.testing.assert_array_equal(array, expected, strict=True)
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_chunking_gives_the_same_bits_for_every_activation(activation, dtype):
+    X = data("", dtype)[:131, :19]
+    model = AutoencoderTransformer(
+        2,
+        hidden_layer_sizes=(11,),
+        activation=activation,
+        code_activation=activation,
+        output_activation=activation,
+        max_iter=1,
+        random_state=0,
+    ).fit(X)
+    code = model.transform(X)
+    reconstruction = model.inverse_transform(code)
+    for size in CHUNKS:
+        found = chunked(model.transform, X, size)
+        np.testing.assert_array_equal(found, code, strict=True)
+        found = chunked(model.inverse_transform, code, size)
+        np.testing.assert_array_equal(found, reconstruction, strict=True)
+
+
+def test_a_chunk_by_many_threads_is_the_same():
+    """A block's rows do not depend on which thread it goes to."""
+    X = data()
+    model = fitted("minibatch")
+    with allowed(1):
+        expected = model.transform(X)
+    with allowed(4) as sizes:
+        for size in (65, 129, 1000):
+            np.testing.assert_array_equal(
+                chunked(model.transform, X, size), expected, strict=True
+            )
+    assert 4 in sizes
+
+
+# -- several fits at once -------------------------------------------------------------
+
+
+def job_concurrent_fits(n_fits):
+    """Fits in several Python threads; some of them fail."""
+    names = [*_DIGEST_CASES, "diverges", "sparse"] * 2
+    before = blas_threads()
+    with allowed(2) as sizes:
+        alone = [_digest_or_error(name) for name in names]
+        with ThreadPoolExecutor(n_fits) as pool:
+            together = list(pool.map(_digest_or_error, names))
+        assert set(sizes) == {1, 2} or set(sizes) == {2}
+    assert together == alone
+    assert "diverged" in alone[names.index("diverges")]
+    assert blas_threads() == before
+    assert not our_threads()
+    return len(together)
+
+
+def _digest_or_error(name):
+    if name != "diverges":
+        return digest(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            AutoencoderTransformer(
+                **{**_LARGE, "solver": "sgd", "learning_rate_init": 1e30}
+            ).fit(data())
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("n_fits", [2, 4])
+def test_concurrent_fits(n_fits):
+    assert in_new_process(job_concurrent_fits, n_fits) == 2 * 8
+
+
+def job_limits_by_another_thread():
+    """The process' limit is whoever's; what a fit needs holds in any thread.
+
+    threadpoolctl 3.8 lets only the thread that was first to set a limit set another.
+    """
+    threadpool_limits(2)  # in this thread, until the process ends
+    before, during = blas_threads(), []
+
+    def hold():
+        with _threads.single_threaded_blas():
+            during.append(set(blas_threads().values()))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hold).result()
+    assert during == [{1}]
+    assert blas_threads() == before
+    # A limit of the caller's ends as it would have.
+    before = blas_threads()
+    with threadpool_limits(1, "blas"):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(hold).result()
+        assert set(blas_threads().values()) == {1}
+    assert blas_threads() == before
+    # The first of two fits to begin is not the last to end.
+    first, second = _threads.single_threaded_blas(), _threads.single_threaded_blas()
+    with ThreadPoolExecutor(1) as pool:
+        first.__enter__()
+        pool.submit(second.__enter__).result()
+        first.__exit__(None, None, None)
+        assert set(blas_threads().values()) == {1}
+        pool.submit(second.__exit__, None, None, None).result()
+    assert blas_threads() == before
+    return "ended"
+
+
+def test_limits_by_another_thread():
+    assert in_new_process(job_limits_by_another_thread) == "ended"
+
+
+def test_blas_limit_is_held_once_and_restored():
+    """By the last to end, whatever the order."""
+    before = blas_threads()
+    first, second = _threads.single_threaded_blas(), _threads.single_threaded_blas()
+    first.__enter__()
+    assert set(blas_threads().values()) == {1}
+    allowed_before = _threads.n_threads_allowed()
+    second.__enter__()
+    assert _threads.n_threads_allowed() == allowed_before
+    first.__exit__(None, None, None)
+    assert set(blas_threads().values()) == {1}
+    second.__exit__(None, None, None)
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
+    before = blas_threads()
+
+    def fails(*args):
+        assert set(blas_threads().values()) == {1}
+        raise error("in the kernel")
+
+    monkeypatch.setattr(_kernels, "objective_value", fails)
+    with pytest.raises(error, match="in the kernel"):
+        AutoencoderTransformer(**_LARGE).fit(data())
+    assert blas_threads() == before
+    assert not our_threads()
+
+
+def test_blas_limit_is_restored_if_the_end_is_interrupted(monkeypatch):
+    """Ctrl-C while a fit waits for its threads to end."""
+    before, leave = blas_threads(), _threads.ThreadTeam.__exit__
+
+    def interrupted(*args):
+        leave(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_threads.ThreadTeam, "__exit__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        AutoencoderTransformer(**_LARGE).fit(data())
+    after, holders = blas_threads(), _threads._LIMIT._n_holders
+    while _threads._LIMIT._n_holders:  # leave nothing behind for other tests
+        _threads._LIMIT._n_holders -= 1
+        if not _threads._LIMIT._n_holders:
+            _threads._LIMIT._limit.restore_original_limits()
+    assert holders == 0
+    assert after == before
+
+
+# -- fork -----------------------------------------------------------------------------
+
+
+def job_fork():
+    # Python warns of any thread, such as OpenBLAS', that the child will not have.
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    names = ("minibatch", "lbfgs")
+    with allowed(2) as sizes:
+        expected = [digest(name) for name in names]
+        assert 2 in sizes
+        assert not our_threads()
+        context = multiprocessing.get_context("fork")
+        with context.Pool(1) as pool:
+            in_child = pool.map(digest, names)
+        assert in_child == expected
+        # and the parent afterwards
+        assert [digest(name) for name in names] == expected
+    return "ended"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_fork_after_a_threaded_fit():
+    assert in_new_process(job_fork) == "ended"
+
+
+# -- threads that die, or never live ----------------------------------------------------
+
+
+def job_dying_ranks():
+    """A rank that raises ends the run with its error, wherever the others wait."""
+    before = blas_threads()
+    seconds = []
+    for kernel, solver in [
+        ("train", "adam"),
+        ("objective_value", "adam"),
+        ("objective_and_gradient", "lbfgs"),
+        ("finish_epoch", "lbfgs"),
+        ("propagate", "adam"),
+    ]:
+        for n_threads, dying in [(2, 0), (2, 1), (4, 0), (4, 3)]:
+            whole = getattr(_kernels, kernel)
+
+            def dies(*args, whole=whole, dying=dying):
+                if args[-1] == dying:
+                    raise RuntimeError(f"rank {dying} died")
+                return whole(*args)
+
+            setattr(_kernels, kernel, dies)
+            parameters = {**_LARGE, "solver": solver, "max_iter": 1000}
+            start = time.perf_counter()
+            try:
+                with allowed(n_threads) as sizes:
+                    AutoencoderTransformer(**parameters).fit(data())
+            except RuntimeError as error:
+                assert str(error) == f"rank {dying} died"
+            else:
+                raise AssertionError(f"{kernel}: the error was lost")
+            finally:
+                setattr(_kernels, kernel, whole)
+            seconds.append(time.perf_counter() - start)
+            assert n_threads in sizes
+            assert not our_threads()
+            assert blas_threads() == before
+    digest("minibatch")
+    return max(seconds)
+
+
+def test_a_rank_that_dies_ends_the_run():
+    in_new_process(job_dying_ranks)
+
+
+def job_threads_that_cannot_start():
+    """As under a limit on processes; the next fit is as if nothing had been."""
+    before, start = blas_threads(), threading.Thread.start
+    expected = digest("minibatch")
+    for n_threads in (2, 4):
+        for n_startable in range(n_threads):
+            started = []
+
+            def limited(thread, started=started, limit=n_startable):
+                if len(started) == limit:
+                    raise RuntimeError("can't start new thread")
+                started.append(thread)
+                start(thread)
+
+            threading.Thread.start = limited
+            try:
+                with allowed(n_threads):
+                    AutoencoderTransformer(**_LARGE).fit(data())
+            except RuntimeError as error:
+                assert str(error) == "can't start new thread"
+            else:
+                raise AssertionError("the error was lost")
+            finally:
+                threading.Thread.start = start
+            assert len(started) == n_startable
+            assert not our_threads()
+            assert blas_threads() == before
+            assert digest("minibatch") == expected
+    return "ended"
+
+
+def test_a_thread_that_cannot_start():
+    assert in_new_process(job_threads_that_cannot_start) == "ended"
+
+
+# -- Ctrl-C -----------------------------------------------------------------------------
+
+
+def interrupt_after(seconds):
+    """Send Ctrl-C to this process; returns a list that will hold the time of it."""
+    sent = []
+
+    def send():
+        time.sleep(seconds)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send, daemon=True).start()
+    return sent
+
+
+def interrupted_fit(model, X, seconds):
+    """Fit and interrupt; returns the seconds from Ctrl-C to the end of `fit`."""
+    sent = interrupt_after(seconds)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X)
+    delay = time.perf_counter() - sent[0]
+    assert any("interrupted" in str(w.message) for w in caught), "ended by itself"
+    assert not our_threads()
+    assert np.isfinite(model.transform(X)).all()
+    assert np.isfinite(model.score(X))
+    return delay
+
+
+def job_interrupts(n_threads):
+    """Ctrl-C at several moments of long fits."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before, delays = blas_threads(), []
+    for solver in ("adam", "lbfgs"):
+        AutoencoderTransformer(**{**_LARGE, "solver": solver}).fit(data())  # compiles
+        with allowed(n_threads) as sizes:
+            for seconds in np.linspace(0.1, 0.2, 6):
+                model = AutoencoderTransformer(
+                    **{**_LARGE, "solver": solver, "max_iter": 10**6, "tol": 0.0},
+                    n_iter_no_change=np.inf,
+                )
+                delays.append(interrupted_fit(model, _noise(), seconds))
+        assert sizes[0] == n_threads
+        assert blas_threads() == before
+    return delays
+
+
+@functools.cache
+def _noise():
+    """What no L-BFGS finishes with within a second."""
+    return np.random.default_rng(0).standard_normal((3000, N_FEATURES))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_interrupt(n_threads):
+    delays = in_new_process(job_interrupts, n_threads)
+    assert max(delays) < 2
+
+
+def job_interrupt_of_tiny_batches():
+    """The smallest of networks, whose time is not that of its arithmetic."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    X = np.random.default_rng(0).standard_normal((2000, 1))
+    model = AutoencoderTransformer(
+        1, hidden_layer_sizes=(), batch_size=1, max_iter=10**6, tol=0, random_state=0
+    )
+    model.set_params(n_iter_no_change=np.inf)
+    AutoencoderTransformer(1, hidden_layer_sizes=(), max_iter=1).fit(X)  # compiles
+    return interrupted_fit(model, X, 0.3)
+
+
+def test_interrupt_of_tiny_batches():
+    assert in_new_process(job_interrupt_of_tiny_batches) < 2
+
+
+def job_interrupt_between_ranks(solver):
+    """Ctrl-C before a rank is started, and after it but before anybody knows."""
+    before, submit = blas_threads(), ThreadPoolExecutor.submit
+    outcomes = {}
+    for n_call, is_started in itertools.product(range(4, 10), (False, True)):
+        n_calls = 0
+
+        def interrupted(pool, rank, n_call=n_call, is_started=is_started):
+            nonlocal n_calls
+            n_calls += 1
+            if n_calls != n_call:
+                return submit(pool, rank)
+            if is_started:
+                submit(pool, lambda: (time.sleep(0.1), rank()))
+            raise KeyboardInterrupt
+
+        ThreadPoolExecutor.submit = interrupted
+        parameters = {**_LARGE, "solver": solver, "verbose": 2, "max_iter": 50}
+        model = AutoencoderTransformer(**parameters)
+        outcome = "no warning"
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                with allowed(2), contextlib.redirect_stdout(sys.stderr):
+                    model.fit(data())
+            if any("interrupted" in str(w.message) for w in caught):
+                outcome = "interrupted"
+                assert np.isfinite(model.score(data()))
+        except (Exception, KeyboardInterrupt) as error:
+            outcome = repr(error)
+        finally:
+            ThreadPoolExecutor.submit = submit
+        outcomes[f"call {n_call}, started: {is_started}"] = outcome
+        assert not our_threads()
+        assert blas_threads() == before
+    return outcomes
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_interrupt_between_ranks(solver):
+    outcomes = in_new_process(job_interrupt_between_ranks, solver, timeout=60)
+    assert outcomes == dict.fromkeys(outcomes, "interrupted")
+
+
+# -- many small fits ----------------------------------------------------------------------
+
+
+def job_many_fits(n_fits):
+    """More threads than processors, in several fits at once."""
+    X = data()[:300, :8]
+    parameters = {**_LARGE, "hidden_layer_sizes": (4,), "batch_size": 300}
+    expected = AutoencoderTransformer(**parameters).fit(X).transform(X).tobytes()
+    before = blas_threads()
+
+    def same(n_threads):
+        with_lanes = AutoencoderTransformer(**parameters).fit(X)
+        return with_lanes.transform(X).tobytes() == expected
+
+    n_same = 0
+    for n_threads in (2, 3, 4):
+        with (
+            allowed(n_threads) as sizes,
+            ThreadPoolExecutor(3) as pool,
+        ):
+            n_same += sum(pool.map(same, [n_threads] * (n_fits // 3)))
+        # 300 rows are three lanes
+        assert min(n_threads, 3) in sizes
+        assert max(sizes) == n_threads
+    assert blas_threads() == before
+    assert not our_threads()
+    return n_same
+
+
+def test_many_fits_on_more_threads_than_processors():
+    assert in_new_process(job_many_fits, 300) == 300
