@@ -88,7 +88,7 @@ def build_parser():
         type=_positive_int,
         default=_demo.MAX_ITER,
         metavar="EPOCHS",
-        help="most epochs the autoencoder is trained for (default: %(default)s)",
+        help="epochs the autoencoder is trained for (default: %(default)s)",
     )
     comparison.add_argument(
         "--random-state",

@@ -3,6 +3,7 @@
 import contextlib
 import numbers
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,22 @@ from skae._training import StochasticTraining
 _DTYPES = (np.float64, np.float32)
 # batch_size="auto", as in MLPRegressor.
 _AUTO_BATCH_SIZE = 200
+# Attributes that a fit with other parameters does not leave.
+_OPTIONAL_ATTRIBUTES = (
+    "validation_loss_curve_",
+    "explained_variance_",
+    "explained_variance_ratio_",
+)
 _NEVER = np.iinfo(np.int64).max
+
+
+class Scaling(NamedTuple):
+    """How a network sees data: (X - offset) / scale."""
+
+    mean: np.ndarray  # (n_features,) of the training data
+    offset: np.ndarray  # (n_features,) the mean, or zeros
+    scale: float
+    total_variance: float  # of the training data, as the network sees them
 
 
 class Plan(NamedTuple):
@@ -52,11 +68,8 @@ class Plan(NamedTuple):
     architecture: dict  # arguments of make_network
     training: _training.Training
     initial_params: np.ndarray  # before any training
-    mean: np.ndarray  # of the training data
-    offset: np.ndarray  # what the network sees is (X - offset) / scale
-    scale: float
-    total_variance: float  # of the training data, in the network's units
-    curves: tuple  # loss and validation loss of the epochs that this goes on from
+    scaling: Scaling
+    goes_on: bool  # from an earlier fit
 
 
 class BaseAutoencoder(
@@ -189,91 +202,95 @@ class BaseAutoencoder(
             watch_validation=int(self.early_stopping),
         )
 
-    def _hold_out(self, n_rows, seed):
-        """Numbers of the training and of the validation rows."""
-        splitter = ShuffleSplit(
-            n_splits=1, test_size=self.validation_fraction, random_state=seed
-        )
-        train, held_out = next(splitter.split(np.empty((n_rows, 1))))
-        return np.sort(train), np.sort(held_out)
-
     def _plan(self, X, sample_weight, saved, *, X_val=None, hold_out=False):
         """A training of validated data, new or going on from a saved state.
 
         With `hold_out` some rows are set aside for validation.
         """
         architecture = self._describe_network(X.shape[1])
-        if saved is not None and architecture != self._architecture:
+        if saved is None:
+            random_state = check_random_state(self.random_state)
+            seed = int(random_state.randint(np.iinfo(np.int32).max))
+        else:
+            self._check_can_go_on(architecture, saved)
+            seed = int(saved["arrays"]["counters"][SEED])
+        subset, held_out = None, None
+        if hold_out:
+            subset, held_out = self._hold_out(X.shape[0], sample_weight, seed)
+        scaling = self._measure(X, subset, sample_weight, saved)
+        see = partial(make_rows, mean=scaling.offset, scale=scaling.scale)
+        rows = see(X, subset=subset, weights=sample_weight)
+        validation = no_rows(rows)
+        if X_val is not None:
+            validation = see(X_val)
+        elif held_out is not None:
+            validation = see(X, subset=held_out, weights=sample_weight)
+
+        loss, network = LOSSES[self.loss], make_network(**architecture)
+        initial = initial_params(
+            network, architecture["activations"], self.init, seed, X.dtype
+        )
+        problem = _training.Problem(
+            for_loss(network, loss),
+            Objective(loss=loss.code, alpha=float(self.alpha)),
+            rows,
+            validation,
+        )
+        training = self._make_training(problem, saved, initial, seed)
+        return Plan(architecture, training, initial, scaling, saved is not None)
+
+    def _check_can_go_on(self, architecture, saved):
+        """Raise ValueError if the parameters are another network's than the fitted."""
+        if architecture != self._architecture:
             raise ValueError(
                 "A network cannot go on training with other layers, activations or "
                 "ties than it was fitted with. Set these parameters back, or fit "
                 "with warm_start=False"
             )
-        if saved is None:
-            random_state = check_random_state(self.random_state)
-            seed = random_state.randint(np.iinfo(np.int32).max)
-        else:
-            seed = int(saved["arrays"]["counters"][SEED])
-        network = make_network(**architecture)
-        initial = initial_params(
-            network, architecture["activations"], self.init, seed, X.dtype
-        )
-        subset, held_out = None, None
-        if hold_out:
-            subset, held_out = self._hold_out(X.shape[0], seed)
-        mean, offset, scale, total_variance = self._measure(
-            X, subset, sample_weight, saved
-        )
-        rows = make_rows(X, offset, scale, subset=subset, weights=sample_weight)
-        validation = no_rows(rows)
-        if X_val is not None:
-            validation = make_rows(X_val, offset, scale)
-        elif held_out is not None:
-            validation = make_rows(
-                X, offset, scale, subset=held_out, weights=sample_weight
+        if LOSSES[self.loss].is_scaled != LOSSES[saved["loss"]].is_scaled:
+            raise ValueError(
+                f"A network cannot go on training with loss={self.loss!r}: with "
+                f"loss={saved['loss']!r} it has seen the data on another scale. Fit "
+                "with warm_start=False"
             )
-        for name, part in (("training", rows), ("validation", validation)):
-            if part.n_rows and part.total_weight == 0:
-                raise ValueError(
-                    f"All {name} rows have sample_weight 0: change random_state or "
-                    "validation_fraction, or pass X_val"
-                )
-        loss = LOSSES[self.loss]
-        objective = Objective(loss=loss.code, alpha=float(self.alpha))
-        problem = _training.Problem(
-            for_loss(network, loss), objective, rows, validation
+
+    def _hold_out(self, n_rows, sample_weight, seed):
+        """Numbers of the training and of the validation rows."""
+        splitter = ShuffleSplit(
+            n_splits=1, test_size=self.validation_fraction, random_state=seed
         )
-        solver = self._describe_solver(rows.n_rows)
-        make = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
-        if saved is None:
-            training = make.begin(problem, solver, initial, seed)
-        elif saved["solver"] == self.solver:
-            training = make.resume(problem, solver, saved)
-        else:  # from the same weights, without the other solver's memory
-            training = make.begin(problem, solver, saved["arrays"]["params"], seed)
-        curves: tuple = ([], [])
-        if saved is not None:
-            curves = self.loss_curve_, getattr(self, "validation_loss_curve_", [])
-            training.state.counters[N_EPOCHS] = len(self.loss_curve_)
-        return Plan(
-            architecture, training, initial, mean, offset, scale, total_variance, curves
-        )
+        train, held_out = map(np.sort, next(splitter.split(np.empty((n_rows, 1)))))
+        if sample_weight is not None:
+            for name, part in (("training", train), ("validation", held_out)):
+                if not sample_weight[part].any():
+                    raise ValueError(
+                        f"All {name} rows have sample_weight 0: change random_state "
+                        "or validation_fraction, or pass X_val"
+                    )
+        return train, held_out
 
     def _measure(self, X, subset, sample_weight, saved):
-        """The data's mean, the network's offset and scale, the variance it sees."""
-        is_scaled = LOSSES[self.loss].is_scaled
+        """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(X, subset=subset, weights=sample_weight)
         mean = mean.astype(X.dtype)
+        is_scaled = LOSSES[self.loss].is_scaled
         scale = spread if is_scaled and spread > 0 else 1.0
         offset = mean if is_scaled else np.zeros_like(mean)
         if saved is not None:
-            if is_scaled != LOSSES[saved["loss"]].is_scaled:
-                raise ValueError(
-                    f"A network cannot go on training with loss={self.loss!r}: it has "
-                    "seen data of another scale. Fit with warm_start=False"
-                )
             mean, offset, scale = self.mean_, self._offset, self.scale_
-        return mean, offset, scale, X.shape[1] * (spread / scale) ** 2
+        return Scaling(mean, offset, scale, X.shape[1] * (spread / scale) ** 2)
+
+    def _make_training(self, problem, saved, initial, seed):
+        kind = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
+        solver = self._describe_solver(problem.rows.n_rows)
+        if saved is None:
+            return kind.begin(problem, solver, initial, seed)
+        if saved["solver"] == self.solver:
+            return kind.resume(problem, solver, saved)
+        # From the same weights, without the other solver's memory.
+        training = kind.begin(problem, solver, saved["arrays"]["params"], seed)
+        training.state.counters[N_EPOCHS] = saved["arrays"]["counters"][N_EPOCHS]
+        return training
 
     # -- training --------------------------------------------------------------------
 
@@ -322,7 +339,8 @@ class BaseAutoencoder(
     def _report(self, plan, callback_report):
         reports = [] if callback_report is None else [callback_report]
         if self.verbose:
-            name, n_before = type(self).__name__, len(plan.curves[0])
+            name = type(self).__name__
+            n_before = len(self.loss_curve_) if plan.goes_on else 0
             every_epoch = self.verbose > 1
             reports.append(
                 VerboseReport(name, self.max_iter, n_before, every_epoch=every_epoch)
@@ -348,21 +366,23 @@ class BaseAutoencoder(
         """What a fit leaves on the estimator, by name. Changes `params` in place."""
         network, rows = plan.training.problem.network, plan.training.problem.rows
         n_iter = len(loss_curve)
-        loss_curve = plan.curves[0] + loss_curve
-        validation_curve = plan.curves[1] + validation_curve
+        if plan.goes_on:
+            loss_curve = self.loss_curve_ + loss_curve
+            before = getattr(self, "validation_loss_curve_", [])
+            validation_curve = before + validation_curve
         watched = validation_curve or loss_curve
         start_loss = float(plan.training.state.scalars[START_LOSS])
         attributes = {
             "n_components_": int(self.n_components),
             "n_layers_": len(plan.architecture["widths"]),
             "n_iter_": n_iter,
-            "mean_": plan.mean,
-            "scale_": plan.scale,
+            "mean_": plan.scaling.mean,
+            "scale_": plan.scaling.scale,
             "loss_curve_": loss_curve,
             "loss_": loss_curve[-1] if loss_curve else start_loss,
             "best_loss_": min(watched, default=start_loss),
             "_architecture": plan.architecture,
-            "_offset": plan.offset,
+            "_offset": plan.scaling.offset,
             "_params": params,
             "_training_state": {
                 "solver": self.solver,
@@ -375,27 +395,30 @@ class BaseAutoencoder(
         if ACTIVATIONS[self.code_activation] == IDENTITY:
             mean, covariance = code_moments(network, params, rows)
             variances = order_code(network, params, mean, covariance)
-            attributes |= self._explained_variance(plan, variances, rows.total_weight)
+            attributes |= _explained_variance(
+                variances, rows.total_weight, plan.scaling
+            )
         return attributes
 
-    def _explained_variance(self, plan, variances, total_weight):
-        """The code's variances, in the units of the data and as shares."""
-        # As PCA, with n - 1 in the denominator.
-        correction = total_weight / (total_weight - 1) if total_weight > 1 else 1.0
-        total = plan.total_variance if plan.total_variance > 0 else 1.0
-        dtype = plan.mean.dtype
-        unit = plan.scale**2 * correction
-        return {
-            "explained_variance_": (variances * unit).astype(dtype),
-            "explained_variance_ratio_": (variances / total).astype(dtype),
-        }
-
     def _set_attributes(self, attributes):
-        for name in ("validation_loss_curve_", "explained_variance_"):
+        for name in _OPTIONAL_ATTRIBUTES:
             if name in self.__dict__ and name not in attributes:
                 delattr(self, name)
         self.__dict__.update(attributes)
         return self
+
+
+def _explained_variance(variances, total_weight, scaling):
+    """The code's variances, in the units of the data and as shares."""
+    # As PCA's, with n - 1 in the denominator.
+    correction = total_weight / (total_weight - 1) if total_weight > 1 else 1.0
+    unit = scaling.scale**2 * correction
+    total = scaling.total_variance if scaling.total_variance > 0 else 1.0
+    dtype = scaling.mean.dtype
+    return {
+        "explained_variance_": (variances * unit).astype(dtype),
+        "explained_variance_ratio_": (variances / total).astype(dtype),
+    }
 
 
 def _warn_of_interrupt():
