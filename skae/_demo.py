@@ -5,6 +5,7 @@ grid on the training rows, judge every candidate on the held-out rows, write the
 draw the picture.
 """
 
+import contextlib
 import csv
 import math
 import os
@@ -44,12 +45,14 @@ AUTOENCODER = {
     "alpha": 0.01,
     "batch_size": 32,
     "learning_rate": "cosine",
-    "learning_rate_init": 0.005,
+    "learning_rate_init": 0.01,
     "n_iter_no_change": np.inf,  # the schedule runs to its end
 }
-MAX_ITER = 200
+MAX_ITER = 100
 # Enough for a linear classifier on a standardised code to converge.
 CLASSIFIER_MAX_ITER = 1000
+# How the warning of an autoencoder begins whose fit was interrupted.
+INTERRUPT_MESSAGE = "Training interrupted"
 
 N_IMAGES = 10
 # With more code sizes than this matplotlib chooses the ticks.
@@ -137,9 +140,7 @@ def run(*, data, target, scaler, code_sizes, cv, max_iter, random_state, output,
 
     pipeline = Pipeline([("scale", SCALERS[scaler]()), ("reduce", PCA())])
     grid = parameter_grid(code_sizes, max_iter, random_state)
-    with warnings.catch_warnings():
-        # The autoencoders train until max_iter: that is where their schedule ends.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with fits_warnings():
         search = search_grid(pipeline, grid, split.X_train, cv)
         results = judge_candidates(pipeline, search, split)
         accuracy_without_code = code_accuracy("passthrough", split)
@@ -246,6 +247,24 @@ def parameter_grid(code_sizes, max_iter, random_state):
 
 
 # Fitting
+
+
+@contextlib.contextmanager
+def fits_warnings():
+    """Let Ctrl-C in a fit end the program, and epochs run out without a word.
+
+    An autoencoder answers Ctrl-C with a warning and keeps its weights. It also warns
+    when it reaches max_iter; here that is where its schedule ends.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("error", INTERRUPT_MESSAGE)
+        try:
+            yield
+        except Warning as warning:
+            if str(warning).startswith(INTERRUPT_MESSAGE):
+                raise KeyboardInterrupt from None
+            raise
 
 
 class ProgressScorer:
@@ -547,7 +566,7 @@ def draw(results, shown, accuracy_without_code):
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)  # inches
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08)  # inches
     figure = Figure(figsize=(10, 8), layout=layout)
     grid = figure.add_gridspec(2, 1)
     top, bottom = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])

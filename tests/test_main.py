@@ -1,9 +1,11 @@
 """Tests of ``python -m skae``."""
 
+import _thread
 import csv
 import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from skae import _demo, _demo_data
+from skae import AutoencoderTransformer, _demo, _demo_data
 from skae.__main__ import main
 
 IRIS, SPECIES = load_iris(return_X_y=True)
@@ -218,14 +220,21 @@ def test_held_out_rows_have_no_part_in_fits(job, tmp_path, monkeypatch):
     assert [len(rows) for rows in fitted_on] == [20, 20, 20, 30]
 
 
-def test_interrupt(job, monkeypatch):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
+def test_interrupt(job, tmp_path, monkeypatch):
+    class Interrupted(AutoencoderTransformer):
+        def fit(self, X, y=None):
+            threading.Timer(0.2, _thread.interrupt_main).start()
+            return super().fit(X)
 
-    monkeypatch.setattr(_demo, "search_grid", interrupt)
-    status, _, err = job("--no-plot")
+    data = save_npz(tmp_path / "iris.npz", X=IRIS)
+    args = ["--data", data, "--code-sizes", 2, "--no-plot"]
+    job(*args)  # so that everything is compiled
+    monkeypatch.setattr(_demo, "AutoencoderTransformer", Interrupted)
+    monkeypatch.setitem(_demo.AUTOENCODER, "n_iter_no_change", np.inf)
+    status, out, err = job(*args, max_iter=1_000_000)
     assert status == 130
     assert err == "python -m skae: interrupted\n"
+    assert "autoencoder" not in out  # it did not get to the next fold
 
 
 # Reading

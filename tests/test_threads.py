@@ -198,7 +198,7 @@ def main(job):
     print(json.dumps(result))
 
 
-# -- the same bits ----------------------------------------------------------------
+# -- the same bits --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -319,7 +319,7 @@ def test_few_threads_for_little_work():
         assert _threads.n_threads_for(100 * one, 8) == 4
 
 
-# -- any chunking -------------------------------------------------------------------
+# -- any chunking ---------------------------------------------------------------
 
 CHUNKS = (1, 7, 64, 65)
 
@@ -414,7 +414,7 @@ def test_a_chunk_by_many_threads_is_the_same():
     assert 4 in sizes
 
 
-# -- several fits at once -------------------------------------------------------------
+# -- several fits at once -------------------------------------------------------
 
 
 def job_concurrent_fits(n_fits):
@@ -529,18 +529,19 @@ def test_blas_limit_is_restored_if_the_end_is_interrupted(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_threads.ThreadTeam, "__exit__", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    # `caught` keeps the frames alive, as an interactive session does.
+    with pytest.raises(KeyboardInterrupt) as caught:
         AutoencoderTransformer(**_LARGE).fit(data())
     after, holders = blas_threads(), _threads._LIMIT._n_holders
     while _threads._LIMIT._n_holders:  # leave nothing behind for other tests
         _threads._LIMIT._n_holders -= 1
         if not _threads._LIMIT._n_holders:
             _threads._LIMIT._limit.restore_original_limits()
-    assert holders == 0
+    assert holders == 0, caught
     assert after == before
 
 
-# -- fork -----------------------------------------------------------------------------
+# -- fork -----------------------------------------------------------------------
 
 
 def job_fork():
@@ -565,7 +566,7 @@ def test_fork_after_a_threaded_fit():
     assert in_new_process(job_fork) == "ended"
 
 
-# -- threads that die, or never live ----------------------------------------------------
+# -- threads that die, or never live --------------------------------------------
 
 
 def job_dying_ranks():
@@ -591,12 +592,11 @@ def job_dying_ranks():
             parameters = {**_LARGE, "solver": solver, "max_iter": 1000}
             start = time.perf_counter()
             try:
-                with allowed(n_threads) as sizes:
+                with (
+                    allowed(n_threads) as sizes,
+                    pytest.raises(RuntimeError, match=f"rank {dying} died"),
+                ):
                     AutoencoderTransformer(**parameters).fit(data())
-            except RuntimeError as error:
-                assert str(error) == f"rank {dying} died"
-            else:
-                raise AssertionError(f"{kernel}: the error was lost")
             finally:
                 setattr(_kernels, kernel, whole)
             seconds.append(time.perf_counter() - start)
@@ -627,12 +627,11 @@ def job_threads_that_cannot_start():
 
             threading.Thread.start = limited
             try:
-                with allowed(n_threads):
+                with (
+                    allowed(n_threads),
+                    pytest.raises(RuntimeError, match="can't start new thread"),
+                ):
                     AutoencoderTransformer(**_LARGE).fit(data())
-            except RuntimeError as error:
-                assert str(error) == "can't start new thread"
-            else:
-                raise AssertionError("the error was lost")
             finally:
                 threading.Thread.start = start
             assert len(started) == n_startable
@@ -646,7 +645,7 @@ def test_a_thread_that_cannot_start():
     assert in_new_process(job_threads_that_cannot_start) == "ended"
 
 
-# -- Ctrl-C -----------------------------------------------------------------------------
+# -- Ctrl-C ---------------------------------------------------------------------
 
 
 def interrupt_after(seconds):
@@ -726,7 +725,7 @@ def job_interrupt_between_ranks(solver):
     """Ctrl-C before a rank is started, and after it but before anybody knows."""
     before, submit = blas_threads(), ThreadPoolExecutor.submit
     outcomes = {}
-    for n_call, is_started in itertools.product(range(4, 10), (False, True)):
+    for n_call, is_started in itertools.product(range(5, 10), (False, True)):
         n_calls = 0
 
         def interrupted(pool, rank, n_call=n_call, is_started=is_started):
@@ -766,7 +765,7 @@ def test_interrupt_between_ranks(solver):
     assert outcomes == dict.fromkeys(outcomes, "interrupted")
 
 
-# -- many small fits ----------------------------------------------------------------------
+# -- many small fits ------------------------------------------------------------
 
 
 def job_many_fits(n_fits):
