@@ -18,7 +18,7 @@ from skae._training import Training
 # Pairs of steps and gradient changes that are remembered: scipy's default.
 _N_CORRECTIONS = 10
 # A relative decrease of the objective below this many roundings is no progress.
-_ROUNDINGS = 4
+_ROUNDINGS = 16
 
 
 class Memory(NamedTuple):

@@ -185,8 +185,9 @@ def test_linear_network_is_pca(tied, data):
     pca_error = ((X - pca.inverse_transform(pca.transform(X))) ** 2).sum()
     error = estimator.reconstruction_error(X).sum()
     assert error == pytest.approx(pca_error, rel=1e-6)
-    for basis in (estimator.coefs_[0], estimator.coefs_[1].T):
-        assert linalg.subspace_angles(basis, pca.components_.T).max() < 1e-4
+    # The encoder's is free where the data have no variance.
+    angles = linalg.subspace_angles(estimator.coefs_[1].T, pca.components_.T)
+    assert angles.max() < 1e-4
     scores = pca.transform(X)
     # PCA's signs are svd_flip's too.
     np.testing.assert_allclose(
@@ -437,9 +438,10 @@ def test_other_types_become_float64(convert):
     expected = make("adam").fit(np.asarray(given, dtype=np.float64))
     estimator = make("adam").fit(given)
     assert_same_fit(estimator, expected)
-    assert estimator.transform(given).dtype == np.float64
-    np.testing.assert_array_equal(estimator.transform(given), expected.transform(X > 0))\
-        if convert == "bool" else None
+    code = estimator.transform(given)
+    assert code.dtype == np.float64
+    given = np.asarray(given, dtype=np.float64)
+    np.testing.assert_array_equal(code, expected.transform(given))
 
 
 def _memory_mapped(X, tmp_path):
@@ -601,8 +603,16 @@ def test_rows_without_weight_count_for_nothing(name):
     weights = np.arange(len(X)) % 3.0
     removed = clone(estimator).fit(X[weights > 0], sample_weight=weights[weights > 0])
     if is_scaled(estimator.get_params()):
-        X = np.where(weights[:, np.newaxis] > 0, X, 1e200)
+        X = np.where(weights[:, np.newaxis] > 0, X, 1e6)
     estimator.fit(X, sample_weight=weights)
+    assert_close_fit(estimator, removed, X[weights > 0], 1e-6)
+
+
+def test_rows_without_weight_may_overflow():
+    X, weights = make_data(), np.arange(60) % 3.0
+    removed = make("adam").fit(X[weights > 0], sample_weight=weights[weights > 0])
+    X[weights == 0] = 1e200
+    estimator = make("adam").fit(X, sample_weight=weights)
     assert_close_fit(estimator, removed, X[weights > 0], 1e-6)
 
 
@@ -662,7 +672,7 @@ def test_partial_fit_is_one_pass():
         several.partial_fit(X[25:])
         assert several.n_iter_ == 2
         assert one.n_iter_ == 1
-        np.testing.assert_array_equal(several.mean_, X[:25].mean(axis=0))
+        np.testing.assert_allclose(several.mean_, X[:25].mean(axis=0))
 
 
 def test_partial_fit_keeps_the_last_weights():
@@ -878,11 +888,16 @@ def test_best_weights_by_x_val(name):
     assert objective_of(estimator, X_val) == pytest.approx(min(curve), rel=1e-9)
 
 
+def noise(n_rows):
+    """Nothing to learn from."""
+    return np.random.default_rng(n_rows).standard_normal((n_rows, 6))
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_overfitting(tied, solver):
     """The best validation epoch is not the last, and its weights are kept."""
-    X, X_val = make_data(15), make_data(200)
+    X, X_val = noise(15), noise(200)
     estimator = AutoencoderTransformer(
         2,
         hidden_layer_sizes=(60,),
@@ -908,7 +923,7 @@ def test_overfitting(tied, solver):
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_early_stopping_stops(tied, solver):
-    X, X_val = make_data(15), make_data(200)
+    X, X_val = noise(15), noise(200)
     params = {
         "hidden_layer_sizes": (60,),
         "activation": "tanh",
@@ -948,7 +963,7 @@ def split_of(X, mean, n_held_out, weights=None):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_early_stopping_holds_rows_out(name, weighted):
-    estimator = make(name, alpha=0.0, early_stopping=True, validation_fraction=0.1)
+    estimator = make(name, alpha=0.0, early_stopping=True, learning_rate_init=0.01)
     X = data_for(estimator, n_rows=20)
     weights = np.random.default_rng(0).uniform(0.5, 3, 20) if weighted else None
     estimator.fit(X, sample_weight=weights)
@@ -1400,7 +1415,9 @@ def test_every_parameter_is_checked():
 def test_diverging_training(solver, method, dtype):
     """An explosion over several updates raises; whatever came before is finite."""
     X = make_data().astype(dtype)
-    rate = 1e3 if solver == "sgd" else 1e30
+    rate = 1e3
+    if solver != "sgd":  # its steps do not grow with the loss
+        rate = 1e30 if dtype == np.float32 else 1e200
     estimator = make("minibatch", solver=solver, learning_rate_init=rate)
     with pytest.raises(ValueError, match="diverged") as caught:  # noqa: PT012
         for _ in range(1 if method == "fit" else 100):
@@ -1941,24 +1958,32 @@ def test_failing_fit_with_callbacks(callback):
     assert watcher.n_torn_down == 1
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_callbacks_through_a_grid_search(callback, capsys, n_jobs):
-    X = make_data()
-    step = make("adam", max_iter=4)
-    monitor = callback.ScoringMonitor(scoring=None)
-    step.set_callbacks(monitor)
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), step),
-        {"autoencodertransformer__n_components": [1, 2]},
-        cv=2,
-        n_jobs=n_jobs,
+def search_with(step, **params):
+    name = "autoencodertransformer__n_components"
+    return GridSearchCV(
+        make_pipeline(StandardScaler(), step), {name: [1, 2]}, cv=2, **params
     )
-    search.set_callbacks(callback.ProgressBar())
-    search.fit(X, np.zeros(60))
-    output = capsys.readouterr().out
-    assert "GridSearchCV" in output
-    assert "AutoencoderTransformer" in output
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_scoring_monitor_through_a_grid_search(callback, n_jobs):
+    monitor = callback.ScoringMonitor(scoring=None)
+    step = make("adam", max_iter=4).set_callbacks(monitor)
+    search_with(step, n_jobs=n_jobs).fit(make_data(), np.zeros(60))
     rows = [row for log in monitor.get_logs("all") for row in log.data]
     epochs = [row for row in rows if row["task_name"] == "epoch"]
-    assert len(epochs) == 4 * (2 * 2 + 1)
+    assert len(epochs) == 4 * (2 * 2 + 1)  # epochs, candidates, folds, and the refit
     assert all(np.isfinite(row["score"]) and row["score"] <= 1 for row in epochs)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_progress_bar_through_a_grid_search(callback, capsys, n_jobs):
+    pytest.importorskip("rich", reason="rich, which draws the bars, is not installed")
+    X = make_data()
+    search = search_with(make("adam", max_iter=4), n_jobs=n_jobs)
+    search.set_callbacks(callback.ProgressBar()).fit(X)
+    output = capsys.readouterr().out
+    for name in ("GridSearchCV", "Pipeline", "AutoencoderTransformer"):
+        assert name in output
+    expected = search_with(make("adam", max_iter=4)).fit(X)
+    assert_same_fit(search.best_estimator_[-1], expected.best_estimator_[-1])
