@@ -326,7 +326,11 @@ def search_grid(pipeline, grid, X_train, cv):
         Not refitted: `judge_candidates` fits all candidates on all training rows.
     """
     n_candidates = len(ParameterGrid(grid))
-    print(f"Grid search, {n_candidates} candidates, {cv} folds each:", flush=True)
+    print(
+        f"Grid search, {n_candidates} candidates, {cv} folds each (the very first run "
+        "compiles the kernels, too: half a minute):",
+        flush=True,
+    )
     search = GridSearchCV(
         pipeline,
         grid,

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import pickle
 import re
@@ -121,11 +122,22 @@ def reconstruct(estimator, X):
     return estimator.inverse_transform(estimator.transform(X))
 
 
-FITTED = (
-    "n_components_ n_layers_ n_iter_ loss_ best_loss_ loss_curve_ mean_ scale_ "
-    "n_features_in_"
-).split()
-OPTIONAL = "validation_loss_curve_ explained_variance_ explained_variance_ratio_"
+FITTED = [
+    "n_components_",
+    "n_layers_",
+    "n_iter_",
+    "loss_",
+    "best_loss_",
+    "loss_curve_",
+    "mean_",
+    "scale_",
+    "n_features_in_",
+]
+OPTIONAL = [
+    "validation_loss_curve_",
+    "explained_variance_",
+    "explained_variance_ratio_",
+]
 
 
 def assert_same_fit(a, b):
@@ -136,7 +148,7 @@ def assert_same_fit(a, b):
         np.testing.assert_array_equal(biases_a, biases_b, strict=True)
     for name in FITTED:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), strict=True)
-    for name in OPTIONAL.split():
+    for name in OPTIONAL:
         assert hasattr(a, name) == hasattr(b, name)
         if hasattr(a, name):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -189,13 +201,12 @@ def test_linear_network_is_pca(tied, data):
     angles = linalg.subspace_angles(estimator.coefs_[1].T, pca.components_.T)
     assert angles.max() < 1e-4
     scores = pca.transform(X)
-    # PCA's signs are svd_flip's too.
-    np.testing.assert_allclose(
-        estimator.transform(X) * estimator.scale_,
-        scores,
-        rtol=0,
-        atol=1e-4 * np.abs(scores).max(),
-    )
+    code = estimator.transform(X) * estimator.scale_
+    signs = np.sign((code * scores).sum(axis=0))
+    atol = 1e-4 * np.abs(scores).max()
+    np.testing.assert_allclose(code * signs, scores, rtol=0, atol=atol)
+    if tied or data in ("correlated", "far from zero"):
+        np.testing.assert_array_equal(signs, 1)  # the encoder is determined
     for name in ("explained_variance_", "explained_variance_ratio_"):
         np.testing.assert_allclose(
             getattr(estimator, name), getattr(pca, name), rtol=1e-4
@@ -293,9 +304,7 @@ def test_code_does_not_depend_on_units(name, factor, offset):
     code = clone(estimator).fit_transform(X)
     other = factor * X + offset * factor * X.std()
     other_code = estimator.fit_transform(other)
-    np.testing.assert_allclose(
-        other_code, code, rtol=0, atol=1e-5 * np.abs(code).max()
-    )
+    np.testing.assert_allclose(other_code, code, rtol=0, atol=1e-5 * np.abs(code).max())
 
 
 @pytest.mark.parametrize("name", SCALED)
@@ -550,24 +559,40 @@ def test_sparse_with_repeated_and_unsorted_entries():
     np.testing.assert_array_equal(estimator.transform(X_csr), expected.transform(X))
 
 
+@contextlib.contextmanager
+def memory_below(n_bytes):
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < n_bytes
+
+
 def test_sparse_data_are_never_dense():
-    """1.6 GB they would be."""
+    """480 MB they would be."""
     X = sparse.random(
-        50_000, 4_000, density=1e-4, format="csr", random_state=0, dtype=np.float64
+        12_000, 5_000, density=1e-4, format="csr", random_state=0, dtype=np.float64
     )
     estimator = AutoencoderTransformer(
         2, hidden_layer_sizes=(), max_iter=1, random_state=0
     )
-    tracemalloc.start()
-    try:
+    with memory_below(200e6):
         estimator.fit(X)
         estimator.transform(X)
         estimator.score(X)
-        estimator.score_samples(X)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 200e6
+        estimator.reconstruction_error(X, metric="loss")
+
+
+def test_many_features():
+    """A square matrix of features would be 288 MB."""
+    X = np.random.default_rng(0).standard_normal((20, 6_000))
+    estimator = AutoencoderTransformer(
+        2, hidden_layer_sizes=(), max_iter=1, random_state=0
+    )
+    with memory_below(200e6):
+        estimator.fit(X).transform(X)
 
 
 # -- sample weights --------------------------------------------------------------------
@@ -575,9 +600,7 @@ def test_sparse_data_are_never_dense():
 FULL_BATCH = [name for name in ALL_CASES if name not in SAMPLING_CASES]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "rtol"), [(np.float64, 1e-6), (np.float32, 1e-4)]
-)
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-6), (np.float32, 1e-4)])
 @pytest.mark.parametrize("name", FULL_BATCH)
 def test_integer_weights_repeat_rows(name, dtype, rtol):
     estimator = make(name, max_iter=5)
@@ -702,7 +725,7 @@ def test_partial_fit_after_fit(dtype):
 
 def test_partial_fit_checks_the_features():
     estimator = make("adam").partial_fit(make_data())
-    with pytest.raises(ValueError, match="5 features.* expecting 6"):
+    with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
         estimator.partial_fit(make_data(n_features=5))
 
 
@@ -860,6 +883,18 @@ def test_warm_start_with_other_data():
     assert objective_of(estimator, hard / 10) == pytest.approx(min(new))
 
 
+def test_warm_start_with_other_data_goes_on_from_the_last_weights():
+    """Not from those that were best for the old data, and if it gains nothing."""
+    X, X_val = make_data(40), make_data(40, seed=1)
+    estimator = make("adam", max_iter=300, learning_rate_init=0.02, warm_start=True)
+    estimator.set_params(alpha=0.0).fit(X, X_val=X_val)
+    curve = estimator.validation_loss_curve_
+    assert curve[-1] > 1.001 * min(curve)  # the last weights are not the best
+    estimator.set_params(max_iter=1, learning_rate_init=1e-300).fit(X, X_val=X)
+    new = estimator.validation_loss_curve_[-1]
+    assert objective_of(estimator, X) == pytest.approx(new, rel=1e-9)
+
+
 def test_warm_start_keeps_units_and_features():
     X = make_data()
     estimator = make("adam", warm_start=True).fit(X)
@@ -867,7 +902,7 @@ def test_warm_start_keeps_units_and_features():
     estimator.fit(5 * X + 2)
     np.testing.assert_array_equal(estimator.mean_, mean)
     assert estimator.scale_ == scale
-    with pytest.raises(ValueError, match="5 features.* expecting 6"):
+    with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
         estimator.fit(make_data(n_features=5))
 
 
@@ -934,8 +969,9 @@ def test_early_stopping_stops(tied, solver):
         "tol": 1e-9,
         "random_state": 0,
     }
-    fit = AutoencoderTransformer(2, **params).fit
-    assert fit(X, X_val=X_val).n_iter_ == 400
+    if solver == "adam":  # L-BFGS converges in time
+        endless = AutoencoderTransformer(2, **params, n_iter_no_change=np.inf)
+        assert endless.fit(X, X_val=X_val).n_iter_ == 400
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         stopped = AutoencoderTransformer(
@@ -973,8 +1009,12 @@ def test_early_stopping_holds_rows_out(name, weighted):
         weights = np.ones(20)
     curve = estimator.validation_loss_curve_
     assert estimator.best_loss_ == min(curve)
+    # The start is a candidate, too.
+    still = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1}
+    start = clone(estimator).set_params(**still).fit(X, sample_weight=weights)
+    best = min(*curve, objective_of(start, X[held_out], weights[held_out]))
     kept = objective_of(estimator, X[held_out], weights[held_out])
-    assert kept == pytest.approx(min(curve), rel=1e-9)
+    assert kept == pytest.approx(best, rel=1e-9)
     if is_scaled(estimator.get_params()):
         squares = weights[train] @ (X[train] - estimator.mean_) ** 2
         scale = np.sqrt((squares / weights[train].sum()).mean())
@@ -986,9 +1026,9 @@ def test_validation_rows_without_weight():
     held_out = split_of(X, make("early_stopping").fit(X).mean_, 2)
     weights = np.ones(20)
     weights[held_out] = 0
-    with pytest.raises(ValueError, match="validation rows.*sample_weight 0"):
+    with pytest.raises(ValueError, match=r"validation rows.*sample_weight 0"):
         make("early_stopping").fit(X, sample_weight=weights)
-    with pytest.raises(ValueError, match="training rows.*sample_weight 0"):
+    with pytest.raises(ValueError, match=r"training rows.*sample_weight 0"):
         make("early_stopping").fit(X, sample_weight=1 - weights)
 
 
@@ -1113,7 +1153,7 @@ def test_counts_and_curves(name):
     hidden = np.atleast_1d(estimator.hidden_layer_sizes).astype(int).tolist()
     widths = [6, *hidden, 2, *hidden[::-1], 6]
     shapes = [weights.shape for weights in estimator.coefs_]
-    assert shapes == list(zip(widths[:-1], widths[1:], strict=True))
+    assert shapes == list(itertools.pairwise(widths))
     assert [len(biases) for biases in estimator.intercepts_] == widths[1:]
     assert 0 < estimator.n_iter_ == len(estimator.loss_curve_) <= estimator.max_iter
     assert estimator.loss_ == estimator.loss_curve_[-1]
@@ -1269,11 +1309,11 @@ def test_wrong_number_of_features():
     fitted = make("adam", n_components=3).fit(make_data())
     X = make_data(n_features=5)
     for call in (fitted.transform, fitted.score, fitted.reconstruction_error):
-        with pytest.raises(ValueError, match="5 features.* expecting 6"):
+        with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
             call(X)
-    with pytest.raises(ValueError, match="5 features.*n_components=3"):
+    with pytest.raises(ValueError, match=r"5 features.*n_components=3"):
         fitted.inverse_transform(X)
-    with pytest.raises(ValueError, match="5 features.* expecting 6"):
+    with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
         make("adam").fit(make_data(), X_val=X)
 
 
@@ -1307,11 +1347,9 @@ def test_data_out_of_range(loss, low, high, message, part, as_given):
     good = make_data(loss="log_loss")
     bad = good.copy()
     bad[3, 2], bad[5, 1] = low, high
+    X, X_val = (bad, None) if part == "X" else (good, as_given(bad))
     with pytest.raises(ValueError, match=message) as caught:
-        if part == "X":
-            estimator.fit(as_given(bad))
-        else:
-            estimator.fit(as_given(good), X_val=as_given(bad))
+        estimator.fit(as_given(X), X_val=X_val)
     assert "MinMaxScaler" in str(caught.value)
 
 
@@ -1354,9 +1392,7 @@ def test_bad_hidden_layer_sizes(sizes):
 @pytest.mark.parametrize("sizes", [8, (8,), [8], np.array([8]), np.int32(8)])
 def test_hidden_layer_sizes(sizes):
     X = make_data()
-    assert_same_fit(
-        make("adam", hidden_layer_sizes=sizes).fit(X), make("adam").fit(X)
-    )
+    assert_same_fit(make("adam", hidden_layer_sizes=sizes).fit(X), make("adam").fit(X))
 
 
 @pytest.mark.parametrize(
@@ -1445,7 +1481,7 @@ def test_diverging_warm_start_leaves_the_estimator():
 
 def failures():
     X = make_data()
-    nan = np.where(X == X[0, 0], np.nan, X)
+    nan = np.where(np.arange(6) == 2, np.nan, X)
     return {
         "NaN": ({}, (nan,), {}),
         "features": ({"warm_start": True}, (X[:, :4],), {}),
@@ -1470,6 +1506,7 @@ def failures():
     }
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.parametrize("failure", failures())
 @pytest.mark.parametrize("fitted", [False, True])
 def test_failed_fit_changes_nothing(failure, fitted):
@@ -1483,11 +1520,7 @@ def test_failed_fit_changes_nothing(failure, fitted):
         return  # nothing to go on from
     estimator.set_params(**changes)
     before = joblib.hash(vars(estimator))
-    with (
-        pytest.raises(ValueError),  # noqa: PT011  (each has its own test)
-        warnings.catch_warnings(),
-    ):
-        warnings.filterwarnings("ignore", "X does not have valid feature names")
+    with pytest.raises(ValueError):  # noqa: PT011  (each has its own test)
         estimator.fit(*args, **fit_params)
     assert joblib.hash(vars(estimator)) == before
     assert hasattr(estimator, "feature_names_in_") == fitted
@@ -1560,7 +1593,7 @@ def test_ctrl_c(network, solver, verbose, capsys):
     assert time.perf_counter() - sent[0] < 2
     for array in (*estimator.coefs_, *estimator.intercepts_, estimator.transform(X)):
         assert np.isfinite(array).all()
-    assert objective_of(estimator, X) < estimator.loss_curve_[0]
+    assert objective_of(estimator, X) <= estimator.loss_curve_[0] * (1 + 1e-12)
     assert estimator.n_iter_ == len(estimator.loss_curve_) > 0
     assert estimator.loss_ == estimator.loss_curve_[-1]
     # And it can go on.
@@ -1592,9 +1625,9 @@ def test_ctrl_c_between_epochs():
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_in_partial_fit():
     """A pass of several seconds."""
-    X = make_data(20_000, 200)
+    X = make_data(3_000, 200)
     estimator = AutoencoderTransformer(
-        hidden_layer_sizes=(1_000, 500), batch_size=50, random_state=0
+        hidden_layer_sizes=(1_000, 500), batch_size=2, random_state=0
     )
     with warns_of_interrupt(), ctrl_c_after(0.5) as sent:
         estimator.partial_fit(X)
@@ -1624,7 +1657,9 @@ def test_random_state_instance():
 
 
 @pytest.mark.parametrize("name", ["minibatch", "early_stopping", "lbfgs"])
-@pytest.mark.parametrize("given", [0, np.random.RandomState(0)], ids=["int", "instance"])
+@pytest.mark.parametrize(
+    "given", [0, np.random.RandomState(0)], ids=["int", "instance"]
+)
 def test_global_random_state_is_left_alone(name, given):
     X = make_data()
     before = joblib.hash(np.random.get_state())  # noqa: NPY002
@@ -1967,7 +2002,7 @@ def search_with(step, **params):
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_scoring_monitor_through_a_grid_search(callback, n_jobs):
-    monitor = callback.ScoringMonitor(scoring=None)
+    monitor = callback.ScoringMonitor(scoring={"score": reconstruction_r2})
     step = make("adam", max_iter=4).set_callbacks(monitor)
     search_with(step, n_jobs=n_jobs).fit(make_data(), np.zeros(60))
     rows = [row for log in monitor.get_logs("all") for row in log.data]
@@ -1977,11 +2012,12 @@ def test_scoring_monitor_through_a_grid_search(callback, n_jobs):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_progress_bar_through_a_grid_search(callback, capsys, n_jobs):
+def test_progress_bar_through_a_grid_search(callback, capsys, monkeypatch, n_jobs):
     pytest.importorskip("rich", reason="rich, which draws the bars, is not installed")
+    monkeypatch.setenv("COLUMNS", "200")
     X = make_data()
     search = search_with(make("adam", max_iter=4), n_jobs=n_jobs)
-    search.set_callbacks(callback.ProgressBar()).fit(X)
+    search.set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(X)
     output = capsys.readouterr().out
     for name in ("GridSearchCV", "Pipeline", "AutoencoderTransformer"):
         assert name in output

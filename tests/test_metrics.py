@@ -1,6 +1,5 @@
 """Tests of skae.metrics against sums written out naively."""
 
-import doctest
 import pickle
 import tracemalloc
 
@@ -429,9 +428,3 @@ def test_argmax_accuracy_of_sparse_rows(container):
 def test_argmax_accuracy_errors(X, reconstructed, message):
     with pytest.raises(ValueError, match=message):
         argmax_accuracy(X, reconstructed)
-
-
-def test_examples_in_docstrings():
-    results = doctest.testmod(skae.metrics)
-    assert results.attempted > 0
-    assert results.failed == 0
