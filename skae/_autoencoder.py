@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
-from skae._base import BaseAutoencoder
+from skae._base import BaseAutoencoder, check_range
 from skae._kernels import ACTIVATIONS, LOSSES, SCHEDULES, SOLVERS
 from skae._network import INITS, coefs, intercepts, make_network
 from skae._reporting import CallbackReport
@@ -225,10 +225,11 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     **Order.** With ``code_activation="identity"`` the code has mean zero over the
     training data, its entries are uncorrelated and of decreasing variance, and the
-    largest weight into each (by absolute value) is positive, as PCA's. With untied
-    weights the decoder's first weight matrix has orthonormal rows. Neighbouring
-    weights absorb all this, so that reconstructions do not change. For a network
-    without nonlinear layers, the code times `scale_` is PCA's.
+    largest weight out of each (by absolute value) is positive, as PCA's. Where neither
+    a tie nor `alpha` sets the scale of the code, the decoder's first weight matrix has
+    orthonormal rows. Neighbouring weights absorb all this, so that reconstructions do
+    not change. For a network without nonlinear layers, the code times `scale_` is
+    PCA's.
 
     **Which weights are kept.** With validation rows, those of the epoch with the
     lowest validation loss. Without, the last epoch's, unless their objective exceeds
@@ -424,6 +425,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             hold_out = self.early_stopping and X_val is None
             if X_val is not None:
                 X_val = self._validate_rows(X_val, dtype=X.dtype)
+                check_range(X_val, self.loss, "X_val")
             plan = self._plan(X, sample_weight, saved, X_val=X_val, hold_out=hold_out)
             context, arguments = self._begin_callbacks(X, y, sample_weight)
             if context is None:

@@ -22,6 +22,7 @@ from skae import _training
 from skae._inference import code_moments
 from skae._kernels import (
     ACTIVATIONS,
+    BEST_KEPT,
     IDENTITY,
     INTERRUPTED,
     LOSSES,
@@ -112,15 +113,16 @@ class BaseAutoencoder(
 
     def _validate_rows(self, X, *, dtype=_DTYPES, reset=False):
         dtype = dtype if isinstance(dtype, tuple) else (dtype,)
-        return validate_data(
+        X = validate_data(
             self, X, accept_sparse="csr", dtype=dtype, order="C", reset=reset
         )
+        return _canonical(X) if sparse.issparse(X) else X
 
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""
         dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
-        _check_range(X, self.loss)
+        check_range(X, self.loss)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
             if (sample_weight < 0).any():
@@ -287,9 +289,15 @@ class BaseAutoencoder(
             return kind.begin(problem, solver, initial, seed)
         if saved["solver"] == self.solver:
             return kind.resume(problem, solver, saved)
-        # From the same weights, without the other solver's memory.
-        training = kind.begin(problem, solver, saved["arrays"]["params"], seed)
-        training.state.counters[N_EPOCHS] = saved["arrays"]["counters"][N_EPOCHS]
+        # From the same weights, without the other solver's memory of its steps.
+        arrays = saved["arrays"]
+        training = kind.begin(problem, solver, arrays["params"], seed)
+        state = training.state
+        state.counters[N_EPOCHS] = arrays["counters"][N_EPOCHS]
+        state.best_params[:] = arrays["best_params"]
+        state.scalars[[BEST_KEPT, START_LOSS]] = arrays["scalars"][
+            [BEST_KEPT, START_LOSS]
+        ]
         return training
 
     # -- training --------------------------------------------------------------------
@@ -308,8 +316,9 @@ class BaseAutoencoder(
 
         report = self._report(plan, callbacks and callbacks(attributes_now))
         with training, self._divergence_explained():
-            _training.prepare(training, plan.initial_params)
-            status, *curves = _training.run(training, self.max_iter, report)
+            status, *curves = _training.fit(
+                training, plan.initial_params, int(self.max_iter), report
+            )
             _training.check_finite(training, status)
             attributes = attributes_now(*curves)
         if status == INTERRUPTED:
@@ -394,7 +403,11 @@ class BaseAutoencoder(
             attributes["validation_loss_curve_"] = validation_curve
         if ACTIVATIONS[self.code_activation] == IDENTITY:
             mean, covariance = code_moments(network, params, rows)
-            variances = order_code(network, params, mean, covariance)
+            # What neither a tie nor a penalty depends on may be chosen.
+            free_scale = not plan.architecture["tied"] and self.alpha == 0
+            variances = order_code(
+                network, params, mean, covariance, free_scale=free_scale
+            )
             attributes |= _explained_variance(
                 variances, rows.total_weight, plan.scaling
             )
@@ -406,6 +419,16 @@ class BaseAutoencoder(
                 delattr(self, name)
         self.__dict__.update(attributes)
         return self
+
+
+def _canonical(X):
+    """A CSR matrix with sorted columns and without duplicates; X stays as it is."""
+    # A new matrix over the same arrays, as asking X would leave marks on it.
+    X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def _explained_variance(variances, total_weight, scaling):
@@ -428,7 +451,7 @@ def _warn_of_interrupt():
     )
 
 
-def _check_range(X, name):
+def check_range(X, name, what="X"):
     """Raise ValueError if the loss is not defined for an entry of X."""
     loss = LOSSES[name]
     if loss.is_scaled:
@@ -441,7 +464,7 @@ def _check_range(X, name):
     problem = "Negative values in data" if low < loss.low else "Values above 1 in data"
     legal = "values in [0, 1]" if loss.high == 1 else "values >= 0"
     raise ValueError(
-        f"{problem} passed to loss={name!r}: it needs {legal}, and X has values from "
-        f"{low:g} to {high:g}. Scale X with MinMaxScaler, or use "
+        f"{problem} passed to loss={name!r}: it needs {legal}, and {what} has values "
+        f"from {low:g} to {high:g}. Scale it with MinMaxScaler, or use "
         "loss='squared_error'"
     )

@@ -153,6 +153,7 @@ class Team(NamedTuple):
     """Threads that run a kernel together, and their working memory."""
 
     n_threads: int
+    block_rows: int  # that the buffers have room for
     control: np.ndarray  # int64, see below
     order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
     picked: np.ndarray  # (n_threads, block) int64, matrix rows of a block
@@ -175,8 +176,8 @@ N_CONTROLS = 16  # padded to a multiple of the cache line
 # What a run of epochs ended with.
 RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
 
-# Rows that pass through the network together in training. The activations of a
-# block should stay in the L2 cache, and its products be large enough for BLAS.
+# Rows that pass through the network together in training: the products should be
+# large enough for BLAS, and the activations stay in the L2 cache.
 BLOCK_ROWS = 256
 # A batch is cut into lanes of at least so many rows, each with a gradient of its
 # own, and at most so many lanes: the unit of parallel work.
@@ -450,15 +451,24 @@ def _poisson_loss(z, target):
 # ---------------------------------------------------------------------------
 
 
+def _named_after(function, loop):
+    """Give a loop a name of its own.
+
+    Numba tells functions of one name apart by a count that begins anew in every
+    process: kernels that two processes have cached would call each other's loops.
+    """
+    loop.__qualname__ = f"{loop.__name__}_of{function.__name__}"
+    return loop
+
+
 def _activation_pass(function):
     """Loop of an activation over a block: z becomes the activation."""
 
-    @_jit()
     def activation_pass(z, slope):
         for i in range(z.size):
             z[i], slope[i] = function(z[i])
 
-    return activation_pass
+    return _jit()(_named_after(function, activation_pass))
 
 
 _logistic_pass = _activation_pass(_logistic)
@@ -515,7 +525,6 @@ def _times_slope(activation, delta, slope):
 def _loss_pass(function):
     """Loop of a loss over a block: a sum for each row, a derivative for each entry."""
 
-    @_jit(fastmath=_REDUCTION_MATH)
     def loss_pass(prediction, target, delta, row_losses):
         n_rows, n_features = prediction.shape
         for i in range(n_rows):
@@ -525,7 +534,7 @@ def _loss_pass(function):
                 total += value
             row_losses[i] = total
 
-    return loss_pass
+    return _jit(fastmath=_REDUCTION_MATH)(_named_after(function, loss_pass))
 
 
 _squared_error_pass = _loss_pass(_squared_error)
@@ -629,11 +638,12 @@ def _biases(vector, network, layer):
 
 
 @_inlined
-def _forward(network, params, units, slopes, n_rows):
+def _forward(network, params, team, rank, n_rows):
     """Fill `units` from the input to the output, and `slopes` beside them."""
+    units, slopes, capacity = team.units[rank], team.slopes[rank], team.block_rows
     for layer in range(network.activations.size):
-        a = _units(units, network, layer, BLOCK_ROWS, n_rows)
-        z = _units(units, network, layer + 1, BLOCK_ROWS, n_rows)
+        a = _units(units, network, layer, capacity, n_rows)
+        z = _units(units, network, layer + 1, capacity, n_rows)
         weights = _weights(params, network, layer)
         if network.transposed[layer]:
             np.dot(a, weights.T, z)
@@ -643,17 +653,19 @@ def _forward(network, params, units, slopes, n_rows):
         for i in range(n_rows):
             for j in range(biases.size):
                 z[i, j] += biases[j]
-        slope = _units(slopes, network, layer + 1, BLOCK_ROWS, n_rows)
+        slope = _units(slopes, network, layer + 1, capacity, n_rows)
         _activate(network.activations[layer], z.reshape(-1), slope.reshape(-1))
 
 
 @_inlined
-def _backward(network, params, units, slopes, deltas, scratch, n_rows, gradient):
+def _backward(network, params, team, rank, n_rows, gradient):
     """Add the block's to `gradient` (n_params,), from the derivative in `deltas`."""
+    units, slopes, capacity = team.units[rank], team.slopes[rank], team.block_rows
+    deltas, scratch = team.deltas[rank], team.scratch[rank]
     for layer in range(network.activations.size - 1, -1, -1):
-        a = _units(units, network, layer, BLOCK_ROWS, n_rows)
-        delta = _units(deltas, network, layer + 1, BLOCK_ROWS, n_rows)
-        slope = _units(slopes, network, layer + 1, BLOCK_ROWS, n_rows)
+        a = _units(units, network, layer, capacity, n_rows)
+        delta = _units(deltas, network, layer + 1, capacity, n_rows)
+        slope = _units(slopes, network, layer + 1, capacity, n_rows)
         _times_slope(network.activations[layer], delta.reshape(-1), slope.reshape(-1))
         weights = _weights(params, network, layer)
         product = scratch[: weights.size].reshape(weights.shape)
@@ -667,7 +679,7 @@ def _backward(network, params, units, slopes, deltas, scratch, n_rows, gradient)
             for j in range(biases.size):
                 biases[j] += delta[i, j]
         if layer > 0:
-            delta_below = _units(deltas, network, layer, BLOCK_ROWS, n_rows)
+            delta_below = _units(deltas, network, layer, capacity, n_rows)
             if network.transposed[layer]:
                 np.dot(delta, weights, delta_below)
             else:
@@ -678,15 +690,15 @@ def _backward(network, params, units, slopes, deltas, scratch, n_rows, gradient)
 def _block_losses(network, objective, rows, params, order, start, n_rows, team, rank):
     """Forward one block; return its weighted loss, leave weighted deltas behind."""
     last = network.activations.size
-    units, slopes, deltas = team.units[rank], team.slopes[rank], team.deltas[rank]
+    units, deltas, capacity = team.units[rank], team.deltas[rank], team.block_rows
     picked = team.picked[rank, :n_rows]
     row_losses = team.row_losses[rank, :n_rows]
     _pick(rows, order, start, picked)
-    x = _units(units, network, 0, BLOCK_ROWS, n_rows)
+    x = _units(units, network, 0, capacity, n_rows)
     _gather(rows, picked, x)
-    _forward(network, params, units, slopes, n_rows)
-    delta = _units(deltas, network, last, BLOCK_ROWS, n_rows)
-    prediction = _units(units, network, last, BLOCK_ROWS, n_rows)
+    _forward(network, params, team, rank, n_rows)
+    delta = _units(deltas, network, last, capacity, n_rows)
+    prediction = _units(units, network, last, capacity, n_rows)
     _losses(objective.loss, prediction, x, delta, row_losses)
     total = 0.0
     for i in range(n_rows):
@@ -722,24 +734,18 @@ def _lanes(network, objective, rows, params, order, start, stop, team, rank, lea
         if learn:
             _fill(gradient, 0)
         total = 0.0
-        for block in range(first, end, BLOCK_ROWS):
-            if _atomic_load(team.control, INTERRUPT) != 0 and end - first > BLOCK_ROWS:
+        for block in range(first, end, team.block_rows):
+            if (
+                _atomic_load(team.control, INTERRUPT) != 0
+                and end - first > team.block_rows
+            ):
                 break  # the result will not be used
-            n_rows = min(BLOCK_ROWS, end - block)
+            n_rows = min(team.block_rows, end - block)
             total += _block_losses(
                 network, objective, rows, params, order, block, n_rows, team, rank
             )
             if learn:
-                _backward(
-                    network,
-                    params,
-                    team.units[rank],
-                    team.slopes[rank],
-                    team.deltas[rank],
-                    team.scratch[rank],
-                    n_rows,
-                    gradient,
-                )
+                _backward(network, params, team, rank, n_rows, gradient)
         team.lane_losses[lane] = total
 
 

@@ -157,16 +157,15 @@ def initial_params(network, activations, init, seed, dtype):
     return params.astype(dtype, copy=False)
 
 
-def order_code(network, params, code_mean, code_covariance):
+def order_code(network, params, code_mean, code_covariance, *, free_scale):
     """Give a linear code PCA's order, in place, without changing reconstructions.
 
-    A linear code can be mapped by any invertible matrix if the decoder's first
-    weights are mapped back. The choice made here: the code has mean zero, its
-    entries are uncorrelated and of decreasing variance; and where weights are not
-    tied, the decoder's first weight matrix has orthonormal rows, so that distances in
-    the code are those that the decoder sees. The code of a linear network then is
-    PCA's. With tied weights, whose encoder must map back too, the code is rotated
-    only.
+    A linear code can be mapped by an invertible matrix if the decoder's first weights
+    are mapped back. The choice made here: the code has mean zero, its entries are
+    uncorrelated and of decreasing variance; and, with `free_scale`, the decoder's
+    first weight matrix has orthonormal rows, so that distances in the code are those
+    that the decoder sees. The code of a linear network then is PCA's. Otherwise the
+    code is rotated only.
 
     Parameters
     ----------
@@ -178,6 +177,10 @@ def order_code(network, params, code_mean, code_covariance):
     code_mean : ndarray of shape (n_components,), dtype=float64
 
     code_covariance : ndarray of shape (n_components, n_components), dtype=float64
+
+    free_scale : bool
+        Whether the objective leaves the scale of the code open: it does unless
+        weights are tied, or penalised.
 
     Returns
     -------
@@ -193,10 +196,10 @@ def order_code(network, params, code_mean, code_covariance):
     n_components = encoder.shape[1]
 
     mixing, new_decoder = np.eye(n_components), decoder
-    if not network.transposed.any():
+    if free_scale:
         # decoder = mixing @ new_decoder. Components that the decoder has no room
         # for, or ignores, become zero.
-        left, singular, right = svd(decoder)
+        left, singular, right = svd(decoder, full_matrices=False)
         rank = singular.size
         mixing = np.zeros((n_components, n_components))
         mixing[:, :rank] = left[:, :rank] * singular
@@ -205,12 +208,12 @@ def order_code(network, params, code_mean, code_covariance):
     variances, axes = eigh(mixing.T @ code_covariance @ mixing)
     variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
 
-    encoder = encoder @ mixing @ axes
-    # The rule of scikit-learn's svd_flip for PCA, whose components are these columns.
-    largest = np.abs(encoder).argmax(axis=0)
-    signs = np.where(encoder[largest, np.arange(n_components)] < 0, -1.0, 1.0)
+    # The rule of scikit-learn's svd_flip for PCA, whose components are these rows.
+    rows = axes.T @ new_decoder
+    largest = np.abs(rows).argmax(axis=1)
+    signs = np.where(rows[np.arange(n_components), largest] < 0, -1.0, 1.0)
     axes = axes * signs
-    weights[middle - 1][...] = encoder * signs
+    weights[middle - 1][...] = encoder @ mixing @ axes
     biases[middle - 1][...] = encoder_bias @ mixing @ axes
     if not network.transposed.any():
         weights[middle][...] = axes.T @ new_decoder

@@ -6,9 +6,9 @@ from sklearn.utils import gen_batches
 
 from skae._kernels import Rows
 
-# Rows are visited in chunks of about so many entries (16 MiB of float64) wherever a
+# Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
 # pass over them needs copies.
-_CHUNK_ENTRIES = 2**21
+_CHUNK_ENTRIES = 2**19
 # Data whose spread is below this many roundings of its mean are constant: their
 # centred values are nothing but rounding errors.
 _CONSTANT_ROUNDINGS = 1000
@@ -38,6 +38,8 @@ def read_only(array):
 def measure(X, *, subset=None, weights=None):
     """Mean of every feature and root mean square of the centred entries.
 
+    By einsum, not BLAS, whose roundings depend on its number of threads.
+
     Parameters
     ----------
     X : {ndarray, CSR matrix} of shape (n_rows, n_features)
@@ -58,13 +60,17 @@ def measure(X, *, subset=None, weights=None):
     n_rows = X.shape[0] if subset is None else len(subset)
     total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     total_weight = 0.0
+    # Sums are relative to some row: the mean of a constant feature comes out exactly.
+    first_chunk, _ = next(_weighted_chunks(X, subset, weights, n_rows))
+    origin = first_chunk[0]
     for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
-        total += weight @ chunk
+        total += np.einsum("i,ij->j", weight, chunk - origin)
         total_weight += weight.sum()
-    mean = total / total_weight
+    mean = origin + total / total_weight
     # A second pass, as the difference of two large sums would lose the digits.
     for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
-        squares += weight @ (chunk - mean) ** 2
+        centred = chunk - mean
+        squares += np.einsum("i,ij->j", weight, centred * centred)
     scale = float(np.sqrt((squares / total_weight).mean()))
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
@@ -73,8 +79,14 @@ def measure(X, *, subset=None, weights=None):
 def _weighted_chunks(X, subset, weights, n_rows):
     for batch in row_chunks(n_rows, X.shape[1]):
         picked = batch if subset is None else subset[batch]
-        chunk = dense(X[picked]).astype(np.float64, copy=False)
-        yield chunk, np.ones(len(chunk)) if weights is None else weights[picked]
+        if weights is None:
+            weight = np.ones(X[picked].shape[0])
+        else:  # a row without weight counts for nothing, even if it would overflow
+            picked = np.arange(n_rows)[batch] if subset is None else picked
+            picked = picked[weights[picked] > 0]
+            weight = weights[picked]
+        if len(weight):
+            yield dense(X[picked]).astype(np.float64, copy=False), weight
 
 
 def make_rows(X, mean, scale, *, subset=None, weights=None):

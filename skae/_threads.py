@@ -9,22 +9,42 @@ import contextlib
 import functools
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS that Numba calls)
-from threadpoolctl import ThreadpoolController
+import threadpoolctl
 
 from skae import _kernels
 
 
 @functools.cache
 def _blas():
-    return ThreadpoolController().select(user_api="blas")
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 def _n_blas_threads():
     return max((library["num_threads"] for library in _blas().info()), default=1)
+
+
+@contextlib.contextmanager
+def _control_of_openblas():
+    """Let this thread set OpenBLAS' limit.
+
+    From its version 3.8 on, threadpoolctl silently ignores all threads but the one
+    that set a limit first, even when another fit's thread has to restore it.
+    """
+    clear = getattr(
+        getattr(threadpoolctl, "OpenBLASController", None),
+        "clear_controlling_thread",
+        lambda force: None,
+    )
+    clear(force=True)
+    try:
+        yield
+    finally:
+        clear(force=True)
 
 
 class _SharedLimit:
@@ -37,7 +57,7 @@ class _SharedLimit:
     def __init__(self):
         self._lock = threading.Lock()
         self._n_holders = 0
-        self._limit = contextlib.nullcontext()
+        self._limit: Any = None
         self._n_threads_before = 1
 
     @contextlib.contextmanager
@@ -45,7 +65,8 @@ class _SharedLimit:
         with self._lock:
             if self._n_holders == 0:
                 self._n_threads_before = _n_blas_threads()
-                self._limit = _blas().limit(limits=1)
+                with _control_of_openblas():
+                    self._limit = _blas().limit(limits=1)
             self._n_holders += 1
         try:
             yield
@@ -53,7 +74,8 @@ class _SharedLimit:
             with self._lock:
                 self._n_holders -= 1
                 if self._n_holders == 0:
-                    self._limit.__exit__(None, None, None)
+                    with _control_of_openblas():
+                        self._limit.restore_original_limits()
 
     def n_threads_before(self):
         with self._lock:
@@ -109,8 +131,11 @@ class ThreadTeam:
         return self
 
     def __exit__(self, *exc_info):
-        if self._pool is not None:
-            self._pool.shutdown()
+        """End the threads, whatever interrupts come meanwhile."""
+        while self._pool is not None:
+            with contextlib.suppress(KeyboardInterrupt):
+                self._pool.shutdown()
+                self._pool = None
 
     def run(self, kernel, *args, flops):
         """Call ``kernel(*args, rank)`` on every rank; return rank 0's result.
@@ -137,7 +162,8 @@ class ThreadTeam:
             control[_kernels.INTERRUPT] = 1
             if len(futures) < self.n_threads:  # the others would wait for ever
                 control[_kernels.BROKEN] = 1
-            self._wait_whatever_comes(futures)
+            # Not only the futures: an interrupted submit may have started a thread.
+            self.__exit__()
             raise
 
     def _wait(self, futures):
@@ -147,11 +173,9 @@ class ThreadTeam:
                 self.control[_kernels.BROKEN] = 1
                 future.result()  # raises
 
-    def _wait_whatever_comes(self, futures):
-        """Wait for the end of all futures, through further interrupts."""
-        while not all(future.done() for future in futures):
-            with contextlib.suppress(KeyboardInterrupt):
-                wait(futures)
+
+# Wide networks pass fewer rows at a time, so that a thread's buffers stay small.
+_MAX_BLOCK_UNITS = 2**20
 
 
 def make_workspace(network, dtype, *, team, n_rows=0, n_lanes=0):
@@ -171,20 +195,24 @@ def make_workspace(network, dtype, *, team, n_rows=0, n_lanes=0):
     n_lanes : int, default=0
         Lanes of a batch that is learnt from; 0 for inference alone.
     """
-    n_threads = team.n_threads
-    n_units = int(network.units_at[-1]) * _kernels.BLOCK_ROWS
+    n_threads, learns = team.n_threads, n_lanes > 0
+    n_units = int(network.units_at[-1])
+    block_rows = _kernels.INFERENCE_ROWS
+    if learns:
+        block_rows = max(1, min(_kernels.BLOCK_ROWS, _MAX_BLOCK_UNITS // n_units))
+    n_entries = n_units * block_rows
     n_params = int(network.n_weights + network.widths[1:].sum())
     largest = int((network.widths[:-1] * network.widths[1:]).max())
-    learns = n_lanes > 0
     return _kernels.Team(
         n_threads=n_threads,
+        block_rows=block_rows,
         control=team.control,
         order=np.empty(n_rows, dtype=np.int32),
-        picked=np.empty((n_threads, _kernels.BLOCK_ROWS), dtype=np.int64),
-        units=np.empty((n_threads, n_units), dtype=dtype),
-        slopes=np.empty((n_threads, n_units), dtype=dtype),
-        deltas=np.empty((n_threads, n_units if learns else 0), dtype=dtype),
-        row_losses=np.empty((n_threads, _kernels.BLOCK_ROWS)),
+        picked=np.empty((n_threads, block_rows), dtype=np.int64),
+        units=np.empty((n_threads, n_entries), dtype=dtype),
+        slopes=np.empty((n_threads, n_entries), dtype=dtype),
+        deltas=np.empty((n_threads, n_entries if learns else 0), dtype=dtype),
+        row_losses=np.empty((n_threads, block_rows)),
         scratch=np.empty((n_threads, largest if learns else 0), dtype=dtype),
         gradients=np.empty((n_lanes, n_params if learns else 0), dtype=dtype),
         lane_losses=np.empty(_kernels.MAX_LANES),

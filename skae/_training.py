@@ -137,8 +137,10 @@ class Training(abc.ABC):
         return self
 
     def __exit__(self, *exc_info):
-        self._team.__exit__(*exc_info)
-        self._blas.__exit__(*exc_info)
+        try:
+            self._team.__exit__(*exc_info)
+        finally:
+            self._blas.__exit__(*exc_info)
 
     def value(self, params):
         """The objective over the monitored rows."""
@@ -220,6 +222,15 @@ def prepare(training, initial_params):
     state.scalars[BEST_KEPT] = training.value(state.params)
 
 
+def fit(training, initial_params, max_iter, report=None):
+    """Measure where training begins, then `run` it."""
+    try:
+        prepare(training, initial_params)
+    except KeyboardInterrupt:
+        return INTERRUPTED, [], []
+    return run(training, max_iter, report)
+
+
 def run(training, max_iter, report=None):
     """Train for up to `max_iter` epochs.
 
@@ -245,6 +256,15 @@ def run(training, max_iter, report=None):
     """
     loss_curve: list[float] = []
     validation_curve: list[float] = []
+    try:
+        status = _run(training, max_iter, report, loss_curve, validation_curve)
+    except KeyboardInterrupt:  # between two calls of the kernel
+        status = INTERRUPTED
+    return status, loss_curve, validation_curve
+
+
+def _run(training, max_iter, report, loss_curve, validation_curve):
+    """`run`, filling the curves; returns the status."""
     status: int = RUNNING
     seconds_an_epoch = None
     while status == RUNNING and len(loss_curve) < max_iter:
@@ -264,7 +284,7 @@ def run(training, max_iter, report=None):
             is_last = status != RUNNING or len(loss_curve) == max_iter
             if report.end(loss_curve, validation_curve, is_last=is_last):
                 break
-    return status, loss_curve, validation_curve
+    return status
 
 
 def _epochs_to_report(n_done, every, seconds_an_epoch):

@@ -239,10 +239,9 @@ def test_code_is_ordered(name):
         unbiased / X.var(axis=0, ddof=1).sum(),
         rtol=1e-10,
     )
-    into_code = estimator.coefs_[estimator.n_layers_ // 2 - 1]
-    largest = np.abs(into_code).argmax(axis=0)
-    assert (into_code[largest, range(3)] > 0).all()
     from_code = estimator.coefs_[estimator.n_layers_ // 2]
+    largest = np.abs(from_code).argmax(axis=1)
+    assert (from_code[range(3), largest] > 0).all()
     if not estimator.tied_weights:
         np.testing.assert_allclose(from_code @ from_code.T, np.eye(3), atol=1e-12)
 
@@ -600,7 +599,7 @@ def test_many_features():
 FULL_BATCH = [name for name in ALL_CASES if name not in SAMPLING_CASES]
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-6), (np.float32, 1e-4)])
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-6), (np.float32, 2e-3)])
 @pytest.mark.parametrize("name", FULL_BATCH)
 def test_integer_weights_repeat_rows(name, dtype, rtol):
     estimator = make(name, max_iter=5)

@@ -118,8 +118,11 @@ def test_float32_start_is_the_rounded_float64_start(init, tied):
     [WIDTHS, [6, 3, 6], [4, 2, 6, 2, 4]],
     ids=["deep", "no hidden", "code wider than the decoder's layer"],
 )
-def test_order_code(widths, tied):
+@pytest.mark.parametrize("free_scale", [False, True])
+def test_order_code(widths, tied, free_scale):
     """Reconstructions stay, the code is centred, uncorrelated, and ordered."""
+    if tied and free_scale:
+        pytest.skip("a tie leaves no scale free")
     names = ["tanh"] * (len(widths) // 2 - 1) + ["identity"]
     names = [*names, *names[-2::-1], "identity"]
     network = make_network(widths, names, tied=tied)
@@ -133,10 +136,19 @@ def test_order_code(widths, tied):
         )
         return layers[middle], layers[-1]
 
+    def penalty():
+        return np.linalg.norm(params[: network.n_weights])
+
+    weight_norm = penalty()
     code, before = run()
     variances = order_code(
-        network, params, code.mean(axis=0), np.cov(code.T, bias=True)
+        network,
+        params,
+        code.mean(axis=0),
+        np.cov(code.T, bias=True),
+        free_scale=free_scale,
     )
+    assert penalty() == pytest.approx(weight_norm) or free_scale
     ordered, after = run()
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ordered.mean(axis=0), 0, atol=1e-12)
@@ -144,10 +156,10 @@ def test_order_code(widths, tied):
         np.cov(ordered.T, bias=True), np.diag(variances), atol=1e-11
     )
     assert (np.diff(variances) <= 0).all()
-    encoder, decoder = coefs(network, params)[middle - 1 : middle + 1]
-    largest = np.abs(encoder).argmax(axis=0)
-    assert (encoder[largest, np.arange(widths[middle])] >= 0).all()
-    if not tied and widths[middle] <= widths[middle + 1]:
+    decoder = coefs(network, params)[middle]
+    largest = np.abs(decoder).argmax(axis=1)
+    assert (decoder[np.arange(widths[middle]), largest] >= 0).all()
+    if free_scale and widths[middle] <= widths[middle + 1]:
         np.testing.assert_allclose(
             decoder @ decoder.T, np.eye(widths[middle]), atol=1e-12
         )

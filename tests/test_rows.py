@@ -27,7 +27,7 @@ def make_data(n_rows=20, n_features=7):
 
 @pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 19])])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("chunk_entries", [2**21, 30, 1])
+@pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
 def test_measure(monkeypatch, subset, weighted, chunk_entries):
     monkeypatch.setattr(_rows, "_CHUNK_ENTRIES", chunk_entries)
     X, weights = make_data()
@@ -99,5 +99,5 @@ def test_chunks_cover_all_rows_in_bounded_memory():
     assert chunks[0].start == 0
     assert chunks[-1].stop == 10_000_000
     assert all(a.stop == b.start for a, b in itertools.pairwise(chunks))
-    assert max(c.stop - c.start for c in chunks) * 1000 <= 2**21
+    assert max(c.stop - c.start for c in chunks) * 1000 <= 2**19
     assert list(row_chunks(3, 10**8)) == [slice(0, 1), slice(1, 2), slice(2, 3)]
