@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from scipy import sparse
 
 import skae
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, _kernels
 
 PACKAGE = Path(skae.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -191,6 +192,15 @@ def test_all_compiled_code_is_in_one_module(name):
     assert not names & compiles
 
 
+def test_compiled_functions_have_names_of_their_own():
+    """Numba tells namesakes apart by a count that differs between processes."""
+    names = Counter(
+        f.py_func.__qualname__ for f in vars(_kernels).values() if hasattr(f, "py_func")
+    )
+    assert names.total() > 50
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 def test_kernels_have_few_arguments():
     functions = [
         node
@@ -262,7 +272,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, _kernels
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 folder = sys.argv[1]
