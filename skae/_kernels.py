@@ -106,6 +106,14 @@ class Objective(NamedTuple):
     alpha: float
 
 
+class Model(NamedTuple):
+    """A network with parameters, and what is minimised."""
+
+    network: Network
+    objective: Objective
+    params: np.ndarray  # (n_params,)
+
+
 class Solver(NamedTuple):
     """Parameters of the stochastic solvers, named as in the estimator."""
 
@@ -303,11 +311,6 @@ def _like(typingctx, value, example):
         return context.cast(builder, args[0], signature.args[0], signature.args[1])
 
     return example(value, example), codegen
-
-
-@_jit()
-def _identity(z):
-    return z, _like(1.0, z)
 
 
 @_jit()
@@ -638,8 +641,9 @@ def _biases(vector, network, layer):
 
 
 @_inlined
-def _forward(network, params, team, rank, n_rows):
+def _forward(model, team, rank, n_rows):
     """Fill `units` from the input to the output, and `slopes` beside them."""
+    network, params = model.network, model.params
     units, slopes, capacity = team.units[rank], team.slopes[rank], team.block_rows
     for layer in range(network.activations.size):
         a = _units(units, network, layer, capacity, n_rows)
@@ -658,8 +662,9 @@ def _forward(network, params, team, rank, n_rows):
 
 
 @_inlined
-def _backward(network, params, team, rank, n_rows, gradient):
+def _backward(model, team, rank, n_rows, gradient):
     """Add the block's to `gradient` (n_params,), from the derivative in `deltas`."""
+    network, params = model.network, model.params
     units, slopes, capacity = team.units[rank], team.slopes[rank], team.block_rows
     deltas, scratch = team.deltas[rank], team.scratch[rank]
     for layer in range(network.activations.size - 1, -1, -1):
@@ -687,8 +692,9 @@ def _backward(network, params, team, rank, n_rows, gradient):
 
 
 @_inlined
-def _block_losses(network, objective, rows, params, order, start, n_rows, team, rank):
+def _block_losses(model, rows, order, start, n_rows, team, rank):
     """Forward one block; return its weighted loss, leave weighted deltas behind."""
+    network = model.network
     last = network.activations.size
     units, deltas, capacity = team.units[rank], team.deltas[rank], team.block_rows
     picked = team.picked[rank, :n_rows]
@@ -696,10 +702,10 @@ def _block_losses(network, objective, rows, params, order, start, n_rows, team, 
     _pick(rows, order, start, picked)
     x = _units(units, network, 0, capacity, n_rows)
     _gather(rows, picked, x)
-    _forward(network, params, team, rank, n_rows)
+    _forward(model, team, rank, n_rows)
     delta = _units(deltas, network, last, capacity, n_rows)
     prediction = _units(units, network, last, capacity, n_rows)
-    _losses(objective.loss, prediction, x, delta, row_losses)
+    _losses(model.objective.loss, prediction, x, delta, row_losses)
     total = 0.0
     for i in range(n_rows):
         if rows.weights.size == 0:
@@ -724,7 +730,7 @@ _n_lanes = _jit()(n_lanes)
 
 
 @_jit()
-def _lanes(network, objective, rows, params, order, start, stop, team, rank, learn):
+def _lanes(model, rows, order, start, stop, team, rank, learn):
     """Losses, and with `learn` gradients, of this rank's lanes of a batch."""
     n_lanes = _n_lanes(stop - start)
     for lane in range(rank, n_lanes, team.n_threads):
@@ -741,11 +747,9 @@ def _lanes(network, objective, rows, params, order, start, stop, team, rank, lea
             ):
                 break  # the result will not be used
             n_rows = min(team.block_rows, end - block)
-            total += _block_losses(
-                network, objective, rows, params, order, block, n_rows, team, rank
-            )
+            total += _block_losses(model, rows, order, block, n_rows, team, rank)
             if learn:
-                _backward(network, params, team, rank, n_rows, gradient)
+                _backward(model, team, rank, n_rows, gradient)
         team.lane_losses[lane] = total
 
 
@@ -764,45 +768,34 @@ def _share(team, rank, n):
 
 
 @_jit()
-def _sum_lane_gradients(network, objective, params, weight, n_lanes, team, lo, hi):
+def _sum_lane_gradients(model, weight, n_lanes, team, lo, hi):
     """Entries lo to hi of the objective's gradient, in the first lane's place."""
-    gradient = team.gradients[0]
+    params, gradient = model.params, team.gradients[0]
     for lane in range(1, n_lanes):
         _add(gradient[lo:hi], team.gradients[lane, lo:hi])
     factor = _like(1.0 / weight, params[0])
     for i in range(lo, hi):
         gradient[i] *= factor
-    alpha = _like(objective.alpha, params[0])
-    for i in range(lo, min(hi, network.n_weights)):
+    alpha = _like(model.objective.alpha, params[0])
+    for i in range(lo, min(hi, model.network.n_weights)):
         gradient[i] += alpha * params[i]
 
 
 @_jit(fastmath=_REDUCTION_MATH)
-def _penalty(network, objective, params):
+def _penalty(model):
     """Alpha / 2 * sum of squared weights, in float64."""
     total = 0.0
-    if objective.alpha > 0:
-        for i in range(network.n_weights):
-            total += np.float64(params[i]) * np.float64(params[i])
-    return 0.5 * objective.alpha * total
+    if model.objective.alpha > 0:
+        for i in range(model.network.n_weights):
+            total += np.float64(model.params[i]) * np.float64(model.params[i])
+    return 0.5 * model.objective.alpha * total
 
 
 @_inlined
-def _mean_loss(network, objective, rows, params, team, rank):
+def _mean_loss(model, rows, team, rank):
     """Mean data loss over rows, the same on every rank; NaN if a thread died."""
     order = team.order[:0]
-    _lanes(
-        network,
-        objective,
-        rows,
-        params,
-        order,
-        _FIRST,
-        rows.n_rows,
-        team,
-        rank,
-        _EVALUATE,
-    )
+    _lanes(model, rows, order, _FIRST, rows.n_rows, team, rank, _EVALUATE)
     if not _barrier(team):
         return np.nan
     total = _sum_lane_losses(team, _n_lanes(rows.n_rows))
@@ -813,25 +806,27 @@ def _mean_loss(network, objective, rows, params, team, rank):
 @_kernel
 def objective_value(network, objective, rows, params, team, rank):
     """The objective over all rows."""
-    data_loss = _mean_loss(network, objective, rows, params, team, rank)
-    return data_loss + _penalty(network, objective, params)
+    model = Model(network, objective, params)
+    data_loss = _mean_loss(model, rows, team, rank)
+    return data_loss + _penalty(model)
 
 
 @_kernel
 def objective_and_gradient(network, objective, rows, params, gradient, team, rank):
     """The objective over all rows; its gradient goes to `gradient` (n_params,)."""
+    model = Model(network, objective, params)
     n_rows, order = rows.n_rows, team.order[:0]
-    _lanes(network, objective, rows, params, order, _FIRST, n_rows, team, rank, _LEARN)
+    _lanes(model, rows, order, _FIRST, n_rows, team, rank, _LEARN)
     if not _barrier(team):
         return np.nan
     n_lanes = _n_lanes(n_rows)
     total = _sum_lane_losses(team, n_lanes)
     lo, hi = _share(team, rank, params.size)
     weight = rows.total_weight
-    _sum_lane_gradients(network, objective, params, weight, n_lanes, team, lo, hi)
+    _sum_lane_gradients(model, weight, n_lanes, team, lo, hi)
     _copy(gradient[lo:hi], team.gradients[0, lo:hi])
     _barrier(team)
-    return total / weight + _penalty(network, objective, params)
+    return total / weight + _penalty(model)
 
 
 # ---------------------------------------------------------------------------
@@ -981,21 +976,21 @@ def _shuffle(order, seed, epoch):
 
 
 @_inlined
-def _batch_step(network, objective, rows, solver, state, start, stop, team, rank):
+def _batch_step(model, rows, solver, state, start, stop, team, rank):
     """One update; returns the batch's weighted loss. Every rank knows all scalars."""
-    params, order = state.params, team.order
+    order = team.order
     n_updates = state.counters[N_UPDATES]
     if rank == 0:
-        team.penalty[0] = _penalty(network, objective, params)
-    _lanes(network, objective, rows, params, order, start, stop, team, rank, _LEARN)
+        team.penalty[0] = _penalty(model)
+    _lanes(model, rows, order, start, stop, team, rank, _LEARN)
     if not _barrier(team):
         return np.nan
     # Against the mean weight, not the batch's own, the gradient is unbiased.
     weight = rows.total_weight / rows.n_rows * (stop - start)
     n_lanes = _n_lanes(stop - start)
     loss = _sum_lane_losses(team, n_lanes) + team.penalty[0] * weight
-    lo, hi = _share(team, rank, params.size)
-    _sum_lane_gradients(network, objective, params, weight, n_lanes, team, lo, hi)
+    lo, hi = _share(team, rank, state.params.size)
+    _sum_lane_gradients(model, weight, n_lanes, team, lo, hi)
     epoch = state.counters[N_EPOCHS] + start / rows.n_rows
     rate = _learning_rate(solver, n_updates, epoch, state.scalars[RATE_FACTOR])
     _update(solver, state, team.gradients[0], rate, n_updates + 1, lo, hi)
@@ -1034,7 +1029,7 @@ def _plateau(solver, state, loss):
 
 
 @_inlined
-def _finish_epoch(network, objective, validation, solver, state, loss, team, rank):
+def _finish_epoch(model, validation, solver, state, loss, team, rank):
     """Record an epoch's loss, keep the best weights, decide: a status, on all ranks.
 
     The loss that decides which weights are kept is the validation loss where there
@@ -1042,8 +1037,8 @@ def _finish_epoch(network, objective, validation, solver, state, loss, team, ran
     """
     kept = loss
     if validation.n_rows > 0:
-        kept = _mean_loss(network, objective, validation, state.params, team, rank)
-        kept += _penalty(network, objective, state.params)
+        kept = _mean_loss(model, validation, team, rank)
+        kept += _penalty(model)
     if rank == 0:
         epoch = state.counters[N_EPOCHS]
         state.counters[N_EPOCHS] += 1
@@ -1068,9 +1063,8 @@ def _finish_epoch(network, objective, validation, solver, state, loss, team, ran
 @_kernel
 def finish_epoch(network, objective, validation, solver, state, loss, team, rank):
     """`_finish_epoch` for a solver that runs in Python."""
-    return _finish_epoch(
-        network, objective, validation, solver, state, loss, team, rank
-    )
+    model = Model(network, objective, state.params)
+    return _finish_epoch(model, validation, solver, state, loss, team, rank)
 
 
 @_kernel
@@ -1080,6 +1074,7 @@ def train(network, objective, data, solver, state, n_epochs, team, rank):
     `data` are the training and the validation rows. An interrupt ends the run
     between two batches, with the state that they left.
     """
+    model = Model(network, objective, state.params)
     rows, validation = data
     for _ in range(n_epochs):
         if solver.shuffle and rank == 0:
@@ -1089,16 +1084,12 @@ def train(network, objective, data, solver, state, n_epochs, team, rank):
         total = 0.0
         for start in range(0, rows.n_rows, solver.batch_size):
             stop = min(start + solver.batch_size, rows.n_rows)
-            total += _batch_step(
-                network, objective, rows, solver, state, start, stop, team, rank
-            )
+            total += _batch_step(model, rows, solver, state, start, stop, team, rank)
             broken = _atomic_load(team.control, BROKEN)
             if broken or team.control[STATUS] == INTERRUPTED:
                 return INTERRUPTED
         loss = total / rows.total_weight
-        status = _finish_epoch(
-            network, objective, validation, solver, state, loss, team, rank
-        )
+        status = _finish_epoch(model, validation, solver, state, loss, team, rank)
         if status != RUNNING:
             return status
     return RUNNING

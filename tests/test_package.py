@@ -60,7 +60,7 @@ COMPILERS = {
     "stencil",
     "vectorize",
 }
-MAX_ARGUMENTS = 12
+MAX_ARGUMENTS = 8
 
 
 def run_python(code, *args, cwd=ROOT, timeout=300, **environment):
