@@ -92,8 +92,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         - "invscaling": ``learning_rate_init / (t + 1) ** power_t``.
         - "adaptive": divided by 5 each time that the loss has not improved by `tol`
           for `n_iter_no_change` epochs; training ends when it falls below 1e-6.
-        - "cosine": half a cosine from `learning_rate_init` to 0 over `max_iter`
-          epochs. A warm-started fit begins it anew.
+        - "cosine": half a cosine from `learning_rate_init` to 0 over the `max_iter`
+          epochs of a fit; a warm-started fit begins it anew.
 
     learning_rate_init : float, default=0.001
         Initial learning rate of "adam", "sgd" and "rmsprop".
@@ -414,7 +414,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` epochs end before the stopping rule does.
+            If `max_iter` epochs end before the stopping rule does, and the learning
+            rate did not end with them as "cosine" does.
 
         UserWarning
             If Ctrl-C ends training. The best weights so far are kept.

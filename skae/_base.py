@@ -244,9 +244,12 @@ class BaseAutoencoder(
     def _check_can_go_on(self, architecture, saved):
         """Raise ValueError if the parameters are another network's than the fitted."""
         if architecture != self._architecture:
+            fitted = self._architecture
+            now = {k: v for k, v in architecture.items() if v != fitted[k]}
             raise ValueError(
-                "A network cannot go on training with other layers, activations or "
-                "ties than it was fitted with. Set these parameters back, or fit "
+                f"A network cannot go on training with {now}: it was fitted with "
+                f"{ {k: fitted[k] for k in now} }. Set n_components, "
+                "hidden_layer_sizes, the activations or tied_weights back, or fit "
                 "with warm_start=False"
             )
         if LOSSES[self.loss].is_scaled != LOSSES[saved["loss"]].is_scaled:
@@ -323,7 +326,11 @@ class BaseAutoencoder(
             attributes = attributes_now(*curves)
         if status == INTERRUPTED:
             _warn_of_interrupt()
-        elif status == RUNNING and len(curves[0]) == self.max_iter:
+        elif (
+            status == RUNNING
+            and len(curves[0]) == self.max_iter
+            and self.learning_rate != "cosine"  # which ends as planned
+        ):
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the optimization "
                 "hasn't converged yet. Increase max_iter or tol.",

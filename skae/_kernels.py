@@ -73,12 +73,17 @@ class Network(NamedTuple):
     """
 
     widths: np.ndarray  # (L + 1,) units, the input's first
-    units_at: np.ndarray  # (L + 1,) sum of the widths before
+    units_at: np.ndarray  # (L + 2,) sums of the widths before
     weights_at: np.ndarray  # (L,) where a layer's weights begin in the vector
     biases_at: np.ndarray  # (L,) where its biases begin
     transposed: np.ndarray  # (L,) 1 for a tied decoder layer
     activations: np.ndarray  # (L,) codes of ACTIVATIONS
     n_weights: int  # the vector's first entries; the rest are biases
+
+    @property
+    def n_params(self):
+        """Length of the parameter vector."""
+        return int(self.n_weights + self.widths[1:].sum())
 
 
 class Rows(NamedTuple):
@@ -148,9 +153,10 @@ class State(NamedTuple):
     validation_curve: np.ndarray  # the same
 
 
-# State.counters; FIRST_EPOCH is the one that the curves begin with
-N_UPDATES, N_EPOCHS, FIRST_EPOCH, N_NO_CHANGE, SEED = range(5)
-N_COUNTERS = 5
+# State.counters. Of the epochs, FIRST_EPOCH is the one that the curves begin with,
+# CYCLE_START that which the cosine schedule begins with.
+N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
+N_COUNTERS = 6
 # State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
 # schedule has multiplied the learning rate by, and the initial weights' loss.
 BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS = range(4)
@@ -176,9 +182,10 @@ class Team(NamedTuple):
 
 
 # Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
-# to end a run at the next batch and BROKEN when a thread died; rank 0 copies its
-# decision to STATUS, which all ranks read behind a barrier.
-ARRIVED, GENERATION, INTERRUPT, BROKEN, STATUS = range(5)
+# to end a run at the next batch and BROKEN when a thread died. A rank that gave up in
+# the middle of its rows sets ABANDONED: nobody may use the sums. rank 0 copies its
+# decision to STATUS. Both are read behind a barrier.
+ARRIVED, GENERATION, INTERRUPT, BROKEN, ABANDONED, STATUS = range(6)
 N_CONTROLS = 16  # padded to a multiple of the cache line
 
 # What a run of epochs ended with.
@@ -428,9 +435,14 @@ def _huber(prediction, target):
 
 @_jit()
 def _log_loss(z, target):
-    """Cross-entropy of the probability logistic(z): softplus(z) - target * z."""
-    value, probability = _softplus(z)
-    return value - target * z, probability - target
+    """Cross-entropy of the probability logistic(z): softplus(z) - target * z.
+
+    softplus(z) = max(z, 0) + log(1 + e^-|z|): the linear parts are joined first, as
+    for a sure and right prediction they cancel.
+    """
+    probability, _ = _logistic(z)
+    linear = (_like(1.0, z) - target) * z if z >= 0 else -target * z
+    return linear + math.log1p(math.exp(-abs(z))), probability - target
 
 
 @_jit()
@@ -745,7 +757,8 @@ def _lanes(model, rows, order, start, stop, team, rank, learn):
                 _atomic_load(team.control, INTERRUPT) != 0
                 and end - first > team.block_rows
             ):
-                break  # the result will not be used
+                team.control[ABANDONED] = 1
+                break
             n_rows = min(team.block_rows, end - block)
             total += _block_losses(model, rows, order, block, n_rows, team, rank)
             if learn:
@@ -796,7 +809,7 @@ def _mean_loss(model, rows, team, rank):
     """Mean data loss over rows, the same on every rank; NaN if a thread died."""
     order = team.order[:0]
     _lanes(model, rows, order, _FIRST, rows.n_rows, team, rank, _EVALUATE)
-    if not _barrier(team):
+    if not _barrier(team) or team.control[ABANDONED]:
         return np.nan
     total = _sum_lane_losses(team, _n_lanes(rows.n_rows))
     _barrier(team)  # nobody overwrites lane_losses while another still reads
@@ -817,7 +830,7 @@ def objective_and_gradient(network, objective, rows, params, gradient, team, ran
     model = Model(network, objective, params)
     n_rows, order = rows.n_rows, team.order[:0]
     _lanes(model, rows, order, _FIRST, n_rows, team, rank, _LEARN)
-    if not _barrier(team):
+    if not _barrier(team) or team.control[ABANDONED]:
         return np.nan
     n_lanes = _n_lanes(n_rows)
     total = _sum_lane_losses(team, n_lanes)
@@ -840,7 +853,7 @@ _ADAPTIVE_DIVISOR = 5.0  # as in MLPRegressor
 
 @_jit()
 def _learning_rate(solver, n_updates, epoch, rate_factor):
-    """Learning rate after `n_updates` updates, `epoch` (with its fraction) epochs."""
+    """Learning rate after `n_updates` updates, `epoch` epochs into the cycle."""
     rate = solver.learning_rate
     if solver.schedule == CONSTANT:
         return rate
@@ -983,7 +996,7 @@ def _batch_step(model, rows, solver, state, start, stop, team, rank):
     if rank == 0:
         team.penalty[0] = _penalty(model)
     _lanes(model, rows, order, start, stop, team, rank, _LEARN)
-    if not _barrier(team):
+    if not _barrier(team) or team.control[ABANDONED]:
         return np.nan
     # Against the mean weight, not the batch's own, the gradient is unbiased.
     weight = rows.total_weight / rows.n_rows * (stop - start)
@@ -991,7 +1004,8 @@ def _batch_step(model, rows, solver, state, start, stop, team, rank):
     loss = _sum_lane_losses(team, n_lanes) + team.penalty[0] * weight
     lo, hi = _share(team, rank, state.params.size)
     _sum_lane_gradients(model, weight, n_lanes, team, lo, hi)
-    epoch = state.counters[N_EPOCHS] + start / rows.n_rows
+    n_epochs = state.counters[N_EPOCHS] - state.counters[CYCLE_START]
+    epoch = n_epochs + start / rows.n_rows
     rate = _learning_rate(solver, n_updates, epoch, state.scalars[RATE_FACTOR])
     _update(solver, state, team.gradients[0], rate, n_updates + 1, lo, hi)
     if rank == 0:
@@ -1039,6 +1053,8 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
     if validation.n_rows > 0:
         kept = _mean_loss(model, validation, team, rank)
         kept += _penalty(model)
+        if team.control[ABANDONED]:
+            return INTERRUPTED
     if rank == 0:
         epoch = state.counters[N_EPOCHS]
         state.counters[N_EPOCHS] += 1
@@ -1085,8 +1101,8 @@ def train(network, objective, data, solver, state, n_epochs, team, rank):
         for start in range(0, rows.n_rows, solver.batch_size):
             stop = min(start + solver.batch_size, rows.n_rows)
             total += _batch_step(model, rows, solver, state, start, stop, team, rank)
-            broken = _atomic_load(team.control, BROKEN)
-            if broken or team.control[STATUS] == INTERRUPTED:
+            given_up = _atomic_load(team.control, BROKEN) or team.control[ABANDONED]
+            if given_up or team.control[STATUS] == INTERRUPTED:
                 return INTERRUPTED
         loss = total / rows.total_weight
         status = _finish_epoch(model, validation, solver, state, loss, team, rank)

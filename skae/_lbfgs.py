@@ -5,11 +5,13 @@ a second call cannot go on where the first stopped. The direction is therefore
 computed here; the line search is scipy's.
 """
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import line_search
+
+# The search of scipy's own L-BFGS-B (More & Thuente, 1994). The public `line_search`
+# warns when it fails, and warnings cannot be silenced for one thread alone.
+from scipy.optimize._linesearch import line_search_wolfe1
 
 from skae import _kernels
 from skae._kernels import CONVERGED, N_UPDATES, RUNNING
@@ -129,10 +131,8 @@ class LbfgsTraining(Training):
     def _search(self, memory):
         """Memory after a step that satisfies the strong Wolfe conditions, or None."""
         loss_before, towards = memory.losses[1], direction(memory)
-        with warnings.catch_warnings():
-            # A search that fails says so in its result.
-            warnings.simplefilter("ignore")
-            length, *_ = line_search(
+        with np.errstate(all="ignore"):
+            length, *_ = line_search_wolfe1(
                 lambda position: self._evaluate(position)[0],
                 lambda position: self._evaluate(position)[1],
                 memory.position,

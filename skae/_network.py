@@ -58,11 +58,6 @@ def for_loss(network, loss):
     return network._replace(activations=activations)
 
 
-def n_params(network):
-    """Length of the parameter vector."""
-    return int(network.n_weights + network.widths[1:].sum())
-
-
 def part(network, first, stop):
     """The layers first to stop - 1, as a network over the same parameters."""
     return network._replace(
@@ -147,7 +142,7 @@ def initial_params(network, activations, init, seed, dtype):
     The draws do not depend on the dtype, nor on anything of the data.
     """
     rng = np.random.RandomState(seed)
-    params = np.zeros(n_params(network))
+    params = np.zeros(network.n_params)
     for weights, transposed, activation in zip(
         coefs(network, params), network.transposed, activations, strict=True
     ):

@@ -63,15 +63,19 @@ def measure(X, *, subset=None, weights=None):
     # Sums are relative to some row: the mean of a constant feature comes out exactly.
     first_chunk, _ = next(_weighted_chunks(X, subset, weights, n_rows))
     origin = first_chunk[0]
+    size = 0.0
     for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
+        size = max(size, np.abs(chunk - origin).max())
         total += np.einsum("i,ij->j", weight, chunk - origin)
         total_weight += weight.sum()
     mean = origin + total / total_weight
+    if size == 0:
+        return mean, 0.0
     # A second pass, as the difference of two large sums would lose the digits.
     for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
-        centred = chunk - mean
+        centred = (chunk - mean) / size  # whose squares cannot overflow
         squares += np.einsum("i,ij->j", weight, centred * centred)
-    scale = float(np.sqrt((squares / total_weight).mean()))
+    scale = size * float(np.sqrt((squares / total_weight).mean()))
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 

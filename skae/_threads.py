@@ -144,13 +144,13 @@ class ThreadTeam:
         kernel is told to stop, and KeyboardInterrupt is raised when it has. Work of
         one thread and few `flops` is done in the calling thread.
         """
+        self.control[:] = 0  # whatever an earlier run ended with
         if self.n_threads == 1 and flops <= _MAX_FLOPS_INLINE:
             return kernel(*args, 0)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")
         control = self.control
         futures: list[Future] = []
-        control[:] = 0  # whatever an earlier run ended with
         try:
             for rank in range(self.n_threads):
                 futures.append(
@@ -201,7 +201,6 @@ def make_workspace(network, dtype, *, team, n_rows=0, n_lanes=0):
     if learns:
         block_rows = max(1, min(_kernels.BLOCK_ROWS, _MAX_BLOCK_UNITS // n_units))
     n_entries = n_units * block_rows
-    n_params = int(network.n_weights + network.widths[1:].sum())
     largest = int((network.widths[:-1] * network.widths[1:]).max())
     return _kernels.Team(
         n_threads=n_threads,
@@ -214,7 +213,7 @@ def make_workspace(network, dtype, *, team, n_rows=0, n_lanes=0):
         deltas=np.empty((n_threads, n_entries if learns else 0), dtype=dtype),
         row_losses=np.empty((n_threads, block_rows)),
         scratch=np.empty((n_threads, largest if learns else 0), dtype=dtype),
-        gradients=np.empty((n_lanes, n_params if learns else 0), dtype=dtype),
+        gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
         lane_losses=np.empty(_kernels.MAX_LANES),
         penalty=np.zeros(1),
     )

@@ -14,6 +14,7 @@ from skae import _kernels
 from skae._kernels import (
     BEST_KEPT,
     BEST_LOSS,
+    CYCLE_START,
     DIVERGED,
     FIRST_EPOCH,
     INTERRUPTED,
@@ -226,6 +227,8 @@ def fit(training, initial_params, max_iter, report=None):
     """Measure where training begins, then `run` it."""
     try:
         prepare(training, initial_params)
+        counters = training.state.counters
+        counters[CYCLE_START] = counters[N_EPOCHS]
     except KeyboardInterrupt:
         return INTERRUPTED, [], []
     return run(training, max_iter, report)
@@ -312,7 +315,8 @@ def kept_params(training, initial_params):
         candidates = [state.best_params]
     for params in candidates:
         loss = training.value(params)
-        if loss <= state.scalars[START_LOSS]:
+        # The start's loss is NaN if it was not, or could not be, computed.
+        if np.isfinite(loss) and not loss > state.scalars[START_LOSS]:
             return params.copy()
     if not np.isfinite(loss):
         raise DivergedError

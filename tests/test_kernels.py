@@ -381,3 +381,58 @@ def test_activations_let_nan_through():
 def test_unknown_codes_are_errors(call):
     with pytest.raises(ValueError, match=r"unknown \w+ code"):
         call(np.zeros((3, 1)))
+
+
+@pytest.mark.parametrize("batch_size", [5000, 100])
+@pytest.mark.parametrize("validated", [False, True])
+def test_interrupt_leaves_nothing_half_done(batch_size, validated):
+    """More rows than one block: the interrupt comes in the middle of them."""
+    X = np.random.default_rng(0).standard_normal((5000, N_FEATURES))
+    names = ["tanh", "identity"]
+    network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
+    params = initial_params(network, names, "glorot", 0, np.float64)
+    rows = make_rows(X, np.zeros(N_FEATURES), 1.0)
+    objective = Objective(LOSSES["squared_error"].code, 0.0)
+    validation = rows if validated else no_rows(rows)
+    problem = _training.Problem(network, objective, rows, validation)
+    solver = solver_for(batch_size=batch_size)
+    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
+        training.run_epochs(1)
+        state, workspace = training.state, training._workspace
+        before = {name: array.copy() for name, array in state._asdict().items()}
+        workspace.control[_kernels.INTERRUPT] = 1
+        curves = {"loss_curve": np.zeros(1), "validation_curve": np.zeros(1)}
+        model = (network, objective)
+        call = (state._replace(**curves), workspace, 0)
+        if batch_size == 5000:
+            status = _kernels.train(
+                *model, (rows, validation), solver, call[0], 1, *call[1:]
+            )
+        elif validated:
+            status = _kernels.finish_epoch(
+                *model, validation, solver, call[0], 1.0, *call[1:]
+            )
+        else:
+            status = _kernels.INTERRUPTED
+            assert np.isnan(
+                _kernels.objective_value(*model, rows, state.params, *call[1:])
+            )
+        assert status == _kernels.INTERRUPTED
+        for name, array in state._asdict().items():
+            np.testing.assert_array_equal(array, before[name])
+        # The next run is not affected.
+        value = training.value(params)
+    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
+        assert training.value(params) == value
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_loss_is_exact_where_it_saturates(target, dtype):
+    z = np.array([[-80.0], [-40], [-10], [-1], [0], [1], [10], [40], [80]])
+    out = np.empty(len(z))
+    _kernels.losses(
+        LOSSES["log_loss"].code, z.astype(dtype), np.full_like(z, target, dtype), out
+    )
+    expected = target * np.logaddexp(0, -z) + (1 - target) * np.logaddexp(0, z)
+    np.testing.assert_allclose(out, expected[:, 0], rtol=20 * np.finfo(dtype).eps)

@@ -9,7 +9,6 @@ from skae._network import (
     initial_params,
     intercepts,
     make_network,
-    n_params,
     order_code,
     part,
     untied,
@@ -27,12 +26,12 @@ def tied(request):
 
 
 def make_params(network, seed=0):
-    return np.random.default_rng(seed).standard_normal(n_params(network))
+    return np.random.default_rng(seed).standard_normal(network.n_params)
 
 
 def test_views_cover_the_vector_once(tied):
     network = make_network(WIDTHS, NAMES, tied=tied)
-    count = np.zeros(n_params(network))
+    count = np.zeros(network.n_params)
     for view in coefs(network, count) + intercepts(network, count):
         view += 1
     shared = 2.0 if tied else 1.0

@@ -52,6 +52,12 @@ def test_constant_data_have_no_scale(value):
     assert measure(np.full((1000, 3), value))[1] == 0
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e155, 1e300])
+def test_scale_of_huge_and_tiny_data(size):
+    X, _ = make_data()
+    assert measure(X * size)[1] == pytest.approx(measure(X)[1] * size, rel=1e-12)
+
+
 def test_small_spread_around_a_large_mean_is_seen():
     X, _ = make_data()
     _, scale = measure(X + 1e4)
