@@ -9,7 +9,7 @@ OLDEST := .venv-oldest
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
 .NOTPARALLEL:
-.PHONY: help demo test test-all lint types oldest dist clean
+.PHONY: help demo test lint types oldest dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -30,9 +30,6 @@ demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
 
 test: $(VENV)/test.stamp demo ## The demo, then the test suite
 	$(BIN)/python -m pytest
-
-test-all: $(VENV)/test.stamp demo ## The same with the slow tests
-	$(BIN)/python -m pytest -m ""
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	$(BIN)/python -m ruff check

@@ -1,10 +1,10 @@
 """AutoencoderTransformer: parameters, their documentation, public methods."""
 
 import numbers
+from typing import Self
 
 import numpy as np
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -12,9 +12,15 @@ from skae import _inference
 from skae._base import BaseAutoencoder, check_range
 from skae._kernels import ACTIVATIONS, LOSSES, SCHEDULES, SOLVERS
 from skae._network import INITS, coefs, intercepts, make_network
-from skae._reporting import CallbackReport
 from skae._rows import dense, make_rows, row_chunks
-from skae._sklearn import _check_sample_weight, _fit_context, with_callbacks
+from skae._sklearn import (
+    Interval,
+    Options,
+    StrOptions,
+    _check_sample_weight,
+    _fit_context,
+    with_callbacks,
+)
 
 
 def _solver_takes_batches(estimator):
@@ -356,12 +362,12 @@ class AutoencoderTransformer(BaseAutoencoder):
     # -- fitted attributes that are views ----------------------------------------
 
     @property
-    def coefs_(self):
+    def coefs_(self) -> list[np.ndarray]:
         """Weights of the layers, encoder first: a list of (n_in, n_out) arrays."""
         return coefs(*self._fitted_network("coefs_"))
 
     @property
-    def intercepts_(self):
+    def intercepts_(self) -> list[np.ndarray]:
         """Biases of the layers, encoder first: a list of (n_out,) arrays."""
         return intercepts(*self._fitted_network("intercepts_"))
 
@@ -377,7 +383,7 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None):
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None) -> Self:
         """Train the autoencoder.
 
         Parameters
@@ -418,7 +424,8 @@ class AutoencoderTransformer(BaseAutoencoder):
             rate did not end with them as "cosine" does.
 
         UserWarning
-            If Ctrl-C ends training. The best weights so far are kept.
+            If Ctrl-C ends training. The best weights so far are kept. (A search goes
+            on with its next fit.)
         """
         with self._unchanged_on_error():
             saved = getattr(self, "_training_state", None) if self.warm_start else None
@@ -428,24 +435,24 @@ class AutoencoderTransformer(BaseAutoencoder):
                 X_val = self._validate_rows(X_val, dtype=X.dtype)
                 check_range(X_val, self.loss, "X_val")
             plan = self._plan(X, sample_weight, saved, X_val=X_val, hold_out=hold_out)
-            context, arguments = self._begin_callbacks(X, y, sample_weight)
-            if context is None:
-                return self._set_attributes(self._train(plan))
-            attributes = self._train(
-                plan,
-                lambda attributes_now: CallbackReport(
-                    self, context, arguments, attributes_now
-                ),
+            metadata = (
+                sample_weight
+                if sample_weight is None
+                else {"sample_weight": sample_weight}
             )
+            told = {"X": X, "y": y, "metadata": metadata}
+            context = self._begin_callbacks(told)
+            attributes = self._train(plan, context, told)
         self._set_attributes(attributes)
-        context.call_on_fit_task_end(
-            estimator=self, reconstruction_attributes=attributes, **arguments
-        )
+        if context is not None:
+            context.call_on_fit_task_end(
+                estimator=self, reconstruction_attributes=attributes, **told
+            )
         return self
 
     @available_if(_solver_takes_batches)
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
         """Make one pass over a batch of rows, in mini-batches of `batch_size`.
 
         The first call, unless it follows a fit, draws the weights and measures
@@ -481,19 +488,9 @@ class AutoencoderTransformer(BaseAutoencoder):
             plan = self._plan(X, sample_weight, saved)
             return self._set_attributes(self._train_once(plan))
 
-    def _begin_callbacks(self, X, y, sample_weight):
-        """Context of the fit and what callbacks are told; None without callbacks."""
-        if not getattr(self, "_skl_callbacks", None):
-            return None, None
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        arguments = {"X": X, "y": y, "metadata": metadata}
-        context = self._init_callback_context(max_subtasks=self.max_iter)
-        context.call_on_fit_task_begin(estimator=self, **arguments)
-        return context, arguments
-
     # -- inference -------------------------------------------------------------------
 
-    def transform(self, X):
+    def transform(self, X) -> np.ndarray:
         """Encode rows.
 
         Parameters
@@ -510,7 +507,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         network, params = _inference.encoder(*self._fitted_network())
         return _inference.propagate(network, params, self._as_rows(X))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X) -> np.ndarray:
         """Decode codes.
 
         Parameters
@@ -534,7 +531,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         rows = make_rows(X, np.zeros(self.n_components_), 1.0)
         return _inference.propagate(network, params, rows, self._offset, self.scale_)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Share of the variance that is reconstructed (R²).
 
         ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the training
@@ -571,7 +568,9 @@ class AutoencoderTransformer(BaseAutoencoder):
             return 1.0 if lost == 0 else 0.0
         return float(1 - lost / total)
 
-    def reconstruction_error(self, X, *, metric="squared_error", per_feature=False):
+    def reconstruction_error(
+        self, X, *, metric="squared_error", per_feature=False
+    ) -> np.ndarray:
         """Error of each row's reconstruction.
 
         Parameters
@@ -601,7 +600,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             errors[batch] = error if per_feature else error.sum(axis=1)
         return errors
 
-    def score_samples(self, X):
+    def score_samples(self, X) -> np.ndarray:
         """Negative squared reconstruction error of each row: higher is more normal.
 
         Parameters

@@ -37,7 +37,7 @@ from skae._kernels import (
 )
 from skae._lbfgs import LbfgsTraining
 from skae._network import for_loss, initial_params, make_network, order_code
-from skae._reporting import JoinedReports, VerboseReport
+from skae._reporting import CallbackReport, JoinedReports, VerboseReport
 from skae._rows import make_rows, measure, no_rows
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
 from skae._training import StochasticTraining
@@ -305,11 +305,18 @@ class BaseAutoencoder(
 
     # -- training --------------------------------------------------------------------
 
-    def _train(self, plan, callbacks=None):
+    def _begin_callbacks(self, told):
+        """The callbacks' context of a fit, or None without callbacks."""
+        if not getattr(self, "_skl_callbacks", None):
+            return None
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context.call_on_fit_task_begin(estimator=self, **told)
+        return context
+
+    def _train(self, plan, context, told):
         """Train as `fit` does; returns the fitted attributes.
 
-        `callbacks` is None or makes the callbacks' report from a function that
-        returns the attributes that the estimator would have now.
+        `context` is that of the callbacks or None, `told` what they are told.
         """
         training = plan.training
 
@@ -317,7 +324,10 @@ class BaseAutoencoder(
             params = _training.kept_params(training, plan.initial_params)
             return self._fitted_attributes(plan, params, *curves)
 
-        report = self._report(plan, callbacks and callbacks(attributes_now))
+        reports = self._verbose_reports(plan)
+        if context is not None:
+            reports.append(CallbackReport(self, context, told, attributes_now))
+        report = JoinedReports(reports) if reports else None
         with training, self._divergence_explained():
             status, *curves = _training.fit(
                 training, plan.initial_params, int(self.max_iter), report
@@ -352,16 +362,12 @@ class BaseAutoencoder(
             _warn_of_interrupt()
         return attributes
 
-    def _report(self, plan, callback_report):
-        reports = [] if callback_report is None else [callback_report]
-        if self.verbose:
-            name = type(self).__name__
-            n_before = len(self.loss_curve_) if plan.goes_on else 0
-            every_epoch = self.verbose > 1
-            reports.append(
-                VerboseReport(name, self.max_iter, n_before, every_epoch=every_epoch)
-            )
-        return JoinedReports(reports) if reports else None
+    def _verbose_reports(self, plan):
+        if not self.verbose:
+            return []
+        name, every_epoch = type(self).__name__, self.verbose > 1
+        n_before = len(self.loss_curve_) if plan.goes_on else 0
+        return [VerboseReport(name, self.max_iter, n_before, every_epoch=every_epoch)]
 
     @contextlib.contextmanager
     def _divergence_explained(self):
@@ -451,9 +457,14 @@ def _explained_variance(variances, total_weight, scaling):
     }
 
 
+class TrainingInterruptedWarning(UserWarning):
+    """Ctrl-C ended a training; the best weights so far are kept."""
+
+
 def _warn_of_interrupt():
     warnings.warn(
         "Training interrupted by user: the best weights so far are kept.",
+        TrainingInterruptedWarning,
         stacklevel=2,
     )
 

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -29,6 +28,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
+from skae._base import TrainingInterruptedWarning
 from skae._demo_data import DemoError, load
 from skae.metrics import reconstruction_r2
 
@@ -51,8 +51,6 @@ AUTOENCODER = {
 MAX_ITER = 100
 # Enough for a linear classifier on a standardised code to converge.
 CLASSIFIER_MAX_ITER = 1000
-# How the warning of an autoencoder begins whose fit was interrupted.
-INTERRUPT_MESSAGE = "Training interrupted"
 
 N_IMAGES = 10
 # With more code sizes than this matplotlib chooses the ticks.
@@ -251,20 +249,13 @@ def parameter_grid(code_sizes, max_iter, random_state):
 
 @contextlib.contextmanager
 def fits_warnings():
-    """Let Ctrl-C in a fit end the program, and epochs run out without a word.
-
-    An autoencoder answers Ctrl-C with a warning and keeps its weights. It also warns
-    when it reaches max_iter; here that is where its schedule ends.
-    """
+    """Let Ctrl-C in a fit end the program: an autoencoder answers it with a warning."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("error", INTERRUPT_MESSAGE)
+        warnings.simplefilter("error", TrainingInterruptedWarning)
         try:
             yield
-        except Warning as warning:
-            if str(warning).startswith(INTERRUPT_MESSAGE):
-                raise KeyboardInterrupt from None
-            raise
+        except TrainingInterruptedWarning:
+            raise KeyboardInterrupt from None
 
 
 class ProgressScorer:

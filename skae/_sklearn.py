@@ -1,6 +1,8 @@
 """What skae uses of scikit-learn beyond its public, stable interface."""
 
 from sklearn.base import _fit_context
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 try:  # public, but new in scikit-learn 1.9 and still allowed to change
@@ -17,7 +19,11 @@ except ImportError:
 
 __all__ = [
     "CallbackSupportMixin",
+    "Interval",
+    "Options",
+    "StrOptions",
     "_check_sample_weight",
     "_fit_context",
+    "_safe_indexing",
     "with_callbacks",
 ]

@@ -7,8 +7,10 @@ an autoencoder and compare like with like.
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils import _safe_indexing, check_array, gen_batches
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import check_consistent_length
+
+from skae._sklearn import _safe_indexing
 
 __all__ = ["argmax_accuracy", "reconstruction_r2", "reconstruction_r2_score"]
 
@@ -17,7 +19,7 @@ __all__ = ["argmax_accuracy", "reconstruction_r2", "reconstruction_r2_score"]
 BATCH_ENTRIES = 2**22
 
 
-def reconstruction_r2_score(estimator, X, y=None, sample_weight=None):
+def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     r"""Share of the variance of X that a fitted transformer reconstructs.
 
     .. math::
@@ -127,7 +129,7 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None):
     return float(1.0 - error / variation)
 
 
-def reconstruction_r2(estimator, X, y=None, sample_weight=None):
+def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
     """Scorer for :func:`reconstruction_r2_score`, to be passed as ``scoring=``.
 
     Parameters
@@ -168,7 +170,7 @@ def reconstruction_r2(estimator, X, y=None, sample_weight=None):
     return reconstruction_r2_score(estimator, X, sample_weight=sample_weight)
 
 
-def argmax_accuracy(X, X_reconstructed):
+def argmax_accuracy(X, X_reconstructed) -> float:
     """Share of rows whose largest entry is reconstructed as the largest.
 
     This is the natural score of one-hot rows, which an autoencoder has to squeeze

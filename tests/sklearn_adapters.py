@@ -108,7 +108,7 @@ class MLPRegressor(AutoencoderTransformer):
             hidden_layer_sizes=tuple(sizes[:-1]),
             activation=activation,
             code_activation=activation,
-            **{"init": "glorot", **params},
+            **{"init": "glorot", "max_iter": 1000, **params},
         )
 
     @classmethod

@@ -3,9 +3,13 @@
 import doctest
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 
 import skae
 
@@ -30,11 +34,16 @@ def test_user_guide():
     assert tried > 10
 
 
+@pytest.mark.filterwarnings("error")
 def test_readme_example(capsys):
     path = ROOT / "README.md"
     if not path.exists():
         pytest.skip("README.md is not here: not a checkout")
     example = path.read_text().partition("```python\n")[2].partition("```")[0]
-    exec(compile(example, "README.md", "exec"), {})
-    promised = float(example.rpartition("# ")[2].partition(";")[0])
-    assert float(capsys.readouterr().out) == pytest.approx(promised, abs=0.01)
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    promised, promised_of_pca = re.findall(r"0\.\d\d", example.splitlines()[-1])
+    assert float(capsys.readouterr().out) == pytest.approx(float(promised), abs=0.011)
+    pca = make_pipeline(MinMaxScaler(), PCA(5)).fit(names["X"])
+    score = names["reconstruction_r2"](pca, names["X_test"])
+    assert score == pytest.approx(float(promised_of_pca), abs=0.005)

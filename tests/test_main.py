@@ -27,7 +27,8 @@ N_FEATURES = IRIS.shape[1]
 @pytest.fixture(autouse=True)
 def small_autoencoder(monkeypatch):
     """Keep the fits short."""
-    monkeypatch.setattr(_demo, "AUTOENCODER", {"hidden_layer_sizes": (4,)})
+    small = {"hidden_layer_sizes": (4,), "learning_rate": "cosine"}
+    monkeypatch.setattr(_demo, "AUTOENCODER", small)
 
 
 @pytest.fixture

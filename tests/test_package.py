@@ -28,7 +28,7 @@ LEVELS = {
     "_kernels": 0,
     "_sklearn": 0,
     "_reporting": 0,
-    "metrics": 0,
+    "metrics": 1,
     "_demo_data": 0,
     "_network": 1,
     "_rows": 1,
