@@ -435,12 +435,9 @@ class AutoencoderTransformer(BaseAutoencoder):
                 X_val = self._validate_rows(X_val, dtype=X.dtype)
                 check_range(X_val, self.loss, "X_val")
             plan = self._plan(X, sample_weight, saved, X_val=X_val, hold_out=hold_out)
-            metadata = (
-                sample_weight
-                if sample_weight is None
-                else {"sample_weight": sample_weight}
-            )
-            told = {"X": X, "y": y, "metadata": metadata}
+            told = {"X": X, "y": y, "metadata": None}
+            if sample_weight is not None:
+                told["metadata"] = {"sample_weight": sample_weight}
             context = self._begin_callbacks(told)
             attributes = self._train(plan, context, told)
         self._set_attributes(attributes)

@@ -796,7 +796,7 @@ def _sum_lane_gradients(model, weight, n_lanes, team, lo, hi):
 
 @_jit(fastmath=_REDUCTION_MATH)
 def _penalty(model):
-    """Alpha / 2 * sum of squared weights, in float64."""
+    """The L2 penalty, alpha / 2 * sum of squared weights, in float64."""
     total = 0.0
     if model.objective.alpha > 0:
         for i in range(model.network.n_weights):
@@ -1118,7 +1118,7 @@ def train(network, objective, data, solver, state, n_epochs, team, rank):
 
 @_jit()
 def _affine_by_row(a, weights, biases, z):
-    """Z = a @ weights + biases, each row by the same operations in the same order.
+    """Write a @ weights + biases to z, each row by the same operations in one order.
 
     BLAS rounds a row differently depending on where in a block it stands. The number
     of rows is a multiple of ROW_TILE; four inputs at a time save loads and stores.

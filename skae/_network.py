@@ -211,6 +211,6 @@ def order_code(network, params, code_mean, code_covariance, *, free_scale):
     weights[middle - 1][...] = encoder @ mixing @ axes
     biases[middle - 1][...] = encoder_bias @ mixing @ axes
     if not network.transposed.any():
-        weights[middle][...] = axes.T @ new_decoder
+        weights[middle][...] = signs[:, np.newaxis] * rows
     biases[middle][...] = decoder_bias
     return variances

@@ -125,10 +125,7 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
         values = np.require(X, requirements=["C", "A"]).reshape(-1)
     n_rows = X.shape[0] if subset is None else len(subset)
     subset = np.empty(0, dtype=np.int32) if subset is None else subset
-    if weights is None:
-        weights, total_weight = np.empty(0), float(n_rows)
-    else:
-        total_weight = float(weights[subset if len(subset) else slice(None)].sum())
+    weights = np.empty(0) if weights is None else weights
     return Rows(
         values=read_only(values),
         columns=read_only(columns),
@@ -138,8 +135,15 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
         mean=read_only(np.array(mean, dtype=dtype)),
         inverse_scale=read_only(np.array([1 / scale], dtype=dtype)),
         n_rows=n_rows,
-        total_weight=total_weight,
+        total_weight=_total_weight(weights, subset, n_rows),
     )
+
+
+def _total_weight(weights, subset, n_rows):
+    """Of the rows in use; empty arrays mean as in `Rows`."""
+    if not weights.size:
+        return float(n_rows)
+    return float(weights[subset if subset.size else slice(None)].sum())
 
 
 def no_rows(rows):
@@ -152,11 +156,8 @@ def slice_rows(rows, batch):
     subset = rows.subset[batch]
     if not rows.subset.size:
         subset = np.arange(batch.start, batch.stop, dtype=np.int32)
-    n_rows = batch.stop - batch.start
-    if rows.weights.size:
-        total_weight = float(rows.weights[subset].sum())
-    else:
-        total_weight = float(n_rows)
     return rows._replace(
-        subset=read_only(subset), n_rows=n_rows, total_weight=total_weight
+        subset=read_only(subset),
+        n_rows=subset.size,
+        total_weight=_total_weight(rows.weights, subset, subset.size),
     )

@@ -151,6 +151,21 @@ def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.flo
     return training, loss_curve
 
 
+def naive_objective(X, network, params):
+    """Value and gradient of the network of `run_epochs`, by the naive network."""
+    value, coef_gradients, bias_gradients = reference.objective(
+        X,
+        coefs(network, params),
+        intercepts(network, params),
+        ["tanh", "identity"],
+        loss="squared_error",
+        alpha=0.0,
+        tied=False,
+    )
+    gradients = [g.ravel() for g in coef_gradients] + bias_gradients
+    return value, np.concatenate(gradients)
+
+
 def naive_epochs(X, step, n_epochs=5):
     """The same in NumPy, with a function that turns a gradient into an update."""
     names = ["tanh", "identity"]
@@ -158,18 +173,9 @@ def naive_epochs(X, step, n_epochs=5):
     params = initial_params(network, names, "glorot", 0, np.float64)
     losses = []
     for _ in range(n_epochs):
-        value, coef_gradients, bias_gradients = reference.objective(
-            X,
-            coefs(network, params),
-            intercepts(network, params),
-            names,
-            loss="squared_error",
-            alpha=0.0,
-            tied=False,
-        )
+        value, gradient = naive_objective(X, network, params)
         losses.append(value)
-        gradients = [g.ravel() for g in coef_gradients] + bias_gradients
-        params += step(np.concatenate(gradients))
+        params += step(gradient)
     return params, losses
 
 
@@ -246,17 +252,9 @@ def test_learning_rate_schedule(schedule, rate_of):
     network = training.problem.network
     params = initial_params(network, names, "glorot", 0, np.float64)
     for t in range(12):
-        _, coef_gradients, bias_gradients = reference.objective(
-            X[:5] if t % 2 == 0 else X[5:],
-            coefs(network, params),
-            intercepts(network, params),
-            names,
-            loss="squared_error",
-            alpha=0.0,
-            tied=False,
-        )
-        gradients = [g.ravel() for g in coef_gradients] + bias_gradients
-        params -= rate_of(t, t / 2) * np.concatenate(gradients)
+        batch = X[:5] if t % 2 == 0 else X[5:]
+        _, gradient = naive_objective(batch, network, params)
+        params -= rate_of(t, t / 2) * gradient
     np.testing.assert_allclose(training.state.params, params, rtol=1e-10, atol=1e-13)
 
 
@@ -302,15 +300,7 @@ def test_every_row_counts_once_an_epoch():
     training, losses = run_epochs(X, solver, n_epochs=4)
     params = training.state.params
     network = training.problem.network
-    value, *_ = reference.objective(
-        X,
-        coefs(network, params),
-        intercepts(network, params),
-        ["tanh", "identity"],
-        loss="squared_error",
-        alpha=0.0,
-        tied=False,
-    )
+    value, _ = naive_objective(X, network, params)
     np.testing.assert_allclose(losses, value, rtol=1e-12)
 
 
