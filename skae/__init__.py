@@ -1,7 +1,8 @@
 """Autoencoders for scikit-learn, trained by Numba kernels."""
 
 from skae._autoencoder import AutoencoderTransformer
+from skae._warmup import warmup
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["AutoencoderTransformer", "__version__"]
+__all__ = ["AutoencoderTransformer", "__version__", "warmup"]

@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
-from skae import _demo
+from skae import _demo, warmup
 from skae._demo_data import DemoError
 
 # What the shell reports for a program ended by Ctrl-C.
@@ -28,7 +29,8 @@ EPILOG = """\
 examples:
   python -m skae
   python -m skae --code-sizes 2 5 10 --output results
-  python -m skae --data measurements.csv --target species --scaler standard"""
+  python -m skae --data measurements.csv --target species --scaler standard
+  python -m skae warmup"""
 
 
 def build_parser():
@@ -43,6 +45,15 @@ def build_parser():
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="other commands", dest="command")
+    commands.add_parser(
+        "warmup",
+        help="compile everything now, so that no first fit has to wait for it",
+        description=(
+            "Compile everything now and keep the machine code on disk, for images and "
+            "servers. Run it as the user and on the kind of processor of later use."
+        ),
     )
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -128,6 +139,22 @@ def _seed(text):
     return int(text)
 
 
+def _warm_up():
+    """Compile everything; returns 1 if the machine code could not be kept."""
+    begin = time.perf_counter()
+    cache_path = warmup()
+    seconds = time.perf_counter() - begin
+    if cache_path is None:
+        print(
+            "python -m skae: error: Numba found no writable folder for machine code; "
+            "set NUMBA_CACHE_DIR to one",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"skae is compiled, in {seconds:.1f} s; the machine code is in {cache_path}")
+    return 0
+
+
 def main(argv=None):
     """Run the command line.
 
@@ -139,10 +166,13 @@ def main(argv=None):
     Returns
     -------
     status : int
-        0 if all went well, 2 for an error of the user's, 130 after Ctrl-C.
+        0 if all went well, 1 if nothing could be kept, 2 for an error of the user's,
+        130 after Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
     try:
+        if arguments.command == "warmup":
+            return _warm_up()
         _demo.run(
             data=arguments.data,
             target=arguments.target,

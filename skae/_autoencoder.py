@@ -10,8 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
 from skae._base import BaseAutoencoder, check_range
-from skae._kernels import ACTIVATIONS, LOSSES, SCHEDULES, SOLVERS
+from skae._kernels import SCHEDULES
 from skae._network import INITS, coefs, intercepts, make_network
+from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._rows import dense, make_rows, row_chunks
 from skae._sklearn import (
     Interval,
@@ -501,7 +502,8 @@ class AutoencoderTransformer(BaseAutoencoder):
             Their codes. A row's code does not depend on the other rows.
         """
         X = self._check_rows(X)
-        network, params = _inference.encoder(*self._fitted_network())
+        network, params = self._fitted_network()
+        network = _inference.encoder(network)
         return _inference.propagate(network, params, self._as_rows(X))
 
     def inverse_transform(self, X) -> np.ndarray:
@@ -524,7 +526,8 @@ class AutoencoderTransformer(BaseAutoencoder):
                 f"X has {X.shape[1]} features, but inverse_transform expects codes of "
                 f"n_components={self.n_components_}"
             )
-        network, params = _inference.decoder(*self._fitted_network())
+        network, params = self._fitted_network()
+        network = _inference.decoder(network)
         rows = make_rows(X, np.zeros(self.n_components_), 1.0)
         return _inference.propagate(network, params, rows, self._offset, self.scale_)
 

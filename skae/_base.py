@@ -21,22 +21,18 @@ from sklearn.utils.validation import validate_data
 from skae import _training
 from skae._inference import code_moments
 from skae._kernels import (
-    ACTIVATIONS,
     BEST_KEPT,
-    IDENTITY,
     INTERRUPTED,
-    LOSSES,
     N_EPOCHS,
     RUNNING,
     SCHEDULES,
     SEED,
-    SOLVERS,
     START_LOSS,
-    Objective,
     Solver,
 )
 from skae._lbfgs import LbfgsTraining
 from skae._network import for_loss, initial_params, make_network, order_code
+from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
 from skae._rows import make_rows, measure, no_rows
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
@@ -185,7 +181,7 @@ class BaseAutoencoder(
         if not stochastic and not self.early_stopping:
             patience = _NEVER
         return Solver(
-            code=SOLVERS.get(self.solver, -1),
+            code=list(SOLVERS).index(self.solver) if stochastic else -1,
             schedule=SCHEDULES[self.learning_rate],
             learning_rate=float(self.learning_rate_init),
             decay=float(self.decay),
@@ -234,7 +230,8 @@ class BaseAutoencoder(
         )
         problem = _training.Problem(
             for_loss(network, loss),
-            Objective(loss=loss.code, alpha=float(self.alpha)),
+            loss,
+            float(self.alpha),
             rows,
             validation,
         )
@@ -414,7 +411,7 @@ class BaseAutoencoder(
         }
         if validation_curve:
             attributes["validation_loss_curve_"] = validation_curve
-        if ACTIVATIONS[self.code_activation] == IDENTITY:
+        if self.code_activation == "identity":
             mean, covariance = code_moments(network, params, rows)
             # What neither a tie nor a penalty depends on may be chosen.
             free_scale = not plan.architecture["tied"] and self.alpha == 0

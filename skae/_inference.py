@@ -4,28 +4,25 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from skae import _kernels
-from skae._kernels import LOSSES
-from skae._network import for_loss, part, untied
+from skae._network import for_loss, part
+from skae._passes import LOSSES
 from skae._rows import dense, make_rows, read_only, row_chunks, slice_rows
 from skae._threads import ThreadTeam, make_workspace, n_threads_for
 
 # A multiplication and an addition for each weight and row.
 _FLOPS_FORWARD = 2
-# Codes are held for so many rows at a time while their moments are summed.
-_MOMENT_ROWS = 65_536
+# So many entries of codes are held at a time while their moments are summed.
+_MOMENT_ENTRIES = 2**17
 
 
-def encoder(network, params):
-    """The layers from the input to the code, with weights of their own."""
-    network, params = untied(network, params)
-    return part(network, 0, network.activations.size // 2), params
+def encoder(network):
+    """The layers from the input to the code."""
+    return part(network, 0, network.n_layers // 2)
 
 
-def decoder(network, params):
-    """The layers from the code to the output, with weights of their own."""
-    network, params = untied(network, params)
-    n_layers = network.activations.size
-    return part(network, n_layers // 2, n_layers), params
+def decoder(network):
+    """The layers from the code to the output."""
+    return part(network, network.n_layers // 2, network.n_layers)
 
 
 def propagate(network, params, rows, mean=None, scale=1.0):
@@ -34,7 +31,6 @@ def propagate(network, params, rows, mean=None, scale=1.0):
     Parameters
     ----------
     network : Network
-        Without tied layers.
 
     params : ndarray of shape (n_params,)
 
@@ -54,15 +50,14 @@ def propagate(network, params, rows, mean=None, scale=1.0):
     out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
     n_weights = (network.widths[:-1] * network.widths[1:]).sum()
     flops = _FLOPS_FORWARD * rows.n_rows * int(n_weights)
-    n_threads = n_threads_for(flops, -(-rows.n_rows // _kernels.INFERENCE_ROWS))
+    n_threads = n_threads_for(flops, -(-rows.n_rows // _kernels.block_rows(network)))
     with ThreadTeam(n_threads) as team:
         team.run(
             _kernels.propagate,
             network,
             read_only(params),
             rows,
-            read_only(np.array(mean, dtype=dtype)),
-            read_only(np.array([scale], dtype=dtype)),
+            read_only(np.append(mean, scale).astype(dtype)),
             out,
             make_workspace(network, dtype, team=team),
             flops=flops,
@@ -79,9 +74,10 @@ def code_moments(network, params, rows):
 
     covariance : ndarray of shape (n_components, n_components), dtype=float64
     """
-    network, params = encoder(network, params)
+    network = encoder(network)
     mean, scatter, total = 0.0, 0.0, 0.0
-    for batch in gen_batches(rows.n_rows, _MOMENT_ROWS):
+    n_rows = max(1, _MOMENT_ENTRIES // int(network.widths[-1]))
+    for batch in gen_batches(rows.n_rows, n_rows):
         chunk = slice_rows(rows, batch)
         code = propagate(network, params, chunk).astype(np.float64, copy=False)
         weight = np.ones(len(code))
@@ -127,24 +123,16 @@ def entry_losses(loss, network, params, X, mean, scale):
     -------
     losses : ndarray of shape (n_rows, n_features), dtype=float64
     """
-    network, params = untied(for_loss(network, LOSSES[loss]), params)
+    loss = LOSSES[loss]
     rows = make_rows(X, mean, scale)
-    prediction = propagate(network, params, rows)
-    target = (dense(X) - rows.mean) * rows.inverse_scale
-    losses = np.empty(X.shape)
-    # An entry is a row of one feature.
-    _kernels.losses(
-        LOSSES[loss].code,
-        prediction.reshape(-1, 1),
-        target.reshape(-1, 1),
-        losses.reshape(-1),
-    )
-    return losses
+    losses = propagate(for_loss(network, loss), params, rows)
+    target = (dense(X) - rows.scaling[:-1]) * rows.scaling[-1]
+    loss.compute(losses, target, np.empty_like(target), target.size)
+    return losses.astype(np.float64, copy=False)
 
 
 def reconstruction_chunks(network, params, X, mean, scale):
     """Pairs of a slice of the rows of X and their reconstruction, in bounded memory."""
-    network, params = untied(network, params)
     for batch in row_chunks(*X.shape):
         rows = make_rows(X[batch], mean, scale)
         yield batch, propagate(network, params, rows, mean, scale)

@@ -1,84 +1,84 @@
-"""All compiled code of skae: activations, losses, solvers, forward, backward, epochs.
-
-Numba stamps a cached kernel with the file that it stands in, not with those of the
-functions it calls. Everything compiled therefore lives here, so that an edit to any
-of it invalidates the whole cache.
+"""The kernels: what Python calls to train a network and to send rows through it.
 
 How the code is laid out
 ------------------------
 * A network is one flat parameter vector (all weights, then all biases) and a
-  ``Network`` of offsets; a layer's weights are a reshaped slice of the vector.
-  One compilation per dtype serves every architecture, and solvers, snapshots and
-  gradient checks are loops over one vector.
+  ``Network`` of offsets. One compilation per dtype serves every architecture, and
+  solvers, snapshots and gradient checks are loops over one vector.
+* Rows pass through the network in blocks of shape (n_units, n_rows), see ``_passes``.
+  The decoder's weights are stored transposed, tied or not, so that the wider layer's
+  units are the rows of both matrices of a mirrored pair: the products of the forward
+  and of the backward pass then have the shapes that BLAS is fast at.
+* Kernels hold the control flow. Arithmetic is done by passes and BLAS, which they
+  call by address, on memory that they are given (``Team``).
 * The functions without a leading underscore are the entry points that Python calls.
   Those that end in ``team, rank`` are run by every thread of a team at once, each
   with its own `rank`. Work is cut into pieces that do not depend on the number of
   threads (`_n_lanes`), and pieces are summed in a fixed order: any number of
   threads gives the same bits.
-* Kernels write into buffers that they are given and return scalars.
 """
 
 import math
 import sys
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# No flag that assumes NaN or inf away: a diverged loss has to be seen.
-_REDUCTION_MATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
-# A product and a sum may become one instruction; nothing else may change. The inner
-# functions that must keep an exact order of operations are compiled with it.
-_ELEMENTWISE_MATH = {"contract"}
-
-
-def _jit(fastmath=_ELEMENTWISE_MATH):
-    """Compile a function that other kernels call."""
-    # error_model="numpy": the zero check of a division would stop vectorisation.
-    return numba.njit(error_model="numpy", fastmath=fastmath)
-
-
-# Numba optimises a function anew, with all that it calls, in each of its callers.
-# Inlining before that keeps the nesting shallow and the first compilation short.
-_inlined = numba.njit(error_model="numpy", fastmath=_ELEMENTWISE_MATH, inline="always")
-
-
-def _kernel(function):
-    """Compile, on its first call, a function that Python calls.
-
-    The machine code is cached on disk; without a writable place for the cache (a
-    read-only installation and home) it is compiled in every process.
-    """
-    options = {"error_model": "numpy", "fastmath": _ELEMENTWISE_MATH, "nogil": True}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba found no writable cache folder
-        return numba.njit(**options)(function)
-
+from skae._compilation import address_of, call, inlined, inner, kernel, matmul
+from skae._passes import (
+    ALPHA,
+    BETA_1,
+    BETA_2,
+    CORRECTION_1,
+    CORRECTION_2,
+    FACTOR,
+    RATE,
+    Addresses,
+)
 
 # ---------------------------------------------------------------------------
-# What kernels are given
+# What kernels are given. Memory that only passes look at are arrays in Python and, for
+# kernels, their addresses, 0 for an empty array: see `raw`.
 # ---------------------------------------------------------------------------
+
+
+# Columns of Network.layers.
+WIDTH, UNITS_AT, WEIGHTS_AT, BIASES_AT, TRANSPOSED, ACTIVATION = range(6)
+N_COLUMNS = 6
 
 
 class Network(NamedTuple):
-    """Shape of a network of L layers; layer l goes from widths[l] to widths[l + 1].
+    """Shape of a network of L layers, from an input to an output.
 
-    All arrays are int64. A transposed layer is tied: it uses the weights of an
-    encoder layer, transposed.
+    Row l of `layers` (L + 1, 6) is about layer l; the input is row 0. Its columns are
+    WIDTH, the units; UNITS_AT, the sum of the widths before; WEIGHTS_AT and BIASES_AT,
+    where the layer's parameters begin in their vector; TRANSPOSED, whether the weights
+    are stored as (n_out, n_in), as the decoder's are; and ACTIVATION, a position in
+    ACTIVATIONS. Tied layers share an encoder layer's weights.
     """
 
-    widths: np.ndarray  # (L + 1,) units, the input's first
-    units_at: np.ndarray  # (L + 2,) sums of the widths before
-    weights_at: np.ndarray  # (L,) where a layer's weights begin in the vector
-    biases_at: np.ndarray  # (L,) where its biases begin
-    transposed: np.ndarray  # (L,) 1 for a tied decoder layer
-    activations: np.ndarray  # (L,) codes of ACTIVATIONS
+    layers: np.ndarray  # int64
     n_weights: int  # the vector's first entries; the rest are biases
+    tied: int
+
+    @property
+    def n_layers(self):
+        """Number of layers, the input not counted."""
+        return len(self.layers) - 1
+
+    @property
+    def widths(self):
+        """Units of the input and of every layer."""
+        return self.layers[:, WIDTH]
+
+    @property
+    def n_units(self):
+        """Sum of the widths."""
+        return int(self.widths.sum())
 
     @property
     def n_params(self):
@@ -89,8 +89,8 @@ class Network(NamedTuple):
 class Rows(NamedTuple):
     """The rows of a dense or CSR matrix, as the network sees them: (x - mean) / scale.
 
-    `values` of a dense matrix is the raveled C-ordered matrix, and `columns` and
-    `starts` are empty; of a CSR matrix they are its data, indices and indptr.
+    `values` of a dense matrix is the C-ordered matrix, and `columns` and `starts` are
+    empty; of a CSR matrix they are its data, indices and indptr.
     """
 
     values: np.ndarray  # dtype
@@ -98,31 +98,24 @@ class Rows(NamedTuple):
     starts: np.ndarray  # int64
     subset: np.ndarray  # int32, the matrix' rows in use; empty: all
     weights: np.ndarray  # float64 sample weights of all rows; empty: 1
-    mean: np.ndarray  # (n_features,) dtype
-    inverse_scale: np.ndarray  # (1,) dtype
+    scaling: np.ndarray  # (n_features + 1,) dtype, the means and 1 / scale
+    n_features: int
     n_rows: int  # rows in use
     total_weight: float  # of the rows in use
 
 
-class Objective(NamedTuple):
-    """What is minimised: the mean data loss plus alpha / 2 * ||weights||^2."""
-
-    loss: int  # code of LOSSES
-    alpha: float
-
-
 class Model(NamedTuple):
-    """A network with parameters, and what is minimised."""
+    """A network with parameters, and their penalty, alpha / 2 * ||weights||^2."""
 
     network: Network
-    objective: Objective
-    params: np.ndarray  # (n_params,)
+    alpha: float
+    params: int  # address
 
 
 class Solver(NamedTuple):
     """Parameters of the stochastic solvers, named as in the estimator."""
 
-    code: int  # of SOLVERS
+    code: int  # position in SOLVERS; -1: it runs in Python
     schedule: int  # code of SCHEDULES
     learning_rate: float
     decay: float
@@ -164,21 +157,59 @@ N_SCALARS = 4
 
 
 class Team(NamedTuple):
-    """Threads that run a kernel together, and their working memory."""
+    """Threads that run a kernel together, and what they work with."""
 
     n_threads: int
+    itemsize: int  # bytes of the dtype
     block_rows: int  # that the buffers have room for
+    n_units: int  # of the network, for which they have room
+    n_params: int
+    passes: Addresses
     control: np.ndarray  # int64, see below
+    lane_losses: np.ndarray  # (MAX_LANES,) float64
+    penalty: np.ndarray  # (2,) float64: of the weights now, and at the last step
+    held: np.ndarray  # (n_threads, 4) int64: whose rows the input block holds
+    settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
+    constants: np.ndarray  # (2,) dtype, 0 and 1
     order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
-    picked: np.ndarray  # (n_threads, block) int64, matrix rows of a block
-    units: np.ndarray  # (n_threads, block * units) dtype, input and activations
+    picked: np.ndarray  # (n_threads, block_rows) int64, the matrix rows of a block
+    row_weights: np.ndarray  # (n_threads, block_rows) dtype, their sample weights
+    units: np.ndarray  # (n_threads, block_rows * units) dtype, input and activations
     slopes: np.ndarray  # the same, derivatives of the activations
     deltas: np.ndarray  # the same, derivatives of the loss
-    row_losses: np.ndarray  # (n_threads, block) float64
-    scratch: np.ndarray  # (n_threads, largest weight matrix) dtype
     gradients: np.ndarray  # (lanes, n_params) dtype
-    lane_losses: np.ndarray  # (MAX_LANES,) float64
-    penalty: np.ndarray  # (1,) float64
+
+
+# The fields that are addresses for kernels.
+_MEMORY = {
+    Rows: ("values", "columns", "starts", "subset", "weights", "scaling"),
+    State: ("params", "moment_1", "moment_2", "best_params"),
+    Team: (
+        "constants",
+        "order",
+        "picked",
+        "row_weights",
+        "units",
+        "slopes",
+        "deltas",
+        "gradients",
+    ),
+}
+
+
+def raw(value):
+    """What a kernel is given for an argument: addresses in place of arrays.
+
+    The arrays have to live as long as the kernel runs.
+    """
+    if isinstance(value, np.ndarray):
+        return value.ctypes.data if value.size else 0
+    if type(value) in _MEMORY:
+        memory = {name: raw(getattr(value, name)) for name in _MEMORY[type(value)]}
+        return value._replace(**memory)
+    if type(value) is tuple:
+        return tuple(map(raw, value))
+    return value
 
 
 # Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
@@ -191,20 +222,19 @@ N_CONTROLS = 16  # padded to a multiple of the cache line
 # What a run of epochs ended with.
 RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
 
-# Rows that pass through the network together in training: the products should be
-# large enough for BLAS, and the activations stay in the L2 cache.
-BLOCK_ROWS = 256
-# A batch is cut into lanes of at least so many rows, each with a gradient of its
-# own, and at most so many lanes: the unit of parallel work.
-LANE_ROWS = 128
+# Rows that pass through the network together: so many that a block's activations, all
+# layers together, fill about a quarter of an L2 cache, between limits. Fewer would make
+# small products, and more would leave the cache.
+_BLOCK_ENTRIES = 2**15
+_MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 128, 1024
+# The rows of a batch are cut into lanes of about a block, each with a gradient of its
+# own, and at most so many: the unit of parallel work.
 MAX_LANES = 8
+# Parameters that are updated at a time: the sum of the lanes stays in the L1 cache.
+_UPDATE_ENTRIES = 2048
 # Arguments of `_lanes`. As literals each would cost a compilation of its own.
 _LEARN, _EVALUATE = np.bool_(True), np.bool_(False)
-_FIRST = np.int64(0)
-# Rows of an inference block; each group of ROW_TILE goes through the same code, so
-# that a row's result does not depend on its neighbours.
-INFERENCE_ROWS = 64
-ROW_TILE = 4
+_INT64_BYTES = 8
 
 
 # ---------------------------------------------------------------------------
@@ -260,7 +290,7 @@ def _yield_processor(typingctx):
 _POLLS_BEFORE_YIELD = 2000
 
 
-@_jit()
+@inner
 def _barrier(team):
     """Wait for all threads of the team; False when one of them died."""
     if team.n_threads == 1:
@@ -282,491 +312,187 @@ def _barrier(team):
 
 
 # ---------------------------------------------------------------------------
-# Vectors. Loops, as a slice assignment compiles ten times slower: its errors are
-# formatted strings.
-# ---------------------------------------------------------------------------
-
-
-@_jit()
-def _fill(out, value):
-    for i in range(out.size):
-        out[i] = value
-
-
-@_jit()
-def _copy(out, source):
-    for i in range(out.size):
-        out[i] = source[i]
-
-
-@_jit()
-def _add(out, term):
-    for i in range(out.size):
-        out[i] += term[i]
-
-
-# ---------------------------------------------------------------------------
-# Scalars: activations and losses, value and derivative side by side
-# ---------------------------------------------------------------------------
-
-
-@intrinsic
-def _like(typingctx, value, example):
-    """`value` in the type of `example`: keeps float32 arithmetic in float32."""
-
-    def codegen(context, builder, signature, args):
-        return context.cast(builder, args[0], signature.args[0], signature.args[1])
-
-    return example(value, example), codegen
-
-
-@_jit()
-def _logistic(z):
-    one = _like(1.0, z)
-    e = math.exp(-abs(z))  # never overflows
-    r = one / (one + e)
-    return r if z >= 0 else e * r, e * r * r
-
-
-@_jit()
-def _tanh(z):
-    a = math.tanh(z)
-    one = _like(1.0, z)
-    return a, (one - a) * (one + a)
-
-
-@_jit()
-def _relu(z):
-    # `z < 0` rather than `z > 0`: a NaN goes through and is seen in the loss.
-    zero = _like(0.0, z)
-    return (zero, zero) if z < 0 else (z, _like(1.0, z))
-
-
-# Maas, Hannun & Ng, "Rectifier nonlinearities improve neural network acoustic
-# models", 2013.
-_LEAK = 0.01
-
-
-@_jit()
-def _leaky_relu(z):
-    leak = _like(_LEAK, z)
-    return (leak * z, leak) if z < 0 else (z, _like(1.0, z))
-
-
-@_jit()
-def _elu(z):
-    one = _like(1.0, z)
-    return (math.expm1(z), math.exp(z)) if z < 0 else (z, one)
-
-
-# Klambauer et al., "Self-normalizing neural networks", 2017, equation 2.
-_SELU_ALPHA = 1.6732632423543772
-_SELU_SCALE = 1.0507009873554805
-
-
-@_jit()
-def _selu(z):
-    scale = _like(_SELU_SCALE, z)
-    limit = _like(_SELU_SCALE * _SELU_ALPHA, z)
-    return (limit * math.expm1(z), limit * math.exp(z)) if z < 0 else (z * scale, scale)
-
-
-_SQRT_HALF = math.sqrt(0.5)
-_INVERSE_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
-
-
-@_jit()
-def _gelu(z):
-    # Hendrycks & Gimpel, "Gaussian error linear units", 2016: z times the standard
-    # normal distribution function, not its tanh approximation.
-    half = _like(0.5, z)
-    cdf = half * math.erfc(-z * _like(_SQRT_HALF, z))
-    density = _like(_INVERSE_SQRT_2PI, z) * math.exp(-half * z * z)
-    return z * cdf, cdf + z * density
-
-
-@_jit()
-def _silu(z):
-    a, slope = _logistic(z)
-    return z * a, a + z * slope
-
-
-@_jit()
-def _softplus(z):
-    a, _ = _logistic(z)
-    return max(z, _like(0.0, z)) + math.log1p(math.exp(-abs(z))), a
-
-
-# Losses of one entry: (prediction, target) -> value, derivative by the prediction.
-
-
-@_jit()
-def _squared_error(prediction, target):
-    r = prediction - target
-    return _like(0.5, r) * r * r, r
-
-
-@_jit()
-def _absolute_error(prediction, target):
-    r = prediction - target
-    one = _like(1.0, r)
-    zero = _like(0.0, r)
-    if r > 0:
-        return r, one
-    return (-r, -one) if r < 0 else (abs(r), zero)
-
-
-# Huber, "Robust estimation of a location parameter", 1964. The network sees data of
-# root mean square 1: errors above one such unit count linearly.
-_HUBER_DELTA = 1.0
-
-
-@_jit()
-def _huber(prediction, target):
-    r = prediction - target
-    delta = _like(_HUBER_DELTA, r)
-    half = _like(0.5, r)
-    if r > delta:
-        return delta * (r - half * delta), delta
-    if r < -delta:
-        return delta * (-r - half * delta), -delta
-    return half * r * r, r
-
-
-@_jit()
-def _log_loss(z, target):
-    """Cross-entropy of the probability logistic(z): softplus(z) - target * z.
-
-    softplus(z) = max(z, 0) + log(1 + e^-|z|): the linear parts are joined first, as
-    for a sure and right prediction they cancel.
-    """
-    probability, _ = _logistic(z)
-    linear = (_like(1.0, z) - target) * z if z >= 0 else -target * z
-    return linear + math.log1p(math.exp(-abs(z))), probability - target
-
-
-@_jit()
-def _poisson_loss(z, target):
-    """Negative log-likelihood, but for its constant, of the rate softplus(z).
-
-    rate - target * log(rate), with log(softplus(z)) = z - e^z / 2 + O(e^2z) where
-    the rate would lose its digits or underflow.
-    """
-    half = _like(0.5, z)
-    one = _like(1.0, z)
-    rate, slope = _softplus(z)
-    if z < _like(-15.0, z):
-        e = math.exp(z)
-        return rate - target * (z - half * e), slope - target * (one - half * e)
-    return rate - target * math.log(rate), slope - target * (slope / rate)
-
-
-# ---------------------------------------------------------------------------
-# Passes over a block
-# ---------------------------------------------------------------------------
-
-
-def _named_after(function, loop):
-    """Give a loop a name of its own.
-
-    Numba tells functions of one name apart by a count that begins anew in every
-    process: kernels that two processes have cached would call each other's loops.
-    """
-    loop.__qualname__ = f"{loop.__name__}_of{function.__name__}"
-    return loop
-
-
-def _activation_pass(function):
-    """Loop of an activation over a block: z becomes the activation."""
-
-    def activation_pass(z, slope):
-        for i in range(z.size):
-            z[i], slope[i] = function(z[i])
-
-    return _jit()(_named_after(function, activation_pass))
-
-
-_logistic_pass = _activation_pass(_logistic)
-_tanh_pass = _activation_pass(_tanh)
-_relu_pass = _activation_pass(_relu)
-_leaky_relu_pass = _activation_pass(_leaky_relu)
-_elu_pass = _activation_pass(_elu)
-_selu_pass = _activation_pass(_selu)
-_gelu_pass = _activation_pass(_gelu)
-_silu_pass = _activation_pass(_silu)
-_softplus_pass = _activation_pass(_softplus)
-
-IDENTITY, LOGISTIC, TANH, RELU, LEAKY_RELU, ELU, SELU, GELU, SILU, SOFTPLUS = range(10)
-
-
-@_jit()
-def _activate(activation, z, slope):
-    """Replace z (n,) by its activation and write the derivative to slope (n,).
-
-    The identity leaves both as they are; `_times_slope` knows.
-    """
-    if activation == IDENTITY:
-        pass
-    elif activation == LOGISTIC:
-        _logistic_pass(z, slope)
-    elif activation == TANH:
-        _tanh_pass(z, slope)
-    elif activation == RELU:
-        _relu_pass(z, slope)
-    elif activation == LEAKY_RELU:
-        _leaky_relu_pass(z, slope)
-    elif activation == ELU:
-        _elu_pass(z, slope)
-    elif activation == SELU:
-        _selu_pass(z, slope)
-    elif activation == GELU:
-        _gelu_pass(z, slope)
-    elif activation == SILU:
-        _silu_pass(z, slope)
-    elif activation == SOFTPLUS:
-        _softplus_pass(z, slope)
-    else:
-        raise ValueError("unknown activation code")
-
-
-@_jit()
-def _times_slope(activation, delta, slope):
-    """Chain rule: delta (n,) times the derivative of the activation."""
-    if activation != IDENTITY:
-        for i in range(delta.size):
-            delta[i] *= slope[i]
-
-
-def _loss_pass(function):
-    """Loop of a loss over a block: a sum for each row, a derivative for each entry."""
-
-    def loss_pass(prediction, target, delta, row_losses):
-        n_rows, n_features = prediction.shape
-        for i in range(n_rows):
-            total = _like(0.0, prediction[i, 0])
-            for j in range(n_features):
-                value, delta[i, j] = function(prediction[i, j], target[i, j])
-                total += value
-            row_losses[i] = total
-
-    return _jit(fastmath=_REDUCTION_MATH)(_named_after(function, loss_pass))
-
-
-_squared_error_pass = _loss_pass(_squared_error)
-_absolute_error_pass = _loss_pass(_absolute_error)
-_huber_pass = _loss_pass(_huber)
-_log_loss_pass = _loss_pass(_log_loss)
-_poisson_pass = _loss_pass(_poisson_loss)
-
-SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, LOG_LOSS, POISSON = range(5)
-
-
-@_jit()
-def _losses(loss, prediction, target, delta, row_losses):
-    """Data loss of each row and its derivative by the prediction.
-
-    prediction, target and delta are (n, n_features), row_losses (n,). log_loss and
-    poisson have their output activation built in, which keeps them finite and exact
-    where it has saturated: their prediction is its input.
-    """
-    if loss == SQUARED_ERROR:
-        _squared_error_pass(prediction, target, delta, row_losses)
-    elif loss == ABSOLUTE_ERROR:
-        _absolute_error_pass(prediction, target, delta, row_losses)
-    elif loss == HUBER:
-        _huber_pass(prediction, target, delta, row_losses)
-    elif loss == LOG_LOSS:
-        _log_loss_pass(prediction, target, delta, row_losses)
-    elif loss == POISSON:
-        _poisson_pass(prediction, target, delta, row_losses)
-    else:
-        raise ValueError("unknown loss code")
-
-
-@_kernel
-def losses(loss, prediction, target, out):
-    """Data loss of each row: prediction and target are (n, n_features), out (n,)."""
-    _losses(loss, prediction, target, np.empty_like(prediction), out)
-
-
-# ---------------------------------------------------------------------------
 # Rows in, layers through
 # ---------------------------------------------------------------------------
 
 
-@_jit()
-def _pick(rows, order, start, picked):
-    """Matrix rows of the positions start, start + 1, ... of an order (empty: as is)."""
-    for i in range(picked.size):
-        position = start + i
-        if order.size > 0:
-            position = order[position]
-        if rows.subset.size > 0:
-            position = rows.subset[position]
-        picked[i] = position
+def block_rows(network):
+    """How many rows pass through a network together, whatever the data."""
+    rows = _BLOCK_ENTRIES // network.n_units
+    return max(_MIN_BLOCK_ROWS, min(MAX_BLOCK_ROWS, rows))
 
 
-@_jit()
-def _gather(rows, picked, out):
-    """Write the picked rows, centred and scaled, to out (n, n_features)."""
-    mean = rows.mean
-    inverse_scale = rows.inverse_scale[0]
-    n_features = mean.size
-    for i in range(picked.size):
-        row = picked[i]
-        if rows.starts.size == 0:
-            first = row * n_features
-            for j in range(n_features):
-                out[i, j] = (rows.values[first + j] - mean[j]) * inverse_scale
-        else:
-            for j in range(n_features):
-                out[i, j] = (_like(0.0, mean[j]) - mean[j]) * inverse_scale
-            for k in range(rows.starts[row], rows.starts[row + 1]):
-                j = rows.columns[k]
-                out[i, j] = (rows.values[k] - mean[j]) * inverse_scale
-
-
-@_jit()
-def _units(buffer, network, layer, capacity, n_rows):
-    """The first `n_rows` rows of what a buffer for `capacity` rows holds of a layer."""
-    width = network.widths[layer]
-    first = capacity * network.units_at[layer]
-    return buffer[first : first + n_rows * width].reshape(n_rows, width)
-
-
-@_jit()
-def _weights(vector, network, layer):
-    """A layer's weights (or their gradient), as stored: a tied layer's transposed."""
-    n_in = network.widths[layer]
-    n_out = network.widths[layer + 1]
-    first = network.weights_at[layer]
-    stored = vector[first : first + n_in * n_out]
-    if network.transposed[layer]:
-        return stored.reshape(n_out, n_in)
-    return stored.reshape(n_in, n_out)
-
-
-@_jit()
-def _biases(vector, network, layer):
-    first = network.biases_at[layer]
-    return vector[first : first + network.widths[layer + 1]]
-
-
-@_inlined
-def _forward(model, team, rank, n_rows):
-    """Fill `units` from the input to the output, and `slopes` beside them."""
-    network, params = model.network, model.params
-    units, slopes, capacity = team.units[rank], team.slopes[rank], team.block_rows
-    for layer in range(network.activations.size):
-        a = _units(units, network, layer, capacity, n_rows)
-        z = _units(units, network, layer + 1, capacity, n_rows)
-        weights = _weights(params, network, layer)
-        if network.transposed[layer]:
-            np.dot(a, weights.T, z)
-        else:
-            np.dot(a, weights, z)
-        biases = _biases(params, network, layer)
-        for i in range(n_rows):
-            for j in range(biases.size):
-                z[i, j] += biases[j]
-        slope = _units(slopes, network, layer + 1, capacity, n_rows)
-        _activate(network.activations[layer], z.reshape(-1), slope.reshape(-1))
-
-
-@_inlined
-def _backward(model, team, rank, n_rows, gradient):
-    """Add the block's to `gradient` (n_params,), from the derivative in `deltas`."""
-    network, params = model.network, model.params
-    units, slopes, capacity = team.units[rank], team.slopes[rank], team.block_rows
-    deltas, scratch = team.deltas[rank], team.scratch[rank]
-    for layer in range(network.activations.size - 1, -1, -1):
-        a = _units(units, network, layer, capacity, n_rows)
-        delta = _units(deltas, network, layer + 1, capacity, n_rows)
-        slope = _units(slopes, network, layer + 1, capacity, n_rows)
-        _times_slope(network.activations[layer], delta.reshape(-1), slope.reshape(-1))
-        weights = _weights(params, network, layer)
-        product = scratch[: weights.size].reshape(weights.shape)
-        if network.transposed[layer]:
-            np.dot(delta.T, a, product)
-        else:
-            np.dot(a.T, delta, product)
-        _add(_weights(gradient, network, layer).reshape(-1), product.reshape(-1))
-        biases = _biases(gradient, network, layer)
-        for i in range(n_rows):
-            for j in range(biases.size):
-                biases[j] += delta[i, j]
-        if layer > 0:
-            delta_below = _units(deltas, network, layer, capacity, n_rows)
-            if network.transposed[layer]:
-                np.dot(delta, weights, delta_below)
-            else:
-                np.dot(delta, weights.T, delta_below)
-
-
-@_inlined
-def _block_losses(model, rows, order, start, n_rows, team, rank):
-    """Forward one block; return its weighted loss, leave weighted deltas behind."""
-    network = model.network
-    last = network.activations.size
-    units, deltas, capacity = team.units[rank], team.deltas[rank], team.block_rows
-    picked = team.picked[rank, :n_rows]
-    row_losses = team.row_losses[rank, :n_rows]
-    _pick(rows, order, start, picked)
-    x = _units(units, network, 0, capacity, n_rows)
-    _gather(rows, picked, x)
-    _forward(model, team, rank, n_rows)
-    delta = _units(deltas, network, last, capacity, n_rows)
-    prediction = _units(units, network, last, capacity, n_rows)
-    _losses(model.objective.loss, prediction, x, delta, row_losses)
-    total = 0.0
-    for i in range(n_rows):
-        if rows.weights.size == 0:
-            total += row_losses[i]
-        elif rows.weights[picked[i]] > 0:
-            # A row without weight counts for nothing, even if its loss overflows.
-            weight = rows.weights[picked[i]]
-            total += weight * row_losses[i]
-            for j in range(delta.shape[1]):
-                delta[i, j] *= _like(weight, delta[i, j])
-        else:
-            _fill(delta[i], 0)
-    return total
-
-
-def n_lanes(n_rows):
+def n_lanes(n_rows, block_rows):
     """Into how many lanes a batch is cut, whatever the number of threads."""
-    return min(MAX_LANES, (n_rows + LANE_ROWS - 1) // LANE_ROWS)
+    return min(MAX_LANES, (n_rows + block_rows - 1) // block_rows)
 
 
-_n_lanes = _jit()(n_lanes)
+_n_lanes = inner(n_lanes)
 
 
-@_jit()
-def _lanes(model, rows, order, start, stop, team, rank, learn):
-    """Losses, and with `learn` gradients, of this rank's lanes of a batch."""
-    n_lanes = _n_lanes(stop - start)
+@inlined
+def _at(team, memory, index):
+    """Address of an entry of an array of the dtype."""
+    return memory + team.itemsize * index
+
+
+# No order of the rows but their own.
+_NO_ORDER = np.int64(0)
+
+
+@inlined
+def _gather(rows, order, span, n_rows, team, rank):
+    """Write rows, as the network sees them, to the input block of `units`.
+
+    `span` are the first position in the order, and the last plus one; a block of more
+    rows is filled up with zeros. Rows that it still holds are not written again.
+    """
+    start, stop = span
+    held = team.held
+    is_held = order == _NO_ORDER and held[rank, 0] == rows.values
+    is_held = is_held and held[rank, 1] == rows.subset
+    if is_held and held[rank, 2] == start and held[rank, 3] == stop:
+        return
+    held[rank, 0] = rows.values if order == _NO_ORDER else 0
+    held[rank, 1], held[rank, 2], held[rank, 3] = rows.subset, start, stop
+    first = rank * team.block_rows
+    picked = team.picked + _INT64_BYTES * first
+    row_weights = _at(team, team.row_weights, first)
+    positions = start, stop, n_rows, picked, row_weights
+    call(team.passes.pick, (order, rows.subset, rows.weights, *positions))
+    block = _at(team, team.units, first * team.n_units)
+    to = picked, rows.scaling, block, n_rows, rows.n_features
+    if rows.starts == 0:
+        call(team.passes.gather, (rows.values, *to))
+    else:
+        matrix = rows.values, rows.columns, rows.starts
+        call(team.passes.gather_csr, (*matrix, *to))
+
+
+@inlined
+def _prefetch_after(rows, order, start, n_rows, team):
+    """Ask for the rows of a block of the next batch, the first of which is `start`."""
+    if order != _NO_ORDER and rows.starts == 0:
+        stop = min(start + n_rows, rows.n_rows)
+        span = start, stop, rows.n_features
+        call(team.passes.prefetch, (order, rows.subset, rows.values, *span))
+
+
+@inlined
+def _block_at(network, layer, n_rows, team, rank):
+    """Where a layer's block begins in `units`, `slopes` and `deltas`."""
+    of_rank = rank * team.block_rows * team.n_units
+    return of_rank + network.layers[layer, UNITS_AT] * n_rows
+
+
+@inlined
+def _forward(network, params, n_rows, team, rank):
+    """Fill `units` from the input to the output, and `slopes` beside them."""
+    passes, layers = team.passes, network.layers
+    one = _at(team, team.constants, 1)
+    for layer in range(1, layers.shape[0]):
+        n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
+        a_at = _block_at(network, layer - 1, n_rows, team, rank)
+        z_at = _block_at(network, layer, n_rows, team, rank)
+        a, z = _at(team, team.units, a_at), _at(team, team.units, z_at)
+        weights = _at(team, params, layers[layer, WEIGHTS_AT])
+        biases = _at(team, params, layers[layer, BIASES_AT])
+        call(passes.fill_rows, (z, biases, n_out, n_rows))
+        transposed = 1 - layers[layer, TRANSPOSED], 0
+        sizes = n_out, n_rows, n_in
+        matmul(passes.matmul, transposed, sizes, weights, a, z, (one, one))
+        activation = passes.activations[layer]
+        if activation != 0:
+            call(activation, (z, _at(team, team.slopes, z_at), n_out * n_rows))
+
+
+@inlined
+def _backward(model, n_rows, gradient_at, is_first, team, rank):
+    """Add a block's gradient, from the derivative by the output in `deltas`.
+
+    It is added to, or with `is_first` put to, `gradients` from `gradient_at` on.
+    """
+    network, layers, passes = model.network, model.network.layers, team.passes
+    zero, one = team.constants, _at(team, team.constants, 1)
+    n_layers = layers.shape[0] - 1
+    for layer in range(n_layers, 0, -1):
+        n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
+        is_transposed = layers[layer, TRANSPOSED]
+        a_at = _block_at(network, layer - 1, n_rows, team, rank)
+        delta_at = _block_at(network, layer, n_rows, team, rank)
+        a, delta = _at(team, team.units, a_at), _at(team, team.deltas, delta_at)
+        if passes.activations[layer] != 0:
+            slope = _at(team, team.slopes, delta_at)
+            call(passes.multiply, (delta, slope, n_out * n_rows))
+        # Tied weights already have their gradient as the decoder's.
+        is_added = not is_first or (network.tied and layer <= n_layers // 2)
+        beta = one if is_added else zero
+        weights_at = layers[layer, WEIGHTS_AT]
+        gradient = _at(team, team.gradients, gradient_at + weights_at)
+        if is_transposed:
+            sizes = n_out, n_in, n_rows
+            matmul(passes.matmul, (0, 1), sizes, delta, a, gradient, (one, beta))
+        else:
+            sizes = n_in, n_out, n_rows
+            matmul(passes.matmul, (0, 1), sizes, a, delta, gradient, (one, beta))
+        biases_at = layers[layer, BIASES_AT]
+        biases = _at(team, team.gradients, gradient_at + biases_at)
+        call(passes.add_row_sums, (delta, biases, n_out, n_rows, np.int64(is_first)))
+        if layer > 1:
+            weights = _at(team, model.params, weights_at)
+            below = _at(team, team.deltas, a_at)
+            transposed, sizes = (is_transposed, 0), (n_in, n_rows, n_out)
+            matmul(passes.matmul, transposed, sizes, weights, delta, below, (one, zero))
+
+
+@inlined
+def _evaluate(model, rows, n_rows, lane, team, rank):
+    """Losses of the input block: their sum is added to the lane's.
+
+    Their derivatives by the output are left in `deltas`.
+    """
+    network, passes = model.network, team.passes
+    n_features = rows.n_features
+    _forward(network, model.params, n_rows, team, rank)
+    x = _at(team, team.units, _block_at(network, 0, n_rows, team, rank))
+    last = _block_at(network, network.layers.shape[0] - 1, n_rows, team, rank)
+    prediction, delta = _at(team, team.units, last), _at(team, team.deltas, last)
+    call(passes.loss, (prediction, x, delta, n_features * n_rows))
+    if rows.weights != 0:
+        weights = _at(team, team.row_weights, rank * team.block_rows)
+        call(passes.weigh, (prediction, weights, n_features, n_rows))
+        call(passes.weigh, (delta, weights, n_features, n_rows))
+    total = address_of(team.lane_losses, lane)
+    call(passes.add_sum, (prediction, total, n_features, n_rows))
+
+
+@inner
+def _lanes(model, rows, order, batch, team, rank, learn):
+    """Losses, and with `learn` gradients, of this rank's lanes of a batch.
+
+    `batch` are the first position in the order, and the last plus one.
+    """
+    start, stop = batch
+    n_lanes = _n_lanes(stop - start, team.block_rows)
     for lane in range(rank, n_lanes, team.n_threads):
         first = start + lane * (stop - start) // n_lanes
         end = start + (lane + 1) * (stop - start) // n_lanes
-        gradient = team.gradients[lane if learn else 0]
-        if learn:
-            _fill(gradient, 0)
-        total = 0.0
+        team.lane_losses[lane] = 0.0
         for block in range(first, end, team.block_rows):
-            if (
-                _atomic_load(team.control, INTERRUPT) != 0
-                and end - first > team.block_rows
-            ):
+            is_long = end - first > team.block_rows
+            if is_long and _atomic_load(team.control, INTERRUPT) != 0:
                 team.control[ABANDONED] = 1
                 break
             n_rows = min(team.block_rows, end - block)
-            total += _block_losses(model, rows, order, block, n_rows, team, rank)
+            _prefetch_after(rows, order, block + stop - start, n_rows, team)
+            _gather(rows, order, (block, block + n_rows), n_rows, team, rank)
+            _evaluate(model, rows, n_rows, lane, team, rank)
             if learn:
-                _backward(model, team, rank, n_rows, gradient)
-        team.lane_losses[lane] = total
+                gradient_at = lane * team.n_params
+                _backward(model, n_rows, gradient_at, block == first, team, rank)
 
 
-@_jit()
+@inlined
 def _sum_lane_losses(team, n_lanes):
     total = 0.0
     for lane in range(n_lanes):
@@ -774,76 +500,98 @@ def _sum_lane_losses(team, n_lanes):
     return total
 
 
-@_jit()
+@inlined
 def _share(team, rank, n):
     """The slice of n independent entries that this rank works on."""
     return rank * n // team.n_threads, (rank + 1) * n // team.n_threads
 
 
-@_jit()
-def _sum_lane_gradients(model, weight, n_lanes, team, lo, hi):
-    """Entries lo to hi of the objective's gradient, in the first lane's place."""
-    params, gradient = model.params, team.gradients[0]
-    for lane in range(1, n_lanes):
-        _add(gradient[lo:hi], team.gradients[lane, lo:hi])
-    factor = _like(1.0 / weight, params[0])
-    for i in range(lo, hi):
-        gradient[i] *= factor
-    alpha = _like(model.objective.alpha, params[0])
-    for i in range(lo, min(hi, model.network.n_weights)):
-        gradient[i] += alpha * params[i]
+@inner
+def _step(model, moments, n_lanes, team, rank, part):
+    """Sum the lanes' gradients, and let the solver make its step, over a part.
+
+    `part` are the first parameter, the last plus one, and their penalty's alpha.
+    """
+    passes = team.passes
+    first, stop, alpha = part
+    team.settings[rank, ALPHA] = alpha
+    settings = address_of(team.settings, rank * team.settings.shape[1])
+    for start in range(first, stop, _UPDATE_ENTRIES):
+        n = min(_UPDATE_ENTRIES, stop - start)
+        gradient = _at(team, team.gradients, start)
+        for lane in range(1, n_lanes):
+            other = _at(team, team.gradients, lane * team.n_params + start)
+            call(passes.add, (gradient, other, n))
+        params = _at(team, model.params, start)
+        moment_1, moment_2 = _at(team, moments[0], start), _at(team, moments[1], start)
+        call(passes.solver, (params, gradient, moment_1, moment_2, settings, n))
 
 
-@_jit(fastmath=_REDUCTION_MATH)
-def _penalty(model):
-    """The L2 penalty, alpha / 2 * sum of squared weights, in float64."""
-    total = 0.0
-    if model.objective.alpha > 0:
-        for i in range(model.network.n_weights):
-            total += np.float64(model.params[i]) * np.float64(model.params[i])
-    return 0.5 * model.objective.alpha * total
+@inlined
+def _update(model, moments, weight, n_lanes, team, rank):
+    """The solver's step over this rank's share; `weight` is the batch's."""
+    n_weights = model.network.n_weights
+    lo, hi = _share(team, rank, team.n_params)
+    team.settings[rank, FACTOR] = 1.0 / weight
+    weights = lo, min(hi, n_weights), model.alpha
+    biases = max(lo, n_weights), hi, 0.0
+    _step(model, moments, n_lanes, team, rank, weights)
+    _step(model, moments, n_lanes, team, rank, biases)
 
 
-@_inlined
+@inner
+def _penalty(model, team):
+    """The L2 penalty, alpha / 2 * sum of squared weights; uses `team.penalty`."""
+    if model.alpha == 0:
+        return 0.0
+    team.penalty[0] = 0.0
+    total = address_of(team.penalty, 0)
+    call(team.passes.add_squares, (model.params, total, model.network.n_weights))
+    return 0.5 * model.alpha * team.penalty[0]
+
+
+@inlined
 def _mean_loss(model, rows, team, rank):
     """Mean data loss over rows, the same on every rank; NaN if a thread died."""
-    order = team.order[:0]
-    _lanes(model, rows, order, _FIRST, rows.n_rows, team, rank, _EVALUATE)
+    batch = np.int64(0), rows.n_rows
+    _lanes(model, rows, _NO_ORDER, batch, team, rank, _EVALUATE)
     if not _barrier(team) or team.control[ABANDONED]:
         return np.nan
-    total = _sum_lane_losses(team, _n_lanes(rows.n_rows))
+    total = _sum_lane_losses(team, _n_lanes(rows.n_rows, team.block_rows))
     _barrier(team)  # nobody overwrites lane_losses while another still reads
     return total / rows.total_weight
 
 
-@_kernel
-def objective_value(network, objective, rows, params, team, rank):
-    """The objective over all rows."""
-    model = Model(network, objective, params)
+@kernel
+def objective_value(network, alpha, rows, params, team, rank):
+    """The objective over all rows, on rank 0."""
+    model = Model(network, alpha, params)
     data_loss = _mean_loss(model, rows, team, rank)
-    return data_loss + _penalty(model)
+    return data_loss + (_penalty(model, team) if rank == 0 else 0.0)
 
 
-@_kernel
-def objective_and_gradient(network, objective, rows, params, gradient, team, rank):
-    """The objective over all rows; its gradient goes to `gradient` (n_params,)."""
-    model = Model(network, objective, params)
-    n_rows, order = rows.n_rows, team.order[:0]
-    _lanes(model, rows, order, _FIRST, n_rows, team, rank, _LEARN)
+@kernel
+def objective_and_gradient(network, alpha, rows, params, team, rank):
+    """The objective over all rows, on rank 0.
+
+    Its gradient is left in the first of `gradients`.
+    """
+    model = Model(network, alpha, params)
+    batch = np.int64(0), rows.n_rows
+    _lanes(model, rows, _NO_ORDER, batch, team, rank, _LEARN)
     if not _barrier(team) or team.control[ABANDONED]:
         return np.nan
-    n_lanes = _n_lanes(n_rows)
+    n_lanes = _n_lanes(rows.n_rows, team.block_rows)
     total = _sum_lane_losses(team, n_lanes)
-    lo, hi = _share(team, rank, params.size)
     weight = rows.total_weight
-    _sum_lane_gradients(model, weight, n_lanes, team, lo, hi)
-    _copy(gradient[lo:hi], team.gradients[0, lo:hi])
+    # The solver's pass is `scale_gradient`, which takes no step: no moments are used.
+    _update(model, (params, params), weight, n_lanes, team, rank)
     _barrier(team)
-    return total / weight + _penalty(model)
+    return total / weight + (_penalty(model, team) if rank == 0 else 0.0)
 
 
 # ---------------------------------------------------------------------------
-# Solvers
+# Learning rate
 # ---------------------------------------------------------------------------
 
 CONSTANT, INVERSE_TIME, INVSCALING, ADAPTIVE, COSINE = range(5)
@@ -851,7 +599,7 @@ _SMALLEST_ADAPTIVE_RATE = 1e-6  # as in MLPRegressor
 _ADAPTIVE_DIVISOR = 5.0  # as in MLPRegressor
 
 
-@_jit()
+@inner
 def _learning_rate(solver, n_updates, epoch, rate_factor):
     """Learning rate after `n_updates` updates, `epoch` epochs into the cycle."""
     rate = solver.learning_rate
@@ -870,144 +618,43 @@ def _learning_rate(solver, n_updates, epoch, rate_factor):
     raise ValueError("unknown schedule code")
 
 
-ADAM, SGD, RMSPROP = range(3)
-
-# The network sees data of order one. A smaller entry of the gradient is a rounding
-# error: of centred data, if their mean is up to 10^4 times their spread. Adam and
-# RMSprop divide by the entry's size and would make steps of it, different ones for
-# the same rows in another order.
-_GRADIENT_ROUNDING = 1e-11
-
-
-@_jit()
-def _beyond_rounding(g):
-    return _like(0.0, g) if abs(g) < _like(_GRADIENT_ROUNDING, g) else g
-
-
-@_jit()
-def _adam(params, gradient, mean, square, rate, solver, n_updates):
-    """Kingma & Ba, "Adam", 2015, in the order of operations at the end of section 2."""
-    zero = params[0]
-    beta_1, beta_2 = _like(solver.beta_1, zero), _like(solver.beta_2, zero)
-    rest_1, rest_2 = _like(1 - solver.beta_1, zero), _like(1 - solver.beta_2, zero)
-    epsilon = _like(solver.epsilon, zero)
-    correction_1 = 1 - solver.beta_1**n_updates
-    correction_2 = 1 - solver.beta_2**n_updates
-    step = _like(rate * math.sqrt(correction_2) / correction_1, zero)
-    for i in range(params.size):
-        g = _beyond_rounding(gradient[i])
-        mean[i] = beta_1 * mean[i] + rest_1 * g
-        square[i] = beta_2 * square[i] + rest_2 * g * g
-        params[i] -= step * mean[i] / (math.sqrt(square[i]) + epsilon)
-
-
-@_jit()
-def _sgd(params, gradient, velocity, rate, solver):
-    """Gradient descent with classical or Nesterov momentum.
-
-    Sutskever et al., "On the importance of initialization and momentum in deep
-    learning", 2013; Nesterov's in the form of Bengio et al., 2013, equation 7.
-    """
-    zero = params[0]
-    momentum, step = _like(solver.momentum, zero), _like(rate, zero)
-    if solver.nesterovs_momentum:
-        for i in range(params.size):
-            velocity[i] = momentum * velocity[i] - step * gradient[i]
-            params[i] += momentum * velocity[i] - step * gradient[i]
-    else:
-        for i in range(params.size):
-            velocity[i] = momentum * velocity[i] - step * gradient[i]
-            params[i] += velocity[i]
-
-
-@_jit()
-def _rmsprop(params, gradient, square, rate, solver, n_updates):
-    """Tieleman & Hinton, "RMSprop", 2012, with Adam's bias correction.
-
-    Without it the first steps are larger by 1 / sqrt(1 - beta_2).
-    """
-    zero = params[0]
-    beta_2, rest_2 = _like(solver.beta_2, zero), _like(1 - solver.beta_2, zero)
-    epsilon = _like(solver.epsilon, zero)
-    step = _like(rate * math.sqrt(1 - solver.beta_2**n_updates), zero)
-    for i in range(params.size):
-        g = _beyond_rounding(gradient[i])
-        square[i] = beta_2 * square[i] + rest_2 * g * g
-        params[i] -= step * g / (math.sqrt(square[i]) + epsilon)
-
-
-@_jit()
-def _update(solver, state, gradient, rate, n_updates, lo, hi):
-    """Update number `n_updates` (from 1) of the parameters lo to hi."""
-    params, gradient = state.params[lo:hi], gradient[lo:hi]
-    moment_1, moment_2 = state.moment_1[lo:hi], state.moment_2[lo:hi]
-    if params.size == 0:
-        return
-    if solver.code == ADAM:
-        _adam(params, gradient, moment_1, moment_2, rate, solver, n_updates)
-    elif solver.code == SGD:
-        _sgd(params, gradient, moment_1, rate, solver)
-    elif solver.code == RMSPROP:
-        _rmsprop(params, gradient, moment_2, rate, solver, n_updates)
-    else:
-        raise ValueError("unknown solver code")
+SCHEDULES = {
+    "constant": CONSTANT,
+    "inverse_time": INVERSE_TIME,
+    "invscaling": INVSCALING,
+    "adaptive": ADAPTIVE,
+    "cosine": COSINE,
+}
 
 
 # ---------------------------------------------------------------------------
 # Epochs
 # ---------------------------------------------------------------------------
 
-_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-_U27, _U30, _U31, _U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 
-
-@_jit()
-def _mix(x):
-    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
-    x = (x ^ (x >> _U30)) * _MIX_1
-    x = (x ^ (x >> _U27)) * _MIX_2
-    return x ^ (x >> _U31)
-
-
-@_jit()
-def _shuffle(order, seed, epoch):
-    """Order of the rows in an epoch: a function of the seed and the epoch alone.
-
-    A Fisher-Yates shuffle of 0, ..., n - 1. That it keeps no state between epochs
-    makes going on after a pause exact.
-    """
-    key = _mix(_mix(np.uint64(seed)) + np.uint64(epoch))
-    for i in range(order.size):
-        order[i] = i
-    for i in range(order.size - 1, 0, -1):
-        bits = _mix(key + _GOLDEN_GAMMA * np.uint64(i)) >> _U32
-        # Lemire, "Fast random integer generation in an interval", 2019, section 3.
-        j = np.int64((bits * np.uint64(i + 1)) >> _U32)
-        order[i], order[j] = order[j], order[i]
-
-
-@_inlined
-def _batch_step(model, rows, solver, state, start, stop, team, rank):
+@inlined
+def _batch_step(model, rows, solver, state, batch, team, rank):
     """One update; returns the batch's weighted loss. Every rank knows all scalars."""
-    order = team.order
+    start, stop = batch
     n_updates = state.counters[N_UPDATES]
     if rank == 0:
-        team.penalty[0] = _penalty(model)
-    _lanes(model, rows, order, start, stop, team, rank, _LEARN)
+        team.penalty[1] = _penalty(model, team)
+    _lanes(model, rows, team.order, batch, team, rank, _LEARN)
     if not _barrier(team) or team.control[ABANDONED]:
         return np.nan
     # Against the mean weight, not the batch's own, the gradient is unbiased.
     weight = rows.total_weight / rows.n_rows * (stop - start)
-    n_lanes = _n_lanes(stop - start)
-    loss = _sum_lane_losses(team, n_lanes) + team.penalty[0] * weight
-    lo, hi = _share(team, rank, state.params.size)
-    _sum_lane_gradients(model, weight, n_lanes, team, lo, hi)
+    n_lanes = _n_lanes(stop - start, team.block_rows)
+    loss = _sum_lane_losses(team, n_lanes) + team.penalty[1] * weight
     n_epochs = state.counters[N_EPOCHS] - state.counters[CYCLE_START]
     epoch = n_epochs + start / rows.n_rows
-    rate = _learning_rate(solver, n_updates, epoch, state.scalars[RATE_FACTOR])
-    _update(solver, state, team.gradients[0], rate, n_updates + 1, lo, hi)
+    settings = team.settings
+    factor = state.scalars[RATE_FACTOR]
+    settings[rank, RATE] = _learning_rate(solver, n_updates, epoch, factor)
+    settings[rank, CORRECTION_1] = 1 - settings[rank, BETA_1] ** (n_updates + 1)
+    settings[rank, CORRECTION_2] = 1 - settings[rank, BETA_2] ** (n_updates + 1)
+    moments = state.moment_1, state.moment_2
+    _update(model, moments, weight, n_lanes, team, rank)
     if rank == 0:
         state.counters[N_UPDATES] = n_updates + 1
         interrupt = _atomic_load(team.control, INTERRUPT)
@@ -1016,14 +663,14 @@ def _batch_step(model, rows, solver, state, start, stop, team, rank):
     return loss
 
 
-@_jit()
-def _keep_best(state, loss):
+@inlined
+def _keep_best(state, loss, team):
     if loss < state.scalars[BEST_KEPT]:
         state.scalars[BEST_KEPT] = loss
-        _copy(state.best_params, state.params)
+        call(team.passes.copy, (state.best_params, state.params, team.n_params))
 
 
-@_jit()
+@inner
 def _plateau(solver, state, loss):
     """MLPRegressor's stopping rule: True after too many epochs without progress."""
     counters, scalars = state.counters, state.scalars
@@ -1042,7 +689,7 @@ def _plateau(solver, state, loss):
     return True
 
 
-@_inlined
+@inlined
 def _finish_epoch(model, validation, solver, state, loss, team, rank):
     """Record an epoch's loss, keep the best weights, decide: a status, on all ranks.
 
@@ -1052,10 +699,11 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
     kept = loss
     if validation.n_rows > 0:
         kept = _mean_loss(model, validation, team, rank)
-        kept += _penalty(model)
         if team.control[ABANDONED]:
             return INTERRUPTED
     if rank == 0:
+        if validation.n_rows > 0:
+            kept += _penalty(model, team)
         epoch = state.counters[N_EPOCHS]
         state.counters[N_EPOCHS] += 1
         slot = epoch - state.counters[FIRST_EPOCH]
@@ -1066,7 +714,7 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
         if not (math.isfinite(loss) and math.isfinite(kept)):
             status = DIVERGED
         else:
-            _keep_best(state, kept)
+            _keep_best(state, kept, team)
             if _plateau(solver, state, kept if solver.watch_validation else loss):
                 status = CONVERGED
         team.control[STATUS] = status
@@ -1076,31 +724,33 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
     return status
 
 
-@_kernel
-def finish_epoch(network, objective, validation, solver, state, loss, team, rank):
+@kernel
+def finish_epoch(network, alpha, validation, solver, state, loss, team, rank):
     """`_finish_epoch` for a solver that runs in Python."""
-    model = Model(network, objective, state.params)
+    model = Model(network, alpha, state.params)
     return _finish_epoch(model, validation, solver, state, loss, team, rank)
 
 
-@_kernel
-def train(network, objective, data, solver, state, n_epochs, team, rank):
+@kernel
+def train(network, alpha, data, solver, state, n_epochs, team, rank):
     """Run up to `n_epochs` epochs of a stochastic solver; return a status.
 
     `data` are the training and the validation rows. An interrupt ends the run
     between two batches, with the state that they left.
     """
-    model = Model(network, objective, state.params)
+    model = Model(network, alpha, state.params)
     rows, validation = data
     for _ in range(n_epochs):
         if solver.shuffle and rank == 0:
-            _shuffle(team.order, state.counters[SEED], state.counters[N_EPOCHS])
+            key = state.counters[SEED], state.counters[N_EPOCHS]
+            call(team.passes.shuffle, (team.order, rows.n_rows, *key))
         if not _barrier(team):
             return INTERRUPTED
         total = 0.0
         for start in range(0, rows.n_rows, solver.batch_size):
             stop = min(start + solver.batch_size, rows.n_rows)
-            total += _batch_step(model, rows, solver, state, start, stop, team, rank)
+            batch = start, stop
+            total += _batch_step(model, rows, solver, state, batch, team, rank)
             given_up = _atomic_load(team.control, BROKEN) or team.control[ABANDONED]
             if given_up or team.control[STATUS] == INTERRUPTED:
                 return INTERRUPTED
@@ -1116,127 +766,26 @@ def train(network, objective, data, solver, state, n_epochs, team, rank):
 # ---------------------------------------------------------------------------
 
 
-@_jit()
-def _affine_by_row(a, weights, biases, z):
-    """Write a @ weights + biases to z, each row by the same operations in one order.
+@kernel
+def propagate(network, params, rows, scaling, out, team, rank):
+    """Send rows through a network; out (n_rows, n_outputs) = a * scale + mean.
 
-    BLAS rounds a row differently depending on where in a block it stands. The number
-    of rows is a multiple of ROW_TILE; four inputs at a time save loads and stores.
+    `scaling` (n_outputs + 1,) are the mean and the scale. Blocks are always full: a
+    row's result does not depend on the number of rows, nor on the others.
     """
-    n_in, n_out = weights.shape
-    for i in range(0, a.shape[0], ROW_TILE):
-        for r in range(i, i + ROW_TILE):
-            _copy(z[r], biases)
-        z0, z1, z2, z3 = z[i], z[i + 1], z[i + 2], z[i + 3]
-        a0, a1, a2, a3 = a[i], a[i + 1], a[i + 2], a[i + 3]
-        k = 0
-        while k + 4 <= n_in:
-            w0, w1 = weights[k], weights[k + 1]
-            w2, w3 = weights[k + 2], weights[k + 3]
-            a00, a01, a02, a03 = a0[k], a0[k + 1], a0[k + 2], a0[k + 3]
-            a10, a11, a12, a13 = a1[k], a1[k + 1], a1[k + 2], a1[k + 3]
-            a20, a21, a22, a23 = a2[k], a2[k + 1], a2[k + 2], a2[k + 3]
-            a30, a31, a32, a33 = a3[k], a3[k + 1], a3[k + 2], a3[k + 3]
-            for j in range(n_out):
-                z0[j] += a00 * w0[j] + a01 * w1[j] + a02 * w2[j] + a03 * w3[j]
-                z1[j] += a10 * w0[j] + a11 * w1[j] + a12 * w2[j] + a13 * w3[j]
-                z2[j] += a20 * w0[j] + a21 * w1[j] + a22 * w2[j] + a23 * w3[j]
-                z3[j] += a30 * w0[j] + a31 * w1[j] + a32 * w2[j] + a33 * w3[j]
-            k += 4
-        while k < n_in:
-            w0 = weights[k]
-            for j in range(n_out):
-                z0[j] += a0[k] * w0[j]
-                z1[j] += a1[k] * w0[j]
-                z2[j] += a2[k] * w0[j]
-                z3[j] += a3[k] * w0[j]
-            k += 1
-
-
-@_kernel
-def propagate(network, params, rows, mean, scale, out, team, rank):
-    """Send rows through an untied network; out (n_rows, n_outputs) = a * scale + mean.
-
-    `mean` is (n_outputs,), `scale` (1,). A row's result does not depend on the other
-    rows.
-    """
-    n_layers = network.activations.size
-    units, slopes = team.units[rank], team.slopes[rank]
-    n_blocks = (rows.n_rows + INFERENCE_ROWS - 1) // INFERENCE_ROWS
+    block_rows = team.block_rows
+    n_layers = network.layers.shape[0] - 1
+    n_outputs = network.layers[n_layers, WIDTH]
+    n_blocks = (rows.n_rows + block_rows - 1) // block_rows
     for block in range(rank, n_blocks, team.n_threads):
         if _atomic_load(team.control, INTERRUPT) != 0:
             break
-        start = block * INFERENCE_ROWS
-        n_rows = min(INFERENCE_ROWS, rows.n_rows - start)
-        n_padded = (n_rows + ROW_TILE - 1) // ROW_TILE * ROW_TILE
-        picked = team.picked[rank, :n_rows]
-        _pick(rows, team.order[:0], start, picked)
-        x = _units(units, network, 0, INFERENCE_ROWS, n_padded)
-        _fill(x[n_rows:].reshape(-1), 0)
-        _gather(rows, picked, x)
-        for layer in range(n_layers):
-            a = _units(units, network, layer, INFERENCE_ROWS, n_padded)
-            z = _units(units, network, layer + 1, INFERENCE_ROWS, n_padded)
-            weights = _weights(params, network, layer)
-            _affine_by_row(a, weights, _biases(params, network, layer), z)
-            slope = _units(slopes, network, layer + 1, INFERENCE_ROWS, n_padded)
-            _activate(network.activations[layer], z.reshape(-1), slope.reshape(-1))
-        z = _units(units, network, n_layers, INFERENCE_ROWS, n_padded)
-        for i in range(n_rows):
-            for j in range(z.shape[1]):
-                out[start + i, j] = z[i, j] * scale[0] + mean[j]
-
-
-# ---------------------------------------------------------------------------
-# Names
-# ---------------------------------------------------------------------------
-
-
-class Loss(NamedTuple):
-    """What the rest of the package has to know of a loss."""
-
-    code: int
-    output_activation: str  # what "auto" means
-    outputs: tuple[str, ...] | None  # the legal output activations; None: all
-    low: float  # inputs are in [low, high]
-    high: float
-
-    @property
-    def has_activation(self):
-        """Whether the loss applies the output activation itself."""
-        return self.outputs is not None
-
-    @property
-    def is_scaled(self):
-        """Whether the network sees centred and scaled data: no range is given."""
-        return math.isinf(self.low)
-
-
-ACTIVATIONS = {
-    "identity": IDENTITY,
-    "logistic": LOGISTIC,
-    "sigmoid": LOGISTIC,
-    "tanh": TANH,
-    "relu": RELU,
-    "leaky_relu": LEAKY_RELU,
-    "elu": ELU,
-    "selu": SELU,
-    "gelu": GELU,
-    "silu": SILU,
-    "softplus": SOFTPLUS,
-}
-LOSSES = {
-    "squared_error": Loss(SQUARED_ERROR, "identity", None, -math.inf, math.inf),
-    "absolute_error": Loss(ABSOLUTE_ERROR, "identity", None, -math.inf, math.inf),
-    "huber": Loss(HUBER, "identity", None, -math.inf, math.inf),
-    "log_loss": Loss(LOG_LOSS, "logistic", ("logistic", "sigmoid"), 0.0, 1.0),
-    "poisson": Loss(POISSON, "softplus", ("softplus",), 0.0, math.inf),
-}
-SOLVERS = {"adam": ADAM, "sgd": SGD, "rmsprop": RMSPROP}
-SCHEDULES = {
-    "constant": CONSTANT,
-    "inverse_time": INVERSE_TIME,
-    "invscaling": INVSCALING,
-    "adaptive": ADAPTIVE,
-    "cosine": COSINE,
-}
+        start = block * block_rows
+        n_rows = min(block_rows, rows.n_rows - start)
+        span = start, start + n_rows
+        _gather(rows, _NO_ORDER, span, block_rows, team, rank)
+        _forward(network, params, block_rows, team, rank)
+        z = _at(team, team.units, _block_at(network, n_layers, block_rows, team, rank))
+        target = _at(team, out, start * n_outputs)
+        shape = n_rows, n_outputs, block_rows
+        call(team.passes.scatter, (z, scaling, target, *shape))

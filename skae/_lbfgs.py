@@ -15,6 +15,7 @@ from scipy.optimize._linesearch import line_search_wolfe1
 
 from skae import _kernels
 from skae._kernels import CONVERGED, N_UPDATES, RUNNING
+from skae._passes import scale_gradient
 from skae._training import Training
 
 # Pairs of steps and gradient changes that are remembered: scipy's default.
@@ -81,8 +82,11 @@ class LbfgsTraining(Training):
             saved["memory"] = self._memory._asdict()
         return saved
 
+    def _step_pass(self):
+        return scale_gradient
+
     def _run_epochs(self, state, n_epochs):
-        network, objective, _, validation = self.problem
+        problem = self.problem
         for _ in range(n_epochs):
             memory, at_minimum = self._iterate(self._memory or self._begin_memory())
             self._memory = memory
@@ -90,9 +94,9 @@ class LbfgsTraining(Training):
             state.params[:] = memory.position
             status = self._team.run(
                 _kernels.finish_epoch,
-                network,
-                objective,
-                validation,
+                problem.network,
+                problem.alpha,
+                problem.validation,
                 self.solver,
                 state,
                 float(memory.losses[0]),
@@ -156,18 +160,17 @@ class LbfgsTraining(Training):
     def _evaluate(self, position):
         """Objective and gradient; the line search asks for each in turn."""
         if not np.array_equal(self._evaluated[0], position):
-            network, objective, rows, _ = self.problem
+            problem = self.problem
             params = position.astype(self.state.params.dtype)
-            gradient = np.empty_like(params)
             loss = self._team.run(
                 _kernels.objective_and_gradient,
-                network,
-                objective,
-                rows,
+                problem.network,
+                problem.alpha,
+                problem.rows,
                 params,
-                gradient,
                 self._workspace,
                 flops=self._epoch_flops,
             )
-            self._evaluated = position.copy(), loss, gradient.astype(np.float64)
+            gradient = self._workspace.gradients[0].astype(np.float64)
+            self._evaluated = position.copy(), loss, gradient
         return self._evaluated[1:]

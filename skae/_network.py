@@ -5,7 +5,17 @@ import itertools
 import numpy as np
 from scipy.linalg import eigh, svd
 
-from skae._kernels import ACTIVATIONS, IDENTITY, Network
+from skae._kernels import (
+    ACTIVATION,
+    BIASES_AT,
+    N_COLUMNS,
+    TRANSPOSED,
+    UNITS_AT,
+    WEIGHTS_AT,
+    WIDTH,
+    Network,
+)
+from skae._passes import ACTIVATIONS, IDENTITY
 
 
 def make_network(widths, activations, *, tied):
@@ -37,46 +47,41 @@ def make_network(widths, activations, *, tied):
     else:
         weights_at = weights_at[:-1]
     biases_at = n_weights + np.cumsum([0, *widths[1:-1]])
-    transposed = np.arange(n_layers) >= n_stored
-    return Network(
-        widths=np.array(widths, dtype=np.int64),
-        units_at=np.cumsum([0, *widths], dtype=np.int64),
-        weights_at=weights_at.astype(np.int64),
-        biases_at=biases_at.astype(np.int64),
-        transposed=transposed.astype(np.int64),
-        activations=np.array([ACTIVATIONS[a] for a in activations], dtype=np.int64),
-        n_weights=n_weights,
-    )
+    positions = {name: position for position, name in enumerate(ACTIVATIONS)}
+    layers = np.zeros((n_layers + 1, N_COLUMNS), dtype=np.int64)
+    layers[:, WIDTH] = widths
+    layers[1:, UNITS_AT] = np.cumsum(widths[:-1])
+    layers[1:, WEIGHTS_AT] = weights_at
+    layers[1:, BIASES_AT] = biases_at
+    layers[1:, TRANSPOSED] = np.arange(n_layers) >= n_layers // 2
+    layers[1:, ACTIVATION] = [positions[name] for name in activations]
+    return Network(layers, n_weights, int(tied))
 
 
 def for_loss(network, loss):
     """The network whose output is what a loss (of ``LOSSES``) takes."""
     if not loss.has_activation:
         return network
-    activations = network.activations.copy()
-    activations[-1] = IDENTITY
-    return network._replace(activations=activations)
+    layers = network.layers.copy()
+    layers[-1, ACTIVATION] = IDENTITY
+    return network._replace(layers=layers)
 
 
 def part(network, first, stop):
-    """The layers first to stop - 1, as a network over the same parameters."""
-    return network._replace(
-        widths=network.widths[first : stop + 1],
-        units_at=network.units_at[first : stop + 2] - network.units_at[first],
-        weights_at=network.weights_at[first:stop],
-        biases_at=network.biases_at[first:stop],
-        transposed=network.transposed[first:stop],
-        activations=network.activations[first:stop],
-    )
+    """The layers first + 1 to stop, as a network over the same parameters."""
+    layers = network.layers[first : stop + 1].copy()
+    layers[:, UNITS_AT] -= layers[0, UNITS_AT]
+    layers[0, ACTIVATION] = IDENTITY
+    return network._replace(layers=layers)
 
 
 def coefs(network, params):
     """Views of the layers' weights, each of shape (n_in, n_out)."""
     views = []
-    for layer, (n_in, n_out) in enumerate(itertools.pairwise(network.widths)):
-        first = network.weights_at[layer]
+    for n_in, layer in zip(network.widths, network.layers[1:], strict=False):
+        n_out, first = layer[WIDTH], layer[WEIGHTS_AT]
         stored = params[first : first + n_in * n_out]
-        if network.transposed[layer]:
+        if layer[TRANSPOSED]:
             views.append(stored.reshape(n_out, n_in).T)
         else:
             views.append(stored.reshape(n_in, n_out))
@@ -86,29 +91,9 @@ def coefs(network, params):
 def intercepts(network, params):
     """Views of the layers' biases, each of shape (n_out,)."""
     return [
-        params[first : first + n_out]
-        for first, n_out in zip(network.biases_at, network.widths[1:], strict=True)
+        params[layer[BIASES_AT] : layer[BIASES_AT] + layer[WIDTH]]
+        for layer in network.layers[1:]
     ]
-
-
-def untied(network, params):
-    """The same network with weights of its own for every layer.
-
-    Returns
-    -------
-    network : Network
-
-    params : ndarray
-        The vector itself where no layer is tied.
-    """
-    if not network.transposed.any():
-        return network, params
-    names = {code: name for name, code in ACTIVATIONS.items()}
-    free = make_network(
-        network.widths.tolist(), [names[a] for a in network.activations], tied=False
-    )
-    weights = [weight.ravel() for weight in coefs(network, params)]
-    return free, np.concatenate([*weights, params[network.n_weights :]])
 
 
 def _uniform(rng, shape, limit):
@@ -143,12 +128,10 @@ def initial_params(network, activations, init, seed, dtype):
     """
     rng = np.random.RandomState(seed)
     params = np.zeros(network.n_params)
-    for weights, transposed, activation in zip(
-        coefs(network, params), network.transposed, activations, strict=True
-    ):
-        if not transposed:
-            name = _auto_init(activation) if init == "auto" else init
-            weights[...] = INITS[name](rng, weights.shape)
+    layers = list(zip(coefs(network, params), activations, strict=True))
+    for weights, activation in layers[: len(layers) // 2] if network.tied else layers:
+        name = _auto_init(activation) if init == "auto" else init
+        weights[...] = INITS[name](rng, weights.shape)
     return params.astype(dtype, copy=False)
 
 
@@ -182,7 +165,7 @@ def order_code(network, params, code_mean, code_covariance, *, free_scale):
     variances : ndarray of shape (n_components,), dtype=float64
         Of the new code's entries.
     """
-    middle = network.activations.size // 2
+    middle = network.n_layers // 2
     weights, biases = coefs(network, params), intercepts(network, params)
     encoder = weights[middle - 1].astype(np.float64)
     decoder = weights[middle].astype(np.float64)
@@ -210,7 +193,7 @@ def order_code(network, params, code_mean, code_covariance, *, free_scale):
     axes = axes * signs
     weights[middle - 1][...] = encoder @ mixing @ axes
     biases[middle - 1][...] = encoder_bias @ mixing @ axes
-    if not network.transposed.any():
+    if not network.tied:
         weights[middle][...] = signs[:, np.newaxis] * rows
     biases[middle][...] = decoder_bias
     return variances

@@ -132,8 +132,8 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
         starts=read_only(starts),
         subset=read_only(subset.astype(np.int32, copy=False)),
         weights=read_only(weights),
-        mean=read_only(np.array(mean, dtype=dtype)),
-        inverse_scale=read_only(np.array([1 / scale], dtype=dtype)),
+        scaling=read_only(np.append(mean, 1 / scale).astype(dtype)),
+        n_features=X.shape[1],
         n_rows=n_rows,
         total_weight=_total_weight(weights, subset, n_rows),
     )

@@ -16,7 +16,8 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS that Numba calls)
 import threadpoolctl
 
-from skae import _kernels
+from skae import _kernels, _passes
+from skae._kernels import ACTIVATION
 
 
 @functools.cache
@@ -144,18 +145,18 @@ class ThreadTeam:
         kernel is told to stop, and KeyboardInterrupt is raised when it has. Work of
         one thread and few `flops` is done in the calling thread.
         """
+        # The arrays live in this frame until the kernel has ended.
+        raw = [_kernels.raw(argument) for argument in args]
         self.control[:] = 0  # whatever an earlier run ended with
         if self.n_threads == 1 and flops <= _MAX_FLOPS_INLINE:
-            return kernel(*args, 0)
+            return kernel(*raw, 0)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")
         control = self.control
         futures: list[Future] = []
         try:
             for rank in range(self.n_threads):
-                futures.append(
-                    self._pool.submit(functools.partial(kernel, *args, rank))
-                )
+                futures.append(self._pool.submit(functools.partial(kernel, *raw, rank)))
             self._wait(futures)
             return futures[0].result()
         except BaseException:
@@ -174,11 +175,7 @@ class ThreadTeam:
                 future.result()  # raises
 
 
-# Wide networks pass fewer rows at a time, so that a thread's buffers stay small.
-_MAX_BLOCK_UNITS = 2**20
-
-
-def make_workspace(network, dtype, *, team, n_rows=0, n_lanes=0):
+def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)):
     """Working memory of a team for one network: a ``_kernels.Team``.
 
     Parameters
@@ -189,31 +186,42 @@ def make_workspace(network, dtype, *, team, n_rows=0, n_lanes=0):
 
     team : ThreadTeam
 
-    n_rows : int, default=0
-        Rows that are shuffled.
+    loss : _passes.Loss, default=None
+        None for inference alone.
 
-    n_lanes : int, default=0
-        Lanes of a batch that is learnt from; 0 for inference alone.
+    solver : _compilation.Pass, default=None
+
+    batch : tuple of int, default=(0, 0)
+        Rows in a batch that is learnt from, and rows that are shuffled.
+
+    Returns
+    -------
+    workspace : _kernels.Team
     """
-    n_threads, learns = team.n_threads, n_lanes > 0
-    n_units = int(network.units_at[-1])
-    block_rows = _kernels.INFERENCE_ROWS
-    if learns:
-        block_rows = max(1, min(_kernels.BLOCK_ROWS, _MAX_BLOCK_UNITS // n_units))
-    n_entries = n_units * block_rows
-    largest = int((network.widths[:-1] * network.widths[1:]).max())
+    n_threads, learns = team.n_threads, loss is not None
+    batch_size, n_shuffled = batch
+    block_rows = _kernels.block_rows(network)
+    n_lanes = _kernels.n_lanes(batch_size, block_rows)
+    buffer = (n_threads, network.n_units * block_rows)
+    compute = loss.compute if learns else None
     return _kernels.Team(
         n_threads=n_threads,
+        itemsize=np.dtype(dtype).itemsize,
         block_rows=block_rows,
+        n_units=network.n_units,
+        n_params=network.n_params,
+        passes=_passes.addresses(dtype, network.layers[:, ACTIVATION], compute, solver),
         control=team.control,
-        order=np.empty(n_rows, dtype=np.int32),
-        picked=np.empty((n_threads, block_rows), dtype=np.int64),
-        units=np.empty((n_threads, n_entries), dtype=dtype),
-        slopes=np.empty((n_threads, n_entries), dtype=dtype),
-        deltas=np.empty((n_threads, n_entries if learns else 0), dtype=dtype),
-        row_losses=np.empty((n_threads, block_rows)),
-        scratch=np.empty((n_threads, largest if learns else 0), dtype=dtype),
-        gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
         lane_losses=np.empty(_kernels.MAX_LANES),
-        penalty=np.zeros(1),
+        penalty=np.zeros(2),
+        held=np.zeros((n_threads, 4), dtype=np.int64),
+        settings=np.zeros((n_threads, _passes.N_SETTINGS)),
+        constants=np.array([0, 1], dtype=dtype),
+        order=np.empty(n_shuffled, dtype=np.int32),
+        picked=np.empty((n_threads, block_rows), dtype=np.int64),
+        row_weights=np.empty((n_threads, block_rows), dtype=dtype),
+        units=np.empty(buffer, dtype=dtype),
+        slopes=np.empty(buffer, dtype=dtype),
+        deltas=np.empty(buffer if learns else 0, dtype=dtype),
+        gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
     )

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae import _kernels
+from skae import _kernels, _passes
+from skae._compilation import Pass
 from skae._kernels import (
     BEST_KEPT,
     BEST_LOSS,
@@ -25,6 +26,7 @@ from skae._kernels import (
     SEED,
     START_LOSS,
 )
+from skae._passes import SOLVERS
 from skae._reporting import SECONDS_BETWEEN_LINES
 from skae._threads import (
     ThreadTeam,
@@ -34,8 +36,10 @@ from skae._threads import (
 )
 
 # A multiplication and an addition for each weight and row in the forward pass, and
-# twice that in the backward pass.
-_FLOPS_LEARN = 6
+# twice that in the backward pass. A unit's activation and its derivatives take as long
+# as so many operations of BLAS.
+_FLOPS_A_WEIGHT = 6
+_FLOPS_A_UNIT = 100
 # Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
 # memory of the loss curves, not the speed.
 _MAX_EPOCHS_A_CALL = 10_000
@@ -45,7 +49,8 @@ class Problem(NamedTuple):
     """What is trained, on what."""
 
     network: _kernels.Network
-    objective: _kernels.Objective
+    loss: _passes.Loss
+    alpha: float
     rows: _kernels.Rows
     validation: _kernels.Rows  # of no rows: no validation
 
@@ -99,19 +104,24 @@ class Training(abc.ABC):
 
     def __init__(self, problem, solver, state):
         self.problem, self.solver, self.state = problem, solver, state
-        batch_size = min(solver.batch_size, problem.rows.n_rows)
-        n_lanes = _kernels.n_lanes(batch_size)
-        flops_a_row = _FLOPS_LEARN * problem.network.n_weights
-        self._epoch_flops = flops_a_row * problem.rows.n_rows
+        network, n_rows = problem.network, problem.rows.n_rows
+        batch_size = min(solver.batch_size, n_rows)
+        n_lanes = _kernels.n_lanes(batch_size, _kernels.block_rows(network))
+        flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
+        flops_a_row += _FLOPS_A_UNIT * network.n_units
+        self._epoch_flops = flops_a_row * n_rows
         self._blas = single_threaded_blas()
         self._team = ThreadTeam(n_threads_for(flops_a_row * batch_size, n_lanes))
         self._workspace = make_workspace(
-            problem.network,
+            network,
             state.params.dtype,
             team=self._team,
-            n_rows=problem.rows.n_rows if solver.shuffle else 0,
-            n_lanes=n_lanes,
+            loss=problem.loss,
+            solver=self._step_pass(),
+            batch=(batch_size, n_rows if solver.shuffle else 0),
         )
+        for position, name in _passes.HYPERPARAMETERS.items():
+            self._workspace.settings[:, position] = getattr(solver, name)
 
     @classmethod
     def begin(cls, problem, solver, initial_params, seed):
@@ -145,16 +155,19 @@ class Training(abc.ABC):
 
     def value(self, params):
         """The objective over the monitored rows."""
-        network, objective, *_ = self.problem
         return self._team.run(
             _kernels.objective_value,
-            network,
-            objective,
+            self.problem.network,
+            self.problem.alpha,
             self.problem.monitored,
             params,
             self._workspace,
             flops=self._epoch_flops,
         )
+
+    @abc.abstractmethod
+    def _step_pass(self) -> Pass:
+        """What kernels do with a gradient."""
 
     @abc.abstractmethod
     def _run_epochs(self, state, n_epochs):
@@ -190,12 +203,15 @@ class Training(abc.ABC):
 class StochasticTraining(Training):
     """Training in mini-batches; whole epochs run in the kernel."""
 
+    def _step_pass(self):
+        return list(SOLVERS.values())[self.solver.code]
+
     def _run_epochs(self, state, n_epochs):
-        network, objective, *data = self.problem
+        network, _, alpha, *data = self.problem
         return self._team.run(
             _kernels.train,
             network,
-            objective,
+            alpha,
             tuple(data),
             self.solver,
             state,

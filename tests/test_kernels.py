@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from skae import _kernels, _training
-from skae._kernels import ACTIVATIONS, LOSSES, SCHEDULES, SOLVERS, Objective, Solver
+from skae import _kernels, _passes, _training
+from skae._kernels import SCHEDULES, Solver
+from skae._lbfgs import LbfgsTraining
 from skae._network import coefs, for_loss, initial_params, intercepts, make_network
+from skae._passes import LOSSES, SOLVERS
 from skae._rows import make_rows, no_rows
 
 from . import reference
@@ -33,7 +35,7 @@ def network_for(activation, loss, hidden, *, tied, output=None):
 
 def solver_for(name="sgd", **changes):
     solver = Solver(
-        code=SOLVERS.get(name, -1),
+        code=list(SOLVERS).index(name),
         schedule=SCHEDULES["constant"],
         learning_rate=0.01,
         decay=0.0,
@@ -59,26 +61,25 @@ def random_params(network, names, rng, dtype=np.float64):
     return params
 
 
+def vector(network, coef_gradients, bias_gradients):
+    """The naive network's gradients in the layout of the parameters."""
+    result = np.empty(network.n_params)
+    views = coefs(network, result) + intercepts(network, result)
+    for view, gradient in zip(views, coef_gradients + bias_gradients, strict=True):
+        if gradient is not None:  # a tied layer's is in its encoder layer's
+            view[...] = gradient
+    return result
+
+
 def kernel_objective(network, loss, alpha, X, weights, params):
     """Value and gradient by the kernel."""
     rows = make_rows(X, np.zeros(X.shape[1]), 1.0, weights=weights)
-    objective = Objective(LOSSES[loss].code, alpha)
     problem = _training.Problem(
-        for_loss(network, LOSSES[loss]), objective, rows, no_rows(rows)
+        for_loss(network, LOSSES[loss]), LOSSES[loss], alpha, rows, no_rows(rows)
     )
-    gradient = np.empty_like(params)
     solver = solver_for(batch_size=len(X))
-    with _training.StochasticTraining.begin(
-        problem, solver, params, seed=0
-    ) as training:
-        value = training._team.run(
-            _kernels.objective_and_gradient,
-            *problem[:3],
-            params.copy(),
-            gradient,
-            training._workspace,
-            flops=np.inf,
-        )
+    with LbfgsTraining.begin(problem, solver, params, seed=0) as training:
+        value, gradient = training._evaluate(params)
         assert training.value(params) == pytest.approx(value, rel=1e-12)
     return value, gradient
 
@@ -108,9 +109,7 @@ def test_gradient(activation, loss):
             tied=tied,
             weights=weights,
         )
-        true_gradient = np.concatenate(
-            [g.ravel() for g in coef_gradients if g is not None] + bias_gradients
-        )
+        true_gradient = vector(network, coef_gradients, bias_gradients)
         assert value == pytest.approx(true_value, rel=1e-10)
         size = np.abs(true_gradient).max()
         np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=1e-10 * size)
@@ -144,8 +143,8 @@ def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.flo
     if params is None:
         params = initial_params(network, names, "glorot", 0, dtype)
     rows = make_rows(X.astype(dtype), np.zeros(X.shape[1]), 1.0)
-    objective = Objective(LOSSES["squared_error"].code, 0.0)
-    problem = _training.Problem(network, objective, rows, no_rows(rows))
+    loss = LOSSES["squared_error"]
+    problem = _training.Problem(network, loss, 0.0, rows, no_rows(rows))
     with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
         _, loss_curve, _ = training.run_epochs(n_epochs)
     return training, loss_curve
@@ -162,8 +161,7 @@ def naive_objective(X, network, params):
         alpha=0.0,
         tied=False,
     )
-    gradients = [g.ravel() for g in coef_gradients] + bias_gradients
-    return value, np.concatenate(gradients)
+    return value, vector(network, coef_gradients, bias_gradients)
 
 
 def naive_epochs(X, step, n_epochs=5):
@@ -270,12 +268,17 @@ def test_adaptive_schedule_divides_the_rate_and_ends():
     assert len(losses) == 1 + 7 * 3
 
 
+def shuffled(n_rows, seed, epoch):
+    order = np.empty(n_rows, dtype=np.int32)
+    _passes.shuffle(order, n_rows, seed, epoch)
+    return order
+
+
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
 def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
     orders = set()
     for seed, epoch in itertools.product(range(5), range(5)):
-        order = np.empty(n_rows, dtype=np.int32)
-        _kernels._shuffle(order, seed, epoch)
+        order = shuffled(n_rows, seed, epoch)
         assert sorted(order) == list(range(n_rows))
         orders.add(order.tobytes())
     assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
@@ -285,9 +288,7 @@ def test_shuffle_is_uniform():
     counts = np.zeros((5, 5))
     n_epochs = 5000
     for epoch in range(n_epochs):
-        order = np.empty(5, dtype=np.int32)
-        _kernels._shuffle(order, 7, epoch)
-        counts[np.arange(5), order] += 1
+        counts[np.arange(5), shuffled(5, 7, epoch)] += 1
     expected = n_epochs / 5
     chi_square = ((counts - expected) ** 2 / expected).sum()
     assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom
@@ -313,14 +314,19 @@ def test_float32_follows_float64():
     np.testing.assert_allclose(losses_32, losses, rtol=1e-5)
 
 
+def losses(loss, prediction, target, dtype):
+    values, target = prediction.astype(dtype), target.astype(dtype)
+    LOSSES[loss].compute(values, target, np.empty_like(values), values.size)
+    return values
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_losses_are_finite_and_right_for_extreme_outputs(loss, dtype):
     """Saturated probabilities, rates that underflow: the stable forms."""
     z = np.array([[-800.0], [-90], [-30], [-15], [-1], [0], [1], [30], [90], [800]])
     target = np.full_like(z, 0.25)
-    out = np.empty(len(z))
-    _kernels.losses(LOSSES[loss].code, z.astype(dtype), target.astype(dtype), out)
+    out = losses(loss, z, target, dtype)
     softplus = np.logaddexp(0, z)
     log_softplus = np.where(
         z < -15, z - np.exp(np.minimum(z, 0)) / 2, np.log(softplus.clip(1e-300))
@@ -333,7 +339,12 @@ def test_losses_are_finite_and_right_for_extreme_outputs(loss, dtype):
         "poisson": softplus - target * log_softplus,
     }[loss]
     tolerance = 50 * np.finfo(dtype).eps
-    np.testing.assert_allclose(out, expected[:, 0], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
+
+
+def activate(activation, z, slope):
+    if activation != "identity":
+        _passes.ACTIVATIONS[activation](z, slope, z.size)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -342,7 +353,7 @@ def test_activations_and_their_slopes(activation, dtype):
     z = np.concatenate([np.linspace(-6, 6, 241), [-100, 100, -1e4, 1e4]])
     function, slope_of = reference.ACTIVATIONS[activation]
     a, slope = z.astype(dtype), np.ones(len(z), dtype=dtype)
-    _kernels._activate(ACTIVATIONS[activation], a, slope)
+    activate(activation, a, slope)
     with np.errstate(over="ignore"):
         expected, expected_slope = function(z), slope_of(z)
     kinks = z == 0  # any subgradient will do
@@ -354,37 +365,34 @@ def test_activations_and_their_slopes(activation, dtype):
 
 
 def test_activations_let_nan_through():
-    for code in set(ACTIVATIONS.values()):
+    for activation in ACTIVATION_NAMES:
         z, slope = np.array([np.nan]), np.ones(1)
-        _kernels._activate(code, z, slope)
+        activate(activation, z, slope)
         assert np.isnan(z[0])
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda z: _kernels._activate(99, z[:, 0], z[:, 0].copy()),
-        lambda z: _kernels.losses(99, z, z.copy(), np.empty(3)),
-        lambda z: _kernels._learning_rate(solver_for(schedule=99), 0, 0.0, 1.0),
-    ],
-)
-def test_unknown_codes_are_errors(call):
-    with pytest.raises(ValueError, match=r"unknown \w+ code"):
-        call(np.zeros((3, 1)))
+def test_losses_let_nan_through():
+    for loss in LOSS_NAMES:
+        assert np.isnan(losses(loss, np.array([np.nan]), np.array([0.5]), np.float64))
 
 
-@pytest.mark.parametrize("batch_size", [5000, 100])
+def test_unknown_schedules_are_errors():
+    with pytest.raises(ValueError, match="unknown schedule code"):
+        _kernels._learning_rate(solver_for(schedule=99), 0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("batch_size", [20_000, 100])
 @pytest.mark.parametrize("validated", [False, True])
-def test_interrupt_leaves_nothing_half_done(batch_size, validated):
+def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
     """More rows than one block: the interrupt comes in the middle of them."""
-    X = np.random.default_rng(0).standard_normal((5000, N_FEATURES))
+    monkeypatch.setattr(_training, "n_threads_for", lambda flops, n_pieces: 1)
+    X = np.random.default_rng(0).standard_normal((20_000, N_FEATURES))
     names = ["tanh", "identity"]
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
     params = initial_params(network, names, "glorot", 0, np.float64)
     rows = make_rows(X, np.zeros(N_FEATURES), 1.0)
-    objective = Objective(LOSSES["squared_error"].code, 0.0)
     validation = rows if validated else no_rows(rows)
-    problem = _training.Problem(network, objective, rows, validation)
+    problem = _training.Problem(network, LOSSES["squared_error"], 0.0, rows, validation)
     solver = solver_for(batch_size=batch_size)
     with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
         training.run_epochs(1)
@@ -392,21 +400,19 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated):
         before = {name: array.copy() for name, array in state._asdict().items()}
         workspace.control[_kernels.INTERRUPT] = 1
         curves = {"loss_curve": np.zeros(1), "validation_curve": np.zeros(1)}
-        model = (network, objective)
-        call = (state._replace(**curves), workspace, 0)
-        if batch_size == 5000:
-            status = _kernels.train(
-                *model, (rows, validation), solver, call[0], 1, *call[1:]
-            )
+        state_of_call = state._replace(**curves)
+
+        def run(kernel, *arguments):
+            arguments = (network, 0.0, *arguments, workspace)
+            return kernel(*map(_kernels.raw, arguments), 0)
+
+        if batch_size == len(X):
+            status = run(_kernels.train, (rows, validation), solver, state_of_call, 1)
         elif validated:
-            status = _kernels.finish_epoch(
-                *model, validation, solver, call[0], 1.0, *call[1:]
-            )
+            status = run(_kernels.finish_epoch, validation, solver, state_of_call, 1.0)
         else:
             status = _kernels.INTERRUPTED
-            assert np.isnan(
-                _kernels.objective_value(*model, rows, state.params, *call[1:])
-            )
+            assert np.isnan(run(_kernels.objective_value, rows, state.params))
         assert status == _kernels.INTERRUPTED
         for name, array in state._asdict().items():
             np.testing.assert_array_equal(array, before[name])
@@ -420,9 +426,6 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_log_loss_is_exact_where_it_saturates(target, dtype):
     z = np.array([[-80.0], [-40], [-10], [-1], [0], [1], [10], [40], [80]])
-    out = np.empty(len(z))
-    _kernels.losses(
-        LOSSES["log_loss"].code, z.astype(dtype), np.full_like(z, target, dtype), out
-    )
+    out = losses("log_loss", z, np.full_like(z, target), dtype)
     expected = target * np.logaddexp(0, -z) + (1 - target) * np.logaddexp(0, z)
-    np.testing.assert_allclose(out, expected[:, 0], rtol=20 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(out, expected, rtol=20 * np.finfo(dtype).eps)

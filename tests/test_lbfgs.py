@@ -5,9 +5,10 @@ import pytest
 from scipy.optimize import LbfgsInvHessProduct, minimize
 
 from skae import _kernels, _training
-from skae._kernels import CONVERGED, LOSSES, Objective
+from skae._kernels import CONVERGED
 from skae._lbfgs import LbfgsTraining, Memory, direction
 from skae._network import initial_params, make_network
+from skae._passes import LOSSES
 from skae._rows import make_rows, no_rows
 
 from .test_kernels import solver_for
@@ -20,8 +21,8 @@ def make_problem(dtype=np.float64):
     names = ["tanh", "identity"]
     network = make_network([6, 2, 6], names, tied=False)
     rows = make_rows(X, np.zeros(6), 1.0)
-    objective = Objective(LOSSES["squared_error"].code, 0.01)
-    problem = _training.Problem(network, objective, rows, no_rows(rows))
+    loss = LOSSES["squared_error"]
+    problem = _training.Problem(network, loss, 0.01, rows, no_rows(rows))
     return problem, initial_params(network, names, "glorot", 0, dtype)
 
 
@@ -115,14 +116,15 @@ def test_evaluations_are_those_of_the_kernel():
     with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
         loss, gradient = training._evaluate(params)
         again, _ = training._evaluate(params)
-        expected = np.empty_like(params)
         value = training._team.run(
             _kernels.objective_and_gradient,
-            *problem[:3],
+            problem.network,
+            problem.alpha,
+            problem.rows,
             params,
-            expected,
             training._workspace,
             flops=0,
         )
+        expected = training._workspace.gradients[0]
     assert loss == again == value
     np.testing.assert_array_equal(gradient, expected)

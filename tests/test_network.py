@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skae._kernels import UNITS_AT
 from skae._network import (
     INITS,
     coefs,
@@ -11,7 +12,6 @@ from skae._network import (
     make_network,
     order_code,
     part,
-    untied,
 )
 
 from .reference import forward
@@ -51,20 +51,6 @@ def test_shapes_and_ties(tied):
             np.testing.assert_array_equal(weights[-1 - i], weights[i].T)
 
 
-def test_untied_network_is_the_same_function(tied):
-    network = make_network(WIDTHS, NAMES, tied=tied)
-    params = make_params(network)
-    free, free_params = untied(network, params)
-    assert not free.transposed.any()
-    np.testing.assert_array_equal(free.activations, network.activations)
-    for a, b in zip(coefs(network, params), coefs(free, free_params), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(
-        intercepts(network, params), intercepts(free, free_params), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_part_has_the_weights_of_its_layers():
     network = make_network(WIDTHS, NAMES, tied=False)
     params = make_params(network)
@@ -72,7 +58,7 @@ def test_part_has_the_weights_of_its_layers():
     for a, b in zip(coefs(decoder, params), coefs(network, params)[2:], strict=True):
         np.testing.assert_array_equal(a, b)
     assert decoder.widths.tolist() == [3, 5, 6]
-    assert decoder.units_at.tolist() == [0, 3, 8, 14]
+    assert decoder.layers[:, UNITS_AT].tolist() == [0, 3, 8]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The package as a whole: imports, its cache of machine code, memory, dependencies."""
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,8 @@ import pytest
 from scipy import sparse
 
 import skae
-from skae import AutoencoderTransformer, _kernels
+from skae import AutoencoderTransformer, _kernels, _passes, _vector_math
+from skae._compilation import COMPILED_MODULES
 
 PACKAGE = Path(skae.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -25,22 +27,26 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in SOURCES.item
 
 # A module may import those of lower levels, which know nothing of it.
 LEVELS = {
-    "_kernels": 0,
+    "_compilation": 0,
     "_sklearn": 0,
     "_reporting": 0,
-    "metrics": 1,
     "_demo_data": 0,
-    "_network": 1,
-    "_rows": 1,
-    "_threads": 1,
-    "_inference": 2,
-    "_training": 2,
-    "_lbfgs": 3,
-    "_base": 4,
-    "_autoencoder": 5,
-    "__init__": 6,
-    "_demo": 7,
-    "__main__": 8,
+    "metrics": 1,
+    "_vector_math": 1,
+    "_passes": 2,
+    "_kernels": 3,
+    "_network": 4,
+    "_rows": 4,
+    "_threads": 4,
+    "_inference": 5,
+    "_training": 5,
+    "_lbfgs": 6,
+    "_base": 7,
+    "_autoencoder": 8,
+    "_warmup": 9,
+    "__init__": 10,
+    "_demo": 11,
+    "__main__": 12,
 }
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
 # What comes with a dependency: with Numba.
@@ -60,6 +66,7 @@ COMPILERS = {
     "stencil",
     "vectorize",
 }
+COMPILED = (_kernels, _passes, _vector_math)
 MAX_ARGUMENTS = 8
 
 
@@ -176,8 +183,8 @@ def test_lower_bounds_are_the_pinned_oldest_versions():
 # -- kernels and their cache ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(SOURCES) - {"_kernels"}))
-def test_all_compiled_code_is_in_one_module(name):
+@pytest.mark.parametrize("name", sorted(set(SOURCES) - set(COMPILED_MODULES)))
+def test_compiled_code_is_in_the_modules_whose_digest_is_taken(name):
     """Numba stamps a cached kernel with its own file only."""
     names = set()
     for node in ast.walk(TREES[name]):
@@ -188,23 +195,34 @@ def test_all_compiled_code_is_in_one_module(name):
         elif isinstance(node, ast.ImportFrom) and node.module.startswith("numba"):
             names |= {alias.name for alias in node.names}
     assert not names & COMPILERS
-    compiles = {"_jit", "_kernel", "_inlined"}
-    assert not names & compiles
+    imported = [
+        alias.name
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.ImportFrom) and node.module == "skae._compilation"
+        for alias in node.names
+    ]
+    assert set(imported) <= {"Pass"}
+
+
+def compiled_functions():
+    """All functions that Numba compiles, passes and what is called directly."""
+    defined = itertools.chain(*(vars(module).values() for module in COMPILED))
+    called = {id(f): f.py_func for f in defined if hasattr(f, "py_func")}
+    return [*called.values(), *(p.function for p in _passes.every_pass())]
 
 
 def test_compiled_functions_have_names_of_their_own():
     """Numba tells namesakes apart by a count that differs between processes."""
-    names = Counter(
-        f.py_func.__qualname__ for f in vars(_kernels).values() if hasattr(f, "py_func")
-    )
-    assert names.total() > 50
+    names = Counter(function.__qualname__ for function in compiled_functions())
+    assert names.total() > 70
     assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_kernels_have_few_arguments():
     functions = [
         node
-        for node in ast.walk(TREES["_kernels"])
+        for name in COMPILED_MODULES
+        for node in ast.walk(TREES[name])
         if isinstance(node, ast.FunctionDef)
     ]
     assert len(functions) > 50
@@ -221,16 +239,20 @@ import json
 
 from numba.core.dispatcher import Dispatcher
 
-from skae import _kernels
+from skae import _kernels, _passes, _vector_math
 
 DISPATCHERS = {
-    name: value for name, value in vars(_kernels).items()
+    name: value
+    for module in (_kernels, _passes, _vector_math)
+    for name, value in vars(module).items()
     if isinstance(value, Dispatcher)
 }
 CACHED = {
-    name: value for name, value in DISPATCHERS.items()
-    if not name.startswith("_")
+    name: DISPATCHERS[name]
+    for name in vars(_kernels)
+    if name in DISPATCHERS and not name.startswith("_")
 }
+PASSES = {p.function.__qualname__: p._compiled for p in _passes.every_pass()}
 """
 
 IMPORT_ALL = (
@@ -247,9 +269,11 @@ assert not recorder.buffer, recorder.buffer
     % [f"skae.{name}".removesuffix(".__init__") for name in LEVELS]
     + KERNELS
     + """
-assert len(DISPATCHERS) > 50
-assert len(CACHED) >= 6
+assert len(DISPATCHERS) > 40
+assert len(CACHED) >= 5
+assert len(PASSES) > 30
 assert not [name for name, d in DISPATCHERS.items() if d.signatures]
+assert not any(PASSES.values())
 print("nothing")
 """
 )
@@ -272,7 +296,8 @@ import pandas as pd
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import AutoencoderTransformer, _kernels
+from skae import AutoencoderTransformer, _kernels, _passes, _vector_math
+from skae._compilation import COMPILED_MODULES
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 folder = sys.argv[1]
@@ -375,7 +400,7 @@ for dtype in (np.float32, np.float64):
 """
     + KERNELS
     + """
-print(json.dumps({
+kernels = {
     name: {
         "signatures": len(kernel.signatures),
         "hits": sum(kernel.stats.cache_hits.values()),
@@ -383,21 +408,28 @@ print(json.dumps({
         "which": [str(signature) for signature in kernel.signatures],
     }
     for name, kernel in CACHED.items()
-}))
+}
+passes = {
+    name: [compiled.cache_hits for compiled in by_dtype.values()]
+    for name, by_dtype in PASSES.items()
+}
+print(json.dumps([kernels, passes]))
 """
 )
 
 
-def test_one_compilation_a_dtype_serves_everything(tmp_path):
-    """And a second process compiles none of it."""
+def test_one_compilation_serves_everything(tmp_path):
+    """One of each kernel, two of each pass; and a second process compiles nothing."""
     pytest.importorskip("pandas")
-    used = json.loads(run_python(USE_EVERYTHING, tmp_path))
-    if any(kernel["misses"] for kernel in used.values()):  # the cache was cold
-        used = json.loads(run_python(USE_EVERYTHING, tmp_path))
-    for name, kernel in used.items():
-        assert kernel["signatures"] == 2, (name, kernel["which"])
+    for _ in range(2):  # the cache may be cold
+        kernels, passes = json.loads(run_python(USE_EVERYTHING, tmp_path))
+    for name, kernel in kernels.items():
+        assert kernel["signatures"] == 1, (name, kernel["which"])
         assert kernel["misses"] == 0, name
-        assert kernel["hits"] == 2, name
+        assert kernel["hits"] == 1, name
+    used = {name: hits for name, hits in passes.items() if hits}
+    assert len(used) > 25
+    assert all(hits == [1, 1] for hits in used.values()), used
 
 
 @pytest.fixture
@@ -426,6 +458,7 @@ model.inverse_transform(model.transform(X))
     + """
 assert CACHED["train"].signatures
 assert not any(kernel.stats.cache_path for kernel in CACHED.values())
+assert not any(c.cache_hits for p in PASSES.values() for c in p.values())
 print(np.round(model.loss_, 4))
 """
 )
@@ -460,29 +493,26 @@ def test_read_only_installation_and_home(copied_package):
 MEASURE_LOSS = """
 import numpy as np
 
-from skae import _kernels
+from skae._passes import LOSSES
 
-losses = np.empty(1)
-code = _kernels.LOSSES["squared_error"].code
-_kernels.losses(code, np.full((1, 1), 3.0), np.full((1, 1), 1.0), losses)
-(hits,) = [*_kernels.losses.stats.cache_hits.values()] or [0]
-print(losses[0], hits)
+values, target = np.zeros(1), np.full(1, 0.5)
+loss = LOSSES["log_loss"].compute
+loss(values, target, np.empty(1), 1)
+print(round(values[0], 3), loss.compiled(values.dtype).cache_hits)
 """
 
 
 def test_an_edit_of_a_called_function_is_noticed(copied_package):
-    """The cache is that of the file, and everything compiled is in it."""
+    """In another file than the function that is cached, and of the same length."""
     cold = {"cwd": copied_package, "NUMBA_CACHE_DIR": None}
-    assert run_python(MEASURE_LOSS, **cold) == "2.0 0\n"
-    assert run_python(MEASURE_LOSS, **cold) == "2.0 1\n"
-    kernels = copied_package / "skae" / "_kernels.py"
-    source = kernels.read_text("utf-8")
-    before = "return _like(0.5, r) * r * r, r"
+    assert run_python(MEASURE_LOSS, **cold) == "0.693 0\n"
+    assert run_python(MEASURE_LOSS, **cold) == "0.693 1\n"
+    formulas = copied_package / "skae" / "_vector_math.py"
+    source = formulas.read_text("utf-8")
+    before = "_double_artanh(x / (x + like(2.0, x)))"
     assert source.count(before) == 1
-    # The same length: the time of the edit has to do.
-    after = before.replace("0.5", "1.5")
-    kernels.write_text(source.replace(before, after), "utf-8")
-    assert run_python(MEASURE_LOSS, **cold) == "6.0 0\n"
+    formulas.write_text(source.replace(before, before.replace("2.0", "3.0")), "utf-8")
+    assert run_python(MEASURE_LOSS, **cold) == "0.511 0\n"
 
 
 # -- memory ------------------------------------------------------------------------

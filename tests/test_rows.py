@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import _kernels, _rows
+from skae import _passes, _rows
 from skae._rows import make_rows, measure, no_rows, read_only, row_chunks, slice_rows
 
 
 def gathered(rows, n=None):
     """What the kernels gather."""
-    out = np.empty((rows.n_rows if n is None else n, rows.mean.size))
-    picked = np.empty(len(out), dtype=np.int64)
-    _kernels._pick(rows, np.empty(0, dtype=np.int32), 0, picked)
-    _kernels._gather(rows, picked, out)
-    return out
+    n_rows = rows.n_rows if n is None else n
+    block = np.empty((rows.n_features, n_rows))
+    picked, none = np.empty(n_rows, dtype=np.int64), np.empty(0, dtype=np.int32)
+    weights = np.empty(n_rows)
+    _passes._pick(none, rows.subset, rows.weights, 0, n_rows, n_rows, picked, weights)
+    to = picked, rows.scaling, block, n_rows, rows.n_features
+    if rows.starts.size:
+        _passes._gather_csr(rows.values, rows.columns, rows.starts, *to)
+    else:
+        _passes._gather(rows.values, *to)
+    return block.T
 
 
 def make_data(n_rows=20, n_features=7):

@@ -1,0 +1,269 @@
+"""How code is compiled: options, cached machine code, calls through addresses.
+
+Compiled code is of three kinds:
+
+* *passes*, loops over contiguous memory that are compiled by themselves, as C
+  functions, when their address is first asked for;
+* *kernels*, the functions that Python calls: they hold the control flow, and call
+  passes and BLAS through addresses that they are given. The memory that these work on
+  is addresses to them, too, so that one compilation serves both dtypes;
+* *formulas* and *inner* functions, which passes and kernels call directly.
+
+A fit so compiles only what it uses, and each pass once: Numba optimises what a
+function calls directly anew in each of its callers.
+"""
+
+import ctypes
+import functools
+import hashlib
+import types as types_of_python
+from pathlib import Path
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# The modules whose code is compiled.
+COMPILED_MODULES = ("_compilation", "_kernels", "_passes", "_vector_math")
+
+# A product and a sum may become one instruction; nothing else may change.
+EXACT = {"contract"}
+# For sums, in any order. No flag that assumes NaN or inf away: a diverged loss has to
+# be seen.
+REDUCTION = {"nsz", "arcp", "contract", "afn", "reassoc"}
+
+# error_model="numpy": the zero check of a division would stop vectorisation.
+_OPTIONS = {"error_model": "numpy", "fastmath": EXACT}
+
+# A formula of one number. LLVM does not vectorise a loop that calls a function, and
+# would deem these too long to inline.
+formula = numba.njit(forceinline=True, **_OPTIONS)
+# A piece of a kernel that is compiled by itself, as it is called from several places.
+inner = numba.njit(**_OPTIONS)
+# One that is not, which makes the compilation of kernels shorter by half.
+inlined = numba.njit(inline="always", **_OPTIONS)
+
+
+@functools.cache
+def _digest():
+    """Of the sources of all compiled code."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name in COMPILED_MODULES:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def _stamped(function):
+    """Give a function the name under which its machine code is cached.
+
+    Numba stamps cached code with the file of the function alone, not with those of
+    what it calls: after an edit there, users would run old code. The digest in the
+    name sees to that.
+    """
+    function.__qualname__ = f"{function.__qualname__}_{_digest()}"
+    return function
+
+
+def _cached(compiler, function, **options):
+    """Compile, with the machine code cached on disk where a place for it is found."""
+    try:
+        return compiler(cache=True, **options)(function)
+    except RuntimeError:  # no writable cache folder
+        return compiler(**options)(function)
+
+
+def kernel(function):
+    """Compile, on its first call, a function that Python calls."""
+    return _cached(numba.njit, _stamped(function), nogil=True, **_OPTIONS)
+
+
+class Pass:
+    """A loop over contiguous memory.
+
+    Parameters
+    ----------
+    function : callable
+        Takes pointers and sizes, returns nothing.
+
+    arguments : str
+        A letter an argument: "v" for a pointer to values of the dtype, "d" to
+        float64, "i" to int64, "c" to int32; "n" for a size.
+
+    fastmath : set of str, default=EXACT
+    """
+
+    def __init__(self, function, arguments, fastmath=EXACT):
+        self.function, self.arguments = _stamped(function), arguments
+        self.fastmath = fastmath
+        self._compiled = {}
+
+    def compiled(self, dtype):
+        """The C function for a dtype: Numba's object."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._compiled:
+            kinds = {
+                "v": types.CPointer(numba.from_dtype(dtype)),
+                "d": types.CPointer(types.float64),
+                "i": types.CPointer(types.int64),
+                "c": types.CPointer(types.int32),
+                "n": types.intp,
+            }
+            signature = types.void(*[kinds[letter] for letter in self.arguments])
+            options = _OPTIONS | {"fastmath": self.fastmath}
+            self._compiled[dtype] = _cached(
+                functools.partial(numba.cfunc, signature), self.function, **options
+            )
+        return self._compiled[dtype]
+
+    def address(self, dtype):
+        """Where the machine code for a dtype begins."""
+        return self.compiled(dtype).address
+
+    def __call__(self, *arguments):
+        """Run on arrays, empty ones as null, and sizes; takes the dtype from them."""
+        pairs = list(zip(arguments, self.arguments, strict=True))
+        dtypes = {array.dtype for array, letter in pairs if letter == "v"}
+        function = self.compiled(*(dtypes or {np.dtype(np.float64)})).ctypes
+        pointers = [
+            argument
+            if letter == "n"
+            else ctypes.cast(argument.ctypes.data * bool(argument.size), kind)
+            for (argument, letter), kind in zip(pairs, function.argtypes, strict=True)
+        ]
+        function(*pointers)
+
+
+def as_pass(arguments, fastmath=EXACT):
+    """Decorate a function that is a `Pass`."""
+    return lambda function: Pass(function, arguments, fastmath)
+
+
+def made_for(function, loop):
+    """Make a loop for a function, which it calls by the global name `_function`.
+
+    Closures over compiled functions are never found in Numba's cache. The name is its
+    own: Numba tells namesakes apart by a count that begins anew in every process, so
+    that what two processes have cached would call each other's loops.
+    """
+    names = loop.__globals__ | {"_function": function}
+    made = types_of_python.FunctionType(loop.__code__, names, loop.__name__)
+    made.__qualname__ = f"{loop.__name__}_of{function.__name__}"
+    return made
+
+
+@intrinsic
+def like(typingctx, value, example):
+    """`value` in the type of `example`: keeps float32 arithmetic in float32."""
+
+    def codegen(context, builder, signature, args):
+        return context.cast(builder, args[0], signature.args[0], signature.args[1])
+
+    return example(value, example), codegen
+
+
+@intrinsic
+def is_null(typingctx, pointer):
+    """Whether a pointer that a pass was given is the address 0."""
+
+    def codegen(context, builder, signature, args):
+        return cgutils.is_null(builder, args[0])
+
+    return types.boolean(pointer), codegen
+
+
+@intrinsic
+def prefetch(typingctx, pointer, index):
+    """Ask for the cache line of pointer[index]."""
+
+    def codegen(context, builder, signature, args):
+        byte = ir.IntType(8).as_pointer()
+        entry = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+        integer = ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [byte] + 3 * [integer])
+        function = cgutils.get_or_insert_function(
+            builder.module, function_type, "llvm.prefetch.p0"
+        )
+        # For reading, to all levels of the cache, data.
+        flags = [ir.Constant(integer, flag) for flag in (0, 3, 1)]
+        builder.call(function, [entry, *flags])
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.intp), codegen
+
+
+@intrinsic
+def address_of(typingctx, array, index):
+    """Address of the entry `index` of a contiguous array, counted as if raveled."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.ptrtoint(builder.gep(data, [args[1]]), ir.IntType(64))
+
+    return types.int64(array, types.intp), codegen
+
+
+def _call_address(context, builder, address, arguments):
+    """Code that calls the C function at an address, which returns nothing."""
+    function_type = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+    function = builder.inttoptr(address, function_type.as_pointer())
+    builder.call(function, arguments)
+    return context.get_dummy_value()
+
+
+@intrinsic
+def call(typingctx, address, args):
+    """Call the pass at an address with a tuple of addresses and sizes, all int64.
+
+    Nothing checks that they are what the pass takes.
+    """
+
+    def codegen(context, builder, signature, values):
+        arguments = cgutils.unpack_tuple(builder, values[1])
+        return _call_address(context, builder, values[0], arguments)
+
+    return types.void(address, args), codegen
+
+
+@intrinsic
+def matmul(typingctx, gemm, transposed, sizes, a, b, c, scalars):
+    """Matrix product by BLAS: c (m, n) = op(a) (m, k) @ op(b) (k, n) + beta c.
+
+    `gemm` is the address of the BLAS function. Matrices are addresses, in C order.
+    `transposed` is a pair of int64: whether op(a)
+    and op(b) are a and b transposed. `sizes` are m, n and k, `scalars` the addresses
+    of 1 and of beta.
+    """
+
+    def codegen(context, builder, signature, values):
+        gemm, transposed, sizes, a, b, c, scalars = values
+        transpose_a, transpose_b = (
+            builder.icmp_signed("!=", flag, ir.Constant(flag.type, 0))
+            for flag in cgutils.unpack_tuple(builder, transposed)
+        )
+        m, n, k = cgutils.unpack_tuple(builder, sizes)
+        one, beta = cgutils.unpack_tuple(builder, scalars)
+
+        def pointer_to(value):
+            pointer = cgutils.alloca_once(builder, value.type)
+            builder.store(value, pointer)
+            return pointer
+
+        def letter(is_transposed):
+            letters = [ir.Constant(ir.IntType(8), ord(x)) for x in "TN"]
+            return pointer_to(builder.select(is_transposed, *letters))
+
+        def size(number):
+            return pointer_to(builder.trunc(number, ir.IntType(32)))
+
+        # What is in C order to us is transposed to BLAS: c^T = op(b)^T op(a)^T.
+        columns_a = size(builder.select(transpose_a, m, k))
+        columns_b = size(builder.select(transpose_b, k, n))
+        sizes = [size(n), size(m), size(k)]
+        flags = [letter(transpose_b), letter(transpose_a)]
+        matrices = [one, b, columns_b, a, columns_a, beta, c, sizes[0]]
+        return _call_address(context, builder, gemm, [*flags, *sizes, *matrices])
+
+    return types.void(gemm, transposed, sizes, a, b, c, scalars), codegen

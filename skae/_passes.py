@@ -1,0 +1,726 @@
+"""Passes over blocks of numbers: all arithmetic but the matrix products.
+
+The loops have no branches and call nothing that is not inlined, so that LLVM turns
+them into vector instructions.
+
+A block holds rows of data as they pass through a layer: (n_units, n_rows), in C order.
+The rows come last, so that vectors are long and products large however narrow the
+layer is.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import carray
+from numba.extending import get_cython_function_address
+
+from skae._compilation import (
+    REDUCTION,
+    Pass,
+    as_pass,
+    formula,
+    is_null,
+    like,
+    made_for,
+    prefetch,
+)
+from skae._vector_math import (
+    exp,
+    expm1,
+    exponential_parts,
+    half_erfcx,
+    log,
+    log1p,
+)
+
+# ---------------------------------------------------------------------------
+# Activations: value and derivative, side by side
+# ---------------------------------------------------------------------------
+
+
+# Stands for the function that a loop is made for.
+_function: Any = None
+
+
+def _activate(z, slope, n):
+    """Loop of an activation: z becomes the activation, `slope` its derivative."""
+    z, slope = carray(z, n), carray(slope, n)
+    for i in range(n):
+        z[i], slope[i] = _function(z[i])
+
+
+def _activation_pass(function):
+    return Pass(made_for(function, _activate), "vvn")
+
+
+@formula
+def _logistic(z):
+    one = like(1.0, z)
+    e = exp(-abs(z))
+    r = one / (one + e)
+    return r if z >= 0 else e * r, e * r * r
+
+
+@formula
+def _tanh(z):
+    one, two = like(1.0, z), like(2.0, z)
+    m = expm1(-two * abs(z))
+    a = math.copysign(m / (m + two), z)
+    return a, (one - a) * (one + a)
+
+
+@formula
+def _relu(z):
+    # `z < 0` rather than `z > 0`: a NaN goes through and is seen in the loss.
+    zero = like(0.0, z)
+    return (zero, zero) if z < 0 else (z, like(1.0, z))
+
+
+# Maas, Hannun & Ng, "Rectifier nonlinearities improve neural network acoustic
+# models", 2013.
+_LEAK = 0.01
+
+
+@formula
+def _leaky_relu(z):
+    leak = like(_LEAK, z)
+    return (leak * z, leak) if z < 0 else (z, like(1.0, z))
+
+
+@formula
+def _elu(z):
+    one = like(1.0, z)
+    s, q = exponential_parts(-abs(z))
+    return (s * q + (s - one), s * q + s) if z < 0 else (z, one)
+
+
+# Klambauer et al., "Self-normalizing neural networks", 2017, equation 2.
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+
+
+@formula
+def _selu(z):
+    scale = like(_SELU_SCALE, z)
+    limit = like(_SELU_SCALE * _SELU_ALPHA, z)
+    one = like(1.0, z)
+    s, q = exponential_parts(-abs(z))
+    negative = limit * (s * q + (s - one)), limit * (s * q + s)
+    return negative if z < 0 else (z * scale, scale)
+
+
+_SQRT_HALF = math.sqrt(0.5)
+_INVERSE_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+
+
+@formula
+def _gelu(z):
+    # Hendrycks & Gimpel, "Gaussian error linear units", 2016: z times the standard
+    # normal distribution function, not its tanh approximation.
+    one = like(1.0, z)
+    e = exp(like(-0.5, z) * z * z)
+    tail = e * half_erfcx(abs(z) * like(_SQRT_HALF, z))
+    cdf = tail if z < 0 else one - tail
+    return z * cdf, cdf + z * (like(_INVERSE_SQRT_2PI, z) * e)
+
+
+@formula
+def _silu(z):
+    a, slope = _logistic(z)
+    return z * a, a + z * slope
+
+
+@formula
+def _softplus(z):
+    zero, one = like(0.0, z), like(1.0, z)
+    e = exp(-abs(z))
+    r = one / (one + e)
+    positive = zero if z < 0 else z
+    return positive + log1p(e), r if z >= 0 else e * r
+
+
+# Name -> pass. A network holds positions in this table.
+ACTIVATIONS = {
+    "identity": None,
+    "logistic": (_logistic_pass := _activation_pass(_logistic)),
+    "sigmoid": _logistic_pass,
+    "tanh": _activation_pass(_tanh),
+    "relu": _activation_pass(_relu),
+    "leaky_relu": _activation_pass(_leaky_relu),
+    "elu": _activation_pass(_elu),
+    "selu": _activation_pass(_selu),
+    "gelu": _activation_pass(_gelu),
+    "silu": _activation_pass(_silu),
+    "softplus": _activation_pass(_softplus),
+}
+IDENTITY = 0
+
+
+# ---------------------------------------------------------------------------
+# Losses of one entry: (prediction, target) -> value, derivative by the prediction
+# ---------------------------------------------------------------------------
+
+
+def _measure(prediction, target, delta, n):
+    """Loop of a loss: the prediction becomes the value, `delta` its derivative."""
+    prediction, target = carray(prediction, n), carray(target, n)
+    delta = carray(delta, n)
+    for i in range(n):
+        prediction[i], delta[i] = _function(prediction[i], target[i])
+
+
+def _loss_pass(function):
+    return Pass(made_for(function, _measure), "vvvn")
+
+
+@formula
+def _squared_error(prediction, target):
+    r = prediction - target
+    return like(0.5, r) * r * r, r
+
+
+@formula
+def _absolute_error(prediction, target):
+    r = prediction - target
+    one, zero = like(1.0, r), like(0.0, r)
+    sign = one if r > 0 else zero
+    return abs(r), -one if r < 0 else sign
+
+
+# Huber, "Robust estimation of a location parameter", 1964. The network sees data of
+# root mean square 1: errors above one such unit count linearly.
+_HUBER_DELTA = 1.0
+
+
+@formula
+def _huber(prediction, target):
+    r = prediction - target
+    delta, half = like(_HUBER_DELTA, r), like(0.5, r)
+    clipped = delta if r > delta else r
+    clipped = -delta if r < -delta else clipped
+    return clipped * (r - half * clipped), clipped
+
+
+@formula
+def _log_loss(z, target):
+    """Cross-entropy of the probability logistic(z): softplus(z) - target * z.
+
+    softplus(z) = max(z, 0) + log(1 + e^-|z|): the linear parts are joined first, as
+    for a sure and right prediction they cancel.
+    """
+    one = like(1.0, z)
+    e = exp(-abs(z))
+    r = one / (one + e)
+    probability = r if z >= 0 else e * r
+    linear = (one - target) * z if z >= 0 else -target * z
+    return linear + log1p(e), probability - target
+
+
+# Below, log(softplus(z)) = z - e^z / 2 to a rounding, where softplus has lost digits.
+_SERIES_BELOW = -15.0
+
+
+@formula
+def _poisson_loss(z, target):
+    """Negative log-likelihood, but for its constant, of the rate softplus(z).
+
+    rate - target * log(rate).
+    """
+    half, one, zero = like(0.5, z), like(1.0, z), like(0.0, z)
+    rate, slope = _softplus(z)
+    is_small = z < like(_SERIES_BELOW, z)
+    e = exp(z if is_small else zero)
+    safe = one if is_small else rate
+    log_rate = z - half * e if is_small else log(safe)
+    ratio = one - half * e if is_small else slope / safe
+    return rate - target * log_rate, slope - target * ratio
+
+
+class Loss(NamedTuple):
+    """What the rest of the package has to know of a loss.
+
+    A loss with fixed outputs has its output activation built in, which keeps it
+    finite and exact where that has saturated: its prediction is that's input.
+    """
+
+    compute: Pass
+    output_activation: str  # what "auto" means
+    outputs: tuple[str, ...] | None  # the legal output activations; None: all
+    low: float  # inputs are in [low, high]
+    high: float
+
+    @property
+    def has_activation(self):
+        """Whether the loss applies the output activation itself."""
+        return self.outputs is not None
+
+    @property
+    def is_scaled(self):
+        """Whether the network sees centred and scaled data: no range is given."""
+        return math.isinf(self.low)
+
+
+_ANY = (-math.inf, math.inf)
+LOSSES = {
+    "squared_error": Loss(_loss_pass(_squared_error), "identity", None, *_ANY),
+    "absolute_error": Loss(_loss_pass(_absolute_error), "identity", None, *_ANY),
+    "huber": Loss(_loss_pass(_huber), "identity", None, *_ANY),
+    "log_loss": Loss(
+        _loss_pass(_log_loss), "logistic", ("logistic", "sigmoid"), 0.0, 1.0
+    ),
+    "poisson": Loss(
+        _loss_pass(_poisson_loss), "softplus", ("softplus",), 0.0, math.inf
+    ),
+}
+
+
+# ---------------------------------------------------------------------------
+# Solvers: a step from the gradient of a batch
+# ---------------------------------------------------------------------------
+
+# What a step needs besides arrays: entries of `settings`. The gradient that is given
+# is a sum; the objective's is FACTOR times it, plus ALPHA times the parameters.
+FACTOR, ALPHA, RATE, CORRECTION_1, CORRECTION_2 = range(5)
+MOMENTUM, NESTEROV, BETA_1, BETA_2, EPSILON = range(5, 10)
+N_SETTINGS = 10
+# Those that do not change between steps, and their names as parameters.
+HYPERPARAMETERS = {
+    MOMENTUM: "momentum",
+    NESTEROV: "nesterovs_momentum",
+    BETA_1: "beta_1",
+    BETA_2: "beta_2",
+    EPSILON: "epsilon",
+}
+
+# The network sees data of order one. A smaller entry of the gradient is a rounding
+# error: of centred data, if their mean is up to 10^4 times their spread. Adam and
+# RMSprop divide by the entry's size and would make steps of it, different ones for
+# the same rows in another order.
+_GRADIENT_ROUNDING = 1e-11
+
+
+@formula
+def _beyond_rounding(g):
+    return like(0.0, g) if abs(g) < like(_GRADIENT_ROUNDING, g) else g
+
+
+@as_pass("vvvvdn")
+def scale_gradient(params, gradient, moment_1, moment_2, settings, n):
+    """No step: the objective's gradient, for a solver that runs in Python."""
+    params, gradient, settings = (
+        carray(params, n),
+        carray(gradient, n),
+        carray(settings, N_SETTINGS),
+    )
+    zero = params[0]
+    factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
+    for i in range(n):
+        gradient[i] = factor * gradient[i] + alpha * params[i]
+
+
+@as_pass("vvvvdn")
+def _adam(params, gradient, moment_1, moment_2, settings, n):
+    """Kingma & Ba, "Adam", 2015, in the order of operations at the end of section 2."""
+    params, gradient = carray(params, n), carray(gradient, n)
+    mean, square = carray(moment_1, n), carray(moment_2, n)
+    settings = carray(settings, N_SETTINGS)
+    zero = params[0]
+    factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
+    beta_1, rest_1 = (
+        like(settings[BETA_1], zero),
+        like(1 - settings[BETA_1], zero),
+    )
+    beta_2, rest_2 = (
+        like(settings[BETA_2], zero),
+        like(1 - settings[BETA_2], zero),
+    )
+    epsilon = like(settings[EPSILON], zero)
+    correction = math.sqrt(settings[CORRECTION_2]) / settings[CORRECTION_1]
+    step = like(settings[RATE] * correction, zero)
+    for i in range(n):
+        g = _beyond_rounding(factor * gradient[i] + alpha * params[i])
+        m = beta_1 * mean[i] + rest_1 * g
+        s = beta_2 * square[i] + rest_2 * g * g
+        mean[i], square[i] = m, s
+        params[i] -= step * m / (math.sqrt(s) + epsilon)
+
+
+@as_pass("vvvvdn")
+def _sgd(params, gradient, moment_1, moment_2, settings, n):
+    """Gradient descent with classical or Nesterov momentum.
+
+    Sutskever et al., "On the importance of initialization and momentum in deep
+    learning", 2013; Nesterov's in the form of Bengio et al., 2013, equation 7.
+    """
+    params, gradient = carray(params, n), carray(gradient, n)
+    velocity, settings = carray(moment_1, n), carray(settings, N_SETTINGS)
+    zero = params[0]
+    factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
+    momentum, rate = like(settings[MOMENTUM], zero), like(settings[RATE], zero)
+    # What the new velocity and the gradient count for in the step.
+    ahead, now = momentum, rate
+    if settings[NESTEROV] == 0:
+        ahead, now = like(1.0, zero), like(0.0, zero)
+    for i in range(n):
+        g = factor * gradient[i] + alpha * params[i]
+        v = momentum * velocity[i] - rate * g
+        velocity[i] = v
+        params[i] += ahead * v - now * g
+
+
+@as_pass("vvvvdn")
+def _rmsprop(params, gradient, moment_1, moment_2, settings, n):
+    """Tieleman & Hinton, "RMSprop", 2012, with Adam's bias correction.
+
+    Without it the first steps are larger by 1 / sqrt(1 - beta_2).
+    """
+    params, gradient = carray(params, n), carray(gradient, n)
+    square, settings = carray(moment_2, n), carray(settings, N_SETTINGS)
+    zero = params[0]
+    factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
+    beta_2, rest_2 = (
+        like(settings[BETA_2], zero),
+        like(1 - settings[BETA_2], zero),
+    )
+    epsilon = like(settings[EPSILON], zero)
+    step = like(settings[RATE] * math.sqrt(settings[CORRECTION_2]), zero)
+    for i in range(n):
+        g = _beyond_rounding(factor * gradient[i] + alpha * params[i])
+        s = beta_2 * square[i] + rest_2 * g * g
+        square[i] = s
+        params[i] -= step * g / (math.sqrt(s) + epsilon)
+
+
+SOLVERS = {"adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop}
+
+
+# ---------------------------------------------------------------------------
+# Order of the rows
+# ---------------------------------------------------------------------------
+
+_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_U27, _U30, _U31, _U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+
+
+@formula
+def _mix(x):
+    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
+    x = (x ^ (x >> _U30)) * _MIX_1
+    x = (x ^ (x >> _U27)) * _MIX_2
+    return x ^ (x >> _U31)
+
+
+@as_pass("cnnn")
+def shuffle(order, n, seed, epoch):
+    """Order of the rows in an epoch: a function of the seed and the epoch alone.
+
+    A Fisher-Yates shuffle of 0, ..., n - 1. That it keeps no state between epochs
+    makes going on after a pause exact.
+    """
+    key = _mix(_mix(np.uint64(seed)) + np.uint64(epoch))
+    for i in range(n):
+        order[i] = i
+    for i in range(n - 1, 0, -1):
+        bits = _mix(key + _GOLDEN_GAMMA * np.uint64(i)) >> _U32
+        # Lemire, "Fast random integer generation in an interval", 2019, section 3.
+        j = np.int64((bits * np.uint64(i + 1)) >> _U32)
+        order[i], order[j] = order[j], order[i]
+
+
+@as_pass("ccdnnniv")
+def _pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
+    """Find the matrix rows of the positions start, start + 1, ... of an order.
+
+    `order`, `subset` and `weights` may be null: the rows' own order, all rows, no
+    weights. Beyond `stop` there are none (-1). Nor is a row without weight taken: it
+    counts for nothing, even if its loss would overflow.
+    """
+    for i in range(stop - start, n_rows):
+        picked[i] = -1
+    for i in range(min(stop - start, n_rows)):
+        row = np.int64(start + i)
+        if not is_null(order):
+            row = np.int64(order[row])
+        if not is_null(subset):
+            row = np.int64(subset[row])
+        if not is_null(weights):
+            weight = weights[row]
+            row_weights[i] = weight
+            if not weight > 0:
+                row = np.int64(-1)
+        picked[i] = row
+
+
+# ---------------------------------------------------------------------------
+# Rows in and out. The matrices are in C order; a block is (n_units, n_rows).
+# ---------------------------------------------------------------------------
+
+
+# Cache lines of a row that are asked for ahead: the processor notices by itself that
+# the others follow.
+_AHEAD_LINES = 8
+_LINE_ENTRIES = 8  # of float64; lines of float32 are asked for twice
+
+
+@as_pass("ccvnnn")
+def _prefetch(order, subset, values, start, stop, n_features):
+    """Ask for the rows of the positions `start` to `stop` - 1 of an order.
+
+    Rows in random order take long to come from memory.
+    """
+    n_ahead = min(n_features, _AHEAD_LINES * _LINE_ENTRIES)
+    for i in range(start, stop):
+        row = np.int64(order[i])
+        if not is_null(subset):
+            row = np.int64(subset[row])
+        for j in range(0, n_ahead, _LINE_ENTRIES):
+            prefetch(values, row * n_features + j)
+
+
+@as_pass("vivvnn")
+def _gather(values, picked, scaling, block, n_rows, n_features):
+    """Write picked rows, less `scaling` times its last entry, to the block.
+
+    `scaling` is (n_features + 1,): the features' means and 1 / scale. Of row -1,
+    zeros are written. Eight rows at a time are as many streams from memory.
+    """
+    scale = scaling[n_features]
+    tiled = n_rows - n_rows % 8
+    for i in range(0, tiled, 8):
+        row_0 = max(picked[i], 0) * n_features
+        row_1 = max(picked[i + 1], 0) * n_features
+        row_2 = max(picked[i + 2], 0) * n_features
+        row_3 = max(picked[i + 3], 0) * n_features
+        row_4 = max(picked[i + 4], 0) * n_features
+        row_5 = max(picked[i + 5], 0) * n_features
+        row_6 = max(picked[i + 6], 0) * n_features
+        row_7 = max(picked[i + 7], 0) * n_features
+        for j in range(n_features):
+            mean, k = scaling[j], j * n_rows + i
+            block[k] = (values[row_0 + j] - mean) * scale
+            block[k + 1] = (values[row_1 + j] - mean) * scale
+            block[k + 2] = (values[row_2 + j] - mean) * scale
+            block[k + 3] = (values[row_3 + j] - mean) * scale
+            block[k + 4] = (values[row_4 + j] - mean) * scale
+            block[k + 5] = (values[row_5 + j] - mean) * scale
+            block[k + 6] = (values[row_6 + j] - mean) * scale
+            block[k + 7] = (values[row_7 + j] - mean) * scale
+    for i in range(tiled, n_rows):
+        row = max(picked[i], 0) * n_features
+        for j in range(n_features):
+            block[j * n_rows + i] = (values[row + j] - scaling[j]) * scale
+    for i in range(n_rows):
+        if picked[i] < 0:
+            for j in range(n_features):
+                block[j * n_rows + i] = like(0.0, scale)
+
+
+@as_pass("vciivvnn")
+def _gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_features):
+    """The same for a CSR matrix."""
+    picked, scaling = carray(picked, n_rows), carray(scaling, n_features + 1)
+    block = carray(block, (n_features, n_rows))
+    scale = scaling[n_features]
+    zero = like(0.0, scale)
+    for j in range(n_features):
+        for i in range(n_rows):
+            block[j, i] = (zero - scaling[j]) * scale if picked[i] >= 0 else zero
+    for i in range(n_rows):
+        row = picked[i]
+        if row >= 0:
+            for k in range(starts[row], starts[row + 1]):
+                j = columns[k]
+                block[j, i] = (values[k] - scaling[j]) * scale
+
+
+@as_pass("vvvnnn")
+def _scatter(block, scaling, out, n_rows, n_units, block_rows):
+    """Write rows of a block, times the last of `scaling` plus the others, to `out`.
+
+    `out` is (n_rows, n_units), the block (n_units, block_rows), `scaling`
+    (n_units + 1,).
+    """
+    out, scaling = carray(out, (n_rows, n_units)), carray(scaling, n_units + 1)
+    block = carray(block, (n_units, block_rows))
+    scale = scaling[n_units]
+    for i in range(n_rows):
+        for j in range(n_units):
+            out[i, j] = block[j, i] * scale + scaling[j]
+
+
+# ---------------------------------------------------------------------------
+# Blocks
+# ---------------------------------------------------------------------------
+
+
+@as_pass("vvnn")
+def _fill_rows(block, values, n_units, n_rows):
+    """Fill unit j of a block with values[j]."""
+    block, values = carray(block, (n_units, n_rows)), carray(values, n_units)
+    for j in range(n_units):
+        value = values[j]
+        for i in range(n_rows):
+            block[j, i] = value
+
+
+@as_pass("vvnnn", REDUCTION)
+def _add_row_sums(block, sums, n_units, n_rows, is_first):
+    """Add the sum of unit j of a block to sums[j], or put it there."""
+    block, sums = carray(block, (n_units, n_rows)), carray(sums, n_units)
+    for j in range(n_units):
+        total = like(0.0, sums[j])
+        for i in range(n_rows):
+            total += block[j, i]
+        sums[j] = total if is_first else sums[j] + total
+
+
+@as_pass("vvn")
+def _multiply(a, b, n):
+    """Multiply a by b, entry by entry."""
+    a, b = carray(a, n), carray(b, n)
+    for i in range(n):
+        a[i] *= b[i]
+
+
+@as_pass("vvnn")
+def _weigh(block, weights, n_units, n_rows):
+    """Multiply the rows of a block by their weights."""
+    block, weights = carray(block, (n_units, n_rows)), carray(weights, n_rows)
+    for j in range(n_units):
+        for i in range(n_rows):
+            block[j, i] *= weights[i]
+
+
+@as_pass("vvn")
+def _copy(a, b, n):
+    """Copy b to a."""
+    a, b = carray(a, n), carray(b, n)
+    for i in range(n):
+        a[i] = b[i]
+
+
+@as_pass("vvn")
+def _add(a, b, n):
+    """Add b to a, entry by entry."""
+    a, b = carray(a, n), carray(b, n)
+    for i in range(n):
+        a[i] += b[i]
+
+
+@as_pass("vdnn", REDUCTION)
+def _add_sum(block, total, n_units, n_rows):
+    """Add the sum of a block to total[0]: of a unit in the dtype, then in float64."""
+    block, total = carray(block, (n_units, n_rows)), carray(total, 1)
+    whole = 0.0
+    for j in range(n_units):
+        part = like(0.0, block[0, 0])
+        for i in range(n_rows):
+            part += block[j, i]
+        whole += np.float64(part)
+    total[0] += whole
+
+
+@as_pass("vdn", REDUCTION)
+def _add_squares(values, total, n):
+    """Add the sum of n squares, in float64, to total[0]."""
+    values, total = carray(values, n), carray(total, 1)
+    squares = 0.0
+    for i in range(n):
+        squares += np.float64(values[i]) * np.float64(values[i])
+    total[0] += squares
+
+
+# ---------------------------------------------------------------------------
+# Addresses
+# ---------------------------------------------------------------------------
+
+
+class Addresses(NamedTuple):
+    """Where the machine code of the passes, and of BLAS, begins; 0 for none."""
+
+    activations: np.ndarray  # (L + 1,) int64, of the layers; 0 for the identity
+    matmul: int
+    prefetch: int
+    pick: int
+    gather: int
+    gather_csr: int
+    scatter: int
+    fill_rows: int
+    loss: int
+    solver: int
+    multiply: int
+    weigh: int
+    copy: int
+    add: int
+    add_row_sums: int
+    add_sum: int
+    add_squares: int
+    shuffle: int
+
+
+_INFERENCE = {
+    "prefetch": _prefetch,
+    "pick": _pick,
+    "gather": _gather,
+    "gather_csr": _gather_csr,
+    "scatter": _scatter,
+    "fill_rows": _fill_rows,
+}
+_LEARNING = {
+    "multiply": _multiply,
+    "weigh": _weigh,
+    "copy": _copy,
+    "add": _add,
+    "add_row_sums": _add_row_sums,
+    "add_sum": _add_sum,
+    "add_squares": _add_squares,
+    "shuffle": shuffle,
+}
+
+
+def addresses(dtype, activations, loss=None, solver=None):
+    """The passes that a network needs, compiled.
+
+    Parameters
+    ----------
+    dtype : dtype
+
+    activations : ndarray of int
+        Positions in ``ACTIVATIONS``, the input's first.
+
+    loss : Pass, default=None
+        None for inference alone.
+
+    solver : Pass, default=None
+
+    Returns
+    -------
+    addresses : Addresses
+    """
+    passes = list(ACTIVATIONS.values())
+    layers = [passes[position] for position in activations]
+    others = dict.fromkeys(Addresses._fields[2:])
+    others |= _INFERENCE
+    if loss is not None:
+        others |= _LEARNING | {"loss": loss, "solver": solver}
+    blas = "sgemm" if np.dtype(dtype) == np.float32 else "dgemm"
+    return Addresses(
+        activations=np.array([_address(p, dtype) for p in layers], dtype=np.int64),
+        # The BLAS that Numba calls, too.
+        matmul=get_cython_function_address("scipy.linalg.cython_blas", blas),
+        **{name: _address(p, dtype) for name, p in others.items()},
+    )
+
+
+def _address(compiled_pass, dtype):
+    return 0 if compiled_pass is None else compiled_pass.address(dtype)
+
+
+def every_pass():
+    """All passes: those of this module, and those in its tables."""
+    losses = [loss.compute for loss in LOSSES.values()]
+    candidates = [*globals().values(), *ACTIVATIONS.values(), *losses]
+    return list(dict.fromkeys(p for p in candidates if isinstance(p, Pass)))

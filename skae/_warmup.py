@@ -1,0 +1,40 @@
+"""Compiling ahead of the first use."""
+
+import numpy as np
+
+from skae import _kernels, _passes
+from skae._autoencoder import AutoencoderTransformer
+
+
+def warmup(dtypes=("float32", "float64")):
+    """Compile everything now, and keep the machine code on disk.
+
+    Otherwise the first fit on a machine compiles what it uses, and takes some seconds
+    longer. Call this, or run ``python -m skae warmup``, when an image is built or a
+    server starts: with the user, and for the processor, that it will run on.
+
+    Parameters
+    ----------
+    dtypes : iterable of {"float32", "float64"}, default=("float32", "float64")
+        Of the data to come.
+
+    Returns
+    -------
+    cache_path : str or None
+        Folder of the machine code; None if Numba found no writable place for it, so
+        that it serves this process only. ``NUMBA_CACHE_DIR`` chooses another.
+    """
+    for dtype in dtypes:
+        for compiled_pass in _passes.every_pass():
+            compiled_pass.address(dtype)
+    X = np.eye(2)
+    for solver in ("adam", "lbfgs"):
+        model = AutoencoderTransformer(
+            1,
+            hidden_layer_sizes=(),
+            solver=solver,
+            learning_rate="cosine",  # which ends with max_iter, without a warning
+            max_iter=1,
+        )
+        model.fit(X).transform(X)
+    return _kernels.train.stats.cache_path
