@@ -196,7 +196,6 @@ def summarize(frame):
         compile_seconds=("compile_seconds", "last"),
     ).reset_index()
     full_batch = runs["workload"].map(lambda name: WORKLOADS[name].is_full_batch)
-    runs["before"] = runs["first"].where(~full_batch)
     # An epoch, or all steps of a full-batch run.
     runs["unit"] = runs["last"] - runs["first"]
     runs["unit"] /= runs["n_epochs"].where(~full_batch, 1)
@@ -217,7 +216,6 @@ def summarize(frame):
                 "median": kept["unit"].median(),
                 "min": kept["unit"].min(),
                 "max": kept["unit"].max(),
-                "before": kept["before"].median(),
                 "compile": kept["compile_seconds"].max(),
                 "loss": kept["loss"].median(),
                 "median_run": _median_run(kept),
@@ -249,7 +247,7 @@ def describe(summary, fraction):
         "Seconds an epoch, or a run of full-batch steps: median of the runs (least–"
         "most). Ratio: to skae's median, so above 1 is slower than skae. Threads: "
         f"the better of {' or '.join(map(str, thread_counts()))}. "
-        "Before: seconds before the first epoch. Compile: seconds of a process's first "
+        "Compile: seconds of a process's first "
         "call, with empty caches, not part of the times; skae compiles once for all "
         "networks. Loss: objective at the end, in the network's units, over at most "
         f"the first {MAX_EVALUATED_ROWS:,} rows.",
@@ -259,7 +257,7 @@ def describe(summary, fraction):
     ]
     if fraction != 1:
         lines += ["", f"**Only {fraction:g} of the work: a trial, not a result.**"]
-    columns = "solver", "seconds", "ratio", "threads", "before", "compile", "loss"
+    columns = "solver", "seconds", "ratio", "threads", "compile", "loss"
     for workload, of_workload in summary.groupby("workload", sort=False):
         rows = [
             (
@@ -267,7 +265,6 @@ def describe(summary, fraction):
                 Spread(row.median, row.min, row.max),
                 _or_none(row.ratio),
                 row.threads,
-                _or_none(row.before, ".2f"),
                 f"{row.compile:.1f}",
                 _or_none(row.loss, ".5g"),
                 row.n_runs,

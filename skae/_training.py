@@ -110,7 +110,6 @@ class Training(abc.ABC):
         flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
         flops_a_row += _FLOPS_A_UNIT * network.n_units
         self._epoch_flops = flops_a_row * n_rows
-        self._blas = single_threaded_blas()
         self._team = ThreadTeam(n_threads_for(flops_a_row * batch_size, n_lanes))
         self._workspace = make_workspace(
             network,
@@ -144,6 +143,7 @@ class Training(abc.ABC):
         return {"arrays": arrays}
 
     def __enter__(self):
+        self._blas = single_threaded_blas()
         self._blas.__enter__()
         return self
 
