@@ -52,7 +52,9 @@ def _digest():
     """Of the sources of all compiled code."""
     digest = hashlib.blake2b(digest_size=6)
     for name in COMPILED_MODULES:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+        path = Path(__file__).with_name(f"{name}.py")
+        if path.exists():  # else Numba finds no place for a cache either
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -179,13 +181,13 @@ def prefetch(typingctx, pointer, index):
     """Ask for the cache line of pointer[index]."""
 
     def codegen(context, builder, signature, args):
-        byte = ir.IntType(8).as_pointer()
-        entry = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-        integer = ir.IntType(32)
-        function_type = ir.FunctionType(ir.VoidType(), [byte] + 3 * [integer])
-        function = cgutils.get_or_insert_function(
-            builder.module, function_type, "llvm.prefetch.p0"
+        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch",
+            (byte,),
+            ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer]),
         )
+        entry = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
         # For reading, to all levels of the cache, data.
         flags = [ir.Constant(integer, flag) for flag in (0, 3, 1)]
         builder.call(function, [entry, *flags])

@@ -6,7 +6,7 @@ from sklearn.utils import gen_batches
 from skae import _kernels
 from skae._network import for_loss, part
 from skae._passes import LOSSES
-from skae._rows import dense, make_rows, read_only, row_chunks, slice_rows
+from skae._rows import dense, make_rows, row_chunks, slice_rows
 from skae._threads import ThreadTeam, make_workspace, n_threads_for
 
 # A multiplication and an addition for each weight and row.
@@ -55,9 +55,9 @@ def propagate(network, params, rows, mean=None, scale=1.0):
         team.run(
             _kernels.propagate,
             network,
-            read_only(params),
+            params,
             rows,
-            read_only(np.append(mean, scale).astype(dtype)),
+            np.append(mean, scale).astype(dtype),
             out,
             make_workspace(network, dtype, team=team),
             flops=flops,

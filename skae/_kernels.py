@@ -55,10 +55,11 @@ class Network(NamedTuple):
     """Shape of a network of L layers, from an input to an output.
 
     Row l of `layers` (L + 1, 6) is about layer l; the input is row 0. Its columns are
-    WIDTH, the units; UNITS_AT, the sum of the widths before; WEIGHTS_AT and BIASES_AT,
-    where the layer's parameters begin in their vector; TRANSPOSED, whether the weights
-    are stored as (n_out, n_in), as the decoder's are; and ACTIVATION, a position in
-    ACTIVATIONS. Tied layers share an encoder layer's weights.
+    WIDTH, the units; UNITS_AT, the sum of the widths of the layers before, without the
+    input; WEIGHTS_AT and BIASES_AT, where the layer's parameters begin in their vector;
+    TRANSPOSED, whether the weights are stored as (n_out, n_in), as the decoder's are;
+    and ACTIVATION, a position in ACTIVATIONS. Tied layers share an encoder layer's
+    weights.
     """
 
     layers: np.ndarray  # int64
@@ -77,7 +78,7 @@ class Network(NamedTuple):
 
     @property
     def n_units(self):
-        """Sum of the widths."""
+        """Sum of the widths, the input's included."""
         return int(self.widths.sum())
 
     @property
@@ -162,19 +163,21 @@ class Team(NamedTuple):
     n_threads: int
     itemsize: int  # bytes of the dtype
     block_rows: int  # that the buffers have room for
-    n_units: int  # of the network, for which they have room
+    n_slots: int  # input blocks of a thread
+    n_units: int  # of the layers, for which the buffers have room
     n_params: int
     passes: Addresses
     control: np.ndarray  # int64, see below
     lane_losses: np.ndarray  # (MAX_LANES,) float64
     penalty: np.ndarray  # (2,) float64: of the weights now, and at the last step
-    held: np.ndarray  # (n_threads, 4) int64: whose rows the input block holds
+    held: np.ndarray  # (slots, 5) int64: which rows the input blocks hold
     settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
     constants: np.ndarray  # (2,) dtype, 0 and 1
     order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
-    picked: np.ndarray  # (n_threads, block_rows) int64, the matrix rows of a block
-    row_weights: np.ndarray  # (n_threads, block_rows) dtype, their sample weights
-    units: np.ndarray  # (n_threads, block_rows * units) dtype, input and activations
+    picked: np.ndarray  # (slots, block_rows) int64, the matrix rows of input blocks
+    row_weights: np.ndarray  # (slots, block_rows) dtype, their sample weights
+    inputs: np.ndarray  # (slots, block_rows * n_features) dtype
+    units: np.ndarray  # (n_threads, block_rows * units) dtype, activations
     slopes: np.ndarray  # the same, derivatives of the activations
     deltas: np.ndarray  # the same, derivatives of the loss
     gradients: np.ndarray  # (lanes, n_params) dtype
@@ -189,6 +192,7 @@ _MEMORY = {
         "order",
         "picked",
         "row_weights",
+        "inputs",
         "units",
         "slopes",
         "deltas",
@@ -341,32 +345,40 @@ _NO_ORDER = np.int64(0)
 
 
 @inlined
-def _gather(rows, order, span, n_rows, team, rank):
-    """Write rows, as the network sees them, to the input block of `units`.
+def _gather(rows, order, span, n_rows, team, slot):
+    """Write rows, as the network sees them, to an input block; returns its address.
 
     `span` are the first position in the order, and the last plus one; a block of more
-    rows is filled up with zeros. Rows that it still holds are not written again.
+    rows is filled up with zeros. Rows that the slot still holds are not written again.
     """
     start, stop = span
+    block = _at(team, team.inputs, slot * team.block_rows * rows.n_features)
     held = team.held
-    is_held = order == _NO_ORDER and held[rank, 0] == rows.values
-    is_held = is_held and held[rank, 1] == rows.subset
-    if is_held and held[rank, 2] == start and held[rank, 3] == stop:
-        return
-    held[rank, 0] = rows.values if order == _NO_ORDER else 0
-    held[rank, 1], held[rank, 2], held[rank, 3] = rows.subset, start, stop
-    first = rank * team.block_rows
-    picked = team.picked + _INT64_BYTES * first
-    row_weights = _at(team, team.row_weights, first)
+    is_held = order == _NO_ORDER and held[slot, 0] == rows.values
+    is_held = is_held and held[slot, 1] == rows.subset
+    is_held = is_held and held[slot, 2] == rows.weights
+    if is_held and held[slot, 3] == start and held[slot, 4] == stop:
+        return block
+    held[slot, 0] = rows.values if order == _NO_ORDER else 0
+    held[slot, 1], held[slot, 2] = rows.subset, rows.weights
+    held[slot, 3], held[slot, 4] = start, stop
+    picked = team.picked + _INT64_BYTES * slot * team.block_rows
+    row_weights = _row_weights(team, slot)
     positions = start, stop, n_rows, picked, row_weights
     call(team.passes.pick, (order, rows.subset, rows.weights, *positions))
-    block = _at(team, team.units, first * team.n_units)
     to = picked, rows.scaling, block, n_rows, rows.n_features
     if rows.starts == 0:
         call(team.passes.gather, (rows.values, *to))
     else:
         matrix = rows.values, rows.columns, rows.starts
         call(team.passes.gather_csr, (*matrix, *to))
+    return block
+
+
+@inlined
+def _row_weights(team, slot):
+    """Address of the sample weights of the rows in a slot."""
+    return _at(team, team.row_weights, slot * team.block_rows)
 
 
 @inlined
@@ -386,15 +398,16 @@ def _block_at(network, layer, n_rows, team, rank):
 
 
 @inlined
-def _forward(network, params, n_rows, team, rank):
-    """Fill `units` from the input to the output, and `slopes` beside them."""
+def _forward(network, params, x, n_rows, team, rank):
+    """Fill `units` up to the output from the input block x, and `slopes` beside."""
     passes, layers = team.passes, network.layers
     one = _at(team, team.constants, 1)
     for layer in range(1, layers.shape[0]):
         n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
         a_at = _block_at(network, layer - 1, n_rows, team, rank)
         z_at = _block_at(network, layer, n_rows, team, rank)
-        a, z = _at(team, team.units, a_at), _at(team, team.units, z_at)
+        a = x if layer == 1 else _at(team, team.units, a_at)
+        z = _at(team, team.units, z_at)
         weights = _at(team, params, layers[layer, WEIGHTS_AT])
         biases = _at(team, params, layers[layer, BIASES_AT])
         call(passes.fill_rows, (z, biases, n_out, n_rows))
@@ -407,11 +420,12 @@ def _forward(network, params, n_rows, team, rank):
 
 
 @inlined
-def _backward(model, n_rows, gradient_at, is_first, team, rank):
+def _backward(model, x, n_rows, to, team, rank):
     """Add a block's gradient, from the derivative by the output in `deltas`.
 
-    It is added to, or with `is_first` put to, `gradients` from `gradient_at` on.
+    `to` says where in `gradients` it is added, and whether it is put there instead.
     """
+    gradient_at, is_first = to
     network, layers, passes = model.network, model.network.layers, team.passes
     zero, one = team.constants, _at(team, team.constants, 1)
     n_layers = layers.shape[0] - 1
@@ -420,7 +434,8 @@ def _backward(model, n_rows, gradient_at, is_first, team, rank):
         is_transposed = layers[layer, TRANSPOSED]
         a_at = _block_at(network, layer - 1, n_rows, team, rank)
         delta_at = _block_at(network, layer, n_rows, team, rank)
-        a, delta = _at(team, team.units, a_at), _at(team, team.deltas, delta_at)
+        a = x if layer == 1 else _at(team, team.units, a_at)
+        delta = _at(team, team.deltas, delta_at)
         if passes.activations[layer] != 0:
             slope = _at(team, team.slopes, delta_at)
             call(passes.multiply, (delta, slope, n_out * n_rows))
@@ -446,23 +461,22 @@ def _backward(model, n_rows, gradient_at, is_first, team, rank):
 
 
 @inlined
-def _evaluate(model, rows, n_rows, lane, team, rank):
-    """Losses of the input block: their sum is added to the lane's.
+def _evaluate(model, rows, x, n_rows, total, team, place):
+    """Losses of an input block: their sum is added to the float64 at `total`.
 
-    Their derivatives by the output are left in `deltas`.
+    Their derivatives by the output are left in `deltas`. `place` are rank and slot.
     """
+    rank, slot = place
     network, passes = model.network, team.passes
     n_features = rows.n_features
-    _forward(network, model.params, n_rows, team, rank)
-    x = _at(team, team.units, _block_at(network, 0, n_rows, team, rank))
+    _forward(network, model.params, x, n_rows, team, rank)
     last = _block_at(network, network.layers.shape[0] - 1, n_rows, team, rank)
     prediction, delta = _at(team, team.units, last), _at(team, team.deltas, last)
     call(passes.loss, (prediction, x, delta, n_features * n_rows))
     if rows.weights != 0:
-        weights = _at(team, team.row_weights, rank * team.block_rows)
+        weights = _row_weights(team, slot)
         call(passes.weigh, (prediction, weights, n_features, n_rows))
         call(passes.weigh, (delta, weights, n_features, n_rows))
-    total = address_of(team.lane_losses, lane)
     call(passes.add_sum, (prediction, total, n_features, n_rows))
 
 
@@ -474,6 +488,7 @@ def _lanes(model, rows, order, batch, team, rank, learn):
     """
     start, stop = batch
     n_lanes = _n_lanes(stop - start, team.block_rows)
+    n_blocks = 0
     for lane in range(rank, n_lanes, team.n_threads):
         first = start + lane * (stop - start) // n_lanes
         end = start + (lane + 1) * (stop - start) // n_lanes
@@ -484,12 +499,15 @@ def _lanes(model, rows, order, batch, team, rank, learn):
                 team.control[ABANDONED] = 1
                 break
             n_rows = min(team.block_rows, end - block)
+            slot = rank * team.n_slots + n_blocks % team.n_slots
+            n_blocks += 1
             _prefetch_after(rows, order, block + stop - start, n_rows, team)
-            _gather(rows, order, (block, block + n_rows), n_rows, team, rank)
-            _evaluate(model, rows, n_rows, lane, team, rank)
+            x = _gather(rows, order, (block, block + n_rows), n_rows, team, slot)
+            total = address_of(team.lane_losses, lane)
+            _evaluate(model, rows, x, n_rows, total, team, (rank, slot))
             if learn:
-                gradient_at = lane * team.n_params
-                _backward(model, n_rows, gradient_at, block == first, team, rank)
+                to = lane * team.n_params, block == first
+                _backward(model, x, n_rows, to, team, rank)
 
 
 @inlined
@@ -719,9 +737,8 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
                 status = CONVERGED
         team.control[STATUS] = status
     _barrier(team)
-    status = team.control[STATUS]
-    _barrier(team)
-    return status
+    # Nobody changes it before all have met again.
+    return team.control[STATUS]
 
 
 @kernel
@@ -741,11 +758,12 @@ def train(network, alpha, data, solver, state, n_epochs, team, rank):
     model = Model(network, alpha, state.params)
     rows, validation = data
     for _ in range(n_epochs):
-        if solver.shuffle and rank == 0:
-            key = state.counters[SEED], state.counters[N_EPOCHS]
-            call(team.passes.shuffle, (team.order, rows.n_rows, *key))
-        if not _barrier(team):
-            return INTERRUPTED
+        if solver.shuffle:
+            if rank == 0:
+                key = state.counters[SEED], state.counters[N_EPOCHS]
+                call(team.passes.shuffle, (team.order, rows.n_rows, *key))
+            if not _barrier(team):
+                return INTERRUPTED
         total = 0.0
         for start in range(0, rows.n_rows, solver.batch_size):
             stop = min(start + solver.batch_size, rows.n_rows)
@@ -783,8 +801,8 @@ def propagate(network, params, rows, scaling, out, team, rank):
         start = block * block_rows
         n_rows = min(block_rows, rows.n_rows - start)
         span = start, start + n_rows
-        _gather(rows, _NO_ORDER, span, block_rows, team, rank)
-        _forward(network, params, block_rows, team, rank)
+        x = _gather(rows, _NO_ORDER, span, block_rows, team, rank)
+        _forward(network, params, x, block_rows, team, rank)
         z = _at(team, team.units, _block_at(network, n_layers, block_rows, team, rank))
         target = _at(team, out, start * n_outputs)
         shape = n_rows, n_outputs, block_rows

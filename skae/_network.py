@@ -50,7 +50,7 @@ def make_network(widths, activations, *, tied):
     positions = {name: position for position, name in enumerate(ACTIVATIONS)}
     layers = np.zeros((n_layers + 1, N_COLUMNS), dtype=np.int64)
     layers[:, WIDTH] = widths
-    layers[1:, UNITS_AT] = np.cumsum(widths[:-1])
+    layers[2:, UNITS_AT] = np.cumsum(widths[1:-1])
     layers[1:, WEIGHTS_AT] = weights_at
     layers[1:, BIASES_AT] = biases_at
     layers[1:, TRANSPOSED] = np.arange(n_layers) >= n_layers // 2
@@ -70,7 +70,7 @@ def for_loss(network, loss):
 def part(network, first, stop):
     """The layers first + 1 to stop, as a network over the same parameters."""
     layers = network.layers[first : stop + 1].copy()
-    layers[:, UNITS_AT] -= layers[0, UNITS_AT]
+    layers[1:, UNITS_AT] -= layers[1, UNITS_AT]
     layers[0, ACTIVATION] = IDENTITY
     return network._replace(layers=layers)
 

@@ -283,7 +283,7 @@ LOSSES = {
 # is a sum; the objective's is FACTOR times it, plus ALPHA times the parameters.
 FACTOR, ALPHA, RATE, CORRECTION_1, CORRECTION_2 = range(5)
 MOMENTUM, NESTEROV, BETA_1, BETA_2, EPSILON = range(5, 10)
-N_SETTINGS = 10
+N_SETTINGS = 16  # padded to whole cache lines, as each thread has its own
 # Those that do not change between steps, and their names as parameters.
 HYPERPARAMETERS = {
     MOMENTUM: "momentum",
@@ -455,6 +455,47 @@ def _pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
 
 
 # ---------------------------------------------------------------------------
+# Moments of the rows
+# ---------------------------------------------------------------------------
+
+
+@as_pass("vcddddnn")
+def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_features):
+    """Add the rows' weighted deviations from `origin` to `total`, and note the largest.
+
+    `origin`, `total` and `largest` are (n_features,). `subset` and `weights` may be
+    null: all rows, weights of 1.
+    """
+    for i in range(n_rows):
+        row = np.int64(i) if is_null(subset) else np.int64(subset[i])
+        weight = 1.0 if is_null(weights) else weights[row]
+        if weight > 0:
+            for j in range(n_features):
+                deviation = np.float64(values[row * n_features + j]) - origin[j]
+                total[j] += weight * deviation
+                size = abs(deviation)
+                largest[j] = size if size > largest[j] else largest[j]
+
+
+@as_pass("vcddddnn")
+def add_squared_deviations(
+    values, subset, weights, mean, squares, unit, n_rows, n_features
+):
+    """Add the weighted squares of the rows' deviations from `mean` to `squares`.
+
+    Deviations are measured in `unit` (1,).
+    """
+    for i in range(n_rows):
+        row = np.int64(i) if is_null(subset) else np.int64(subset[i])
+        weight = 1.0 if is_null(weights) else weights[row]
+        if weight > 0:
+            for j in range(n_features):
+                deviation = np.float64(values[row * n_features + j]) - mean[j]
+                deviation /= unit[0]
+                squares[j] += weight * deviation * deviation
+
+
+# ---------------------------------------------------------------------------
 # Rows in and out. The matrices are in C order; a block is (n_units, n_rows).
 # ---------------------------------------------------------------------------
 
@@ -541,14 +582,26 @@ def _scatter(block, scaling, out, n_rows, n_units, block_rows):
     """Write rows of a block, times the last of `scaling` plus the others, to `out`.
 
     `out` is (n_rows, n_units), the block (n_units, block_rows), `scaling`
-    (n_units + 1,).
+    (n_units + 1,). Eight rows at a time, so that cache lines are read whole.
     """
-    out, scaling = carray(out, (n_rows, n_units)), carray(scaling, n_units + 1)
-    block = carray(block, (n_units, block_rows))
     scale = scaling[n_units]
-    for i in range(n_rows):
+    tiled = n_rows - n_rows % 8
+    for i in range(0, tiled, 8):
+        first = i * n_units
         for j in range(n_units):
-            out[i, j] = block[j, i] * scale + scaling[j]
+            mean, k, to = scaling[j], j * block_rows + i, first + j
+            out[to] = block[k] * scale + mean
+            out[to + n_units] = block[k + 1] * scale + mean
+            out[to + 2 * n_units] = block[k + 2] * scale + mean
+            out[to + 3 * n_units] = block[k + 3] * scale + mean
+            out[to + 4 * n_units] = block[k + 4] * scale + mean
+            out[to + 5 * n_units] = block[k + 5] * scale + mean
+            out[to + 6 * n_units] = block[k + 6] * scale + mean
+            out[to + 7 * n_units] = block[k + 7] * scale + mean
+    for i in range(tiled, n_rows):
+        for j in range(n_units):
+            x = block[j * block_rows + i]
+            out[i * n_units + j] = x * scale + scaling[j]
 
 
 # ---------------------------------------------------------------------------

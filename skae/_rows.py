@@ -1,9 +1,12 @@
 """A matrix as the kernels see it, and its mean and scale."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
+from skae import _passes
 from skae._kernels import Rows
 
 # Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
@@ -24,21 +27,8 @@ def dense(chunk):
     return chunk.toarray() if sparse.issparse(chunk) else chunk
 
 
-def read_only(array):
-    """A view of an array that nobody may write through.
-
-    Kernels take what they only read as such views: data from a read-only memory map
-    then need no compilation of their own, and a kernel cannot change them.
-    """
-    view = array.view(np.ndarray)
-    view.flags.writeable = False
-    return view
-
-
 def measure(X, *, subset=None, weights=None):
     """Mean of every feature and root mean square of the centred entries.
-
-    By einsum, not BLAS, whose roundings depend on its number of threads.
 
     Parameters
     ----------
@@ -57,40 +47,71 @@ def measure(X, *, subset=None, weights=None):
     scale : float
         0 for constant data.
     """
-    n_rows = X.shape[0] if subset is None else len(subset)
-    total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    n_features = X.shape[1]
+    total, largest, squares = np.zeros((3, n_features))
     total_weight = 0.0
-    # Sums are relative to some row: the mean of a constant feature comes out exactly.
-    first_chunk, _ = next(_weighted_chunks(X, subset, weights, n_rows))
-    origin = first_chunk[0]
-    size = 0.0
-    for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
-        size = max(size, np.abs(chunk - origin).max())
-        total += np.einsum("i,ij->j", weight, chunk - origin)
-        total_weight += weight.sum()
-    mean = origin + total / total_weight
+    origin = None
+    for part in _parts(X, subset, weights):
+        if origin is None:
+            # Sums are relative to some row: the mean of a constant feature is exact.
+            origin = part.values[part.first_row].astype(np.float64)
+        part.run(_passes.add_deviations, origin, total, largest)
+        total_weight += part.total_weight
+    mean, size = origin + total / total_weight, largest.max()
     if size == 0:
         return mean, 0.0
-    # A second pass, as the difference of two large sums would lose the digits.
-    for chunk, weight in _weighted_chunks(X, subset, weights, n_rows):
-        centred = (chunk - mean) / size  # whose squares cannot overflow
-        squares += np.einsum("i,ij->j", weight, centred * centred)
+    # Again, as the difference of two large sums would lose the digits. Divided by the
+    # largest deviation, squares cannot overflow.
+    for part in _parts(X, subset, weights):
+        part.run(_passes.add_squared_deviations, mean, squares, np.array([size]))
     scale = size * float(np.sqrt((squares / total_weight).mean()))
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 
 
-def _weighted_chunks(X, subset, weights, n_rows):
-    for batch in row_chunks(n_rows, X.shape[1]):
-        picked = batch if subset is None else subset[batch]
-        if weights is None:
-            weight = np.ones(X[picked].shape[0])
-        else:  # a row without weight counts for nothing, even if it would overflow
-            picked = np.arange(n_rows)[batch] if subset is None else picked
-            picked = picked[weights[picked] > 0]
-            weight = weights[picked]
-        if len(weight):
-            yield dense(X[picked]).astype(np.float64, copy=False), weight
+class _Part(NamedTuple):
+    """Dense rows, or some of them, with weights; empty arrays: all of them, ones."""
+
+    values: np.ndarray
+    subset: np.ndarray  # int32
+    weights: np.ndarray  # float64, of all rows
+
+    @property
+    def n_rows(self):
+        return self.subset.size or len(self.values)
+
+    @property
+    def first_row(self):
+        """Of those that count."""
+        first = 0
+        if self.weights.size:
+            used = self.weights[self.subset] if self.subset.size else self.weights
+            first = int(np.argmax(used > 0))
+        return self.subset[first] if self.subset.size else first
+
+    @property
+    def total_weight(self):
+        return _total_weight(self.weights, self.subset, self.n_rows)
+
+    def run(self, compiled_pass, *arrays):
+        sizes = self.n_rows, self.values.shape[1]
+        compiled_pass(self.values, self.subset, self.weights, *arrays, *sizes)
+
+
+def _parts(X, subset, weights):
+    """The whole of a dense matrix; chunks of a sparse one with some weight in them."""
+    none = np.empty(0, dtype=np.int32)
+    subset = none if subset is None else subset.astype(np.int32, copy=False)
+    weights = np.empty(0) if weights is None else weights
+    if not sparse.issparse(X):
+        yield _Part(np.require(X, requirements=["C", "A"]), subset, weights)
+        return
+    for batch in row_chunks(subset.size or X.shape[0], X.shape[1]):
+        rows = subset[batch] if subset.size else batch
+        of_rows = weights[rows] if weights.size else weights
+        part = _Part(X[rows].toarray(), none, of_rows)
+        if part.total_weight > 0:
+            yield part
 
 
 def make_rows(X, mean, scale, *, subset=None, weights=None):
@@ -127,12 +148,12 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     subset = np.empty(0, dtype=np.int32) if subset is None else subset
     weights = np.empty(0) if weights is None else weights
     return Rows(
-        values=read_only(values),
-        columns=read_only(columns),
-        starts=read_only(starts),
-        subset=read_only(subset.astype(np.int32, copy=False)),
-        weights=read_only(weights),
-        scaling=read_only(np.append(mean, 1 / scale).astype(dtype)),
+        values=values,
+        columns=columns,
+        starts=starts,
+        subset=subset.astype(np.int32, copy=False),
+        weights=weights,
+        scaling=np.append(mean, 1 / scale).astype(dtype),
         n_features=X.shape[1],
         n_rows=n_rows,
         total_weight=_total_weight(weights, subset, n_rows),
@@ -157,7 +178,7 @@ def slice_rows(rows, batch):
     if not rows.subset.size:
         subset = np.arange(batch.start, batch.stop, dtype=np.int32)
     return rows._replace(
-        subset=read_only(subset),
+        subset=subset,
         n_rows=subset.size,
         total_weight=_total_weight(rows.weights, subset, subset.size),
     )

@@ -175,6 +175,11 @@ class ThreadTeam:
                 future.result()  # raises
 
 
+# Rows that are all learnt from at each step, in their own order, stay in input blocks
+# if these take so many bytes at most.
+_MAX_INPUT_BYTES = 2**23
+
+
 def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)):
     """Working memory of a team for one network: a ``_kernels.Team``.
 
@@ -199,29 +204,37 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
     workspace : _kernels.Team
     """
     n_threads, learns = team.n_threads, loss is not None
+    itemsize, n_features = np.dtype(dtype).itemsize, int(network.widths[0])
     batch_size, n_shuffled = batch
     block_rows = _kernels.block_rows(network)
     n_lanes = _kernels.n_lanes(batch_size, block_rows)
-    buffer = (n_threads, network.n_units * block_rows)
+    n_slots = 1
+    if not n_shuffled and batch_size * n_features * itemsize <= _MAX_INPUT_BYTES:
+        n_slots = max(1, batch_size // block_rows + n_lanes)
+    n_units = network.n_units - n_features
+    blocks = (n_threads, n_units * block_rows)
+    slots = (n_threads * n_slots, block_rows)
     compute = loss.compute if learns else None
     return _kernels.Team(
         n_threads=n_threads,
-        itemsize=np.dtype(dtype).itemsize,
+        itemsize=itemsize,
         block_rows=block_rows,
-        n_units=network.n_units,
+        n_slots=n_slots,
+        n_units=n_units,
         n_params=network.n_params,
         passes=_passes.addresses(dtype, network.layers[:, ACTIVATION], compute, solver),
         control=team.control,
         lane_losses=np.empty(_kernels.MAX_LANES),
         penalty=np.zeros(2),
-        held=np.zeros((n_threads, 4), dtype=np.int64),
+        held=np.zeros((slots[0], 5), dtype=np.int64),
         settings=np.zeros((n_threads, _passes.N_SETTINGS)),
         constants=np.array([0, 1], dtype=dtype),
         order=np.empty(n_shuffled, dtype=np.int32),
-        picked=np.empty((n_threads, block_rows), dtype=np.int64),
-        row_weights=np.empty((n_threads, block_rows), dtype=dtype),
-        units=np.empty(buffer, dtype=dtype),
-        slopes=np.empty(buffer, dtype=dtype),
-        deltas=np.empty(buffer if learns else 0, dtype=dtype),
+        picked=np.empty(slots, dtype=np.int64),
+        row_weights=np.empty(slots, dtype=dtype),
+        inputs=np.empty((slots[0], block_rows * n_features), dtype=dtype),
+        units=np.empty(blocks, dtype=dtype),
+        slopes=np.empty(blocks, dtype=dtype),
+        deltas=np.empty(blocks if learns else 0, dtype=dtype),
         gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
     )

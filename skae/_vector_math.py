@@ -54,6 +54,35 @@ def _polynomial(single, double):
     return polynomial
 
 
+def _chebyshev_series(single, double):
+    """Function of x: the Chebyshev series with the coefficients for its type.
+
+    Clenshaw, "A note on the summation of Chebyshev series", 1955.
+    """
+
+    @intrinsic
+    def series(typingctx, x):
+        coefficients = single if x == types.float32 else double
+
+        def codegen(context, builder, signature, args):
+            def multiply_add(a, b, c):
+                product = builder.fmul(a, b, flags=("contract",))
+                return builder.fadd(product, c, flags=("contract",))
+
+            x_value, zero = args[0], context.get_constant(x, 0.0)
+            double_x = builder.fadd(x_value, x_value)
+            last, before = zero, zero
+            for c in reversed(coefficients[1:]):
+                term = builder.fsub(context.get_constant(x, c), before)
+                last, before = multiply_add(double_x, last, term), last
+            term = builder.fsub(context.get_constant(x, coefficients[0]), before)
+            return multiply_add(x_value, last, term)
+
+        return x(x), codegen
+
+    return series
+
+
 # ---------------------------------------------------------------------------
 # Exponential and logarithm
 # ---------------------------------------------------------------------------
@@ -178,11 +207,8 @@ def _scaled_erfcx(t):
     return special.erfcx(x) * (1 + 2 * x)
 
 
-_ERFCX = _polynomial(
-    *(
-        chebyshev.cheb2poly(chebyshev.chebinterpolate(_scaled_erfcx, degree)).tolist()
-        for degree in (11, 25)
-    )
+_ERFCX = _chebyshev_series(
+    *(chebyshev.chebinterpolate(_scaled_erfcx, degree).tolist() for degree in (11, 25))
 )
 
 

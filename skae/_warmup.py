@@ -23,7 +23,17 @@ def warmup(dtypes=("float32", "float64")):
     cache_path : str or None
         Folder of the machine code; None if Numba found no writable place for it, so
         that it serves this process only. ``NUMBA_CACHE_DIR`` chooses another.
+
+    Raises
+    ------
+    ValueError
+        For another dtype.
     """
+    if unknown := {*map(str, dtypes)} - {"float32", "float64"}:
+        raise ValueError(
+            f"dtypes={dtypes!r}: {sorted(unknown)} cannot be compiled for; legal are "
+            "'float32' and 'float64'"
+        )
     for dtype in dtypes:
         for compiled_pass in _passes.every_pass():
             compiled_pass.address(dtype)

@@ -58,7 +58,7 @@ def test_part_has_the_weights_of_its_layers():
     for a, b in zip(coefs(decoder, params), coefs(network, params)[2:], strict=True):
         np.testing.assert_array_equal(a, b)
     assert decoder.widths.tolist() == [3, 5, 6]
-    assert decoder.layers[:, UNITS_AT].tolist() == [0, 3, 8]
+    assert decoder.layers[1:, UNITS_AT].tolist() == [0, 5]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""Passes: activations and losses against their definitions, the shuffle, vectors."""
+
+import itertools
+
+import numba
+import numpy as np
+import pytest
+
+from skae import _passes
+from skae._passes import LOSSES
+
+from . import reference
+from .cases import ACTIVATION_NAMES, LOSS_NAMES
+
+DTYPES = (np.float32, np.float64)
+# These look for rows in memory.
+NOT_VECTORISED = {"shuffle", "_pick", "_prefetch", "_gather", "_gather_csr", "_scatter"}
+
+
+def test_tables_are_complete():
+    assert set(_passes.ACTIVATIONS) == {*ACTIVATION_NAMES, "sigmoid"}
+    assert set(LOSSES) == set(LOSS_NAMES)
+    assert list(_passes.ACTIVATIONS)[_passes.IDENTITY] == "identity"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "of",
+    [p for p in _passes.every_pass() if p.function.__name__ not in NOT_VECTORISED],
+    ids=lambda of: of.function.__qualname__[:-13],
+)
+def test_loops_are_vectorised(of, dtype):
+    """One call, or one branch too many, and a loop is ten times slower."""
+    fresh = numba.cfunc(
+        of.compiled(dtype)._sig, error_model="numpy", fastmath=of.fastmath
+    )
+    assert "vector.body" in fresh(of.function).inspect_llvm()
+
+
+def losses(loss, prediction, target, dtype):
+    values, target = prediction.astype(dtype), target.astype(dtype)
+    LOSSES[loss].compute(values, target, np.empty_like(values), values.size)
+    return values
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_losses_are_finite_and_right_for_extreme_outputs(loss, dtype):
+    """Saturated probabilities, rates that underflow: the stable forms."""
+    z = np.array([[-800.0], [-90], [-30], [-15], [-1], [0], [1], [30], [90], [800]])
+    target = np.full_like(z, 0.25)
+    out = losses(loss, z, target, dtype)
+    softplus = np.logaddexp(0, z)
+    log_softplus = np.where(
+        z < -15, z - np.exp(np.minimum(z, 0)) / 2, np.log(softplus.clip(1e-300))
+    )
+    expected = {
+        "squared_error": (z - target) ** 2 / 2,
+        "absolute_error": abs(z - target),
+        "huber": reference.LOSSES["huber"][0](z, target),
+        "log_loss": softplus - target * z,
+        "poisson": softplus - target * log_softplus,
+    }[loss]
+    tolerance = 50 * np.finfo(dtype).eps
+    np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
+
+
+def activate(activation, z, slope):
+    if activation != "identity":
+        _passes.ACTIVATIONS[activation](z, slope, z.size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_activations_and_their_slopes(activation, dtype):
+    z = np.concatenate([np.linspace(-6, 6, 241), [-100, 100, -1e4, 1e4]])
+    function, slope_of = reference.ACTIVATIONS[activation]
+    a, slope = z.astype(dtype), np.ones(len(z), dtype=dtype)
+    activate(activation, a, slope)
+    with np.errstate(over="ignore"):
+        expected, expected_slope = function(z), slope_of(z)
+    kinks = z == 0  # any subgradient will do
+    tolerance = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(a, expected, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        slope[~kinks], expected_slope[~kinks], rtol=tolerance, atol=tolerance
+    )
+
+
+def test_activations_let_nan_through():
+    for activation in ACTIVATION_NAMES:
+        z, slope = np.array([np.nan]), np.ones(1)
+        activate(activation, z, slope)
+        assert np.isnan(z[0])
+
+
+def test_losses_let_nan_through():
+    for loss in LOSS_NAMES:
+        assert np.isnan(losses(loss, np.array([np.nan]), np.array([0.5]), np.float64))
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_loss_is_exact_where_it_saturates(target, dtype):
+    z = np.array([[-80.0], [-40], [-10], [-1], [0], [1], [10], [40], [80]])
+    out = losses("log_loss", z, np.full_like(z, target), dtype)
+    expected = target * np.logaddexp(0, -z) + (1 - target) * np.logaddexp(0, z)
+    np.testing.assert_allclose(out, expected, rtol=20 * np.finfo(dtype).eps)
+
+
+def shuffled(n_rows, seed, epoch):
+    order = np.empty(n_rows, dtype=np.int32)
+    _passes.shuffle(order, n_rows, seed, epoch)
+    return order
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
+def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
+    orders = set()
+    for seed, epoch in itertools.product(range(5), range(5)):
+        order = shuffled(n_rows, seed, epoch)
+        assert sorted(order) == list(range(n_rows))
+        orders.add(order.tobytes())
+    assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
+
+
+def test_shuffle_is_uniform():
+    counts = np.zeros((5, 5))
+    n_epochs = 5000
+    for epoch in range(n_epochs):
+        counts[np.arange(5), shuffled(5, 7, epoch)] += 1
+    expected = n_epochs / 5
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom

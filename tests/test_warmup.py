@@ -1,0 +1,65 @@
+"""Compiling ahead."""
+
+import pytest
+
+from skae import __main__, _kernels, warmup
+
+from .test_package import run_python
+
+WARM_UP = """
+import skae
+
+print(skae.warmup(["float32"]))
+"""
+
+FIT_EVERYTHING = """
+import numpy as np
+from numba.core import event
+
+from skae import AutoencoderTransformer
+from skae._passes import ACTIVATIONS, LOSSES
+
+X = np.random.default_rng(0).random((20, 3), dtype=np.float32)
+with event.install_recorder("numba:compile") as recorder:
+    for solver in ("adam", "sgd", "rmsprop", "lbfgs"):
+        for loss in LOSSES:
+            AutoencoderTransformer(
+                1,
+                hidden_layer_sizes=(2,) * len(ACTIVATIONS),
+                activation=list(ACTIVATIONS),
+                loss=loss,
+                solver=solver,
+                learning_rate="cosine",
+                early_stopping=True,
+                alpha=0.1,
+                max_iter=1,
+            ).fit(X, sample_weight=np.ones(20)).score(X)
+print(sorted({data.data["dispatcher"].__name__ for _, data in recorder.buffer}))
+"""
+
+
+def test_nothing_is_left_to_compile(tmp_path):
+    path = run_python(WARM_UP, NUMBA_CACHE_DIR=str(tmp_path)).strip()
+    assert path.startswith(str(tmp_path))
+    assert run_python(FIT_EVERYTHING, NUMBA_CACHE_DIR=str(tmp_path)) == "[]\n"
+
+
+def test_returns_where_the_machine_code_is():
+    assert warmup(["float64"]) == _kernels.train.stats.cache_path
+
+
+def test_unknown_dtypes_are_errors():
+    with pytest.raises(ValueError, match="float16"):
+        warmup(["float16"])
+
+
+def test_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "warmup", lambda: "/some/folder")
+    assert __main__.main(["warmup"]) == 0
+    assert "/some/folder" in capsys.readouterr().out
+
+
+def test_command_line_without_a_place_for_the_code(monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "warmup", lambda: None)
+    assert __main__.main(["warmup"]) == 1
+    assert "NUMBA_CACHE_DIR" in capsys.readouterr().err
