@@ -3,8 +3,8 @@
 How the code is laid out
 ------------------------
 * A network is one flat parameter vector (all weights, then all biases) and a
-  ``Network`` of offsets. One compilation per dtype serves every architecture, and
-  solvers, snapshots and gradient checks are loops over one vector.
+  ``Network`` of offsets. One compilation serves every architecture and both dtypes,
+  and solvers, snapshots and gradient checks are loops over one vector.
 * Rows pass through the network in blocks of shape (n_units, n_rows), see ``_passes``.
   The decoder's weights are stored transposed, tied or not, so that the wider layer's
   units are the rows of both matrices of a mirrored pair: the products of the forward
@@ -231,6 +231,8 @@ RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
 # small products, and more would leave the cache.
 _BLOCK_ENTRIES = 2**15
 _MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 128, 1024
+# Networks so wide that even the fewest rows would take too much memory get fewer.
+_MAX_BLOCK_ENTRIES = 2**20
 # The rows of a batch are cut into lanes of about a block, each with a gradient of its
 # own, and at most so many: the unit of parallel work.
 MAX_LANES = 8
@@ -322,13 +324,14 @@ def _barrier(team):
 
 def block_rows(network):
     """How many rows pass through a network together, whatever the data."""
-    rows = _BLOCK_ENTRIES // network.n_units
-    return max(_MIN_BLOCK_ROWS, min(MAX_BLOCK_ROWS, rows))
+    rows = max(_MIN_BLOCK_ROWS, min(MAX_BLOCK_ROWS, _BLOCK_ENTRIES // network.n_units))
+    return max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
 
 
 def n_lanes(n_rows, block_rows):
     """Into how many lanes a batch is cut, whatever the number of threads."""
-    return min(MAX_LANES, (n_rows + block_rows - 1) // block_rows)
+    lane_rows = max(block_rows, _MIN_BLOCK_ROWS)
+    return min(MAX_LANES, (n_rows + lane_rows - 1) // lane_rows)
 
 
 _n_lanes = inner(n_lanes)

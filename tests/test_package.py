@@ -556,3 +556,18 @@ def test_fit_does_not_copy_the_data(kind, dtype, solver, tmp_path):
         tracemalloc.stop()
     assert peak < MAX_MEMORY
     assert peak_of_transform - before < MAX_MEMORY
+
+
+def test_wide_data_pass_in_small_blocks():
+    X = np.random.default_rng(0).random((60, 100_000), dtype=np.float32)
+    model = AutoencoderTransformer(
+        hidden_layer_sizes=(), max_iter=1, tol=1e9, learning_rate="cosine"
+    )
+    model.fit(X[:, :10])  # compiles
+    tracemalloc.start()
+    try:
+        model.fit(X)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * MAX_MEMORY
