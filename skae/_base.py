@@ -435,6 +435,7 @@ def _canonical(X):
     """A CSR matrix with sorted columns and without duplicates; X stays as it is."""
     # A new matrix over the same arrays, as asking X would leave marks on it.
     X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+    X.check_format(full_check=True)  # kernels trust the column numbers
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()

@@ -24,6 +24,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 # The modules whose code is compiled.
@@ -115,9 +116,10 @@ class Pass:
             }
             signature = types.void(*[kinds[letter] for letter in self.arguments])
             options = _OPTIONS | {"fastmath": self.fastmath}
-            self._compiled[dtype] = _cached(
-                functools.partial(numba.cfunc, signature), self.function, **options
-            )
+            compiler = functools.partial(numba.cfunc, signature)
+            compiled = _cached(compiler, self.function, **options)
+            # Of two threads' results the first stays, as its address may be in use.
+            self._compiled.setdefault(dtype, compiled)
         return self._compiled[dtype]
 
     def address(self, dtype):
@@ -221,6 +223,8 @@ def call(typingctx, address, args):
 
     Nothing checks that they are what the pass takes.
     """
+    if any(not isinstance(arg, types.Integer) or arg.bitwidth != 64 for arg in args):
+        raise TypingError(f"addresses and sizes have to be int64, not {args}")
 
     def codegen(context, builder, signature, values):
         arguments = cgutils.unpack_tuple(builder, values[1])
@@ -234,9 +238,8 @@ def matmul(typingctx, gemm, transposed, sizes, a, b, c, scalars):
     """Matrix product by BLAS: c (m, n) = op(a) (m, k) @ op(b) (k, n) + beta c.
 
     `gemm` is the address of the BLAS function. Matrices are addresses, in C order.
-    `transposed` is a pair of int64: whether op(a)
-    and op(b) are a and b transposed. `sizes` are m, n and k, `scalars` the addresses
-    of 1 and of beta.
+    `transposed` is a pair of int64: whether op(a) and op(b) are a and b transposed.
+    `sizes` are m, n and k, `scalars` the addresses of 1 and of beta.
     """
 
     def codegen(context, builder, signature, values):

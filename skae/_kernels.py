@@ -170,7 +170,7 @@ class Team(NamedTuple):
     control: np.ndarray  # int64, see below
     lane_losses: np.ndarray  # (MAX_LANES,) float64
     penalty: np.ndarray  # (2,) float64: of the weights now, and at the last step
-    held: np.ndarray  # (slots, 5) int64: which rows the input blocks hold
+    held: np.ndarray  # (slots, 7) int64: which rows the input blocks hold; at first -1
     settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
     constants: np.ndarray  # (2,) dtype, 0 and 1
     order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
@@ -207,6 +207,7 @@ def raw(value):
     The arrays have to live as long as the kernel runs.
     """
     if isinstance(value, np.ndarray):
+        assert value.flags.c_contiguous, "kernels see memory without strides"
         return value.ctypes.data if value.size else 0
     if type(value) in _MEMORY:
         memory = {name: raw(getattr(value, name)) for name in _MEMORY[type(value)]}
@@ -345,6 +346,8 @@ def _at(team, memory, index):
 
 # No order of the rows but their own.
 _NO_ORDER = np.int64(0)
+# Not the address of any array, nor that of an empty one.
+_NOTHING = -1
 
 
 @inlined
@@ -358,13 +361,16 @@ def _gather(rows, order, span, n_rows, team, slot):
     block = _at(team, team.inputs, slot * team.block_rows * rows.n_features)
     held = team.held
     is_held = order == _NO_ORDER and held[slot, 0] == rows.values
-    is_held = is_held and held[slot, 1] == rows.subset
-    is_held = is_held and held[slot, 2] == rows.weights
-    if is_held and held[slot, 3] == start and held[slot, 4] == stop:
+    is_held = is_held and held[slot, 1] == rows.columns
+    is_held = is_held and held[slot, 2] == rows.starts
+    is_held = is_held and held[slot, 3] == rows.subset
+    is_held = is_held and held[slot, 4] == rows.weights
+    if is_held and held[slot, 5] == start and held[slot, 6] == stop:
         return block
-    held[slot, 0] = rows.values if order == _NO_ORDER else 0
-    held[slot, 1], held[slot, 2] = rows.subset, rows.weights
-    held[slot, 3], held[slot, 4] = start, stop
+    held[slot, 0] = rows.values if order == _NO_ORDER else _NOTHING
+    held[slot, 1], held[slot, 2] = rows.columns, rows.starts
+    held[slot, 3], held[slot, 4] = rows.subset, rows.weights
+    held[slot, 5], held[slot, 6] = start, stop
     picked = team.picked + _INT64_BYTES * slot * team.block_rows
     row_weights = _row_weights(team, slot)
     positions = start, stop, n_rows, picked, row_weights
@@ -573,21 +579,22 @@ def _penalty(model, team):
 
 @inlined
 def _mean_loss(model, rows, team, rank):
-    """Mean data loss over rows, the same on every rank; NaN if a thread died."""
+    """Mean data loss over rows, the same on every rank, and whether all gave up."""
     batch = np.int64(0), rows.n_rows
     _lanes(model, rows, _NO_ORDER, batch, team, rank, _EVALUATE)
     if not _barrier(team) or team.control[ABANDONED]:
-        return np.nan
+        return np.nan, True
     total = _sum_lane_losses(team, _n_lanes(rows.n_rows, team.block_rows))
-    _barrier(team)  # nobody overwrites lane_losses while another still reads
-    return total / rows.total_weight
+    # Nobody overwrites lane_losses while another still reads.
+    given_up = not _barrier(team)
+    return total / rows.total_weight, given_up
 
 
 @kernel
 def objective_value(network, alpha, rows, params, team, rank):
     """The objective over all rows, on rank 0."""
     model = Model(network, alpha, params)
-    data_loss = _mean_loss(model, rows, team, rank)
+    data_loss, _ = _mean_loss(model, rows, team, rank)
     return data_loss + (_penalty(model, team) if rank == 0 else 0.0)
 
 
@@ -655,14 +662,18 @@ SCHEDULES = {
 
 @inlined
 def _batch_step(model, rows, solver, state, batch, team, rank):
-    """One update; returns the batch's weighted loss. Every rank knows all scalars."""
+    """One update; returns the batch's weighted loss, and whether all gave up.
+
+    Every rank knows all scalars. What another rank has abandoned may only be read
+    between the barrier behind the lanes and the next: later, it may be the next batch.
+    """
     start, stop = batch
     n_updates = state.counters[N_UPDATES]
     if rank == 0:
         team.penalty[1] = _penalty(model, team)
     _lanes(model, rows, team.order, batch, team, rank, _LEARN)
     if not _barrier(team) or team.control[ABANDONED]:
-        return np.nan
+        return np.nan, True
     # Against the mean weight, not the batch's own, the gradient is unbiased.
     weight = rows.total_weight / rows.n_rows * (stop - start)
     n_lanes = _n_lanes(stop - start, team.block_rows)
@@ -680,8 +691,8 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
         state.counters[N_UPDATES] = n_updates + 1
         interrupt = _atomic_load(team.control, INTERRUPT)
         team.control[STATUS] = INTERRUPTED if interrupt else RUNNING
-    _barrier(team)
-    return loss
+    given_up = not _barrier(team)
+    return loss, given_up or team.control[STATUS] == INTERRUPTED
 
 
 @inlined
@@ -719,8 +730,8 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
     """
     kept = loss
     if validation.n_rows > 0:
-        kept = _mean_loss(model, validation, team, rank)
-        if team.control[ABANDONED]:
+        kept, given_up = _mean_loss(model, validation, team, rank)
+        if given_up:
             return INTERRUPTED
     if rank == 0:
         if validation.n_rows > 0:
@@ -771,10 +782,11 @@ def train(network, alpha, data, solver, state, n_epochs, team, rank):
         for start in range(0, rows.n_rows, solver.batch_size):
             stop = min(start + solver.batch_size, rows.n_rows)
             batch = start, stop
-            total += _batch_step(model, rows, solver, state, batch, team, rank)
-            given_up = _atomic_load(team.control, BROKEN) or team.control[ABANDONED]
-            if given_up or team.control[STATUS] == INTERRUPTED:
+            step = _batch_step(model, rows, solver, state, batch, team, rank)
+            batch_loss, given_up = step
+            if given_up:
                 return INTERRUPTED
+            total += batch_loss
         loss = total / rows.total_weight
         status = _finish_epoch(model, validation, solver, state, loss, team, rank)
         if status != RUNNING:

@@ -447,9 +447,8 @@ def _pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
         if not is_null(subset):
             row = np.int64(subset[row])
         if not is_null(weights):
-            weight = weights[row]
-            row_weights[i] = weight
-            if not weight > 0:
+            row_weights[i] = weights[row]
+            if not row_weights[i] > 0:  # in the dtype
                 row = np.int64(-1)
         picked[i] = row
 
@@ -715,7 +714,6 @@ class Addresses(NamedTuple):
 
 
 _INFERENCE = {
-    "prefetch": _prefetch,
     "pick": _pick,
     "gather": _gather,
     "gather_csr": _gather_csr,
@@ -723,6 +721,7 @@ _INFERENCE = {
     "fill_rows": _fill_rows,
 }
 _LEARNING = {
+    "prefetch": _prefetch,
     "multiply": _multiply,
     "weigh": _weigh,
     "copy": _copy,

@@ -99,17 +99,22 @@ class _Part(NamedTuple):
 
 
 def _parts(X, subset, weights):
-    """The whole of a dense matrix; chunks of a sparse one with some weight in them."""
+    """Chunks of the rows with some weight in them; of a dense matrix, not copied."""
     none = np.empty(0, dtype=np.int32)
     subset = none if subset is None else subset.astype(np.int32, copy=False)
     weights = np.empty(0) if weights is None else weights
     if not sparse.issparse(X):
-        yield _Part(np.require(X, requirements=["C", "A"]), subset, weights)
-        return
+        X = np.require(X, requirements=["C", "A"])
+    # In chunks even if dense, so that Ctrl-C is noticed between them.
     for batch in row_chunks(subset.size or X.shape[0], X.shape[1]):
         rows = subset[batch] if subset.size else batch
         of_rows = weights[rows] if weights.size else weights
-        part = _Part(X[rows].toarray(), none, of_rows)
+        if sparse.issparse(X):
+            part = _Part(X[rows].toarray(), none, of_rows)
+        elif subset.size:
+            part = _Part(X, rows, weights)
+        else:
+            part = _Part(X[rows], none, of_rows)
         if part.total_weight > 0:
             yield part
 
@@ -139,9 +144,9 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     dtype = X.dtype
     columns, starts = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
     if sparse.issparse(X):
-        values = X.data
-        columns = X.indices.astype(np.int32, copy=False)
-        starts = X.indptr.astype(np.int64, copy=False)
+        values = np.ascontiguousarray(X.data)
+        columns = np.ascontiguousarray(X.indices, dtype=np.int32)
+        starts = np.ascontiguousarray(X.indptr, dtype=np.int64)
     else:
         values = np.require(X, requirements=["C", "A"]).reshape(-1)
     n_rows = X.shape[0] if subset is None else len(subset)

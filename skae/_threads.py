@@ -210,7 +210,8 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
     n_lanes = _kernels.n_lanes(batch_size, block_rows)
     n_slots = 1
     if not n_shuffled and batch_size * n_features * itemsize <= _MAX_INPUT_BYTES:
-        n_slots = max(1, batch_size // block_rows + n_lanes)
+        blocks_a_lane = -(-batch_size // max(1, n_lanes) // block_rows)
+        n_slots = max(1, -(-n_lanes // n_threads) * blocks_a_lane)
     n_units = network.n_units - n_features
     blocks = (n_threads, n_units * block_rows)
     slots = (n_threads * n_slots, block_rows)
@@ -226,7 +227,7 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
         control=team.control,
         lane_losses=np.empty(_kernels.MAX_LANES),
         penalty=np.zeros(2),
-        held=np.zeros((slots[0], 5), dtype=np.int64),
+        held=np.full((slots[0], 7), -1, dtype=np.int64),
         settings=np.zeros((n_threads, _passes.N_SETTINGS)),
         constants=np.array([0, 1], dtype=dtype),
         order=np.empty(n_shuffled, dtype=np.int32),

@@ -29,7 +29,8 @@ def warmup(dtypes=("float32", "float64")):
     ValueError
         For another dtype.
     """
-    if unknown := {*map(str, dtypes)} - {"float32", "float64"}:
+    dtypes = [np.dtype(dtype).name for dtype in dtypes]
+    if unknown := set(dtypes) - {"float32", "float64"}:
         raise ValueError(
             f"dtypes={dtypes!r}: {sorted(unknown)} cannot be compiled for; legal are "
             "'float32' and 'float64'"
@@ -45,6 +46,7 @@ def warmup(dtypes=("float32", "float64")):
             solver=solver,
             learning_rate="cosine",  # which ends with max_iter, without a warning
             max_iter=1,
+            random_state=0,
         )
         model.fit(X).transform(X)
     return _kernels.train.stats.cache_path

@@ -2022,3 +2022,28 @@ def test_progress_bar_through_a_grid_search(callback, capsys, monkeypatch, n_job
         assert name in output
     expected = search_with(make("adam", max_iter=4)).fit(X)
     assert_same_fit(search.best_estimator_[-1], expected.best_estimator_[-1])
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_validation_rows_that_share_memory_with_the_training_rows(solver):
+    """One-hot rows over the same ones: only the columns differ."""
+    ones, starts = np.ones(40), np.arange(41)
+    rng = np.random.default_rng(0)
+    X, X_val = (
+        sparse.csr_matrix((ones, rng.integers(0, 6, 40), starts), shape=(40, 6))
+        for _ in range(2)
+    )
+    curves = [
+        make(solver, max_iter=3, batch_size=40)
+        .fit(X, X_val=held_out)
+        .validation_loss_curve_
+        for held_out in (X_val, X_val.copy())
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_column_numbers_out_of_range_are_an_error():
+    X = sparse.csr_matrix(np.eye(4))
+    X.indices[0] = 4
+    with pytest.raises(ValueError, match="indices"):
+        make("adam").fit(X)

@@ -108,3 +108,12 @@ def test_chunks_cover_all_rows_in_bounded_memory():
     assert all(a.stop == b.start for a, b in itertools.pairwise(chunks))
     assert max(c.stop - c.start for c in chunks) * 1000 <= 2**19
     assert list(row_chunks(3, 10**8)) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+
+
+def test_strided_csr_arrays_are_copied():
+    columns, starts = np.arange(6) % 3, np.array([0, 2, 4, 6])
+    X = sparse.csr_matrix(
+        (np.broadcast_to(2.0, 6), np.repeat(columns, 2)[::2], starts), shape=(3, 3)
+    )
+    rows = make_rows(X, np.zeros(3), 1.0)
+    np.testing.assert_array_equal(gathered(rows), X.toarray())
