@@ -435,7 +435,13 @@ def _canonical(X):
     """A CSR matrix with sorted columns and without duplicates; X stays as it is."""
     # A new matrix over the same arrays, as asking X would leave marks on it.
     X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-    X.check_format(full_check=True)  # kernels trust the column numbers
+    # Kernels trust the column numbers, which SciPy takes as they come.
+    low, high = X.indices.min(initial=0), X.indices.max(initial=0)
+    if low < 0 or high >= X.shape[1]:
+        raise ValueError(
+            f"X is a sparse matrix with column indices from {low} to {high}, but has "
+            f"{X.shape[1]} columns: build it anew with indices in range"
+        )
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
