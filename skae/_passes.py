@@ -413,6 +413,12 @@ def _mix(x):
     return x ^ (x >> _U31)
 
 
+@formula
+def _matrix_row(numbers, position):
+    """The row number at a position of a list; without a list (null) the position."""
+    return np.int64(position) if is_null(numbers) else np.int64(numbers[position])
+
+
 @as_pass("cnnn")
 def shuffle(order, n, seed, epoch):
     """Order of the rows in an epoch: a function of the seed and the epoch alone.
@@ -441,11 +447,7 @@ def _pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
     for i in range(stop - start, n_rows):
         picked[i] = -1
     for i in range(min(stop - start, n_rows)):
-        row = np.int64(start + i)
-        if not is_null(order):
-            row = np.int64(order[row])
-        if not is_null(subset):
-            row = np.int64(subset[row])
+        row = _matrix_row(subset, _matrix_row(order, start + i))
         if not is_null(weights):
             row_weights[i] = weights[row]
             if not row_weights[i] > 0:  # in the dtype
@@ -466,7 +468,7 @@ def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_fe
     null: all rows, weights of 1.
     """
     for i in range(n_rows):
-        row = np.int64(i) if is_null(subset) else np.int64(subset[i])
+        row = _matrix_row(subset, i)
         weight = 1.0 if is_null(weights) else weights[row]
         if weight > 0:
             for j in range(n_features):
@@ -485,7 +487,7 @@ def add_squared_deviations(
     Deviations are measured in `unit` (1,).
     """
     for i in range(n_rows):
-        row = np.int64(i) if is_null(subset) else np.int64(subset[i])
+        row = _matrix_row(subset, i)
         weight = 1.0 if is_null(weights) else weights[row]
         if weight > 0:
             for j in range(n_features):
@@ -513,9 +515,7 @@ def _prefetch(order, subset, values, start, stop, n_features):
     """
     n_ahead = min(n_features, _AHEAD_LINES * _LINE_ENTRIES)
     for i in range(start, stop):
-        row = np.int64(order[i])
-        if not is_null(subset):
-            row = np.int64(subset[row])
+        row = _matrix_row(subset, _matrix_row(order, i))
         for j in range(0, n_ahead, _LINE_ENTRIES):
             prefetch(values, row * n_features + j)
 

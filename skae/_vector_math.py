@@ -31,6 +31,12 @@ def _constant(single, double):
     return constant
 
 
+def _multiply_add(builder, a, b, c):
+    """Code for a * b + c, which may become one instruction."""
+    product = builder.fmul(a, b, flags=("contract",))
+    return builder.fadd(product, c, flags=("contract",))
+
+
 def _polynomial(single, double):
     """Function of x: the polynomial with the coefficients for its type, by Horner.
 
@@ -45,8 +51,7 @@ def _polynomial(single, double):
             terms = [context.get_constant(x, float(c)) for c in coefficients]
             total = terms.pop()
             while terms:
-                product = builder.fmul(total, args[0], flags=("contract",))
-                total = builder.fadd(product, terms.pop(), flags=("contract",))
+                total = _multiply_add(builder, total, args[0], terms.pop())
             return total
 
         return x(x), codegen
@@ -65,18 +70,14 @@ def _chebyshev_series(single, double):
         coefficients = single if x == types.float32 else double
 
         def codegen(context, builder, signature, args):
-            def multiply_add(a, b, c):
-                product = builder.fmul(a, b, flags=("contract",))
-                return builder.fadd(product, c, flags=("contract",))
-
             x_value, zero = args[0], context.get_constant(x, 0.0)
             double_x = builder.fadd(x_value, x_value)
             last, before = zero, zero
             for c in reversed(coefficients[1:]):
                 term = builder.fsub(context.get_constant(x, c), before)
-                last, before = multiply_add(double_x, last, term), last
+                last, before = _multiply_add(builder, double_x, last, term), last
             term = builder.fsub(context.get_constant(x, coefficients[0]), before)
-            return multiply_add(x_value, last, term)
+            return _multiply_add(builder, x_value, last, term)
 
         return x(x), codegen
 
