@@ -28,7 +28,15 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 # The modules whose code is compiled.
-COMPILED_MODULES = ("_compilation", "_kernels", "_passes", "_vector_math")
+COMPILED_MODULES = (
+    "_compilation",
+    "_kernels",
+    "_passes",
+    "_products",
+    "_row_passes",
+    "_vector_math",
+    "_vectors",
+)
 
 # A product and a sum may become one instruction; nothing else may change.
 EXACT = {"contract"}
@@ -179,6 +187,16 @@ def is_null(typingctx, pointer):
 
 
 @intrinsic
+def shifted(typingctx, pointer, n):
+    """The pointer, n entries further."""
+
+    def codegen(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), codegen
+
+
+@intrinsic
 def prefetch(typingctx, pointer, index):
     """Ask for the cache line of pointer[index]."""
 
@@ -231,44 +249,3 @@ def call(typingctx, address, args):
         return _call_address(context, builder, values[0], arguments)
 
     return types.void(address, args), codegen
-
-
-@intrinsic
-def matmul(typingctx, gemm, transposed, sizes, a, b, c, scalars):
-    """Matrix product by BLAS: c (m, n) = op(a) (m, k) @ op(b) (k, n) + beta c.
-
-    `gemm` is the address of the BLAS function. Matrices are addresses, in C order.
-    `transposed` is a pair of int64: whether op(a) and op(b) are a and b transposed.
-    `sizes` are m, n and k, `scalars` the addresses of 1 and of beta.
-    """
-
-    def codegen(context, builder, signature, values):
-        gemm, transposed, sizes, a, b, c, scalars = values
-        transpose_a, transpose_b = (
-            builder.icmp_signed("!=", flag, ir.Constant(flag.type, 0))
-            for flag in cgutils.unpack_tuple(builder, transposed)
-        )
-        m, n, k = cgutils.unpack_tuple(builder, sizes)
-        one, beta = cgutils.unpack_tuple(builder, scalars)
-
-        def pointer_to(value):
-            pointer = cgutils.alloca_once(builder, value.type)
-            builder.store(value, pointer)
-            return pointer
-
-        def letter(is_transposed):
-            letters = [ir.Constant(ir.IntType(8), ord(x)) for x in "TN"]
-            return pointer_to(builder.select(is_transposed, *letters))
-
-        def size(number):
-            return pointer_to(builder.trunc(number, ir.IntType(32)))
-
-        # What is in C order to us is transposed to BLAS: c^T = op(b)^T op(a)^T.
-        columns_a = size(builder.select(transpose_a, m, k))
-        columns_b = size(builder.select(transpose_b, k, n))
-        sizes = [size(n), size(m), size(k)]
-        flags = [letter(transpose_b), letter(transpose_a)]
-        matrices = [one, b, columns_b, a, columns_a, beta, c, sizes[0]]
-        return _call_address(context, builder, gemm, [*flags, *sizes, *matrices])
-
-    return types.void(gemm, transposed, sizes, a, b, c, scalars), codegen

@@ -28,7 +28,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from skae._compilation import address_of, call, inlined, inner, kernel, matmul
+from skae._compilation import address_of, call, inlined, inner, kernel
 from skae._passes import (
     ALPHA,
     BETA_1,
@@ -39,6 +39,7 @@ from skae._passes import (
     RATE,
     Addresses,
 )
+from skae._products import MAX_TILE_COLUMNS
 
 # ---------------------------------------------------------------------------
 # What kernels are given. Memory that only passes look at are arrays in Python and, for
@@ -172,11 +173,13 @@ class Team(NamedTuple):
     penalty: np.ndarray  # (2,) float64: of the weights now, and at the last step
     held: np.ndarray  # (slots, 7) int64: which rows the input blocks hold; at first -1
     settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
-    constants: np.ndarray  # (2,) dtype, 0 and 1
+    n_packed: int  # entries of a thread's `packed`
+    zero: np.ndarray  # (1,) dtype
     order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
     picked: np.ndarray  # (slots, block_rows) int64, the matrix rows of input blocks
     row_weights: np.ndarray  # (slots, block_rows) dtype, their sample weights
     inputs: np.ndarray  # (slots, block_rows * n_features) dtype
+    packed: np.ndarray  # (n_threads, n_packed) dtype, a transposed block
     units: np.ndarray  # (n_threads, block_rows * units) dtype, activations
     slopes: np.ndarray  # the same, derivatives of the activations
     deltas: np.ndarray  # the same, derivatives of the loss
@@ -188,11 +191,12 @@ _MEMORY = {
     Rows: ("values", "columns", "starts", "subset", "weights", "scaling"),
     State: ("params", "moment_1", "moment_2", "best_params"),
     Team: (
-        "constants",
+        "zero",
         "order",
         "picked",
         "row_weights",
         "inputs",
+        "packed",
         "units",
         "slopes",
         "deltas",
@@ -329,6 +333,13 @@ def block_rows(network):
     return max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
 
 
+def n_packed(network):
+    """Entries that `Team.packed` needs for a row: of the layers' weights' columns."""
+    widths, is_transposed = network.widths, network.layers[1:, TRANSPOSED] != 0
+    columns = int(np.where(is_transposed, widths[:-1], widths[1:]).max())
+    return -(-columns // MAX_TILE_COLUMNS) * MAX_TILE_COLUMNS
+
+
 def n_lanes(n_rows, block_rows):
     """Into how many lanes a batch is cut, whatever the number of threads."""
     lane_rows = max(block_rows, _MIN_BLOCK_ROWS)
@@ -406,11 +417,47 @@ def _block_at(network, layer, n_rows, team, rank):
     return of_rank + network.layers[layer, UNITS_AT] * n_rows
 
 
+# Flags of `product`, as int64s.
+_PLAIN, _PACKED = np.int64(0), np.int64(1)
+_PUT = np.int64(0)
+
+
+@inlined
+def _strides(layers, layer):
+    """Steps from a layer's weight to that of the next output, and the next input."""
+    if layers[layer, TRANSPOSED]:
+        return layers[layer - 1, WIDTH], np.int64(1)
+    return np.int64(1), layers[layer, WIDTH]
+
+
+# Columns of a product below which it is summed along the rows of its operands, see
+# `_products.short_product`: those of a vector register.
+_SHORT_BELOW = 16
+
+
+@inner
+def _add_outer_products(sides, n_rows, gradient, packed, is_added, team):
+    """Gradient (m, n) of weights: the sum over the rows of a (m,) times b (n,).
+
+    `sides` are the blocks a and b, m and n; `packed` is memory for a copy of b.
+    """
+    passes = team.passes
+    a, b, m, n = sides
+    if n < _SHORT_BELOW:
+        sizes = m, n, n_rows, np.int64(is_added)
+        call(passes.short_product, (a, b, gradient, *sizes))
+        return
+    call(passes.pack, (b, packed, n, n_rows))
+    w = a, n_rows, np.int64(1)
+    start = team.zero, np.int64(0)
+    sizes = m, n, n_rows, np.int64(is_added)
+    call(passes.product, (*w, packed, _PACKED, gradient, *start, *sizes))
+
+
 @inlined
 def _forward(network, params, x, n_rows, team, rank):
     """Fill `units` up to the output from the input block x, and `slopes` beside."""
     passes, layers = team.passes, network.layers
-    one = _at(team, team.constants, 1)
     for layer in range(1, layers.shape[0]):
         n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
         a_at = _block_at(network, layer - 1, n_rows, team, rank)
@@ -419,10 +466,9 @@ def _forward(network, params, x, n_rows, team, rank):
         z = _at(team, team.units, z_at)
         weights = _at(team, params, layers[layer, WEIGHTS_AT])
         biases = _at(team, params, layers[layer, BIASES_AT])
-        call(passes.fill_rows, (z, biases, n_out, n_rows))
-        transposed = 1 - layers[layer, TRANSPOSED], 0
-        sizes = n_out, n_rows, n_in
-        matmul(passes.matmul, transposed, sizes, weights, a, z, (one, one))
+        w = weights, *_strides(layers, layer)
+        sizes = n_out, n_rows, n_in, _PUT
+        call(passes.product, (*w, a, _PLAIN, z, biases, np.int64(1), *sizes))
         activation = passes.activations[layer]
         if activation != 0:
             call(activation, (z, _at(team, team.slopes, z_at), n_out * n_rows))
@@ -436,7 +482,7 @@ def _backward(model, x, n_rows, to, team, rank):
     """
     gradient_at, is_first = to
     network, layers, passes = model.network, model.network.layers, team.passes
-    zero, one = team.constants, _at(team, team.constants, 1)
+    packed = _at(team, team.packed, rank * team.n_packed)
     n_layers = layers.shape[0] - 1
     for layer in range(n_layers, 0, -1):
         n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
@@ -450,23 +496,23 @@ def _backward(model, x, n_rows, to, team, rank):
             call(passes.multiply, (delta, slope, n_out * n_rows))
         # Tied weights already have their gradient as the decoder's.
         is_added = not is_first or (network.tied and layer <= n_layers // 2)
-        beta = one if is_added else zero
         weights_at = layers[layer, WEIGHTS_AT]
         gradient = _at(team, team.gradients, gradient_at + weights_at)
         if is_transposed:
-            sizes = n_out, n_in, n_rows
-            matmul(passes.matmul, (0, 1), sizes, delta, a, gradient, (one, beta))
+            sides = delta, a, n_out, n_in
         else:
-            sizes = n_in, n_out, n_rows
-            matmul(passes.matmul, (0, 1), sizes, a, delta, gradient, (one, beta))
+            sides = a, delta, n_in, n_out
+        _add_outer_products(sides, n_rows, gradient, packed, is_added, team)
         biases_at = layers[layer, BIASES_AT]
         biases = _at(team, team.gradients, gradient_at + biases_at)
         call(passes.add_row_sums, (delta, biases, n_out, n_rows, np.int64(is_first)))
         if layer > 1:
-            weights = _at(team, model.params, weights_at)
             below = _at(team, team.deltas, a_at)
-            transposed, sizes = (is_transposed, 0), (n_in, n_rows, n_out)
-            matmul(passes.matmul, transposed, sizes, weights, delta, below, (one, zero))
+            row, step = _strides(layers, layer)
+            w = _at(team, model.params, weights_at), step, row
+            start = team.zero, np.int64(0)
+            sizes = n_in, n_rows, n_out, _PUT
+            call(passes.product, (*w, delta, _PLAIN, below, *start, *sizes))
 
 
 @inlined

@@ -13,17 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray
-from numba.extending import get_cython_function_address
 
+from skae import _products, _row_passes
 from skae._compilation import (
     REDUCTION,
     Pass,
     as_pass,
     formula,
-    is_null,
     like,
     made_for,
-    prefetch,
 )
 from skae._vector_math import (
     exp,
@@ -396,226 +394,8 @@ SOLVERS = {"adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop}
 
 
 # ---------------------------------------------------------------------------
-# Order of the rows
-# ---------------------------------------------------------------------------
-
-_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-_U27, _U30, _U31, _U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-
-
-@formula
-def _mix(x):
-    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
-    x = (x ^ (x >> _U30)) * _MIX_1
-    x = (x ^ (x >> _U27)) * _MIX_2
-    return x ^ (x >> _U31)
-
-
-@formula
-def _matrix_row(numbers, position):
-    """The row number at a position of a list; without a list (null) the position."""
-    return np.int64(position) if is_null(numbers) else np.int64(numbers[position])
-
-
-@as_pass("cnnn")
-def shuffle(order, n, seed, epoch):
-    """Order of the rows in an epoch: a function of the seed and the epoch alone.
-
-    A Fisher-Yates shuffle of 0, ..., n - 1. That it keeps no state between epochs
-    makes going on after a pause exact.
-    """
-    key = _mix(_mix(np.uint64(seed)) + np.uint64(epoch))
-    for i in range(n):
-        order[i] = i
-    for i in range(n - 1, 0, -1):
-        bits = _mix(key + _GOLDEN_GAMMA * np.uint64(i)) >> _U32
-        # Lemire, "Fast random integer generation in an interval", 2019, section 3.
-        j = np.int64((bits * np.uint64(i + 1)) >> _U32)
-        order[i], order[j] = order[j], order[i]
-
-
-@as_pass("ccdnnniv")
-def _pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
-    """Find the matrix rows of the positions start, start + 1, ... of an order.
-
-    `order`, `subset` and `weights` may be null: the rows' own order, all rows, no
-    weights. Beyond `stop` there are none (-1). Nor is a row without weight taken: it
-    counts for nothing, even if its loss would overflow.
-    """
-    for i in range(stop - start, n_rows):
-        picked[i] = -1
-    for i in range(min(stop - start, n_rows)):
-        row = _matrix_row(subset, _matrix_row(order, start + i))
-        if not is_null(weights):
-            row_weights[i] = weights[row]
-            if not row_weights[i] > 0:  # in the dtype
-                row = np.int64(-1)
-        picked[i] = row
-
-
-# ---------------------------------------------------------------------------
-# Moments of the rows
-# ---------------------------------------------------------------------------
-
-
-@as_pass("vcddddnn")
-def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_features):
-    """Add the rows' weighted deviations from `origin` to `total`, and note the largest.
-
-    `origin`, `total` and `largest` are (n_features,). `subset` and `weights` may be
-    null: all rows, weights of 1.
-    """
-    for i in range(n_rows):
-        row = _matrix_row(subset, i)
-        weight = 1.0 if is_null(weights) else weights[row]
-        if weight > 0:
-            for j in range(n_features):
-                deviation = np.float64(values[row * n_features + j]) - origin[j]
-                total[j] += weight * deviation
-                size = abs(deviation)
-                largest[j] = size if size > largest[j] else largest[j]
-
-
-@as_pass("vcddddnn")
-def add_squared_deviations(
-    values, subset, weights, mean, squares, unit, n_rows, n_features
-):
-    """Add the weighted squares of the rows' deviations from `mean` to `squares`.
-
-    Deviations are measured in `unit` (1,).
-    """
-    for i in range(n_rows):
-        row = _matrix_row(subset, i)
-        weight = 1.0 if is_null(weights) else weights[row]
-        if weight > 0:
-            for j in range(n_features):
-                deviation = np.float64(values[row * n_features + j]) - mean[j]
-                deviation /= unit[0]
-                squares[j] += weight * deviation * deviation
-
-
-# ---------------------------------------------------------------------------
-# Rows in and out. The matrices are in C order; a block is (n_units, n_rows).
-# ---------------------------------------------------------------------------
-
-
-# Cache lines of a row that are asked for ahead: the processor notices by itself that
-# the others follow.
-_AHEAD_LINES = 8
-_LINE_ENTRIES = 8  # of float64; lines of float32 are asked for twice
-
-
-@as_pass("ccvnnn")
-def _prefetch(order, subset, values, start, stop, n_features):
-    """Ask for the rows of the positions `start` to `stop` - 1 of an order.
-
-    Rows in random order take long to come from memory.
-    """
-    n_ahead = min(n_features, _AHEAD_LINES * _LINE_ENTRIES)
-    for i in range(start, stop):
-        row = _matrix_row(subset, _matrix_row(order, i))
-        for j in range(0, n_ahead, _LINE_ENTRIES):
-            prefetch(values, row * n_features + j)
-
-
-@as_pass("vivvnn")
-def _gather(values, picked, scaling, block, n_rows, n_features):
-    """Write picked rows, less `scaling` times its last entry, to the block.
-
-    `scaling` is (n_features + 1,): the features' means and 1 / scale. Of row -1,
-    zeros are written. Eight rows at a time are as many streams from memory.
-    """
-    scale = scaling[n_features]
-    tiled = n_rows - n_rows % 8
-    for i in range(0, tiled, 8):
-        row_0 = max(picked[i], 0) * n_features
-        row_1 = max(picked[i + 1], 0) * n_features
-        row_2 = max(picked[i + 2], 0) * n_features
-        row_3 = max(picked[i + 3], 0) * n_features
-        row_4 = max(picked[i + 4], 0) * n_features
-        row_5 = max(picked[i + 5], 0) * n_features
-        row_6 = max(picked[i + 6], 0) * n_features
-        row_7 = max(picked[i + 7], 0) * n_features
-        for j in range(n_features):
-            mean, k = scaling[j], j * n_rows + i
-            block[k] = (values[row_0 + j] - mean) * scale
-            block[k + 1] = (values[row_1 + j] - mean) * scale
-            block[k + 2] = (values[row_2 + j] - mean) * scale
-            block[k + 3] = (values[row_3 + j] - mean) * scale
-            block[k + 4] = (values[row_4 + j] - mean) * scale
-            block[k + 5] = (values[row_5 + j] - mean) * scale
-            block[k + 6] = (values[row_6 + j] - mean) * scale
-            block[k + 7] = (values[row_7 + j] - mean) * scale
-    for i in range(tiled, n_rows):
-        row = max(picked[i], 0) * n_features
-        for j in range(n_features):
-            block[j * n_rows + i] = (values[row + j] - scaling[j]) * scale
-    for i in range(n_rows):
-        if picked[i] < 0:
-            for j in range(n_features):
-                block[j * n_rows + i] = like(0.0, scale)
-
-
-@as_pass("vciivvnn")
-def _gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_features):
-    """The same for a CSR matrix."""
-    picked, scaling = carray(picked, n_rows), carray(scaling, n_features + 1)
-    block = carray(block, (n_features, n_rows))
-    scale = scaling[n_features]
-    zero = like(0.0, scale)
-    for j in range(n_features):
-        for i in range(n_rows):
-            block[j, i] = (zero - scaling[j]) * scale if picked[i] >= 0 else zero
-    for i in range(n_rows):
-        row = picked[i]
-        if row >= 0:
-            for k in range(starts[row], starts[row + 1]):
-                j = columns[k]
-                block[j, i] = (values[k] - scaling[j]) * scale
-
-
-@as_pass("vvvnnn")
-def _scatter(block, scaling, out, n_rows, n_units, block_rows):
-    """Write rows of a block, times the last of `scaling` plus the others, to `out`.
-
-    `out` is (n_rows, n_units), the block (n_units, block_rows), `scaling`
-    (n_units + 1,). Eight rows at a time, so that cache lines are read whole.
-    """
-    scale = scaling[n_units]
-    tiled = n_rows - n_rows % 8
-    for i in range(0, tiled, 8):
-        first = i * n_units
-        for j in range(n_units):
-            mean, k, to = scaling[j], j * block_rows + i, first + j
-            out[to] = block[k] * scale + mean
-            out[to + n_units] = block[k + 1] * scale + mean
-            out[to + 2 * n_units] = block[k + 2] * scale + mean
-            out[to + 3 * n_units] = block[k + 3] * scale + mean
-            out[to + 4 * n_units] = block[k + 4] * scale + mean
-            out[to + 5 * n_units] = block[k + 5] * scale + mean
-            out[to + 6 * n_units] = block[k + 6] * scale + mean
-            out[to + 7 * n_units] = block[k + 7] * scale + mean
-    for i in range(tiled, n_rows):
-        for j in range(n_units):
-            x = block[j * block_rows + i]
-            out[i * n_units + j] = x * scale + scaling[j]
-
-
-# ---------------------------------------------------------------------------
 # Blocks
 # ---------------------------------------------------------------------------
-
-
-@as_pass("vvnn")
-def _fill_rows(block, values, n_units, n_rows):
-    """Fill unit j of a block with values[j]."""
-    block, values = carray(block, (n_units, n_rows)), carray(values, n_units)
-    for j in range(n_units):
-        value = values[j]
-        for i in range(n_rows):
-            block[j, i] = value
 
 
 @as_pass("vvnnn", REDUCTION)
@@ -694,13 +474,14 @@ class Addresses(NamedTuple):
     """Where the machine code of the passes, and of BLAS, begins; 0 for none."""
 
     activations: np.ndarray  # (L + 1,) int64, of the layers; 0 for the identity
-    matmul: int
+    product: int
+    short_product: int
+    pack: int
     prefetch: int
     pick: int
     gather: int
     gather_csr: int
     scatter: int
-    fill_rows: int
     loss: int
     solver: int
     multiply: int
@@ -714,14 +495,16 @@ class Addresses(NamedTuple):
 
 
 _INFERENCE = {
-    "pick": _pick,
-    "gather": _gather,
-    "gather_csr": _gather_csr,
-    "scatter": _scatter,
-    "fill_rows": _fill_rows,
+    "pick": _row_passes.pick,
+    "gather": _row_passes.gather,
+    "gather_csr": _row_passes.gather_csr,
+    "scatter": _row_passes.scatter,
+    "product": _products.product,
 }
 _LEARNING = {
-    "prefetch": _prefetch,
+    "short_product": _products.short_product,
+    "pack": _products.pack,
+    "prefetch": _row_passes.prefetch_rows,
     "multiply": _multiply,
     "weigh": _weigh,
     "copy": _copy,
@@ -729,7 +512,7 @@ _LEARNING = {
     "add_row_sums": _add_row_sums,
     "add_sum": _add_sum,
     "add_squares": _add_squares,
-    "shuffle": shuffle,
+    "shuffle": _row_passes.shuffle,
 }
 
 
@@ -754,15 +537,12 @@ def addresses(dtype, activations, loss=None, solver=None):
     """
     passes = list(ACTIVATIONS.values())
     layers = [passes[position] for position in activations]
-    others = dict.fromkeys(Addresses._fields[2:])
+    others = dict.fromkeys(Addresses._fields[1:])
     others |= _INFERENCE
     if loss is not None:
         others |= _LEARNING | {"loss": loss, "solver": solver}
-    blas = "sgemm" if np.dtype(dtype) == np.float32 else "dgemm"
     return Addresses(
         activations=np.array([_address(p, dtype) for p in layers], dtype=np.int64),
-        # The BLAS that Numba calls, too.
-        matmul=get_cython_function_address("scipy.linalg.cython_blas", blas),
         **{name: _address(p, dtype) for name, p in others.items()},
     )
 
@@ -772,7 +552,9 @@ def _address(compiled_pass, dtype):
 
 
 def every_pass():
-    """All passes: those of this module, and those in its tables."""
+    """All passes: those of these modules, and those in the tables."""
     losses = [loss.compute for loss in LOSSES.values()]
-    candidates = [*globals().values(), *ACTIVATIONS.values(), *losses]
+    modules = vars(_products), vars(_row_passes), globals()
+    found = [value for module in modules for value in module.values()]
+    candidates = [*found, *ACTIVATIONS.values(), *losses]
     return list(dict.fromkeys(p for p in candidates if isinstance(p, Pass)))

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from skae import _passes
+from skae import _row_passes
 from skae._kernels import Rows
 
 # Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
@@ -55,7 +55,7 @@ def measure(X, *, subset=None, weights=None):
         if origin is None:
             # Sums are relative to some row: the mean of a constant feature is exact.
             origin = part.values[part.first_row].astype(np.float64)
-        part.run(_passes.add_deviations, origin, total, largest)
+        part.run(_row_passes.add_deviations, origin, total, largest)
         total_weight += part.total_weight
     mean, size = origin + total / total_weight, largest.max()
     if size == 0:
@@ -63,7 +63,7 @@ def measure(X, *, subset=None, weights=None):
     # Again, as the difference of two large sums would lose the digits. Divided by the
     # largest deviation, squares cannot overflow.
     for part in _parts(X, subset, weights):
-        part.run(_passes.add_squared_deviations, mean, squares, np.array([size]))
+        part.run(_row_passes.add_squared_deviations, mean, squares, np.array([size]))
     scale = size * float(np.sqrt((squares / total_weight).mean()))
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale

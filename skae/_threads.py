@@ -13,7 +13,6 @@ from typing import Any
 
 import numba
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS that Numba calls)
 import threadpoolctl
 
 from skae import _kernels, _passes
@@ -215,6 +214,7 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
     n_units = network.n_units - n_features
     blocks = (n_threads, n_units * block_rows)
     slots = (n_threads * n_slots, block_rows)
+    n_packed = _kernels.n_packed(network) * block_rows if learns else 0
     compute = loss.compute if learns else None
     return _kernels.Team(
         n_threads=n_threads,
@@ -229,11 +229,13 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
         penalty=np.zeros(2),
         held=np.full((slots[0], 7), -1, dtype=np.int64),
         settings=np.zeros((n_threads, _passes.N_SETTINGS)),
-        constants=np.array([0, 1], dtype=dtype),
+        n_packed=n_packed,
+        zero=np.zeros(1, dtype=dtype),
         order=np.empty(n_shuffled, dtype=np.int32),
         picked=np.empty(slots, dtype=np.int64),
         row_weights=np.empty(slots, dtype=dtype),
         inputs=np.empty((slots[0], block_rows * n_features), dtype=dtype),
+        packed=np.empty((n_threads, n_packed), dtype=dtype),
         units=np.empty(blocks, dtype=dtype),
         slopes=np.empty(blocks, dtype=dtype),
         deltas=np.empty(blocks if learns else 0, dtype=dtype),

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from skae import _passes
+from skae import _passes, _row_passes
 from skae._passes import LOSSES
 
 from . import reference
@@ -110,7 +110,7 @@ def test_log_loss_is_exact_where_it_saturates(target, dtype):
 
 def shuffled(n_rows, seed, epoch):
     order = np.empty(n_rows, dtype=np.int32)
-    _passes.shuffle(order, n_rows, seed, epoch)
+    _row_passes.shuffle(order, n_rows, seed, epoch)
     return order
 
 

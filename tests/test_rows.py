@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import _passes, _rows
+from skae import _row_passes, _rows
 from skae._rows import make_rows, measure, no_rows, row_chunks, slice_rows
 
 
@@ -16,12 +16,14 @@ def gathered(rows, n=None):
     block = np.empty((rows.n_features, n_rows))
     picked, none = np.empty(n_rows, dtype=np.int64), np.empty(0, dtype=np.int32)
     weights = np.empty(n_rows)
-    _passes._pick(none, rows.subset, rows.weights, 0, n_rows, n_rows, picked, weights)
+    _row_passes.pick(
+        none, rows.subset, rows.weights, 0, n_rows, n_rows, picked, weights
+    )
     to = picked, rows.scaling, block, n_rows, rows.n_features
     if rows.starts.size:
-        _passes._gather_csr(rows.values, rows.columns, rows.starts, *to)
+        _row_passes.gather_csr(rows.values, rows.columns, rows.starts, *to)
     else:
-        _passes._gather(rows.values, *to)
+        _row_passes.gather(rows.values, *to)
     return block.T
 
 
