@@ -47,13 +47,17 @@ REDUCTION = {"nsz", "arcp", "contract", "afn", "reassoc"}
 # error_model="numpy": the zero check of a division would stop vectorisation.
 _OPTIONS = {"error_model": "numpy", "fastmath": EXACT}
 
+# Kernels allocate nothing: no references are counted, each of which would cost an
+# atomic instruction.
+_KERNEL_OPTIONS = _OPTIONS | {"_nrt": False}
+
 # A formula of one number. LLVM does not vectorise a loop that calls a function, and
 # would deem these too long to inline.
 formula = numba.njit(forceinline=True, **_OPTIONS)
 # A piece of a kernel that is compiled by itself, as it is called from several places.
-inner = numba.njit(**_OPTIONS)
+inner = numba.njit(**_KERNEL_OPTIONS)
 # One that is not, which makes the compilation of kernels shorter by half.
-inlined = numba.njit(inline="always", **_OPTIONS)
+inlined = numba.njit(inline="always", **_KERNEL_OPTIONS)
 
 
 @functools.cache
@@ -88,7 +92,7 @@ def _cached(compiler, function, **options):
 
 def kernel(function):
     """Compile, on its first call, a function that Python calls."""
-    return _cached(numba.njit, _stamped(function), nogil=True, **_OPTIONS)
+    return _cached(numba.njit, _stamped(function), nogil=True, **_KERNEL_OPTIONS)
 
 
 class Pass:

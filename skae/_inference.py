@@ -7,12 +7,7 @@ from skae import _kernels
 from skae._network import for_loss, part
 from skae._passes import LOSSES
 from skae._rows import dense, make_rows, row_chunks, slice_rows
-from skae._threads import (
-    ThreadTeam,
-    make_workspace,
-    n_threads_for,
-    single_threaded_blas,
-)
+from skae._threads import ThreadTeam, make_workspace, n_threads_for
 
 # A multiplication and an addition for each weight and row.
 _FLOPS_FORWARD = 2
@@ -56,7 +51,7 @@ def propagate(network, params, rows, mean=None, scale=1.0):
     n_weights = (network.widths[:-1] * network.widths[1:]).sum()
     flops = _FLOPS_FORWARD * rows.n_rows * int(n_weights)
     n_threads = n_threads_for(flops, -(-rows.n_rows // _kernels.block_rows(network)))
-    with single_threaded_blas(), ThreadTeam(n_threads) as team:
+    with ThreadTeam(n_threads) as team:
         team.run(
             _kernels.propagate,
             network,

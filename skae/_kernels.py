@@ -39,7 +39,7 @@ from skae._passes import (
     RATE,
     Addresses,
 )
-from skae._products import MAX_TILE_COLUMNS
+from skae._products import PART_COLUMNS
 
 # ---------------------------------------------------------------------------
 # What kernels are given. Memory that only passes look at are arrays in Python and, for
@@ -337,7 +337,7 @@ def n_packed(network):
     """Entries that `Team.packed` needs for a row: of the layers' weights' columns."""
     widths, is_transposed = network.widths, network.layers[1:, TRANSPOSED] != 0
     columns = int(np.where(is_transposed, widths[:-1], widths[1:]).max())
-    return -(-columns // MAX_TILE_COLUMNS) * MAX_TILE_COLUMNS
+    return -(-columns // PART_COLUMNS) * PART_COLUMNS
 
 
 def n_lanes(n_rows, block_rows):
@@ -401,13 +401,36 @@ def _row_weights(team, slot):
     return _at(team, team.row_weights, slot * team.block_rows)
 
 
+class Ahead(NamedTuple):
+    """The rows of a block of the next batch, to be asked for meanwhile."""
+
+    order: int  # address
+    subset: int  # address
+    values: int  # address; 0: none
+    n_features: int
+    start: int
+    stop: int
+
+
 @inlined
-def _prefetch_after(rows, order, start, n_rows, team):
-    """Ask for the rows of a block of the next batch, the first of which is `start`."""
-    if order != _NO_ORDER and rows.starts == 0:
-        stop = min(start + n_rows, rows.n_rows)
-        span = start, stop, rows.n_features
-        call(team.passes.prefetch, (order, rows.subset, rows.values, *span))
+def _rows_ahead(rows, order, start, n_rows):
+    """The block that begins with a position in the order."""
+    is_wanted = order != _NO_ORDER and rows.starts == 0
+    values = rows.values if is_wanted else 0
+    stop = min(start + n_rows, rows.n_rows)
+    return Ahead(order, rows.subset, values, rows.n_features, start, stop)
+
+
+@inner
+def _prefetch_part(ahead, part, n_parts, team):
+    """Ask for some of the rows: of a burst of requests, a processor drops most."""
+    if ahead.values == 0:
+        return
+    n_rows = max(0, ahead.stop - ahead.start)
+    start = ahead.start + part * n_rows // n_parts
+    stop = ahead.start + (part + 1) * n_rows // n_parts
+    arrays = ahead.order, ahead.subset, ahead.values
+    call(team.passes.prefetch, (*arrays, start, stop, ahead.n_features))
 
 
 @inlined
@@ -454,11 +477,18 @@ def _add_outer_products(sides, n_rows, gradient, packed, is_added, team):
     call(passes.product, (*w, packed, _PACKED, gradient, *start, *sizes))
 
 
+# How often rows are asked for between the passes of a layer: twice in the forward
+# pass, three times in the backward pass.
+_PARTS_AHEAD = 5
+
+
 @inlined
-def _forward(network, params, x, n_rows, team, rank):
+def _forward(network, params, x, n_rows, ahead, team, rank):
     """Fill `units` up to the output from the input block x, and `slopes` beside."""
     passes, layers = team.passes, network.layers
+    n_parts = _PARTS_AHEAD * (layers.shape[0] - 1)
     for layer in range(1, layers.shape[0]):
+        _prefetch_part(ahead, 2 * layer - 2, n_parts, team)
         n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
         a_at = _block_at(network, layer - 1, n_rows, team, rank)
         z_at = _block_at(network, layer, n_rows, team, rank)
@@ -469,13 +499,14 @@ def _forward(network, params, x, n_rows, team, rank):
         w = weights, *_strides(layers, layer)
         sizes = n_out, n_rows, n_in, _PUT
         call(passes.product, (*w, a, _PLAIN, z, biases, np.int64(1), *sizes))
+        _prefetch_part(ahead, 2 * layer - 1, n_parts, team)
         activation = passes.activations[layer]
         if activation != 0:
             call(activation, (z, _at(team, team.slopes, z_at), n_out * n_rows))
 
 
 @inlined
-def _backward(model, x, n_rows, to, team, rank):
+def _backward(model, x, n_rows, to, ahead, team, rank):
     """Add a block's gradient, from the derivative by the output in `deltas`.
 
     `to` says where in `gradients` it is added, and whether it is put there instead.
@@ -484,6 +515,8 @@ def _backward(model, x, n_rows, to, team, rank):
     network, layers, passes = model.network, model.network.layers, team.passes
     packed = _at(team, team.packed, rank * team.n_packed)
     n_layers = layers.shape[0] - 1
+    n_parts = _PARTS_AHEAD * n_layers
+    part = 2 * n_layers
     for layer in range(n_layers, 0, -1):
         n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
         is_transposed = layers[layer, TRANSPOSED]
@@ -494,6 +527,7 @@ def _backward(model, x, n_rows, to, team, rank):
         if passes.activations[layer] != 0:
             slope = _at(team, team.slopes, delta_at)
             call(passes.multiply, (delta, slope, n_out * n_rows))
+        _prefetch_part(ahead, part, n_parts, team)
         # Tied weights already have their gradient as the decoder's.
         is_added = not is_first or (network.tied and layer <= n_layers // 2)
         weights_at = layers[layer, WEIGHTS_AT]
@@ -502,9 +536,12 @@ def _backward(model, x, n_rows, to, team, rank):
             sides = delta, a, n_out, n_in
         else:
             sides = a, delta, n_in, n_out
+        _prefetch_part(ahead, part + 1, n_parts, team)
         _add_outer_products(sides, n_rows, gradient, packed, is_added, team)
         biases_at = layers[layer, BIASES_AT]
         biases = _at(team, team.gradients, gradient_at + biases_at)
+        _prefetch_part(ahead, part + 2, n_parts, team)
+        part += 3
         call(passes.add_row_sums, (delta, biases, n_out, n_rows, np.int64(is_first)))
         if layer > 1:
             below = _at(team, team.deltas, a_at)
@@ -516,7 +553,7 @@ def _backward(model, x, n_rows, to, team, rank):
 
 
 @inlined
-def _evaluate(model, rows, x, n_rows, total, team, place):
+def _evaluate(model, rows, x, n_rows, total, ahead, team, place):
     """Losses of an input block: their sum is added to the float64 at `total`.
 
     Their derivatives by the output are left in `deltas`. `place` are rank and slot.
@@ -524,7 +561,7 @@ def _evaluate(model, rows, x, n_rows, total, team, place):
     rank, slot = place
     network, passes = model.network, team.passes
     n_features = rows.n_features
-    _forward(network, model.params, x, n_rows, team, rank)
+    _forward(network, model.params, x, n_rows, ahead, team, rank)
     last = _block_at(network, network.layers.shape[0] - 1, n_rows, team, rank)
     prediction, delta = _at(team, team.units, last), _at(team, team.deltas, last)
     call(passes.loss, (prediction, x, delta, n_features * n_rows))
@@ -556,13 +593,13 @@ def _lanes(model, rows, order, batch, team, rank, learn):
             n_rows = min(team.block_rows, end - block)
             slot = rank * team.n_slots + n_blocks % team.n_slots
             n_blocks += 1
-            _prefetch_after(rows, order, block + stop - start, n_rows, team)
+            ahead = _rows_ahead(rows, order, block + stop - start, n_rows)
             x = _gather(rows, order, (block, block + n_rows), n_rows, team, slot)
             total = address_of(team.lane_losses, lane)
-            _evaluate(model, rows, x, n_rows, total, team, (rank, slot))
+            _evaluate(model, rows, x, n_rows, total, ahead, team, (rank, slot))
             if learn:
                 to = lane * team.n_params, block == first
-                _backward(model, x, n_rows, to, team, rank)
+                _backward(model, x, n_rows, to, ahead, team, rank)
 
 
 @inlined
@@ -706,6 +743,12 @@ SCHEDULES = {
 # ---------------------------------------------------------------------------
 
 
+@inner
+def _correction(beta, n_updates):
+    """1 - beta^n; a power is slow where it underflows."""
+    return -math.expm1(n_updates * math.log(beta)) if beta > 0 else 1.0
+
+
 @inlined
 def _batch_step(model, rows, solver, state, batch, team, rank):
     """One update; returns the batch's weighted loss, and whether all gave up.
@@ -729,8 +772,8 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     settings = team.settings
     factor = state.scalars[RATE_FACTOR]
     settings[rank, RATE] = _learning_rate(solver, n_updates, epoch, factor)
-    settings[rank, CORRECTION_1] = 1 - settings[rank, BETA_1] ** (n_updates + 1)
-    settings[rank, CORRECTION_2] = 1 - settings[rank, BETA_2] ** (n_updates + 1)
+    settings[rank, CORRECTION_1] = _correction(settings[rank, BETA_1], n_updates + 1)
+    settings[rank, CORRECTION_2] = _correction(settings[rank, BETA_2], n_updates + 1)
     moments = state.moment_1, state.moment_2
     _update(model, moments, weight, n_lanes, team, rank)
     if rank == 0:
@@ -863,7 +906,8 @@ def propagate(network, params, rows, scaling, out, team, rank):
         n_rows = min(block_rows, rows.n_rows - start)
         span = start, start + n_rows
         x = _gather(rows, _NO_ORDER, span, block_rows, team, rank)
-        _forward(network, params, x, block_rows, team, rank)
+        none_ahead = _rows_ahead(rows, _NO_ORDER, start, n_rows)
+        _forward(network, params, x, block_rows, none_ahead, team, rank)
         z = _at(team, team.units, _block_at(network, n_layers, block_rows, team, rank))
         target = _at(team, out, start * n_outputs)
         shape = n_rows, n_outputs, block_rows

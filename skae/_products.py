@@ -18,8 +18,8 @@ from skae._vectors import INT64, Vectors, multiples, registers
 # than loads.
 _TILE_ROWS = 8
 _TILE_SIZES = (8, 4, 2, 1)
-# Two vectors of float32, on the largest registers.
-MAX_TILE_COLUMNS = 32
+# Columns of b that `pack` puts together: a multiple of every tile's, and of a square's.
+PART_COLUMNS = 32
 # Products in a sum before it is added to the result. The rows of a tile, copied for
 # so many, stay in the L1 cache.
 _DEPTH = 512
@@ -187,7 +187,7 @@ def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_ad
     start value of row i is start[i * start_step]; of `is_added`, what c has been.
     """
     width, vector = _tile_columns(a), _vector_columns(a)
-    b_row, b_part = (width, width * k) if is_packed else (n, width)
+    b_row = PART_COLUMNS if is_packed else n
     copy = _own_memory(a)
     for first in range(0, k, _DEPTH):
         depth = min(_DEPTH, k - first)
@@ -208,10 +208,11 @@ def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_ad
             at_b, at_c, left = shifted(b, first * b_row), shifted(c, i * n), n
             while left > 0:
                 _tile(of_a, (at_b, b_row), (at_c, n), start_values, depth, rows, left)
-                is_whole = left >= width
-                at_b = shifted(at_b, b_part if is_whole else vector)
-                done = width if is_whole else vector
-                at_c, left = shifted(at_c, done), left - done
+                done = width if left >= width else vector
+                left -= done
+                at_b, at_c = shifted(at_b, done), shifted(at_c, done)
+                if is_packed and (n - left) % PART_COLUMNS == 0:
+                    at_b = shifted(at_b, PART_COLUMNS * (k - 1))
             i += rows
 
 
@@ -257,11 +258,12 @@ def _write_short_tile(vectors, shape, args):
 
 
 @intrinsic
-def _short_tile(typingctx, a, b, c, n, k, is_added, rows, columns):
+def _short_tile(typingctx, a, b, c, n, k, is_added, shape):
     """Compute a tile of `short_product`, of 4 or 1 rows and 4, 2 or 1 columns."""
 
     def codegen(context, builder, signature, args):
-        *args, rows, columns = args
+        *args, shape = args
+        rows, columns = cgutils.unpack_tuple(builder, shape)
         vectors = Vectors(context, builder, a.dtype, _vector(context, a.dtype))
 
         def write_rows(n_rows):
@@ -273,7 +275,7 @@ def _short_tile(typingctx, a, b, c, n, k, is_added, rows, columns):
         _switch(builder, rows, _SHORT_ROWS, write_rows)
         return context.get_dummy_value()
 
-    return types.void(a, b, c, n, k, is_added, rows, columns), codegen
+    return types.void(a, b, c, n, k, is_added, shape), codegen
 
 
 @as_pass("vvvnnnn")
@@ -290,7 +292,7 @@ def short_product(a, b, c, m, n, k, is_added):
             columns = min(4, _tile_size(n - j))
             at_c = shifted(c, i * n + j)
             at_a, at_b = shifted(a, i * k), shifted(b, j * k)
-            _short_tile(at_a, at_b, at_c, n, k, is_added, rows, columns)
+            _short_tile(at_a, at_b, at_c, n, k, is_added, (rows, columns))
             j += columns
         i += rows
 
@@ -318,11 +320,11 @@ def _transpose_square(typingctx, a, a_row, b, b_row):
 
 @as_pass("vvnn")
 def pack(block, packed, n_units, n_rows):
-    """Copy a block's transpose for `product`: parts of (n_rows, a tile's columns).
+    """Copy a block's transpose for `product`: parts of (n_rows, PART_COLUMNS).
 
     The last part is as large as the others, whatever is in it.
     """
-    width = _tile_columns(block)
+    width = PART_COLUMNS
     whole = n_rows - n_rows % _SQUARE
     for j in range(0, n_units, _SQUARE):
         to = shifted(packed, (j - j % width) * n_rows + j % width)

@@ -1,20 +1,28 @@
-"""Passes: activations and losses against their definitions, the shuffle, vectors."""
-
-import itertools
+"""Passes: activations and losses against their definitions, vectors."""
 
 import numba
 import numpy as np
 import pytest
 
-from skae import _passes, _row_passes
+from skae import _passes
 from skae._passes import LOSSES
 
 from . import reference
 from .cases import ACTIVATION_NAMES, LOSS_NAMES
 
 DTYPES = (np.float32, np.float64)
-# These look for rows in memory.
-NOT_VECTORISED = {"shuffle", "_pick", "_prefetch", "_gather", "_gather_csr", "_scatter"}
+# These look for rows in memory, or are written in vectors.
+NOT_VECTORISED = {
+    "shuffle",
+    "pick",
+    "prefetch_rows",
+    "gather",
+    "gather_csr",
+    "scatter",
+    "product",
+    "short_product",
+    "pack",
+}
 
 
 def test_tables_are_complete():
@@ -106,29 +114,3 @@ def test_log_loss_is_exact_where_it_saturates(target, dtype):
     out = losses("log_loss", z, np.full_like(z, target), dtype)
     expected = target * np.logaddexp(0, -z) + (1 - target) * np.logaddexp(0, z)
     np.testing.assert_allclose(out, expected, rtol=20 * np.finfo(dtype).eps)
-
-
-def shuffled(n_rows, seed, epoch):
-    order = np.empty(n_rows, dtype=np.int32)
-    _row_passes.shuffle(order, n_rows, seed, epoch)
-    return order
-
-
-@pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
-def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
-    orders = set()
-    for seed, epoch in itertools.product(range(5), range(5)):
-        order = shuffled(n_rows, seed, epoch)
-        assert sorted(order) == list(range(n_rows))
-        orders.add(order.tobytes())
-    assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
-
-
-def test_shuffle_is_uniform():
-    counts = np.zeros((5, 5))
-    n_epochs = 5000
-    for epoch in range(n_epochs):
-        counts[np.arange(5), shuffled(5, 7, epoch)] += 1
-    expected = n_epochs / 5
-    chi_square = ((counts - expected) ** 2 / expected).sum()
-    assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom

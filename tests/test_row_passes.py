@@ -1,0 +1,72 @@
+"""The order of the rows; rows into blocks and out again."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from skae import _row_passes
+
+DTYPES = (np.float32, np.float64)
+
+
+def shuffled(n_rows, seed, epoch):
+    order = np.empty(n_rows, dtype=np.int32)
+    _row_passes.shuffle(order, n_rows, seed, epoch)
+    return order
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
+def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
+    orders = set()
+    for seed, epoch in itertools.product(range(5), range(5)):
+        order = shuffled(n_rows, seed, epoch)
+        assert sorted(order) == list(range(n_rows))
+        orders.add(order.tobytes())
+    assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
+
+
+def test_shuffle_is_uniform():
+    counts = np.zeros((5, 5))
+    n_epochs = 5000
+    for epoch in range(n_epochs):
+        counts[np.arange(5), shuffled(5, 7, epoch)] += 1
+    expected = n_epochs / 5
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom
+
+
+# Fewer than a square, whole squares, and both with a rest.
+SHAPES = list(itertools.product((1, 7, 8, 20), (1, 4, 8, 19)))
+
+
+def scaling_for(n_features, dtype):
+    return np.append(np.linspace(-1, 1, n_features), 0.5).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n_rows", "n_features"), SHAPES)
+def test_gather_transposes_and_scales_picked_rows(n_rows, n_features, dtype):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(50, n_features)).astype(dtype)
+    scaling = scaling_for(n_features, dtype)
+    picked = rng.integers(-1, 50, n_rows)
+    block = np.full((n_features + 1, n_rows), 7, dtype=dtype)
+    _row_passes.gather(values, picked, scaling, block, n_rows, n_features)
+    expected = (values[picked] - scaling[:-1]) * scaling[-1]
+    expected[picked < 0] = 0
+    assert np.array_equal(block[:-1], expected.T)
+    assert (block[-1] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n_rows", "n_units"), SHAPES)
+def test_scatter_is_the_way_back(n_rows, n_units, dtype):
+    block = np.random.default_rng(0).normal(size=(n_units, 24)).astype(dtype)
+    scaling = scaling_for(n_units, dtype)
+    out = np.full((n_rows + 1, n_units), 7, dtype=dtype)
+    _row_passes.scatter(block, scaling, out, n_rows, n_units, 24)
+    expected = block[:, :n_rows].T * scaling[-1] + scaling[:-1]
+    # A product and a sum may be rounded once.
+    np.testing.assert_allclose(out[:-1], expected, rtol=0, atol=np.finfo(dtype).eps)
+    assert (out[-1] == 7).all()
