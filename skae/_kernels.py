@@ -302,14 +302,13 @@ _POLLS_BEFORE_YIELD = 2000
 
 
 @inner
-def _barrier(team):
+def _barrier(control, n_threads):
     """Wait for all threads of the team; False when one of them died."""
-    if team.n_threads == 1:
+    if n_threads == 1:
         return True
-    control = team.control
     generation = _atomic_load(control, GENERATION)
-    if _atomic_add(control, ARRIVED, 1) == team.n_threads - 1:
-        _atomic_add(control, ARRIVED, -team.n_threads)
+    if _atomic_add(control, ARRIVED, 1) == n_threads - 1:
+        _atomic_add(control, ARRIVED, -n_threads)
         _atomic_add(control, GENERATION, 1)
         return _atomic_load(control, BROKEN) == 0
     polls = 0
@@ -422,7 +421,7 @@ def _rows_ahead(rows, order, start, n_rows):
 
 
 @inner
-def _prefetch_part(ahead, part, n_parts, team):
+def _prefetch_part(ahead, part, n_parts, prefetch):
     """Ask for some of the rows: of a burst of requests, a processor drops most."""
     if ahead.values == 0:
         return
@@ -430,7 +429,7 @@ def _prefetch_part(ahead, part, n_parts, team):
     start = ahead.start + part * n_rows // n_parts
     stop = ahead.start + (part + 1) * n_rows // n_parts
     arrays = ahead.order, ahead.subset, ahead.values
-    call(team.passes.prefetch, (*arrays, start, stop, ahead.n_features))
+    call(prefetch, (*arrays, start, stop, ahead.n_features))
 
 
 @inlined
@@ -459,22 +458,21 @@ _SHORT_BELOW = 16
 
 
 @inner
-def _add_outer_products(sides, n_rows, gradient, packed, is_added, team):
+def _add_outer_products(sides, n_rows, gradient, packed, is_added, passes):
     """Gradient (m, n) of weights: the sum over the rows of a (m,) times b (n,).
 
-    `sides` are the blocks a and b, m and n; `packed` is memory for a copy of b.
+    `sides` are the blocks a and b, m and n; `packed` is memory for a copy of b;
+    `passes` are addresses: those of three passes, and that of a zero.
     """
-    passes = team.passes
+    product, short_product, pack, zero = passes
     a, b, m, n = sides
-    if n < _SHORT_BELOW:
-        sizes = m, n, n_rows, np.int64(is_added)
-        call(passes.short_product, (a, b, gradient, *sizes))
-        return
-    call(passes.pack, (b, packed, n, n_rows))
-    w = a, n_rows, np.int64(1)
-    start = team.zero, np.int64(0)
     sizes = m, n, n_rows, np.int64(is_added)
-    call(passes.product, (*w, packed, _PACKED, gradient, *start, *sizes))
+    if n < _SHORT_BELOW:
+        call(short_product, (a, b, gradient, *sizes))
+        return
+    call(pack, (b, packed, n, n_rows))
+    start = zero, np.int64(0)
+    call(product, (a, n_rows, np.int64(1), packed, _PACKED, gradient, *start, *sizes))
 
 
 # How often rows are asked for between the passes of a layer: twice in the forward
@@ -488,7 +486,7 @@ def _forward(network, params, x, n_rows, ahead, team, rank):
     passes, layers = team.passes, network.layers
     n_parts = _PARTS_AHEAD * (layers.shape[0] - 1)
     for layer in range(1, layers.shape[0]):
-        _prefetch_part(ahead, 2 * layer - 2, n_parts, team)
+        _prefetch_part(ahead, 2 * layer - 2, n_parts, passes.prefetch)
         n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
         a_at = _block_at(network, layer - 1, n_rows, team, rank)
         z_at = _block_at(network, layer, n_rows, team, rank)
@@ -499,7 +497,7 @@ def _forward(network, params, x, n_rows, ahead, team, rank):
         w = weights, *_strides(layers, layer)
         sizes = n_out, n_rows, n_in, _PUT
         call(passes.product, (*w, a, _PLAIN, z, biases, np.int64(1), *sizes))
-        _prefetch_part(ahead, 2 * layer - 1, n_parts, team)
+        _prefetch_part(ahead, 2 * layer - 1, n_parts, passes.prefetch)
         activation = passes.activations[layer]
         if activation != 0:
             call(activation, (z, _at(team, team.slopes, z_at), n_out * n_rows))
@@ -515,6 +513,7 @@ def _backward(model, x, n_rows, to, ahead, team, rank):
     network, layers, passes = model.network, model.network.layers, team.passes
     packed = _at(team, team.packed, rank * team.n_packed)
     n_layers = layers.shape[0] - 1
+    products = passes.product, passes.short_product, passes.pack, team.zero
     n_parts = _PARTS_AHEAD * n_layers
     part = 2 * n_layers
     for layer in range(n_layers, 0, -1):
@@ -527,7 +526,7 @@ def _backward(model, x, n_rows, to, ahead, team, rank):
         if passes.activations[layer] != 0:
             slope = _at(team, team.slopes, delta_at)
             call(passes.multiply, (delta, slope, n_out * n_rows))
-        _prefetch_part(ahead, part, n_parts, team)
+        _prefetch_part(ahead, part, n_parts, passes.prefetch)
         # Tied weights already have their gradient as the decoder's.
         is_added = not is_first or (network.tied and layer <= n_layers // 2)
         weights_at = layers[layer, WEIGHTS_AT]
@@ -536,11 +535,11 @@ def _backward(model, x, n_rows, to, ahead, team, rank):
             sides = delta, a, n_out, n_in
         else:
             sides = a, delta, n_in, n_out
-        _prefetch_part(ahead, part + 1, n_parts, team)
-        _add_outer_products(sides, n_rows, gradient, packed, is_added, team)
+        _prefetch_part(ahead, part + 1, n_parts, passes.prefetch)
+        _add_outer_products(sides, n_rows, gradient, packed, is_added, products)
         biases_at = layers[layer, BIASES_AT]
         biases = _at(team, team.gradients, gradient_at + biases_at)
-        _prefetch_part(ahead, part + 2, n_parts, team)
+        _prefetch_part(ahead, part + 2, n_parts, passes.prefetch)
         part += 3
         call(passes.add_row_sums, (delta, biases, n_out, n_rows, np.int64(is_first)))
         if layer > 1:
@@ -650,14 +649,14 @@ def _update(model, moments, weight, n_lanes, team, rank):
 
 
 @inner
-def _penalty(model, team):
-    """The L2 penalty, alpha / 2 * sum of squared weights; uses `team.penalty`."""
+def _penalty(model, add_squares, penalty):
+    """The L2 penalty, alpha / 2 * sum of squared weights; `penalty` is memory."""
     if model.alpha == 0:
         return 0.0
-    team.penalty[0] = 0.0
-    total = address_of(team.penalty, 0)
-    call(team.passes.add_squares, (model.params, total, model.network.n_weights))
-    return 0.5 * model.alpha * team.penalty[0]
+    penalty[0] = 0.0
+    total = address_of(penalty, 0)
+    call(add_squares, (model.params, total, model.network.n_weights))
+    return 0.5 * model.alpha * penalty[0]
 
 
 @inlined
@@ -665,11 +664,11 @@ def _mean_loss(model, rows, team, rank):
     """Mean data loss over rows, the same on every rank, and whether all gave up."""
     batch = np.int64(0), rows.n_rows
     _lanes(model, rows, _NO_ORDER, batch, team, rank, _EVALUATE)
-    if not _barrier(team) or team.control[ABANDONED]:
+    if not _barrier(team.control, team.n_threads) or team.control[ABANDONED]:
         return np.nan, True
     total = _sum_lane_losses(team, _n_lanes(rows.n_rows, team.block_rows))
     # Nobody overwrites lane_losses while another still reads.
-    given_up = not _barrier(team)
+    given_up = not _barrier(team.control, team.n_threads)
     return total / rows.total_weight, given_up
 
 
@@ -678,7 +677,9 @@ def objective_value(network, alpha, rows, params, team, rank):
     """The objective over all rows, on rank 0."""
     model = Model(network, alpha, params)
     data_loss, _ = _mean_loss(model, rows, team, rank)
-    return data_loss + (_penalty(model, team) if rank == 0 else 0.0)
+    return data_loss + (
+        _penalty(model, team.passes.add_squares, team.penalty) if rank == 0 else 0.0
+    )
 
 
 @kernel
@@ -690,15 +691,17 @@ def objective_and_gradient(network, alpha, rows, params, team, rank):
     model = Model(network, alpha, params)
     batch = np.int64(0), rows.n_rows
     _lanes(model, rows, _NO_ORDER, batch, team, rank, _LEARN)
-    if not _barrier(team) or team.control[ABANDONED]:
+    if not _barrier(team.control, team.n_threads) or team.control[ABANDONED]:
         return np.nan
     n_lanes = _n_lanes(rows.n_rows, team.block_rows)
     total = _sum_lane_losses(team, n_lanes)
     weight = rows.total_weight
     # The solver's pass is `scale_gradient`, which takes no step: no moments are used.
     _update(model, (params, params), weight, n_lanes, team, rank)
-    _barrier(team)
-    return total / weight + (_penalty(model, team) if rank == 0 else 0.0)
+    _barrier(team.control, team.n_threads)
+    return total / weight + (
+        _penalty(model, team.passes.add_squares, team.penalty) if rank == 0 else 0.0
+    )
 
 
 # ---------------------------------------------------------------------------
@@ -759,9 +762,9 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     start, stop = batch
     n_updates = state.counters[N_UPDATES]
     if rank == 0:
-        team.penalty[1] = _penalty(model, team)
+        team.penalty[1] = _penalty(model, team.passes.add_squares, team.penalty)
     _lanes(model, rows, team.order, batch, team, rank, _LEARN)
-    if not _barrier(team) or team.control[ABANDONED]:
+    if not _barrier(team.control, team.n_threads) or team.control[ABANDONED]:
         return np.nan, True
     # Against the mean weight, not the batch's own, the gradient is unbiased.
     weight = rows.total_weight / rows.n_rows * (stop - start)
@@ -780,7 +783,7 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
         state.counters[N_UPDATES] = n_updates + 1
         interrupt = _atomic_load(team.control, INTERRUPT)
         team.control[STATUS] = INTERRUPTED if interrupt else RUNNING
-    given_up = not _barrier(team)
+    given_up = not _barrier(team.control, team.n_threads)
     return loss, given_up or team.control[STATUS] == INTERRUPTED
 
 
@@ -824,7 +827,7 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
             return INTERRUPTED
     if rank == 0:
         if validation.n_rows > 0:
-            kept += _penalty(model, team)
+            kept += _penalty(model, team.passes.add_squares, team.penalty)
         epoch = state.counters[N_EPOCHS]
         state.counters[N_EPOCHS] += 1
         slot = epoch - state.counters[FIRST_EPOCH]
@@ -839,7 +842,7 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
             if _plateau(solver, state, kept if solver.watch_validation else loss):
                 status = CONVERGED
         team.control[STATUS] = status
-    _barrier(team)
+    _barrier(team.control, team.n_threads)
     # Nobody changes it before all have met again.
     return team.control[STATUS]
 
@@ -865,7 +868,7 @@ def train(network, alpha, data, solver, state, n_epochs, team, rank):
             if rank == 0:
                 key = state.counters[SEED], state.counters[N_EPOCHS]
                 call(team.passes.shuffle, (team.order, rows.n_rows, *key))
-            if not _barrier(team):
+            if not _barrier(team.control, team.n_threads):
                 return INTERRUPTED
         total = 0.0
         for start in range(0, rows.n_rows, solver.batch_size):
