@@ -5,7 +5,7 @@ Compiled code is of three kinds:
 * *passes*, loops over contiguous memory that are compiled by themselves, as C
   functions, when their address is first asked for;
 * *kernels*, the functions that Python calls: they hold the control flow, and call
-  passes and BLAS through addresses that they are given. The memory that these work on
+  passes through addresses that they are given. The memory that these work on
   is addresses to them, too, so that one compilation serves both dtypes;
 * *formulas* and *inner* functions, which passes and kernels call directly.
 

@@ -7,10 +7,10 @@ How the code is laid out
   and solvers, snapshots and gradient checks are loops over one vector.
 * Rows pass through the network in blocks of shape (n_units, n_rows), see ``_passes``.
   The decoder's weights are stored transposed, tied or not, so that the wider layer's
-  units are the rows of both matrices of a mirrored pair: the products of the forward
-  and of the backward pass then have the shapes that BLAS is fast at.
-* Kernels hold the control flow. Arithmetic is done by passes and BLAS, which they
-  call by address, on memory that they are given (``Team``).
+  units are the rows of both matrices of a mirrored pair: of the blocks on both sides
+  of a layer, the gradient then takes a transposed copy of the narrower.
+* Kernels hold the control flow. Arithmetic is done by passes, which they call by
+  address, on memory that they are given (``Team``).
 * The functions without a leading underscore are the entry points that Python calls.
   Those that end in ``team, rank`` are run by every thread of a team at once, each
   with its own `rank`. Work is cut into pieces that do not depend on the number of

@@ -471,7 +471,7 @@ def _add_squares(values, total, n):
 
 
 class Addresses(NamedTuple):
-    """Where the machine code of the passes, and of BLAS, begins; 0 for none."""
+    """Where the machine code of the passes begins; 0 for none."""
 
     activations: np.ndarray  # (L + 1,) int64, of the layers; 0 for the identity
     product: int

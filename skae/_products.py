@@ -11,7 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skae._compilation import as_pass, formula, prefetch, shifted
-from skae._vectors import INT64, Vectors, multiples, registers
+from skae._vectors import INT64, SQUARE, Vectors, multiples, registers
 
 # Rows of a tile; of a row, a tile has a vector or two. The sums then fill half of the
 # registers: enough to hide how long a multiplication takes, and more multiplications
@@ -25,8 +25,6 @@ PART_COLUMNS = 32
 _DEPTH = 512
 # Rows and columns of a tile of `short_product`.
 _SHORT_ROWS, _SHORT_COLUMNS = (4, 1), (4, 2, 1)
-# A square of this size is transposed in registers.
-_SQUARE = 8
 
 
 def _vector(context, dtype):
@@ -184,7 +182,7 @@ def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_ad
 
     An entry of a is `a_row` entries before that of the next row, and `a_step` before
     that of the next column; b and c are in C order, or b is what `pack` has made. The
-    start value of row i is start[i * start_step]; of `is_added`, what c has been.
+    start value of row i is start[i * start_step], or what c has been, if `is_added`.
     """
     width, vector = _tile_columns(a), _vector_columns(a)
     b_row = PART_COLUMNS if is_packed else n
@@ -304,12 +302,12 @@ def short_product(a, b, c, m, n, k, is_added):
 
 @intrinsic
 def _transpose_square(typingctx, a, a_row, b, b_row):
-    """Copy a square of `_SQUARE` rows, transposed."""
+    """Copy a square of `SQUARE` rows, transposed."""
 
     def codegen(context, builder, signature, args):
         a, a_row, b, b_row = args
-        vectors = Vectors(context, builder, signature.args[0].dtype, _SQUARE)
-        from_, to = (multiples(builder, step, _SQUARE) for step in (a_row, b_row))
+        vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
+        from_, to = (multiples(builder, step, SQUARE) for step in (a_row, b_row))
         rows = [vectors.load(vectors.at(a, offset)) for offset in from_]
         for column, offset in zip(vectors.transposed(rows), to, strict=True):
             vectors.store(column, vectors.at(b, offset))
@@ -325,13 +323,13 @@ def pack(block, packed, n_units, n_rows):
     The last part is as large as the others, whatever is in it.
     """
     width = PART_COLUMNS
-    whole = n_rows - n_rows % _SQUARE
-    for j in range(0, n_units, _SQUARE):
+    whole = n_rows - n_rows % SQUARE
+    for j in range(0, n_units, SQUARE):
         to = shifted(packed, (j - j % width) * n_rows + j % width)
         at = shifted(block, j * n_rows)
-        n_whole = whole if n_units - j >= _SQUARE else 0
-        for i in range(0, n_whole, _SQUARE):
+        n_whole = whole if n_units - j >= SQUARE else 0
+        for i in range(0, n_whole, SQUARE):
             _transpose_square(shifted(at, i), n_rows, shifted(to, i * width), width)
-        for r in range(min(_SQUARE, n_units - j)):
+        for r in range(min(SQUARE, n_units - j)):
             for i in range(n_whole, n_rows):
                 to[i * width + r] = at[r * n_rows + i]

@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skae._compilation import as_pass, formula, is_null, like, prefetch, shifted
-from skae._vectors import Vectors, multiples
+from skae._vectors import SQUARE, Vectors, multiples
 
 # ---------------------------------------------------------------------------
 # Order of the rows
@@ -136,17 +136,13 @@ def prefetch_rows(order, subset, values, start, stop, n_features):
             prefetch(values, row * n_features + j)
 
 
-# Rows and features that are transposed together, in registers.
-_SQUARE = 8
-
-
 @intrinsic
 def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
-    """Write `_SQUARE` features of as many rows, which begin at `rows`, to a block."""
+    """Write `SQUARE` features of as many rows, which begin at `rows`, to a block."""
 
     def codegen(context, builder, signature, args):
         values, rows, scaling, scale, block, n_rows = args
-        vectors = Vectors(context, builder, signature.args[0].dtype, _SQUARE)
+        vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
         mean, factor = vectors.load(scaling), vectors.splat(scale)
         square = [
             builder.fmul(
@@ -154,7 +150,7 @@ def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
             )
             for row in cgutils.unpack_tuple(builder, rows)
         ]
-        to = multiples(builder, n_rows, _SQUARE)
+        to = multiples(builder, n_rows, SQUARE)
         for column, offset in zip(vectors.transposed(square), to, strict=True):
             vectors.store(column, vectors.at(block, offset))
         return context.get_dummy_value()
@@ -170,9 +166,9 @@ def gather(values, picked, scaling, block, n_rows, n_features):
     zeros are written. Eight rows at a time are as many streams from memory.
     """
     scale = scaling[n_features]
-    tiled = n_rows - n_rows % _SQUARE
-    whole = n_features - n_features % _SQUARE
-    for i in range(0, tiled, _SQUARE):
+    tiled = n_rows - n_rows % SQUARE
+    whole = n_features - n_features % SQUARE
+    for i in range(0, tiled, SQUARE):
         row_0 = max(picked[i], 0) * n_features
         row_1 = max(picked[i + 1], 0) * n_features
         row_2 = max(picked[i + 2], 0) * n_features
@@ -182,7 +178,7 @@ def gather(values, picked, scaling, block, n_rows, n_features):
         row_6 = max(picked[i + 6], 0) * n_features
         row_7 = max(picked[i + 7], 0) * n_features
         rows = row_0, row_1, row_2, row_3, row_4, row_5, row_6, row_7
-        for j in range(0, whole, _SQUARE):
+        for j in range(0, whole, SQUARE):
             at, to = shifted(values, j), shifted(block, j * n_rows + i)
             _gather_square(at, rows, shifted(scaling, j), scale, to, n_rows)
         for j in range(whole, n_features):
@@ -225,15 +221,15 @@ def gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_featur
 
 @intrinsic
 def _scatter_square(typingctx, block, block_rows, scaling, scale, out, n_units):
-    """Write `_SQUARE` units of as many rows of a block to `out`."""
+    """Write `SQUARE` units of as many rows of a block to `out`."""
 
     def codegen(context, builder, signature, args):
         block, block_rows, scaling, scale, out, n_units = args
-        vectors = Vectors(context, builder, signature.args[0].dtype, _SQUARE)
+        vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
         mean, factor = vectors.load(scaling), vectors.splat(scale)
-        units = multiples(builder, block_rows, _SQUARE)
+        units = multiples(builder, block_rows, SQUARE)
         square = [vectors.load(vectors.at(block, offset)) for offset in units]
-        to = multiples(builder, n_units, _SQUARE)
+        to = multiples(builder, n_units, SQUARE)
         for row, offset in zip(vectors.transposed(square), to, strict=True):
             scaled = vectors.multiply_add(row, factor, mean)
             vectors.store(scaled, vectors.at(out, offset))
@@ -250,9 +246,9 @@ def scatter(block, scaling, out, n_rows, n_units, block_rows):
     (n_units + 1,).
     """
     scale = scaling[n_units]
-    tiled, whole = n_rows - n_rows % _SQUARE, n_units - n_units % _SQUARE
-    for i in range(0, tiled, _SQUARE):
-        for j in range(0, whole, _SQUARE):
+    tiled, whole = n_rows - n_rows % SQUARE, n_units - n_units % SQUARE
+    for i in range(0, tiled, SQUARE):
+        for j in range(0, whole, SQUARE):
             at = shifted(block, j * block_rows + i)
             to = shifted(out, i * n_units + j)
             _scatter_square(at, block_rows, shifted(scaling, j), scale, to, n_units)

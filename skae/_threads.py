@@ -1,4 +1,4 @@
-"""Threads that run one kernel together, over a BLAS of one thread.
+"""Threads that run one kernel together, beside a BLAS of one thread.
 
 Every thread calls the same compiled function with its own rank; the ranks meet at
 barriers inside it (see ``_kernels``). No thread outlives the `ThreadTeam` that
@@ -50,6 +50,9 @@ def _control_of_openblas():
 class _SharedLimit:
     """Holds BLAS at one thread while at least one fit of this process runs.
 
+    What NumPy and SciPy compute in a fit (L-BFGS, the order of the code) then has the
+    same bits for any number of threads, and their threads leave the processors to ours.
+
     The limit is a property of the process: with one limit a fit, the first of two
     concurrent fits to end would lift the other's.
     """
@@ -96,7 +99,7 @@ def n_threads_allowed():
 
 
 # Below so many floating point operations a thread, meeting at a barrier costs more
-# than the work that it shares: about 20 microseconds of BLAS at 100 GFLOP/s.
+# than the work that it shares: about 20 microseconds of products at 100 GFLOP/s.
 _MIN_FLOPS_PER_THREAD = 2_000_000
 # About 10 ms of work: over before anyone could want to interrupt it.
 _MAX_FLOPS_INLINE = 200_000_000

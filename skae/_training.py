@@ -37,7 +37,7 @@ from skae._threads import (
 
 # A multiplication and an addition for each weight and row in the forward pass, and
 # twice that in the backward pass. A unit's activation and its derivatives take as long
-# as so many operations of BLAS.
+# as so many operations of products.
 _FLOPS_A_WEIGHT = 6
 _FLOPS_A_UNIT = 100
 # Epochs in one call of the kernel, when nobody wants to hear of each: bounds the

@@ -11,6 +11,8 @@ from numba.core import cgutils
 
 INT64 = ir.IntType(64)
 _INT32 = ir.IntType(32)
+# Rows and columns that are transposed together, in registers.
+SQUARE = 8
 
 # Bytes of a vector register and number of registers; without either feature those of
 # the ARM processors and, but for the number, of the oldest x86-64.

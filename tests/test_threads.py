@@ -710,6 +710,36 @@ def test_interrupt(n_threads):
     assert max(delays) < 2
 
 
+def job_interrupts_on_one_core(n_interrupts):
+    """Ranks that take turns, each at another place when Ctrl-C comes.
+
+    Lanes of several blocks may be given up in their middle, by some of the ranks.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+    X = np.random.default_rng(0).standard_normal((120_000, 20))
+    model = AutoencoderTransformer(
+        2, hidden_layer_sizes=(), batch_size=8000, tol=0, random_state=0
+    )
+    model.set_params(n_iter_no_change=np.inf)
+    rng, n_done = np.random.default_rng(0), 0
+    with allowed(4) as sizes:
+        model.set_params(max_iter=1, learning_rate="cosine").fit(X)  # compiles
+        model.set_params(max_iter=10**6)
+        for _ in range(n_interrupts):
+            assert interrupted_fit(model, X, 0.1 + 0.02 * rng.random()) < 2
+            n_done += 1
+    assert 4 in sizes
+    return n_done
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity"
+)
+def test_interrupts_on_one_core():
+    assert in_new_process(job_interrupts_on_one_core, 30) == 30
+
+
 def job_interrupt_of_tiny_batches():
     """The smallest of networks, whose time is not that of its arithmetic."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
