@@ -235,7 +235,10 @@ RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
 # layers together, fill about a quarter of an L2 cache, between limits. Fewer would make
 # small products, and more would leave the cache.
 _BLOCK_ENTRIES = 2**15
-_MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 128, 1024
+# A unit's rows must not be 4096 bytes: all units would share a set of the L1 cache.
+_MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 128, 1008
+# Blocks are cut where products have whole vectors.
+_ROW_MULTIPLE = 16
 # Networks so wide that even the fewest rows would take too much memory get fewer.
 _MAX_BLOCK_ENTRIES = 2**20
 # The rows of a batch are cut into lanes of about a block, each with a gradient of its
@@ -329,7 +332,8 @@ def _barrier(control, n_threads):
 def block_rows(network):
     """How many rows pass through a network together, whatever the data."""
     rows = max(_MIN_BLOCK_ROWS, min(MAX_BLOCK_ROWS, _BLOCK_ENTRIES // network.n_units))
-    return max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
+    rows = max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
+    return max(rows - rows % _ROW_MULTIPLE, min(rows, _ROW_MULTIPLE))
 
 
 def n_packed(network):
@@ -346,6 +350,13 @@ def n_lanes(n_rows, block_rows):
 
 
 _n_lanes = inner(n_lanes)
+
+
+@inner
+def _lane_start(lane, n_lanes, n_rows):
+    """First row of a lane in its batch; of the one after the last, all rows."""
+    start = (lane * n_rows + n_lanes - 1) // n_lanes
+    return min(n_rows, (start + _ROW_MULTIPLE - 1) // _ROW_MULTIPLE * _ROW_MULTIPLE)
 
 
 @inlined
@@ -581,8 +592,8 @@ def _lanes(model, rows, order, batch, team, rank, learn):
     n_lanes = _n_lanes(stop - start, team.block_rows)
     n_blocks = 0
     for lane in range(rank, n_lanes, team.n_threads):
-        first = start + lane * (stop - start) // n_lanes
-        end = start + (lane + 1) * (stop - start) // n_lanes
+        first = start + _lane_start(lane, n_lanes, stop - start)
+        end = start + _lane_start(lane + 1, n_lanes, stop - start)
         team.lane_losses[lane] = 0.0
         for block in range(first, end, team.block_rows):
             is_long = end - first > team.block_rows
