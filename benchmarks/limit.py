@@ -137,6 +137,7 @@ class Epoch:
         self.threads = self.training._team.n_threads
         # As many epochs as take some tenths of a second.
         self.n_epochs = 1
+        self.train()  # compiles
         while seconds_of(self.train) < 0.2:
             self.n_epochs *= 2
 
