@@ -231,14 +231,6 @@ def address_of(typingctx, array, index):
     return types.int64(array, types.intp), codegen
 
 
-def _call_address(context, builder, address, arguments):
-    """Code that calls the C function at an address, which returns nothing."""
-    function_type = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
-    function = builder.inttoptr(address, function_type.as_pointer())
-    builder.call(function, arguments)
-    return context.get_dummy_value()
-
-
 @intrinsic
 def call(typingctx, address, args):
     """Call the pass at an address with a tuple of addresses and sizes, all int64.
@@ -250,6 +242,9 @@ def call(typingctx, address, args):
 
     def codegen(context, builder, signature, values):
         arguments = cgutils.unpack_tuple(builder, values[1])
-        return _call_address(context, builder, values[0], arguments)
+        function_type = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+        function = builder.inttoptr(values[0], function_type.as_pointer())
+        builder.call(function, arguments)
+        return context.get_dummy_value()
 
     return types.void(address, args), codegen

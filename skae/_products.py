@@ -307,10 +307,8 @@ def _transpose_square(typingctx, a, a_row, b, b_row):
     def codegen(context, builder, signature, args):
         a, a_row, b, b_row = args
         vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
-        from_, to = (multiples(builder, step, SQUARE) for step in (a_row, b_row))
-        rows = [vectors.load(vectors.at(a, offset)) for offset in from_]
-        for column, offset in zip(vectors.transposed(rows), to, strict=True):
-            vectors.store(column, vectors.at(b, offset))
+        rows = vectors.load_rows(a, a_row)
+        vectors.store_rows(vectors.transposed(rows), b, b_row)
         return context.get_dummy_value()
 
     return types.void(a, a_row, b, b_row), codegen

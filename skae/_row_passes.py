@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skae._compilation import as_pass, formula, is_null, like, prefetch, shifted
-from skae._vectors import SQUARE, Vectors, multiples
+from skae._vectors import SQUARE, Vectors
 
 # ---------------------------------------------------------------------------
 # Order of the rows
@@ -125,17 +125,23 @@ _LINE_ENTRIES = 8  # of float64; lines of float32 are asked for twice
 _ROWS_AHEAD = 24
 
 
+@formula
+def _prefetch_row(values, row, n_features):
+    """Ask for the beginning of a row."""
+    n_ahead = min(n_features, _AHEAD_LINES * _LINE_ENTRIES)
+    for j in range(0, n_ahead, _LINE_ENTRIES):
+        prefetch(values, row * n_features + j)
+
+
 @as_pass("ccvnnn")
 def prefetch_rows(order, subset, values, start, stop, n_features):
     """Ask for the rows of the positions `start` to `stop` - 1 of an order.
 
     Rows in random order take long to come from memory.
     """
-    n_ahead = min(n_features, _AHEAD_LINES * _LINE_ENTRIES)
     for i in range(start, stop):
         row = _matrix_row(subset, _matrix_row(order, i))
-        for j in range(0, n_ahead, _LINE_ENTRIES):
-            prefetch(values, row * n_features + j)
+        _prefetch_row(values, row, n_features)
 
 
 @intrinsic
@@ -152,9 +158,7 @@ def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
             )
             for row in cgutils.unpack_tuple(builder, rows)
         ]
-        to = multiples(builder, n_rows, SQUARE)
-        for column, offset in zip(vectors.transposed(square), to, strict=True):
-            vectors.store(column, vectors.at(block, offset))
+        vectors.store_rows(vectors.transposed(square), block, n_rows)
         return context.get_dummy_value()
 
     return types.void(values, rows, scaling, scale, block, n_rows), codegen
@@ -170,12 +174,10 @@ def gather(values, picked, scaling, block, n_rows, n_features):
     scale = scaling[n_features]
     tiled = n_rows - n_rows % SQUARE
     whole = n_features - n_features % SQUARE
-    n_ahead = min(n_features, _AHEAD_LINES * _LINE_ENTRIES)
     for i in range(0, tiled, SQUARE):
         first_ahead = i + _ROWS_AHEAD
         for r in range(first_ahead, min(first_ahead + SQUARE, n_rows)):
-            for j in range(0, n_ahead, _LINE_ENTRIES):
-                prefetch(values, max(picked[r], 0) * n_features + j)
+            _prefetch_row(values, max(picked[r], 0), n_features)
         row_0 = max(picked[i], 0) * n_features
         row_1 = max(picked[i + 1], 0) * n_features
         row_2 = max(picked[i + 2], 0) * n_features
@@ -234,12 +236,9 @@ def _scatter_square(typingctx, block, block_rows, scaling, scale, out, n_units):
         block, block_rows, scaling, scale, out, n_units = args
         vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
         mean, factor = vectors.load(scaling), vectors.splat(scale)
-        units = multiples(builder, block_rows, SQUARE)
-        square = [vectors.load(vectors.at(block, offset)) for offset in units]
-        to = multiples(builder, n_units, SQUARE)
-        for row, offset in zip(vectors.transposed(square), to, strict=True):
-            scaled = vectors.multiply_add(row, factor, mean)
-            vectors.store(scaled, vectors.at(out, offset))
+        rows = vectors.transposed(vectors.load_rows(block, block_rows))
+        scaled = [vectors.multiply_add(row, factor, mean) for row in rows]
+        vectors.store_rows(scaled, out, n_units)
         return context.get_dummy_value()
 
     return types.void(block, block_rows, scaling, scale, out, n_units), codegen

@@ -23,8 +23,10 @@ _OTHER_REGISTERS = (16, 32)
 def registers(context):
     """Bytes of a vector register, and their number, where the code will run."""
     features = context.codegen().magic_tuple()[2].split(",")
-    found = [size for feature, size in _REGISTERS.items() if feature in features]
-    return (found or [_OTHER_REGISTERS])[0]
+    for feature, size in _REGISTERS.items():
+        if feature in features:
+            return size
+    return _OTHER_REGISTERS
 
 
 class Vectors:
@@ -114,6 +116,17 @@ class Vectors:
         places = list(places)
         kind = ir.VectorType(_INT32, len(places))
         return self.builder.shuffle_vector(a, b, ir.Constant(kind, places))
+
+    def load_rows(self, pointer, step):
+        """As many vectors as they have entries, `step` entries apart."""
+        offsets = multiples(self.builder, step, self.n)
+        return [self.load(self.at(pointer, offset)) for offset in offsets]
+
+    def store_rows(self, vectors, pointer, step):
+        """Write as many vectors as they have entries, `step` entries apart."""
+        offsets = multiples(self.builder, step, self.n)
+        for vector, offset in zip(vectors, offsets, strict=True):
+            self.store(vector, self.at(pointer, offset))
 
     def transposed(self, vectors):
         """As many vectors as they have entries, transposed as a matrix.
