@@ -1,4 +1,4 @@
-"""How far from the machine's limit is an epoch, for each workload?
+"""How far from the machine's limit is an epoch, for each workload, and transform?
 
     SKAE_DATA=... python benchmarks/limit.py
 
@@ -8,7 +8,8 @@ The limit is the sum of
   multiplies large matrices;
 * reading the data once, at the bandwidth of a sum over an array as large;
 * activations, loss and the solver's step, at the rates of skae's own passes: those of
-  a block in the L2 cache, and of a step over as many parameters as the network has.
+  a block in the L2 cache, and of a step over as many parameters as the network has;
+* of transform and inverse_transform, filling a new array as large as their result.
 
 Rates and epochs are measured in turn, round by round. The rates are those of as many
 threads at once as skae takes: cores that share a memory, or a virtual machine, are not
@@ -18,6 +19,7 @@ twice as fast as one. What twice the rate would make of it is in a column of its
 import argparse
 import functools
 import itertools
+import math
 import os
 import statistics
 import time
@@ -26,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 import threadpoolctl
+import transform
 from _report import RESULTS, Spread, header, interleaved, table, thread_counts
 from workloads import WORKLOADS
 
@@ -34,7 +37,7 @@ from skae._compilation import address_of, call
 
 MATRIX_SIZE = 1024
 # 128 KiB of float32, twice or three times of which a pass works on.
-BLOCK_ENTRIES = 2**15
+BLOCK_ENTRIES, BLOCK_ROWS = 2**15, 128
 # Rows that an epoch is measured on: enough to leave the caches, where there are.
 MAX_ROWS = 200_000
 DTYPE = np.float32
@@ -47,9 +50,18 @@ def _repeat_map(address, a, b, n, repeats):
 
 
 @numba.njit(nogil=True)
-def _repeat_loss(address, a, b, c, n, repeats):
+def _repeat_gradient(address, a, b, c, n_units, n_rows, repeats):
     for _ in range(repeats):
-        call(address, (address_of(a, 0), address_of(b, 0), address_of(c, 0), n))
+        arrays = address_of(a, 0), address_of(b, 0), address_of(c, 0)
+        call(address, (*arrays, n_units, n_rows, 1))
+
+
+@numba.njit(nogil=True)
+def _repeat_loss(address, z, x, values, total, n_units, n_rows, n_at_once, repeats):
+    for _ in range(repeats):
+        arrays = address_of(z, 0), address_of(x, 0), 0, address_of(values, 0)
+        sizes = n_units, n_rows, n_at_once
+        call(address, (*arrays, address_of(total, 0), *sizes))
 
 
 @numba.njit(nogil=True)
@@ -88,23 +100,41 @@ def bandwidth(rows):
     return rows.nbytes / seconds_of(np.add.reduce, rows, None)
 
 
-def activation_rate(name):
-    """Entries a second, forward and backward."""
+def filling_rate(shape):
+    """Bytes a second of filling new memory."""
+    n_bytes = math.prod(shape) * np.dtype(DTYPE).itemsize
+    return n_bytes / seconds_of(np.full, shape, DTYPE(0.3), DTYPE)
+
+
+def forward_rate(name):
+    """Entries a second of an activation."""
     z, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
+    address = _passes.ACTIVATIONS[name].address(DTYPE)
     n, repeats = BLOCK_ENTRIES, 20
-    forward = _passes.ACTIVATIONS[name].address(DTYPE)
-    backward = _passes._multiply.address(DTYPE)
-    seconds = seconds_of(_repeat_map, forward, z, slope, n, repeats)
-    seconds += seconds_of(_repeat_map, backward, z, slope, n, repeats)
-    return n * repeats / seconds
+    return n * repeats / seconds_of(_repeat_map, address, z, slope, n, repeats)
+
+
+def backward_rate():
+    """Entries a second of the product with the slope, and of its sums over rows."""
+    delta, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
+    gradient = np.zeros(BLOCK_ENTRIES, DTYPE)
+    address = _passes._add_bias_gradient.address(DTYPE)
+    shape, repeats = (BLOCK_ENTRIES // BLOCK_ROWS, BLOCK_ROWS), 20
+    seconds = seconds_of(
+        _repeat_gradient, address, delta, slope, gradient, *shape, repeats
+    )
+    return delta.size * repeats / seconds
 
 
 def loss_rate(name):
     """Entries a second."""
-    z, x, delta = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
+    z, x, values = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
     address = _passes.LOSSES[name].compute.address(DTYPE)
-    n, repeats = BLOCK_ENTRIES, 20
-    return n * repeats / seconds_of(_repeat_loss, address, z, x, delta, n, repeats)
+    sizes = BLOCK_ENTRIES // BLOCK_ROWS, BLOCK_ROWS, 16
+    arrays, repeats = (z, x, values, np.zeros(1)), 20
+    return (
+        z.size * repeats / seconds_of(_repeat_loss, address, *arrays, *sizes, repeats)
+    )
 
 
 def step_rate(name, n_params):
@@ -129,21 +159,21 @@ class Epoch:
         self.rows = workload.data()[:MAX_ROWS]
         full_batch = workload.is_full_batch
         self.n_steps = 1 if full_batch else -(-len(self.rows) // workload.batch_size)
-        autoencoder = workload.autoencoder(max_iter=1)
+        autoencoder = workload.autoencoder(max_iter=workload.n_epochs)
         if full_batch:
             autoencoder.set_params(batch_size=len(self.rows))
         self.training = autoencoder._plan(self.rows, None, None).training
         self.network = self.training.problem.network
         self.threads = self.training._team.n_threads
         # As many epochs as take some tenths of a second.
-        self.n_epochs = 1
-        self.train()  # compiles
-        while seconds_of(self.train) < 0.2:
-            self.n_epochs *= 2
+        self.n_repeats = 1
+        self.run()  # compiles
+        while seconds_of(self.run) < 0.2:
+            self.n_repeats *= 2
 
-    def train(self):
+    def run(self):
         with self.training:
-            self.training.run_epochs(self.n_epochs)
+            self.training.run_epochs(self.n_repeats)
 
     @property
     def flops(self):
@@ -159,7 +189,9 @@ class Epoch:
         activations = work.activations[: -1 if built_in else None]
         widths = self.network.widths[1:]
         units = sum(
-            int(width) * n_rows / rate(activation_rate, name)
+            int(width)
+            * n_rows
+            * (1 / rate(forward_rate, name) + 1 / rate(backward_rate))
             for width, name in zip(widths, activations, strict=False)
             if name != "identity"
         )
@@ -173,42 +205,113 @@ class Epoch:
         }
 
 
-def measure(epoch, n_rounds):
+class Inference:
+    """The same for a method of the workloads of `transform.py`.
+
+    Parameters
+    ----------
+    workload : transform.Workload
+
+    function : callable
+        The method of an autoencoder.
+
+    rows : ndarray
+        Its argument.
+
+    activation : str
+        Of its only layer.
+    """
+
+    n_repeats = 1
+
+    def __init__(self, workload, function, rows, activation):
+        self.workload, self.rows, self.activation = workload, rows, activation
+        self.function, self.threads = function, thread_counts()[-1]
+        self.shape = function(rows).shape
+
+    def run(self):
+        with threadpoolctl.threadpool_limits(self.threads):
+            self.function(self.rows)
+
+    def least_seconds(self):
+        rate = functools.partial(together, self.threads)
+        n_entries = math.prod(self.shape)
+        output = n_entries * self.rows.itemsize
+        return {
+            "products": self.workload.flops / rate(product_rate),
+            "data": self.rows.nbytes / rate(bandwidth, self.rows),
+            "activations": n_entries / rate(forward_rate, self.activation),
+            "output": output / rate(filling_rate, self.shape),
+        }
+
+
+def inferences():
+    """Pairs of a name and an `Inference`."""
+    for workload in transform.workloads(1):
+        model = transform.autoencoder(workload)
+        code = model.transform(workload.X)
+        for method, rows, activation in (
+            ("transform", workload.X, workload.code_activation),
+            ("inverse_transform", code, "logistic"),
+        ):
+            function = getattr(model, method)
+            name = f"{workload.name}: {method}"
+            yield name, Inference(workload, function, rows, activation)
+
+
+def measure(subject, n_rounds):
     """Spread of our seconds, and medians of the limit's parts."""
     parts = []
-    cases = {"ours": epoch.train, "limit": lambda: parts.append(epoch.least_seconds())}
+    cases = {
+        "ours": subject.run,
+        "limit": lambda: parts.append(subject.least_seconds()),
+    }
     with threadpoolctl.threadpool_limits(1):
-        epoch.least_seconds()  # compiles
+        subject.least_seconds()  # compiles
         seconds = interleaved(cases, n_rounds)
-    ours = Spread.of(seconds["ours"]).scaled(1 / epoch.n_epochs)
+    ours = Spread.of(seconds["ours"]).scaled(1 / subject.n_repeats)
     return ours, {name: statistics.median(p[name] for p in parts) for name in parts[0]}
+
+
+def compare(subjects, n_rounds):
+    """Table of pairs of a name and what is held against its limit."""
+    rows, n_cores = [], thread_counts()[-1]
+    for name, subject in subjects:
+        ours, parts = measure(subject, n_rounds)
+        limit = sum(parts.values())
+        row = [name, subject.threads, str(ours.scaled(1e3)), limit * 1e3]
+        row += [ours.median / limit, ours.median / limit * n_cores / subject.threads]
+        row += [f"{100 * part / limit:.0f}" for part in parts.values()]
+        rows.append(row)
+        print(*row, flush=True)
+    columns = ["workload", "threads", "ours, ms", "limit, ms", "ours / limit"]
+    columns += [f"at {n_cores} times one thread", *(f"% {part}" for part in parts)]
+    return table(columns, rows)
+
+
+def epochs(names):
+    """Pairs of a name and an `Epoch`."""
+    for name in names:
+        needs_data = name == "donut" or name.startswith("mnist")
+        if needs_data and "SKAE_DATA" not in os.environ:
+            print(f"{name}: SKAE_DATA is not set")
+            continue
+        yield name, Epoch(WORKLOADS[name])
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS)
+    parser.add_argument("--workloads", nargs="*", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--output", default=RESULTS / "limit.md")
     options = parser.parse_args()
-    rows, n_cores = [], thread_counts()[-1]
-    for name in options.workloads:
-        needs_data = name == "donut" or name.startswith("mnist")
-        if needs_data and "SKAE_DATA" not in os.environ:
-            print(f"{name}: SKAE_DATA is not set")
-            continue
-        epoch = Epoch(WORKLOADS[name])
-        ours, parts = measure(epoch, options.rounds)
-        limit = sum(parts.values())
-        row = [name, epoch.threads, str(ours.scaled(1e3)), limit * 1e3]
-        row += [ours.median / limit, ours.median / limit * n_cores / epoch.threads]
-        row += [f"{100 * part / limit:.0f}" for part in parts.values()]
-        rows.append(row)
-        print(*row, flush=True)
-    columns = ["workload", "threads", "ours, ms an epoch", "limit, ms", "ours / limit"]
-    columns += [f"at {n_cores} times one thread", *(f"% {part}" for part in parts)]
-    text = f"# The machine's limit\n\n{header()}\n\n{table(columns, rows)}\n"
+    parts = ["# The machine's limit", header()]
+    if options.workloads:
+        parts += ["## An epoch", compare(epochs(options.workloads), options.rounds)]
+    parts += ["## A pass over the data", compare(inferences(), options.rounds)]
+    text = "\n\n".join(parts) + "\n"
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(text, "utf-8")
     print(text)

@@ -67,19 +67,24 @@ def workloads(share):
     yield Workload("MNIST, 784-32-784", X, 32, "relu")
 
 
-def methods(workload):
-    """Pairs of a method's name, and the function of each estimator."""
-    X, k = workload.X, workload.n_components
-    autoencoder = AutoencoderTransformer(
-        k,
+def autoencoder(workload):
+    """The workload's autoencoder, fitted."""
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    return AutoencoderTransformer(
+        workload.n_components,
         hidden_layer_sizes=(),
         code_activation=workload.code_activation,
         loss="log_loss",
         max_iter=1,
         random_state=0,
-    )
+    ).fit(workload.X[:ROWS_FITTED])
+
+
+def methods(workload):
+    """Pairs of a method's name, and the function of each estimator."""
+    X, k = workload.X, workload.n_components
     estimators = {
-        "skae": autoencoder.fit(X[:ROWS_FITTED]),
+        "skae": autoencoder(workload),
         "PCA": PCA(k, svd_solver="covariance_eigh").fit(X[:ROWS_FITTED]),
     }
     codes = {name: model.transform(X) for name, model in estimators.items()}
@@ -122,7 +127,6 @@ def main():
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--share", type=float, default=1, help="of the rows")
     options = parser.parse_args()
-    warnings.simplefilter("ignore", ConvergenceWarning)
     rows = []
     for workload in workloads(options.share):
         for method, functions in methods(workload):

@@ -1,10 +1,11 @@
 """AutoencoderTransformer: parameters, their documentation, public methods."""
 
 import numbers
+from functools import partial
 from typing import Self
 
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -501,10 +502,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         X_new : ndarray of shape (n_samples, n_components)
             Their codes. A row's code does not depend on the other rows.
         """
-        X = self._check_rows(X)
+        X = self._check_rows(X, ensure_all_finite=False)
         network, params = self._fitted_network()
         network = _inference.encoder(network)
-        return _inference.propagate(network, params, self._as_rows(X))
+        name = type(self).__name__
+        # Only if need be: it reads X once more, which takes longer than the network.
+        check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
+        return _inference.propagate(network, params, self._as_rows(X), check=check)
 
     def inverse_transform(self, X) -> np.ndarray:
         """Decode codes.
@@ -615,9 +619,11 @@ class AutoencoderTransformer(BaseAutoencoder):
         """
         return -self.reconstruction_error(X)
 
-    def _check_rows(self, X):
+    def _check_rows(self, X, *, ensure_all_finite=True):
         check_is_fitted(self)
-        return self._validate_rows(X, dtype=self._params.dtype)
+        return self._validate_rows(
+            X, dtype=self._params.dtype, ensure_all_finite=ensure_all_finite
+        )
 
     def _as_rows(self, X):
         return make_rows(X, self._offset, self.scale_)

@@ -107,10 +107,16 @@ class BaseAutoencoder(
             self.__dict__.update(before)
             raise
 
-    def _validate_rows(self, X, *, dtype=_DTYPES, reset=False):
+    def _validate_rows(self, X, *, dtype=_DTYPES, reset=False, ensure_all_finite=True):
         dtype = dtype if isinstance(dtype, tuple) else (dtype,)
         X = validate_data(
-            self, X, accept_sparse="csr", dtype=dtype, order="C", reset=reset
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=dtype,
+            order="C",
+            reset=reset,
+            ensure_all_finite=ensure_all_finite,
         )
         return _canonical(X) if sparse.issparse(X) else X
 

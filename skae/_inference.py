@@ -25,7 +25,7 @@ def decoder(network):
     return part(network, network.n_layers // 2, network.n_layers)
 
 
-def propagate(network, params, rows, mean=None, scale=1.0):
+def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     """Outputs of a network for rows, times `scale` plus `mean`.
 
     Parameters
@@ -41,6 +41,10 @@ def propagate(network, params, rows, mean=None, scale=1.0):
 
     scale : float, default=1.0
 
+    check : callable, default=None
+        Called if the sum of the rows is not finite, so that the caller need not have
+        read them all to know that their entries are.
+
     Returns
     -------
     out : ndarray of shape (n_rows, n_outputs)
@@ -50,7 +54,8 @@ def propagate(network, params, rows, mean=None, scale=1.0):
     out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
     n_weights = (network.widths[:-1] * network.widths[1:]).sum()
     flops = _FLOPS_FORWARD * rows.n_rows * int(n_weights)
-    n_threads = n_threads_for(flops, -(-rows.n_rows // _kernels.block_rows(network)))
+    n_threads = n_threads_for(-(-rows.n_rows // _kernels.block_rows(network)), flops)
+    sums = np.zeros(n_threads)
     with ThreadTeam(n_threads) as team:
         team.run(
             _kernels.propagate,
@@ -59,9 +64,12 @@ def propagate(network, params, rows, mean=None, scale=1.0):
             rows,
             np.append(mean, scale).astype(dtype),
             out,
+            sums,
             make_workspace(network, dtype, team=team),
             flops=flops,
         )
+    if check is not None and not np.isfinite(sums).all():
+        check()
     return out
 
 
@@ -125,9 +133,11 @@ def entry_losses(loss, network, params, X, mean, scale):
     """
     loss = LOSSES[loss]
     rows = make_rows(X, mean, scale)
-    losses = propagate(for_loss(network, loss), params, rows)
+    prediction = propagate(for_loss(network, loss), params, rows)
     target = (dense(X) - rows.scaling[:-1]) * rows.scaling[-1]
-    loss.compute(losses, target, np.empty_like(target), target.size)
+    losses, no_weights = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)
+    sizes = 1, losses.size, 1  # as if all entries were one unit's
+    loss.compute(prediction, target, no_weights, losses, np.zeros(1), *sizes)
     return losses.astype(np.float64, copy=False)
 
 

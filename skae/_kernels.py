@@ -180,9 +180,10 @@ class Team(NamedTuple):
     row_weights: np.ndarray  # (slots, block_rows) dtype, their sample weights
     inputs: np.ndarray  # (slots, block_rows * n_features) dtype
     packed: np.ndarray  # (n_threads, n_packed) dtype, a transposed block
-    units: np.ndarray  # (n_threads, block_rows * units) dtype, activations
+    # (n_threads, block_rows * units) dtype, activations; once these have served, the
+    # derivatives of the loss
+    units: np.ndarray
     slopes: np.ndarray  # the same, derivatives of the activations
-    deltas: np.ndarray  # the same, derivatives of the loss
     gradients: np.ndarray  # (lanes, n_params) dtype
 
 
@@ -199,7 +200,6 @@ _MEMORY = {
         "packed",
         "units",
         "slopes",
-        "deltas",
         "gradients",
     ),
 }
@@ -241,14 +241,17 @@ _MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 128, 1008
 _ROW_MULTIPLE = 16
 # Networks so wide that even the fewest rows would take too much memory get fewer.
 _MAX_BLOCK_ENTRIES = 2**20
-# The rows of a batch are cut into lanes of about a block, each with a gradient of its
-# own, and at most so many: the unit of parallel work.
-MAX_LANES = 8
+# The rows of a batch are cut into lanes, each with a gradient of its own, the unit of
+# parallel work: at most so many, of at least a block or, of narrow networks, so many
+# rows. Two lanes of 2-4-1-4-2 are by a quarter faster on two threads than one on one.
+MAX_LANES, _MIN_LANE_ROWS = 8, 256
+# Entries whose losses are held at a time: with prediction and target 24 KiB of float32.
+_LOSS_ENTRIES = 2048
 # Parameters that are updated at a time: the sum of the lanes stays in the L1 cache.
 _UPDATE_ENTRIES = 2048
 # Arguments of `_lanes`. As literals each would cost a compilation of its own.
 _LEARN, _EVALUATE = np.bool_(True), np.bool_(False)
-_INT64_BYTES = 8
+_INT64_BYTES = _FLOAT64_BYTES = 8
 
 
 # ---------------------------------------------------------------------------
@@ -337,7 +340,10 @@ def block_rows(network):
 
 
 def n_packed(network):
-    """Entries that `Team.packed` needs for a row: of the layers' weights' columns."""
+    """Entries that `Team.packed` needs for a row: of the layers' weights' columns.
+
+    At least PART_COLUMNS, which the losses of a block need, too.
+    """
     widths, is_transposed = network.widths, network.layers[1:, TRANSPOSED] != 0
     columns = int(np.where(is_transposed, widths[:-1], widths[1:]).max())
     return -(-columns // PART_COLUMNS) * PART_COLUMNS
@@ -345,7 +351,7 @@ def n_packed(network):
 
 def n_lanes(n_rows, block_rows):
     """Into how many lanes a batch is cut, whatever the number of threads."""
-    lane_rows = max(block_rows, _MIN_BLOCK_ROWS)
+    lane_rows = max(_MIN_BLOCK_ROWS, min(_MIN_LANE_ROWS, block_rows))
     return min(MAX_LANES, (n_rows + lane_rows - 1) // lane_rows)
 
 
@@ -445,7 +451,7 @@ def _prefetch_part(ahead, part, n_parts, prefetch):
 
 @inlined
 def _block_at(network, layer, n_rows, team, rank):
-    """Where a layer's block begins in `units`, `slopes` and `deltas`."""
+    """Where a layer's block begins in `units` and `slopes`."""
     of_rank = rank * team.block_rows * team.n_units
     return of_rank + network.layers[layer, UNITS_AT] * n_rows
 
@@ -516,7 +522,7 @@ def _forward(network, params, x, n_rows, ahead, team, rank):
 
 @inlined
 def _backward(model, x, n_rows, to, ahead, team, rank):
-    """Add a block's gradient, from the derivative by the output in `deltas`.
+    """Add a block's gradient, from the derivative by the output in `units`.
 
     `to` says where in `gradients` it is added, and whether it is put there instead.
     """
@@ -533,10 +539,12 @@ def _backward(model, x, n_rows, to, ahead, team, rank):
         a_at = _block_at(network, layer - 1, n_rows, team, rank)
         delta_at = _block_at(network, layer, n_rows, team, rank)
         a = x if layer == 1 else _at(team, team.units, a_at)
-        delta = _at(team, team.deltas, delta_at)
-        if passes.activations[layer] != 0:
-            slope = _at(team, team.slopes, delta_at)
-            call(passes.multiply, (delta, slope, n_out * n_rows))
+        delta = _at(team, team.units, delta_at)
+        is_linear = passes.activations[layer] == 0
+        slope = np.int64(0) if is_linear else _at(team, team.slopes, delta_at)
+        biases = _at(team, team.gradients, gradient_at + layers[layer, BIASES_AT])
+        sizes = n_out, n_rows, np.int64(is_first)
+        call(passes.add_bias_gradient, (delta, slope, biases, *sizes))
         _prefetch_part(ahead, part, n_parts, passes.prefetch)
         # Tied weights already have their gradient as the decoder's.
         is_added = not is_first or (network.tied and layer <= n_layers // 2)
@@ -548,38 +556,34 @@ def _backward(model, x, n_rows, to, ahead, team, rank):
             sides = a, delta, n_in, n_out
         _prefetch_part(ahead, part + 1, n_parts, passes.prefetch)
         _add_outer_products(sides, n_rows, gradient, packed, is_added, products)
-        biases_at = layers[layer, BIASES_AT]
-        biases = _at(team, team.gradients, gradient_at + biases_at)
         _prefetch_part(ahead, part + 2, n_parts, passes.prefetch)
         part += 3
-        call(passes.add_row_sums, (delta, biases, n_out, n_rows, np.int64(is_first)))
         if layer > 1:
-            below = _at(team, team.deltas, a_at)
             row, step = _strides(layers, layer)
             w = _at(team, model.params, weights_at), step, row
             start = team.zero, np.int64(0)
-            sizes = n_in, n_rows, n_out, _PUT
-            call(passes.product, (*w, delta, _PLAIN, below, *start, *sizes))
+            shape = n_in, n_rows, n_out, _PUT
+            # The activations have served.
+            call(passes.product, (*w, delta, _PLAIN, a, *start, *shape))
 
 
 @inlined
 def _evaluate(model, rows, x, n_rows, total, ahead, team, place):
     """Losses of an input block: their sum is added to the float64 at `total`.
 
-    Their derivatives by the output are left in `deltas`. `place` are rank and slot.
+    The output in `units` becomes their derivative. `place` are rank and slot.
     """
     rank, slot = place
-    network, passes = model.network, team.passes
-    n_features = rows.n_features
+    network = model.network
     _forward(network, model.params, x, n_rows, ahead, team, rank)
     last = _block_at(network, network.layers.shape[0] - 1, n_rows, team, rank)
-    prediction, delta = _at(team, team.units, last), _at(team, team.deltas, last)
-    call(passes.loss, (prediction, x, delta, n_features * n_rows))
-    if rows.weights != 0:
-        weights = _row_weights(team, slot)
-        call(passes.weigh, (prediction, weights, n_features, n_rows))
-        call(passes.weigh, (delta, weights, n_features, n_rows))
-    call(passes.add_sum, (prediction, total, n_features, n_rows))
+    prediction = _at(team, team.units, last)
+    weights = _row_weights(team, slot) if rows.weights != 0 else np.int64(0)
+    values = _at(team, team.packed, rank * team.n_packed)
+    # As many units as `packed` has room for at least.
+    n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // n_rows))
+    sizes = rows.n_features, n_rows, n_at_once
+    call(team.passes.loss, (prediction, x, weights, values, total, *sizes))
 
 
 @inner
@@ -903,11 +907,12 @@ def train(network, alpha, data, solver, state, n_epochs, team, rank):
 
 
 @kernel
-def propagate(network, params, rows, scaling, out, team, rank):
+def propagate(network, params, rows, scaling, out, sums, team, rank):
     """Send rows through a network; out (n_rows, n_outputs) = a * scale + mean.
 
     `scaling` (n_outputs + 1,) are the mean and the scale. Blocks are always full: a
-    row's result does not depend on the number of rows, nor on the others.
+    row's result does not depend on the number of rows, nor on the others. What the rank
+    has read is added to its float64 of `sums`.
     """
     block_rows = team.block_rows
     n_layers = network.layers.shape[0] - 1
@@ -920,6 +925,8 @@ def propagate(network, params, rows, scaling, out, team, rank):
         n_rows = min(block_rows, rows.n_rows - start)
         span = start, start + n_rows
         x = _gather(rows, _NO_ORDER, span, block_rows, team, rank)
+        total = sums + _FLOAT64_BYTES * rank
+        call(team.passes.add_sum, (x, total, rows.n_features, block_rows))
         none_ahead = _rows_ahead(rows, _NO_ORDER, start, n_rows)
         _forward(network, params, x, block_rows, none_ahead, team, rank)
         z = _at(team, team.units, _block_at(network, n_layers, block_rows, team, rank))

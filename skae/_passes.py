@@ -20,8 +20,10 @@ from skae._compilation import (
     Pass,
     as_pass,
     formula,
+    is_null,
     like,
     made_for,
+    shifted,
 )
 from skae._vector_math import (
     exp,
@@ -160,16 +162,32 @@ IDENTITY = 0
 # ---------------------------------------------------------------------------
 
 
-def _measure(prediction, target, delta, n):
-    """Loop of a loss: the prediction becomes the value, `delta` its derivative."""
-    prediction, target = carray(prediction, n), carray(target, n)
-    delta = carray(delta, n)
-    for i in range(n):
-        prediction[i], delta[i] = _function(prediction[i], target[i])
+def _measure(prediction, target, weights, values, total, n_units, n_rows, n_at_once):
+    """Loop of a loss over a block: its sum is added to total[0].
+
+    The prediction becomes the derivative. `values` has room for the losses of
+    `n_at_once` units, which stay in the L1 cache. Null weights stand for ones.
+    """
+    for first in range(0, n_units, n_at_once):
+        n_measured = min(n_at_once, n_units - first)
+        n = n_measured * n_rows
+        z, x = shifted(prediction, first * n_rows), shifted(target, first * n_rows)
+        # Over many units, as the last entries of a loop are not in vectors.
+        for i in range(n):
+            values[i], z[i] = _function(z[i], x[i])
+        if not is_null(weights):
+            for j in range(n_measured):
+                for i in range(n_rows):
+                    values[j * n_rows + i] *= weights[i]
+                    z[j * n_rows + i] *= weights[i]
+        part = like(0.0, values[0])
+        for i in range(n):
+            part += values[i]
+        total[0] += np.float64(part)
 
 
 def _loss_pass(function):
-    return Pass(made_for(function, _measure), "vvvn")
+    return Pass(made_for(function, _measure), "vvvvdnnn", REDUCTION)
 
 
 @formula
@@ -398,32 +416,24 @@ SOLVERS = {"adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop}
 # ---------------------------------------------------------------------------
 
 
-@as_pass("vvnnn", REDUCTION)
-def _add_row_sums(block, sums, n_units, n_rows, is_first):
-    """Add the sum of unit j of a block to sums[j], or put it there."""
-    block, sums = carray(block, (n_units, n_rows)), carray(sums, n_units)
+@as_pass("vvvnnn", REDUCTION)
+def _add_bias_gradient(delta, slope, gradient, n_units, n_rows, is_first):
+    """Multiply delta by the slope; add its sum of unit j to gradient[j], or put it.
+
+    A null slope stands for ones.
+    """
+    gradient = carray(gradient, n_units)
     for j in range(n_units):
-        total = like(0.0, sums[j])
-        for i in range(n_rows):
-            total += block[j, i]
-        sums[j] = total if is_first else sums[j] + total
-
-
-@as_pass("vvn")
-def _multiply(a, b, n):
-    """Multiply a by b, entry by entry."""
-    a, b = carray(a, n), carray(b, n)
-    for i in range(n):
-        a[i] *= b[i]
-
-
-@as_pass("vvnn")
-def _weigh(block, weights, n_units, n_rows):
-    """Multiply the rows of a block by their weights."""
-    block, weights = carray(block, (n_units, n_rows)), carray(weights, n_rows)
-    for j in range(n_units):
-        for i in range(n_rows):
-            block[j, i] *= weights[i]
+        total = like(0.0, gradient[j])
+        if is_null(slope):
+            for i in range(j * n_rows, (j + 1) * n_rows):
+                total += delta[i]
+        else:
+            for i in range(j * n_rows, (j + 1) * n_rows):
+                product = delta[i] * slope[i]
+                delta[i] = product
+                total += product
+        gradient[j] = total if is_first else gradient[j] + total
 
 
 @as_pass("vvn")
@@ -484,11 +494,9 @@ class Addresses(NamedTuple):
     scatter: int
     loss: int
     solver: int
-    multiply: int
-    weigh: int
     copy: int
     add: int
-    add_row_sums: int
+    add_bias_gradient: int
     add_sum: int
     add_squares: int
     shuffle: int
@@ -500,17 +508,15 @@ _INFERENCE = {
     "gather_csr": _row_passes.gather_csr,
     "scatter": _row_passes.scatter,
     "product": _products.product,
+    "add_sum": _add_sum,
 }
 _LEARNING = {
     "short_product": _products.short_product,
     "pack": _products.pack,
     "prefetch": _row_passes.prefetch_rows,
-    "multiply": _multiply,
-    "weigh": _weigh,
     "copy": _copy,
     "add": _add,
-    "add_row_sums": _add_row_sums,
-    "add_sum": _add_sum,
+    "add_bias_gradient": _add_bias_gradient,
     "add_squares": _add_squares,
     "shuffle": _row_passes.shuffle,
 }

@@ -7,6 +7,7 @@ started it: there is no pool that a fork or a second fit could meet.
 
 import contextlib
 import functools
+import math
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -98,16 +99,20 @@ def n_threads_allowed():
     return max(1, min(_LIMIT.n_threads_before(), numba.config.NUMBA_NUM_THREADS))
 
 
-# Below so many floating point operations a thread, meeting at a barrier costs more
-# than the work that it shares: about 20 microseconds of products at 100 GFLOP/s.
-_MIN_FLOPS_PER_THREAD = 2_000_000
+# Floating point operations of a thread that are worth a meeting at a barrier, of half a
+# microsecond, and in all the start of the thread, which takes some hundred.
+_MIN_FLOPS_TO_MEET, _MIN_FLOPS_TO_START = 300_000, 70_000_000
 # About 10 ms of work: over before anyone could want to interrupt it.
 _MAX_FLOPS_INLINE = 200_000_000
 
 
-def n_threads_for(flops, n_pieces):
-    """Threads that are worth it for `flops` of work in `n_pieces` pieces."""
-    useful = min(n_pieces, int(flops // _MIN_FLOPS_PER_THREAD))
+def n_threads_for(n_pieces, flops, flops_to_meeting=math.inf):
+    """Threads that are worth it for `flops` of work, cut into pieces.
+
+    `flops_to_meeting` of them, in `n_pieces`, lie between two meetings.
+    """
+    useful = min(flops // _MIN_FLOPS_TO_START, flops_to_meeting // _MIN_FLOPS_TO_MEET)
+    useful = int(min(n_pieces, useful))
     return min(useful, n_threads_allowed()) if useful > 1 else 1
 
 
@@ -241,6 +246,5 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
         packed=np.empty((n_threads, n_packed), dtype=dtype),
         units=np.empty(blocks, dtype=dtype),
         slopes=np.empty(blocks, dtype=dtype),
-        deltas=np.empty(blocks if learns else 0, dtype=dtype),
         gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
     )

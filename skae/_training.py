@@ -110,7 +110,9 @@ class Training(abc.ABC):
         flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
         flops_a_row += _FLOPS_A_UNIT * network.n_units
         self._epoch_flops = flops_a_row * n_rows
-        self._team = ThreadTeam(n_threads_for(flops_a_row * batch_size, n_lanes))
+        flops = solver.max_iter * self._epoch_flops
+        n_threads = n_threads_for(n_lanes, flops, flops_a_row * batch_size)
+        self._team = ThreadTeam(n_threads)
         self._workspace = make_workspace(
             network,
             state.params.dtype,

@@ -88,8 +88,9 @@ def _chebyshev_series(single, double):
 # Exponential and logarithm
 # ---------------------------------------------------------------------------
 
-# Added to a small number, this leaves its nearest integer in the low mantissa bits.
-_SHIFTER = _constant(1.5 * 2**23, 1.5 * 2**52)
+# Added to a small number, this leaves its nearest integer, plus the bias of exponents,
+# in the low mantissa bits.
+_SHIFTER = _constant(1.5 * 2**23 + 127, 1.5 * 2**52 + 1023)
 # Logarithms of the smallest normal numbers, rounded up.
 _LOWEST = _constant(-87.33654, -708.3964)
 _LOG2_E = math.log2(math.e)
@@ -119,10 +120,10 @@ _ARTANH_REST = _polynomial(*(_economised(_ARTANH_TERMS, 0, 1 / 9, n) for n in (4
 
 
 def _layout(x):
-    """LLVM's integer type of a float's bits, its mantissa bits, its exponent's bias."""
+    """LLVM's integer type of a float's bits, and its mantissa bits."""
     if x == types.float32:
-        return ir.IntType(32), 23, 127
-    return ir.IntType(64), 52, 1023
+        return ir.IntType(32), 23
+    return ir.IntType(64), 52
 
 
 @intrinsic
@@ -130,10 +131,9 @@ def _power_of_two(typingctx, shifted):
     """2^n for shifted = n + _SHIFTER: its low bits, moved to the exponent."""
 
     def codegen(context, builder, signature, args):
-        integer, mantissa, bias = _layout(shifted)
+        integer, mantissa = _layout(shifted)
         bits = builder.bitcast(args[0], integer)
-        exponent = builder.add(bits, ir.Constant(integer, bias))
-        bits = builder.shl(exponent, ir.Constant(integer, mantissa))
+        bits = builder.shl(bits, ir.Constant(integer, mantissa))
         return builder.bitcast(bits, args[0].type)
 
     return shifted(shifted), codegen
@@ -144,7 +144,7 @@ def _split_binary(typingctx, x):
     """(m, n) with x = m 2^n and m in [sqrt(1/2), sqrt(2)), for a normal x > 0."""
 
     def codegen(context, builder, signature, args):
-        integer, mantissa, _ = _layout(x)
+        integer, mantissa = _layout(x)
         bits = builder.bitcast(args[0], integer)
         low = builder.bitcast(context.get_constant(x, math.sqrt(0.5)), integer)
         shift = ir.Constant(integer, mantissa)

@@ -1304,6 +1304,24 @@ def test_bad_data(bad):
             call(X)
 
 
+@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_transform_finds_what_is_not_finite(bad, as_given):
+    """It reads X only once: what is not finite shows in its sum."""
+    X = make_data(3000).astype(np.float32)
+    fitted = make("logistic_code").fit(X)
+    for row in (0, 1500, 2999):
+        broken = X.copy()
+        broken[row, -1] = bad
+        with pytest.raises(ValueError, match="Input X contains") as expected:
+            clone(fitted).fit(as_given(broken))
+        with pytest.raises(ValueError, match="Input X contains") as found:
+            fitted.transform(as_given(broken))
+        assert str(found.value) == str(expected.value)
+    X[:100, 0] = 2e38  # whose sum is infinite
+    assert np.isfinite(fitted.transform(as_given(X))).all()
+
+
 def test_wrong_number_of_features():
     fitted = make("adam", n_components=3).fit(make_data())
     X = make_data(n_features=5)

@@ -297,7 +297,7 @@ def test_unknown_schedules_are_errors():
 @pytest.mark.parametrize("validated", [False, True])
 def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
     """More rows than one block: the interrupt comes in the middle of them."""
-    monkeypatch.setattr(_training, "n_threads_for", lambda flops, n_pieces: 1)
+    monkeypatch.setattr(_training, "n_threads_for", lambda *args: 1)
     X = np.random.default_rng(0).standard_normal((20_000, N_FEATURES))
     names = ["tanh", "identity"]
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)

@@ -511,10 +511,10 @@ import numpy as np
 
 from skae._passes import LOSSES
 
-values, target = np.zeros(1), np.full(1, 0.5)
+prediction, target, value = np.zeros(1), np.full(1, 0.5), np.empty(1)
 loss = LOSSES["log_loss"].compute
-loss(values, target, np.empty(1), 1)
-print(round(values[0], 3), loss.compiled(values.dtype).cache_hits)
+loss(prediction, target, np.empty(0), value, np.zeros(1), 1, 1, 1)
+print(round(value[0], 3), loss.compiled(value.dtype).cache_hits)
 """
 
 

@@ -46,8 +46,10 @@ def test_loops_are_vectorised(of, dtype):
 
 
 def losses(loss, prediction, target, dtype):
-    values, target = prediction.astype(dtype), target.astype(dtype)
-    LOSSES[loss].compute(values, target, np.empty_like(values), values.size)
+    prediction, target = prediction.astype(dtype), target.astype(dtype)
+    values, no_weights = np.empty_like(prediction), np.empty(0, dtype=dtype)
+    sizes = 1, values.size, 1
+    LOSSES[loss].compute(prediction, target, no_weights, values, np.zeros(1), *sizes)
     return values
 
 

@@ -152,14 +152,11 @@ def team_sizes():
 @contextlib.contextmanager
 def allowed(n_threads, *, min_flops=1):
     """Use `n_threads` threads, for little work too; yields the sizes of the teams."""
-    before = _threads.n_threads_allowed, _threads._MIN_FLOPS_PER_THREAD
-    _threads.n_threads_allowed = lambda: n_threads
-    _threads._MIN_FLOPS_PER_THREAD = min_flops
-    try:
-        with team_sizes() as sizes:
-            yield sizes
-    finally:
-        _threads.n_threads_allowed, _threads._MIN_FLOPS_PER_THREAD = before
+    with pytest.MonkeyPatch.context() as patch, team_sizes() as sizes:
+        patch.setattr(_threads, "n_threads_allowed", lambda: n_threads)
+        patch.setattr(_threads, "_MIN_FLOPS_TO_START", min_flops)
+        patch.setattr(_threads, "_MIN_FLOPS_TO_MEET", min_flops)
+        yield sizes
 
 
 def blas_threads():
@@ -315,13 +312,15 @@ def test_same_bits_under_real_limits_and_in_workers():
 def test_few_threads_for_little_work():
     one = 1000
     with allowed(4, min_flops=one):
-        assert _threads.n_threads_for(0, 8) == 1
-        assert _threads.n_threads_for(2 * one - 1, 8) == 1
-        assert _threads.n_threads_for(2 * one, 8) == 2
-        assert _threads.n_threads_for(100 * one, 1) == 1
-        assert _threads.n_threads_for(100 * one, 3) == 3
-        assert _threads.n_threads_for(100 * one, 0) == 1
-        assert _threads.n_threads_for(100 * one, 8) == 4
+        assert _threads.n_threads_for(8, 0) == 1
+        assert _threads.n_threads_for(8, 2 * one - 1) == 1
+        assert _threads.n_threads_for(8, 2 * one) == 2
+        assert _threads.n_threads_for(1, 100 * one) == 1
+        assert _threads.n_threads_for(3, 100 * one) == 3
+        assert _threads.n_threads_for(0, 100 * one) == 1
+        assert _threads.n_threads_for(8, 100 * one) == 4
+        assert _threads.n_threads_for(8, 100 * one, 2 * one - 1) == 1
+        assert _threads.n_threads_for(8, 100 * one, 2 * one) == 2
 
 
 # -- any chunking ---------------------------------------------------------------
@@ -821,7 +820,7 @@ def job_many_fits(n_fits):
             ThreadPoolExecutor(3) as pool,
         ):
             n_same += sum(pool.map(same, [n_threads] * (n_fits // 3)))
-        assert max(sizes) == min(n_threads, 3)  # the batch has three lanes
+        assert max(sizes) == n_threads
     assert blas_threads() == before
     assert not our_threads()
     return n_same

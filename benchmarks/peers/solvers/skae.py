@@ -29,5 +29,5 @@ class Solver(Peer):
         return coefs(network, params), intercepts(network, params)
 
     def _make(self, rows):
-        autoencoder = self.workload.autoencoder(max_iter=1)
+        autoencoder = self.workload.autoencoder(max_iter=self.workload.n_epochs)
         self.training = autoencoder._plan(rows, None, None).training
