@@ -29,51 +29,42 @@ import numba
 import numpy as np
 import threadpoolctl
 import transform
-from _report import RESULTS, Spread, header, interleaved, table, thread_counts
+from _report import (
+    RESULTS,
+    Spread,
+    header,
+    interleaved,
+    on_threads,
+    table,
+    thread_counts,
+)
 from workloads import WORKLOADS
 
 from skae import _passes
-from skae._compilation import address_of, call
+from skae._compilation import call
 
 MATRIX_SIZE = 1024
 # 128 KiB of float32, twice or three times of which a pass works on.
 BLOCK_ENTRIES, BLOCK_ROWS = 2**15, 128
+N_UNITS = BLOCK_ENTRIES // BLOCK_ROWS
 # Rows that an epoch is measured on: enough to leave the caches, where there are.
 MAX_ROWS = 200_000
 DTYPE = np.float32
+NONE = np.empty(0, DTYPE)
 
 
 @numba.njit(nogil=True)
-def _repeat_map(address, a, b, n, repeats):
+def _call(address, arguments, repeats):
     for _ in range(repeats):
-        call(address, (address_of(a, 0), address_of(b, 0), n))
+        call(address, arguments)
 
 
-@numba.njit(nogil=True)
-def _repeat_gradient(address, a, b, c, n_units, n_rows, repeats):
-    for _ in range(repeats):
-        arrays = address_of(a, 0), address_of(b, 0), address_of(c, 0)
-        call(address, (*arrays, n_units, n_rows, 1))
-
-
-@numba.njit(nogil=True)
-def _repeat_loss(address, z, x, values, total, n_units, n_rows, n_at_once, repeats):
-    for _ in range(repeats):
-        arrays = address_of(z, 0), address_of(x, 0), 0, address_of(values, 0)
-        sizes = n_units, n_rows, n_at_once
-        call(address, (*arrays, address_of(total, 0), *sizes))
-
-
-@numba.njit(nogil=True)
-def _repeat_step(address, memory, settings, n, repeats):
-    for _ in range(repeats):
-        arrays = (
-            address_of(memory, 0),
-            address_of(memory, n),
-            address_of(memory, 2 * n),
-            address_of(memory, 3 * n),
-        )
-        call(address, (*arrays, address_of(settings, 0), n))
+def repeated(compiled_pass, *arguments, repeats=20):
+    """Seconds of so many runs of a pass on arrays, empty ones as null, and sizes."""
+    plain = tuple(
+        a if isinstance(a, int) else a.ctypes.data * bool(a.size) for a in arguments
+    )
+    return seconds_of(_call, compiled_pass.address(DTYPE), plain, repeats)
 
 
 def seconds_of(function, *args):
@@ -109,41 +100,30 @@ def filling_rate(shape):
 def forward_rate(name):
     """Entries a second of an activation."""
     z, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
-    address = _passes.ACTIVATIONS[name].address(DTYPE)
-    n, repeats = BLOCK_ENTRIES, 20
-    return n * repeats / seconds_of(_repeat_map, address, z, slope, n, repeats)
+    return 20 * z.size / repeated(_passes.ACTIVATIONS[name], z, slope, z.size)
 
 
 def backward_rate():
     """Entries a second of the product with the slope, and of its sums over rows."""
     delta, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
-    gradient = np.zeros(BLOCK_ENTRIES, DTYPE)
-    address = _passes._add_bias_gradient.address(DTYPE)
-    shape, repeats = (BLOCK_ENTRIES // BLOCK_ROWS, BLOCK_ROWS), 20
-    seconds = seconds_of(
-        _repeat_gradient, address, delta, slope, gradient, *shape, repeats
-    )
-    return delta.size * repeats / seconds
+    gradient, shape = np.zeros(BLOCK_ENTRIES, DTYPE), (N_UNITS, BLOCK_ROWS)
+    seconds = repeated(_passes._add_bias_gradient, delta, slope, gradient, *shape, 1)
+    return 20 * delta.size / seconds
 
 
 def loss_rate(name):
     """Entries a second."""
     z, x, values = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
-    address = _passes.LOSSES[name].compute.address(DTYPE)
-    sizes = BLOCK_ENTRIES // BLOCK_ROWS, BLOCK_ROWS, 16
-    arrays, repeats = (z, x, values, np.zeros(1)), 20
-    return (
-        z.size * repeats / seconds_of(_repeat_loss, address, *arrays, *sizes, repeats)
-    )
+    arrays, sizes = (z, x, NONE, values, np.zeros(1)), (N_UNITS, BLOCK_ROWS, 16)
+    return 20 * z.size / repeated(_passes.LOSSES[name].compute, *arrays, *sizes)
 
 
 def step_rate(name, n_params):
     """Parameters a second."""
-    memory, settings = np.ones(4 * n_params, DTYPE), np.ones(_passes.N_SETTINGS)
-    repeats = max(3, 2_000_000 // n_params)
-    address = _passes.SOLVERS[name].address(DTYPE)
-    seconds = seconds_of(_repeat_step, address, memory, settings, n_params, repeats)
-    return n_params * repeats / seconds
+    arrays, settings = np.ones((4, n_params), DTYPE), np.ones(_passes.N_SETTINGS)
+    n = max(3, 2_000_000 // n_params)
+    step = _passes.SOLVERS[name]
+    return n * n_params / repeated(step, *arrays, settings, n_params, repeats=n)
 
 
 class Epoch:
@@ -226,12 +206,9 @@ class Inference:
 
     def __init__(self, workload, function, rows, activation):
         self.workload, self.rows, self.activation = workload, rows, activation
-        self.function, self.threads = function, thread_counts()[-1]
+        self.threads = thread_counts()[-1]
+        self.run = on_threads(self.threads, function, rows)
         self.shape = function(rows).shape
-
-    def run(self):
-        with threadpoolctl.threadpool_limits(self.threads):
-            self.function(self.rows)
 
     def least_seconds(self):
         rate = functools.partial(together, self.threads)

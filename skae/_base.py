@@ -20,17 +20,9 @@ from sklearn.utils.validation import validate_data
 
 from skae import _training
 from skae._inference import code_moments
-from skae._kernels import (
-    BEST_KEPT,
-    INTERRUPTED,
-    N_EPOCHS,
-    RUNNING,
-    SCHEDULES,
-    SEED,
-    START_LOSS,
-    Solver,
-)
+from skae._kernels import INTERRUPTED, RUNNING, SCHEDULES
 from skae._lbfgs import LbfgsTraining
+from skae._memory import BEST_KEPT, N_EPOCHS, SEED, START_LOSS, Solver
 from skae._network import for_loss, initial_params, make_network, order_code
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport

@@ -2,14 +2,14 @@
 
 Compiled code is of three kinds:
 
-* *passes*, loops over contiguous memory that are compiled by themselves, as C
-  functions, when their address is first asked for;
-* *kernels*, the functions that Python calls: they hold the control flow, and call
-  passes through addresses that they are given. The memory that these work on
-  is addresses to them, too, so that one compilation serves both dtypes;
+* *passes*, loops over contiguous memory, and *kernels*, which hold the control flow:
+  C functions, each compiled by itself when its address is first asked for. Kernels
+  call passes, and each other, through addresses that they are given. The memory that
+  passes work on is addresses to kernels, too, and what else they are given are the
+  addresses of records, so that one compilation serves both dtypes;
 * *formulas* and *inner* functions, which passes and kernels call directly.
 
-A fit so compiles only what it uses, and each pass once: Numba optimises what a
+A fit so compiles only what it uses, and each C function once: Numba optimises what a
 function calls directly anew in each of its callers.
 """
 
@@ -31,6 +31,7 @@ from numba.extending import intrinsic
 COMPILED_MODULES = (
     "_compilation",
     "_kernels",
+    "_memory",
     "_passes",
     "_products",
     "_row_passes",
@@ -46,9 +47,7 @@ REDUCTION = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
 # error_model="numpy": the zero check of a division would stop vectorisation.
 _OPTIONS = {"error_model": "numpy", "fastmath": EXACT}
-
-# Kernels allocate nothing: no references are counted, each of which would cost an
-# atomic instruction.
+# Kernels have no arrays: no references are counted.
 _KERNEL_OPTIONS = _OPTIONS | {"_nrt": False}
 
 # A formula of one number. LLVM does not vectorise a loop that calls a function, and
@@ -82,42 +81,41 @@ def _stamped(function):
     return function
 
 
-def _cached(compiler, function, **options):
-    """Compile, with the machine code cached on disk where a place for it is found."""
+def _cached(signature, function, **options):
+    """A C function, its machine code cached on disk where a place for it is found."""
     try:
-        return compiler(cache=True, **options)(function)
+        return numba.cfunc(signature, cache=True, **options)(function)
     except RuntimeError:  # no writable cache folder
-        return compiler(**options)(function)
-
-
-def kernel(function):
-    """Compile, on its first call, a function that Python calls."""
-    return _cached(numba.njit, _stamped(function), nogil=True, **_KERNEL_OPTIONS)
+        return numba.cfunc(signature, **options)(function)
 
 
 class Pass:
-    """A loop over contiguous memory.
+    """A C function: a loop over contiguous memory, or a kernel.
 
     Parameters
     ----------
     function : callable
-        Takes pointers and sizes, returns nothing.
+        Takes pointers and numbers.
 
     arguments : str
         A letter an argument: "v" for a pointer to values of the dtype, "d" to
-        float64, "i" to int64, "c" to int32; "n" for a size.
+        float64, "i" to int64, "c" to int32; "n" for an int64, a size or an address;
+        "f" for a float64.
 
-    fastmath : set of str, default=EXACT
+    returns : numba type, default=void
+
+    **options
+        Numba's, other than those of all passes.
     """
 
-    def __init__(self, function, arguments, fastmath=EXACT):
+    def __init__(self, function, arguments, returns=types.void, **options):
         self.function, self.arguments = _stamped(function), arguments
-        self.fastmath = fastmath
+        self.returns, self.options = returns, _OPTIONS | options
         self._compiled = {}
 
-    def compiled(self, dtype):
+    def compiled(self, dtype=np.float64):
         """The C function for a dtype: Numba's object."""
-        dtype = np.dtype(dtype)
+        dtype = np.dtype(dtype if "v" in self.arguments else np.float64)
         if dtype not in self._compiled:
             kinds = {
                 "v": types.CPointer(numba.from_dtype(dtype)),
@@ -125,36 +123,48 @@ class Pass:
                 "i": types.CPointer(types.int64),
                 "c": types.CPointer(types.int32),
                 "n": types.intp,
+                "f": types.float64,
             }
-            signature = types.void(*[kinds[letter] for letter in self.arguments])
-            options = _OPTIONS | {"fastmath": self.fastmath}
-            compiler = functools.partial(numba.cfunc, signature)
-            compiled = _cached(compiler, self.function, **options)
+            signature = self.returns(*[kinds[letter] for letter in self.arguments])
+            compiled = _cached(signature, self.function, **self.options)
             # Of two threads' results the first stays, as its address may be in use.
             self._compiled.setdefault(dtype, compiled)
         return self._compiled[dtype]
 
-    def address(self, dtype):
+    def address(self, dtype=np.float64):
         """Where the machine code for a dtype begins."""
         return self.compiled(dtype).address
 
+    @property
+    def cache_path(self):
+        """Folder of the machine code, or None."""
+        return self.compiled()._cache.cache_path
+
     def __call__(self, *arguments):
-        """Run on arrays, empty ones as null, and sizes; takes the dtype from them."""
+        """Run on arrays, empty ones as null, and numbers; takes the dtype from them.
+
+        Other threads of Python run meanwhile.
+        """
         pairs = list(zip(arguments, self.arguments, strict=True))
         dtypes = {array.dtype for array, letter in pairs if letter == "v"}
         function = self.compiled(*(dtypes or {np.dtype(np.float64)})).ctypes
         pointers = [
             argument
-            if letter == "n"
+            if letter in "nf"
             else ctypes.cast(argument.ctypes.data * bool(argument.size), kind)
             for (argument, letter), kind in zip(pairs, function.argtypes, strict=True)
         ]
-        function(*pointers)
+        return function(*pointers)
 
 
 def as_pass(arguments, fastmath=EXACT):
-    """Decorate a function that is a `Pass`."""
-    return lambda function: Pass(function, arguments, fastmath)
+    """Decorate a function that is a loop over contiguous memory."""
+    return lambda function: Pass(function, arguments, fastmath=fastmath)
+
+
+def as_kernel(arguments, returns=types.void):
+    """Decorate a function that takes addresses, of records and of what passes take."""
+    return lambda function: Pass(function, arguments, returns, **_KERNEL_OPTIONS)
 
 
 def made_for(function, loop):
@@ -220,15 +230,43 @@ def prefetch(typingctx, pointer, index):
     return types.void(pointer, types.intp), codegen
 
 
-@intrinsic
-def address_of(typingctx, array, index):
-    """Address of the entry `index` of a contiguous array, counted as if raveled."""
+def _as_pointer(pointer_type):
+    """Code generator that takes an address for a pointer, or a record."""
 
     def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(builder.gep(data, [args[1]]), ir.IntType(64))
+        return builder.inttoptr(args[0], context.get_value_type(pointer_type))
 
-    return types.int64(array, types.intp), codegen
+    return codegen
+
+
+@intrinsic
+def record(typingctx, address, dtype):
+    """The record at an address, which may be changed."""
+    return dtype.dtype(types.int64, dtype), _as_pointer(dtype.dtype)
+
+
+@intrinsic
+def integers(typingctx, address):
+    """Pointer to the int64s at an address."""
+    pointer = types.CPointer(types.int64)
+    return pointer(types.int64), _as_pointer(pointer)
+
+
+@intrinsic
+def doubles(typingctx, address):
+    """Pointer to the float64s at an address."""
+    pointer = types.CPointer(types.float64)
+    return pointer(types.int64), _as_pointer(pointer)
+
+
+@intrinsic
+def address_of(typingctx, record):
+    """Where a record begins."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ptrtoint(args[0], ir.IntType(64))
+
+    return types.int64(record), codegen
 
 
 @intrinsic

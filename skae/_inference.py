@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from skae import _kernels
+from skae._memory import Model
 from skae._network import for_loss, part
 from skae._passes import LOSSES
 from skae._rows import dense, make_rows, row_chunks, slice_rows
@@ -59,13 +60,12 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     with ThreadTeam(n_threads) as team:
         team.run(
             _kernels.propagate,
-            network,
-            params,
+            Model(network, params),
             rows,
             np.append(mean, scale).astype(dtype),
             out,
             sums,
-            make_workspace(network, dtype, team=team),
+            make_workspace(network, dtype, team=team, rows=[rows]),
             flops=flops,
         )
     if check is not None and not np.isfinite(sums).all():

@@ -10,17 +10,17 @@ How the code is laid out
   units are the rows of both matrices of a mirrored pair: of the blocks on both sides
   of a layer, the gradient then takes a transposed copy of the narrower.
 * Kernels hold the control flow. Arithmetic is done by passes, which they call by
-  address, on memory that they are given (``Team``).
-* The functions without a leading underscore are the entry points that Python calls.
-  Those that end in ``team, rank`` are run by every thread of a team at once, each
-  with its own `rank`. Work is cut into pieces that do not depend on the number of
-  threads (`_n_lanes`), and pieces are summed in a fixed order: any number of
-  threads gives the same bits.
+  address, on memory that they are given, in records (see ``_memory``).
+* The functions that are decorated with ``as_kernel`` are C functions: the entry points
+  that Python calls, and two that kernels call by address, as passes. They take the
+  addresses of records. Those that end in ``team, rank`` are run by every thread of a
+  team at once, each with its own `rank`. Work is cut into pieces that do not depend on
+  the number of threads (`n_lanes`), and pieces are summed in a fixed order: any number
+  of threads gives the same bits.
 """
 
 import math
 import sys
-from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -28,7 +28,42 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from skae._compilation import address_of, call, inlined, inner, kernel
+from skae._compilation import (
+    address_of,
+    as_kernel,
+    call,
+    doubles,
+    inlined,
+    inner,
+    integers,
+    record,
+)
+from skae._memory import (
+    ABANDONED,
+    ARRIVED,
+    BEST_KEPT,
+    BEST_LOSS,
+    BLOCK,
+    BROKEN,
+    CYCLE_START,
+    FIRST_EPOCH,
+    GENERATION,
+    HELD,
+    INTERRUPT,
+    LAYER,
+    MODEL,
+    N_EPOCHS,
+    N_NO_CHANGE,
+    N_UPDATES,
+    NOTHING,
+    RATE_FACTOR,
+    ROWS,
+    SEED,
+    SOLVER,
+    STATE,
+    STATUS,
+    TEAM,
+)
 from skae._passes import (
     ALPHA,
     BETA_1,
@@ -36,197 +71,10 @@ from skae._passes import (
     CORRECTION_1,
     CORRECTION_2,
     FACTOR,
+    N_SETTINGS,
     RATE,
-    Addresses,
 )
 from skae._products import PART_COLUMNS
-
-# ---------------------------------------------------------------------------
-# What kernels are given. Memory that only passes look at are arrays in Python and, for
-# kernels, their addresses, 0 for an empty array: see `raw`.
-# ---------------------------------------------------------------------------
-
-
-# Columns of Network.layers.
-WIDTH, UNITS_AT, WEIGHTS_AT, BIASES_AT, TRANSPOSED, ACTIVATION = range(6)
-N_COLUMNS = 6
-
-
-class Network(NamedTuple):
-    """Shape of a network of L layers, from an input to an output.
-
-    Row l of `layers` (L + 1, 6) is about layer l; the input is row 0. Its columns are
-    WIDTH, the units; UNITS_AT, the sum of the widths of the layers before, without the
-    input; WEIGHTS_AT and BIASES_AT, where the layer's parameters begin in their vector;
-    TRANSPOSED, whether the weights are stored as (n_out, n_in), as the decoder's are;
-    and ACTIVATION, a position in ACTIVATIONS. Tied layers share an encoder layer's
-    weights.
-    """
-
-    layers: np.ndarray  # int64
-    n_weights: int  # the vector's first entries; the rest are biases
-    tied: int
-
-    @property
-    def n_layers(self):
-        """Number of layers, the input not counted."""
-        return len(self.layers) - 1
-
-    @property
-    def widths(self):
-        """Units of the input and of every layer."""
-        return self.layers[:, WIDTH]
-
-    @property
-    def n_units(self):
-        """Sum of the widths, the input's included."""
-        return int(self.widths.sum())
-
-    @property
-    def n_params(self):
-        """Length of the parameter vector."""
-        return int(self.n_weights + self.widths[1:].sum())
-
-
-class Rows(NamedTuple):
-    """The rows of a dense or CSR matrix, as the network sees them: (x - mean) / scale.
-
-    `values` of a dense matrix is the C-ordered matrix, and `columns` and `starts` are
-    empty; of a CSR matrix they are its data, indices and indptr.
-    """
-
-    values: np.ndarray  # dtype
-    columns: np.ndarray  # int32
-    starts: np.ndarray  # int64
-    subset: np.ndarray  # int32, the matrix' rows in use; empty: all
-    weights: np.ndarray  # float64 sample weights of all rows; empty: 1
-    scaling: np.ndarray  # (n_features + 1,) dtype, the means and 1 / scale
-    n_features: int
-    n_rows: int  # rows in use
-    total_weight: float  # of the rows in use
-
-
-class Model(NamedTuple):
-    """A network with parameters, and their penalty, alpha / 2 * ||weights||^2."""
-
-    network: Network
-    alpha: float
-    params: int  # address
-
-
-class Solver(NamedTuple):
-    """Parameters of the stochastic solvers, named as in the estimator."""
-
-    code: int  # position in SOLVERS; -1: it runs in Python
-    schedule: int  # code of SCHEDULES
-    learning_rate: float
-    decay: float
-    power_t: float
-    momentum: float
-    nesterovs_momentum: int
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    batch_size: int
-    shuffle: int
-    max_iter: int  # epochs in one period of the cosine schedule
-    tol: float
-    n_iter_no_change: int
-    watch_validation: int  # stop by the validation loss, not the training loss
-
-
-class State(NamedTuple):
-    """All that training changes, and all that it needs to go on."""
-
-    params: np.ndarray  # (n_params,) the current parameters
-    moment_1: np.ndarray  # (n_params,) momentum, or mean of gradients
-    moment_2: np.ndarray  # (n_params,) mean of squared gradients
-    best_params: np.ndarray  # (n_params,) of the epoch with the best_kept loss
-    counters: np.ndarray  # int64, see below
-    scalars: np.ndarray  # float64, see below
-    loss_curve: np.ndarray  # (epochs of this call,) float64
-    validation_curve: np.ndarray  # the same
-
-
-# State.counters. Of the epochs, FIRST_EPOCH is the one that the curves begin with,
-# CYCLE_START that which the cosine schedule begins with.
-N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
-N_COUNTERS = 6
-# State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
-# schedule has multiplied the learning rate by, and the initial weights' loss.
-BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS = range(4)
-N_SCALARS = 4
-
-
-class Team(NamedTuple):
-    """Threads that run a kernel together, and what they work with."""
-
-    n_threads: int
-    itemsize: int  # bytes of the dtype
-    block_rows: int  # that the buffers have room for
-    n_slots: int  # input blocks of a thread
-    n_units: int  # of the layers, for which the buffers have room
-    n_params: int
-    passes: Addresses
-    control: np.ndarray  # int64, see below
-    lane_losses: np.ndarray  # (MAX_LANES,) float64
-    penalty: np.ndarray  # (2,) float64: of the weights now, and at the last step
-    held: np.ndarray  # (slots, 7) int64: which rows the input blocks hold; at first -1
-    settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
-    n_packed: int  # entries of a thread's `packed`
-    zero: np.ndarray  # (1,) dtype
-    order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
-    picked: np.ndarray  # (slots, block_rows) int64, the matrix rows of input blocks
-    row_weights: np.ndarray  # (slots, block_rows) dtype, their sample weights
-    inputs: np.ndarray  # (slots, block_rows * n_features) dtype
-    packed: np.ndarray  # (n_threads, n_packed) dtype, a transposed block
-    # (n_threads, block_rows * units) dtype, activations; once these have served, the
-    # derivatives of the loss
-    units: np.ndarray
-    slopes: np.ndarray  # the same, derivatives of the activations
-    gradients: np.ndarray  # (lanes, n_params) dtype
-
-
-# The fields that are addresses for kernels.
-_MEMORY = {
-    Rows: ("values", "columns", "starts", "subset", "weights", "scaling"),
-    State: ("params", "moment_1", "moment_2", "best_params"),
-    Team: (
-        "zero",
-        "order",
-        "picked",
-        "row_weights",
-        "inputs",
-        "packed",
-        "units",
-        "slopes",
-        "gradients",
-    ),
-}
-
-
-def raw(value):
-    """What a kernel is given for an argument: addresses in place of arrays.
-
-    The arrays have to live as long as the kernel runs.
-    """
-    if isinstance(value, np.ndarray):
-        assert value.flags.c_contiguous, "kernels see memory without strides"
-        return value.ctypes.data if value.size else 0
-    if type(value) in _MEMORY:
-        memory = {name: raw(getattr(value, name)) for name in _MEMORY[type(value)]}
-        return value._replace(**memory)
-    if type(value) is tuple:
-        return tuple(map(raw, value))
-    return value
-
-
-# Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
-# to end a run at the next batch and BROKEN when a thread died. A rank that gave up in
-# the middle of its rows sets ABANDONED: nobody may use the sums. rank 0 copies its
-# decision to STATUS. Both are read behind a barrier.
-ARRIVED, GENERATION, INTERRUPT, BROKEN, ABANDONED, STATUS = range(6)
-N_CONTROLS = 16  # padded to a multiple of the cache line
 
 # What a run of epochs ended with.
 RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
@@ -249,9 +97,11 @@ MAX_LANES, _MIN_LANE_ROWS = 8, 256
 _LOSS_ENTRIES = 2048
 # Parameters that are updated at a time: the sum of the lanes stays in the L1 cache.
 _UPDATE_ENTRIES = 2048
-# Arguments of `_lanes`. As literals each would cost a compilation of its own.
-_LEARN, _EVALUATE = np.bool_(True), np.bool_(False)
-_INT64_BYTES = _FLOAT64_BYTES = 8
+_BYTES = 8  # of an int64 or float64
+_LAYER_BYTES, _BLOCK_BYTES, _HELD_BYTES = LAYER.itemsize, BLOCK.itemsize, HELD.itemsize
+# Flags and numbers that C functions are called with.
+_NO, _YES = np.int64(0), np.int64(1)
+_NOWHERE = _NO_ORDER = np.int64(0)
 
 
 # ---------------------------------------------------------------------------
@@ -259,33 +109,26 @@ _INT64_BYTES = _FLOAT64_BYTES = 8
 # ---------------------------------------------------------------------------
 
 
-def _element_pointer(context, builder, array_type, array, index):
-    view = context.make_array(array_type)(context, builder, array)
-    return cgutils.get_item_pointer(
-        context, builder, array_type, view, [index], wraparound=False
-    )
-
-
 @intrinsic
-def _atomic_add(typingctx, array, index, value):
-    """Add `value` to array[index] (int64) and return what was there before."""
+def _atomic_add(typingctx, numbers, index, value):
+    """Add `value` to numbers[index] (int64) and return what was there before."""
 
     def codegen(context, builder, signature, args):
-        pointer = _element_pointer(context, builder, signature.args[0], *args[:2])
+        pointer = builder.gep(args[0], [args[1]])
         return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
 
-    return types.int64(array, types.intp, types.int64), codegen
+    return types.int64(numbers, types.intp, types.int64), codegen
 
 
 @intrinsic
-def _atomic_load(typingctx, array, index):
-    """Read array[index] (int64) after all that its writer wrote before."""
+def _atomic_load(typingctx, numbers, index):
+    """Read numbers[index] (int64) after all that its writer wrote before."""
 
     def codegen(context, builder, signature, args):
-        pointer = _element_pointer(context, builder, signature.args[0], *args)
+        pointer = builder.gep(args[0], [args[1]])
         return builder.load_atomic(pointer, "seq_cst", 8)
 
-    return types.int64(array, types.intp), codegen
+    return types.int64(numbers, types.intp), codegen
 
 
 @intrinsic
@@ -308,13 +151,14 @@ _POLLS_BEFORE_YIELD = 2000
 
 
 @inner
-def _barrier(control, n_threads):
+def _barrier(team):
     """Wait for all threads of the team; False when one of them died."""
-    if n_threads == 1:
+    if team.n_threads == 1:
         return True
+    control = integers(team.control)
     generation = _atomic_load(control, GENERATION)
-    if _atomic_add(control, ARRIVED, 1) == n_threads - 1:
-        _atomic_add(control, ARRIVED, -n_threads)
+    if _atomic_add(control, ARRIVED, 1) == team.n_threads - 1:
+        _atomic_add(control, ARRIVED, -team.n_threads)
         _atomic_add(control, GENERATION, 1)
         return _atomic_load(control, BROKEN) == 0
     polls = 0
@@ -325,6 +169,12 @@ def _barrier(control, n_threads):
         if polls > _POLLS_BEFORE_YIELD:
             _yield_processor()
     return True
+
+
+@inner
+def _all_went_on(team):
+    """Wait for all threads; whether none has given up in the middle of its rows."""
+    return _barrier(team) and integers(team.control)[ABANDONED] == 0
 
 
 # ---------------------------------------------------------------------------
@@ -344,7 +194,7 @@ def n_packed(network):
 
     At least PART_COLUMNS, which the losses of a block need, too.
     """
-    widths, is_transposed = network.widths, network.layers[1:, TRANSPOSED] != 0
+    widths, is_transposed = network.widths, network.layers["transposed"][1:] != 0
     columns = int(np.where(is_transposed, widths[:-1], widths[1:]).max())
     return -(-columns // PART_COLUMNS) * PART_COLUMNS
 
@@ -371,102 +221,86 @@ def _at(team, memory, index):
     return memory + team.itemsize * index
 
 
-# No order of the rows but their own.
-_NO_ORDER = np.int64(0)
-# Not the address of any array, nor that of an empty one.
-_NOTHING = -1
+@inlined
+def _layer(network, number):
+    return record(network.layers + number * _LAYER_BYTES, LAYER)
 
 
 @inlined
-def _gather(rows, order, span, n_rows, team, slot):
-    """Write rows, as the network sees them, to an input block; returns its address.
+def _block_of(team, rank):
+    return record(team.blocks + rank * _BLOCK_BYTES, BLOCK)
 
-    `span` are the first position in the order, and the last plus one; a block of more
-    rows is filled up with zeros. Rows that the slot still holds are not written again.
+
+@inlined
+def _input(rows, block, team):
+    """Address of the input block."""
+    return _at(team, team.inputs, block.slot * team.block_rows * rows.n_features)
+
+
+@inlined
+def _row_weights(block, team):
+    """Address of the sample weights of a block's rows."""
+    return _at(team, team.row_weights, block.slot * team.block_rows)
+
+
+@inlined
+def _units_at(layer, block, team):
+    """Where a layer's block begins in `units` and `slopes`."""
+    of_rank = block.rank * team.block_rows * team.n_units
+    return of_rank + layer.units_at * block.n_rows
+
+
+@inlined
+def _gather(rows, block, team):
+    """Write rows, as the network sees them, to the input block, unless it holds them.
+
+    Where the block has more rows, it is filled up with zeros.
     """
-    start, stop = span
-    block = _at(team, team.inputs, slot * team.block_rows * rows.n_features)
-    held = team.held
-    is_held = order == _NO_ORDER and held[slot, 0] == rows.values
-    is_held = is_held and held[slot, 1] == rows.columns
-    is_held = is_held and held[slot, 2] == rows.starts
-    is_held = is_held and held[slot, 3] == rows.subset
-    is_held = is_held and held[slot, 4] == rows.weights
-    if is_held and held[slot, 5] == start and held[slot, 6] == stop:
-        return block
-    held[slot, 0] = rows.values if order == _NO_ORDER else _NOTHING
-    held[slot, 1], held[slot, 2] = rows.columns, rows.starts
-    held[slot, 3], held[slot, 4] = rows.subset, rows.weights
-    held[slot, 5], held[slot, 6] = start, stop
-    picked = team.picked + _INT64_BYTES * slot * team.block_rows
-    row_weights = _row_weights(team, slot)
-    positions = start, stop, n_rows, picked, row_weights
-    call(team.passes.pick, (order, rows.subset, rows.weights, *positions))
-    to = picked, rows.scaling, block, n_rows, rows.n_features
+    held = record(team.held + block.slot * _HELD_BYTES, HELD)
+    is_held = block.order == _NO_ORDER and held.values == rows.values
+    is_held = is_held and held.columns == rows.columns and held.starts == rows.starts
+    is_held = is_held and held.subset == rows.subset and held.weights == rows.weights
+    if is_held and held.start == block.start and held.stop == block.stop:
+        return
+    held.values = rows.values if block.order == _NO_ORDER else NOTHING
+    held.columns, held.starts = rows.columns, rows.starts
+    held.subset, held.weights = rows.subset, rows.weights
+    held.start, held.stop = block.start, block.stop
+    picked = team.picked + _BYTES * block.slot * team.block_rows
+    span = block.start, block.stop, block.n_rows
+    chosen = block.order, rows.subset, rows.weights
+    call(team.passes.pick, (*chosen, *span, picked, _row_weights(block, team)))
+    sizes = block.n_rows, rows.n_features
+    to = picked, rows.scaling, _input(rows, block, team), *sizes
     if rows.starts == 0:
         call(team.passes.gather, (rows.values, *to))
     else:
-        matrix = rows.values, rows.columns, rows.starts
-        call(team.passes.gather_csr, (*matrix, *to))
-    return block
+        call(team.passes.gather_csr, (rows.values, rows.columns, rows.starts, *to))
 
 
-@inlined
-def _row_weights(team, slot):
-    """Address of the sample weights of the rows in a slot."""
-    return _at(team, team.row_weights, slot * team.block_rows)
-
-
-class Ahead(NamedTuple):
-    """The rows of a block of the next batch, to be asked for meanwhile."""
-
-    order: int  # address
-    subset: int  # address
-    values: int  # address; 0: none
-    n_features: int
-    start: int
-    stop: int
-
-
-@inlined
-def _rows_ahead(rows, order, start, n_rows):
-    """The block that begins with a position in the order."""
-    is_wanted = order != _NO_ORDER and rows.starts == 0
-    values = rows.values if is_wanted else 0
-    stop = min(start + n_rows, rows.n_rows)
-    return Ahead(order, rows.subset, values, rows.n_features, start, stop)
+# How often rows are asked for between the passes of a layer: twice in the forward
+# pass, three times in the backward pass.
+_PARTS_AHEAD = 5
 
 
 @inner
-def _prefetch_part(ahead, part, n_parts, prefetch):
+def _prefetch_part(rows, block, part, n_layers, passes):
     """Ask for some of the rows: of a burst of requests, a processor drops most."""
-    if ahead.values == 0:
+    if block.n_ahead == 0:
         return
-    n_rows = max(0, ahead.stop - ahead.start)
-    start = ahead.start + part * n_rows // n_parts
-    stop = ahead.start + (part + 1) * n_rows // n_parts
-    arrays = ahead.order, ahead.subset, ahead.values
-    call(prefetch, (*arrays, start, stop, ahead.n_features))
+    n_parts = _PARTS_AHEAD * n_layers
+    start = block.ahead + part * block.n_ahead // n_parts
+    stop = block.ahead + (part + 1) * block.n_ahead // n_parts
+    arrays = block.order, rows.subset, rows.values
+    call(passes.prefetch, (*arrays, start, stop, rows.n_features))
 
 
 @inlined
-def _block_at(network, layer, n_rows, team, rank):
-    """Where a layer's block begins in `units` and `slopes`."""
-    of_rank = rank * team.block_rows * team.n_units
-    return of_rank + network.layers[layer, UNITS_AT] * n_rows
-
-
-# Flags of `product`, as int64s.
-_PLAIN, _PACKED = np.int64(0), np.int64(1)
-_PUT = np.int64(0)
-
-
-@inlined
-def _strides(layers, layer):
+def _strides(layer, n_in):
     """Steps from a layer's weight to that of the next output, and the next input."""
-    if layers[layer, TRANSPOSED]:
-        return layers[layer - 1, WIDTH], np.int64(1)
-    return np.int64(1), layers[layer, WIDTH]
+    if layer.transposed:
+        return n_in, _YES
+    return _YES, layer.width
 
 
 # Columns of a product below which it is summed along the rows of its operands, see
@@ -475,152 +309,164 @@ _SHORT_BELOW = 16
 
 
 @inner
-def _add_outer_products(sides, n_rows, gradient, packed, is_added, passes):
+def _add_outer_products(sides, block, gradient, is_added, team):
     """Gradient (m, n) of weights: the sum over the rows of a (m,) times b (n,).
 
-    `sides` are the blocks a and b, m and n; `packed` is memory for a copy of b;
-    `passes` are addresses: those of three passes, and that of a zero.
+    `sides` are the blocks a and b, m and n.
     """
-    product, short_product, pack, zero = passes
     a, b, m, n = sides
-    sizes = m, n, n_rows, np.int64(is_added)
+    sizes = m, n, block.n_rows, np.int64(is_added)
     if n < _SHORT_BELOW:
-        call(short_product, (a, b, gradient, *sizes))
+        call(team.passes.short_product, (a, b, gradient, *sizes))
         return
-    call(pack, (b, packed, n, n_rows))
-    start = zero, np.int64(0)
-    call(product, (a, n_rows, np.int64(1), packed, _PACKED, gradient, *start, *sizes))
+    packed = _at(team, team.packed, block.rank * team.n_packed)
+    call(team.passes.pack, (b, packed, n, block.n_rows))
+    of_a, start = (a, block.n_rows, _YES), (team.zero, _NO)
+    call(team.passes.product, (*of_a, packed, _YES, gradient, *start, *sizes))
 
 
-# How often rows are asked for between the passes of a layer: twice in the forward
-# pass, three times in the backward pass.
-_PARTS_AHEAD = 5
+@as_kernel("nnnn")
+def forward(model, rows, block, team):
+    """Send a block of rows through the network.
 
-
-@inlined
-def _forward(network, params, x, n_rows, ahead, team, rank):
-    """Fill `units` up to the output from the input block x, and `slopes` beside."""
-    passes, layers = team.passes, network.layers
-    n_parts = _PARTS_AHEAD * (layers.shape[0] - 1)
-    for layer in range(1, layers.shape[0]):
-        _prefetch_part(ahead, 2 * layer - 2, n_parts, passes.prefetch)
-        n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
-        a_at = _block_at(network, layer - 1, n_rows, team, rank)
-        z_at = _block_at(network, layer, n_rows, team, rank)
-        a = x if layer == 1 else _at(team, team.units, a_at)
+    Fills its part of `units` up to the output, and of `slopes` beside.
+    """
+    model, rows = record(model, MODEL), record(rows, ROWS)
+    block, team = record(block, BLOCK), record(team, TEAM)
+    network, passes = model.network, team.passes
+    _gather(rows, block, team)
+    a, n_in = _input(rows, block, team), rows.n_features
+    for number in range(1, network.n_layers + 1):
+        part = 2 * number - 2
+        _prefetch_part(rows, block, part, network.n_layers, passes)
+        layer = _layer(network, number)
+        z_at = _units_at(layer, block, team)
         z = _at(team, team.units, z_at)
-        weights = _at(team, params, layers[layer, WEIGHTS_AT])
-        biases = _at(team, params, layers[layer, BIASES_AT])
-        w = weights, *_strides(layers, layer)
-        sizes = n_out, n_rows, n_in, _PUT
-        call(passes.product, (*w, a, _PLAIN, z, biases, np.int64(1), *sizes))
-        _prefetch_part(ahead, 2 * layer - 1, n_parts, passes.prefetch)
-        activation = passes.activations[layer]
+        w = _at(team, model.params, layer.weights_at), *_strides(layer, n_in)
+        biases = _at(team, model.params, layer.biases_at), _YES
+        sizes = layer.width, block.n_rows, n_in, _NO
+        call(passes.product, (*w, a, _NO, z, *biases, *sizes))
+        _prefetch_part(rows, block, part + 1, network.n_layers, passes)
+        activation = integers(passes.activations)[number]
         if activation != 0:
-            call(activation, (z, _at(team, team.slopes, z_at), n_out * n_rows))
+            slope = _at(team, team.slopes, z_at)
+            call(activation, (z, slope, layer.width * block.n_rows))
+        a, n_in = z, layer.width
 
 
 @inlined
-def _backward(model, x, n_rows, to, ahead, team, rank):
+def _evaluate(model, rows, block, total, team):
+    """Add the losses of a block, whose output becomes their derivative, to `total`.
+
+    That is the address of a float64.
+    """
+    last = _layer(model.network, model.network.n_layers)
+    prediction = _at(team, team.units, _units_at(last, block, team))
+    weights = _row_weights(block, team) if rows.weights != 0 else _NOWHERE
+    values = _at(team, team.packed, block.rank * team.n_packed)
+    # As many units as `packed` has room for at least.
+    n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
+    arrays = prediction, _input(rows, block, team), weights, values, total
+    call(team.passes.loss, (*arrays, rows.n_features, block.n_rows, n_at_once))
+
+
+@inlined
+def _backward(model, rows, block, to, team):
     """Add a block's gradient, from the derivative by the output in `units`.
 
     `to` says where in `gradients` it is added, and whether it is put there instead.
     """
-    gradient_at, is_first = to
-    network, layers, passes = model.network, model.network.layers, team.passes
-    packed = _at(team, team.packed, rank * team.n_packed)
-    n_layers = layers.shape[0] - 1
-    products = passes.product, passes.short_product, passes.pack, team.zero
-    n_parts = _PARTS_AHEAD * n_layers
-    part = 2 * n_layers
-    for layer in range(n_layers, 0, -1):
-        n_in, n_out = layers[layer - 1, WIDTH], layers[layer, WIDTH]
-        is_transposed = layers[layer, TRANSPOSED]
-        a_at = _block_at(network, layer - 1, n_rows, team, rank)
-        delta_at = _block_at(network, layer, n_rows, team, rank)
-        a = x if layer == 1 else _at(team, team.units, a_at)
+    gradients, is_first = to
+    network, passes = model.network, team.passes
+    part = 2 * network.n_layers
+    for number in range(network.n_layers, 0, -1):
+        layer, below = _layer(network, number), _layer(network, number - 1)
+        n_in, n_out = below.width, layer.width
+        a = _input(rows, block, team)
+        if number > 1:
+            a = _at(team, team.units, _units_at(below, block, team))
+        delta_at = _units_at(layer, block, team)
         delta = _at(team, team.units, delta_at)
-        is_linear = passes.activations[layer] == 0
-        slope = np.int64(0) if is_linear else _at(team, team.slopes, delta_at)
-        biases = _at(team, team.gradients, gradient_at + layers[layer, BIASES_AT])
-        sizes = n_out, n_rows, np.int64(is_first)
+        is_linear = integers(passes.activations)[number] == 0
+        slope = _NOWHERE if is_linear else _at(team, team.slopes, delta_at)
+        biases = _at(team, gradients, layer.biases_at)
+        sizes = n_out, block.n_rows, np.int64(is_first)
         call(passes.add_bias_gradient, (delta, slope, biases, *sizes))
-        _prefetch_part(ahead, part, n_parts, passes.prefetch)
+        _prefetch_part(rows, block, part, network.n_layers, passes)
         # Tied weights already have their gradient as the decoder's.
-        is_added = not is_first or (network.tied and layer <= n_layers // 2)
-        weights_at = layers[layer, WEIGHTS_AT]
-        gradient = _at(team, team.gradients, gradient_at + weights_at)
-        if is_transposed:
+        is_tied = network.tied != 0 and number <= network.n_layers // 2
+        gradient = _at(team, gradients, layer.weights_at)
+        if layer.transposed:
             sides = delta, a, n_out, n_in
         else:
             sides = a, delta, n_in, n_out
-        _prefetch_part(ahead, part + 1, n_parts, passes.prefetch)
-        _add_outer_products(sides, n_rows, gradient, packed, is_added, products)
-        _prefetch_part(ahead, part + 2, n_parts, passes.prefetch)
+        _prefetch_part(rows, block, part + 1, network.n_layers, passes)
+        is_added = is_tied or not is_first
+        _add_outer_products(sides, block, gradient, is_added, team)
+        _prefetch_part(rows, block, part + 2, network.n_layers, passes)
         part += 3
-        if layer > 1:
-            row, step = _strides(layers, layer)
-            w = _at(team, model.params, weights_at), step, row
-            start = team.zero, np.int64(0)
-            shape = n_in, n_rows, n_out, _PUT
+        if number > 1:
+            row, step = _strides(layer, n_in)
+            w = _at(team, model.params, layer.weights_at), step, row
+            start, shape = (team.zero, _NO), (n_in, block.n_rows, n_out, _NO)
             # The activations have served.
-            call(passes.product, (*w, delta, _PLAIN, a, *start, *shape))
+            call(passes.product, (*w, delta, _NO, a, *start, *shape))
 
 
-@inlined
-def _evaluate(model, rows, x, n_rows, total, ahead, team, place):
-    """Losses of an input block: their sum is added to the float64 at `total`.
+@as_kernel("nnnnnnnn")
+def lanes(model, rows, order, start, stop, team, rank, learns):
+    """Losses and, if it `learns`, gradients of this rank's lanes of a batch.
 
-    The output in `units` becomes their derivative. `place` are rank and slot.
+    `start` and `stop` are the batch's first position in the order, and the last plus
+    one.
     """
-    rank, slot = place
-    network = model.network
-    _forward(network, model.params, x, n_rows, ahead, team, rank)
-    last = _block_at(network, network.layers.shape[0] - 1, n_rows, team, rank)
-    prediction = _at(team, team.units, last)
-    weights = _row_weights(team, slot) if rows.weights != 0 else np.int64(0)
-    values = _at(team, team.packed, rank * team.n_packed)
-    # As many units as `packed` has room for at least.
-    n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // n_rows))
-    sizes = rows.n_features, n_rows, n_at_once
-    call(team.passes.loss, (prediction, x, weights, values, total, *sizes))
-
-
-@inner
-def _lanes(model, rows, order, batch, team, rank, learn):
-    """Losses, and with `learn` gradients, of this rank's lanes of a batch.
-
-    `batch` are the first position in the order, and the last plus one.
-    """
-    start, stop = batch
-    n_lanes = _n_lanes(stop - start, team.block_rows)
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    control, losses = integers(team.control), doubles(team.lane_losses)
+    block = _block_of(team, rank)
+    block.rank, block.order = rank, order
+    n_batch = stop - start
+    n_lanes = _n_lanes(n_batch, team.block_rows)
     n_blocks = 0
     for lane in range(rank, n_lanes, team.n_threads):
-        first = start + _lane_start(lane, n_lanes, stop - start)
-        end = start + _lane_start(lane + 1, n_lanes, stop - start)
-        team.lane_losses[lane] = 0.0
-        for block in range(first, end, team.block_rows):
+        first = start + _lane_start(lane, n_lanes, n_batch)
+        end = start + _lane_start(lane + 1, n_lanes, n_batch)
+        losses[lane] = 0.0
+        for begin in range(first, end, team.block_rows):
             is_long = end - first > team.block_rows
-            if is_long and _atomic_load(team.control, INTERRUPT) != 0:
-                team.control[ABANDONED] = 1
+            if is_long and _atomic_load(control, INTERRUPT) != 0:
+                control[ABANDONED] = 1
                 break
-            n_rows = min(team.block_rows, end - block)
-            slot = rank * team.n_slots + n_blocks % team.n_slots
+            block.start, block.stop = begin, min(end, begin + team.block_rows)
+            block.n_rows = block.stop - begin
+            block.slot = rank * team.n_slots + n_blocks % team.n_slots
             n_blocks += 1
-            ahead = _rows_ahead(rows, order, block + stop - start, n_rows)
-            x = _gather(rows, order, (block, block + n_rows), n_rows, team, slot)
-            total = address_of(team.lane_losses, lane)
-            _evaluate(model, rows, x, n_rows, total, ahead, team, (rank, slot))
-            if learn:
-                to = lane * team.n_params, block == first
-                _backward(model, x, n_rows, to, ahead, team, rank)
+            # The same place in the next batch.
+            is_random = order != _NO_ORDER and rows.starts == 0
+            left = rows.n_rows - (begin + n_batch) if is_random else 0
+            block.ahead = begin + n_batch
+            block.n_ahead = max(0, min(block.n_rows, left))
+            at = address_of(model), address_of(rows), address_of(block)
+            call(team.forward, (*at, address_of(team)))
+            total = team.lane_losses + _BYTES * lane
+            _evaluate(model, rows, block, total, team)
+            if learns:
+                gradients = _at(team, team.gradients, lane * team.n_params)
+                _backward(model, rows, block, (gradients, begin == first), team)
 
 
 @inlined
-def _sum_lane_losses(team, n_lanes):
-    total = 0.0
-    for lane in range(n_lanes):
-        total += team.lane_losses[lane]
+def _run_lanes(model, rows, order, batch, team, rank, learns):
+    """`lanes` of a batch: first position in the order, and the last plus one."""
+    at = address_of(model), address_of(rows), order, *batch
+    call(team.lanes, (*at, address_of(team), rank, learns))
+
+
+@inlined
+def _sum_lane_losses(team, n_rows):
+    """Of a batch of so many rows."""
+    losses, total = doubles(team.lane_losses), 0.0
+    for lane in range(_n_lanes(n_rows, team.block_rows)):
+        total += losses[lane]
     return total
 
 
@@ -628,6 +474,12 @@ def _sum_lane_losses(team, n_lanes):
 def _share(team, rank, n):
     """The slice of n independent entries that this rank works on."""
     return rank * n // team.n_threads, (rank + 1) * n // team.n_threads
+
+
+@inlined
+def _settings_at(team, rank):
+    """Address of what a solver's pass needs."""
+    return team.settings + _BYTES * N_SETTINGS * rank
 
 
 @inner
@@ -638,8 +490,8 @@ def _step(model, moments, n_lanes, team, rank, part):
     """
     passes = team.passes
     first, stop, alpha = part
-    team.settings[rank, ALPHA] = alpha
-    settings = address_of(team.settings, rank * team.settings.shape[1])
+    settings = _settings_at(team, rank)
+    doubles(settings)[ALPHA] = alpha
     for start in range(first, stop, _UPDATE_ENTRIES):
         n = min(_UPDATE_ENTRIES, stop - start)
         gradient = _at(team, team.gradients, start)
@@ -652,11 +504,12 @@ def _step(model, moments, n_lanes, team, rank, part):
 
 
 @inlined
-def _update(model, moments, weight, n_lanes, team, rank):
-    """The solver's step over this rank's share; `weight` is the batch's."""
+def _update(model, moments, weight, n_rows, team, rank):
+    """The solver's step over this rank's share, for a batch and its weight."""
+    n_lanes = _n_lanes(n_rows, team.block_rows)
     n_weights = model.network.n_weights
     lo, hi = _share(team, rank, team.n_params)
-    team.settings[rank, FACTOR] = 1.0 / weight
+    doubles(_settings_at(team, rank))[FACTOR] = 1.0 / weight
     weights = lo, min(hi, n_weights), model.alpha
     biases = max(lo, n_weights), hi, 0.0
     _step(model, moments, n_lanes, team, rank, weights)
@@ -664,59 +517,56 @@ def _update(model, moments, weight, n_lanes, team, rank):
 
 
 @inner
-def _penalty(model, add_squares, penalty):
-    """The L2 penalty, alpha / 2 * sum of squared weights; `penalty` is memory."""
+def _penalty(model, team):
+    """The L2 penalty, alpha / 2 * sum of squared weights."""
     if model.alpha == 0:
         return 0.0
-    penalty[0] = 0.0
-    total = address_of(penalty, 0)
-    call(add_squares, (model.params, total, model.network.n_weights))
-    return 0.5 * model.alpha * penalty[0]
+    squares = doubles(team.penalty)
+    squares[0] = 0.0
+    arrays = model.params, team.penalty
+    call(team.passes.add_squares, (*arrays, model.network.n_weights))
+    return 0.5 * model.alpha * squares[0]
 
 
 @inlined
 def _mean_loss(model, rows, team, rank):
     """Mean data loss over rows, the same on every rank, and whether all gave up."""
-    batch = np.int64(0), rows.n_rows
-    _lanes(model, rows, _NO_ORDER, batch, team, rank, _EVALUATE)
-    if not _barrier(team.control, team.n_threads) or team.control[ABANDONED]:
+    batch = _NO, rows.n_rows
+    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, _NO)
+    if not _all_went_on(team):
         return np.nan, True
-    total = _sum_lane_losses(team, _n_lanes(rows.n_rows, team.block_rows))
-    # Nobody overwrites lane_losses while another still reads.
-    given_up = not _barrier(team.control, team.n_threads)
+    total = _sum_lane_losses(team, rows.n_rows)
+    # Nobody overwrites the lanes' losses while another still reads.
+    given_up = not _barrier(team)
     return total / rows.total_weight, given_up
 
 
-@kernel
-def objective_value(network, alpha, rows, params, team, rank):
+@as_kernel("nnnn", returns=types.float64)
+def objective_value(model, rows, team, rank):
     """The objective over all rows, on rank 0."""
-    model = Model(network, alpha, params)
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     data_loss, _ = _mean_loss(model, rows, team, rank)
-    return data_loss + (
-        _penalty(model, team.passes.add_squares, team.penalty) if rank == 0 else 0.0
-    )
+    return data_loss + (_penalty(model, team) if rank == 0 else 0.0)
 
 
-@kernel
-def objective_and_gradient(network, alpha, rows, params, team, rank):
+@as_kernel("nnnn", returns=types.float64)
+def objective_and_gradient(model, rows, team, rank):
     """The objective over all rows, on rank 0.
 
     Its gradient is left in the first of `gradients`.
     """
-    model = Model(network, alpha, params)
-    batch = np.int64(0), rows.n_rows
-    _lanes(model, rows, _NO_ORDER, batch, team, rank, _LEARN)
-    if not _barrier(team.control, team.n_threads) or team.control[ABANDONED]:
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    batch = _NO, rows.n_rows
+    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, _YES)
+    if not _all_went_on(team):
         return np.nan
-    n_lanes = _n_lanes(rows.n_rows, team.block_rows)
-    total = _sum_lane_losses(team, n_lanes)
+    total = _sum_lane_losses(team, rows.n_rows)
     weight = rows.total_weight
     # The solver's pass is `scale_gradient`, which takes no step: no moments are used.
-    _update(model, (params, params), weight, n_lanes, team, rank)
-    _barrier(team.control, team.n_threads)
-    return total / weight + (
-        _penalty(model, team.passes.add_squares, team.penalty) if rank == 0 else 0.0
-    )
+    moments = model.params, model.params
+    _update(model, moments, weight, rows.n_rows, team, rank)
+    _barrier(team)
+    return total / weight + (_penalty(model, team) if rank == 0 else 0.0)
 
 
 # ---------------------------------------------------------------------------
@@ -732,8 +582,6 @@ _ADAPTIVE_DIVISOR = 5.0  # as in MLPRegressor
 def _learning_rate(solver, n_updates, epoch, rate_factor):
     """Learning rate after `n_updates` updates, `epoch` epochs into the cycle."""
     rate = solver.learning_rate
-    if solver.schedule == CONSTANT:
-        return rate
     if solver.schedule == INVERSE_TIME:
         return rate / (1.0 + solver.decay * n_updates)
     if solver.schedule == INVSCALING:
@@ -744,7 +592,7 @@ def _learning_rate(solver, n_updates, epoch, rate_factor):
         # Loshchilov & Hutter, "SGDR", 2017, equation 5, with a minimum of 0.
         turn = (epoch % solver.max_iter) / solver.max_iter
         return rate * 0.5 * (1.0 + math.cos(math.pi * turn))
-    raise ValueError("unknown schedule code")
+    return rate
 
 
 SCHEDULES = {
@@ -775,44 +623,45 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     between the barrier behind the lanes and the next: later, it may be the next batch.
     """
     start, stop = batch
-    n_updates = state.counters[N_UPDATES]
+    counters, control = integers(state.counters), integers(team.control)
+    penalty, n_updates = doubles(team.penalty), counters[N_UPDATES]
     if rank == 0:
-        team.penalty[1] = _penalty(model, team.passes.add_squares, team.penalty)
-    _lanes(model, rows, team.order, batch, team, rank, _LEARN)
-    if not _barrier(team.control, team.n_threads) or team.control[ABANDONED]:
+        penalty[1] = _penalty(model, team)
+    _run_lanes(model, rows, team.order, batch, team, rank, _YES)
+    if not _all_went_on(team):
         return np.nan, True
     # Against the mean weight, not the batch's own, the gradient is unbiased.
     weight = rows.total_weight / rows.n_rows * (stop - start)
-    n_lanes = _n_lanes(stop - start, team.block_rows)
-    loss = _sum_lane_losses(team, n_lanes) + team.penalty[1] * weight
-    n_epochs = state.counters[N_EPOCHS] - state.counters[CYCLE_START]
+    loss = _sum_lane_losses(team, stop - start) + penalty[1] * weight
+    n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
     epoch = n_epochs + start / rows.n_rows
-    settings = team.settings
-    factor = state.scalars[RATE_FACTOR]
-    settings[rank, RATE] = _learning_rate(solver, n_updates, epoch, factor)
-    settings[rank, CORRECTION_1] = _correction(settings[rank, BETA_1], n_updates + 1)
-    settings[rank, CORRECTION_2] = _correction(settings[rank, BETA_2], n_updates + 1)
+    settings = doubles(_settings_at(team, rank))
+    factor = doubles(state.scalars)[RATE_FACTOR]
+    settings[RATE] = _learning_rate(solver, n_updates, epoch, factor)
+    settings[CORRECTION_1] = _correction(settings[BETA_1], n_updates + 1)
+    settings[CORRECTION_2] = _correction(settings[BETA_2], n_updates + 1)
     moments = state.moment_1, state.moment_2
-    _update(model, moments, weight, n_lanes, team, rank)
+    _update(model, moments, weight, stop - start, team, rank)
     if rank == 0:
-        state.counters[N_UPDATES] = n_updates + 1
-        interrupt = _atomic_load(team.control, INTERRUPT)
-        team.control[STATUS] = INTERRUPTED if interrupt else RUNNING
-    given_up = not _barrier(team.control, team.n_threads)
-    return loss, given_up or team.control[STATUS] == INTERRUPTED
+        counters[N_UPDATES] = n_updates + 1
+        interrupt = _atomic_load(control, INTERRUPT)
+        control[STATUS] = INTERRUPTED if interrupt else RUNNING
+    given_up = not _barrier(team)
+    return loss, given_up or control[STATUS] == INTERRUPTED
 
 
 @inlined
 def _keep_best(state, loss, team):
-    if loss < state.scalars[BEST_KEPT]:
-        state.scalars[BEST_KEPT] = loss
+    scalars = doubles(state.scalars)
+    if loss < scalars[BEST_KEPT]:
+        scalars[BEST_KEPT] = loss
         call(team.passes.copy, (state.best_params, state.params, team.n_params))
 
 
 @inner
 def _plateau(solver, state, loss):
     """MLPRegressor's stopping rule: True after too many epochs without progress."""
-    counters, scalars = state.counters, state.scalars
+    counters, scalars = integers(state.counters), doubles(state.scalars)
     if loss > scalars[BEST_LOSS] - solver.tol:
         counters[N_NO_CHANGE] += 1
     else:
@@ -840,15 +689,16 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
         kept, given_up = _mean_loss(model, validation, team, rank)
         if given_up:
             return INTERRUPTED
+    counters, control = integers(state.counters), integers(team.control)
     if rank == 0:
         if validation.n_rows > 0:
-            kept += _penalty(model, team.passes.add_squares, team.penalty)
-        epoch = state.counters[N_EPOCHS]
-        state.counters[N_EPOCHS] += 1
-        slot = epoch - state.counters[FIRST_EPOCH]
-        state.loss_curve[slot] = loss
+            kept += _penalty(model, team)
+        epoch = counters[N_EPOCHS]
+        counters[N_EPOCHS] += 1
+        slot = epoch - counters[FIRST_EPOCH]
+        doubles(state.loss_curve)[slot] = loss
         if validation.n_rows > 0:
-            state.validation_curve[slot] = kept
+            doubles(state.validation_curve)[slot] = kept
         status = RUNNING
         if not (math.isfinite(loss) and math.isfinite(kept)):
             status = DIVERGED
@@ -856,39 +706,42 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
             _keep_best(state, kept, team)
             if _plateau(solver, state, kept if solver.watch_validation else loss):
                 status = CONVERGED
-        team.control[STATUS] = status
-    _barrier(team.control, team.n_threads)
+        control[STATUS] = status
+    _barrier(team)
     # Nobody changes it before all have met again.
-    return team.control[STATUS]
+    return control[STATUS]
 
 
-@kernel
-def finish_epoch(network, alpha, validation, solver, state, loss, team, rank):
+@as_kernel("nnnnfnn", returns=types.int64)
+def finish_epoch(model, validation, solver, state, loss, team, rank):
     """`_finish_epoch` for a solver that runs in Python."""
-    model = Model(network, alpha, state.params)
+    model, validation = record(model, MODEL), record(validation, ROWS)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    team = record(team, TEAM)
     return _finish_epoch(model, validation, solver, state, loss, team, rank)
 
 
-@kernel
-def train(network, alpha, data, solver, state, n_epochs, team, rank):
+@as_kernel("nnnnnnnn", returns=types.int64)
+def train(model, rows, validation, solver, state, n_epochs, team, rank):
     """Run up to `n_epochs` epochs of a stochastic solver; return a status.
 
-    `data` are the training and the validation rows. An interrupt ends the run
-    between two batches, with the state that they left.
+    `rows` and `validation` are the training and the validation rows. An interrupt ends
+    the run between two batches, with the state that they left.
     """
-    model = Model(network, alpha, state.params)
-    rows, validation = data
+    model, team = record(model, MODEL), record(team, TEAM)
+    rows, validation = record(rows, ROWS), record(validation, ROWS)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    counters = integers(state.counters)
     for _ in range(n_epochs):
         if solver.shuffle:
             if rank == 0:
-                key = state.counters[SEED], state.counters[N_EPOCHS]
+                key = counters[SEED], counters[N_EPOCHS]
                 call(team.passes.shuffle, (team.order, rows.n_rows, *key))
-            if not _barrier(team.control, team.n_threads):
+            if not _barrier(team):
                 return INTERRUPTED
         total = 0.0
         for start in range(0, rows.n_rows, solver.batch_size):
-            stop = min(start + solver.batch_size, rows.n_rows)
-            batch = start, stop
+            batch = start, min(start + solver.batch_size, rows.n_rows)
             step = _batch_step(model, rows, solver, state, batch, team, rank)
             batch_loss, given_up = step
             if given_up:
@@ -906,30 +759,29 @@ def train(network, alpha, data, solver, state, n_epochs, team, rank):
 # ---------------------------------------------------------------------------
 
 
-@kernel
-def propagate(network, params, rows, scaling, out, sums, team, rank):
+@as_kernel("nnnnnnn")
+def propagate(model, rows, scaling, out, sums, team, rank):
     """Send rows through a network; out (n_rows, n_outputs) = a * scale + mean.
 
     `scaling` (n_outputs + 1,) are the mean and the scale. Blocks are always full: a
     row's result does not depend on the number of rows, nor on the others. What the rank
     has read is added to its float64 of `sums`.
     """
-    block_rows = team.block_rows
-    n_layers = network.layers.shape[0] - 1
-    n_outputs = network.layers[n_layers, WIDTH]
-    n_blocks = (rows.n_rows + block_rows - 1) // block_rows
-    for block in range(rank, n_blocks, team.n_threads):
-        if _atomic_load(team.control, INTERRUPT) != 0:
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    control, total = integers(team.control), sums + _BYTES * rank
+    block, last = _block_of(team, rank), _layer(model.network, model.network.n_layers)
+    block.rank, block.slot, block.order = rank, rank, _NO_ORDER
+    block.n_rows, block.n_ahead = team.block_rows, 0
+    first, step = rank * team.block_rows, team.n_threads * team.block_rows
+    for start in range(first, rows.n_rows, step):
+        if _atomic_load(control, INTERRUPT) != 0:
             break
-        start = block * block_rows
-        n_rows = min(block_rows, rows.n_rows - start)
-        span = start, start + n_rows
-        x = _gather(rows, _NO_ORDER, span, block_rows, team, rank)
-        total = sums + _FLOAT64_BYTES * rank
-        call(team.passes.add_sum, (x, total, rows.n_features, block_rows))
-        none_ahead = _rows_ahead(rows, _NO_ORDER, start, n_rows)
-        _forward(network, params, x, block_rows, none_ahead, team, rank)
-        z = _at(team, team.units, _block_at(network, n_layers, block_rows, team, rank))
-        target = _at(team, out, start * n_outputs)
-        shape = n_rows, n_outputs, block_rows
-        call(team.passes.scatter, (z, scaling, target, *shape))
+        block.start, block.stop = start, min(start + team.block_rows, rows.n_rows)
+        at = address_of(model), address_of(rows), address_of(block)
+        call(team.forward, (*at, address_of(team)))
+        x = _input(rows, block, team)
+        call(team.passes.add_sum, (x, total, rows.n_features, block.n_rows))
+        z = _at(team, team.units, _units_at(last, block, team))
+        to = scaling, _at(team, out, start * last.width)
+        sizes = block.stop - start, last.width, block.n_rows
+        call(team.passes.scatter, (z, *to, *sizes))

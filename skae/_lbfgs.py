@@ -14,7 +14,8 @@ import numpy as np
 from scipy.optimize._linesearch import line_search_wolfe1
 
 from skae import _kernels
-from skae._kernels import CONVERGED, N_UPDATES, RUNNING
+from skae._kernels import CONVERGED, RUNNING
+from skae._memory import N_UPDATES
 from skae._passes import scale_gradient
 from skae._training import Training
 
@@ -94,8 +95,7 @@ class LbfgsTraining(Training):
             state.params[:] = memory.position
             status = self._team.run(
                 _kernels.finish_epoch,
-                problem.network,
-                problem.alpha,
+                problem.model(state.params),
                 problem.validation,
                 self.solver,
                 state,
@@ -164,10 +164,8 @@ class LbfgsTraining(Training):
             params = position.astype(self.state.params.dtype)
             loss = self._team.run(
                 _kernels.objective_and_gradient,
-                problem.network,
-                problem.alpha,
+                problem.model(params),
                 problem.rows,
-                params,
                 self._workspace,
                 flops=self._epoch_flops,
             )

@@ -5,16 +5,7 @@ import itertools
 import numpy as np
 from scipy.linalg import eigh, svd
 
-from skae._kernels import (
-    ACTIVATION,
-    BIASES_AT,
-    N_COLUMNS,
-    TRANSPOSED,
-    UNITS_AT,
-    WEIGHTS_AT,
-    WIDTH,
-    Network,
-)
+from skae._memory import LAYER, Network
 from skae._passes import ACTIVATIONS, IDENTITY
 
 
@@ -48,14 +39,14 @@ def make_network(widths, activations, *, tied):
         weights_at = weights_at[:-1]
     biases_at = n_weights + np.cumsum([0, *widths[1:-1]])
     positions = {name: position for position, name in enumerate(ACTIVATIONS)}
-    layers = np.zeros((n_layers + 1, N_COLUMNS), dtype=np.int64)
-    layers[:, WIDTH] = widths
-    layers[2:, UNITS_AT] = np.cumsum(widths[1:-1])
-    layers[1:, WEIGHTS_AT] = weights_at
-    layers[1:, BIASES_AT] = biases_at
-    layers[1:, TRANSPOSED] = np.arange(n_layers) >= n_layers // 2
-    layers[1:, ACTIVATION] = [positions[name] for name in activations]
-    return Network(layers, n_weights, int(tied))
+    layers = np.zeros(n_layers + 1, dtype=LAYER)
+    layers["width"] = widths
+    layers["units_at"][2:] = np.cumsum(widths[1:-1])
+    layers["weights_at"][1:] = weights_at
+    layers["biases_at"][1:] = biases_at
+    layers["transposed"][1:] = np.arange(n_layers) >= n_layers // 2
+    layers["activation"][1:] = [positions[name] for name in activations]
+    return Network(layers, n_layers, n_weights, int(tied))
 
 
 def for_loss(network, loss):
@@ -63,25 +54,25 @@ def for_loss(network, loss):
     if not loss.has_activation:
         return network
     layers = network.layers.copy()
-    layers[-1, ACTIVATION] = IDENTITY
+    layers["activation"][-1] = IDENTITY
     return network._replace(layers=layers)
 
 
 def part(network, first, stop):
     """The layers first + 1 to stop, as a network over the same parameters."""
     layers = network.layers[first : stop + 1].copy()
-    layers[1:, UNITS_AT] -= layers[1, UNITS_AT]
-    layers[0, ACTIVATION] = IDENTITY
-    return network._replace(layers=layers)
+    layers["units_at"][1:] -= layers["units_at"][1]
+    layers["activation"][0] = IDENTITY
+    return network._replace(layers=layers, n_layers=stop - first)
 
 
 def coefs(network, params):
     """Views of the layers' weights, each of shape (n_in, n_out)."""
     views = []
     for n_in, layer in zip(network.widths, network.layers[1:], strict=False):
-        n_out, first = layer[WIDTH], layer[WEIGHTS_AT]
+        n_out, first = layer["width"], layer["weights_at"]
         stored = params[first : first + n_in * n_out]
-        if layer[TRANSPOSED]:
+        if layer["transposed"]:
             views.append(stored.reshape(n_out, n_in).T)
         else:
             views.append(stored.reshape(n_in, n_out))
@@ -91,8 +82,7 @@ def coefs(network, params):
 def intercepts(network, params):
     """Views of the layers' biases, each of shape (n_out,)."""
     return [
-        params[layer[BIASES_AT] : layer[BIASES_AT] + layer[WIDTH]]
-        for layer in network.layers[1:]
+        params[layer["biases_at"] :][: layer["width"]] for layer in network.layers[1:]
     ]
 
 

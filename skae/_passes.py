@@ -187,7 +187,7 @@ def _measure(prediction, target, weights, values, total, n_units, n_rows, n_at_o
 
 
 def _loss_pass(function):
-    return Pass(made_for(function, _measure), "vvvvdnnn", REDUCTION)
+    return Pass(made_for(function, _measure), "vvvvdnnn", fastmath=REDUCTION)
 
 
 @formula
@@ -504,11 +504,14 @@ class Addresses(NamedTuple):
 
 _INFERENCE = {
     "pick": _row_passes.pick,
-    "gather": _row_passes.gather,
-    "gather_csr": _row_passes.gather_csr,
     "scatter": _row_passes.scatter,
     "product": _products.product,
     "add_sum": _add_sum,
+}
+# Of dense and of sparse rows.
+_GATHER = {
+    False: {"gather": _row_passes.gather},
+    True: {"gather_csr": _row_passes.gather_csr},
 }
 _LEARNING = {
     "short_product": _products.short_product,
@@ -522,7 +525,7 @@ _LEARNING = {
 }
 
 
-def addresses(dtype, activations, loss=None, solver=None):
+def addresses(dtype, activations, kinds, loss=None, solver=None):
     """The passes that a network needs, compiled.
 
     Parameters
@@ -531,6 +534,9 @@ def addresses(dtype, activations, loss=None, solver=None):
 
     activations : ndarray of int
         Positions in ``ACTIVATIONS``, the input's first.
+
+    kinds : set of bool
+        Whether the rows to be read are sparse.
 
     loss : Pass, default=None
         None for inference alone.
@@ -545,6 +551,8 @@ def addresses(dtype, activations, loss=None, solver=None):
     layers = [passes[position] for position in activations]
     others = dict.fromkeys(Addresses._fields[1:])
     others |= _INFERENCE
+    for is_sparse in kinds:
+        others |= _GATHER[is_sparse]
     if loss is not None:
         others |= _LEARNING | {"loss": loss, "solver": solver}
     return Addresses(
@@ -555,12 +563,3 @@ def addresses(dtype, activations, loss=None, solver=None):
 
 def _address(compiled_pass, dtype):
     return 0 if compiled_pass is None else compiled_pass.address(dtype)
-
-
-def every_pass():
-    """All passes: those of these modules, and those in the tables."""
-    losses = [loss.compute for loss in LOSSES.values()]
-    modules = vars(_products), vars(_row_passes), globals()
-    found = [value for module in modules for value in module.values()]
-    candidates = [*found, *ACTIVATIONS.values(), *losses]
-    return list(dict.fromkeys(p for p in candidates if isinstance(p, Pass)))

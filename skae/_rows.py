@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 
 from skae import _row_passes
-from skae._kernels import Rows
+from skae._memory import Rows
 
 # Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
 # pass over them needs copies.

@@ -16,8 +16,8 @@ import numba
 import numpy as np
 import threadpoolctl
 
-from skae import _kernels, _passes
-from skae._kernels import ACTIVATION
+from skae import _kernels, _memory, _passes
+from skae._memory import BLOCK, BROKEN, HELD, INTERRUPT, N_CONTROLS, NOTHING, Team
 
 
 @functools.cache
@@ -127,12 +127,12 @@ class ThreadTeam:
     Attributes
     ----------
     control : ndarray of shape (N_CONTROLS,), dtype=int64
-        What the threads tell each other; see ``_kernels``.
+        What the threads tell each other; see ``_memory``.
     """
 
     def __init__(self, n_threads):
         self.n_threads = n_threads
-        self.control = np.zeros(_kernels.N_CONTROLS, dtype=np.int64)
+        self.control = np.zeros(N_CONTROLS, dtype=np.int64)
         self._pool = None
 
     def __enter__(self):
@@ -148,12 +148,14 @@ class ThreadTeam:
     def run(self, kernel, *args, flops):
         """Call ``kernel(*args, rank)`` on every rank; return rank 0's result.
 
+        Kernels are given the addresses of arrays, and of records in place of tuples.
         The calling thread waits meanwhile, so that Ctrl-C is noticed at once: the
         kernel is told to stop, and KeyboardInterrupt is raised when it has. Work of
         one thread and few `flops` is done in the calling thread.
         """
-        # The arrays live in this frame until the kernel has ended.
-        raw = [_kernels.raw(argument) for argument in args]
+        # Arrays and records live in this frame until the kernel has ended.
+        held = [_memory.record_of(a) if isinstance(a, tuple) else a for a in args]
+        raw = [_memory.address(argument) for argument in held]
         self.control[:] = 0  # whatever an earlier run ended with
         if self.n_threads == 1 and flops <= _MAX_FLOPS_INLINE:
             return kernel(*raw, 0)
@@ -167,9 +169,9 @@ class ThreadTeam:
             self._wait(futures)
             return futures[0].result()
         except BaseException:
-            control[_kernels.INTERRUPT] = 1
+            control[INTERRUPT] = 1
             if len(futures) < self.n_threads:  # the others would wait for ever
-                control[_kernels.BROKEN] = 1
+                control[BROKEN] = 1
             # Not only the futures: an interrupted submit may have started a thread.
             self.__exit__()
             raise
@@ -178,7 +180,7 @@ class ThreadTeam:
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             if future.exception() is not None:
-                self.control[_kernels.BROKEN] = 1
+                self.control[BROKEN] = 1
                 future.result()  # raises
 
 
@@ -187,16 +189,19 @@ class ThreadTeam:
 _MAX_INPUT_BYTES = 2**23
 
 
-def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)):
-    """Working memory of a team for one network: a ``_kernels.Team``.
+def make_workspace(network, dtype, *, team, rows, loss=None, solver=None, batch=(0, 0)):
+    """Working memory of a team for one network: a ``_memory.Team``.
 
     Parameters
     ----------
-    network : _kernels.Network
+    network : _memory.Network
 
     dtype : dtype
 
     team : ThreadTeam
+
+    rows : iterable of _memory.Rows
+        What it will read.
 
     loss : _passes.Loss, default=None
         None for inference alone.
@@ -208,7 +213,7 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
 
     Returns
     -------
-    workspace : _kernels.Team
+    workspace : _memory.Team
     """
     n_threads, learns = team.n_threads, loss is not None
     itemsize, n_features = np.dtype(dtype).itemsize, int(network.widths[0])
@@ -223,21 +228,26 @@ def make_workspace(network, dtype, *, team, loss=None, solver=None, batch=(0, 0)
     blocks = (n_threads, n_units * block_rows)
     slots = (n_threads * n_slots, block_rows)
     n_packed = _kernels.n_packed(network) * block_rows if learns else 0
+    kinds = {part.starts.size > 0 for part in rows}
     compute = loss.compute if learns else None
-    return _kernels.Team(
+    activations = network.layers["activation"]
+    return Team(
         n_threads=n_threads,
         itemsize=itemsize,
         block_rows=block_rows,
         n_slots=n_slots,
         n_units=n_units,
         n_params=network.n_params,
-        passes=_passes.addresses(dtype, network.layers[:, ACTIVATION], compute, solver),
+        n_packed=n_packed,
+        passes=_passes.addresses(dtype, activations, kinds, compute, solver),
+        forward=_kernels.forward.address(),
+        lanes=_kernels.lanes.address() if learns else 0,
         control=team.control,
         lane_losses=np.empty(_kernels.MAX_LANES),
         penalty=np.zeros(2),
-        held=np.full((slots[0], 7), -1, dtype=np.int64),
+        held=np.full(slots[0], NOTHING, dtype=HELD),
+        blocks=np.zeros(n_threads, dtype=BLOCK),
         settings=np.zeros((n_threads, _passes.N_SETTINGS)),
-        n_packed=n_packed,
         zero=np.zeros(1, dtype=dtype),
         order=np.empty(n_shuffled, dtype=np.int32),
         picked=np.empty(slots, dtype=np.int64),

@@ -10,19 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae import _kernels, _passes
+from skae import _kernels, _memory, _passes
 from skae._compilation import Pass
-from skae._kernels import (
+from skae._kernels import DIVERGED, INTERRUPTED, RUNNING
+from skae._memory import (
     BEST_KEPT,
     BEST_LOSS,
     CYCLE_START,
-    DIVERGED,
     FIRST_EPOCH,
-    INTERRUPTED,
     N_EPOCHS,
     N_NO_CHANGE,
     RATE_FACTOR,
-    RUNNING,
     SEED,
     START_LOSS,
 )
@@ -48,11 +46,15 @@ _MAX_EPOCHS_A_CALL = 10_000
 class Problem(NamedTuple):
     """What is trained, on what."""
 
-    network: _kernels.Network
+    network: _memory.Network
     loss: _passes.Loss
     alpha: float
-    rows: _kernels.Rows
-    validation: _kernels.Rows  # of no rows: no validation
+    rows: _memory.Rows
+    validation: _memory.Rows  # of no rows: no validation
+
+    def model(self, params):
+        """The network with parameters."""
+        return _memory.Model(self.network, params, self.alpha)
 
     @property
     def monitored(self):
@@ -67,13 +69,13 @@ class DivergedError(ArithmeticError):
 def new_state(params, seed, *, has_moments):
     """The state before any training, from initial parameters."""
     n_moments = params.size if has_moments else 0
-    state = _kernels.State(
+    state = _memory.State(
         params=params.copy(),
         moment_1=np.zeros(n_moments, dtype=params.dtype),
         moment_2=np.zeros(n_moments, dtype=params.dtype),
         best_params=params.copy(),
-        counters=np.zeros(_kernels.N_COUNTERS, dtype=np.int64),
-        scalars=np.zeros(_kernels.N_SCALARS),
+        counters=np.zeros(_memory.N_COUNTERS, dtype=np.int64),
+        scalars=np.zeros(_memory.N_SCALARS),
         loss_curve=np.empty(0),
         validation_curve=np.empty(0),
     )
@@ -94,9 +96,9 @@ class Training(abc.ABC):
     ----------
     problem : Problem
 
-    solver : _kernels.Solver
+    solver : _memory.Solver
 
-    state : _kernels.State
+    state : _memory.State
         Changed in place.
     """
 
@@ -117,6 +119,7 @@ class Training(abc.ABC):
             network,
             state.params.dtype,
             team=self._team,
+            rows=(problem.rows, problem.validation),
             loss=problem.loss,
             solver=self._step_pass(),
             batch=(batch_size, n_rows if solver.shuffle else 0),
@@ -135,7 +138,7 @@ class Training(abc.ABC):
         """The training that goes on from a saved state, which stays as it is."""
         arrays = {name: array.copy() for name, array in saved["arrays"].items()}
         none = np.empty(0)
-        state = _kernels.State(loss_curve=none, validation_curve=none, **arrays)
+        state = _memory.State(loss_curve=none, validation_curve=none, **arrays)
         return cls(problem, solver, state)
 
     def saved_state(self):
@@ -159,10 +162,8 @@ class Training(abc.ABC):
         """The objective over the monitored rows."""
         return self._team.run(
             _kernels.objective_value,
-            self.problem.network,
-            self.problem.alpha,
+            self.problem.model(params),
             self.problem.monitored,
-            params,
             self._workspace,
             flops=self._epoch_flops,
         )
@@ -209,12 +210,11 @@ class StochasticTraining(Training):
         return list(SOLVERS.values())[self.solver.code]
 
     def _run_epochs(self, state, n_epochs):
-        network, _, alpha, *data = self.problem
         return self._team.run(
             _kernels.train,
-            network,
-            alpha,
-            tuple(data),
+            self.problem.model(state.params),
+            self.problem.rows,
+            self.problem.validation,
             self.solver,
             state,
             n_epochs,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from skae import _kernels, _training
-from skae._kernels import SCHEDULES, Solver
+from skae import _kernels, _memory, _training
+from skae._kernels import SCHEDULES
 from skae._lbfgs import LbfgsTraining
+from skae._memory import Solver
 from skae._network import coefs, for_loss, initial_params, intercepts, make_network
 from skae._passes import LOSSES, SOLVERS
 from skae._rows import make_rows, no_rows
@@ -264,7 +265,7 @@ def test_adaptive_schedule_divides_the_rate_and_ends():
     training, losses = run_epochs(X, solver, n_epochs=1000)
     # Rates 1e-2 / 5^k until one is at most 1e-6: k = 6. Each lasts three epochs, and
     # the first epoch is better than none.
-    assert training.state.scalars[_kernels.RATE_FACTOR] == pytest.approx(5.0**-6)
+    assert training.state.scalars[_memory.RATE_FACTOR] == pytest.approx(5.0**-6)
     assert len(losses) == 1 + 7 * 3
 
 
@@ -288,11 +289,6 @@ def test_float32_follows_float64():
     np.testing.assert_allclose(losses_32, losses, rtol=1e-5)
 
 
-def test_unknown_schedules_are_errors():
-    with pytest.raises(ValueError, match="unknown schedule code"):
-        _kernels._learning_rate(solver_for(schedule=99), 0, 0.0, 1.0)
-
-
 @pytest.mark.parametrize("batch_size", [20_000, 100])
 @pytest.mark.parametrize("validated", [False, True])
 def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
@@ -310,21 +306,24 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
         training.run_epochs(1)
         state, workspace = training.state, training._workspace
         before = {name: array.copy() for name, array in state._asdict().items()}
-        workspace.control[_kernels.INTERRUPT] = 1
+        workspace.control[_memory.INTERRUPT] = 1
         curves = {"loss_curve": np.zeros(1), "validation_curve": np.zeros(1)}
         state_of_call = state._replace(**curves)
 
         def run(kernel, *arguments):
-            arguments = (network, 0.0, *arguments, workspace)
-            return kernel(*map(_kernels.raw, arguments), 0)
+            arguments = (problem.model(state.params), *arguments, workspace)
+            held = [
+                _memory.record_of(a) if isinstance(a, tuple) else a for a in arguments
+            ]
+            return kernel(*map(_memory.address, held), 0)
 
         if batch_size == len(X):
-            status = run(_kernels.train, (rows, validation), solver, state_of_call, 1)
+            status = run(_kernels.train, rows, validation, solver, state_of_call, 1)
         elif validated:
             status = run(_kernels.finish_epoch, validation, solver, state_of_call, 1.0)
         else:
             status = _kernels.INTERRUPTED
-            assert np.isnan(run(_kernels.objective_value, rows, state.params))
+            assert np.isnan(run(_kernels.objective_value, rows))
         assert status == _kernels.INTERRUPTED
         for name, array in state._asdict().items():
             np.testing.assert_array_equal(array, before[name])

@@ -118,10 +118,8 @@ def test_evaluations_are_those_of_the_kernel():
         again, _ = training._evaluate(params)
         value = training._team.run(
             _kernels.objective_and_gradient,
-            problem.network,
-            problem.alpha,
+            problem.model(params),
             problem.rows,
-            params,
             training._workspace,
             flops=0,
         )

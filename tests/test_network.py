@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from skae._kernels import UNITS_AT
 from skae._network import (
     INITS,
     coefs,
@@ -58,7 +57,7 @@ def test_part_has_the_weights_of_its_layers():
     for a, b in zip(coefs(decoder, params), coefs(network, params)[2:], strict=True):
         np.testing.assert_array_equal(a, b)
     assert decoder.widths.tolist() == [3, 5, 6]
-    assert decoder.layers[1:, UNITS_AT].tolist() == [0, 5]
+    assert decoder.layers["units_at"][1:].tolist() == [0, 5]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,21 @@ import pytest
 
 from skae import _passes
 from skae._passes import LOSSES
+from skae._warmup import every_pass
 
 from . import reference
 from .cases import ACTIVATION_NAMES, LOSS_NAMES
 
 DTYPES = (np.float32, np.float64)
-# These look for rows in memory, or are written in vectors.
+# These look for rows in memory, are written in vectors, or call others.
 NOT_VECTORISED = {
+    "train",
+    "finish_epoch",
+    "objective_value",
+    "objective_and_gradient",
+    "propagate",
+    "forward",
+    "lanes",
     "shuffle",
     "pick",
     "prefetch_rows",
@@ -34,14 +42,12 @@ def test_tables_are_complete():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "of",
-    [p for p in _passes.every_pass() if p.function.__name__ not in NOT_VECTORISED],
+    [p for p in every_pass() if p.function.__name__ not in NOT_VECTORISED],
     ids=lambda of: of.function.__qualname__[:-13],
 )
 def test_loops_are_vectorised(of, dtype):
     """One call, or one branch too many, and a loop is ten times slower."""
-    fresh = numba.cfunc(
-        of.compiled(dtype)._sig, error_model="numpy", fastmath=of.fastmath
-    )
+    fresh = numba.cfunc(of.compiled(dtype)._sig, **of.options)
     assert "vector.body" in fresh(of.function).inspect_llvm()
 
 

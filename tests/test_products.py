@@ -24,7 +24,7 @@ def compiled(request):
         passes = (_products.product, _products.short_product, _products.pack)
         yield {
             (of.function.__name__, dtype): numba.cfunc(
-                of.compiled(dtype)._sig, error_model="numpy", fastmath=of.fastmath
+                of.compiled(dtype)._sig, **of.options
             )(of.function)
             for of, dtype in itertools.product(passes, map(np.dtype, DTYPES))
         }

@@ -1,0 +1,239 @@
+"""What kernels work on: a network, its rows, its state, and working memory.
+
+In Python these are tuples of arrays and numbers; kernels see records in their place, in
+which an array is the address where it begins (`record_of`). A kernel so takes a handful
+of addresses, whatever it works on, and one compilation serves both dtypes.
+"""
+
+import functools
+import typing
+from typing import NamedTuple
+
+import numpy as np
+
+from skae._passes import Addresses
+
+# A layer of a network, the input or another: its number of units; the sum of the units
+# of the layers before, without the input; where the layer's parameters begin in their
+# vector; whether the weights are stored as (n_out, n_in), as the decoder's are; and
+# the position in ACTIVATIONS.
+LAYER = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "width",
+            "units_at",
+            "weights_at",
+            "biases_at",
+            "transposed",
+            "activation",
+        )
+    ]
+)
+
+
+class Network(NamedTuple):
+    """Shape of a network, from an input to an output.
+
+    Tied layers share an encoder layer's weights.
+    """
+
+    layers: np.ndarray  # (n_layers + 1,) LAYER; the first is the input
+    n_layers: int  # the input not counted
+    n_weights: int  # the vector's first entries; the rest are biases
+    tied: int
+
+    @property
+    def widths(self):
+        """Units of the input and of every layer."""
+        return self.layers["width"]
+
+    @property
+    def n_units(self):
+        """Sum of the widths, the input's included."""
+        return int(self.widths.sum())
+
+    @property
+    def n_params(self):
+        """Length of the parameter vector."""
+        return int(self.n_weights + self.widths[1:].sum())
+
+
+class Rows(NamedTuple):
+    """The rows of a dense or CSR matrix, as the network sees them: (x - mean) / scale.
+
+    `values` of a dense matrix is the C-ordered matrix, and `columns` and `starts` are
+    empty; of a CSR matrix they are its data, indices and indptr.
+    """
+
+    values: np.ndarray  # dtype
+    columns: np.ndarray  # int32
+    starts: np.ndarray  # int64
+    subset: np.ndarray  # int32, the matrix' rows in use; empty: all
+    weights: np.ndarray  # float64 sample weights of all rows; empty: 1
+    scaling: np.ndarray  # (n_features + 1,) dtype, the means and 1 / scale
+    n_features: int
+    n_rows: int  # rows in use
+    total_weight: float  # of the rows in use
+
+
+class Model(NamedTuple):
+    """A network with parameters, and their penalty, alpha / 2 * ||weights||^2."""
+
+    network: Network
+    params: np.ndarray  # (n_params,) dtype
+    alpha: float = 0.0
+
+
+class Solver(NamedTuple):
+    """Parameters of the stochastic solvers, named as in the estimator."""
+
+    code: int  # position in SOLVERS; -1: it runs in Python
+    schedule: int  # code of SCHEDULES
+    learning_rate: float
+    decay: float
+    power_t: float
+    momentum: float
+    nesterovs_momentum: int
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    batch_size: int
+    shuffle: int
+    max_iter: int  # epochs in one period of the cosine schedule
+    tol: float
+    n_iter_no_change: int
+    watch_validation: int  # stop by the validation loss, not the training loss
+
+
+class State(NamedTuple):
+    """All that training changes, and all that it needs to go on."""
+
+    params: np.ndarray  # (n_params,) the current parameters
+    moment_1: np.ndarray  # (n_params,) momentum, or mean of gradients
+    moment_2: np.ndarray  # (n_params,) mean of squared gradients
+    best_params: np.ndarray  # (n_params,) of the epoch with the best_kept loss
+    counters: np.ndarray  # int64, see below
+    scalars: np.ndarray  # float64, see below
+    loss_curve: np.ndarray  # (epochs of this call,) float64
+    validation_curve: np.ndarray  # the same
+
+
+# State.counters. Of the epochs, FIRST_EPOCH is the one that the curves begin with,
+# CYCLE_START that which the cosine schedule begins with.
+N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
+N_COUNTERS = 6
+# State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
+# schedule has multiplied the learning rate by, and the initial weights' loss.
+BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS = range(4)
+N_SCALARS = 4
+
+
+class Block(NamedTuple):
+    """Rows that pass through the network together."""
+
+    rank: int
+    slot: int  # the input block that holds them
+    order: int  # address of the order of the rows; 0: their own
+    start: int  # first position in the order
+    stop: int  # the last position plus one
+    n_rows: int  # at least stop - start: what is missing are zeros
+    ahead: int  # first position of the rows that will be read next
+    n_ahead: int  # and their number, or 0
+
+
+class Team(NamedTuple):
+    """Threads that run a kernel together, and what they work with."""
+
+    n_threads: int
+    itemsize: int  # bytes of the dtype
+    block_rows: int  # that the buffers have room for
+    n_slots: int  # input blocks of a thread
+    n_units: int  # of the layers, for which the buffers have room
+    n_params: int
+    n_packed: int  # entries of a thread's `packed`
+    passes: Addresses
+    forward: int  # address of the kernel
+    lanes: int  # the same; 0 for inference alone
+    control: np.ndarray  # int64, see below
+    lane_losses: np.ndarray  # (MAX_LANES,) float64
+    penalty: np.ndarray  # (2,) float64: of the weights now, and at the last step
+    held: np.ndarray  # (slots,) HELD
+    blocks: np.ndarray  # (n_threads,) records of Block
+    settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
+    zero: np.ndarray  # (1,) dtype
+    order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
+    picked: np.ndarray  # (slots, block_rows) int64, the matrix rows of input blocks
+    row_weights: np.ndarray  # (slots, block_rows) dtype, their sample weights
+    inputs: np.ndarray  # (slots, block_rows * n_features) dtype
+    packed: np.ndarray  # (n_threads, n_packed) dtype, a transposed block
+    # (n_threads, block_rows * units) dtype, activations; once these have served, the
+    # derivatives of the loss
+    units: np.ndarray
+    slopes: np.ndarray  # the same, derivatives of the activations
+    gradients: np.ndarray  # (lanes, n_params) dtype
+
+
+# Which rows an input block holds, in their own order: of the arrays the addresses, and
+# `values` NOTHING at first.
+HELD = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "values",
+            "columns",
+            "starts",
+            "subset",
+            "weights",
+            "start",
+            "stop",
+        )
+    ]
+)
+# Not the address of any array, nor that of an empty one.
+NOTHING = -1
+
+# Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
+# to end a run at the next batch and BROKEN when a thread died. A rank that gave up in
+# the middle of its rows sets ABANDONED: nobody may use the sums. rank 0 copies its
+# decision to STATUS. Both are read behind a barrier.
+ARRIVED, GENERATION, INTERRUPT, BROKEN, ABANDONED, STATUS = range(6)
+N_CONTROLS = 16  # padded to a multiple of the cache line
+
+
+@functools.cache
+def record_type(kind):
+    """The dtype of the records that kernels see in place of tuples of a kind."""
+    kinds = {np.ndarray: np.int64, int: np.int64, float: np.float64}
+    hints = typing.get_type_hints(kind).items()
+    fields = [(name, kinds.get(hint) or record_type(hint)) for name, hint in hints]
+    return np.dtype(fields, align=True)
+
+
+def address(value):
+    """Where an array begins, 0 if it is empty; anything else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    assert value.flags.c_contiguous, "kernels see memory without strides"
+    return value.ctypes.data if value.size else 0
+
+
+def _plain(value):
+    """A tuple with addresses in place of arrays."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return address(value)
+
+
+def record_of(value):
+    """What kernels see in place of a tuple: a record, as an array without dimensions.
+
+    The arrays have to live as long as it is used.
+    """
+    return np.array(_plain(value), dtype=record_type(value.__class__))
+
+
+# What kernels call them.
+MODEL, ROWS = record_type(Model), record_type(Rows)
+SOLVER, STATE = record_type(Solver), record_type(State)
+BLOCK, TEAM = record_type(Block), record_type(Team)
