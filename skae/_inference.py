@@ -10,8 +10,9 @@ from skae._passes import LOSSES
 from skae._rows import dense, make_rows, row_chunks, slice_rows
 from skae._threads import ThreadTeam, make_workspace, n_threads_for
 
-# A multiplication and an addition for each weight and row.
-_FLOPS_FORWARD = 2
+# A multiplication and an addition for each weight and row. A unit's reading, activation
+# or writing takes as long as so many operations of products.
+_FLOPS_A_WEIGHT, _FLOPS_A_UNIT = 2, 50
 # So many entries of codes are held at a time while their moments are summed.
 _MOMENT_ENTRIES = 2**17
 
@@ -54,7 +55,8 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     mean = np.zeros(n_outputs) if mean is None else mean
     out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
     n_weights = (network.widths[:-1] * network.widths[1:]).sum()
-    flops = _FLOPS_FORWARD * rows.n_rows * int(n_weights)
+    flops_a_row = _FLOPS_A_WEIGHT * int(n_weights) + _FLOPS_A_UNIT * network.n_units
+    flops = flops_a_row * rows.n_rows
     n_threads = n_threads_for(-(-rows.n_rows // _kernels.block_rows(network)), flops)
     sums = np.zeros(n_threads)
     with ThreadTeam(n_threads) as team:

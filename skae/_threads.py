@@ -101,7 +101,7 @@ def n_threads_allowed():
 
 # Floating point operations of a thread that are worth a meeting at a barrier, of half a
 # microsecond, and in all the start of the thread, which takes some hundred.
-_MIN_FLOPS_TO_MEET, _MIN_FLOPS_TO_START = 300_000, 70_000_000
+_MIN_FLOPS_TO_MEET, _MIN_FLOPS_TO_START = 300_000, 100_000_000
 # About 10 ms of work: over before anyone could want to interrupt it.
 _MAX_FLOPS_INLINE = 200_000_000
 
