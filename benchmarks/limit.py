@@ -6,14 +6,15 @@ The limit is the sum of
 
 * the products of the forward and the backward pass, at the rate at which NumPy's BLAS
   multiplies large matrices;
-* reading the data once, at the bandwidth of a sum over an array as large;
+* reading the data once, at the bandwidth of a sum over an array as large, unless they
+  fit into the cache;
 * activations, loss and the solver's step, at the rates of skae's own passes: those of
   a block in the L2 cache, and of a step over as many parameters as the network has;
 * of transform and inverse_transform, filling a new array as large as their result.
 
 Rates and epochs are measured in turn, round by round. The rates are those of as many
 threads at once as skae takes: cores that share a memory, or a virtual machine, are not
-twice as fast as one. What twice the rate would make of it is in a column of its own.
+twice as fast as one.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import functools
 import itertools
 import math
 import os
+import pathlib
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +49,7 @@ MATRIX_SIZE = 1024
 # 128 KiB of float32, twice or three times of which a pass works on.
 BLOCK_ENTRIES, BLOCK_ROWS = 2**15, 128
 N_UNITS = BLOCK_ENTRIES // BLOCK_ROWS
+CACHE_BYTES = 2**20
 # Rows that an epoch is measured on: enough to leave the caches, where there are.
 MAX_ROWS = 200_000
 DTYPE = np.float32
@@ -87,7 +90,9 @@ def product_rate():
 
 
 def bandwidth(rows):
-    """Bytes a second of reading the rows; of data this large, not more than they."""
+    """Bytes a second of reading the rows."""
+    if rows.nbytes <= CACHE_BYTES:
+        return np.inf
     return rows.nbytes / seconds_of(np.add.reduce, rows, None)
 
 
@@ -107,7 +112,7 @@ def backward_rate():
     """Entries a second of the product with the slope, and of its sums over rows."""
     delta, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
     gradient, shape = np.zeros(BLOCK_ENTRIES, DTYPE), (N_UNITS, BLOCK_ROWS)
-    seconds = repeated(_passes._add_bias_gradient, delta, slope, gradient, *shape, 1)
+    seconds = repeated(_passes._backward_units, delta, slope, gradient, *shape, 1)
     return 20 * delta.size / seconds
 
 
@@ -252,17 +257,17 @@ def measure(subject, n_rounds):
 
 def compare(subjects, n_rounds):
     """Table of pairs of a name and what is held against its limit."""
-    rows, n_cores = [], thread_counts()[-1]
+    rows = []
     for name, subject in subjects:
         ours, parts = measure(subject, n_rounds)
         limit = sum(parts.values())
         row = [name, subject.threads, str(ours.scaled(1e3)), limit * 1e3]
-        row += [ours.median / limit, ours.median / limit * n_cores / subject.threads]
-        row += [f"{100 * part / limit:.0f}" for part in parts.values()]
+        shares = (f"{100 * part / limit:.0f}" for part in parts.values())
+        row += [ours.median / limit, *shares]
         rows.append(row)
         print(*row, flush=True)
     columns = ["workload", "threads", "ours, ms", "limit, ms", "ours / limit"]
-    columns += [f"at {n_cores} times one thread", *(f"% {part}" for part in parts)]
+    columns += [f"% {part}" for part in parts]
     return table(columns, rows)
 
 
@@ -282,7 +287,7 @@ def main():
     )
     parser.add_argument("--workloads", nargs="*", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", default=RESULTS / "limit.md")
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS / "limit.md")
     options = parser.parse_args()
     parts = ["# The machine's limit", header()]
     if options.workloads:

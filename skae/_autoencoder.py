@@ -484,7 +484,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         with self._unchanged_on_error():
             saved = getattr(self, "_training_state", None)
             X, sample_weight = self._validate_training_data(X, sample_weight, saved)
-            plan = self._plan(X, sample_weight, saved)
+            plan = self._plan(X, sample_weight, saved, max_epochs=1)
             return self._set_attributes(self._train_once(plan))
 
     # -- inference -------------------------------------------------------------------

@@ -198,10 +198,13 @@ class BaseAutoencoder(
             watch_validation=int(self.early_stopping),
         )
 
-    def _plan(self, X, sample_weight, saved, *, X_val=None, hold_out=False):
+    def _plan(
+        self, X, sample_weight, saved, *, X_val=None, hold_out=False, max_epochs=None
+    ):
         """A training of validated data, new or going on from a saved state.
 
-        With `hold_out` some rows are set aside for validation.
+        With `hold_out` some rows are set aside for validation. There will be
+        `max_epochs` at most, or `max_iter`.
         """
         architecture = self._describe_network(X.shape[1])
         if saved is None:
@@ -233,7 +236,7 @@ class BaseAutoencoder(
             rows,
             validation,
         )
-        training = self._make_training(problem, saved, initial, seed)
+        training = self._make_training(problem, saved, initial, seed, max_epochs)
         return Plan(architecture, training, initial, scaling, saved is not None)
 
     def _check_can_go_on(self, architecture, saved):
@@ -280,16 +283,16 @@ class BaseAutoencoder(
             mean, offset, scale = self.mean_, self._offset, self.scale_
         return Scaling(mean, offset, scale, X.shape[1] * (spread / scale) ** 2)
 
-    def _make_training(self, problem, saved, initial, seed):
+    def _make_training(self, problem, saved, initial, seed, max_epochs):
         kind = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
         solver = self._describe_solver(problem.rows.n_rows)
         if saved is None:
-            return kind.begin(problem, solver, initial, seed)
+            return kind.begin(problem, solver, initial, seed, max_epochs)
         if saved["solver"] == self.solver:
-            return kind.resume(problem, solver, saved)
+            return kind.resume(problem, solver, saved, max_epochs)
         # From the same weights, without the other solver's memory of its steps.
         arrays = saved["arrays"]
-        training = kind.begin(problem, solver, arrays["params"], seed)
+        training = kind.begin(problem, solver, arrays["params"], seed, max_epochs)
         state = training.state
         state.counters[N_EPOCHS] = arrays["counters"][N_EPOCHS]
         state.best_params[:] = arrays["best_params"]

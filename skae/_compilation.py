@@ -1,12 +1,12 @@
 """How code is compiled: options, cached machine code, calls through addresses.
 
-Compiled code is of three kinds:
+Compiled code is of two kinds:
 
-* *passes*, loops over contiguous memory, and *kernels*, which hold the control flow:
-  C functions, each compiled by itself when its address is first asked for. Kernels
-  call passes, and each other, through addresses that they are given. The memory that
-  passes work on is addresses to kernels, too, and what else they are given are the
-  addresses of records, so that one compilation serves both dtypes;
+* C functions, each compiled by itself when its address is first asked for: *passes*,
+  loops over contiguous memory, and *kernels*, which hold the control flow. Kernels call
+  passes, and each other, through addresses that they are given. The memory that passes
+  work on is addresses to kernels, too, and what else they are given are the addresses
+  of records, so that one compilation serves both dtypes;
 * *formulas* and *inner* functions, which passes and kernels call directly.
 
 A fit so compiles only what it uses, and each C function once: Numba optimises what a
@@ -89,7 +89,7 @@ def _cached(signature, function, **options):
         return numba.cfunc(signature, **options)(function)
 
 
-class Pass:
+class CFunction:
     """A C function: a loop over contiguous memory, or a kernel.
 
     Parameters
@@ -159,12 +159,12 @@ class Pass:
 
 def as_pass(arguments, fastmath=EXACT):
     """Decorate a function that is a loop over contiguous memory."""
-    return lambda function: Pass(function, arguments, fastmath=fastmath)
+    return lambda function: CFunction(function, arguments, fastmath=fastmath)
 
 
 def as_kernel(arguments, returns=types.void):
     """Decorate a function that takes addresses, of records and of what passes take."""
-    return lambda function: Pass(function, arguments, returns, **_KERNEL_OPTIONS)
+    return lambda function: CFunction(function, arguments, returns, **_KERNEL_OPTIONS)
 
 
 def made_for(function, loop):

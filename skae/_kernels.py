@@ -84,15 +84,16 @@ RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
 # small products, and more would leave the cache.
 _BLOCK_ENTRIES = 2**15
 # A unit's rows must not be 4096 bytes: all units would share a set of the L1 cache.
-_MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 128, 1008
+_FEWEST_ROWS, _MOST_ROWS, _ALIASED_ROWS = 128, 1008, 512  # the last of float64
 # Blocks are cut where products have whole vectors.
 _ROW_MULTIPLE = 16
 # Networks so wide that even the fewest rows would take too much memory get fewer.
 _MAX_BLOCK_ENTRIES = 2**20
-# The rows of a batch are cut into lanes, each with a gradient of its own, the unit of
-# parallel work: at most so many, of at least a block or, of narrow networks, so many
-# rows. Two lanes of 2-4-1-4-2 are by a quarter faster on two threads than one on one.
-MAX_LANES, _MIN_LANE_ROWS = 8, 256
+# A batch is cut into lanes, each with a gradient of its own: the unit of parallel work.
+# A lane has as many rows as a block, between limits, or more where there would be more
+# lanes than so many. Two lanes of 2-4-1-4-2, of 256 rows, are by a quarter faster on
+# two threads than one lane on one.
+MAX_LANES, _LANE_ROWS = 8, (128, 256)
 # Entries whose losses are held at a time: with prediction and target 24 KiB of float32.
 _LOSS_ENTRIES = 2048
 # Parameters that are updated at a time: the sum of the lanes stays in the L1 cache.
@@ -184,9 +185,10 @@ def _all_went_on(team):
 
 def block_rows(network):
     """How many rows pass through a network together, whatever the data."""
-    rows = max(_MIN_BLOCK_ROWS, min(MAX_BLOCK_ROWS, _BLOCK_ENTRIES // network.n_units))
+    rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _BLOCK_ENTRIES // network.n_units))
     rows = max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
-    return max(rows - rows % _ROW_MULTIPLE, min(rows, _ROW_MULTIPLE))
+    rows = max(rows - rows % _ROW_MULTIPLE, min(rows, _ROW_MULTIPLE))
+    return rows - _ROW_MULTIPLE if rows == _ALIASED_ROWS else rows
 
 
 def n_packed(network):
@@ -201,7 +203,7 @@ def n_packed(network):
 
 def n_lanes(n_rows, block_rows):
     """Into how many lanes a batch is cut, whatever the number of threads."""
-    lane_rows = max(_MIN_BLOCK_ROWS, min(_MIN_LANE_ROWS, block_rows))
+    lane_rows = max(_LANE_ROWS[0], min(_LANE_ROWS[1], block_rows))
     return min(MAX_LANES, (n_rows + lane_rows - 1) // lane_rows)
 
 
@@ -391,7 +393,7 @@ def _backward(model, rows, block, to, team):
         slope = _NOWHERE if is_linear else _at(team, team.slopes, delta_at)
         biases = _at(team, gradients, layer.biases_at)
         sizes = n_out, block.n_rows, np.int64(is_first)
-        call(passes.add_bias_gradient, (delta, slope, biases, *sizes))
+        call(passes.backward_units, (delta, slope, biases, *sizes))
         _prefetch_part(rows, block, part, network.n_layers, passes)
         # Tied weights already have their gradient as the decoder's.
         is_tied = network.tied != 0 and number <= network.n_layers // 2

@@ -62,16 +62,16 @@ class LbfgsTraining(Training):
 
     has_moments = False
 
-    def __init__(self, problem, solver, state):
-        super().__init__(problem, solver, state)
+    def __init__(self, problem, solver, state, max_epochs=None):
+        super().__init__(problem, solver, state, max_epochs)
         self._memory = None  # before the first iteration
         # Position, objective and gradient of the last evaluation.
         self._evaluated = (np.empty(0), np.nan, np.empty(0))
 
     @classmethod
-    def resume(cls, problem, solver, saved):
+    def resume(cls, problem, solver, saved, max_epochs=None):
         """The training that goes on from a saved state, which stays as it is."""
-        training = super().resume(problem, solver, saved)
+        training = super().resume(problem, solver, saved, max_epochs)
         if "memory" in saved:
             training._memory = Memory(**saved["memory"])
         return training

@@ -13,23 +13,16 @@ import numpy as np
 
 from skae._passes import Addresses
 
-# A layer of a network, the input or another: its number of units; the sum of the units
-# of the layers before, without the input; where the layer's parameters begin in their
-# vector; whether the weights are stored as (n_out, n_in), as the decoder's are; and
-# the position in ACTIVATIONS.
-LAYER = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "width",
-            "units_at",
-            "weights_at",
-            "biases_at",
-            "transposed",
-            "activation",
-        )
-    ]
-)
+
+class Layer(NamedTuple):
+    """A layer of a network, the input or another."""
+
+    width: int  # its units
+    units_at: int  # the sum of the widths of the layers before, without the input
+    weights_at: int  # where its weights and biases begin in the vector of parameters
+    biases_at: int
+    transposed: int  # whether weights are stored as (n_out, n_in), as the decoder's are
+    activation: int  # position in ACTIVATIONS
 
 
 class Network(NamedTuple):
@@ -38,9 +31,10 @@ class Network(NamedTuple):
     Tied layers share an encoder layer's weights.
     """
 
-    layers: np.ndarray  # (n_layers + 1,) LAYER; the first is the input
+    layers: np.ndarray  # (n_layers + 1,) records of Layer; the first is the input
     n_layers: int  # the input not counted
-    n_weights: int  # the vector's first entries; the rest are biases
+    n_params: int  # length of the vector of parameters
+    n_weights: int  # its first entries; the rest are biases
     tied: int
 
     @property
@@ -52,11 +46,6 @@ class Network(NamedTuple):
     def n_units(self):
         """Sum of the widths, the input's included."""
         return int(self.widths.sum())
-
-    @property
-    def n_params(self):
-        """Length of the parameter vector."""
-        return int(self.n_weights + self.widths[1:].sum())
 
 
 class Rows(NamedTuple):
@@ -142,6 +131,25 @@ class Block(NamedTuple):
     n_ahead: int  # and their number, or 0
 
 
+class Held(NamedTuple):
+    """Rows that an input block holds, in their own order: as in `Rows` and `Block`.
+
+    The scaling is not compared: all rows that a team reads have one.
+    """
+
+    values: int  # address; NOTHING at first
+    columns: int
+    starts: int
+    subset: int
+    weights: int
+    start: int
+    stop: int
+
+
+# Not the address of any array, nor that of an empty one.
+NOTHING = -1
+
+
 class Team(NamedTuple):
     """Threads that run a kernel together, and what they work with."""
 
@@ -157,8 +165,8 @@ class Team(NamedTuple):
     lanes: int  # the same; 0 for inference alone
     control: np.ndarray  # int64, see below
     lane_losses: np.ndarray  # (MAX_LANES,) float64
-    penalty: np.ndarray  # (2,) float64: of the weights now, and at the last step
-    held: np.ndarray  # (slots,) HELD
+    penalty: np.ndarray  # (2,) float64: a sum of squares, the penalty before a step
+    held: np.ndarray  # (slots,) records of Held
     blocks: np.ndarray  # (n_threads,) records of Block
     settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
     zero: np.ndarray  # (1,) dtype
@@ -173,25 +181,6 @@ class Team(NamedTuple):
     slopes: np.ndarray  # the same, derivatives of the activations
     gradients: np.ndarray  # (lanes, n_params) dtype
 
-
-# Which rows an input block holds, in their own order: of the arrays the addresses, and
-# `values` NOTHING at first.
-HELD = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "values",
-            "columns",
-            "starts",
-            "subset",
-            "weights",
-            "start",
-            "stop",
-        )
-    ]
-)
-# Not the address of any array, nor that of an empty one.
-NOTHING = -1
 
 # Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
 # to end a run at the next batch and BROKEN when a thread died. A rank that gave up in
@@ -228,12 +217,18 @@ def _plain(value):
 def record_of(value):
     """What kernels see in place of a tuple: a record, as an array without dimensions.
 
-    The arrays have to live as long as it is used.
+    The tuple's arrays have to live as long as it is used.
     """
     return np.array(_plain(value), dtype=record_type(value.__class__))
 
 
+def arguments_of(values):
+    """What a kernel is called with, and what has to live until it ends."""
+    held = [record_of(v) if isinstance(v, tuple) else v for v in values]
+    return list(map(address, held)), (held, values)
+
+
 # What kernels call them.
-MODEL, ROWS = record_type(Model), record_type(Rows)
-SOLVER, STATE = record_type(Solver), record_type(State)
-BLOCK, TEAM = record_type(Block), record_type(Team)
+LAYER, MODEL, ROWS = record_type(Layer), record_type(Model), record_type(Rows)
+SOLVER, STATE, TEAM = record_type(Solver), record_type(State), record_type(Team)
+BLOCK, HELD = record_type(Block), record_type(Held)

@@ -46,7 +46,8 @@ def make_network(widths, activations, *, tied):
     layers["biases_at"][1:] = biases_at
     layers["transposed"][1:] = np.arange(n_layers) >= n_layers // 2
     layers["activation"][1:] = [positions[name] for name in activations]
-    return Network(layers, n_layers, n_weights, int(tied))
+    n_params = n_weights + sum(widths[1:])
+    return Network(layers, n_layers, n_params, n_weights, int(tied))
 
 
 def for_loss(network, loss):

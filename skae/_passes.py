@@ -17,7 +17,7 @@ from numba import carray
 from skae import _products, _row_passes
 from skae._compilation import (
     REDUCTION,
-    Pass,
+    CFunction,
     as_pass,
     formula,
     is_null,
@@ -51,7 +51,7 @@ def _activate(z, slope, n):
 
 
 def _activation_pass(function):
-    return Pass(made_for(function, _activate), "vvn")
+    return CFunction(made_for(function, _activate), "vvn")
 
 
 @formula
@@ -187,7 +187,7 @@ def _measure(prediction, target, weights, values, total, n_units, n_rows, n_at_o
 
 
 def _loss_pass(function):
-    return Pass(made_for(function, _measure), "vvvvdnnn", fastmath=REDUCTION)
+    return CFunction(made_for(function, _measure), "vvvvdnnn", fastmath=REDUCTION)
 
 
 @formula
@@ -260,7 +260,7 @@ class Loss(NamedTuple):
     finite and exact where that has saturated: its prediction is that's input.
     """
 
-    compute: Pass
+    compute: CFunction
     output_activation: str  # what "auto" means
     outputs: tuple[str, ...] | None  # the legal output activations; None: all
     low: float  # inputs are in [low, high]
@@ -417,7 +417,7 @@ SOLVERS = {"adam": _adam, "sgd": _sgd, "rmsprop": _rmsprop}
 
 
 @as_pass("vvvnnn", REDUCTION)
-def _add_bias_gradient(delta, slope, gradient, n_units, n_rows, is_first):
+def _backward_units(delta, slope, gradient, n_units, n_rows, is_first):
     """Multiply delta by the slope; add its sum of unit j to gradient[j], or put it.
 
     A null slope stands for ones.
@@ -496,7 +496,7 @@ class Addresses(NamedTuple):
     solver: int
     copy: int
     add: int
-    add_bias_gradient: int
+    backward_units: int
     add_sum: int
     add_squares: int
     shuffle: int
@@ -519,7 +519,7 @@ _LEARNING = {
     "prefetch": _row_passes.prefetch_rows,
     "copy": _copy,
     "add": _add,
-    "add_bias_gradient": _add_bias_gradient,
+    "backward_units": _backward_units,
     "add_squares": _add_squares,
     "shuffle": _row_passes.shuffle,
 }
@@ -538,10 +538,10 @@ def addresses(dtype, activations, kinds, loss=None, solver=None):
     kinds : set of bool
         Whether the rows to be read are sparse.
 
-    loss : Pass, default=None
+    loss : CFunction, default=None
         None for inference alone.
 
-    solver : Pass, default=None
+    solver : CFunction, default=None
 
     Returns
     -------

@@ -153,19 +153,19 @@ class ThreadTeam:
         kernel is told to stop, and KeyboardInterrupt is raised when it has. Work of
         one thread and few `flops` is done in the calling thread.
         """
-        # Arrays and records live in this frame until the kernel has ended.
-        held = [_memory.record_of(a) if isinstance(a, tuple) else a for a in args]
-        raw = [_memory.address(argument) for argument in held]
+        # The arrays live in this frame until the kernel has ended.
+        arguments, _held = _memory.arguments_of(args)
         self.control[:] = 0  # whatever an earlier run ended with
         if self.n_threads == 1 and flops <= _MAX_FLOPS_INLINE:
-            return kernel(*raw, 0)
+            return kernel(*arguments, 0)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")
         control = self.control
         futures: list[Future] = []
         try:
             for rank in range(self.n_threads):
-                futures.append(self._pool.submit(functools.partial(kernel, *raw, rank)))
+                call = functools.partial(kernel, *arguments, rank)
+                futures.append(self._pool.submit(call))
             self._wait(futures)
             return futures[0].result()
         except BaseException:
@@ -189,7 +189,9 @@ class ThreadTeam:
 _MAX_INPUT_BYTES = 2**23
 
 
-def make_workspace(network, dtype, *, team, rows, loss=None, solver=None, batch=(0, 0)):
+def make_workspace(
+    network, dtype, *, team, rows, loss=None, solver=None, batch_size=0, shuffles=False
+):
     """Working memory of a team for one network: a ``_memory.Team``.
 
     Parameters
@@ -200,16 +202,19 @@ def make_workspace(network, dtype, *, team, rows, loss=None, solver=None, batch=
 
     team : ThreadTeam
 
-    rows : iterable of _memory.Rows
-        What it will read.
+    rows : sequence of _memory.Rows
+        What it will read, first the rows that it learns from.
 
     loss : _passes.Loss, default=None
         None for inference alone.
 
-    solver : _compilation.Pass, default=None
+    solver : _compilation.CFunction, default=None
 
-    batch : tuple of int, default=(0, 0)
-        Rows in a batch that is learnt from, and rows that are shuffled.
+    batch_size : int, default=0
+        Rows that are learnt from at a time.
+
+    shuffles : bool, default=False
+        Whether they are drawn in random order.
 
     Returns
     -------
@@ -217,11 +222,12 @@ def make_workspace(network, dtype, *, team, rows, loss=None, solver=None, batch=
     """
     n_threads, learns = team.n_threads, loss is not None
     itemsize, n_features = np.dtype(dtype).itemsize, int(network.widths[0])
-    batch_size, n_shuffled = batch
+    n_rows = rows[0].n_rows
     block_rows = _kernels.block_rows(network)
     n_lanes = _kernels.n_lanes(batch_size, block_rows)
     n_slots = 1
-    if not n_shuffled and batch_size * n_features * itemsize <= _MAX_INPUT_BYTES:
+    is_small = n_rows * n_features * itemsize <= _MAX_INPUT_BYTES
+    if batch_size == n_rows and is_small:
         blocks_a_lane = -(-batch_size // max(1, n_lanes) // block_rows)
         n_slots = max(1, -(-n_lanes // n_threads) * blocks_a_lane)
     n_units = network.n_units - n_features
@@ -249,7 +255,7 @@ def make_workspace(network, dtype, *, team, rows, loss=None, solver=None, batch=
         blocks=np.zeros(n_threads, dtype=BLOCK),
         settings=np.zeros((n_threads, _passes.N_SETTINGS)),
         zero=np.zeros(1, dtype=dtype),
-        order=np.empty(n_shuffled, dtype=np.int32),
+        order=np.empty(n_rows if shuffles else 0, dtype=np.int32),
         picked=np.empty(slots, dtype=np.int64),
         row_weights=np.empty(slots, dtype=dtype),
         inputs=np.empty((slots[0], block_rows * n_features), dtype=dtype),

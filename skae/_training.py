@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skae import _kernels, _memory, _passes
-from skae._compilation import Pass
+from skae._compilation import CFunction
 from skae._kernels import DIVERGED, INTERRUPTED, RUNNING
 from skae._memory import (
     BEST_KEPT,
@@ -100,11 +100,15 @@ class Training(abc.ABC):
 
     state : _memory.State
         Changed in place.
+
+    max_epochs : int, default=None
+        How many epochs there will be at most, None for the solver's `max_iter`: for
+        little work in all threads are not worth their start.
     """
 
     has_moments = True
 
-    def __init__(self, problem, solver, state):
+    def __init__(self, problem, solver, state, max_epochs=None):
         self.problem, self.solver, self.state = problem, solver, state
         network, n_rows = problem.network, problem.rows.n_rows
         batch_size = min(solver.batch_size, n_rows)
@@ -112,7 +116,7 @@ class Training(abc.ABC):
         flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
         flops_a_row += _FLOPS_A_UNIT * network.n_units
         self._epoch_flops = flops_a_row * n_rows
-        flops = solver.max_iter * self._epoch_flops
+        flops = (max_epochs or solver.max_iter) * self._epoch_flops
         n_threads = n_threads_for(n_lanes, flops, flops_a_row * batch_size)
         self._team = ThreadTeam(n_threads)
         self._workspace = make_workspace(
@@ -122,24 +126,25 @@ class Training(abc.ABC):
             rows=(problem.rows, problem.validation),
             loss=problem.loss,
             solver=self._step_pass(),
-            batch=(batch_size, n_rows if solver.shuffle else 0),
+            batch_size=batch_size,
+            shuffles=bool(solver.shuffle),
         )
         for position, name in _passes.HYPERPARAMETERS.items():
             self._workspace.settings[:, position] = getattr(solver, name)
 
     @classmethod
-    def begin(cls, problem, solver, initial_params, seed):
+    def begin(cls, problem, solver, initial_params, seed, max_epochs=None):
         """The training that starts with the initial parameters."""
         state = new_state(initial_params, seed, has_moments=cls.has_moments)
-        return cls(problem, solver, state)
+        return cls(problem, solver, state, max_epochs)
 
     @classmethod
-    def resume(cls, problem, solver, saved):
+    def resume(cls, problem, solver, saved, max_epochs=None):
         """The training that goes on from a saved state, which stays as it is."""
         arrays = {name: array.copy() for name, array in saved["arrays"].items()}
         none = np.empty(0)
         state = _memory.State(loss_curve=none, validation_curve=none, **arrays)
-        return cls(problem, solver, state)
+        return cls(problem, solver, state, max_epochs)
 
     def saved_state(self):
         """The state as a dict of dicts of arrays, for the estimator to keep."""
@@ -169,7 +174,7 @@ class Training(abc.ABC):
         )
 
     @abc.abstractmethod
-    def _step_pass(self) -> Pass:
+    def _step_pass(self) -> CFunction:
         """What kernels do with a gradient."""
 
     @abc.abstractmethod

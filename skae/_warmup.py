@@ -3,16 +3,16 @@
 import numpy as np
 
 from skae import _kernels, _passes, _products, _row_passes
-from skae._compilation import Pass
+from skae._compilation import CFunction
 
 
-def every_pass():
+def c_functions():
     """All C functions: those of the modules, and those in the tables."""
     modules = map(vars, (_products, _row_passes, _passes, _kernels))
     found = [value for module in modules for value in module.values()]
     losses = [loss.compute for loss in _passes.LOSSES.values()]
     candidates = [*found, *_passes.ACTIVATIONS.values(), *losses]
-    return list(dict.fromkeys(p for p in candidates if isinstance(p, Pass)))
+    return list(dict.fromkeys(c for c in candidates if isinstance(c, CFunction)))
 
 
 def warmup(dtypes=("float32", "float64")):
@@ -45,6 +45,6 @@ def warmup(dtypes=("float32", "float64")):
             "'float32' and 'float64'"
         )
     for dtype in dtypes:
-        for compiled_pass in every_pass():
-            compiled_pass.address(dtype)
+        for function in c_functions():
+            function.address(dtype)
     return _kernels.train.cache_path

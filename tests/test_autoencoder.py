@@ -24,8 +24,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import validation
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, _autoencoder, _inference
 from skae.metrics import reconstruction_r2
 
 from . import reference
@@ -1304,10 +1305,12 @@ def test_bad_data(bad):
             call(X)
 
 
+@pytest.mark.parametrize("n_threads", [1, 4])
 @pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_transform_finds_what_is_not_finite(bad, as_given):
-    """It reads X only once: what is not finite shows in its sum."""
+def test_transform_finds_what_is_not_finite(bad, as_given, n_threads, monkeypatch):
+    """What is not finite shows in the sum of what the kernel reads."""
+    monkeypatch.setattr(_inference, "n_threads_for", lambda *args: n_threads)
     X = make_data(3000).astype(np.float32)
     fitted = make("logistic_code").fit(X)
     for row in (0, 1500, 2999):
@@ -1320,6 +1323,19 @@ def test_transform_finds_what_is_not_finite(bad, as_given):
         assert str(found.value) == str(expected.value)
     X[:100, 0] = 2e38  # whose sum is infinite
     assert np.isfinite(fitted.transform(as_given(X))).all()
+
+
+def test_transform_reads_finite_data_once(monkeypatch):
+    fitted = make("adam").fit(make_data())
+
+    def fails(*args, **kwargs):
+        raise AssertionError("looked for NaN once more")
+
+    monkeypatch.setattr(_autoencoder, "assert_all_finite", fails)
+    monkeypatch.setattr(validation, "_assert_all_finite", fails)
+    fitted.transform(make_data())
+    with pytest.raises(AssertionError, match="once more"):
+        fitted.score(make_data())
 
 
 def test_wrong_number_of_features():

@@ -128,6 +128,35 @@ def test_gradient(activation, loss):
         assert gradient @ direction == pytest.approx(slope, rel=1e-6, abs=1e-7)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradient_over_lanes_and_blocks(tied, weighted):
+    """Eight lanes of two blocks, the last not whole; products of packed copies."""
+    rng, widths = np.random.default_rng(0), [40, 33, 19, 33, 40]
+    names = ["tanh"] * 3 + ["logistic"]
+    network = make_network(widths, names, tied=tied)
+    X = rng.random((3003, 40))
+    lane_rows = -(-len(X) // _kernels.MAX_LANES)
+    assert lane_rows > _kernels.block_rows(network)
+    weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
+    params = random_params(network, names, rng)
+    value, gradient = kernel_objective(network, "log_loss", 0.1, X, weights, params)
+    true_value, coef_gradients, bias_gradients = reference.objective(
+        X,
+        coefs(network, params),
+        intercepts(network, params),
+        names,
+        loss="log_loss",
+        alpha=0.1,
+        tied=tied,
+        weights=weights,
+    )
+    true_gradient = vector(network, coef_gradients, bias_gradients)
+    assert value == pytest.approx(true_value, rel=1e-10)
+    size = np.abs(true_gradient).max()
+    np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=1e-10 * size)
+
+
 def directional_slope(function, params, direction):
     """Central difference of fourth order (Fornberg, 1988, table 1)."""
     h = 1e-6  # small: the stencil must not straddle a kink
@@ -312,10 +341,8 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
 
         def run(kernel, *arguments):
             arguments = (problem.model(state.params), *arguments, workspace)
-            held = [
-                _memory.record_of(a) if isinstance(a, tuple) else a for a in arguments
-            ]
-            return kernel(*map(_memory.address, held), 0)
+            addresses, _held = _memory.arguments_of(arguments)
+            return kernel(*addresses, 0)
 
         if batch_size == len(X):
             status = run(_kernels.train, rows, validation, solver, state_of_call, 1)

@@ -6,7 +6,7 @@ import pytest
 
 from skae import _passes
 from skae._passes import LOSSES
-from skae._warmup import every_pass
+from skae._warmup import c_functions
 
 from . import reference
 from .cases import ACTIVATION_NAMES, LOSS_NAMES
@@ -42,7 +42,7 @@ def test_tables_are_complete():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "of",
-    [p for p in every_pass() if p.function.__name__ not in NOT_VECTORISED],
+    [f for f in c_functions() if f.function.__name__ not in NOT_VECTORISED],
     ids=lambda of: of.function.__qualname__[:-13],
 )
 def test_loops_are_vectorised(of, dtype):

@@ -17,7 +17,7 @@ import numpy as np
 
 from skae import AutoencoderTransformer
 from skae._passes import ACTIVATIONS, LOSSES
-from skae._warmup import every_pass
+from skae._warmup import c_functions
 
 X = np.random.default_rng(0).random((20, 3), dtype=np.float32)
 for solver in ("adam", "sgd", "rmsprop", "lbfgs"):
@@ -33,7 +33,7 @@ for solver in ("adam", "sgd", "rmsprop", "lbfgs"):
             alpha=0.1,
             max_iter=1,
         ).fit(X, sample_weight=np.ones(20)).score(X)
-loaded = [(p, c.cache_hits) for p in every_pass() for c in p._compiled.values()]
+loaded = [(p, c.cache_hits) for p in c_functions() for c in p._compiled.values()]
 assert len(loaded) > 30
 print([p.function.__name__ for p, hits in loaded if hits == 0])
 """
