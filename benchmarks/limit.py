@@ -44,6 +44,7 @@ from workloads import WORKLOADS
 
 from skae import _passes
 from skae._compilation import call
+from skae._memory import address
 
 MATRIX_SIZE = 1024
 # 128 KiB of float32, twice or three times of which a pass works on.
@@ -64,9 +65,7 @@ def _call(address, arguments, repeats):
 
 def repeated(compiled_pass, *arguments, repeats=20):
     """Seconds of so many runs of a pass on arrays, empty ones as null, and sizes."""
-    plain = tuple(
-        a if isinstance(a, int) else a.ctypes.data * bool(a.size) for a in arguments
-    )
+    plain = tuple(map(address, arguments))
     return seconds_of(_call, compiled_pass.address(DTYPE), plain, repeats)
 
 

@@ -147,7 +147,7 @@ class CFunction:
         """
         pairs = list(zip(arguments, self.arguments, strict=True))
         dtypes = {array.dtype for array, letter in pairs if letter == "v"}
-        function = self.compiled(*(dtypes or {np.dtype(np.float64)})).ctypes
+        function = self.compiled(*dtypes).ctypes
         pointers = [
             argument
             if letter in "nf"

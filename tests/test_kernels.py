@@ -85,6 +85,26 @@ def kernel_objective(network, loss, alpha, X, weights, params):
     return value, gradient
 
 
+def assert_equals_naive(network, names, loss, alpha, X, weights, params):
+    """The kernel's value and gradient are the naive network's; returns the gradient."""
+    value, gradient = kernel_objective(network, loss, alpha, X, weights, params)
+    true_value, coef_gradients, bias_gradients = reference.objective(
+        X,
+        coefs(network, params),
+        intercepts(network, params),
+        names,
+        loss=loss,
+        alpha=alpha,
+        tied=bool(network.tied),
+        weights=weights,
+    )
+    true_gradient = vector(network, coef_gradients, bias_gradients)
+    assert value == pytest.approx(true_value, rel=1e-10)
+    size = np.abs(true_gradient).max()
+    np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=1e-10 * size)
+    return gradient
+
+
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_gradient(activation, loss):
@@ -97,23 +117,8 @@ def test_gradient(activation, loss):
         X = data_for(loss, rng)
         weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
         params = random_params(network, names, rng)
-        value, gradient = kernel_objective(network, loss, alpha, X, weights, params)
-
-        # Against the naive network.
-        true_value, coef_gradients, bias_gradients = reference.objective(
-            X,
-            coefs(network, params),
-            intercepts(network, params),
-            names,
-            loss=loss,
-            alpha=alpha,
-            tied=tied,
-            weights=weights,
-        )
-        true_gradient = vector(network, coef_gradients, bias_gradients)
-        assert value == pytest.approx(true_value, rel=1e-10)
-        size = np.abs(true_gradient).max()
-        np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=1e-10 * size)
+        case = network, names, loss, alpha, X, weights, params
+        gradient = assert_equals_naive(*case)
 
         # Against central differences along a random direction.
         direction = rng.standard_normal(params.size)
@@ -140,21 +145,7 @@ def test_gradient_over_lanes_and_blocks(tied, weighted):
     assert lane_rows > _kernels.block_rows(network)
     weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
     params = random_params(network, names, rng)
-    value, gradient = kernel_objective(network, "log_loss", 0.1, X, weights, params)
-    true_value, coef_gradients, bias_gradients = reference.objective(
-        X,
-        coefs(network, params),
-        intercepts(network, params),
-        names,
-        loss="log_loss",
-        alpha=0.1,
-        tied=tied,
-        weights=weights,
-    )
-    true_gradient = vector(network, coef_gradients, bias_gradients)
-    assert value == pytest.approx(true_value, rel=1e-10)
-    size = np.abs(true_gradient).max()
-    np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=1e-10 * size)
+    assert_equals_naive(network, names, "log_loss", 0.1, X, weights, params)
 
 
 def directional_slope(function, params, direction):
