@@ -13,8 +13,10 @@ A fit so compiles only what it uses, and each C function once: Numba optimises w
 function calls directly anew in each of its callers.
 """
 
+import contextlib
 import ctypes
 import functools
+import gc
 import hashlib
 import types as types_of_python
 from pathlib import Path
@@ -24,7 +26,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
 # The modules whose code is compiled.
@@ -81,12 +87,40 @@ def _stamped(function):
     return function
 
 
-def _cached(signature, function, **options):
-    """A C function, its machine code cached on disk where a place for it is found."""
-    try:
-        return numba.cfunc(signature, cache=True, **options)(function)
-    except RuntimeError:  # no writable cache folder
-        return numba.cfunc(signature, **options)(function)
+class _Cache(FunctionCache):
+    """Numba's cache on disk, which loads machine code and nothing else.
+
+    Numba's own first registers all that it can compile, which takes longer than to
+    load our code; its compiler does so itself where nothing is found here.
+    """
+
+    def load_overload(self, sig, target_context):
+        rtsys.initialize(target_context)  # passes name its functions
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection():
+    """While the compiler makes objects that stay it would be a tenth of its time."""
+    with global_compiler_lock:  # so that one thread at a time switches it
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if was_enabled:
+                gc.enable()
+
+
+def _c_function(signature, function, **options):
+    """What `numba.cfunc` makes, its machine code cached where there is a place."""
+    made = CFunc(function, (signature.args, signature.return_type), {}, options)
+    with contextlib.suppress(RuntimeError):  # no writable cache folder
+        made._cache = _Cache(function)  # type: ignore[attr-defined]
+    with _no_garbage_collection():
+        made.compile()
+    return made
 
 
 class CFunction:
@@ -126,7 +160,7 @@ class CFunction:
                 "f": types.float64,
             }
             signature = self.returns(*[kinds[letter] for letter in self.arguments])
-            compiled = _cached(signature, self.function, **self.options)
+            compiled = _c_function(signature, self.function, **self.options)
             # Of two threads' results the first stays, as its address may be in use.
             self._compiled.setdefault(dtype, compiled)
         return self._compiled[dtype]
