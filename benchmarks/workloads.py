@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import expit
 
 from skae import AutoencoderTransformer
-from skae._network import coefs, initial_params, intercepts, make_network
+from skae._initialization import random_params
+from skae._network import coefs, intercepts, make_network
 
 RANDOM_STATE = 0
 # The objective is evaluated on so many rows, the first ones.
@@ -137,7 +138,7 @@ class Workload:
         network = make_network(self.widths, self.activations, tied=self.tied)
         rng = np.random.RandomState(RANDOM_STATE)
         seed = rng.randint(np.iinfo(np.int32).max)
-        params = initial_params(network, self.activations, "glorot", seed, np.float32)
+        params = random_params(network, self.activations, "glorot", seed, np.float32)
         return coefs(network, params), intercepts(network, params)
 
     def objective(self, X, coefs, intercepts):

@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
 from skae._base import BaseAutoencoder, check_range
+from skae._initialization import INITS
 from skae._kernels import SCHEDULES
-from skae._network import INITS, coefs, intercepts, make_network
+from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._rows import dense, make_rows, row_chunks
 from skae._sklearn import (
@@ -75,11 +76,21 @@ class AutoencoderTransformer(BaseAutoencoder):
         units; binary cross-entropy, for inputs in [0, 1]; the Poisson negative
         log-likelihood without its constant, for inputs >= 0.
 
-    init : {"auto", "glorot", "he", "lecun", "normal"}, default="auto"
-        Distribution of the initial weights: uniform, scaled as Glorot & Bengio
-        (2010), He et al. (2015) or LeCun et al. (1998) say, or standard normal.
-        "auto" chooses for each layer what suits its activation: "he" for the
-        rectifier's kin, "lecun" for selu, "glorot" elsewhere. Biases start at zero.
+    init : {"auto", "pca", "random", "glorot", "he", "lecun", "normal"}, \
+            default="auto"
+        Where training begins.
+
+        - "pca": the network is PCA, exactly if hidden layers have one of the
+          activations but "tanh" and "logistic", and nearly so with these. A layer with
+          fewer units than the code carries the leading scores only; with twice as many
+          or more, rows unlike the training rows are reconstructed as by PCA, too. It
+          needs a linear output.
+        - "glorot", "he", "lecun", "normal": random weights, uniform and scaled as
+          Glorot & Bengio (2010), He et al. (2015) or LeCun et al. (1998) say, or
+          standard normal. Biases are zero.
+        - "random": of these what suits each layer's activation, "he" for the
+          rectifier's kin, "lecun" for selu, "glorot" elsewhere.
+        - "auto": "pca" where it is exact and the code linear, else "random".
 
     solver : {"adam", "sgd", "rmsprop", "lbfgs"}, default="adam"
         Optimizer. "lbfgs" uses all rows at every iteration and suits small data.
@@ -89,12 +100,13 @@ class AutoencoderTransformer(BaseAutoencoder):
         (not biases) is added to the mean loss.
 
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. "auto" is ``min(200, n_samples)``. "lbfgs" ignores it.
+        Rows in a mini-batch. "auto" is ``min(100, n_samples)``. "lbfgs" ignores it.
 
-    learning_rate : {"constant", "inverse_time", "invscaling", "adaptive", \
-            "cosine"}, default="constant"
+    learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
+            "cosine"}, default="auto"
         Schedule of the learning rate, `t` being the number of updates so far.
 
+        - "auto": "cosine" if `max_iter` is "auto", else "constant".
         - "constant": `learning_rate_init`.
         - "inverse_time": ``learning_rate_init / (1 + decay * t)``.
         - "invscaling": ``learning_rate_init / (t + 1) ** power_t``.
@@ -128,8 +140,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     epsilon : float, default=1e-8
         Keeps the denominators of "adam" and "rmsprop" from zero.
 
-    max_iter : int, default=200
-        Epochs (iterations of "lbfgs") of a fit.
+    max_iter : int or "auto", default="auto"
+        Epochs (iterations of "lbfgs") of a fit. "auto" are as many as make 10,000
+        updates of the weights, at least 10; 200 of "lbfgs".
 
     shuffle : bool, default=True
         Whether the rows come in a new order in every epoch.
@@ -142,11 +155,13 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_iter_no_change : int or np.inf, default=10
         See `tol`.
 
-    early_stopping : bool, default=False
+    early_stopping : bool or "auto", default="auto"
         Whether to stop by the loss of validation rows instead of the training loss:
         those of `X_val` in :meth:`fit`, or else a random share of the training rows.
+        "auto" sets rows aside where training starts at PCA, and leaves PCA only for
+        weights that are surely better; see Notes. Elsewhere it is False.
 
-    validation_fraction : float, default=0.1
+    validation_fraction : float, default=0.2
         Share of the training rows that `early_stopping` sets aside, in (0, 1).
 
     warm_start : bool, default=False
@@ -191,8 +206,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         `loss_` of every epoch, those of earlier fits included with `warm_start`.
 
     validation_loss_curve_ : list of float
-        Objective over the validation rows after every epoch. Defined only with
-        `early_stopping` or `X_val`.
+        Objective over the validation rows after every epoch. Defined only where
+        `early_stopping` sets rows aside, or with `X_val`.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
@@ -204,12 +219,15 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     explained_variance_ : ndarray of shape (n_components,)
         Variance of the code's entries over the training data, in the units of the
-        data, in decreasing order. Only with ``code_activation="identity"``.
+        data, in decreasing order: what linear functions of the code explain, unless
+        weights are tied or penalised. Only with ``code_activation="identity"``.
 
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        `explained_variance_` divided by the variance of the data. For a network
-        without nonlinear layers and ``loss="squared_error"`` it is PCA's; else its
-        sum may even exceed 1. Only with ``code_activation="identity"``.
+        `explained_variance_` divided by the variance of the data. Its cumulative sum
+        is the share that is linear in the first entries of the code; :meth:`score` is
+        higher by what the decoder does beyond that. For a network without nonlinear
+        layers and ``loss="squared_error"`` it is PCA's. Only with
+        ``code_activation="identity"``.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -233,15 +251,20 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     **Order.** With ``code_activation="identity"`` the code has mean zero over the
     training data, its entries are uncorrelated and of decreasing variance, and the
-    largest weight out of each (by absolute value) is positive, as PCA's. Where neither
-    a tie nor `alpha` sets the scale of the code, the decoder's first weight matrix has
-    orthonormal rows. Neighbouring weights absorb all this, so that reconstructions do
-    not change. For a network without nonlinear layers, the code times `scale_` is
-    PCA's.
+    feature that varies most with an entry increases with it, as for PCA. Where neither
+    a tie nor `alpha` sets the scale of the code, the first j entries are those j linear
+    functions of the code that explain most of the data linearly (reduced-rank
+    regression: Izenman, 1975), and their variance is what they explain. Neighbouring
+    weights absorb all this, so that reconstructions do not change. For a network
+    without nonlinear layers, the code times `scale_` is PCA's.
 
-    **Which weights are kept.** With validation rows, those of the epoch with the
-    lowest validation loss. Without, the last epoch's, unless their objective exceeds
-    the initial weights': then those of the best epoch.
+    **Which weights are kept.** With ``early_stopping="auto"`` and a start at PCA: of
+    some epochs, ever rarer, those whose loss on held-out rows is surely lowest, by the
+    lower end of a one-sided 95 % confidence interval of the mean difference to PCA's;
+    PCA itself if that is never above zero, or with fewer than 40 training rows. Mean,
+    scale and PCA are those of all rows. Otherwise, with validation rows, the weights of
+    the epoch with the lowest validation loss; without, the last epoch's, unless their
+    objective exceeds the initial weights': then those of the best epoch.
 
     Examples
     --------
@@ -268,14 +291,14 @@ class AutoencoderTransformer(BaseAutoencoder):
         "output_activation": [StrOptions({"auto", *ACTIVATIONS})],
         "tied_weights": ["boolean"],
         "loss": [StrOptions(set(LOSSES))],
-        "init": [StrOptions({"auto", *INITS})],
+        "init": [StrOptions(set(INITS))],
         "solver": [StrOptions({"lbfgs", *SOLVERS})],
         "alpha": [Interval(numbers.Real, 0, None, closed="left")],
         "batch_size": [
             StrOptions({"auto"}),
             Interval(numbers.Integral, 1, None, closed="left"),
         ],
-        "learning_rate": [StrOptions(set(SCHEDULES))],
+        "learning_rate": [StrOptions({"auto", *SCHEDULES})],
         "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
         "decay": [Interval(numbers.Real, 0, None, closed="left")],
         "power_t": [Interval(numbers.Real, 0, None, closed="left")],
@@ -284,14 +307,17 @@ class AutoencoderTransformer(BaseAutoencoder):
         "beta_1": [Interval(numbers.Real, 0, 1, closed="left")],
         "beta_2": [Interval(numbers.Real, 0, 1, closed="left")],
         "epsilon": [Interval(numbers.Real, 0, None, closed="neither")],
-        "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
+        "max_iter": [
+            StrOptions({"auto"}),
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
         "shuffle": ["boolean"],
         "tol": [Interval(numbers.Real, 0, None, closed="left")],
         "n_iter_no_change": [
             Interval(numbers.Integral, 1, None, closed="left"),
             Options(numbers.Real, {np.inf}),
         ],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
@@ -312,7 +338,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         solver="adam",
         alpha=0.0,
         batch_size="auto",
-        learning_rate="constant",
+        learning_rate="auto",
         learning_rate_init=0.001,
         decay=0.0,
         power_t=0.5,
@@ -321,12 +347,12 @@ class AutoencoderTransformer(BaseAutoencoder):
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
-        max_iter=200,
+        max_iter="auto",
         shuffle=True,
         tol=1e-4,
         n_iter_no_change=10,
-        early_stopping=False,
-        validation_fraction=0.1,
+        early_stopping="auto",
+        validation_fraction=0.2,
         warm_start=False,
         random_state=None,
         verbose=False,
@@ -432,15 +458,14 @@ class AutoencoderTransformer(BaseAutoencoder):
         with self._unchanged_on_error():
             saved = getattr(self, "_training_state", None) if self.warm_start else None
             X, sample_weight = self._validate_training_data(X, sample_weight, saved)
-            hold_out = self.early_stopping and X_val is None
             if X_val is not None:
                 X_val = self._validate_rows(X_val, dtype=X.dtype)
                 check_range(X_val, self.loss, "X_val")
-            plan = self._plan(X, sample_weight, saved, X_val=X_val, hold_out=hold_out)
+            plan = self._plan(X, sample_weight, saved, X_val=X_val)
             told = {"X": X, "y": y, "metadata": None}
             if sample_weight is not None:
                 told["metadata"] = {"sample_weight": sample_weight}
-            context = self._begin_callbacks(told)
+            context = self._begin_callbacks(told, plan.training.solver.max_iter)
             attributes = self._train(plan, context, told)
         self._set_attributes(attributes)
         if context is not None:
@@ -637,15 +662,11 @@ class AutoencoderTransformer(BaseAutoencoder):
     def _entry_errors(self, X, metric):
         """Pairs of a slice of the rows and the errors of their entries."""
         if metric == "loss":
-            loss = self._training_state["loss"]
+            loss = LOSSES[self._training_state["loss"]]
             network, params = self._fitted_network()
             for batch in row_chunks(*X.shape):
-                yield (
-                    batch,
-                    _inference.entry_losses(
-                        loss, network, params, X[batch], self._offset, self.scale_
-                    ),
-                )
+                rows = self._as_rows(X[batch])
+                yield batch, _inference.entry_losses(loss, network, params, rows)
             return
         power = 2 if metric == "squared_error" else 1
         for batch, reconstruction in self._reconstructions(X):

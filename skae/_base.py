@@ -20,19 +20,28 @@ from sklearn.utils.validation import validate_data
 
 from skae import _training
 from skae._inference import code_moments
+from skae._initialization import chosen_init, pca_params, random_params
 from skae._kernels import INTERRUPTED, RUNNING, SCHEDULES
 from skae._lbfgs import LbfgsTraining
-from skae._memory import BEST_KEPT, N_EPOCHS, SEED, START_LOSS, Solver
-from skae._network import for_loss, initial_params, make_network, order_code
+from skae._memory import BEST_KEPT, N_EPOCHS, SEED, START_LOSS, Rows, Solver
+from skae._network import for_loss, make_network, order_code
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._pca import least_scores, principal_components
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
 from skae._rows import make_rows, measure, no_rows
+from skae._selection import CautiousSelection
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
+from skae._threads import single_threaded_blas
 from skae._training import StochasticTraining
 
 _DTYPES = (np.float64, np.float32)
-# batch_size="auto", as in MLPRegressor.
-_AUTO_BATCH_SIZE = 200
+# What "auto" stands for, chosen in benchmarks/defaults.
+_AUTO_BATCH_SIZE = 100
+_AUTO_UPDATES, _MIN_AUTO_EPOCHS = 10_000, 10
+_AUTO_ITERATIONS = 200  # of L-BFGS
+# With fewer rows "auto" does not leave the principal components: of those held out,
+# too few are left to tell whether that would do good.
+_MIN_ROWS_TO_JUDGE = 40
 # Attributes that a fit with other parameters does not leave.
 _OPTIONAL_ATTRIBUTES = (
     "validation_loss_curve_",
@@ -56,9 +65,12 @@ class Plan(NamedTuple):
 
     architecture: dict  # arguments of make_network
     training: _training.Training
-    initial_params: np.ndarray  # before any training
+    init: str  # how it began, before any training
+    initial_params: np.ndarray
+    first_rows: Rows  # that it began with, and whose code is ordered
     scaling: Scaling
     goes_on: bool  # from an earlier fit
+    is_cautious: bool  # leaves the principal components only if that surely does good
 
 
 class BaseAutoencoder(
@@ -180,7 +192,7 @@ class BaseAutoencoder(
             patience = _NEVER
         return Solver(
             code=list(SOLVERS).index(self.solver) if stochastic else -1,
-            schedule=SCHEDULES[self.learning_rate],
+            schedule=SCHEDULES[self._schedule()],
             learning_rate=float(self.learning_rate_init),
             decay=float(self.decay),
             power_t=float(self.power_t),
@@ -192,21 +204,44 @@ class BaseAutoencoder(
             batch_size=int(batch_size),
             # The order within one batch changes nothing but roundings.
             shuffle=int(self.shuffle and batch_size < n_rows),
-            max_iter=int(self.max_iter),
+            max_iter=self._n_epochs(n_rows, batch_size),
             tol=float(self.tol),
             n_iter_no_change=int(min(patience, _NEVER)),
-            watch_validation=int(self.early_stopping),
+            watch_validation=int(self.early_stopping is True),
         )
 
-    def _plan(
-        self, X, sample_weight, saved, *, X_val=None, hold_out=False, max_epochs=None
-    ):
+    def _schedule(self):
+        """The learning rate's schedule: "auto" is "cosine" where the end is planned."""
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        return "cosine" if self.max_iter == "auto" else "constant"
+
+    def _n_epochs(self, n_rows, batch_size):
+        """Epochs, or iterations, of a fit."""
+        if self.max_iter != "auto":
+            return int(self.max_iter)
+        if self.solver not in SOLVERS:
+            return _AUTO_ITERATIONS
+        n_batches = -(-n_rows // batch_size)
+        return max(_MIN_AUTO_EPOCHS, -(-_AUTO_UPDATES // n_batches))
+
+    def _plan(self, X, sample_weight, saved, *, X_val=None, max_epochs=None):
         """A training of validated data, new or going on from a saved state.
 
-        With `hold_out` some rows are set aside for validation. There will be
-        `max_epochs` at most, or `max_iter`.
+        There will be `max_epochs` at most, and no rows are set aside for validation; or
+        `max_iter`.
         """
         architecture = self._describe_network(X.shape[1])
+        init = chosen_init(self.init, architecture)
+        if saved is not None:
+            init = saved["init"]
+        validates_itself = max_epochs is None and X_val is None
+        is_cautious = (
+            validates_itself and self.early_stopping == "auto" and init == "pca"
+        )
+        hold_out = validates_itself and self.early_stopping is True
+        if is_cautious and X.shape[0] >= _MIN_ROWS_TO_JUDGE:
+            hold_out = True
         if saved is None:
             random_state = check_random_state(self.random_state)
             seed = int(random_state.randint(np.iinfo(np.int32).max))
@@ -216,7 +251,9 @@ class BaseAutoencoder(
         subset, held_out = None, None
         if hold_out:
             subset, held_out = self._hold_out(X.shape[0], sample_weight, seed)
-        scaling = self._measure(X, subset, sample_weight, saved)
+        # Where training is cautious all rows have their say in where it begins.
+        first = None if is_cautious else subset
+        scaling = self._measure(X, first, sample_weight, saved)
         see = partial(make_rows, mean=scaling.offset, scale=scaling.scale)
         rows = see(X, subset=subset, weights=sample_weight)
         validation = no_rows(rows)
@@ -226,9 +263,13 @@ class BaseAutoencoder(
             validation = see(X, subset=held_out, weights=sample_weight)
 
         loss, network = LOSSES[self.loss], make_network(**architecture)
-        initial = initial_params(
-            network, architecture["activations"], self.init, seed, X.dtype
-        )
+        first_rows = see(X, subset=first, weights=sample_weight)
+        if saved is not None:
+            initial = saved["initial_params"]
+        else:
+            initial = self._initial_params(
+                network, architecture["activations"], init, seed, first_rows
+            )
         problem = _training.Problem(
             for_loss(network, loss),
             loss,
@@ -237,7 +278,26 @@ class BaseAutoencoder(
             validation,
         )
         training = self._make_training(problem, saved, initial, seed, max_epochs)
-        return Plan(architecture, training, initial, scaling, saved is not None)
+        return Plan(
+            architecture,
+            training,
+            init,
+            initial,
+            first_rows,
+            scaling,
+            goes_on=saved is not None,
+            is_cautious=is_cautious,
+        )
+
+    def _initial_params(self, network, activations, init, seed, rows):
+        """Where training begins, in the dtype of the rows."""
+        dtype = rows.values.dtype
+        if init != "pca":
+            return random_params(network, activations, init, seed, dtype)
+        with single_threaded_blas():  # the same bits whatever their number
+            components = principal_components(rows, int(self.n_components), seed)
+            least = least_scores(rows, components)
+            return pca_params(network, activations, components, least, seed, dtype)
 
     def _check_can_go_on(self, architecture, saved):
         """Raise ValueError if the parameters are another network's than the fitted."""
@@ -303,11 +363,11 @@ class BaseAutoencoder(
 
     # -- training --------------------------------------------------------------------
 
-    def _begin_callbacks(self, told):
+    def _begin_callbacks(self, told, n_epochs):
         """The callbacks' context of a fit, or None without callbacks."""
         if not getattr(self, "_skl_callbacks", None):
             return None
-        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context = self._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=self, **told)
         return context
 
@@ -316,28 +376,36 @@ class BaseAutoencoder(
 
         `context` is that of the callbacks or None, `told` what they are told.
         """
-        training = plan.training
-
-        def attributes_now(*curves):
-            params = _training.kept_params(training, plan.initial_params)
-            return self._fitted_attributes(plan, params, *curves)
-
-        reports = self._verbose_reports(plan)
-        if context is not None:
-            reports.append(CallbackReport(self, context, told, attributes_now))
-        report = JoinedReports(reports) if reports else None
+        training, max_iter = plan.training, plan.training.solver.max_iter
+        reports, selection = self._verbose_reports(plan), None
+        if plan.is_cautious and not training.problem.validation.n_rows:
+            max_iter = 1  # for nothing, but scikit-learn wants n_iter_ >= 1
         with training, self._divergence_explained():
+            kept_params = partial(_training.kept_params, training, plan.initial_params)
+            if plan.is_cautious:
+                selection = self._cautious_selection(plan)
+                kept_params = selection.kept_params
+                reports.append(selection)
+
+            def attributes_now(*curves):
+                return self._fitted_attributes(plan, kept_params(), *curves)
+
+            if context is not None:
+                reports.append(CallbackReport(self, context, told, attributes_now))
+            report = JoinedReports(reports) if reports else None
             status, *curves = _training.fit(
-                training, plan.initial_params, int(self.max_iter), report
+                training, plan.initial_params, max_iter, report
             )
             _training.check_finite(training, status)
             attributes = attributes_now(*curves)
+            if selection is not None:
+                attributes["_training_state"]["selected"] = selection.params
         if status == INTERRUPTED:
             _warn_of_interrupt()
         elif (
             status == RUNNING
             and len(curves[0]) == self.max_iter
-            and self.learning_rate != "cosine"  # which ends as planned
+            and self._schedule() != "cosine"  # which ends as planned
         ):
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the optimization "
@@ -365,7 +433,15 @@ class BaseAutoencoder(
             return []
         name, every_epoch = type(self).__name__, self.verbose > 1
         n_before = len(self.loss_curve_) if plan.goes_on else 0
-        return [VerboseReport(name, self.max_iter, n_before, every_epoch=every_epoch)]
+        n_epochs = plan.training.solver.max_iter
+        return [VerboseReport(name, n_epochs, n_before, every_epoch=every_epoch)]
+
+    def _cautious_selection(self, plan):
+        n_before, selected = 0, None
+        if plan.goes_on:
+            n_before = len(self.loss_curve_)
+            selected = self._training_state.get("selected")
+        return CautiousSelection(plan.training, plan.initial_params, n_before, selected)
 
     @contextlib.contextmanager
     def _divergence_explained(self):
@@ -384,7 +460,7 @@ class BaseAutoencoder(
 
     def _fitted_attributes(self, plan, params, loss_curve, validation_curve):
         """What a fit leaves on the estimator, by name. Changes `params` in place."""
-        network, rows = plan.training.problem.network, plan.training.problem.rows
+        network, rows = plan.training.problem.network, plan.first_rows
         n_iter = len(loss_curve)
         if plan.goes_on:
             loss_curve = self.loss_curve_ + loss_curve
@@ -407,18 +483,18 @@ class BaseAutoencoder(
             "_training_state": {
                 "solver": self.solver,
                 "loss": self.loss,
+                "init": plan.init,
+                "initial_params": plan.initial_params,
                 **plan.training.saved_state(),
             },
         }
         if validation_curve:
             attributes["validation_loss_curve_"] = validation_curve
         if self.code_activation == "identity":
-            mean, covariance = code_moments(network, params, rows)
+            moments = code_moments(network, params, rows)
             # What neither a tie nor a penalty depends on may be chosen.
             free_scale = not plan.architecture["tied"] and self.alpha == 0
-            variances = order_code(
-                network, params, mean, covariance, free_scale=free_scale
-            )
+            variances = order_code(network, params, moments, free_scale=free_scale)
             attributes |= _explained_variance(
                 variances, rows.total_weight, plan.scaling
             )

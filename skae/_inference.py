@@ -1,20 +1,24 @@
 """Rows through a trained network: codes, reconstructions, errors."""
 
+from typing import NamedTuple
+
 import numpy as np
-from sklearn.utils import gen_batches
 
 from skae import _kernels
 from skae._memory import Model
 from skae._network import for_loss, part
-from skae._passes import LOSSES
-from skae._rows import dense, make_rows, row_chunks, slice_rows
+from skae._rows import (
+    make_rows,
+    network_input,
+    row_chunks,
+    slice_rows,
+    weights_in_use,
+)
 from skae._threads import ThreadTeam, make_workspace, n_threads_for
 
 # A multiplication and an addition for each weight and row. A unit's reading, activation
 # or writing takes as long as so many operations of products.
 _FLOPS_A_WEIGHT, _FLOPS_A_UNIT = 2, 50
-# So many entries of codes are held at a time while their moments are summed.
-_MOMENT_ENTRIES = 2**17
 
 
 def encoder(network):
@@ -75,72 +79,84 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     return out
 
 
+class Moments(NamedTuple):
+    """Weighted mean of a code, and covariances, divided by the total weight."""
+
+    mean: np.ndarray  # (n_components,) float64
+    covariance: np.ndarray  # (n_components, n_components) float64, of the code
+    cross: np.ndarray  # (n_components, n_features) float64, of code and rows
+
+
 def code_moments(network, params, rows):
-    """Weighted mean and covariance (divided by the total weight) of the code.
+    """Moments of the code over rows, as the network sees them.
 
     Returns
     -------
-    mean : ndarray of shape (n_components,), dtype=float64
-
-    covariance : ndarray of shape (n_components, n_components), dtype=float64
+    moments : Moments
     """
     network = encoder(network)
-    mean, scatter, total = 0.0, 0.0, 0.0
-    n_rows = max(1, _MOMENT_ENTRIES // int(network.widths[-1]))
-    for batch in gen_batches(rows.n_rows, n_rows):
+    n_components = int(network.widths[-1])
+    mean = np.zeros(n_components + rows.n_features)
+    scatter, total = np.zeros((n_components, mean.size)), 0.0
+    for batch in row_chunks(rows.n_rows, mean.size):
         chunk = slice_rows(rows, batch)
         code = propagate(network, params, chunk).astype(np.float64, copy=False)
-        weight = np.ones(len(code))
-        if chunk.weights.size:
-            weight = chunk.weights[chunk.subset]
-        if weight.sum() == 0:
+        both = np.hstack([code, *(inputs for inputs, _ in network_input(chunk))])
+        weight = weights_in_use(chunk)
+        both, weight = both[weight > 0], weight[weight > 0]
+        if not weight.size:
             continue
-        chunk_mean = np.average(code, axis=0, weights=weight)
-        centred = code - chunk_mean
+        chunk_mean = np.average(both, axis=0, weights=weight)
+        both -= chunk_mean
         # Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
         # computing sample variances", 1979, equation 2.1.
         difference = chunk_mean - mean
         merged = total + weight.sum()
-        scatter = (
-            scatter
-            + (weight * centred.T) @ centred
-            + np.outer(difference, difference) * (total * weight.sum() / merged)
+        scatter += (weight * both[:, :n_components].T) @ both
+        scatter += np.outer(difference[:n_components], difference) * (
+            total * weight.sum() / merged
         )
-        mean = mean + difference * (weight.sum() / merged)
+        mean += difference * (weight.sum() / merged)
         total = merged
-    return mean, scatter / total
+    scatter /= total
+    return Moments(
+        mean[:n_components], scatter[:, :n_components], scatter[:, n_components:]
+    )
 
 
-def entry_losses(loss, network, params, X, mean, scale):
-    """The data loss of every entry of X, in the network's units.
+def entry_losses(loss, network, params, rows):
+    """The data loss of every entry of rows, in the network's units.
 
     Parameters
     ----------
-    loss : str
-        Key of ``LOSSES``.
+    loss : Loss
 
     network : Network
 
     params : ndarray of shape (n_params,)
 
-    X : {ndarray, CSR matrix} of shape (n_rows, n_features)
-
-    mean : ndarray of shape (n_features,)
-
-    scale : float
+    rows : Rows
 
     Returns
     -------
     losses : ndarray of shape (n_rows, n_features), dtype=float64
     """
-    loss = LOSSES[loss]
-    rows = make_rows(X, mean, scale)
     prediction = propagate(for_loss(network, loss), params, rows)
-    target = (dense(X) - rows.scaling[:-1]) * rows.scaling[-1]
+    chunks = [chunk for chunk, _ in network_input(rows)]
+    target = np.concatenate(chunks).astype(prediction.dtype, copy=False)
     losses, no_weights = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)
     sizes = 1, losses.size, 1  # as if all entries were one unit's
     loss.compute(prediction, target, no_weights, losses, np.zeros(1), *sizes)
     return losses.astype(np.float64, copy=False)
+
+
+def row_losses(loss, network, params, rows):
+    """Sums of `entry_losses` over features, of shape (n_rows,), in bounded memory."""
+    losses = np.empty(rows.n_rows)
+    for batch in row_chunks(rows.n_rows, rows.n_features):
+        chunk = slice_rows(rows, batch)
+        losses[batch] = entry_losses(loss, network, params, chunk).sum(axis=1)
+    return losses
 
 
 def reconstruction_chunks(network, params, X, mean, scale):

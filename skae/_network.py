@@ -1,9 +1,9 @@
-"""Shape of a network: its flat parameters and their views, its start, its code."""
+"""Shape of a network: its flat parameters and their views; its ordered code."""
 
 import itertools
 
 import numpy as np
-from scipy.linalg import eigh, svd
+from scipy.linalg import block_diag, eigh, svd
 
 from skae._memory import LAYER, Network
 from skae._passes import ACTIVATIONS, IDENTITY
@@ -87,54 +87,24 @@ def intercepts(network, params):
     ]
 
 
-def _uniform(rng, shape, limit):
-    return rng.uniform(-limit, limit, shape)
+# A code's directions whose variance is below this share of the largest are rounding
+# errors.
+_NO_VARIANCE = 1e-12
+# An entry of the code that explains nothing linearly still has this share of the
+# standard deviation of the one that explains most: no mapping is lost.
+_LEAST_DEVIATION = 1e-6
 
 
-# Name -> draw of a weight matrix of shape (n_in, n_out).
-INITS = {
-    # Glorot & Bengio, "Understanding the difficulty of training deep feedforward
-    # neural networks", 2010, equation 16.
-    "glorot": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / sum(shape))),
-    # He et al., "Delving deep into rectifiers", 2015, equation 10.
-    "he": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / shape[0])),
-    # LeCun et al., "Efficient backprop", 1998, equation 16.
-    "lecun": lambda rng, shape: _uniform(rng, shape, np.sqrt(3 / shape[0])),
-    "normal": lambda rng, shape: rng.standard_normal(shape),
-}
-_HE_ACTIVATIONS = {"relu", "leaky_relu", "elu", "gelu", "silu"}
-
-
-def _auto_init(activation):
-    """The start that was derived for an activation."""
-    if activation in _HE_ACTIVATIONS:
-        return "he"
-    return "lecun" if activation == "selu" else "glorot"
-
-
-def initial_params(network, activations, init, seed, dtype):
-    """Random weights and zero biases.
-
-    The draws do not depend on the dtype, nor on anything of the data.
-    """
-    rng = np.random.RandomState(seed)
-    params = np.zeros(network.n_params)
-    layers = list(zip(coefs(network, params), activations, strict=True))
-    for weights, activation in layers[: len(layers) // 2] if network.tied else layers:
-        name = _auto_init(activation) if init == "auto" else init
-        weights[...] = INITS[name](rng, weights.shape)
-    return params.astype(dtype, copy=False)
-
-
-def order_code(network, params, code_mean, code_covariance, *, free_scale):
+def order_code(network, params, moments, *, free_scale):
     """Give a linear code PCA's order, in place, without changing reconstructions.
 
     A linear code can be mapped by an invertible matrix if the decoder's first weights
     are mapped back. The choice made here: the code has mean zero, its entries are
-    uncorrelated and of decreasing variance; and, with `free_scale`, the decoder's
-    first weight matrix has orthonormal rows, so that distances in the code are those
-    that the decoder sees. The code of a linear network then is PCA's. Otherwise the
-    code is rotated only.
+    uncorrelated and of decreasing variance; and, with `free_scale`, the first j
+    entries are those j linear functions of the code that explain most of the rows
+    linearly, and their variance is what they explain (reduced-rank regression:
+    Izenman, "Reduced-rank regression for the multivariate linear model", 1975). The
+    code of a linear network then is PCA's. Otherwise the code is rotated only.
 
     Parameters
     ----------
@@ -143,9 +113,8 @@ def order_code(network, params, code_mean, code_covariance, *, free_scale):
     params : ndarray of shape (n_params,)
         Changed in place.
 
-    code_mean : ndarray of shape (n_components,), dtype=float64
-
-    code_covariance : ndarray of shape (n_components, n_components), dtype=float64
+    moments : Moments
+        Of the code and the rows.
 
     free_scale : bool
         Whether the objective leaves the scale of the code open: it does unless
@@ -160,31 +129,40 @@ def order_code(network, params, code_mean, code_covariance, *, free_scale):
     weights, biases = coefs(network, params), intercepts(network, params)
     encoder = weights[middle - 1].astype(np.float64)
     decoder = weights[middle].astype(np.float64)
-    encoder_bias = biases[middle - 1].astype(np.float64) - code_mean
-    decoder_bias = biases[middle].astype(np.float64) + code_mean @ decoder
-    n_components = encoder.shape[1]
+    encoder_bias = biases[middle - 1].astype(np.float64) - moments.mean
+    decoder_bias = biases[middle].astype(np.float64) + moments.mean @ decoder
 
-    mixing, new_decoder = np.eye(n_components), decoder
-    if free_scale:
-        # decoder = mixing @ new_decoder. Components that the decoder has no room
-        # for, or ignores, become zero.
-        left, singular, right = svd(decoder, full_matrices=False)
-        rank = singular.size
-        mixing = np.zeros((n_components, n_components))
-        mixing[:, :rank] = left[:, :rank] * singular
-        new_decoder = np.zeros_like(decoder)
-        new_decoder[:rank] = right[:rank]
-    variances, axes = eigh(mixing.T @ code_covariance @ mixing)
-    variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
+    # The new code is the centred old one times `mixing`.
+    variances, axes = eigh(moments.covariance)
+    variances, mixing = np.maximum(variances[::-1], 0), axes[:, ::-1]
+    inverse = mixing.T
+    n_used = np.count_nonzero(variances > _NO_VARIANCE * variances[0])
+    if free_scale and n_used:
+        to_one = np.ones(len(variances))
+        to_one[:n_used] /= np.sqrt(variances[:n_used])
+        mixing, inverse = mixing * to_one, inverse / to_one[:, np.newaxis]
+        regression = mixing[:, :n_used].T @ moments.cross
+        # Its left side is to be square, its right one, of as many rows as there are
+        # features, is not.
+        is_tall = n_used > regression.shape[1]
+        left, explained, _ = svd(regression, full_matrices=is_tall)
+        deviations = np.ones(len(variances))
+        deviations[:n_used] = _LEAST_DEVIATION * (explained[0] or 1.0)
+        deviations[: len(explained)] = np.maximum(
+            explained, deviations[: len(explained)]
+        )
+        rotation = block_diag(left, np.eye(int(len(variances) - n_used)))
+        mixing = mixing @ rotation * deviations
+        inverse = rotation.T @ inverse / deviations[:, np.newaxis]
+        variances[:n_used] = deviations[:n_used] ** 2
 
     # The rule of scikit-learn's svd_flip for PCA, whose components are these rows.
-    rows = axes.T @ new_decoder
+    rows = mixing.T @ moments.cross
     largest = np.abs(rows).argmax(axis=1)
-    signs = np.where(rows[np.arange(n_components), largest] < 0, -1.0, 1.0)
-    axes = axes * signs
-    weights[middle - 1][...] = encoder @ mixing @ axes
-    biases[middle - 1][...] = encoder_bias @ mixing @ axes
+    signs = np.where(rows[np.arange(len(rows)), largest] < 0, -1.0, 1.0)
+    weights[middle - 1][...] = encoder @ mixing * signs
+    biases[middle - 1][...] = encoder_bias @ mixing * signs
     if not network.tied:
-        weights[middle][...] = signs[:, np.newaxis] * rows
+        weights[middle][...] = signs[:, np.newaxis] * (inverse @ decoder)
     biases[middle][...] = decoder_bias
     return variances

@@ -79,12 +79,12 @@ def _relu(z):
 
 # Maas, Hannun & Ng, "Rectifier nonlinearities improve neural network acoustic
 # models", 2013.
-_LEAK = 0.01
+LEAK = 0.01
 
 
 @formula
 def _leaky_relu(z):
-    leak = like(_LEAK, z)
+    leak = like(LEAK, z)
     return (leak * z, leak) if z < 0 else (z, like(1.0, z))
 
 
@@ -97,13 +97,13 @@ def _elu(z):
 
 # Klambauer et al., "Self-normalizing neural networks", 2017, equation 2.
 _SELU_ALPHA = 1.6732632423543772
-_SELU_SCALE = 1.0507009873554805
+SELU_SCALE = 1.0507009873554805
 
 
 @formula
 def _selu(z):
-    scale = like(_SELU_SCALE, z)
-    limit = like(_SELU_SCALE * _SELU_ALPHA, z)
+    scale = like(SELU_SCALE, z)
+    limit = like(SELU_SCALE * _SELU_ALPHA, z)
     one = like(1.0, z)
     s, q = exponential_parts(-abs(z))
     negative = limit * (s * q + (s - one)), limit * (s * q + s)

@@ -40,6 +40,10 @@ class VerboseReport:
         self.every = 1 if every_epoch else readable_interval(max_iter)
         self.printed_at = time.monotonic()
 
+    def epochs_to_next(self, n_done):
+        """Epochs until the next one whose line is due."""
+        return self.every - n_done % self.every
+
     def begin(self):
         """An epoch is about to begin."""
 
@@ -79,12 +83,14 @@ class CallbackReport:
         Returns the attributes that the estimator would have if the fit ended now.
     """
 
-    every = 1
-
     def __init__(self, estimator, context, arguments, fitted_attributes):
         self.estimator, self.context = estimator, context
         self.arguments, self.fitted_attributes = arguments, fitted_attributes
         self.epoch_context = context  # until an epoch begins
+
+    def epochs_to_next(self, n_done):
+        """Every epoch is told of."""
+        return 1
 
     def begin(self):
         """Tell that an epoch begins."""
@@ -114,7 +120,10 @@ class JoinedReports:
 
     def __init__(self, reports):
         self.reports = reports
-        self.every = min(report.every for report in reports)
+
+    def epochs_to_next(self, n_done):
+        """Epochs until the next one that some report wants."""
+        return min(report.epochs_to_next(n_done) for report in self.reports)
 
     def begin(self):
         """An epoch is about to begin."""

@@ -172,6 +172,13 @@ def _total_weight(weights, subset, n_rows):
     return float(weights[subset if subset.size else slice(None)].sum())
 
 
+def weights_in_use(rows):
+    """Weights of the rows in use, of shape (n_rows,); ones if there are none."""
+    if not rows.weights.size or not rows.n_rows:
+        return np.ones(rows.n_rows)
+    return rows.weights[rows.subset if rows.subset.size else slice(None)]
+
+
 def no_rows(rows):
     """Rows of the same type, none of them in use."""
     return rows._replace(n_rows=0, total_weight=0.0)
@@ -187,3 +194,42 @@ def slice_rows(rows, batch):
         n_rows=subset.size,
         total_weight=_total_weight(rows.weights, subset, subset.size),
     )
+
+
+def network_input(rows):
+    """Rows as a network sees them, in chunks of bounded memory.
+
+    Yields
+    ------
+    chunk : ndarray of shape (n_chunk, n_features), dtype=float64
+
+    weights : ndarray of shape (n_chunk,), dtype=float64, or None
+    """
+    offset, factor = rows.scaling[:-1].astype(np.float64), float(rows.scaling[-1])
+    read = _sparse_rows if rows.starts.size else _dense_rows
+    for batch in row_chunks(rows.n_rows, rows.n_features):
+        used = rows.subset[batch] if rows.subset.size else batch
+        chunk = read(rows, used)
+        chunk -= offset
+        chunk *= factor
+        yield chunk, rows.weights[used] if rows.weights.size else None
+
+
+def _dense_rows(rows, used):
+    """Rows of the matrix, by a slice or their numbers, in float64."""
+    return rows.values.reshape(-1, rows.n_features)[used].astype(np.float64)
+
+
+def _sparse_rows(rows, used):
+    """The same of a sparse matrix, dense."""
+    starts, stops = rows.starts[:-1][used], rows.starts[1:][used]
+    counts = stops - starts
+    if isinstance(used, slice):
+        entries = slice(starts[0], stops[-1])
+    else:
+        before = np.cumsum(counts) - counts  # entries of the rows above
+        entries = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+    chunk = np.zeros((len(counts), rows.n_features))
+    row_numbers = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    chunk[row_numbers, rows.columns[entries]] = rows.values[entries]
+    return chunk

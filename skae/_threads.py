@@ -8,6 +8,7 @@ started it: there is no pool that a fork or a second fit could meet.
 import contextlib
 import functools
 import math
+import sys
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -139,11 +140,17 @@ class ThreadTeam:
         return self
 
     def __exit__(self, *exc_info):
-        """End the threads, whatever interrupts come meanwhile."""
+        """End the threads; an interrupt that comes meanwhile is raised afterwards."""
+        interrupts = []
         while self._pool is not None:
-            with contextlib.suppress(KeyboardInterrupt):
+            try:
                 self._pool.shutdown()
                 self._pool = None
+            except KeyboardInterrupt as interrupt:
+                interrupts.append(interrupt)
+        # Where an error is on its way this one would hide it.
+        if interrupts and not any(exc_info):
+            raise interrupts[0]
 
     def run(self, kernel, *args, flops):
         """Call ``kernel(*args, rank)`` on every rank; return rank 0's result.
@@ -160,20 +167,24 @@ class ThreadTeam:
             return kernel(*arguments, 0)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")
-        control = self.control
-        futures: list[Future] = []
+        # An interrupted submit may leave a thread behind that the pool does not know
+        # of, nor waits for: none begins before all are there.
+        gate: Future = Future()
+
+        def run_rank(rank):
+            return kernel(*arguments, rank) if gate.result() else None
+
         try:
-            for rank in range(self.n_threads):
-                call = functools.partial(kernel, *arguments, rank)
-                futures.append(self._pool.submit(call))
+            ranks = [functools.partial(run_rank, r) for r in range(self.n_threads)]
+            futures = [self._pool.submit(rank) for rank in ranks]
+            gate.set_result(True)
             self._wait(futures)
             return futures[0].result()
         except BaseException:
-            control[INTERRUPT] = 1
-            if len(futures) < self.n_threads:  # the others would wait for ever
-                control[BROKEN] = 1
-            # Not only the futures: an interrupted submit may have started a thread.
-            self.__exit__()
+            self.control[INTERRUPT] = 1
+            if not gate.done():
+                gate.set_result(False)
+            self.__exit__(*sys.exc_info())
             raise
 
     def _wait(self, futures):

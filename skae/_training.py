@@ -5,6 +5,7 @@ Everything here works on data that the estimator has validated, and computes thr
 """
 
 import abc
+import contextlib
 import time
 from typing import NamedTuple
 
@@ -159,16 +160,18 @@ class Training(abc.ABC):
 
     def __exit__(self, *exc_info):
         try:
-            self._team.__exit__(*exc_info)
+            # Who interrupts now gets what has been trained.
+            with contextlib.suppress(KeyboardInterrupt):
+                self._team.__exit__(*exc_info)
         finally:
             self._blas.__exit__(*exc_info)
 
-    def value(self, params):
-        """The objective over the monitored rows."""
+    def value(self, params, rows=None):
+        """The objective over rows of the problem, by default the monitored ones."""
         return self._team.run(
             _kernels.objective_value,
             self.problem.model(params),
-            self.problem.monitored,
+            self.problem.monitored if rows is None else rows,
             self._workspace,
             flops=self._epoch_flops,
         )
@@ -268,9 +271,9 @@ def run(training, max_iter, report=None):
 
     report : object, default=None
         Its `begin()` is called before, and its `end(loss_curve, validation_curve,
-        is_last=...)` after an epoch: the first, the last, at least every
-        `report.every`-th, and more where epochs are slow. `end` returning True ends
-        training.
+        is_last=...)` after an epoch: the first, the last, the one that is
+        `report.epochs_to_next(n_done)` away, and more where epochs are slow. `end`
+        returning True ends training.
 
     Returns
     -------
@@ -299,7 +302,7 @@ def _run(training, max_iter, report, loss_curve, validation_curve):
             report.begin()
             n_epochs = min(
                 n_epochs,
-                _epochs_to_report(len(loss_curve), report.every, seconds_an_epoch),
+                _epochs_to_report(report, len(loss_curve), seconds_an_epoch),
             )
         begin = time.perf_counter()
         status, losses, validation_losses = training.run_epochs(n_epochs)
@@ -313,12 +316,12 @@ def _run(training, max_iter, report, loss_curve, validation_curve):
     return status
 
 
-def _epochs_to_report(n_done, every, seconds_an_epoch):
+def _epochs_to_report(report, n_done, seconds_an_epoch):
     """Epochs until the next report: the first at once, slow ones more often."""
     if seconds_an_epoch is None:
         return 1
-    to_next = every - n_done % every
-    return min(to_next, max(1, int(SECONDS_BETWEEN_LINES / seconds_an_epoch)))
+    at_most = max(1, int(SECONDS_BETWEEN_LINES / seconds_an_epoch))
+    return min(report.epochs_to_next(n_done), at_most)
 
 
 def kept_params(training, initial_params):

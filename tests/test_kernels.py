@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from skae import _kernels, _memory, _training
+from skae import _initialization, _kernels, _memory, _training
 from skae._kernels import SCHEDULES
 from skae._lbfgs import LbfgsTraining
 from skae._memory import Solver
-from skae._network import coefs, for_loss, initial_params, intercepts, make_network
+from skae._network import coefs, for_loss, intercepts, make_network
 from skae._passes import LOSSES, SOLVERS
 from skae._rows import make_rows, no_rows
 
@@ -57,7 +57,7 @@ def solver_for(name="sgd", **changes):
 
 
 def random_params(network, names, rng, dtype=np.float64):
-    params = initial_params(network, names, "glorot", 0, dtype)
+    params = _initialization.random_params(network, names, "glorot", 0, dtype)
     params += (0.1 * rng.standard_normal(params.size)).astype(dtype)
     return params
 
@@ -162,7 +162,7 @@ def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.flo
         [X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False
     )
     if params is None:
-        params = initial_params(network, names, "glorot", 0, dtype)
+        params = _initialization.random_params(network, names, "glorot", 0, dtype)
     rows = make_rows(X.astype(dtype), np.zeros(X.shape[1]), 1.0)
     loss = LOSSES["squared_error"]
     problem = _training.Problem(network, loss, 0.0, rows, no_rows(rows))
@@ -189,7 +189,7 @@ def naive_epochs(X, step, n_epochs=5):
     """The same in NumPy, with a function that turns a gradient into an update."""
     names = ["tanh", "identity"]
     network = make_network([X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False)
-    params = initial_params(network, names, "glorot", 0, np.float64)
+    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
     losses = []
     for _ in range(n_epochs):
         value, gradient = naive_objective(X, network, params)
@@ -269,7 +269,7 @@ def test_learning_rate_schedule(schedule, rate_of):
     training, _ = run_epochs(X, solver, n_epochs=6)
     names = ["tanh", "identity"]
     network = training.problem.network
-    params = initial_params(network, names, "glorot", 0, np.float64)
+    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
     for t in range(12):
         batch = X[:5] if t % 2 == 0 else X[5:]
         _, gradient = naive_objective(batch, network, params)
@@ -317,7 +317,7 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
     X = np.random.default_rng(0).standard_normal((20_000, N_FEATURES))
     names = ["tanh", "identity"]
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
-    params = initial_params(network, names, "glorot", 0, np.float64)
+    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
     rows = make_rows(X, np.zeros(N_FEATURES), 1.0)
     validation = rows if validated else no_rows(rows)
     problem = _training.Problem(network, LOSSES["squared_error"], 0.0, rows, validation)

@@ -5,9 +5,10 @@ import pytest
 from scipy.optimize import LbfgsInvHessProduct, minimize
 
 from skae import _kernels, _training
+from skae._initialization import random_params
 from skae._kernels import CONVERGED
 from skae._lbfgs import LbfgsTraining, Memory, direction
-from skae._network import initial_params, make_network
+from skae._network import make_network
 from skae._passes import LOSSES
 from skae._rows import make_rows, no_rows
 
@@ -23,7 +24,7 @@ def make_problem(dtype=np.float64):
     rows = make_rows(X, np.zeros(6), 1.0)
     loss = LOSSES["squared_error"]
     problem = _training.Problem(network, loss, 0.01, rows, no_rows(rows))
-    return problem, initial_params(network, names, "glorot", 0, dtype)
+    return problem, random_params(network, names, "glorot", 0, dtype)
 
 
 def make_solver(tol=1e-8):

@@ -1,12 +1,11 @@
-"""Layout of the parameters, their views, the start, and the ordered code."""
+"""Layout of the parameters, their views, and the ordered code."""
 
 import numpy as np
 import pytest
 
+from skae._inference import Moments
 from skae._network import (
-    INITS,
     coefs,
-    initial_params,
     intercepts,
     make_network,
     order_code,
@@ -61,43 +60,6 @@ def test_part_has_the_weights_of_its_layers():
 
 
 @pytest.mark.parametrize(
-    ("init", "std"),
-    [
-        ("glorot", np.sqrt(2 / 800)),
-        ("he", np.sqrt(2 / 300)),
-        ("lecun", np.sqrt(1 / 300)),
-        ("normal", 1.0),
-    ],
-)
-def test_initial_weights_have_the_papers_standard_deviation(init, std):
-    network = make_network([300, 500, 300], ["relu", "identity"], tied=False)
-    params = initial_params(network, ["relu", "identity"], init, 0, np.float64)
-    first = coefs(network, params)[0]
-    assert first.std() == pytest.approx(std, rel=0.01)
-    assert first.mean() == pytest.approx(0, abs=0.02 * std)
-    assert not np.concatenate(intercepts(network, params)).any()
-
-
-def test_auto_init_depends_on_each_layers_activation():
-    widths, names = [300, 500, 400, 500, 300], ["relu", "selu", "tanh", "identity"]
-    network = make_network(widths, names, tied=False)
-    params = initial_params(network, names, "auto", 0, np.float64)
-    stds = [weights.std() for weights in coefs(network, params)]
-    expected = [2 / 300, 1 / 500, 2 / 900, 2 / 800]
-    np.testing.assert_allclose(stds, np.sqrt(expected), rtol=0.01)
-
-
-@pytest.mark.parametrize("init", ["auto", *INITS])
-def test_float32_start_is_the_rounded_float64_start(init, tied):
-    network = make_network(WIDTHS, NAMES, tied=tied)
-    double = initial_params(network, NAMES, init, 3, np.float64)
-    single = initial_params(network, NAMES, init, 3, np.float32)
-    assert single.dtype == np.float32
-    np.testing.assert_array_equal(single, double.astype(np.float32))
-    assert not np.array_equal(double, initial_params(network, NAMES, init, 4, float))
-
-
-@pytest.mark.parametrize(
     "widths",
     [WIDTHS, [6, 3, 6], [4, 2, 6, 2, 4]],
     ids=["deep", "no hidden", "code wider than the decoder's layer"],
@@ -123,27 +85,47 @@ def test_order_code(widths, tied, free_scale):
     def penalty():
         return np.linalg.norm(params[: network.n_weights])
 
+    def moments_of(code):
+        both = np.cov(np.hstack([code, X]).T, bias=True)
+        covariance, cross = np.split(both[: widths[middle]], [widths[middle]], axis=1)
+        return Moments(code.mean(axis=0), covariance, cross)
+
     weight_norm = penalty()
     code, before = run()
-    variances = order_code(
-        network,
-        params,
-        code.mean(axis=0),
-        np.cov(code.T, bias=True),
-        free_scale=free_scale,
-    )
+    variances = order_code(network, params, moments_of(code), free_scale=free_scale)
     assert penalty() == pytest.approx(weight_norm) or free_scale
     ordered, after = run()
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-12)
     np.testing.assert_allclose(ordered.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(
-        np.cov(ordered.T, bias=True), np.diag(variances), atol=1e-11
-    )
+    _, covariance, cross = moments_of(ordered)
+    np.testing.assert_allclose(covariance, np.diag(variances), atol=1e-11)
     assert (np.diff(variances) <= 0).all()
-    decoder = coefs(network, params)[middle]
-    largest = np.abs(decoder).argmax(axis=1)
-    assert (decoder[np.arange(widths[middle]), largest] > -1e-12).all()
-    if free_scale and widths[middle] <= widths[middle + 1]:
-        np.testing.assert_allclose(
-            decoder @ decoder.T, np.eye(widths[middle]), atol=1e-12
-        )
+    largest = np.abs(cross).argmax(axis=1)
+    assert (cross[np.arange(len(cross)), largest] > -1e-12).all()
+    if not free_scale or len(cross) > widths[0]:
+        return
+    # The fitted values of the rows' regression on the code have these entries for
+    # scores: the first j are the best j.
+    regression = np.linalg.solve(covariance, cross)
+    np.testing.assert_allclose(regression @ regression.T, np.eye(len(cross)), atol=1e-9)
+
+
+def test_order_of_a_code_that_explains_nothing():
+    """Nothing is lost: another decoder could have use for it."""
+    network = make_network([2, 2, 2], ["identity"] * 2, tied=False)
+    params = make_params(network)
+    decoded = coefs(network, params)[0] @ coefs(network, params)[1]
+    moments = Moments(np.zeros(2), np.diag([3.0, 2.0]), np.array([[1.0, 0], [0, 0]]))
+    variances = order_code(network, params, moments, free_scale=True)
+    assert 0 < variances[1] < 1e-9 * variances[0]
+    again = coefs(network, params)[0] @ coefs(network, params)[1]
+    np.testing.assert_allclose(again, decoded, rtol=1e-9)
+
+
+def test_order_of_a_constant_code():
+    network = make_network([2, 2, 2], ["identity"] * 2, tied=False)
+    params = make_params(network)
+    moments = Moments(np.ones(2), np.zeros((2, 2)), np.zeros((2, 2)))
+    variances = order_code(network, params, moments, free_scale=True)
+    np.testing.assert_array_equal(variances, 0)
+    assert np.isfinite(params).all()

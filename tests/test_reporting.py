@@ -52,6 +52,9 @@ class Recorder:
     def __init__(self, every, answer=False):
         self.every, self.answer, self.calls = every, answer, []
 
+    def epochs_to_next(self, n_done):
+        return self.every - n_done % self.every
+
     def begin(self):
         self.calls.append("begin")
 
@@ -66,7 +69,7 @@ def test_joined_reports_are_all_told_and_each_can_stop(answers):
         Recorder(every, answer) for every, answer in zip((3, 2), answers, strict=True)
     ]
     joined = JoinedReports(reports)
-    assert joined.every == 2
+    assert [joined.epochs_to_next(n) for n in range(4)] == [2, 1, 1, 1]
     joined.begin()
     assert joined.end([0.5], [], is_last=False) == any(answers)
     for report in reports:

@@ -759,19 +759,30 @@ def test_interrupt_of_tiny_batches():
 
 
 def job_interrupt_between_ranks(solver):
-    """Ctrl-C before a rank is started, and after it but before anybody knows."""
+    """Ctrl-C before a rank is started, and after it but before anybody knows.
+
+    Even the pool may not: its own thread may be up, and interrupted before it notes so.
+    """
     before, submit = blas_threads(), ThreadPoolExecutor.submit
     outcomes = {}
-    for n_call, is_started in itertools.product(range(5, 10), (False, True)):
-        n_calls = 0
+    for n_call, started in itertools.product(range(5, 10), ("no", "pool", "nobody")):
+        n_calls, results, strays = 0, [], []
 
-        def interrupted(pool, rank, n_call=n_call, is_started=is_started):
+        def interrupted(pool, rank, n_call=n_call, started=started, strays=strays):
             nonlocal n_calls
             n_calls += 1
             if n_calls != n_call:
                 return submit(pool, rank)
-            if is_started:
-                submit(pool, lambda: (time.sleep(0.1), rank()))
+
+            def late(results=results):
+                time.sleep(0.1)
+                results.append(rank())
+
+            if started == "pool":
+                submit(pool, late)
+            elif started == "nobody":
+                strays.append(threading.Thread(target=late))
+                strays[0].start()
             raise KeyboardInterrupt
 
         ThreadPoolExecutor.submit = interrupted
@@ -790,7 +801,11 @@ def job_interrupt_between_ranks(solver):
             outcome = repr(error)
         finally:
             ThreadPoolExecutor.submit = submit
-        outcomes[f"call {n_call}, started: {is_started}"] = outcome
+        outcomes[f"call {n_call}, started: {started}"] = outcome
+        for stray in strays:
+            stray.join()
+        # It has not touched memory that the run has given back.
+        assert results == [None] * (started != "no")
         assert not our_threads()
         assert blas_threads() == before
     return outcomes

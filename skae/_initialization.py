@@ -1,0 +1,232 @@
+"""Where training begins: at random weights, or at the principal components."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skae._network import coefs, intercepts
+from skae._passes import ACTIVATIONS, LEAK, SELU_SCALE
+
+
+def _uniform(rng, shape, limit):
+    return rng.uniform(-limit, limit, shape)
+
+
+# Name -> draw of a weight matrix of shape (n_in, n_out).
+RANDOM_INITS = {
+    # Glorot & Bengio, "Understanding the difficulty of training deep feedforward
+    # neural networks", 2010, equation 16.
+    "glorot": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / sum(shape))),
+    # He et al., "Delving deep into rectifiers", 2015, equation 10.
+    "he": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / shape[0])),
+    # LeCun et al., "Efficient backprop", 1998, equation 16.
+    "lecun": lambda rng, shape: _uniform(rng, shape, np.sqrt(3 / shape[0])),
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+}
+INITS = ("auto", "pca", "random", *RANDOM_INITS)
+_HE_ACTIVATIONS = {"relu", "leaky_relu", "elu", "gelu", "silu"}
+
+
+def _suitable_init(activation):
+    """The random start that was derived for an activation."""
+    if activation in _HE_ACTIVATIONS:
+        return "he"
+    return "lecun" if activation == "selu" else "glorot"
+
+
+def random_params(network, activations, init, seed, dtype):
+    """Random weights and zero biases.
+
+    The draws do not depend on the dtype, nor on anything of the data.
+
+    Parameters
+    ----------
+    network : Network
+
+    activations : sequence of str
+
+    init : str
+        Key of ``RANDOM_INITS``, or "random": what suits each layer's activation.
+
+    seed : int
+
+    dtype : dtype
+
+    Returns
+    -------
+    params : ndarray of shape (n_params,)
+    """
+    rng = np.random.RandomState(seed)
+    params = np.zeros(network.n_params)
+    layers = list(zip(coefs(network, params), activations, strict=True))
+    for weights, activation in layers[: len(layers) // 2] if network.tied else layers:
+        name = _suitable_init(activation) if init == "random" else init
+        weights[...] = RANDOM_INITS[name](rng, weights.shape)
+    return params.astype(dtype, copy=False)
+
+
+class _Carrier(NamedTuple):
+    """How units with an activation f hand a score z on to the next layer.
+
+    Two units a score, if there is a `pair`: f(z) - f(-z) is `pair` * z.
+    One unit a score, if there is a `margin`: f(z + shift) is `slope` * (z + shift)
+    where z + shift is at least `margin`, as it is for all rows that the shift is made
+    from. (For gelu, silu and softplus up to 1e-8.)
+    Else f is linear nowhere, and nearly so about zero: f(gain * z) - f(0) is about
+    `slope` * gain * z.
+    """
+
+    pair: float | None = None
+    slope: float = 1.0
+    margin: float | None = None
+    gain: float = 1.0
+
+    @property
+    def is_exact(self):
+        return self.gain == 1.0
+
+
+# A gain g makes the error of tanh, relative, g² z² / 3; a smaller one would have
+# gradients that differ more from layer to layer.
+_GAIN = 0.1
+_CARRIERS = {
+    "identity": _Carrier(),
+    "relu": _Carrier(pair=1.0, margin=1.0),
+    "leaky_relu": _Carrier(pair=1.0 + LEAK, margin=1.0),
+    "gelu": _Carrier(pair=1.0, margin=6.0),
+    "silu": _Carrier(pair=1.0, margin=20.0),
+    "softplus": _Carrier(pair=1.0, margin=20.0),
+    "elu": _Carrier(margin=1.0),
+    "selu": _Carrier(slope=SELU_SCALE, margin=1.0),
+    "tanh": _Carrier(gain=_GAIN),
+    "logistic": _Carrier(slope=0.25, gain=2 * _GAIN),
+    "sigmoid": _Carrier(slope=0.25, gain=2 * _GAIN),
+}
+
+
+def chosen_init(init, architecture):
+    """The start that `init` stands for: what "auto" is, or as it is.
+
+    "auto" is "pca" where the network can be PCA exactly, else "random".
+
+    Raises
+    ------
+    ValueError
+        If the start at the principal components is asked for, and there is none.
+    """
+    *inner, output = architecture["activations"]
+    code = inner[len(inner) // 2]
+    is_exact = all(_CARRIERS[name].is_exact for name in inner)
+    if init == "auto":
+        applies = is_exact and code == output == "identity"
+        return "pca" if applies else "random"
+    if init == "pca" and output != "identity":
+        raise ValueError(
+            f"init='pca' needs a linear output, but it is {output!r}: use "
+            "init='auto', or output_activation='identity' with a loss that allows it"
+        )
+    comes_back = is_exact and _CARRIERS[code].slope == 1.0
+    if init == "pca" and architecture["tied"] and not comes_back:
+        raise ValueError(
+            f"init='pca' with tied_weights=True does not go with {inner!r}: these "
+            "activations do not carry a score forth and back through the same "
+            "weights. Use another activation, or init='auto'"
+        )
+    return init
+
+
+def pca_params(network, activations, components, least, seed, dtype):
+    """Weights and biases with which a network is PCA.
+
+    Every layer carries the scores, of variance 1, as its activation can; the leading
+    ones where it is too narrow. Other units start from random weights and are not
+    listened to by those that carry.
+
+    Parameters
+    ----------
+    network : Network
+
+    activations : sequence of str
+
+    components : Components
+        At most as many as the code has units.
+
+    least : ndarray of shape (n_components,)
+        Of the scores, in standard deviations.
+
+    seed : int
+
+    dtype : dtype
+
+    Returns
+    -------
+    params : ndarray of shape (n_params,)
+    """
+    axes, deviations = components
+    middle, is_tied = network.n_layers // 2, bool(network.tied)
+    params = random_params(network, activations, "random", seed, np.float64)
+    # What a layer sees is, times `read`, the scores and a constant.
+    read, at_mean = axes / deviations, np.zeros(len(axes))
+    layers = zip(
+        coefs(network, params), intercepts(network, params), activations, strict=True
+    )
+    for number, (weights, biases, name) in enumerate(layers, start=1):
+        if number == network.n_layers:
+            send, receive = (axes * deviations).T[: read.shape[1]], None
+            shift = np.zeros(len(axes))
+        else:
+            carrier, n_carried = _CARRIERS[name], read.shape[1]
+            # Of tied weights the code's scale decides what comes back through them.
+            scale = np.ones(n_carried)
+            if is_tied and number == middle:
+                scale = deviations[:n_carried]
+            elif is_tied and number > middle:
+                scale = deviations[:n_carried] ** 2 / carrier.slope
+            send, receive, shift = _carry(
+                carrier, weights.shape[1], least[:n_carried], scale
+            )
+        if not is_tied or number <= middle:
+            n_carried, n_carriers = send.shape
+            weights[:, :n_carriers] = read[:, :n_carried] @ send
+            if is_tied and number == middle:
+                weights[:, n_carriers:] = 0  # they would be heard through the tie
+        biases[...] = shift - at_mean @ weights
+        at_mean, read = _activated(name, shift, dtype), receive
+    return params.astype(dtype, copy=False)
+
+
+def _carry(carrier, width, least, scale):
+    """How a layer carries scores, as many of the leading ones as it can.
+
+    Returns
+    -------
+    send : ndarray of shape (n_carried, n_carriers)
+        From the scores to the units that carry them.
+
+    receive : ndarray of shape (width, n_carried)
+        And from the units back.
+
+    shift : ndarray of shape (width,)
+        What a unit sees where all scores are zero.
+    """
+    n_carried, shift = len(least), np.zeros(width)
+    if carrier.pair is not None and width >= 2 * n_carried:
+        send = np.hstack([np.diag(scale), -np.diag(scale)])
+        inverse = np.vstack([np.diag(1 / scale), -np.diag(1 / scale)]) / carrier.pair
+    else:
+        n_carried = min(n_carried, width)
+        scale = carrier.gain * scale[:n_carried]
+        send, inverse = np.diag(scale), np.diag(1 / (carrier.slope * scale))
+        if carrier.margin is not None:
+            shift[:n_carried] = carrier.margin - scale * least[:n_carried]
+    receive = np.zeros((width, n_carried))
+    receive[: len(inverse)] = inverse
+    return send, receive, shift
+
+
+def _activated(name, z, dtype):
+    """An activation of a vector, by the pass of a dtype that a fit has compiled."""
+    activation, z = ACTIVATIONS[name], z.astype(dtype)
+    if activation is not None:
+        activation(z, np.empty_like(z), z.size)
+    return z.astype(np.float64)

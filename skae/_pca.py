@@ -1,0 +1,76 @@
+"""Principal components of rows as a network sees them, in bounded memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import eigh, qr
+
+from skae._rows import network_input
+
+# Up to so many features the whole scatter matrix is computed.
+_MAX_SCATTER = 256
+# Of subspace iteration, else.
+_N_OVERSAMPLES, _N_ITERATIONS = 10, 5
+
+
+class Components(NamedTuple):
+    """The leading principal components."""
+
+    axes: np.ndarray  # (n_features, n_components) float64, orthonormal columns
+    deviations: np.ndarray  # (n_components,) float64, of the scores; none is zero
+
+
+def principal_components(rows, n_components, seed):
+    """The leading principal components of rows; fewer if their rank is lower.
+
+    With many features by subspace iteration: Halko, Martinsson & Tropp, "Finding
+    structure with randomness", 2011, algorithm 4.4, on the scatter matrix.
+
+    Parameters
+    ----------
+    rows : Rows
+        Their mean, as the network sees them, is taken to be zero.
+
+    n_components : int
+
+    seed : int
+        Of the iteration's first subspace.
+
+    Returns
+    -------
+    components : Components
+    """
+    n_features = rows.n_features
+    n_vectors = n_components + _N_OVERSAMPLES
+    if n_features <= max(_MAX_SCATTER, n_vectors):
+        squares, axes = eigh(_scatter(rows, None))
+    else:
+        rng = np.random.RandomState(seed)
+        basis = rng.standard_normal((n_features, n_vectors))
+        for _ in range(_N_ITERATIONS):
+            basis, _ = qr(_scatter(rows, basis), mode="economic")
+        squares, rotation = eigh(basis.T @ _scatter(rows, basis))
+        axes = basis @ rotation
+    squares, axes = squares[: -n_components - 1 : -1], axes[:, : -n_components - 1 : -1]
+    rank = int((squares > np.finfo(np.float64).eps * n_features * squares[0]).sum())
+    deviations = np.sqrt(squares[:rank] / rows.total_weight)
+    return Components(np.ascontiguousarray(axes[:, :rank]), deviations)
+
+
+def _scatter(rows, basis):
+    """Sum over the rows of weight * outer(row, row), times a basis if there is one."""
+    total = 0.0
+    for chunk, weights in network_input(rows):
+        weighted = chunk if weights is None else weights[:, np.newaxis] * chunk
+        total += weighted.T @ (chunk if basis is None else chunk @ basis)
+    return total
+
+
+def least_scores(rows, components):
+    """The least score of every component over the rows, in standard deviations."""
+    loadings = components.axes / components.deviations
+    least = np.zeros(loadings.shape[1])
+    for chunk, weights in network_input(rows):
+        used = chunk if weights is None else chunk[weights > 0]
+        least = np.minimum(least, (used @ loadings).min(axis=0, initial=0.0))
+    return least

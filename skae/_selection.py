@@ -1,0 +1,101 @@
+"""Which weights to keep of a training that starts at the principal components."""
+
+import math
+
+import numpy as np
+from scipy.special import stdtrit
+
+from skae._inference import row_losses
+from skae._rows import weights_in_use
+
+_CONFIDENCE = 0.95
+# Epochs at which weights are judged: each so many times as late as the one before.
+_SPACING = 1.2
+
+
+def next_epoch(n_epochs):
+    """The first epoch after `n_epochs` at which weights are judged."""
+    epoch = 1
+    while epoch <= n_epochs:
+        epoch = max(epoch + 1, math.ceil(_SPACING * epoch))
+    return epoch
+
+
+class CautiousSelection:
+    """Keeps what surely improves on the start.
+
+    Weights are judged by how much lower than at the start the loss of held-out rows
+    is: by the lower end of a one-sided confidence interval of the mean difference
+    (Student's, of paired differences). The start is kept where that is never above
+    zero, or where the weights raise the objective over the training rows.
+
+    Parameters
+    ----------
+    training : Training
+        Its validation rows are the held-out ones.
+
+    initial_params : ndarray of shape (n_params,)
+
+    n_before : int
+        Epochs of earlier fits that this one goes on from.
+
+    selected : ndarray of shape (n_params,), default=None
+        `params` of these.
+    """
+
+    def __init__(self, training, initial_params, n_before, selected=None):
+        self.training, self.n_before = training, n_before
+        self.initial_params = initial_params
+        rows = training.problem.validation
+        weights = weights_in_use(rows)
+        self._used = weights > 0
+        self._shares = weights[self._used] / rows.total_weight
+        self.start_losses = self._losses(initial_params)
+        self.params, self.gain = initial_params.copy(), 0.0
+        if selected is not None:
+            self._consider(selected)
+
+    def epochs_to_next(self, n_done):
+        """Epochs until the next one at which weights are judged."""
+        n_epochs = self.n_before + n_done
+        return next_epoch(n_epochs) - n_epochs
+
+    def begin(self):
+        """An epoch is about to begin."""
+
+    def end(self, loss_curve, validation_curve, *, is_last):
+        """Judge the weights if it is time; returns False: training goes on."""
+        n_epochs = self.n_before + len(loss_curve)
+        if next_epoch(n_epochs - 1) == n_epochs:
+            self._consider(self.training.state.params)
+        return False
+
+    def kept_params(self):
+        """The weights to keep if training ended now."""
+        training = self.training
+        now, rows = training.state.params, training.problem.rows
+        best = now if self._gain(now) > self.gain else self.params
+        start_loss = training.value(self.initial_params, rows)
+        # NaN is not lower.
+        is_lower = training.value(best, rows) <= start_loss
+        return (best if is_lower else self.initial_params).copy()
+
+    def _consider(self, params):
+        gain = self._gain(params)
+        if gain > self.gain:
+            self.params, self.gain = params.copy(), gain
+
+    def _gain(self, params):
+        """How much the loss has surely fallen; 0 if it is not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            falls = self.start_losses - self._losses(params)
+            mean = self._shares @ falls
+            freedom = max(1, falls.size - 1)
+            variance = (falls.size / freedom) * self._shares**2 @ (falls - mean) ** 2
+            gain = mean - stdtrit(freedom, _CONFIDENCE) * np.sqrt(variance)
+        return gain if np.isfinite(gain) else 0.0
+
+    def _losses(self, params):
+        problem = self.training.problem
+        losses = row_losses(problem.loss, problem.network, params, problem.validation)
+        return losses[self._used]

@@ -1,0 +1,88 @@
+"""Principal components of the rows that a network sees."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.decomposition import PCA
+
+from skae import _pca
+from skae._pca import least_scores, principal_components
+from skae._rows import make_rows
+
+
+def make_data(n_rows=200, n_features=12, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_rows, n_features)) * np.geomspace(5, 0.1, n_features)
+    return X @ np.linalg.qr(rng.standard_normal((n_features, n_features)))[0] + 3.0
+
+
+def seen(X, **options):
+    mean = np.asarray(X.mean(axis=0)).ravel()
+    return make_rows(X, mean, 2.0, **options)
+
+
+def assert_components(components, X, n_components, rtol=1e-9):
+    """Those of PCA; X is centred by the caller."""
+    pca = PCA(n_components, svd_solver="full").fit(X)
+    deviations = np.sqrt(pca.explained_variance_ * (len(X) - 1) / len(X)) / 2
+    np.testing.assert_allclose(components.deviations, deviations, rtol=rtol)
+    cosines = np.abs((components.axes * pca.components_.T).sum(axis=0))
+    np.testing.assert_allclose(cosines, 1, rtol=rtol)
+
+
+@pytest.fixture(params=[256, 0], ids=["whole", "iterated"])
+def max_scatter(request, monkeypatch):
+    """From how many features on the scatter matrix is not computed."""
+    monkeypatch.setattr(_pca, "_MAX_SCATTER", request.param)
+    # Else twelve features are no more than the vectors that are iterated.
+    monkeypatch.setattr(_pca, "_N_OVERSAMPLES", 4)
+    return request.param
+
+
+def test_components_are_those_of_pca(max_scatter):
+    X = make_data()
+    assert_components(principal_components(seen(X), 3, 0), X, 3, rtol=1e-6)
+
+
+def test_sparse_data(max_scatter):
+    X = make_data() * (np.random.default_rng(1).random((200, 12)) < 0.4)
+    found = principal_components(seen(sparse.csr_array(X)), 3, 0)
+    expected = principal_components(seen(X), 3, 0)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_array])
+def test_rows_in_use_and_their_weights(as_given):
+    X = make_data()
+    rng = np.random.default_rng(1)
+    subset, weights = rng.permutation(200)[:90], rng.integers(0, 4, 200)
+    repeated = np.repeat(X[subset], weights[subset], axis=0)
+    mean = repeated.mean(axis=0)
+    rows = make_rows(
+        as_given(X), mean, 2.0, subset=subset, weights=weights.astype(float)
+    )
+    components = principal_components(rows, 4, 0)
+    assert_components(components, repeated, 4)
+    scores = (repeated - mean) / 2 @ components.axes / components.deviations
+    np.testing.assert_allclose(least_scores(rows, components), scores.min(axis=0))
+
+
+def test_not_more_components_than_the_rank(max_scatter):
+    X = make_data(n_rows=4)
+    components = principal_components(seen(X), 6, 0)
+    assert components.axes.shape == (12, 3)
+    assert (components.deviations > 0).all()
+
+
+def test_constant_data_have_none():
+    components = principal_components(seen(np.ones((5, 4))), 2, 0)
+    assert components.axes.shape == (4, 0)
+
+
+def test_iteration_finds_what_stands_out_of_many_features():
+    """With the options as they are."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 3)) * [9, 7, 5] @ rng.standard_normal((3, 500))
+    X += rng.standard_normal((400, 500))
+    assert_components(principal_components(seen(X), 3, 0), X, 3, rtol=1e-9)

@@ -1,0 +1,133 @@
+"""Which weights are kept of a training that starts at the principal components."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from skae import _selection
+from skae._rows import make_rows, no_rows
+from skae._selection import CautiousSelection, next_epoch
+
+
+def test_epochs_become_rarer():
+    epochs = [0]
+    while epochs[-1] < 10_000:
+        epochs.append(next_epoch(epochs[-1]))
+    assert epochs[1:8] == [1, 2, 3, 4, 5, 6, 8]
+    assert len(epochs) < 60
+    ratios = np.array(epochs[20:]) / epochs[19:-1]
+    assert (ratios < 1.25).all()
+    # Whichever epoch one asks from.
+    for n_epochs in range(200):
+        assert next_epoch(n_epochs) == min(e for e in epochs if e > n_epochs)
+
+
+class Stub:
+    """A training of one parameter p; of held-out row i the loss is `losses(p)[i]`."""
+
+    def __init__(self, losses, monkeypatch, *, on_training=None, weights=None):
+        rows = make_rows(np.zeros((len(losses(0.0)), 1)), [0.0], 1.0, weights=weights)
+        self.problem = SimpleNamespace(validation=rows, rows=None, loss=0, network=0)
+        self.state = SimpleNamespace(params=np.zeros(1))
+        self.on_training = on_training or (lambda p: -p)
+        monkeypatch.setattr(
+            _selection, "row_losses", lambda loss, network, p, rows: losses(p[0])
+        )
+
+    def value(self, params, rows):
+        return self.on_training(params[0])
+
+    def train(self, selection, *values):
+        curve = []
+        for p in values:
+            self.state.params[0] = p
+            curve.append(p)
+            assert not selection.end(curve, [], is_last=False)
+        return selection.kept_params()[0]
+
+
+FALLS = np.array([1.0, 2.0, 3.0, 6.0])
+
+
+def bound(falls):
+    """Lower end of the one-sided interval, by scipy."""
+    return stats.ttest_1samp(falls, 0, alternative="greater").confidence_interval(0.95)[
+        0
+    ]
+
+
+def test_gain_is_the_lower_end_of_a_confidence_interval(monkeypatch):
+    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    selection = CautiousSelection(training, np.zeros(1), 0)
+    training.train(selection, 1.0)
+    assert selection.gain == pytest.approx(bound(FALLS))
+    assert selection.gain > 0
+
+
+def test_the_surest_weights_are_kept(monkeypatch):
+    training = Stub(lambda p: 10 - p * (4 - p) * FALLS, monkeypatch)
+    selection = CautiousSelection(training, np.zeros(1), 0)
+    assert training.train(selection, 0.5, 2.0, 3.0, 3.5) == 2.0
+
+
+def test_weights_now_count_but_only_now(monkeypatch):
+    """Between two epochs of judgement: a longer training would not have seen them."""
+    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    selection = CautiousSelection(training, np.zeros(1), 6)  # the next is 8
+    assert training.train(selection, 1.0) == 1.0
+    assert selection.params[0] == 0.0
+    assert training.train(selection, 1.0, 1.5) == 1.5
+    assert selection.params[0] == 1.5
+
+
+def test_an_improvement_that_is_not_sure_is_none(monkeypatch):
+    falls = np.array([5.0, -1.0, 3.0, -2.0])
+    assert falls.mean() > 0 > bound(falls)
+    training = Stub(lambda p: 10 - p * falls, monkeypatch)
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
+
+
+def test_training_rows_must_not_lose(monkeypatch):
+    training = Stub(
+        lambda p: 10 - p * FALLS, monkeypatch, on_training=lambda p: (p - 1) * p
+    )
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 0.9) == 0.9
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.1) == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_losses_that_are_not_finite_are_no_gain(monkeypatch, bad):
+    training = Stub(lambda p: 10 - p * FALLS if p != 2 else FALLS * bad, monkeypatch)
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1, 2) == 1
+    training.on_training = lambda p: bad if p else 0.0
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1) == 0
+
+
+def test_equal_weights_are_no_weights_and_rows_without_are_no_rows(monkeypatch):
+    plain = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    selection = CautiousSelection(plain, np.zeros(1), 0)
+    plain.train(selection, 1.0)
+
+    def losses(p):
+        return np.append(10 - p * FALLS, [np.inf, np.nan])
+
+    weighted = Stub(losses, monkeypatch, weights=np.array([3.0] * 4 + [0, 0]))
+    other = CautiousSelection(weighted, np.zeros(1), 0)
+    weighted.train(other, 1.0)
+    assert other.gain == pytest.approx(selection.gain)
+
+
+def test_without_rows_the_start_is_kept(monkeypatch):
+    training = Stub(lambda p: np.empty(0), monkeypatch)
+    training.problem.validation = no_rows(training.problem.validation)
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
+
+
+def test_what_earlier_fits_selected_is_judged_anew(monkeypatch):
+    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    selection = CautiousSelection(training, np.zeros(1), 1, np.array([0.7]))
+    assert training.train(selection, 0.5) == 0.7
+    worse = CautiousSelection(training, np.zeros(1), 1, np.array([-0.7]))
+    assert training.train(worse, 0.5) == 0.5
