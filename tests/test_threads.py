@@ -767,14 +767,16 @@ def job_interrupt_between_ranks(solver):
     outcomes = {}
     for n_call, started in itertools.product(range(5, 10), ("no", "pool", "nobody")):
         n_calls, results, strays = 0, [], []
+        case = n_call, started, results, strays
 
-        def interrupted(pool, rank, n_call=n_call, started=started, strays=strays):
+        def interrupted(pool, rank, case=case):
             nonlocal n_calls
+            n_call, started, results, strays = case
             n_calls += 1
             if n_calls != n_call:
                 return submit(pool, rank)
 
-            def late(results=results):
+            def late():
                 time.sleep(0.1)
                 results.append(rank())
 
