@@ -50,7 +50,7 @@ def searches(epochs):
     }
     yield (
         "AutoencoderTransformer",
-        AutoencoderTransformer(hidden_layer_sizes=(100,), **shared),
+        AutoencoderTransformer(init="random", early_stopping=False, **shared),
         {"n_components": list(CODE_SIZES)},
     )
     yield (

@@ -107,6 +107,9 @@ def new_estimator(point):
     return AutoencoderTransformer(
         point.n_components,
         hidden_layer_sizes=point.hidden,
+        init="random",
+        batch_size=200,
+        early_stopping=False,
         tol=0,
         n_iter_no_change=np.inf,
         random_state=0,

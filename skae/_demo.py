@@ -42,8 +42,10 @@ PICTURE_FILE = "reconstructions.png"
 AUTOENCODER = {
     "hidden_layer_sizes": (100,),
     "activation": "silu",
+    "init": "random",
     "alpha": 0.01,
     "batch_size": 32,
+    "early_stopping": False,
     "learning_rate": "cosine",
     "learning_rate_init": 0.01,
     "n_iter_no_change": np.inf,  # the schedule runs to its end

@@ -37,7 +37,13 @@ AutoencoderTransformer(max_iter=2).fit(X)
 
 def new_estimator(n_epochs, **parameters):
     return AutoencoderTransformer(
-        max_iter=n_epochs, tol=0, n_iter_no_change=np.inf, random_state=0, **parameters
+        max_iter=n_epochs,
+        init="random",
+        early_stopping=False,
+        tol=0,
+        n_iter_no_change=np.inf,
+        random_state=0,
+        **{"batch_size": 200, **parameters},
     )
 
 
