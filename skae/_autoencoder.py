@@ -82,9 +82,11 @@ class AutoencoderTransformer(BaseAutoencoder):
 
         - "pca": the network is PCA, exactly if hidden layers have one of the
           activations but "tanh" and "logistic", and nearly so with these. A layer with
-          fewer units than the code carries the leading scores only; with twice as many
-          or more, rows unlike the training rows are reconstructed as by PCA, too. It
-          needs a linear output.
+          fewer units than the code carries the leading scores only. With twice as many
+          or more, and another activation than "elu" and "selu", rows unlike the
+          training rows are reconstructed as by PCA, too. It needs a linear output.
+          With more than 256 features and many rows the components are found by
+          iteration, the leading ones most precisely.
         - "glorot", "he", "lecun", "normal": random weights, uniform and scaled as
           Glorot & Bengio (2010), He et al. (2015) or LeCun et al. (1998) say, or
           standard normal. Biases are zero.
@@ -106,7 +108,7 @@ class AutoencoderTransformer(BaseAutoencoder):
             "cosine"}, default="auto"
         Schedule of the learning rate, `t` being the number of updates so far.
 
-        - "auto": "cosine" if `max_iter` is "auto", else "constant".
+        - "auto": "cosine" in :meth:`fit` if `max_iter` is "auto", else "constant".
         - "constant": `learning_rate_init`.
         - "inverse_time": ``learning_rate_init / (1 + decay * t)``.
         - "invscaling": ``learning_rate_init / (t + 1) ** power_t``.
@@ -223,10 +225,10 @@ class AutoencoderTransformer(BaseAutoencoder):
         weights are tied or penalised. Only with ``code_activation="identity"``.
 
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        `explained_variance_` divided by the variance of the data. Its cumulative sum
-        is the share that is linear in the first entries of the code; :meth:`score` is
-        higher by what the decoder does beyond that. For a network without nonlinear
-        layers and ``loss="squared_error"`` it is PCA's. Only with
+        `explained_variance_` divided by the variance of the data. Unless weights are
+        tied or penalised its cumulative sum is the share that is linear in the first
+        entries of the code; what :meth:`score` exceeds it by is not. For a network
+        without nonlinear layers and ``loss="squared_error"`` it is PCA's. Only with
         ``code_activation="identity"``.
 
     n_features_in_ : int
@@ -258,11 +260,13 @@ class AutoencoderTransformer(BaseAutoencoder):
     weights absorb all this, so that reconstructions do not change. For a network
     without nonlinear layers, the code times `scale_` is PCA's.
 
-    **Which weights are kept.** With ``early_stopping="auto"`` and a start at PCA: of
-    some epochs, ever rarer, those whose loss on held-out rows is surely lowest, by the
-    lower end of a one-sided 95 % confidence interval of the mean difference to PCA's;
-    PCA itself if that is never above zero, or with fewer than 40 training rows. Mean,
-    scale and PCA are those of all rows. Otherwise, with validation rows, the weights of
+    **Which weights are kept.** With ``early_stopping="auto"``, a start at PCA and no
+    `X_val`: of some epochs, ever rarer, those whose loss on held-out rows is surely
+    lowest, by the lower end of a one-sided 95 % confidence interval of the mean
+    difference to PCA's;
+    PCA itself if that is never above zero, if the objective over the rows trained on
+    is not lower, or with fewer than 40 training rows. Mean, scale and PCA are those of
+    all rows. Otherwise, with validation rows, the weights of
     the epoch with the lowest validation loss; without, the last epoch's, unless their
     objective exceeds the initial weights': then those of the best epoch.
 
@@ -481,8 +485,9 @@ class AutoencoderTransformer(BaseAutoencoder):
 
         The first call, unless it follows a fit, draws the weights and measures
         `mean_` and `scale_`, which then stay as they are: let its batch be
-        representative. Nothing is held out, and the last weights are kept. There is
-        no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
+        representative. Nothing is held out, and the last weights are kept; after a
+        :meth:`fit`, training goes on from its last weights, too, whichever that kept.
+        There is no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
 
         Parameters
         ----------

@@ -177,7 +177,7 @@ class BaseAutoencoder(
             "tied": bool(self.tied_weights),
         }
 
-    def _describe_solver(self, n_rows):
+    def _describe_solver(self, n_rows, max_epochs=None):
         """The parameters of training, as kernels take them."""
         stochastic = self.solver in SOLVERS
         if not stochastic:
@@ -188,11 +188,11 @@ class BaseAutoencoder(
             batch_size = min(self.batch_size, n_rows)
         # L-BFGS knows itself when the training loss has converged.
         patience = self.n_iter_no_change
-        if not stochastic and not self.early_stopping:
+        if not stochastic and not self._stops_by_validation:
             patience = _NEVER
         return Solver(
             code=list(SOLVERS).index(self.solver) if stochastic else -1,
-            schedule=SCHEDULES[self._schedule()],
+            schedule=SCHEDULES[self._schedule(max_epochs)],
             learning_rate=float(self.learning_rate_init),
             decay=float(self.decay),
             power_t=float(self.power_t),
@@ -207,14 +207,20 @@ class BaseAutoencoder(
             max_iter=self._n_epochs(n_rows, batch_size),
             tol=float(self.tol),
             n_iter_no_change=int(min(patience, _NEVER)),
-            watch_validation=int(self.early_stopping is True),
+            watch_validation=int(self._stops_by_validation),
         )
 
-    def _schedule(self):
+    @property
+    def _stops_by_validation(self):
+        is_auto = isinstance(self.early_stopping, str)
+        return not is_auto and bool(self.early_stopping)
+
+    def _schedule(self, max_epochs=None):
         """The learning rate's schedule: "auto" is "cosine" where the end is planned."""
         if self.learning_rate != "auto":
             return self.learning_rate
-        return "cosine" if self.max_iter == "auto" else "constant"
+        is_planned = self.max_iter == "auto" and max_epochs is None
+        return "cosine" if is_planned else "constant"
 
     def _n_epochs(self, n_rows, batch_size):
         """Epochs, or iterations, of a fit."""
@@ -239,9 +245,11 @@ class BaseAutoencoder(
         is_cautious = (
             validates_itself and self.early_stopping == "auto" and init == "pca"
         )
-        hold_out = validates_itself and self.early_stopping is True
-        if is_cautious and X.shape[0] >= _MIN_ROWS_TO_JUDGE:
-            hold_out = True
+        n_used = X.shape[0]
+        if sample_weight is not None:
+            n_used = np.count_nonzero(sample_weight)
+        hold_out = validates_itself and self._stops_by_validation
+        hold_out |= is_cautious and n_used >= _MIN_ROWS_TO_JUDGE
         if saved is None:
             random_state = check_random_state(self.random_state)
             seed = int(random_state.randint(np.iinfo(np.int32).max))
@@ -251,6 +259,11 @@ class BaseAutoencoder(
         subset, held_out = None, None
         if hold_out:
             subset, held_out = self._hold_out(X.shape[0], sample_weight, seed)
+            if held_out is None and not is_cautious:
+                raise ValueError(
+                    "All training or all validation rows have sample_weight 0: change "
+                    "random_state or validation_fraction, or pass X_val"
+                )
         # Where training is cautious all rows have their say in where it begins.
         first = None if is_cautious else subset
         scaling = self._measure(X, first, sample_weight, saved)
@@ -318,18 +331,16 @@ class BaseAutoencoder(
             )
 
     def _hold_out(self, n_rows, sample_weight, seed):
-        """Numbers of the training and of the validation rows."""
+        """Numbers of the training and of the validation rows, if both have weight."""
         splitter = ShuffleSplit(
             n_splits=1, test_size=self.validation_fraction, random_state=seed
         )
         train, held_out = map(np.sort, next(splitter.split(np.empty((n_rows, 1)))))
-        if sample_weight is not None:
-            for name, part in (("training", train), ("validation", held_out)):
-                if not sample_weight[part].any():
-                    raise ValueError(
-                        f"All {name} rows have sample_weight 0: change random_state "
-                        "or validation_fraction, or pass X_val"
-                    )
+        parts = train, held_out
+        if sample_weight is not None and not all(
+            sample_weight[part].any() for part in parts
+        ):
+            return None, None
         return train, held_out
 
     def _measure(self, X, subset, sample_weight, saved):
@@ -345,7 +356,7 @@ class BaseAutoencoder(
 
     def _make_training(self, problem, saved, initial, seed, max_epochs):
         kind = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
-        solver = self._describe_solver(problem.rows.n_rows)
+        solver = self._describe_solver(problem.rows.n_rows, max_epochs)
         if saved is None:
             return kind.begin(problem, solver, initial, seed, max_epochs)
         if saved["solver"] == self.solver:
@@ -378,8 +389,9 @@ class BaseAutoencoder(
         """
         training, max_iter = plan.training, plan.training.solver.max_iter
         reports, selection = self._verbose_reports(plan), None
-        if plan.is_cautious and not training.problem.validation.n_rows:
-            max_iter = 1  # for nothing, but scikit-learn wants n_iter_ >= 1
+        is_for_nothing = plan.is_cautious and not training.problem.validation.n_rows
+        if is_for_nothing:
+            max_iter = 1  # scikit-learn wants n_iter_ >= 1
         with training, self._divergence_explained():
             kept_params = partial(_training.kept_params, training, plan.initial_params)
             if plan.is_cautious:
@@ -404,11 +416,13 @@ class BaseAutoencoder(
             _warn_of_interrupt()
         elif (
             status == RUNNING
-            and len(curves[0]) == self.max_iter
-            and self._schedule() != "cosine"  # which ends as planned
+            and len(curves[0]) == training.solver.max_iter
+            # They end as planned.
+            and not (self.solver in SOLVERS and self._schedule() == "cosine")
+            and not is_for_nothing
         ):
             warnings.warn(
-                f"Maximum iterations ({self.max_iter}) reached and the optimization "
+                f"Maximum iterations ({max_iter}) reached and the optimization "
                 "hasn't converged yet. Increase max_iter or tol.",
                 ConvergenceWarning,
                 stacklevel=2,

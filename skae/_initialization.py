@@ -89,6 +89,8 @@ class _Carrier(NamedTuple):
 # A gain g makes the error of tanh, relative, g² z² / 3; a smaller one would have
 # gradients that differ more from layer to layer.
 _GAIN = 0.1
+# Spare units of a tied code are heard by the decoder; from zero they would never learn.
+_WHISPER = 1e-4
 _CARRIERS = {
     "identity": _Carrier(),
     "relu": _Carrier(pair=1.0, margin=1.0),
@@ -138,9 +140,9 @@ def chosen_init(init, architecture):
 def pca_params(network, activations, components, least, seed, dtype):
     """Weights and biases with which a network is PCA.
 
-    Every layer carries the scores, of variance 1, as its activation can; the leading
-    ones where it is too narrow. Other units start from random weights and are not
-    listened to by those that carry.
+    Every layer carries the scores, of variance 1, as its activation can: as many of the
+    leading ones as the narrowest layer has units. Other units start from random weights
+    and are not listened to by those that carry.
 
     Parameters
     ----------
@@ -162,7 +164,8 @@ def pca_params(network, activations, components, least, seed, dtype):
     -------
     params : ndarray of shape (n_params,)
     """
-    axes, deviations = components
+    n_carried = min(len(least), int(network.widths[1:-1].min()))
+    axes, deviations = components.axes[:, :n_carried], components.deviations[:n_carried]
     middle, is_tied = network.n_layers // 2, bool(network.tied)
     params = random_params(network, activations, "random", seed, np.float64)
     # What a layer sees is, times `read`, the scores and a constant.
@@ -172,31 +175,30 @@ def pca_params(network, activations, components, least, seed, dtype):
     )
     for number, (weights, biases, name) in enumerate(layers, start=1):
         if number == network.n_layers:
-            send, receive = (axes * deviations).T[: read.shape[1]], None
+            send, receive = (axes * deviations).T, None
             shift = np.zeros(len(axes))
         else:
-            carrier, n_carried = _CARRIERS[name], read.shape[1]
+            carrier, scale = _CARRIERS[name], np.ones(n_carried)
             # Of tied weights the code's scale decides what comes back through them.
-            scale = np.ones(n_carried)
             if is_tied and number == middle:
-                scale = deviations[:n_carried]
+                scale = deviations
             elif is_tied and number > middle:
-                scale = deviations[:n_carried] ** 2 / carrier.slope
+                scale = deviations**2 / carrier.slope
             send, receive, shift = _carry(
                 carrier, weights.shape[1], least[:n_carried], scale
             )
         if not is_tied or number <= middle:
-            n_carried, n_carriers = send.shape
-            weights[:, :n_carriers] = read[:, :n_carried] @ send
+            n_carriers = send.shape[1]
+            weights[:, :n_carriers] = read @ send
             if is_tied and number == middle:
-                weights[:, n_carriers:] = 0  # they would be heard through the tie
+                weights[:, n_carriers:] *= _WHISPER
         biases[...] = shift - at_mean @ weights
         at_mean, read = _activated(name, shift, dtype), receive
     return params.astype(dtype, copy=False)
 
 
 def _carry(carrier, width, least, scale):
-    """How a layer carries scores, as many of the leading ones as it can.
+    """How a layer carries scores, of which it has as many units at least.
 
     Returns
     -------
@@ -214,8 +216,7 @@ def _carry(carrier, width, least, scale):
         send = np.hstack([np.diag(scale), -np.diag(scale)])
         inverse = np.vstack([np.diag(1 / scale), -np.diag(1 / scale)]) / carrier.pair
     else:
-        n_carried = min(n_carried, width)
-        scale = carrier.gain * scale[:n_carried]
+        scale = carrier.gain * scale
         send, inverse = np.diag(scale), np.diag(1 / (carrier.slope * scale))
         if carrier.margin is not None:
             shift[:n_carried] = carrier.margin - scale * least[:n_carried]

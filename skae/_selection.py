@@ -89,8 +89,10 @@ class CautiousSelection:
         """How much the loss has surely fallen; 0 if it is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             falls = self.start_losses - self._losses(params)
+            freedom = falls.size - 1
+            if freedom < 1:
+                return 0.0
             mean = self._shares @ falls
-            freedom = max(1, falls.size - 1)
             variance = (falls.size / freedom) * self._shares**2 @ (falls - mean) ** 2
             gain = mean - stdtrit(freedom, _CONFIDENCE) * np.sqrt(variance)
         return gain if np.isfinite(gain) else 0.0

@@ -10,7 +10,7 @@ import functools
 import math
 import sys
 import threading
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 import numba
@@ -103,6 +103,8 @@ def n_threads_allowed():
 # Floating point operations of a thread that are worth a meeting at a barrier, of half a
 # microsecond, and in all the start of the thread, which takes some hundred.
 _MIN_FLOPS_TO_MEET, _MIN_FLOPS_TO_START = 300_000, 100_000_000
+# Of a thread at the gate, should an interrupt keep it from being woken.
+_SECONDS_BETWEEN_LOOKS = 0.1
 # About 10 ms of work: over before anyone could want to interrupt it.
 _MAX_FLOPS_INLINE = 200_000_000
 
@@ -135,6 +137,9 @@ class ThreadTeam:
         self.n_threads = n_threads
         self.control = np.zeros(N_CONTROLS, dtype=np.int64)
         self._pool = None
+        # An interrupted submit may leave a thread behind that the pool does not know
+        # of, nor waits for: no rank begins before all are there.
+        self._gate, self._all_started = threading.Event(), False
 
     def __enter__(self):
         return self
@@ -144,6 +149,8 @@ class ThreadTeam:
         interrupts = []
         while self._pool is not None:
             try:
+                self.control[INTERRUPT] = 1
+                self._gate.set()
                 self._pool.shutdown()
                 self._pool = None
             except KeyboardInterrupt as interrupt:
@@ -167,23 +174,22 @@ class ThreadTeam:
             return kernel(*arguments, 0)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")
-        # An interrupted submit may leave a thread behind that the pool does not know
-        # of, nor waits for: none begins before all are there.
-        gate: Future = Future()
+        self._all_started = False
+        self._gate.clear()
 
         def run_rank(rank):
-            return kernel(*arguments, rank) if gate.result() else None
+            while not self._gate.wait(_SECONDS_BETWEEN_LOOKS):
+                pass
+            return kernel(*arguments, rank) if self._all_started else None
 
         try:
             ranks = [functools.partial(run_rank, r) for r in range(self.n_threads)]
             futures = [self._pool.submit(rank) for rank in ranks]
-            gate.set_result(True)
+            self._all_started = True
+            self._gate.set()
             self._wait(futures)
             return futures[0].result()
         except BaseException:
-            self.control[INTERRUPT] = 1
-            if not gate.done():
-                gate.set_result(False)
             self.__exit__(*sys.exc_info())
             raise
 

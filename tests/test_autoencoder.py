@@ -1038,10 +1038,9 @@ def test_validation_rows_without_weight():
     held_out = split_of(X, make("early_stopping").fit(X).mean_, 2)
     weights = np.ones(20)
     weights[held_out] = 0
-    with pytest.raises(ValueError, match=r"validation rows.*sample_weight 0"):
-        make("early_stopping").fit(X, sample_weight=weights)
-    with pytest.raises(ValueError, match=r"training rows.*sample_weight 0"):
-        make("early_stopping").fit(X, sample_weight=1 - weights)
+    for weights_of_all in (weights, 1 - weights):
+        with pytest.raises(ValueError, match=r"validation rows .*sample_weight 0"):
+            make("early_stopping").fit(X, sample_weight=weights_of_all)
 
 
 def test_x_val_instead_of_held_out_rows():
@@ -2224,3 +2223,65 @@ def test_auto_length_and_schedule():
     assert np.ptp(estimator.loss_curve_[-5:]) < 1e-6 * estimator.loss_
     lbfgs = AutoencoderTransformer(solver="lbfgs", tol=0, early_stopping=False)
     assert lbfgs.fit(X).n_iter_ <= 200
+
+
+def test_lbfgs_ends_by_its_gradient_whatever_may_be_held_out():
+    X = make_data(120, 4)
+    params = {"solver": "lbfgs", "activation": "tanh", "tol": 1e-3, "random_state": 0}
+    auto = AutoencoderTransformer(max_iter=60, **params)
+    with pytest.warns(ConvergenceWarning):
+        auto.fit(X)
+    never = clone(auto).set_params(early_stopping=False)
+    with pytest.warns(ConvergenceWarning):
+        never.fit(X)
+    assert auto.loss_curve_ == never.loss_curve_
+
+
+def test_lbfgs_warns_at_the_end_of_auto_iterations():
+    estimator = AutoencoderTransformer(
+        solver="lbfgs", tol=0, early_stopping=False, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match="200"):
+        estimator.fit(np.random.default_rng(0).standard_normal((300, 20)))
+
+
+@pytest.mark.parametrize("stop", [np.True_, np.False_])
+def test_early_stopping_may_be_numpys(stop):
+    estimator = make("adam", early_stopping=stop).fit(make_data())
+    assert hasattr(estimator, "validation_loss_curve_") == stop
+
+
+def test_partial_fit_has_no_end_to_plan_for():
+    X = make_data(150)
+    auto = AutoencoderTransformer(init="random", random_state=0)
+    constant = clone(auto).set_params(learning_rate="constant")
+    for _ in range(5):
+        auto.partial_fit(X)
+        constant.partial_fit(X)
+    assert auto.loss_ == constant.loss_
+
+
+@pytest.mark.parametrize("n_used", [1, 5, 39])
+def test_few_rows_with_weight_are_few_rows(n_used):
+    X, weights = make_data(200), np.zeros(200)
+    weights[np.random.default_rng(n_used).permutation(200)[:n_used]] = 1
+    estimator = AutoencoderTransformer(1, random_state=0)
+    estimator.fit(X, sample_weight=weights)
+    few = clone(estimator).fit(X[weights > 0])
+    assert estimator.n_iter_ == few.n_iter_ == 1
+    np.testing.assert_allclose(
+        reconstruct(estimator, X), reconstruct(few, X), atol=1e-9
+    )
+
+
+def test_a_tied_start_from_few_rows_can_learn_more():
+    X = make_data(200)
+    estimator = AutoencoderTransformer(
+        3, hidden_layer_sizes=(), tied_weights=True, random_state=0
+    )
+    estimator.set_params(learning_rate_init=0.01, batch_size=50)
+    estimator.partial_fit(X[:2])
+    assert estimator.score(X) < 0.7
+    for _ in range(200):
+        estimator.partial_fit(X)
+    assert estimator.score(X) > 0.9

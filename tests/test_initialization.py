@@ -124,13 +124,16 @@ def test_start_of_activations_that_are_linear_nowhere(activation):
     assert lost == pytest.approx(1 - pca.explained_variance_ratio_.sum(), abs=2e-3)
 
 
+@pytest.mark.parametrize("hidden", [(20, 2), (5, 2), (2, 20)])
 @pytest.mark.parametrize("activation", EXACT)
-def test_narrow_layers_carry_the_leading_scores(activation, tied):
+def test_narrow_layers_carry_the_leading_scores(activation, hidden, tied):
     X = make_data()
-    network = start(X, (20, 2), activation, 3, tied=tied)
+    network = start(X, hidden, activation, 3, tied=tied)
     pca = PCA(2).fit(X)
     expected = pca.inverse_transform(pca.transform(X))
-    np.testing.assert_allclose(reconstructed(X, network), expected, atol=1e-7)
+    # The third unit of a tied code is heard a little.
+    atol = 1e-5 if tied else 1e-7
+    np.testing.assert_allclose(reconstructed(X, network), expected, atol=atol)
 
 
 @pytest.mark.parametrize("code", ["relu", "elu", "softplus"])
@@ -146,7 +149,9 @@ def test_more_units_than_components(tied):
     """The code may be larger than what there is to carry."""
     X = make_data(n_rows=3)
     network = start(X, (40,), "relu", 8, tied=tied)
-    np.testing.assert_allclose(reconstructed(X, network), X, atol=1e-12)
+    np.testing.assert_allclose(reconstructed(X, network), X, atol=1e-6)
+    second = network[0][1]
+    assert (np.abs(second).max(axis=0) > 0).all()  # none is dead
 
 
 def test_other_units_are_not_listened_to_at_first():

@@ -34,6 +34,7 @@ def assert_components(components, X, n_components, rtol=1e-9):
 def max_scatter(request, monkeypatch):
     """From how many features on the scatter matrix is not computed."""
     monkeypatch.setattr(_pca, "_MAX_SCATTER", request.param)
+    monkeypatch.setattr(_pca, "_MAX_CHEAP_SCATTER", 0)
     # Else twelve features are no more than the vectors that are iterated.
     monkeypatch.setattr(_pca, "_N_OVERSAMPLES", 4)
     return request.param
@@ -80,8 +81,14 @@ def test_constant_data_have_none():
     assert components.axes.shape == (4, 0)
 
 
-def test_iteration_finds_what_stands_out_of_many_features():
-    """With the options as they are."""
+def test_many_features_of_few_rows():
+    """A flat spectrum, too, on which iterations are slow."""
+    X = np.random.default_rng(0).standard_normal((100, 300))
+    assert_components(principal_components(seen(X), 2, 0), X, 2, rtol=1e-9)
+
+
+def test_iteration_finds_what_stands_out_of_many_features(monkeypatch):
+    monkeypatch.setattr(_pca, "_MAX_CHEAP_SCATTER", 0)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 3)) * [9, 7, 5] @ rng.standard_normal((3, 500))
     X += rng.standard_normal((400, 500))

@@ -131,3 +131,8 @@ def test_what_earlier_fits_selected_is_judged_anew(monkeypatch):
     assert training.train(selection, 0.5) == 0.7
     worse = CautiousSelection(training, np.zeros(1), 1, np.array([-0.7]))
     assert training.train(worse, 0.5) == 0.5
+
+
+def test_one_row_is_never_sure(monkeypatch):
+    training = Stub(lambda p: np.array([10 - p]), monkeypatch)
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
