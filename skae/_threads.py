@@ -139,7 +139,7 @@ class ThreadTeam:
         self._pool = None
         # An interrupted submit may leave a thread behind that the pool does not know
         # of, nor waits for: no rank begins before all are there.
-        self._gate, self._all_started = threading.Event(), False
+        self._gate = threading.Event()
 
     def __enter__(self):
         return self
@@ -174,19 +174,20 @@ class ThreadTeam:
             return kernel(*arguments, 0)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")
-        self._all_started = False
-        self._gate.clear()
+        # A gate of its own: a thread may come to it when this run is long over.
+        gate = self._gate = threading.Event()
+        all_started = False
 
         def run_rank(rank):
-            while not self._gate.wait(_SECONDS_BETWEEN_LOOKS):
+            while not gate.wait(_SECONDS_BETWEEN_LOOKS):
                 pass
-            return kernel(*arguments, rank) if self._all_started else None
+            return kernel(*arguments, rank) if all_started else None
 
         try:
             ranks = [functools.partial(run_rank, r) for r in range(self.n_threads)]
             futures = [self._pool.submit(rank) for rank in ranks]
-            self._all_started = True
-            self._gate.set()
+            all_started = True
+            gate.set()
             self._wait(futures)
             return futures[0].result()
         except BaseException:
