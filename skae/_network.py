@@ -87,6 +87,12 @@ def intercepts(network, params):
     ]
 
 
+def signs_of(components):
+    """1 or -1 for every row: the rule of scikit-learn's svd_flip for PCA."""
+    largest = np.abs(components).argmax(axis=1)
+    return np.where(components[np.arange(len(components)), largest] < 0, -1.0, 1.0)
+
+
 # A code's directions whose variance is below this share of the largest are rounding
 # errors.
 _NO_VARIANCE = 1e-12
@@ -156,10 +162,7 @@ def order_code(network, params, moments, *, free_scale):
         inverse = rotation.T @ inverse / deviations[:, np.newaxis]
         variances[:n_used] = deviations[:n_used] ** 2
 
-    # The rule of scikit-learn's svd_flip for PCA, whose components are these rows.
-    rows = mixing.T @ moments.cross
-    largest = np.abs(rows).argmax(axis=1)
-    signs = np.where(rows[np.arange(len(rows)), largest] < 0, -1.0, 1.0)
+    signs = signs_of(mixing.T @ moments.cross)  # of PCA these are the components
     weights[middle - 1][...] = encoder @ mixing * signs
     biases[middle - 1][...] = encoder_bias @ mixing * signs
     if not network.tied:

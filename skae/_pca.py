@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh, qr
 
+from skae._network import signs_of
 from skae._rows import network_input
 
 # Up to so many features the whole scatter matrix is computed; up to more if it takes
@@ -59,7 +60,8 @@ def principal_components(rows, n_components, seed):
     squares, axes = squares[: -n_components - 1 : -1], axes[:, : -n_components - 1 : -1]
     rank = int((squares > np.finfo(np.float64).eps * n_features * squares[0]).sum())
     deviations = np.sqrt(squares[:rank] / rows.total_weight)
-    return Components(np.ascontiguousarray(axes[:, :rank]), deviations)
+    axes = axes[:, :rank] * signs_of(axes[:, :rank].T)
+    return Components(np.ascontiguousarray(axes), deviations)
 
 
 def _scatter(rows, basis):
