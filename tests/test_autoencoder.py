@@ -436,10 +436,12 @@ def test_float32(name):
     ):
         assert array.dtype == np.float32
     assert double.transform(X32).dtype == np.float64
-    rel = 1e-3 if starts_at_random(estimator.get_params()) else 0.1
-    assert single.loss_ == pytest.approx(double.loss_, rel=rel)
-    # Line searches, and steps from a start without gradients, amplify roundings.
-    if estimator.solver != "lbfgs" and starts_at_random(estimator.get_params()):
+    if not starts_at_random(estimator.get_params()):
+        # What follows are steps along gradients that are roundings.
+        assert single.loss_curve_[0] == pytest.approx(double.loss_curve_[0], rel=1e-4)
+        return
+    assert single.loss_ == pytest.approx(double.loss_, rel=1e-3)
+    if estimator.solver != "lbfgs":  # its line searches amplify roundings
         np.testing.assert_allclose(single.loss_curve_, double.loss_curve_, rtol=1e-4)
 
 

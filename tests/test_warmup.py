@@ -14,13 +14,16 @@ print(skae.warmup(["float32"]))
 
 FIT_EVERYTHING = """
 import sys
+import warnings
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 from skae._passes import ACTIVATIONS, LOSSES
 from skae._warmup import c_functions
 
+warnings.simplefilter("ignore", ConvergenceWarning)
 X = np.random.default_rng(0).random((20, 3), dtype=np.float32)
 for solver in ("adam", "sgd", "rmsprop", "lbfgs"):
     for loss in LOSSES:
