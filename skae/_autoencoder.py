@@ -263,12 +263,11 @@ class AutoencoderTransformer(BaseAutoencoder):
     **Which weights are kept.** With ``early_stopping="auto"``, a start at PCA and no
     `X_val`: of some epochs, ever rarer, those whose loss on held-out rows is surely
     lowest, by the lower end of a one-sided 95 % confidence interval of the mean
-    difference to PCA's;
-    PCA itself if that is never above zero, if the objective over the rows trained on
-    is not lower, or with fewer than 40 training rows. Mean, scale and PCA are those of
-    all rows. Otherwise, with validation rows, the weights of
-    the epoch with the lowest validation loss; without, the last epoch's, unless their
-    objective exceeds the initial weights': then those of the best epoch.
+    difference to PCA's; PCA itself if that is never above zero, if the objective over
+    the rows trained on rises, or with fewer than 40 training rows. Mean, scale and PCA
+    are those of all rows. Otherwise, with validation rows, the weights of the epoch
+    with the lowest validation loss; without, the last epoch's, unless their objective
+    exceeds the initial weights': then those of the best epoch.
 
     Examples
     --------

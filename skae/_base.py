@@ -258,12 +258,15 @@ class BaseAutoencoder(
             seed = int(saved["arrays"]["counters"][SEED])
         subset, held_out = None, None
         if hold_out:
-            subset, held_out = self._hold_out(X.shape[0], sample_weight, seed)
-            if held_out is None and not is_cautious:
+            parts = self._hold_out(X.shape[0], seed)
+            idle = _part_without_weight(parts, sample_weight)
+            if idle and not is_cautious:
                 raise ValueError(
-                    "All training or all validation rows have sample_weight 0: change "
-                    "random_state or validation_fraction, or pass X_val"
+                    f"All {idle} rows have sample_weight 0: change random_state or "
+                    "validation_fraction, or pass X_val"
                 )
+            if not idle:
+                subset, held_out = parts
         # Where training is cautious all rows have their say in where it begins.
         first = None if is_cautious else subset
         scaling = self._measure(X, first, sample_weight, saved)
@@ -330,17 +333,12 @@ class BaseAutoencoder(
                 "with warm_start=False"
             )
 
-    def _hold_out(self, n_rows, sample_weight, seed):
-        """Numbers of the training and of the validation rows, if both have weight."""
+    def _hold_out(self, n_rows, seed):
+        """Numbers of the training and of the validation rows."""
         splitter = ShuffleSplit(
             n_splits=1, test_size=self.validation_fraction, random_state=seed
         )
         train, held_out = map(np.sort, next(splitter.split(np.empty((n_rows, 1)))))
-        parts = train, held_out
-        if sample_weight is not None and not all(
-            sample_weight[part].any() for part in parts
-        ):
-            return None, None
         return train, held_out
 
     def _measure(self, X, subset, sample_weight, saved):
@@ -520,6 +518,15 @@ class BaseAutoencoder(
                 delattr(self, name)
         self.__dict__.update(attributes)
         return self
+
+
+def _part_without_weight(parts, sample_weight):
+    """Which of training and validation rows have no weight, or None."""
+    if sample_weight is not None:
+        for name, part in zip(("training", "validation"), parts, strict=True):
+            if not sample_weight[part].any():
+                return name
+    return None
 
 
 def _canonical(X):

@@ -1,6 +1,14 @@
-"""What has to be set before SciPy is imported."""
+"""What has to be set before SciPy is imported, and fixtures of several modules."""
 
 import os
 
+import pytest
+
 # Without it scikit-learn's checks of the array API are skipped.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+
+@pytest.fixture(params=[False, True], ids=["untied", "tied"])
+def tied(request):
+    """Whether decoder layers use the encoder's weights."""
+    return request.param

@@ -27,11 +27,6 @@ EXACT = [name for name in ACTIVATION_NAMES if name not in APPROXIMATE]
 PAIRED = {"identity", "relu", "leaky_relu", "gelu", "silu", "softplus"}
 
 
-@pytest.fixture(params=[False, True], ids=["untied", "tied"])
-def tied(request):
-    return request.param
-
-
 @pytest.mark.parametrize(
     ("init", "std"),
     [
@@ -93,6 +88,12 @@ def start(X, hidden, activation, n_components, *, tied=False, code="identity"):
     return coefs(network, params), intercepts(network, params), names
 
 
+def by_pca(X, n_components, fitted_on=None):
+    """X reconstructed by the PCA of some rows, of itself if none are given."""
+    pca = PCA(n_components).fit(X if fitted_on is None else fitted_on)
+    return pca.inverse_transform(pca.transform(X))
+
+
 def reconstructed(X, network):
     layers, _ = forward(X, *network)
     return layers[-1]
@@ -106,13 +107,11 @@ def test_start_is_pca(activation, hidden, tied):
     """One unit a score is enough, two are better."""
     X = make_data()
     network = start(X, hidden, activation, 3, tied=tied)
-    pca = PCA(3).fit(X)
-    expected = pca.inverse_transform(pca.transform(X))
-    np.testing.assert_allclose(reconstructed(X, network), expected, atol=1e-7)
+    np.testing.assert_allclose(reconstructed(X, network), by_pca(X, 3), atol=1e-7)
     if activation in PAIRED and min(hidden, default=6) >= 6:
-        X = 10 * make_data(seed=1)
-        expected = pca.inverse_transform(pca.transform(X))
-        np.testing.assert_allclose(reconstructed(X, network), expected, atol=1e-6)
+        unseen = 10 * make_data(seed=1)
+        expected = by_pca(unseen, 3, fitted_on=X)
+        np.testing.assert_allclose(reconstructed(unseen, network), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", sorted(APPROXIMATE))
@@ -129,20 +128,16 @@ def test_start_of_activations_that_are_linear_nowhere(activation):
 def test_narrow_layers_carry_the_leading_scores(activation, hidden, tied):
     X = make_data()
     network = start(X, hidden, activation, 3, tied=tied)
-    pca = PCA(2).fit(X)
-    expected = pca.inverse_transform(pca.transform(X))
     # The third unit of a tied code is heard a little.
     atol = 1e-5 if tied else 1e-7
-    np.testing.assert_allclose(reconstructed(X, network), expected, atol=atol)
+    np.testing.assert_allclose(reconstructed(X, network), by_pca(X, 2), atol=atol)
 
 
 @pytest.mark.parametrize("code", ["relu", "elu", "softplus"])
 def test_other_codes(code):
     X = make_data()
-    pca = PCA(3).fit(X)
-    expected = pca.inverse_transform(pca.transform(X))
     network = start(X, (20,), "relu", 3, code=code)
-    np.testing.assert_allclose(reconstructed(X, network), expected, atol=1e-7)
+    np.testing.assert_allclose(reconstructed(X, network), by_pca(X, 3), atol=1e-7)
 
 
 def test_more_units_than_components(tied):

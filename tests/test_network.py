@@ -18,11 +18,6 @@ WIDTHS = [6, 5, 3, 5, 6]
 NAMES = ["tanh", "identity", "tanh", "identity"]
 
 
-@pytest.fixture(params=[False, True], ids=["untied", "tied"])
-def tied(request):
-    return request.param
-
-
 def make_params(network, seed=0):
     return np.random.default_rng(seed).standard_normal(network.n_params)
 
