@@ -48,9 +48,10 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_components : int, default=2
         Size of the code.
 
-    hidden_layer_sizes : int or sequence of int, default=(100,)
+    hidden_layer_sizes : int, sequence of int or "auto", default="auto"
         Widths of the encoder's layers between input and code; the decoder mirrors
-        them. ``()`` leaves no layer but the code.
+        them. ``()`` leaves no layer but the code. "auto" is ``(100, 50)``, or
+        ``2 * n_components`` where that is more: PCA then always fits in.
 
     activation : str or sequence of str, default="relu"
         Activation of the hidden layers: "identity", "logistic" (or "sigmoid"),
@@ -85,8 +86,8 @@ class AutoencoderTransformer(BaseAutoencoder):
           fewer units than the code carries the leading scores only. With twice as many
           or more, and another activation than "elu" and "selu", rows unlike the
           training rows are reconstructed as by PCA, too. It needs a linear output.
-          With more than 256 features and many rows the components are found by
-          iteration, the leading ones most precisely.
+          With more than 1,024 features the components are found by iteration, the
+          leading ones most precisely.
         - "glorot", "he", "lecun", "normal": random weights, uniform and scaled as
           Glorot & Bengio (2010), He et al. (2015) or LeCun et al. (1998) say, or
           standard normal. Biases are zero.
@@ -102,7 +103,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         (not biases) is added to the mean loss.
 
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. "auto" is ``min(100, n_samples)``. "lbfgs" ignores it.
+        Rows in a mini-batch. "auto" is ``min(100, n_samples)``, or 200 for more than
+        20,000 rows. "lbfgs" ignores it.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"
@@ -144,7 +146,8 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     max_iter : int or "auto", default="auto"
         Epochs (iterations of "lbfgs") of a fit. "auto" are as many as make 10,000
-        updates of the weights, at least 10; 200 of "lbfgs".
+        updates of the weights, 5,000 for more than 20,000 rows, and 10 at least; 200
+        of "lbfgs".
 
     shuffle : bool, default=True
         Whether the rows come in a new order in every epoch.
@@ -286,6 +289,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     _parameter_constraints: dict = {
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [
+            StrOptions({"auto"}),
             "array-like",
             Interval(numbers.Integral, 1, None, closed="left"),
         ],
@@ -331,7 +335,7 @@ class AutoencoderTransformer(BaseAutoencoder):
         self,
         n_components=2,
         *,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes="auto",
         activation="relu",
         code_activation="identity",
         output_activation="auto",

@@ -1,7 +1,6 @@
 """What the members of the family share: from parameters and data to a training."""
 
 import contextlib
-import numbers
 import warnings
 from functools import partial
 from typing import NamedTuple
@@ -21,11 +20,17 @@ from sklearn.utils.validation import validate_data
 from skae import _training
 from skae._inference import code_moments
 from skae._initialization import chosen_init, pca_params, random_params
-from skae._kernels import INTERRUPTED, RUNNING, SCHEDULES
+from skae._kernels import INTERRUPTED, RUNNING
 from skae._lbfgs import LbfgsTraining
-from skae._memory import BEST_KEPT, N_EPOCHS, SEED, START_LOSS, Rows, Solver
+from skae._memory import BEST_KEPT, N_EPOCHS, SEED, START_LOSS, Rows
 from skae._network import for_loss, make_network, order_code
-from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._parameters import (
+    describe_network,
+    describe_solver,
+    schedule,
+    stops_by_validation,
+)
+from skae._passes import LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
 from skae._rows import make_rows, measure, no_rows
@@ -35,10 +40,6 @@ from skae._threads import single_threaded_blas
 from skae._training import StochasticTraining
 
 _DTYPES = (np.float64, np.float32)
-# What "auto" stands for, chosen in benchmarks/defaults.
-_AUTO_BATCH_SIZE = 100
-_AUTO_UPDATES, _MIN_AUTO_EPOCHS = 10_000, 10
-_AUTO_ITERATIONS = 200  # of L-BFGS
 # With fewer rows "auto" does not leave the principal components: of those held out,
 # too few are left to tell whether that would do good.
 _MIN_ROWS_TO_JUDGE = 40
@@ -48,7 +49,6 @@ _OPTIONAL_ATTRIBUTES = (
     "explained_variance_",
     "explained_variance_ratio_",
 )
-_NEVER = np.iinfo(np.int64).max
 
 
 class Scaling(NamedTuple):
@@ -142,94 +142,7 @@ class BaseAutoencoder(
                 )
         return X, sample_weight
 
-    # -- from parameters to what kernels take ----------------------------------------
-
-    def _describe_network(self, n_features):
-        """Widths and activations of the layers, as `make_network` takes them."""
-        hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
-        if any(not isinstance(n, numbers.Integral) or n < 1 for n in hidden):
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r}: every layer needs a "
-                "whole number of units, at least 1"
-            )
-        names = self.activation
-        names = [names] * len(hidden) if isinstance(names, str) else list(names)
-        if len(names) != len(hidden) or not set(names) <= set(ACTIVATIONS):
-            raise ValueError(
-                f"activation={self.activation!r} must be one name, or one for each of "
-                f"the {len(hidden)} layers in hidden_layer_sizes, out of "
-                f"{sorted(ACTIVATIONS)}"
-            )
-        loss, output = LOSSES[self.loss], self.output_activation
-        if output == "auto":
-            output = loss.output_activation
-        elif loss.outputs is not None and output not in loss.outputs:
-            raise ValueError(
-                f"loss={self.loss!r} does not go with output_activation={output!r}: "
-                f"use 'auto' or {' or '.join(map(repr, loss.outputs))}"
-            )
-        n_components = int(self.n_components)
-        widths = [n_features, *hidden, n_components, *hidden[::-1], n_features]
-        activations = [*names, self.code_activation, *names[::-1], output]
-        return {
-            "widths": widths,
-            "activations": activations,
-            "tied": bool(self.tied_weights),
-        }
-
-    def _describe_solver(self, n_rows, max_epochs=None):
-        """The parameters of training, as kernels take them."""
-        stochastic = self.solver in SOLVERS
-        if not stochastic:
-            batch_size = n_rows
-        elif self.batch_size == "auto":
-            batch_size = min(_AUTO_BATCH_SIZE, n_rows)
-        else:
-            batch_size = min(self.batch_size, n_rows)
-        # L-BFGS knows itself when the training loss has converged.
-        patience = self.n_iter_no_change
-        if not stochastic and not self._stops_by_validation:
-            patience = _NEVER
-        return Solver(
-            code=list(SOLVERS).index(self.solver) if stochastic else -1,
-            schedule=SCHEDULES[self._schedule(max_epochs)],
-            learning_rate=float(self.learning_rate_init),
-            decay=float(self.decay),
-            power_t=float(self.power_t),
-            momentum=float(self.momentum),
-            nesterovs_momentum=int(self.nesterovs_momentum),
-            beta_1=float(self.beta_1),
-            beta_2=float(self.beta_2),
-            epsilon=float(self.epsilon),
-            batch_size=int(batch_size),
-            # The order within one batch changes nothing but roundings.
-            shuffle=int(self.shuffle and batch_size < n_rows),
-            max_iter=self._n_epochs(n_rows, batch_size),
-            tol=float(self.tol),
-            n_iter_no_change=int(min(patience, _NEVER)),
-            watch_validation=int(self._stops_by_validation),
-        )
-
-    @property
-    def _stops_by_validation(self):
-        is_auto = isinstance(self.early_stopping, str)
-        return not is_auto and bool(self.early_stopping)
-
-    def _schedule(self, max_epochs=None):
-        """The learning rate's schedule: "auto" is "cosine" where the end is planned."""
-        if self.learning_rate != "auto":
-            return self.learning_rate
-        is_planned = self.max_iter == "auto" and max_epochs is None
-        return "cosine" if is_planned else "constant"
-
-    def _n_epochs(self, n_rows, batch_size):
-        """Epochs, or iterations, of a fit."""
-        if self.max_iter != "auto":
-            return int(self.max_iter)
-        if self.solver not in SOLVERS:
-            return _AUTO_ITERATIONS
-        n_batches = -(-n_rows // batch_size)
-        return max(_MIN_AUTO_EPOCHS, -(-_AUTO_UPDATES // n_batches))
+    # -- from parameters and data to a training ------------------------------------
 
     def _plan(self, X, sample_weight, saved, *, X_val=None, max_epochs=None):
         """A training of validated data, new or going on from a saved state.
@@ -237,36 +150,21 @@ class BaseAutoencoder(
         There will be `max_epochs` at most, and no rows are set aside for validation; or
         `max_iter`.
         """
-        architecture = self._describe_network(X.shape[1])
-        init = chosen_init(self.init, architecture)
+        architecture = describe_network(self, X.shape[1])
         if saved is not None:
-            init = saved["init"]
+            self._check_can_go_on(architecture, saved)
+            init, seed = saved["init"], int(saved["arrays"]["counters"][SEED])
+        else:
+            init = chosen_init(self.init, architecture)
+            random_state = check_random_state(self.random_state)
+            seed = int(random_state.randint(np.iinfo(np.int32).max))
         validates_itself = max_epochs is None and X_val is None
         is_cautious = (
             validates_itself and self.early_stopping == "auto" and init == "pca"
         )
-        n_used = X.shape[0]
-        if sample_weight is not None:
-            n_used = np.count_nonzero(sample_weight)
-        hold_out = validates_itself and self._stops_by_validation
-        hold_out |= is_cautious and n_used >= _MIN_ROWS_TO_JUDGE
-        if saved is None:
-            random_state = check_random_state(self.random_state)
-            seed = int(random_state.randint(np.iinfo(np.int32).max))
-        else:
-            self._check_can_go_on(architecture, saved)
-            seed = int(saved["arrays"]["counters"][SEED])
-        subset, held_out = None, None
-        if hold_out:
-            parts = self._hold_out(X.shape[0], seed)
-            idle = _part_without_weight(parts, sample_weight)
-            if idle and not is_cautious:
-                raise ValueError(
-                    f"All {idle} rows have sample_weight 0: change random_state or "
-                    "validation_fraction, or pass X_val"
-                )
-            if not idle:
-                subset, held_out = parts
+        subset = held_out = None
+        if validates_itself:
+            subset, held_out = self._split(X, sample_weight, seed, is_cautious)
         # Where training is cautious all rows have their say in where it begins.
         first = None if is_cautious else subset
         scaling = self._measure(X, first, sample_weight, saved)
@@ -287,22 +185,38 @@ class BaseAutoencoder(
                 network, architecture["activations"], init, seed, first_rows
             )
         problem = _training.Problem(
-            for_loss(network, loss),
-            loss,
-            float(self.alpha),
-            rows,
-            validation,
+            for_loss(network, loss), loss, float(self.alpha), rows, validation
         )
-        training = self._make_training(problem, saved, initial, seed, max_epochs)
         return Plan(
             architecture,
-            training,
+            self._make_training(problem, saved, initial, seed, max_epochs),
             init,
             initial,
             first_rows,
             scaling,
             goes_on=saved is not None,
             is_cautious=is_cautious,
+        )
+
+    def _split(self, X, sample_weight, seed, is_cautious):
+        """Numbers of the training and of the validation rows; None: all, and none."""
+        if is_cautious:
+            n_used = X.shape[0]
+            if sample_weight is not None:
+                n_used = np.count_nonzero(sample_weight)
+            if n_used < _MIN_ROWS_TO_JUDGE:
+                return None, None
+        elif not stops_by_validation(self):
+            return None, None
+        parts = self._hold_out(X.shape[0], seed)
+        idle = _part_without_weight(parts, sample_weight)
+        if idle is None:
+            return parts
+        if is_cautious:
+            return None, None
+        raise ValueError(
+            f"All {idle} rows have sample_weight 0: change random_state or "
+            "validation_fraction, or pass X_val"
         )
 
     def _initial_params(self, network, activations, init, seed, rows):
@@ -354,7 +268,7 @@ class BaseAutoencoder(
 
     def _make_training(self, problem, saved, initial, seed, max_epochs):
         kind = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
-        solver = self._describe_solver(problem.rows.n_rows, max_epochs)
+        solver = describe_solver(self, problem.rows.n_rows, max_epochs)
         if saved is None:
             return kind.begin(problem, solver, initial, seed, max_epochs)
         if saved["solver"] == self.solver:
@@ -416,7 +330,7 @@ class BaseAutoencoder(
             status == RUNNING
             and len(curves[0]) == training.solver.max_iter
             # They end as planned.
-            and not (self.solver in SOLVERS and self._schedule() == "cosine")
+            and not (self.solver in SOLVERS and schedule(self) == "cosine")
             and not is_for_nothing
         ):
             warnings.warn(
@@ -561,6 +475,17 @@ def _explained_variance(variances, total_weight, scaling):
 
 class TrainingInterruptedWarning(UserWarning):
     """Ctrl-C ended a training; the best weights so far are kept."""
+
+
+@contextlib.contextmanager
+def interrupt_ends_all():
+    """Let Ctrl-C in a fit end the program: an autoencoder answers it with a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingInterruptedWarning)
+        try:
+            yield
+        except TrainingInterruptedWarning:
+            raise KeyboardInterrupt from None
 
 
 def _warn_of_interrupt():

@@ -5,12 +5,10 @@ grid on the training rows, judge every candidate on the held-out rows, write the
 draw the picture.
 """
 
-import contextlib
 import csv
 import math
 import os
 import time
-import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +26,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import TrainingInterruptedWarning
+from skae._base import interrupt_ends_all
 from skae._demo_data import DemoError, load
 from skae.metrics import reconstruction_r2
 
@@ -140,7 +138,7 @@ def run(*, data, target, scaler, code_sizes, cv, max_iter, random_state, output,
 
     pipeline = Pipeline([("scale", SCALERS[scaler]()), ("reduce", PCA())])
     grid = parameter_grid(code_sizes, max_iter, random_state)
-    with fits_warnings():
+    with interrupt_ends_all():
         search = search_grid(pipeline, grid, split.X_train, cv)
         results = judge_candidates(pipeline, search, split)
         accuracy_without_code = code_accuracy("passthrough", split)
@@ -247,17 +245,6 @@ def parameter_grid(code_sizes, max_iter, random_state):
 
 
 # Fitting
-
-
-@contextlib.contextmanager
-def fits_warnings():
-    """Let Ctrl-C in a fit end the program: an autoencoder answers it with a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", TrainingInterruptedWarning)
-        try:
-            yield
-        except TrainingInterruptedWarning:
-            raise KeyboardInterrupt from None
 
 
 class ProgressScorer:

@@ -1,5 +1,6 @@
 """Which weights to keep of a training that starts at the principal components."""
 
+import functools
 import math
 
 import numpy as np
@@ -50,10 +51,8 @@ class CautiousSelection:
         weights = weights_in_use(rows)
         self._used = weights > 0
         self._shares = weights[self._used] / rows.total_weight
-        self.start_losses = self._losses(initial_params)
         self.params, self.gain = initial_params.copy(), 0.0
-        if selected is not None:
-            self._consider(selected)
+        self._selected = selected
 
     def epochs_to_next(self, n_done):
         """Epochs until the next one at which weights are judged."""
@@ -61,7 +60,10 @@ class CautiousSelection:
         return next_epoch(n_epochs) - n_epochs
 
     def begin(self):
-        """An epoch is about to begin."""
+        """An epoch is about to begin: no work, that may be interrupted, before."""
+        if self._selected is not None:
+            self._consider(self._selected)
+            self._selected = None
 
     def end(self, loss_curve, validation_curve, *, is_last):
         """Judge the weights if it is time; returns False: training goes on."""
@@ -72,13 +74,21 @@ class CautiousSelection:
 
     def kept_params(self):
         """The weights to keep if training ended now."""
+        self.begin()
         training = self.training
         now, rows = training.state.params, training.problem.rows
         best = now if self._gain(now) > self.gain else self.params
-        start_loss = training.value(self.initial_params, rows)
         # NaN is not lower.
-        is_lower = training.value(best, rows) <= start_loss
+        is_lower = training.value(best, rows) <= self._start_objective
         return (best if is_lower else self.initial_params).copy()
+
+    @functools.cached_property
+    def _start_losses(self):
+        return self._losses(self.initial_params)
+
+    @functools.cached_property
+    def _start_objective(self):
+        return self.training.value(self.initial_params, self.training.problem.rows)
 
     def _consider(self, params):
         gain = self._gain(params)
@@ -88,7 +98,7 @@ class CautiousSelection:
     def _gain(self, params):
         """How much the loss has surely fallen; 0 if it is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
-            falls = self.start_losses - self._losses(params)
+            falls = self._start_losses - self._losses(params)
             freedom = falls.size - 1
             if freedom < 1:
                 return 0.0

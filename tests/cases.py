@@ -1,5 +1,7 @@
 """Configurations of the estimator, shared by all tests: extend the table."""
 
+import numpy as np
+
 # Wide enough to be a network, small enough that sixty checks take seconds. At the
 # principal components, where "auto" would start, gradients are roundings in part, which
 # adam and its kin make steps of: with other bits training takes another way.
@@ -56,6 +58,16 @@ SAMPLING_CASES = {
     "minibatch": {**_SMALL, "batch_size": 7},
     "cautious": {**_SMALL, "init": "pca", "early_stopping": "auto"},
 }
+
+
+def hidden_layers(estimator):
+    """Widths of the encoder's hidden layers, as the documentation says."""
+    sizes = estimator.hidden_layer_sizes
+    if isinstance(sizes, str):
+        n_least = 2 * estimator.n_components
+        return [max(100, n_least), max(50, n_least)]
+    return np.atleast_1d(sizes).astype(int).tolist()
+
 
 # Networks: widths of the encoder's hidden layers.
 DEPTHS = {0: (), 1: (7,), 2: (7, 5), 3: (7, 6, 5)}

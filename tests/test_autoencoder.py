@@ -29,7 +29,14 @@ from skae import AutoencoderTransformer, _autoencoder, _inference
 from skae.metrics import reconstruction_r2, reconstruction_r2_score
 
 from . import reference
-from .cases import ACTIVATION_NAMES, CASES, LOSS_NAMES, SAMPLING_CASES, UNIT_RANGE_CASES
+from .cases import (
+    ACTIVATION_NAMES,
+    CASES,
+    LOSS_NAMES,
+    SAMPLING_CASES,
+    UNIT_RANGE_CASES,
+    hidden_layers,
+)
 
 # Most fits here are short.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -91,7 +98,7 @@ def data_for(estimator, **shape):
 def activations_of(estimator):
     """Names of all layers' activations, as the documentation says."""
     names = estimator.activation
-    n_hidden = np.size(estimator.hidden_layer_sizes)
+    n_hidden = len(hidden_layers(estimator))
     names = [names] * n_hidden if isinstance(names, str) else list(names)
     output = estimator.output_activation
     if output == "auto":
@@ -1167,9 +1174,8 @@ def test_counts_and_curves(name):
     X = data_for(estimator)
     assert estimator.fit(X) is estimator
     assert estimator.n_components_ == 2
-    n_hidden = np.size(estimator.hidden_layer_sizes)
-    assert estimator.n_layers_ == 2 * n_hidden + 3 == len(estimator.coefs_) + 1
-    hidden = np.atleast_1d(estimator.hidden_layer_sizes).astype(int).tolist()
+    hidden = hidden_layers(estimator)
+    assert estimator.n_layers_ == 2 * len(hidden) + 3 == len(estimator.coefs_) + 1
     widths = [6, *hidden, 2, *hidden[::-1], 6]
     shapes = [weights.shape for weights in estimator.coefs_]
     assert shapes == list(itertools.pairwise(widths))
@@ -1433,7 +1439,9 @@ def test_sigmoid_is_logistic():
 @pytest.mark.parametrize("activation", [("relu",), ("relu",) * 3, ("relu", "cube"), ()])
 def test_bad_activation_sequences(activation):
     estimator = make("deep", activation=activation)
-    with pytest.raises(ValueError, match=r"activation=\(.*each of the 2 layers.*gelu"):
+    with pytest.raises(
+        ValueError, match=r"activation=\(.*each of the 2 hidden layers.*gelu"
+    ):
         estimator.fit(make_data())
 
 

@@ -50,6 +50,7 @@ LEVELS = {
     "_network": 4,
     "_rows": 4,
     "_initialization": 5,
+    "_parameters": 5,
     "_pca": 5,
     "_threads": 5,
     "_warmup": 5,
@@ -60,6 +61,7 @@ LEVELS = {
     "_base": 8,
     "_autoencoder": 9,
     "__init__": 10,
+    "inspection": 10,
     "_demo": 11,
     "__main__": 12,
 }

@@ -30,11 +30,10 @@ def assert_components(components, X, n_components, rtol=1e-9):
     np.testing.assert_allclose(cosines, 1, rtol=rtol)
 
 
-@pytest.fixture(params=[256, 0], ids=["whole", "iterated"])
+@pytest.fixture(params=[1024, 0], ids=["whole", "iterated"])
 def max_scatter(request, monkeypatch):
     """From how many features on the scatter matrix is not computed."""
     monkeypatch.setattr(_pca, "_MAX_SCATTER", request.param)
-    monkeypatch.setattr(_pca, "_MAX_CHEAP_SCATTER", 0)
     # Else twelve features are no more than the vectors that are iterated.
     monkeypatch.setattr(_pca, "_N_OVERSAMPLES", 4)
     return request.param
@@ -88,7 +87,7 @@ def test_many_features_of_few_rows():
 
 
 def test_iteration_finds_what_stands_out_of_many_features(monkeypatch):
-    monkeypatch.setattr(_pca, "_MAX_CHEAP_SCATTER", 0)
+    monkeypatch.setattr(_pca, "_MAX_SCATTER", 256)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 3)) * [9, 7, 5] @ rng.standard_normal((3, 500))
     X += rng.standard_normal((400, 500))

@@ -136,3 +136,28 @@ def test_what_earlier_fits_selected_is_judged_anew(monkeypatch):
 def test_one_row_is_never_sure(monkeypatch):
     training = Stub(lambda p: np.array([10 - p]), monkeypatch)
     assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
+
+
+def test_nothing_is_computed_before_the_first_epoch(monkeypatch):
+    """What an interrupt there would cost is the whole fit."""
+    calls = []
+
+    def losses(p):
+        calls.append(p)
+        return 10 - p * FALLS
+
+    training = Stub(losses, monkeypatch)
+    calls.clear()
+    selection = CautiousSelection(training, np.zeros(1), 3, np.ones(1))
+    assert not calls
+    selection.begin()
+    assert calls == [0, 1]
+    assert selection.params == 1
+    selection.begin()
+    assert calls == [0, 1]
+
+
+def test_earlier_weights_are_kept_if_training_never_began(monkeypatch):
+    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    selection = CautiousSelection(training, np.zeros(1), 3, np.ones(1))
+    assert selection.kept_params() == 1

@@ -720,7 +720,8 @@ def job_interrupts_on_one_core(n_interrupts):
     model = AutoencoderTransformer(
         2, hidden_layer_sizes=(), batch_size=8000, tol=0, random_state=0
     )
-    model.set_params(n_iter_no_change=np.inf)
+    # Epochs begin at once, and are all that there is to interrupt.
+    model.set_params(n_iter_no_change=np.inf, init="random", early_stopping=False)
     rng, n_done = np.random.default_rng(0), 0
     with allowed(4) as sizes:
         model.set_params(max_iter=1, learning_rate="cosine").fit(X)  # compiles

@@ -1,0 +1,154 @@
+"""What an estimator's parameters amount to: a network, a solver, a way to stop.
+
+Functions of an estimator, of which they read parameters only.
+"""
+
+import numbers
+
+import numpy as np
+
+from skae._kernels import SCHEDULES
+from skae._memory import Solver
+from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+
+# What "auto" stands for, chosen in benchmarks/defaults. Layers have twice as many units
+# as the code at least: as many as carry all its scores at the start.
+_AUTO_HIDDEN = (100, 50)
+_AUTO_BATCH_SIZE, _AUTO_UPDATES = 100, 10_000
+# With more rows there is work for two threads in a batch.
+_MANY_ROWS, _LARGE_BATCH_SIZE, _LARGE_UPDATES = 20_000, 200, 5_000
+_MIN_AUTO_EPOCHS = 10
+_AUTO_ITERATIONS = 200  # of L-BFGS
+_NEVER = np.iinfo(np.int64).max
+
+
+def describe_network(estimator, n_features):
+    """Widths, activations and tie of the layers, as `make_network` takes them.
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together.
+    """
+    hidden = _hidden_layers(estimator)
+    n_components = int(estimator.n_components)
+    names = estimator.activation
+    names = [names] * len(hidden) if isinstance(names, str) else list(names)
+    if len(names) != len(hidden) or not set(names) <= set(ACTIVATIONS):
+        raise ValueError(
+            f"activation={estimator.activation!r} must be one name, or one for each of "
+            f"the {len(hidden)} hidden layers, out of {sorted(ACTIVATIONS)}"
+        )
+    return {
+        "widths": [n_features, *hidden, n_components, *hidden[::-1], n_features],
+        "activations": [
+            *names,
+            estimator.code_activation,
+            *names[::-1],
+            _output_activation(estimator),
+        ],
+        "tied": bool(estimator.tied_weights),
+    }
+
+
+def _hidden_layers(estimator):
+    """Units of the encoder's layers before the code."""
+    sizes = estimator.hidden_layer_sizes
+    if isinstance(sizes, str):  # "auto"
+        return [max(n, 2 * int(estimator.n_components)) for n in _AUTO_HIDDEN]
+    hidden = np.atleast_1d(sizes).tolist()
+    if any(not isinstance(n, numbers.Integral) or n < 1 for n in hidden):
+        raise ValueError(
+            f"hidden_layer_sizes={sizes!r}: every layer needs a whole number of units, "
+            "at least 1"
+        )
+    return hidden
+
+
+def _output_activation(estimator):
+    loss, output = LOSSES[estimator.loss], estimator.output_activation
+    if output == "auto":
+        return loss.output_activation
+    if loss.outputs is not None and output not in loss.outputs:
+        raise ValueError(
+            f"loss={estimator.loss!r} does not go with output_activation={output!r}: "
+            f"use 'auto' or {' or '.join(map(repr, loss.outputs))}"
+        )
+    return output
+
+
+def describe_solver(estimator, n_rows, max_epochs=None):
+    """The parameters of training on so many rows, as kernels take them.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+
+    n_rows : int
+
+    max_epochs : int, default=None
+        How many epochs there will be at most; None for a whole fit.
+
+    Returns
+    -------
+    solver : Solver
+    """
+    stochastic = estimator.solver in SOLVERS
+    batch_size = n_rows
+    if stochastic:
+        batch_size = min(_batch_size(estimator, n_rows), n_rows)
+    # L-BFGS knows itself when the training loss has converged.
+    patience = estimator.n_iter_no_change
+    if not stochastic and not stops_by_validation(estimator):
+        patience = _NEVER
+    is_planned = max_epochs is None
+    return Solver(
+        code=list(SOLVERS).index(estimator.solver) if stochastic else -1,
+        schedule=SCHEDULES[schedule(estimator, is_planned=is_planned)],
+        learning_rate=float(estimator.learning_rate_init),
+        decay=float(estimator.decay),
+        power_t=float(estimator.power_t),
+        momentum=float(estimator.momentum),
+        nesterovs_momentum=int(estimator.nesterovs_momentum),
+        beta_1=float(estimator.beta_1),
+        beta_2=float(estimator.beta_2),
+        epsilon=float(estimator.epsilon),
+        batch_size=int(batch_size),
+        # The order within one batch changes nothing but roundings.
+        shuffle=int(estimator.shuffle and batch_size < n_rows),
+        max_iter=_n_epochs(estimator, n_rows, batch_size),
+        tol=float(estimator.tol),
+        n_iter_no_change=int(min(patience, _NEVER)),
+        watch_validation=int(stops_by_validation(estimator)),
+    )
+
+
+def stops_by_validation(estimator):
+    """Whether validation rows are held out, and end training."""
+    is_auto = isinstance(estimator.early_stopping, str)
+    return not is_auto and bool(estimator.early_stopping)
+
+
+def schedule(estimator, *, is_planned=True):
+    """The learning rate's schedule: "auto" is "cosine" where the end is planned."""
+    if estimator.learning_rate != "auto":
+        return estimator.learning_rate
+    is_planned = is_planned and estimator.max_iter == "auto"
+    return "cosine" if is_planned else "constant"
+
+
+def _batch_size(estimator, n_rows):
+    if estimator.batch_size != "auto":
+        return estimator.batch_size
+    return _AUTO_BATCH_SIZE if n_rows <= _MANY_ROWS else _LARGE_BATCH_SIZE
+
+
+def _n_epochs(estimator, n_rows, batch_size):
+    """Epochs, or iterations, of a fit."""
+    if estimator.max_iter != "auto":
+        return int(estimator.max_iter)
+    if estimator.solver not in SOLVERS:
+        return _AUTO_ITERATIONS
+    n_updates = _AUTO_UPDATES if n_rows <= _MANY_ROWS else _LARGE_UPDATES
+    n_batches = -(-n_rows // batch_size)
+    return max(_MIN_AUTO_EPOCHS, -(-n_updates // n_batches))

@@ -1,0 +1,69 @@
+"""What parameters amount to, by themselves and where "auto" stands for them."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from skae import AutoencoderTransformer
+from skae._kernels import SCHEDULES
+from skae._parameters import describe_network, describe_solver
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size", "n_updates"),
+    [
+        (1, 1, 10_000),
+        (99, 99, 10_000),
+        (101, 100, 10_000),
+        (20_000, 100, 10_000),
+        (20_001, 200, 5_000),
+        (100_000, 200, 5_000),
+        (1_000_000, 200, 50_000),  # ten epochs
+    ],
+)
+def test_auto_batches_and_epochs(n_rows, batch_size, n_updates):
+    solver = describe_solver(AutoencoderTransformer(), n_rows)
+    assert solver.batch_size == batch_size
+    n_batches = -(-n_rows // batch_size)
+    assert n_updates <= solver.max_iter * n_batches < n_updates + n_batches
+
+
+def test_a_batch_size_that_is_set_is_kept():
+    for n_rows in (1_000, 100_000):
+        solver = describe_solver(AutoencoderTransformer(batch_size=32), n_rows)
+        assert solver.batch_size == 32
+    assert describe_solver(AutoencoderTransformer(batch_size=32), 10).batch_size == 10
+
+
+@pytest.mark.parametrize(
+    ("params", "max_epochs", "schedule"),
+    [
+        ({}, None, "cosine"),
+        ({}, 1, "constant"),
+        ({"max_iter": 30}, None, "constant"),
+        ({"learning_rate": "invscaling"}, None, "invscaling"),
+        ({"learning_rate": "cosine", "max_iter": 30}, 1, "cosine"),
+    ],
+)
+def test_auto_schedule(params, max_epochs, schedule):
+    solver = describe_solver(AutoencoderTransformer(**params), 100, max_epochs)
+    assert solver.schedule == SCHEDULES[schedule]
+
+
+@pytest.mark.parametrize(
+    ("n_components", "hidden"), [(2, [100, 50]), (30, [100, 60]), (70, [140, 140])]
+)
+def test_auto_hidden_layers_have_room_for_the_scores(n_components, hidden):
+    widths = describe_network(AutoencoderTransformer(n_components), 80)["widths"]
+    assert widths == [80, *hidden, n_components, *hidden[::-1], 80]
+
+
+@pytest.mark.parametrize("n_components", [2, 60])
+def test_the_default_network_begins_at_pca(n_components):
+    X = np.random.default_rng(0).standard_normal((300, 70)) * np.geomspace(9, 0.1, 70)
+    few = AutoencoderTransformer(n_components, random_state=0)
+    few.fit(X[:200], sample_weight=np.arange(200) < 39)  # too few to leave PCA
+    pca = PCA(min(n_components, 38)).fit(X[:39])
+    found = few.inverse_transform(few.transform(X))
+    expected = pca.inverse_transform(pca.transform(X))
+    np.testing.assert_allclose(found, expected, atol=1e-8)
