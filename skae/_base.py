@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -226,7 +226,7 @@ class BaseAutoencoder(
             return random_params(network, activations, init, seed, dtype)
         with single_threaded_blas():  # the same bits whatever their number
             components = principal_components(rows, int(self.n_components), seed)
-            least = least_scores(rows, components)
+            least = cache(partial(least_scores, rows, components))
             return pca_params(network, activations, components, least, seed, dtype)
 
     def _check_can_go_on(self, architecture, saved):

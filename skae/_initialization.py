@@ -153,8 +153,9 @@ def pca_params(network, activations, components, least, seed, dtype):
     components : Components
         At most as many as the code has units.
 
-    least : ndarray of shape (n_components,)
-        Of the scores, in standard deviations.
+    least : callable
+        Returns the least of the scores, in standard deviations, as an ndarray of shape
+        (n_components,). Called if a layer needs to know, as narrow ones do.
 
     seed : int
 
@@ -164,7 +165,7 @@ def pca_params(network, activations, components, least, seed, dtype):
     -------
     params : ndarray of shape (n_params,)
     """
-    n_carried = min(len(least), int(network.widths[1:-1].min()))
+    n_carried = min(len(components.deviations), int(network.widths[1:-1].min()))
     axes, deviations = components.axes[:, :n_carried], components.deviations[:n_carried]
     middle, is_tied = network.n_layers // 2, bool(network.tied)
     params = random_params(network, activations, "random", seed, np.float64)
@@ -184,9 +185,7 @@ def pca_params(network, activations, components, least, seed, dtype):
                 scale = deviations
             elif is_tied and number > middle:
                 scale = deviations**2 / carrier.slope
-            send, receive, shift = _carry(
-                carrier, weights.shape[1], least[:n_carried], scale
-            )
+            send, receive, shift = _carry(carrier, weights.shape[1], least, scale)
         if not is_tied or number <= middle:
             n_carriers = send.shape[1]
             weights[:, :n_carriers] = read @ send
@@ -211,7 +210,7 @@ def _carry(carrier, width, least, scale):
     shift : ndarray of shape (width,)
         What a unit sees where all scores are zero.
     """
-    n_carried, shift = len(least), np.zeros(width)
+    n_carried, shift = len(scale), np.zeros(width)
     if carrier.pair is not None and width >= 2 * n_carried:
         send = np.hstack([np.diag(scale), -np.diag(scale)])
         inverse = np.vstack([np.diag(1 / scale), -np.diag(1 / scale)]) / carrier.pair
@@ -219,7 +218,7 @@ def _carry(carrier, width, least, scale):
         scale = carrier.gain * scale
         send, inverse = np.diag(scale), np.diag(1 / (carrier.slope * scale))
         if carrier.margin is not None:
-            shift[:n_carried] = carrier.margin - scale * least[:n_carried]
+            shift[:n_carried] = carrier.margin - scale * least()[:n_carried]
     receive = np.zeros((width, n_carried))
     receive[: len(inverse)] = inverse
     return send, receive, shift

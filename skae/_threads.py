@@ -10,7 +10,8 @@ import functools
 import math
 import sys
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections import deque
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numba
@@ -117,6 +118,24 @@ def n_threads_for(n_pieces, flops, flops_to_meeting=math.inf):
     useful = min(flops // _MIN_FLOPS_TO_START, flops_to_meeting // _MIN_FLOPS_TO_MEET)
     useful = int(min(n_pieces, useful))
     return min(useful, n_threads_allowed()) if useful > 1 else 1
+
+
+def map_in_order(function, items, n_threads):
+    """Results of a function of each item, in order; computed on threads, few ahead.
+
+    For functions that leave the GIL to others, as BLAS does.
+    """
+    if n_threads == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="skae") as pool:
+        pending: deque[Future] = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > n_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 class ThreadTeam:

@@ -83,7 +83,19 @@ def start(X, hidden, activation, n_components, *, tied=False, code="identity"):
     network = make_network(widths, names, tied=tied)
     rows = make_rows(X, np.zeros(X.shape[1]), 1.0)
     components = principal_components(rows, n_components, 0)
-    least = least_scores(rows, components)
+
+    def least():
+        assert not has_pairs(), "a pass over the rows for nothing"
+        return least_scores(rows, components)
+
+    def has_pairs():
+        pairs = {"relu", "leaky_relu", "gelu", "silu", "softplus"}
+        return (
+            activation in pairs
+            and code == "identity"
+            and all(width >= 2 * n_components for width in hidden)
+        )
+
     params = pca_params(network, names, components, least, 0, np.float64)
     return coefs(network, params), intercepts(network, params), names
 

@@ -51,7 +51,7 @@ LEVELS = {
     "_rows": 4,
     "_initialization": 5,
     "_parameters": 5,
-    "_pca": 5,
+    "_pca": 6,
     "_threads": 5,
     "_warmup": 5,
     "_inference": 6,

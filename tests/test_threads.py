@@ -27,7 +27,9 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skae import AutoencoderTransformer, _kernels, _threads
+from skae import AutoencoderTransformer, _kernels, _pca, _threads
+from skae._pca import principal_components
+from skae._rows import make_rows
 
 from .cases import ACTIVATION_NAMES
 
@@ -846,3 +848,52 @@ def job_many_fits(n_fits):
 
 def test_many_fits_on_more_threads_than_processors():
     assert in_new_process(job_many_fits, 300) == 300
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("n_items", [0, 1, 20])
+def test_map_in_order(n_threads, n_items):
+    n_read, n_late = [], 0
+
+    def items():
+        for i in range(n_items):
+            n_read.append(i)
+            yield i
+
+    def function(i):
+        time.sleep(0.002 * (i % 3 == 0))
+        return i, threading.current_thread().name.startswith("skae")
+
+    for n_taken, (i, in_thread) in enumerate(
+        _threads.map_in_order(function, items(), n_threads)
+    ):
+        assert i == n_taken
+        assert in_thread == (n_threads > 1)
+        n_late = max(n_late, len(n_read) - n_taken)
+    assert n_late <= n_threads + 1
+    assert not our_threads()
+
+
+def test_map_in_order_hands_on_an_error():
+    with pytest.raises(ZeroDivisionError):
+        list(_threads.map_in_order(lambda i: 1 / (i - 2), range(9), 2))
+    assert not our_threads()
+
+
+def test_same_principal_components_for_any_number_of_threads():
+    X = np.random.default_rng(0).standard_normal((40_000, 120)) + 1
+    rows = make_rows(X, X.mean(axis=0), 2.0)
+    with allowed(1):
+        expected = principal_components(rows, 3, 0)
+    seen = []
+
+    def counted(function, items, n_threads):
+        seen.append(n_threads)
+        return _threads.map_in_order(function, items, n_threads)
+
+    with pytest.MonkeyPatch.context() as patch, allowed(3):
+        patch.setattr(_pca, "map_in_order", counted)
+        found = principal_components(rows, 3, 0)
+    assert seen == [3]
+    for a, b in zip(found, expected, strict=True):
+        assert a.tobytes() == b.tobytes()
