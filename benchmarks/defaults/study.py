@@ -1,6 +1,6 @@
 """Which defaults are best? One changed at a time, all sets, code sizes and splits.
 
-    python benchmarks/defaults/study.py               # about 40 minutes
+    python benchmarks/defaults/study.py               # about 30 minutes
     python benchmarks/defaults/study.py --only "200 hidden units" --no-write
 
 Every variant is fitted to the standardised sets of `held_out.py`, at every code size
