@@ -72,7 +72,7 @@ def result(name, X_train, X_test):
     pca = PCA(model.n_components, random_state=0).fit(X_train)
     cross_entropy = model.reconstruction_error(X_test, metric="loss").mean()
     return [
-        "-".join(map(str, model._architecture["widths"])),
+        "-".join(str(len(weights)) for weights in model.coefs_) + "-784",
         str(model.max_iter),
         f"{seconds / 60:.1f}",
         f"{squared_error(model, X_train):.2f}",
@@ -85,7 +85,6 @@ def result(name, X_train, X_test):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=NETWORKS)
-    parser.add_argument("--no-write", action="store_true")
     args = parser.parse_args()
     X_train, X_test = load()
     columns = [
@@ -101,7 +100,7 @@ def main():
     for name in args.networks:
         rows.append(result(name, X_train, X_test))
         print(dict(zip(columns, rows[-1], strict=True)), flush=True)
-    if not args.no_write:
+    if len(rows) == len(NETWORKS):
         text = (
             f"# MNIST\n\nMade by `mnist.py`.\n\n{header()}\n\n{table(columns, rows)}\n"
         )

@@ -51,7 +51,7 @@ class AutoencoderTransformer(BaseAutoencoder):
     hidden_layer_sizes : int, sequence of int or "auto", default="auto"
         Widths of the encoder's layers between input and code; the decoder mirrors
         them. ``()`` leaves no layer but the code. "auto" is ``(100, 50)``, or
-        ``2 * n_components`` where that is more: PCA then always fits in.
+        twice the number of principal components where that is more: PCA always fits in.
 
     activation : str or sequence of str, default="relu"
         Activation of the hidden layers: "identity", "logistic" (or "sigmoid"),
@@ -103,8 +103,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         (not biases) is added to the mean loss.
 
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. "auto" is ``min(100, n_samples)``, or 200 for more than
-        20,000 rows. "lbfgs" ignores it.
+        Rows in a mini-batch. "auto" is 100, or 200 for more than 20,000 rows to
+        train on; no more than there are. "lbfgs" ignores it.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"
@@ -146,8 +146,8 @@ class AutoencoderTransformer(BaseAutoencoder):
 
     max_iter : int or "auto", default="auto"
         Epochs (iterations of "lbfgs") of a fit. "auto" are as many as make 10,000
-        updates of the weights, 5,000 for more than 20,000 rows, and 10 at least; 200
-        of "lbfgs".
+        updates of the weights, 5,000 for more than 20,000 rows to train on, and 10 at
+        least; 200 of "lbfgs".
 
     shuffle : bool, default=True
         Whether the rows come in a new order in every epoch.

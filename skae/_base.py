@@ -71,6 +71,7 @@ class Plan(NamedTuple):
     scaling: Scaling
     goes_on: bool  # from an earlier fit
     is_cautious: bool  # leaves the principal components only if that surely does good
+    stays: bool  # and does not leave them: nothing could tell whether it does good
 
 
 class BaseAutoencoder(
@@ -164,7 +165,7 @@ class BaseAutoencoder(
         )
         subset = held_out = None
         if validates_itself:
-            subset, held_out = self._split(X, sample_weight, seed, is_cautious)
+            subset, held_out = self._split(X.shape[0], sample_weight, seed, is_cautious)
         # Where training is cautious all rows have their say in where it begins.
         first = None if is_cautious else subset
         scaling = self._measure(X, first, sample_weight, saved)
@@ -187,37 +188,42 @@ class BaseAutoencoder(
         problem = _training.Problem(
             for_loss(network, loss), loss, float(self.alpha), rows, validation
         )
+        solver = describe_solver(self, rows.n_rows, max_epochs)
+        stays = is_cautious and held_out is None
+        if stays:
+            solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
         return Plan(
             architecture,
-            self._make_training(problem, saved, initial, seed, max_epochs),
+            self._make_training(problem, solver, saved, initial, seed, max_epochs),
             init,
             initial,
             first_rows,
             scaling,
             goes_on=saved is not None,
             is_cautious=is_cautious,
+            stays=stays,
         )
 
-    def _split(self, X, sample_weight, seed, is_cautious):
+    def _split(self, n_rows, sample_weight, seed, is_cautious):
         """Numbers of the training and of the validation rows; None: all, and none."""
+        nothing = None, None
+        if not is_cautious and not stops_by_validation(self):
+            return nothing
+        used = np.ones(n_rows, bool) if sample_weight is None else sample_weight > 0
+        if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
+            return nothing
+        train, held_out = self._hold_out(n_rows, seed)
+        n_train, n_held_out = used[train].sum(), used[held_out].sum()
+        # Differences of two rows at least have a variance.
         if is_cautious:
-            n_used = X.shape[0]
-            if sample_weight is not None:
-                n_used = np.count_nonzero(sample_weight)
-            if n_used < _MIN_ROWS_TO_JUDGE:
-                return None, None
-        elif not stops_by_validation(self):
-            return None, None
-        parts = self._hold_out(X.shape[0], seed)
-        idle = _part_without_weight(parts, sample_weight)
-        if idle is None:
-            return parts
-        if is_cautious:
-            return None, None
-        raise ValueError(
-            f"All {idle} rows have sample_weight 0: change random_state or "
-            "validation_fraction, or pass X_val"
-        )
+            return (train, held_out) if n_train and n_held_out >= 2 else nothing
+        for name, n_used in (("training", n_train), ("validation", n_held_out)):
+            if not n_used:
+                raise ValueError(
+                    f"All {name} rows have sample_weight 0: change random_state or "
+                    "validation_fraction, or pass X_val"
+                )
+        return train, held_out
 
     def _initial_params(self, network, activations, init, seed, rows):
         """Where training begins, in the dtype of the rows."""
@@ -266,9 +272,8 @@ class BaseAutoencoder(
             mean, offset, scale = self.mean_, self._offset, self.scale_
         return Scaling(mean, offset, scale, X.shape[1] * (spread / scale) ** 2)
 
-    def _make_training(self, problem, saved, initial, seed, max_epochs):
+    def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
         kind = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
-        solver = describe_solver(self, problem.rows.n_rows, max_epochs)
         if saved is None:
             return kind.begin(problem, solver, initial, seed, max_epochs)
         if saved["solver"] == self.solver:
@@ -301,9 +306,6 @@ class BaseAutoencoder(
         """
         training, max_iter = plan.training, plan.training.solver.max_iter
         reports, selection = self._verbose_reports(plan), None
-        is_for_nothing = plan.is_cautious and not training.problem.validation.n_rows
-        if is_for_nothing:
-            max_iter = 1  # scikit-learn wants n_iter_ >= 1
         with training, self._divergence_explained():
             kept_params = partial(_training.kept_params, training, plan.initial_params)
             if plan.is_cautious:
@@ -321,17 +323,20 @@ class BaseAutoencoder(
                 training, plan.initial_params, max_iter, report
             )
             _training.check_finite(training, status)
-            attributes = attributes_now(*curves)
+            try:
+                attributes = attributes_now(*curves)
+            except KeyboardInterrupt:  # after the last epoch, or once more
+                status, attributes = INTERRUPTED, attributes_now(*curves)
             if selection is not None:
                 attributes["_training_state"]["selected"] = selection.params
         if status == INTERRUPTED:
             _warn_of_interrupt()
         elif (
             status == RUNNING
-            and len(curves[0]) == training.solver.max_iter
+            and len(curves[0]) == max_iter
             # They end as planned.
             and not (self.solver in SOLVERS and schedule(self) == "cosine")
-            and not is_for_nothing
+            and not plan.stays
         ):
             warnings.warn(
                 f"Maximum iterations ({max_iter}) reached and the optimization "
@@ -432,15 +437,6 @@ class BaseAutoencoder(
                 delattr(self, name)
         self.__dict__.update(attributes)
         return self
-
-
-def _part_without_weight(parts, sample_weight):
-    """Which of training and validation rows have no weight, or None."""
-    if sample_weight is not None:
-        for name, part in zip(("training", "validation"), parts, strict=True):
-            if not sample_weight[part].any():
-                return name
-    return None
 
 
 def _canonical(X):

@@ -1,8 +1,8 @@
-"""Threads that run one kernel together, beside a BLAS of one thread.
+"""Threads that run one kernel together, or one function on items in turn.
 
-Every thread calls the same compiled function with its own rank; the ranks meet at
-barriers inside it (see ``_kernels``). No thread outlives the `ThreadTeam` that
-started it: there is no pool that a fork or a second fit could meet.
+BLAS has one thread meanwhile. In a `ThreadTeam` every thread calls the same compiled
+function with its own rank; the ranks meet at barriers inside it (see ``_kernels``). No
+thread outlives the call that started it: no fork and no second fit could meet a pool.
 """
 
 import contextlib
@@ -50,6 +50,11 @@ def _control_of_openblas():
         clear(force=True)
 
 
+def _limit_blas():
+    with _control_of_openblas():
+        return _blas().limit(limits=1)
+
+
 class _SharedLimit:
     """Holds BLAS at one thread while at least one fit of this process runs.
 
@@ -71,8 +76,7 @@ class _SharedLimit:
         with self._lock:
             if self._n_holders == 0:
                 self._n_threads_before = _n_blas_threads()
-                with _control_of_openblas():
-                    self._limit = _blas().limit(limits=1)
+                self._limit = _limit_blas()
             self._n_holders += 1
         try:
             yield
@@ -123,12 +127,15 @@ def n_threads_for(n_pieces, flops, flops_to_meeting=math.inf):
 def map_in_order(function, items, n_threads):
     """Results of a function of each item, in order; computed on threads, few ahead.
 
-    For functions that leave the GIL to others, as BLAS does.
+    For functions that leave the GIL to others, as BLAS does, and in the context of
+    `single_threaded_blas`, of which some BLAS have to be told in every thread.
     """
     if n_threads == 1:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="skae") as pool:
+    with ThreadPoolExecutor(
+        n_threads, thread_name_prefix="skae", initializer=_limit_blas
+    ) as pool:
         pending: deque[Future] = deque()
         for item in items:
             pending.append(pool.submit(function, item))

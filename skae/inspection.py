@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from skae import _base
 from skae._autoencoder import AutoencoderTransformer
+from skae._sklearn import _safe_indexing
 from skae.metrics import _sliceable, reconstruction_r2
 
 __all__ = ["PCAComparisonDisplay", "compare_with_pca"]
@@ -42,8 +43,9 @@ def compare_with_pca(
 
     n_components : int or array-like of int, default=None
         Code sizes to compare. PCA sets the bound: the number of features and that of
-        the rows of the smallest training split, less one if X is sparse. None takes
-        those of 1, 2, 3, 5 and 10 that are within it and below the number of features.
+        the rows of the smallest training split, as the last step of a Pipeline sees
+        them, less one if they are sparse. None takes those of 1, 2, 3, 5 and 10 that
+        are within it and below the number of features.
 
     cv : int, cross-validation splitter, iterable or None, default=5
         What is held out:
@@ -77,8 +79,8 @@ def compare_with_pca(
     Raises
     ------
     ValueError
-        If a code size is not a whole number or out of bounds, if `cv` gives no splits,
-        or if X cannot be fitted or scored.
+        If a code size is not a whole number or out of bounds, if `cv` gives no splits
+        or holds out a single row, or if X cannot be fitted or scored.
     TypeError
         If the estimator has no `n_components`, or cannot reconstruct.
 
@@ -109,10 +111,13 @@ def compare_with_pca(
     """
     X = _sliceable(X)
     splits = _make_splits(cv, X)
-    code_sizes = _check_code_sizes(n_components, X, splits)
+    candidates = _candidates(estimator)
+    code_sizes = _check_code_sizes(
+        n_components, _rows_for_pca(candidates[PCA_NAME], X, splits)
+    )
     parts = []
     with _base.interrupt_ends_all():
-        for name, pipeline in _candidates(estimator).items():
+        for name, pipeline in candidates.items():
             for code_size in code_sizes:
                 scores = cross_validate(
                     pipeline.set_params(**{_code_size_parameter(pipeline): code_size}),
@@ -279,15 +284,32 @@ def _make_splits(cv, X):
             f"cv={cv!r} gives no splits. A generator gives them only once: pass a "
             "splitter or a list."
         )
+    n_least = min(len(held_out) for _, held_out in splits)
+    if n_least < 2:  # R² needs rows with a variance
+        raise ValueError(
+            f"cv={cv!r} holds out {n_least} of {X.shape[0]} rows, but R² needs 2: "
+            "take fewer folds"
+        )
     return splits
 
 
-def _check_code_sizes(n_components, X, splits):
-    """Return the code sizes in increasing order, each once."""
-    n_features = X.shape[1]
-    n_train = min(len(train) for train, _ in splits)
+def _rows_for_pca(pipeline, X, splits):
+    """Return the smallest training split as the last step of a pipeline sees it."""
+    train = min((train for train, _ in splits), key=len)
+    rows = _safe_indexing(X, train)
+    return clone(pipeline[:-1]).fit_transform(rows) if len(pipeline) > 1 else rows
+
+
+def _check_code_sizes(n_components, rows):
+    """Return the code sizes in increasing order, each once; PCA of `rows` has them."""
+    n_rows, n_features = rows.shape
     # Of sparse rows PCA finds the components by ARPACK, which leaves one out.
-    largest = min(n_features, n_train) - issparse(X)
+    largest = min(n_features, n_rows) - issparse(rows)
+    if largest < 1:
+        raise ValueError(
+            f"PCA of a sparse matrix needs 2 rows and features, but the smallest "
+            f"training split has the shape {rows.shape}: pass X.toarray()"
+        )
     if n_components is None:
         return [n for n in CODE_SIZES if n < n_features and n <= largest] or [1]
     code_sizes = np.asarray(n_components)
@@ -300,7 +322,7 @@ def _check_code_sizes(n_components, X, splits):
         if not 1 <= code_size <= largest:
             raise ValueError(
                 f"n_components={code_size} is not possible: with {n_features} "
-                f"features, and {n_train} rows to fit on in the smallest split, PCA "
+                f"features, and {n_rows} rows to fit on in the smallest split, PCA "
                 f"has 1 to {largest} components."
             )
     return np.unique(code_sizes).tolist()

@@ -26,6 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import validation
 
 from skae import AutoencoderTransformer, _autoencoder, _inference
+from skae._base import TrainingInterruptedWarning
+from skae._selection import CautiousSelection
 from skae.metrics import reconstruction_r2, reconstruction_r2_score
 
 from . import reference
@@ -2299,3 +2301,35 @@ def test_a_tied_start_from_few_rows_can_learn_more():
     for _ in range(200):
         estimator.partial_fit(X)
     assert estimator.score(X) > 0.9
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"validation_fraction": 0.01}], ids=["few", "one held out"]
+)
+def test_who_stays_at_pca_announces_one_epoch(params, capsys):
+    X = make_data(100 if params else 39)
+    estimator = AutoencoderTransformer(1, verbose=True, random_state=0, **params)
+    estimator.fit(X)
+    assert estimator.n_iter_ == 1
+    assert "1/1 " in capsys.readouterr().out
+    pca = PCA(1).fit(X)
+    assert estimator.score(X) == pytest.approx(pca.explained_variance_ratio_.sum())
+
+
+def test_an_interrupt_after_the_last_epoch_keeps_the_weights(monkeypatch):
+    X, calls = make_data(150), []
+    estimator = AutoencoderTransformer(1, random_state=0)
+    expected = clone(estimator).fit(X)
+    kept_params = CautiousSelection.kept_params
+
+    def interrupted(selection):
+        calls.append(selection)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return kept_params(selection)
+
+    monkeypatch.setattr(CautiousSelection, "kept_params", interrupted)
+    with pytest.warns(TrainingInterruptedWarning):
+        estimator.fit(X)
+    assert len(calls) == 2
+    assert_same_fit(estimator, expected)

@@ -10,7 +10,14 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_s_curve
 from sklearn.decomposition import PCA, FactorAnalysis, TruncatedSVD
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, TimeSeriesSplit
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneOut,
+    ShuffleSplit,
+    TimeSeriesSplit,
+)
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
@@ -124,9 +131,30 @@ def test_default_autoencoder_and_repeated_calls():
 
 def test_a_linear_autoencoder_gains_nothing():
     linear = AutoencoderTransformer(hidden_layer_sizes=(), random_state=0)
-    display = compare_with_pca(IRIS[::2], [1, 2], cv=2, estimator=linear)
+    display = compare_with_pca(IRIS, [1, 2], cv=2, estimator=linear)
     pca, autoencoder = (scores_of(display, name) for name in ("PCA", "autoencoder"))
     assert autoencoder == pytest.approx(pca, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n_rows", "cv"), [(8, 8), (8, 5), (5, 3), (6, LeaveOneOut())])
+def test_a_row_alone_has_no_r2(n_rows, cv):
+    with pytest.raises(ValueError, match=f"holds out 1 of {n_rows} rows"):
+        compare_with_pca(IRIS[:n_rows], [1], cv=cv, estimator=LINEAR)
+
+
+def test_code_sizes_are_those_of_the_last_step():
+    X = np.hstack([IRIS[:, :3], np.zeros((150, 5))])
+    narrowed = make_pipeline(VarianceThreshold(), LINEAR)
+    assert code_sizes_of(compare_with_pca(X, cv=2, estimator=narrowed)) == [1, 2]
+    with pytest.raises(ValueError, match=r"with 3 features.*1 to 3 components"):
+        compare_with_pca(X, [4], cv=2, estimator=narrowed)
+
+
+def test_a_sparse_column_has_no_pca():
+    X = sp.csr_array(IRIS[:, :1])
+    for n_components in (None, [1]):
+        with pytest.raises(ValueError, match=r"sparse.*toarray"):
+            compare_with_pca(X, n_components, cv=2, estimator=LINEAR)
 
 
 def test_the_estimator_is_not_changed():
@@ -278,7 +306,7 @@ def test_lists():
     [
         (np.arange(9.0), "Expected 2D array"),
         (np.empty((9, 0)), "0 feature"),
-        (np.where(np.eye(9), np.nan, 1.0), "NaN"),
+        (np.where(np.eye(10), np.nan, 1.0), "NaN"),
         (IRIS[:3], "n_splits=5"),
     ],
 )

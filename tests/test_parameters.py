@@ -67,3 +67,26 @@ def test_the_default_network_begins_at_pca(n_components):
     found = few.inverse_transform(few.transform(X))
     expected = pca.inverse_transform(pca.transform(X))
     np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_more_units_than_principal_components_carry_nothing():
+    widths = describe_network(AutoencoderTransformer(1000), 60)["widths"]
+    assert widths == [60, 120, 120, 1000, 120, 120, 60]
+
+
+@pytest.mark.parametrize(("n_rows", "n_epochs"), [(24_000, 53), (26_000, 49)])
+def test_auto_is_for_the_rows_that_are_trained_on(n_rows, n_epochs):
+    X = np.random.default_rng(0).standard_normal((n_rows, 2))
+    estimator = AutoencoderTransformer(1, hidden_layer_sizes=(), random_state=0)
+    estimator.set_params(tol=0, n_iter_no_change=np.inf)
+    assert estimator.fit(X).n_iter_ == n_epochs
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("activation", [["relu"], ["gelu"]]), ("hidden_layer_sizes", [10, [5]])],
+)
+def test_errors_name_the_parameter(name, value):
+    estimator = AutoencoderTransformer(1, **{name: value})
+    with pytest.raises(ValueError, match=name):
+        estimator.fit(np.eye(5))

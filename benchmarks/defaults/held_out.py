@@ -98,6 +98,7 @@ def cell(name, n_components, scaling, seed, estimator=None):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", ConvergenceWarning)
         autoencoder = estimator.fit(X_train)
+    seconds = time.perf_counter() - begin
     return {
         "set": name,
         "n_components": n_components,
@@ -108,7 +109,7 @@ def cell(name, n_components, scaling, seed, estimator=None):
         "pca_test": r2(pca, X_test, pca.mean_),
         "autoencoder_test": r2(autoencoder, X_test, pca.mean_),
         "epochs": autoencoder.n_iter_,
-        "seconds": time.perf_counter() - begin,
+        "seconds": seconds,
         "warned": len(warned),
     }
 
