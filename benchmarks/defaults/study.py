@@ -132,6 +132,12 @@ seconds of a fit, of which two ran at a time. One default is changed at a time. 
 {header()}
 
 {table(columns, rows)}
+
+How to read it: the median moves by 0.01 with the splits, so the mean tells variants
+apart better. A second hidden layer is worth 0.026, more units or updates next to
+nothing. Without a check on held-out rows, or without the start at PCA, a quarter of the
+cells lose. How sure the check has to be costs less than it guards: 0.002 of the mean
+between 0.95 and 0.90. With 0.84 wine lost 0.07 on another split, k=2.
 """
 
 
