@@ -1,9 +1,11 @@
 """Every example in the documentation and in docstrings runs."""
 
+import csv
 import doctest
 import importlib
 import pkgutil
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,38 @@ def test_readme_example(capsys):
     pca = make_pipeline(MinMaxScaler(), PCA(5)).fit(names["X"])
     score = names["reconstruction_r2"](pca, names["X_test"])
     assert score == pytest.approx(float(promised_of_pca), abs=0.005)
+
+
+def test_figures_beside_pca():
+    """README and guide say what the table of all cells says."""
+    path = ROOT / "benchmarks" / "defaults" / "held_out.csv"
+    if not path.exists():
+        pytest.skip("benchmarks/ is not here: not a checkout")
+    with path.open(newline="") as file:
+        cells = list(csv.DictReader(file))
+    gains = [float(c["autoencoder_test"]) - float(c["pca_test"]) for c in cells]
+    standardised = [
+        gain
+        for gain, c in zip(gains, cells, strict=True)
+        if c["scaling"] == "standardised"
+    ]
+    n_sets = str(len({c["set"] for c in cells}))
+
+    def said(name, pattern):
+        text = " ".join((ROOT / name).read_text().split())
+        return re.search(pattern, text).groups()
+
+    sets, cases, below, above, median = said(
+        "README.md",
+        r"On (\d+) data sets, .*?, (\d+) cases: .* less (0\.\d+) in each, "
+        r"up to (0\.\d+) above, .* median (0\.\d+)",
+    )
+    assert (sets, cases) == (n_sets, str(len(cells)))
+    assert -float(below) <= min(gains) < 0.0005 - float(below)
+    assert float(above) == pytest.approx(max(gains), abs=0.005)
+    assert float(median) == pytest.approx(statistics.median(standardised), abs=0.005)
+    sets, cases, below = said(
+        "docs/user_guide.md", r"on (\d+) data sets: no case of (\d+) .* than (0\.\d+)"
+    )
+    assert (sets, cases) == (n_sets, str(len(cells)))
+    assert min(gains) >= -float(below)

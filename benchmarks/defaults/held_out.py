@@ -174,14 +174,16 @@ def page(cells, seeds):
     ]
     columns = ["set", "k", "scaling", "PCA", *(f"seed {seed}" for seed in seeds)]
     points = "\n".join(f"- {line}" for line in summary(cells).splitlines())
+    names = ", ".join(dict.fromkeys(c["set"] for c in cells))
     return f"""# Beside PCA, on held-out rows
 
 Held-out R² of `AutoencoderTransformer(n_components=k)`, nothing else set, minus PCA's:
 random 70/30 splits by the seeds (also the autoencoder's `random_state`), raw and
-standardised, worst settings first. PCA's column is its mean R². The sets are
-scikit-learn's and eight of [ADBench](https://github.com/Minqi824/ADBench) (Han et al.,
-2022), a noisy double ring of four features ("donut"), and MNIST, in float32. Made by
-`benchmarks/defaults/held_out.py`.
+standardised, worst settings first. PCA's column is its mean R². The sets:
+{names}. Those
+called adbench are of [ADBench](https://github.com/Minqi824/ADBench) (Han et al., 2022),
+the donut is a noisy double ring of four features, MNIST is in float32, the others are
+scikit-learn's. Made by `benchmarks/defaults/held_out.py`.
 
 {points}
 
