@@ -28,6 +28,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skae._autoencoder import AutoencoderTransformer
 from skae._base import interrupt_ends_all
 from skae._demo_data import DemoError, load
+from skae.inspection import MAX_TICKS
 from skae.metrics import reconstruction_r2
 
 SCALERS = {"minmax": MinMaxScaler, "standard": StandardScaler}
@@ -53,8 +54,6 @@ MAX_ITER = 100
 CLASSIFIER_MAX_ITER = 1000
 
 N_IMAGES = 10
-# With more code sizes than this matplotlib chooses the ticks.
-MAX_TICKS = 10
 # Okabe and Ito's palette: distinct to colour-blind readers too.
 COLORS = {"PCA": "#0072B2", "autoencoder": "#D55E00"}
 MARKERS = {"PCA": "o", "autoencoder": "s"}
