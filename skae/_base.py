@@ -18,15 +18,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skae import _training
-from skae._inference import code_moments
+from skae._inference import code_moments, mean_code
 from skae._initialization import chosen_init, pca_params, random_params
 from skae._kernels import INTERRUPTED, RUNNING
 from skae._lbfgs import LbfgsTraining
 from skae._memory import BEST_KEPT, N_EPOCHS, SEED, START_LOSS, Rows
 from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
+    describe_corruption,
     describe_network,
     describe_solver,
+    describe_sparsity,
     schedule,
     stops_by_validation,
 )
@@ -48,6 +50,7 @@ _OPTIONAL_ATTRIBUTES = (
     "validation_loss_curve_",
     "explained_variance_",
     "explained_variance_ratio_",
+    "mean_activation_",
 )
 
 
@@ -82,8 +85,11 @@ class BaseAutoencoder(
 ):
     """Validation, training and fitted attributes of an autoencoder.
 
-    A subclass has the parameters of `AutoencoderTransformer`.
+    A subclass has the parameters of `AutoencoderTransformer`, or constants in their
+    place.
     """
+
+    _is_variational = False
 
     @property
     def _n_features_out(self):
@@ -160,8 +166,14 @@ class BaseAutoencoder(
             random_state = check_random_state(self.random_state)
             seed = int(random_state.randint(np.iinfo(np.int32).max))
         validates_itself = max_epochs is None and X_val is None
+        corruption, term = describe_corruption(self, X), self._code_term()
+        # PCA is what a plain autoencoder must not fall behind.
+        is_plain = corruption is None and term is None
         is_cautious = (
-            validates_itself and self.early_stopping == "auto" and init == "pca"
+            validates_itself
+            and is_plain
+            and self.early_stopping == "auto"
+            and init == "pca"
         )
         subset = held_out = None
         if validates_itself:
@@ -186,7 +198,13 @@ class BaseAutoencoder(
                 network, architecture["activations"], init, seed, first_rows
             )
         problem = _training.Problem(
-            for_loss(network, loss), loss, float(self.alpha), rows, validation
+            for_loss(network, loss),
+            loss,
+            float(self.alpha),
+            rows,
+            validation,
+            corruption,
+            term,
         )
         solver = describe_solver(self, rows.n_rows, max_epochs)
         stays = is_cautious and held_out is None
@@ -313,27 +331,27 @@ class BaseAutoencoder(
                 kept_params = selection.kept_params
                 reports.append(selection)
 
-            def attributes_now(*curves):
-                return self._fitted_attributes(plan, kept_params(), *curves)
+            def attributes_now(curves):
+                return self._fitted_attributes(plan, kept_params(), curves)
 
             if context is not None:
                 reports.append(CallbackReport(self, context, told, attributes_now))
             report = JoinedReports(reports) if reports else None
-            status, *curves = _training.fit(
+            status, curves = _training.fit(
                 training, plan.initial_params, max_iter, report
             )
             _training.check_finite(training, status)
             try:
-                attributes = attributes_now(*curves)
+                attributes = attributes_now(curves)
             except KeyboardInterrupt:  # after the last epoch, or once more
-                status, attributes = INTERRUPTED, attributes_now(*curves)
+                status, attributes = INTERRUPTED, attributes_now(curves)
             if selection is not None:
                 attributes["_training_state"]["selected"] = selection.params
         if status == INTERRUPTED:
             _warn_of_interrupt()
         elif (
             status == RUNNING
-            and len(curves[0]) == max_iter
+            and len(curves.loss) == max_iter
             # They end as planned.
             and not (self.solver in SOLVERS and schedule(self) == "cosine")
             and not plan.stays
@@ -350,10 +368,10 @@ class BaseAutoencoder(
         """Train as `partial_fit` does; returns the fitted attributes."""
         training = plan.training
         with training, self._divergence_explained():
-            status, *curves = _training.run(training, 1)
+            status, curves = _training.run(training, 1)
             _training.check_finite(training, status)
             params = training.state.params.copy()
-            attributes = self._fitted_attributes(plan, params, *curves)
+            attributes = self._fitted_attributes(plan, params, curves)
         attributes["n_iter_"] += getattr(self, "n_iter_", 0)
         if status == INTERRUPTED:
             _warn_of_interrupt()
@@ -389,15 +407,13 @@ class BaseAutoencoder(
                 "StandardScaler"
             ) from None
 
-    def _fitted_attributes(self, plan, params, loss_curve, validation_curve):
+    def _fitted_attributes(self, plan, params, curves):
         """What a fit leaves on the estimator, by name. Changes `params` in place."""
         network, rows = plan.training.problem.network, plan.first_rows
-        n_iter = len(loss_curve)
+        n_iter = len(curves.loss)
         if plan.goes_on:
-            loss_curve = self.loss_curve_ + loss_curve
-            before = getattr(self, "validation_loss_curve_", [])
-            validation_curve = before + validation_curve
-        watched = validation_curve or loss_curve
+            curves = self._curves().followed_by(curves)
+        watched = curves.validation or curves.loss
         start_loss = float(plan.training.state.scalars[START_LOSS])
         attributes = {
             "n_components_": int(self.n_components),
@@ -405,8 +421,8 @@ class BaseAutoencoder(
             "n_iter_": n_iter,
             "mean_": plan.scaling.mean,
             "scale_": plan.scaling.scale,
-            "loss_curve_": loss_curve,
-            "loss_": loss_curve[-1] if loss_curve else start_loss,
+            "loss_curve_": curves.loss,
+            "loss_": curves.loss[-1] if curves.loss else start_loss,
             "best_loss_": min(watched, default=start_loss),
             "_architecture": plan.architecture,
             "_offset": plan.scaling.offset,
@@ -419,9 +435,11 @@ class BaseAutoencoder(
                 **plan.training.saved_state(),
             },
         }
-        if validation_curve:
-            attributes["validation_loss_curve_"] = validation_curve
-        if self.code_activation == "identity":
+        if curves.validation:
+            attributes["validation_loss_curve_"] = curves.validation
+        if plan.training.problem.term is not None:
+            attributes |= self._term_attributes(network, params, rows, curves)
+        elif self.code_activation == "identity":
             moments = code_moments(network, params, rows)
             # What neither a tie nor a penalty depends on may be chosen.
             free_scale = not plan.architecture["tied"] and self.alpha == 0
@@ -430,6 +448,22 @@ class BaseAutoencoder(
                 variances, rows.total_weight, plan.scaling
             )
         return attributes
+
+    def _curves(self):
+        """Those of the fits before."""
+        return _training.Curves(
+            self.loss_curve_,
+            getattr(self, "validation_loss_curve_", []),
+            getattr(self, "kl_curve_", []),
+        )
+
+    def _code_term(self):
+        """The term of the objective that depends on the code, or None."""
+        return describe_sparsity(self)
+
+    def _term_attributes(self, network, params, rows, curves):
+        """What the code's term leaves on the estimator, by name."""
+        return {"mean_activation_": mean_code(network, params, rows)}
 
     def _set_attributes(self, attributes):
         for name in _OPTIONAL_ATTRIBUTES:

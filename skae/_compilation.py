@@ -35,11 +35,13 @@ from numba.extending import intrinsic
 
 # The modules whose code is compiled.
 COMPILED_MODULES = (
+    "_code_passes",
     "_compilation",
     "_kernels",
     "_memory",
     "_passes",
     "_products",
+    "_random_passes",
     "_row_passes",
     "_vector_math",
     "_vectors",

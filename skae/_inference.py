@@ -58,7 +58,8 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     dtype, n_outputs = params.dtype, network.widths[-1]
     mean = np.zeros(n_outputs) if mean is None else mean
     out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
-    n_weights = (network.widths[:-1] * network.widths[1:]).sum()
+    layers = network.layers[1:]
+    n_weights = (layers["n_in"] * layers["width"]).sum()
     flops_a_row = _FLOPS_A_WEIGHT * int(n_weights) + _FLOPS_A_UNIT * network.n_units
     flops = flops_a_row * rows.n_rows
     n_threads = n_threads_for(-(-rows.n_rows // _kernels.block_rows(network)), flops)
@@ -77,6 +78,16 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     if check is not None and not np.isfinite(sums).all():
         check()
     return out
+
+
+def mean_code(network, params, rows):
+    """Weighted mean of the code over rows, of shape (n_components,)."""
+    network, total = encoder(network), 0.0
+    for batch in row_chunks(rows.n_rows, rows.n_features):
+        chunk = slice_rows(rows, batch)
+        code = propagate(network, params, chunk).astype(np.float64, copy=False)
+        total += weights_in_use(chunk) @ code
+    return (total / rows.total_weight).astype(params.dtype)
 
 
 class Moments(NamedTuple):
@@ -142,6 +153,19 @@ def entry_losses(loss, network, params, rows):
     losses : ndarray of shape (n_rows, n_features), dtype=float64
     """
     prediction = propagate(for_loss(network, loss), params, rows)
+    return _losses(loss, prediction, rows)
+
+
+def decoded_losses(loss, network, params, codes, rows):
+    """The same of codes (n_rows, n_components) in place of the rows' own."""
+    n_components = codes.shape[1]
+    codes = make_rows(codes.astype(params.dtype), np.zeros(n_components), 1.0)
+    prediction = propagate(decoder(for_loss(network, loss)), params, codes)
+    return _losses(loss, prediction, rows)
+
+
+def _losses(loss, prediction, rows):
+    """Losses of the entries of predictions, which become something else, for rows."""
     chunks = [chunk for chunk, _ in network_input(rows)]
     target = np.concatenate(chunks).astype(prediction.dtype, copy=False)
     losses, no_weights = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)

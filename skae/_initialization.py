@@ -121,6 +121,7 @@ def chosen_init(init, architecture):
     is_exact = all(_CARRIERS[name].is_exact for name in inner)
     if init == "auto":
         applies = is_exact and code == output == "identity"
+        applies = applies and not architecture["variational"]
         return "pca" if applies else "random"
     if init == "pca" and output != "identity":
         raise ValueError(

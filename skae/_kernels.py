@@ -28,6 +28,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from skae._code_passes import BATCH_TERM, BATCH_WEIGHT
 from skae._compilation import (
     address_of,
     as_kernel,
@@ -55,6 +56,7 @@ from skae._memory import (
     N_EPOCHS,
     N_NO_CHANGE,
     N_UPDATES,
+    NO_EPOCH,
     NOTHING,
     RATE_FACTOR,
     ROWS,
@@ -63,6 +65,7 @@ from skae._memory import (
     STATE,
     STATUS,
     TEAM,
+    TERM_SUM,
 )
 from skae._passes import (
     ALPHA,
@@ -102,6 +105,8 @@ _BYTES = 8  # of an int64 or float64
 _LAYER_BYTES, _BLOCK_BYTES, _HELD_BYTES = LAYER.itemsize, BLOCK.itemsize, HELD.itemsize
 # Flags and numbers that C functions are called with.
 _NO, _YES = np.int64(0), np.int64(1)
+# What `lanes` is to find of its rows: losses, gradients too, or sums of the code alone.
+MEASURE, LEARN, ENCODE = np.int64(0), np.int64(1), np.int64(2)
 _NOWHERE = _NO_ORDER = np.int64(0)
 
 
@@ -196,8 +201,9 @@ def n_packed(network):
 
     At least PART_COLUMNS, which the losses of a block need, too.
     """
-    widths, is_transposed = network.widths, network.layers["transposed"][1:] != 0
-    columns = int(np.where(is_transposed, widths[:-1], widths[1:]).max())
+    layers = network.layers[1:]
+    is_transposed = layers["transposed"] != 0
+    columns = int(np.where(is_transposed, layers["n_in"], layers["width"]).max())
     return -(-columns // PART_COLUMNS) * PART_COLUMNS
 
 
@@ -240,9 +246,37 @@ def _input(rows, block, team):
 
 
 @inlined
-def _row_weights(block, team):
-    """Address of the sample weights of a block's rows."""
-    return _at(team, team.row_weights, block.slot * team.block_rows)
+def _seen_input(rows, block, team):
+    """Address of the input block as the first layer sees it: corrupted, if at all."""
+    if team.passes.corrupt == 0:
+        return _input(rows, block, team)
+    n_even = rows.n_features + rows.n_features % 2
+    return _at(team, team.corrupted, block.rank * team.block_rows * n_even)
+
+
+@inlined
+def _picked(block, team):
+    """Address of the matrix rows of a block."""
+    return team.picked + _BYTES * block.slot * team.block_rows
+
+
+@inlined
+def _row_weights(rows, block, team):
+    """Address of the sample weights of a block's rows; null: ones."""
+    at = _at(team, team.row_weights, block.slot * team.block_rows)
+    return at if rows.weights != 0 else _NOWHERE
+
+
+@inlined
+def _totals(block, team):
+    """Address of the sums of a block's lane: its losses, and its code terms."""
+    return team.lane_losses + 2 * _BYTES * block.lane
+
+
+@inlined
+def _term_settings_at(team, rank):
+    """Address of what a code's term needs."""
+    return team.term_settings + _BYTES * team.n_term_settings * rank
 
 
 @inlined
@@ -268,10 +302,10 @@ def _gather(rows, block, team):
     held.columns, held.starts = rows.columns, rows.starts
     held.subset, held.weights = rows.subset, rows.weights
     held.start, held.stop = block.start, block.stop
-    picked = team.picked + _BYTES * block.slot * team.block_rows
+    picked = _picked(block, team)
     span = block.start, block.stop, block.n_rows
     chosen = block.order, rows.subset, rows.weights
-    call(team.passes.pick, (*chosen, *span, picked, _row_weights(block, team)))
+    call(team.passes.pick, (*chosen, *span, picked, _row_weights(rows, block, team)))
     sizes = block.n_rows, rows.n_features
     to = picked, rows.scaling, _input(rows, block, team), *sizes
     if rows.starts == 0:
@@ -298,10 +332,10 @@ def _prefetch_part(rows, block, part, n_layers, passes):
 
 
 @inlined
-def _strides(layer, n_in):
+def _strides(layer):
     """Steps from a layer's weight to that of the next output, and the next input."""
     if layer.transposed:
-        return n_in, _YES
+        return layer.n_in, _YES
     return _YES, layer.width
 
 
@@ -327,9 +361,37 @@ def _add_outer_products(sides, block, gradient, is_added, team):
     call(team.passes.product, (*of_a, packed, _YES, gradient, *start, *sizes))
 
 
+@inlined
+def _corrupt(rows, block, team):
+    """Write the input block, corrupted, to where the first layer sees it."""
+    if team.passes.corrupt == 0:
+        return
+    of_rows = rows.scaling, _picked(block, team)
+    drawn = team.corruption, team.seed, block.epoch, _seen_input(rows, block, team)
+    sizes = block.n_rows, rows.n_features
+    clean = _input(rows, block, team)
+    call(team.passes.corrupt, (clean, *of_rows, *drawn, *sizes))
+
+
+@inlined
+def _kept(block, team):
+    """Address of the derivatives of the code's term of a block."""
+    return _at(team, team.kept, block.rank * team.block_rows * team.n_code)
+
+
+@inlined
+def _add_code_term(units, rows, block, team):
+    """Add the code's term of a block, whose units of the code's layer it may change."""
+    totals, kept = _totals(block, team), _kept(block, team)
+    arrays = units, kept, _row_weights(rows, block, team), _picked(block, team)
+    drawn = _term_settings_at(team, block.rank), team.seed, block.epoch
+    sizes = team.n_code, block.n_rows
+    call(team.passes.code_term, (*arrays, *drawn, totals, totals + _BYTES, *sizes))
+
+
 @as_kernel("nnnn")
 def forward(model, rows, block, team):
-    """Send a block of rows through the network.
+    """Send a block of rows through the network, or the first layers of it.
 
     Fills its part of `units` up to the output, and of `slopes` beside.
     """
@@ -337,34 +399,34 @@ def forward(model, rows, block, team):
     block, team = record(block, BLOCK), record(team, TEAM)
     network, passes = model.network, team.passes
     _gather(rows, block, team)
-    a, n_in = _input(rows, block, team), rows.n_features
-    for number in range(1, network.n_layers + 1):
+    _corrupt(rows, block, team)
+    a = _seen_input(rows, block, team)
+    for number in range(1, block.n_layers + 1):
         part = 2 * number - 2
         _prefetch_part(rows, block, part, network.n_layers, passes)
         layer = _layer(network, number)
         z_at = _units_at(layer, block, team)
         z = _at(team, team.units, z_at)
-        w = _at(team, model.params, layer.weights_at), *_strides(layer, n_in)
+        w = _at(team, model.params, layer.weights_at), *_strides(layer)
         biases = _at(team, model.params, layer.biases_at), _YES
-        sizes = layer.width, block.n_rows, n_in, _NO
+        sizes = layer.width, block.n_rows, layer.n_in, _NO
         call(passes.product, (*w, a, _NO, z, *biases, *sizes))
         _prefetch_part(rows, block, part + 1, network.n_layers, passes)
         activation = integers(passes.activations)[number]
         if activation != 0:
             slope = _at(team, team.slopes, z_at)
             call(activation, (z, slope, layer.width * block.n_rows))
-        a, n_in = z, layer.width
+        if passes.code_term != 0 and number == network.n_layers // 2 < block.n_layers:
+            _add_code_term(z, rows, block, team)
+        a = z
 
 
 @inlined
-def _evaluate(model, rows, block, total, team):
-    """Add the losses of a block, whose output becomes their derivative, to `total`.
-
-    That is the address of a float64.
-    """
+def _evaluate(model, rows, block, team):
+    """Add up the losses of a block, whose output becomes their derivative."""
     last = _layer(model.network, model.network.n_layers)
     prediction = _at(team, team.units, _units_at(last, block, team))
-    weights = _row_weights(block, team) if rows.weights != 0 else _NOWHERE
+    weights, total = _row_weights(rows, block, team), _totals(block, team)
     values = _at(team, team.packed, block.rank * team.n_packed)
     # As many units as `packed` has room for at least.
     n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
@@ -383,8 +445,8 @@ def _backward(model, rows, block, to, team):
     part = 2 * network.n_layers
     for number in range(network.n_layers, 0, -1):
         layer, below = _layer(network, number), _layer(network, number - 1)
-        n_in, n_out = below.width, layer.width
-        a = _input(rows, block, team)
+        n_in, n_out = layer.n_in, layer.width
+        a = _seen_input(rows, block, team)
         if number > 1:
             a = _at(team, team.units, _units_at(below, block, team))
         delta_at = _units_at(layer, block, team)
@@ -408,31 +470,56 @@ def _backward(model, rows, block, to, team):
         _prefetch_part(rows, block, part + 2, network.n_layers, passes)
         part += 3
         if number > 1:
-            row, step = _strides(layer, n_in)
+            row, step = _strides(layer)
             w = _at(team, model.params, layer.weights_at), step, row
             start, shape = (team.zero, _NO), (n_in, block.n_rows, n_out, _NO)
             # The activations have served.
             call(passes.product, (*w, delta, _NO, a, *start, *shape))
+        if passes.code_term != 0 and number - 1 == network.n_layers // 2:
+            code = a, _kept(block, team), team.n_code, block.n_rows
+            call(passes.code_term_backward, code)
+
+
+@inlined
+def _begin_lane(lane, rank, team):
+    """Forget a lane's sums, but that the first begins with what is the batch's own."""
+    losses = doubles(team.lane_losses)
+    losses[2 * lane] = losses[2 * lane + 1] = 0.0
+    if lane == 0 and team.code_means != 0:
+        losses[0] = doubles(_term_settings_at(team, rank))[BATCH_TERM]
+
+
+@inlined
+def _add_code(model, rows, block, team):
+    """Add a block's code to the sum of its lane."""
+    code = _layer(model.network, model.network.n_layers // 2)
+    units = _at(team, team.units, _units_at(code, block, team))
+    sums = team.lane_codes + _BYTES * (team.n_code + 1) * block.lane
+    arrays = units, _row_weights(rows, block, team), sums
+    call(team.passes.add_code, (*arrays, team.n_code, block.n_rows))
 
 
 @as_kernel("nnnnnnnn")
-def lanes(model, rows, order, start, stop, team, rank, learns):
-    """Losses and, if it `learns`, gradients of this rank's lanes of a batch.
+def lanes(model, rows, order, start, stop, team, rank, aim):
+    """What is to be found of this rank's lanes of a batch.
 
     `start` and `stop` are the batch's first position in the order, and the last plus
     one.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
-    control, losses = integers(team.control), doubles(team.lane_losses)
+    control, network = integers(team.control), model.network
     block = _block_of(team, rank)
     block.rank, block.order = rank, order
+    block.n_layers = network.n_layers // 2 if aim == ENCODE else network.n_layers
     n_batch = stop - start
     n_lanes = _n_lanes(n_batch, team.block_rows)
     n_blocks = 0
     for lane in range(rank, n_lanes, team.n_threads):
         first = start + _lane_start(lane, n_lanes, n_batch)
         end = start + _lane_start(lane + 1, n_lanes, n_batch)
-        losses[lane] = 0.0
+        block.lane = lane
+        if aim != ENCODE:
+            _begin_lane(lane, rank, team)
         for begin in range(first, end, team.block_rows):
             is_long = end - first > team.block_rows
             if is_long and _atomic_load(control, INTERRUPT) != 0:
@@ -449,26 +536,57 @@ def lanes(model, rows, order, start, stop, team, rank, learns):
             block.n_ahead = max(0, min(block.n_rows, left))
             at = address_of(model), address_of(rows), address_of(block)
             call(team.forward, (*at, address_of(team)))
-            total = team.lane_losses + _BYTES * lane
-            _evaluate(model, rows, block, total, team)
-            if learns:
+            if aim == ENCODE:
+                _add_code(model, rows, block, team)
+                continue
+            _evaluate(model, rows, block, team)
+            if aim == LEARN:
                 gradients = _at(team, team.gradients, lane * team.n_params)
                 _backward(model, rows, block, (gradients, begin == first), team)
 
 
 @inlined
-def _run_lanes(model, rows, order, batch, team, rank, learns):
-    """`lanes` of a batch: first position in the order, and the last plus one."""
-    at = address_of(model), address_of(rows), order, *batch
-    call(team.lanes, (*at, address_of(team), rank, learns))
+def _batch_weight(rows, n_batch):
+    """What so many rows count for: so many times the mean weight.
+
+    Against this, not the batch's own weight, the gradient is unbiased.
+    """
+    return rows.total_weight / rows.n_rows * n_batch
+
+
+@as_kernel("nnnnnnn")
+def code_means(model, rows, order, start, stop, team, rank):
+    """What depends on the mean code of a batch, in the rank's settings of its term."""
+    arguments = model, rows, order, start, stop, team, rank
+    rows, team = record(rows, ROWS), record(team, TEAM)
+    n_lanes = _n_lanes(stop - start, team.block_rows)
+    n_sums = team.n_code + 1
+    for lane in range(rank, n_lanes, team.n_threads):
+        for j in range(lane * n_sums, (lane + 1) * n_sums):
+            doubles(team.lane_codes)[j] = 0.0
+    call(team.lanes, (*arguments, ENCODE))
+    _barrier(team)
+    settings = _term_settings_at(team, rank)
+    doubles(settings)[BATCH_WEIGHT] = _batch_weight(rows, stop - start)
+    sums = team.lane_codes, settings, n_lanes, team.n_code
+    call(team.passes.divergence_of_means, sums)
 
 
 @inlined
-def _sum_lane_losses(team, n_rows):
-    """Of a batch of so many rows."""
+def _run_lanes(model, rows, order, batch, team, rank, aim):
+    """`lanes` of a batch: first position in the order, and the last plus one."""
+    of_batch = address_of(model), address_of(rows), order, *batch
+    if team.code_means != 0:
+        call(team.code_means, (*of_batch, address_of(team), rank))
+    call(team.lanes, (*of_batch, address_of(team), rank, aim))
+
+
+@inlined
+def _sum_lanes(team, n_rows, which):
+    """Of a batch of so many rows: the losses (0), or the code's term (1)."""
     losses, total = doubles(team.lane_losses), 0.0
     for lane in range(_n_lanes(n_rows, team.block_rows)):
-        total += losses[lane]
+        total += losses[2 * lane + which]
     return total
 
 
@@ -534,10 +652,11 @@ def _penalty(model, team):
 def _mean_loss(model, rows, team, rank):
     """Mean data loss over rows, the same on every rank, and whether all gave up."""
     batch = _NO, rows.n_rows
-    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, _NO)
+    _block_of(team, rank).epoch = NO_EPOCH
+    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, MEASURE)
     if not _all_went_on(team):
         return np.nan, True
-    total = _sum_lane_losses(team, rows.n_rows)
+    total = _sum_lanes(team, rows.n_rows, 0)
     # Nobody overwrites the lanes' losses while another still reads.
     given_up = not _barrier(team)
     return total / rows.total_weight, given_up
@@ -559,10 +678,11 @@ def objective_and_gradient(model, rows, team, rank):
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     batch = _NO, rows.n_rows
-    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, _YES)
+    _block_of(team, rank).epoch = NO_EPOCH
+    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, LEARN)
     if not _all_went_on(team):
         return np.nan
-    total = _sum_lane_losses(team, rows.n_rows)
+    total = _sum_lanes(team, rows.n_rows, 0)
     weight = rows.total_weight
     # The solver's pass is `scale_gradient`, which takes no step: no moments are used.
     moments = model.params, model.params
@@ -629,12 +749,11 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     penalty, n_updates = doubles(team.penalty), counters[N_UPDATES]
     if rank == 0:
         penalty[1] = _penalty(model, team)
-    _run_lanes(model, rows, team.order, batch, team, rank, _YES)
+    _run_lanes(model, rows, team.order, batch, team, rank, LEARN)
     if not _all_went_on(team):
         return np.nan, True
-    # Against the mean weight, not the batch's own, the gradient is unbiased.
-    weight = rows.total_weight / rows.n_rows * (stop - start)
-    loss = _sum_lane_losses(team, stop - start) + penalty[1] * weight
+    weight = _batch_weight(rows, stop - start)
+    loss = _sum_lanes(team, stop - start, 0) + penalty[1] * weight
     n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
     epoch = n_epochs + start / rows.n_rows
     settings = doubles(_settings_at(team, rank))
@@ -645,6 +764,7 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     moments = state.moment_1, state.moment_2
     _update(model, moments, weight, stop - start, team, rank)
     if rank == 0:
+        doubles(state.scalars)[TERM_SUM] += _sum_lanes(team, stop - start, 1)
         counters[N_UPDATES] = n_updates + 1
         interrupt = _atomic_load(control, INTERRUPT)
         control[STATUS] = INTERRUPTED if interrupt else RUNNING
@@ -664,6 +784,8 @@ def _keep_best(state, loss, team):
 def _plateau(solver, state, loss):
     """MLPRegressor's stopping rule: True after too many epochs without progress."""
     counters, scalars = integers(state.counters), doubles(state.scalars)
+    if counters[N_EPOCHS] < solver.first_judged:
+        return False
     if loss > scalars[BEST_LOSS] - solver.tol:
         counters[N_NO_CHANGE] += 1
     else:
@@ -733,8 +855,11 @@ def train(model, rows, validation, solver, state, n_epochs, team, rank):
     model, team = record(model, MODEL), record(team, TEAM)
     rows, validation = record(rows, ROWS), record(validation, ROWS)
     solver, state = record(solver, SOLVER), record(state, STATE)
-    counters = integers(state.counters)
+    counters, scalars = integers(state.counters), doubles(state.scalars)
     for _ in range(n_epochs):
+        _block_of(team, rank).epoch = counters[N_EPOCHS]
+        if rank == 0:
+            scalars[TERM_SUM] = 0.0
         if solver.shuffle:
             if rank == 0:
                 key = counters[SEED], counters[N_EPOCHS]
@@ -750,6 +875,9 @@ def train(model, rows, validation, solver, state, n_epochs, team, rank):
                 return INTERRUPTED
             total += batch_loss
         loss = total / rows.total_weight
+        if rank == 0:
+            slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
+            doubles(state.term_curve)[slot] = scalars[TERM_SUM] / rows.total_weight
         status = _finish_epoch(model, validation, solver, state, loss, team, rank)
         if status != RUNNING:
             return status
@@ -774,6 +902,7 @@ def propagate(model, rows, scaling, out, sums, team, rank):
     block, last = _block_of(team, rank), _layer(model.network, model.network.n_layers)
     block.rank, block.slot, block.order = rank, rank, _NO_ORDER
     block.n_rows, block.n_ahead = team.block_rows, 0
+    block.n_layers = model.network.n_layers
     first, step = rank * team.block_rows, team.n_threads * team.block_rows
     for start in range(first, rows.n_rows, step):
         if _atomic_load(control, INTERRUPT) != 0:

@@ -18,6 +18,7 @@ class Layer(NamedTuple):
     """A layer of a network, the input or another."""
 
     width: int  # its units
+    n_in: int  # its inputs: as many of the first units of the layer below
     units_at: int  # the sum of the widths of the layers before, without the input
     weights_at: int  # where its weights and biases begin in the vector of parameters
     biases_at: int
@@ -92,6 +93,7 @@ class Solver(NamedTuple):
     max_iter: int  # epochs in one period of the cosine schedule
     tol: float
     n_iter_no_change: int
+    first_judged: int  # epoch, counted from 1, from which on the loss may end training
     watch_validation: int  # stop by the validation loss, not the training loss
 
 
@@ -106,16 +108,20 @@ class State(NamedTuple):
     scalars: np.ndarray  # float64, see below
     loss_curve: np.ndarray  # (epochs of this call,) float64
     validation_curve: np.ndarray  # the same
+    term_curve: np.ndarray  # the same
 
+
+CURVES = ("loss_curve", "validation_curve", "term_curve")
 
 # State.counters. Of the epochs, FIRST_EPOCH is the one that the curves begin with,
 # CYCLE_START that which the cosine schedule begins with.
 N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
 N_COUNTERS = 6
 # State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
-# schedule has multiplied the learning rate by, and the initial weights' loss.
-BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS = range(4)
-N_SCALARS = 4
+# schedule has multiplied the learning rate by, the initial weights' loss, and the sum
+# of this epoch's code terms.
+BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS, TERM_SUM = range(5)
+N_SCALARS = 5
 
 
 class Block(NamedTuple):
@@ -123,12 +129,19 @@ class Block(NamedTuple):
 
     rank: int
     slot: int  # the input block that holds them
+    lane: int  # that their losses are added to
+    n_layers: int  # that they pass through
+    epoch: int  # whose random numbers are drawn for them, or NO_EPOCH
     order: int  # address of the order of the rows; 0: their own
     start: int  # first position in the order
     stop: int  # the last position plus one
     n_rows: int  # at least stop - start: what is missing are zeros
     ahead: int  # first position of the rows that will be read next
     n_ahead: int  # and their number, or 0
+
+
+# Of rows that are not trained on: what is drawn for them is always the same.
+NO_EPOCH = -1
 
 
 class Held(NamedTuple):
@@ -163,22 +176,31 @@ class Team(NamedTuple):
     passes: Addresses
     forward: int  # address of the kernel
     lanes: int  # the same; 0 for inference alone
+    code_means: int  # the same; 0 if nothing depends on them
+    seed: int  # of what is drawn for rows
     control: np.ndarray  # int64, see below
-    lane_losses: np.ndarray  # (MAX_LANES,) float64
+    lane_losses: np.ndarray  # (MAX_LANES, 2) float64: the objective; its code term
+    lane_codes: np.ndarray  # (MAX_LANES, code + 1) float64: sums of code and weights
     penalty: np.ndarray  # (2,) float64: a sum of squares, the penalty before a step
     held: np.ndarray  # (slots,) records of Held
     blocks: np.ndarray  # (n_threads,) records of Block
     settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
+    corruption: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
+    term_settings: np.ndarray  # (n_threads, n_term_settings) float64
+    n_term_settings: int
+    n_code: int  # units of the code's layer
     zero: np.ndarray  # (1,) dtype
     order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
     picked: np.ndarray  # (slots, block_rows) int64, the matrix rows of input blocks
     row_weights: np.ndarray  # (slots, block_rows) dtype, their sample weights
     inputs: np.ndarray  # (slots, block_rows * n_features) dtype
+    corrupted: np.ndarray  # (n_threads, block_rows * even n_features) dtype
     packed: np.ndarray  # (n_threads, n_packed) dtype, a transposed block
     # (n_threads, block_rows * units) dtype, activations; once these have served, the
     # derivatives of the loss
     units: np.ndarray
     slopes: np.ndarray  # the same, derivatives of the activations
+    kept: np.ndarray  # (n_threads, block_rows * code) dtype, those of the code's term
     gradients: np.ndarray  # (lanes, n_params) dtype
 
 

@@ -9,7 +9,7 @@ from skae._memory import LAYER, Network
 from skae._passes import ACTIVATIONS, IDENTITY
 
 
-def make_network(widths, activations, *, tied):
+def make_network(widths, activations, *, tied, variational=False):
     """Offsets of a network's parameters in one flat vector.
 
     Parameters
@@ -23,13 +23,21 @@ def make_network(widths, activations, *, tied):
     tied : bool
         Whether decoder layers use the encoder's weights, transposed.
 
+    variational : bool, default=False
+        Whether the code's layer has two units for each entry of the code, its mean and
+        the logarithm of its variance; the decoder reads the first of its units.
+
     Returns
     -------
     network : Network
     """
     n_layers = len(activations)
     shapes = list(itertools.pairwise(widths))
-    n_stored = n_layers // 2 if tied else n_layers
+    middle = n_layers // 2
+    if variational:
+        shapes[middle - 1] = widths[middle - 1], 2 * widths[middle]
+    n_units = [n_out for _, n_out in shapes]
+    n_stored = middle if tied else n_layers
     sizes = [n_in * n_out for n_in, n_out in shapes[:n_stored]]
     weights_at = np.cumsum([0, *sizes])
     n_weights = int(weights_at[-1])
@@ -37,16 +45,17 @@ def make_network(widths, activations, *, tied):
         weights_at = np.concatenate([weights_at[:-1], weights_at[-2::-1]])
     else:
         weights_at = weights_at[:-1]
-    biases_at = n_weights + np.cumsum([0, *widths[1:-1]])
+    biases_at = n_weights + np.cumsum([0, *n_units[:-1]])
     positions = {name: position for position, name in enumerate(ACTIVATIONS)}
     layers = np.zeros(n_layers + 1, dtype=LAYER)
-    layers["width"] = widths
-    layers["units_at"][2:] = np.cumsum(widths[1:-1])
+    layers["width"] = widths[0], *n_units
+    layers["n_in"][1:] = [n_in for n_in, _ in shapes]
+    layers["units_at"][2:] = np.cumsum(n_units[:-1])
     layers["weights_at"][1:] = weights_at
     layers["biases_at"][1:] = biases_at
-    layers["transposed"][1:] = np.arange(n_layers) >= n_layers // 2
+    layers["transposed"][1:] = np.arange(n_layers) >= middle
     layers["activation"][1:] = [positions[name] for name in activations]
-    n_params = n_weights + sum(widths[1:])
+    n_params = n_weights + sum(n_units)
     return Network(layers, n_layers, n_params, n_weights, int(tied))
 
 
@@ -64,14 +73,15 @@ def part(network, first, stop):
     layers = network.layers[first : stop + 1].copy()
     layers["units_at"][1:] -= layers["units_at"][1]
     layers["activation"][0] = IDENTITY
+    layers["width"][0] = layers["n_in"][1]
     return network._replace(layers=layers, n_layers=stop - first)
 
 
 def coefs(network, params):
     """Views of the layers' weights, each of shape (n_in, n_out)."""
     views = []
-    for n_in, layer in zip(network.widths, network.layers[1:], strict=False):
-        n_out, first = layer["width"], layer["weights_at"]
+    for layer in network.layers[1:]:
+        n_in, n_out, first = layer["n_in"], layer["width"], layer["weights_at"]
         stored = params[first : first + n_in * n_out]
         if layer["transposed"]:
             views.append(stored.reshape(n_out, n_in).T)

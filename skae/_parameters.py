@@ -7,9 +7,18 @@ import numbers
 
 import numpy as np
 
+from skae._code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
 from skae._kernels import SCHEDULES
 from skae._memory import Solver
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._random_passes import (
+    CORRUPTIONS,
+    HIGHEST,
+    LEVEL,
+    LOWEST,
+    N_CORRUPTION_SETTINGS,
+    Corruption,
+)
 
 # What "auto" stands for, chosen in benchmarks/defaults. Layers have at least two units
 # for each principal component, which carry it at the start.
@@ -50,6 +59,7 @@ def describe_network(estimator, n_features):
             _output_activation(estimator),
         ],
         "tied": bool(estimator.tied_weights),
+        "variational": estimator._is_variational,
     }
 
 
@@ -75,9 +85,86 @@ def _output_activation(estimator):
     if loss.outputs is not None and output not in loss.outputs:
         raise ValueError(
             f"loss={estimator.loss!r} does not go with output_activation={output!r}: "
-            f"use 'auto' or {' or '.join(map(repr, loss.outputs))}"
+            f"use 'auto' or {_one_of(loss.outputs)}"
         )
     return output
+
+
+def describe_corruption(estimator, X):
+    """What happens to rows in training, or None.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+        Rows to train on.
+
+    Returns
+    -------
+    corruption : Corruption or None
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together.
+    """
+    noise = estimator.noise
+    if noise is None:
+        return None
+    level = float(estimator.noise_level)
+    if estimator.solver not in SOLVERS:
+        raise ValueError(
+            f"noise={noise!r} is drawn anew in every epoch, which "
+            f"solver={estimator.solver!r} cannot follow: use {_one_of(SOLVERS)}"
+        )
+    if noise != "gaussian" and level > 1:
+        raise ValueError(
+            f"noise_level={level:g} is the share of the entries that noise={noise!r} "
+            "corrupts: it has to be in [0, 1]"
+        )
+    settings = np.zeros(N_CORRUPTION_SETTINGS)
+    settings[LEVEL] = level
+    if noise == "salt_and_pepper":
+        loss = LOSSES[estimator.loss]
+        has_range = np.isfinite([loss.low, loss.high]).all()
+        settings[LOWEST], settings[HIGHEST] = (
+            (loss.low, loss.high) if has_range else (X.min(), X.max())
+        )
+    return Corruption(CORRUPTIONS[noise], settings)
+
+
+_UNIT_RANGE_ACTIVATIONS = ("logistic", "sigmoid")
+
+
+def describe_sparsity(estimator):
+    """The penalty of the code's units, or None.
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together.
+    """
+    sparsity, activation = estimator.sparsity, estimator.code_activation
+    if sparsity is None:
+        return None
+    if sparsity == "kl" and activation not in _UNIT_RANGE_ACTIVATIONS:
+        raise ValueError(
+            f"sparsity='kl' needs units of the code in (0, 1), but code_activation is "
+            f"{activation!r}: use {_one_of(_UNIT_RANGE_ACTIVATIONS)}, or sparsity='l1'"
+        )
+    return CodeTerm(
+        SPARSITIES[sparsity],
+        {
+            WEIGHT: float(estimator.sparsity_weight),
+            TARGET: float(estimator.sparsity_target),
+        },
+    )
+
+
+def _one_of(names):
+    """Legal values, as an error message lists them."""
+    return " or ".join(map(repr, names))
 
 
 def describe_solver(estimator, n_rows, max_epochs=None):
@@ -100,9 +187,13 @@ def describe_solver(estimator, n_rows, max_epochs=None):
     batch_size = n_rows
     if stochastic:
         batch_size = min(_batch_size(estimator, n_rows), n_rows)
-    # L-BFGS knows itself when the training loss has converged.
     patience = estimator.n_iter_no_change
-    if not stochastic and not stops_by_validation(estimator):
+    # L-BFGS knows itself when the training loss has converged; of one that noise is
+    # drawn for, some epochs without progress do not tell.
+    ends_otherwise = not stochastic or (
+        _draws_noise(estimator) and estimator.max_iter == "auto"
+    )
+    if ends_otherwise and not stops_by_validation(estimator):
         patience = _NEVER
     return Solver(
         code=list(SOLVERS).index(estimator.solver) if stochastic else -1,
@@ -121,8 +212,14 @@ def describe_solver(estimator, n_rows, max_epochs=None):
         max_iter=_n_epochs(estimator, n_rows, batch_size),
         tol=float(estimator.tol),
         n_iter_no_change=int(min(patience, _NEVER)),
+        # While the divergence's weight rises, so may the loss.
+        first_judged=int(getattr(estimator, "kl_warmup", 0)),
         watch_validation=int(stops_by_validation(estimator)),
     )
+
+
+def _draws_noise(estimator):
+    return estimator.noise is not None or estimator._is_variational
 
 
 def stops_by_validation(estimator):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
-from skae import _products, _row_passes
+from skae import _products, _random_passes, _row_passes
 from skae._compilation import (
     REDUCTION,
     CFunction,
@@ -500,6 +500,11 @@ class Addresses(NamedTuple):
     add_sum: int
     add_squares: int
     shuffle: int
+    corrupt: int
+    code_term: int
+    code_term_backward: int
+    add_code: int
+    divergence_of_means: int
 
 
 _INFERENCE = {
@@ -521,11 +526,11 @@ _LEARNING = {
     "add": _add,
     "backward_units": _backward_units,
     "add_squares": _add_squares,
-    "shuffle": _row_passes.shuffle,
+    "shuffle": _random_passes.shuffle,
 }
 
 
-def addresses(dtype, activations, kinds, loss=None, solver=None):
+def addresses(dtype, activations, kinds, loss=None, **others):
     """The passes that a network needs, compiled.
 
     Parameters
@@ -541,7 +546,8 @@ def addresses(dtype, activations, kinds, loss=None, solver=None):
     loss : CFunction, default=None
         None for inference alone.
 
-    solver : CFunction, default=None
+    **others : CFunction or None
+        The solver's and the objective's own, by the fields of ``Addresses``.
 
     Returns
     -------
@@ -549,15 +555,15 @@ def addresses(dtype, activations, kinds, loss=None, solver=None):
     """
     passes = list(ACTIVATIONS.values())
     layers = [passes[position] for position in activations]
-    others = dict.fromkeys(Addresses._fields[1:])
-    others |= _INFERENCE
+    named = dict.fromkeys(Addresses._fields[1:])
+    named |= _INFERENCE
     for is_sparse in kinds:
-        others |= _GATHER[is_sparse]
+        named |= _GATHER[is_sparse]
     if loss is not None:
-        others |= _LEARNING | {"loss": loss, "solver": solver}
+        named |= _LEARNING | {"loss": loss} | others
     return Addresses(
         activations=np.array([_address(p, dtype) for p in layers], dtype=np.int64),
-        **{name: _address(p, dtype) for name, p in others.items()},
+        **{name: _address(p, dtype) for name, p in named.items()},
     )
 
 

@@ -47,9 +47,9 @@ class VerboseReport:
     def begin(self):
         """An epoch is about to begin."""
 
-    def end(self, loss_curve, validation_curve, *, is_last):
+    def end(self, curves, *, is_last):
         """Print the last epoch if it is due; returns False: training goes on."""
-        n_done, now = len(loss_curve), time.monotonic()
+        n_done, now = len(curves.loss), time.monotonic()
         is_due = n_done == 1 or n_done % self.every == 0 or is_last
         if not is_due and now - self.printed_at < SECONDS_BETWEEN_LINES:
             return False
@@ -57,10 +57,10 @@ class VerboseReport:
         epoch = self.n_before + n_done
         line = (
             f"[{self.name}] epoch {epoch:>{len(str(self.last))}}/{self.last}"
-            f"  loss {loss_curve[-1]:.6g}"
+            f"  loss {curves.loss[-1]:.6g}"
         )
-        if validation_curve:
-            line += f"  validation loss {validation_curve[-1]:.6g}"
+        if curves.validation:
+            line += f"  validation loss {curves.validation[-1]:.6g}"
         print(line, flush=True)
         return False
 
@@ -99,13 +99,11 @@ class CallbackReport:
             estimator=self.estimator, **self.arguments
         )
 
-    def end(self, loss_curve, validation_curve, *, is_last):
+    def end(self, curves, *, is_last):
         """Tell that it has ended; returns whether a callback wants to stop."""
         return self.epoch_context.call_on_fit_task_end(
             estimator=self.estimator,
-            reconstruction_attributes=lambda: self.fitted_attributes(
-                loss_curve, validation_curve
-            ),
+            reconstruction_attributes=lambda: self.fitted_attributes(curves),
             **self.arguments,
         )
 
@@ -130,10 +128,7 @@ class JoinedReports:
         for report in self.reports:
             report.begin()
 
-    def end(self, loss_curve, validation_curve, *, is_last):
+    def end(self, curves, *, is_last):
         """Report the epochs so far; returns whether one of them wants to stop."""
-        answers = [
-            report.end(loss_curve, validation_curve, is_last=is_last)
-            for report in self.reports
-        ]
+        answers = [report.end(curves, is_last=is_last) for report in self.reports]
         return any(answers)

@@ -1,4 +1,4 @@
-"""Rows on their way: drawn in an order, measured, into blocks and out again.
+"""Rows on their way: found, measured, into blocks and out again.
 
 The matrices are in C order; a block is (n_units, n_rows).
 """
@@ -12,44 +12,14 @@ from skae._compilation import as_pass, formula, is_null, like, prefetch, shifted
 from skae._vectors import SQUARE, Vectors
 
 # ---------------------------------------------------------------------------
-# Order of the rows
+# Which rows
 # ---------------------------------------------------------------------------
-
-_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-_U27, _U30, _U31, _U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-
-
-@formula
-def _mix(x):
-    """Scramble 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
-    x = (x ^ (x >> _U30)) * _MIX_1
-    x = (x ^ (x >> _U27)) * _MIX_2
-    return x ^ (x >> _U31)
 
 
 @formula
 def _matrix_row(numbers, position):
     """The row number at a position of a list; without a list (null) the position."""
     return np.int64(position) if is_null(numbers) else np.int64(numbers[position])
-
-
-@as_pass("cnnn")
-def shuffle(order, n, seed, epoch):
-    """Order of the rows in an epoch: a function of the seed and the epoch alone.
-
-    A Fisher-Yates shuffle of 0, ..., n - 1. That it keeps no state between epochs
-    makes going on after a pause exact.
-    """
-    key = _mix(_mix(np.uint64(seed)) + np.uint64(epoch))
-    for i in range(n):
-        order[i] = i
-    for i in range(n - 1, 0, -1):
-        bits = _mix(key + _GOLDEN_GAMMA * np.uint64(i)) >> _U32
-        # Lemire, "Fast random integer generation in an interval", 2019, section 3.
-        j = np.int64((bits * np.uint64(i + 1)) >> _U32)
-        order[i], order[j] = order[j], order[i]
 
 
 @as_pass("ccdnnniv")

@@ -65,9 +65,9 @@ class CautiousSelection:
             self._consider(self._selected)
             self._selected = None
 
-    def end(self, loss_curve, validation_curve, *, is_last):
+    def end(self, curves, *, is_last):
         """Judge the weights if it is time; returns False: training goes on."""
-        n_epochs = self.n_before + len(loss_curve)
+        n_epochs = self.n_before + len(curves.loss)
         if next_epoch(n_epochs - 1) == n_epochs:
             self._consider(self.training.state.params)
         return False

@@ -12,14 +12,17 @@ import sys
 import threading
 from collections import deque
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import threadpoolctl
 
 from skae import _kernels, _memory, _passes
+from skae._code_passes import N_TERM_SETTINGS, CodeTerm
+from skae._compilation import CFunction
 from skae._memory import BLOCK, BROKEN, HELD, INTERRUPT, N_CONTROLS, NOTHING, Team
+from skae._random_passes import Corruption
 
 
 @functools.cache
@@ -233,9 +236,19 @@ class ThreadTeam:
 _MAX_INPUT_BYTES = 2**23
 
 
-def make_workspace(
-    network, dtype, *, team, rows, loss=None, solver=None, batch_size=0, shuffles=False
-):
+class Learning(NamedTuple):
+    """What a team needs to know to train a network."""
+
+    loss: _passes.Loss
+    solver: CFunction
+    batch_size: int  # rows that are learnt from at a time
+    shuffles: bool  # whether they are drawn in random order
+    seed: int
+    corruption: Corruption | None = None
+    term: CodeTerm | None = None
+
+
+def make_workspace(network, dtype, *, team, rows, learning=None):
     """Working memory of a team for one network: a ``_memory.Team``.
 
     Parameters
@@ -249,24 +262,16 @@ def make_workspace(
     rows : sequence of _memory.Rows
         What it will read, first the rows that it learns from.
 
-    loss : _passes.Loss, default=None
+    learning : Learning, default=None
         None for inference alone.
-
-    solver : _compilation.CFunction, default=None
-
-    batch_size : int, default=0
-        Rows that are learnt from at a time.
-
-    shuffles : bool, default=False
-        Whether they are drawn in random order.
 
     Returns
     -------
     workspace : _memory.Team
     """
-    n_threads, learns = team.n_threads, loss is not None
+    n_threads, learns = team.n_threads, learning is not None
     itemsize, n_features = np.dtype(dtype).itemsize, int(network.widths[0])
-    n_rows = rows[0].n_rows
+    n_rows, batch_size = rows[0].n_rows, learning.batch_size if learns else 0
     block_rows = _kernels.block_rows(network)
     n_lanes = _kernels.n_lanes(batch_size, block_rows)
     n_slots = 1
@@ -279,7 +284,11 @@ def make_workspace(
     slots = (n_threads * n_slots, block_rows)
     n_packed = _kernels.n_packed(network) * block_rows if learns else 0
     kinds = {part.starts.size > 0 for part in rows}
-    compute = loss.compute if learns else None
+    corruption = learning.corruption if learns else None
+    term = learning.term if learns else None
+    n_code = int(network.widths[network.n_layers // 2]) if term else 0
+    n_seen = n_features + n_features % 2 if corruption else 0
+    passes = _learning_passes(learning) if learns else {}
     activations = network.layers["activation"]
     return Team(
         n_threads=n_threads,
@@ -289,22 +298,53 @@ def make_workspace(
         n_units=n_units,
         n_params=network.n_params,
         n_packed=n_packed,
-        passes=_passes.addresses(dtype, activations, kinds, compute, solver),
+        passes=_passes.addresses(dtype, activations, kinds, **passes),
         forward=_kernels.forward.address(),
         lanes=_kernels.lanes.address() if learns else 0,
+        code_means=_kernels.code_means.address() if "add_code" in passes else 0,
+        seed=learning.seed if learns else 0,
         control=team.control,
-        lane_losses=np.empty(_kernels.MAX_LANES),
+        lane_losses=np.empty((_kernels.MAX_LANES, 2)),
+        lane_codes=np.empty((_kernels.MAX_LANES, n_code + 1)),
         penalty=np.zeros(2),
         held=np.full(slots[0], NOTHING, dtype=HELD),
         blocks=np.zeros(n_threads, dtype=BLOCK),
         settings=np.zeros((n_threads, _passes.N_SETTINGS)),
+        corruption=corruption.settings if corruption else np.empty(0),
+        term_settings=_term_settings(term, n_threads, n_code),
+        n_term_settings=N_TERM_SETTINGS + n_code,
+        n_code=n_code,
         zero=np.zeros(1, dtype=dtype),
-        order=np.empty(n_rows if shuffles else 0, dtype=np.int32),
+        order=np.empty(n_rows if learns and learning.shuffles else 0, dtype=np.int32),
         picked=np.empty(slots, dtype=np.int64),
         row_weights=np.empty(slots, dtype=dtype),
         inputs=np.empty((slots[0], block_rows * n_features), dtype=dtype),
+        corrupted=np.empty((n_threads, block_rows * n_seen), dtype=dtype),
         packed=np.empty((n_threads, n_packed), dtype=dtype),
         units=np.empty(blocks, dtype=dtype),
         slopes=np.empty(blocks, dtype=dtype),
+        kept=np.empty((n_threads, block_rows * n_code), dtype=dtype),
         gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
     )
+
+
+def _learning_passes(learning):
+    """The passes of an objective and a solver, by the fields of ``Addresses``."""
+    passes = {"loss": learning.loss.compute, "solver": learning.solver}
+    if learning.corruption is not None:
+        passes["corrupt"] = learning.corruption.compute
+    if learning.term is not None:
+        kind = learning.term.kind
+        passes |= {"code_term": kind.forward, "code_term_backward": kind.backward}
+        if kind.of_means is not None:
+            sums, rest = kind.of_means
+            passes |= {"add_code": sums, "divergence_of_means": rest}
+    return passes
+
+
+def _term_settings(term, n_threads, n_code):
+    settings = np.zeros((n_threads, N_TERM_SETTINGS + n_code))
+    if term is not None:
+        for position, value in term.settings.items():
+            settings[:, position] = value
+    return settings

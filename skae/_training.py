@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skae import _kernels, _memory, _passes
+from skae._code_passes import CodeTerm
 from skae._compilation import CFunction
 from skae._kernels import DIVERGED, INTERRUPTED, RUNNING
 from skae._memory import (
@@ -26,8 +27,10 @@ from skae._memory import (
     START_LOSS,
 )
 from skae._passes import SOLVERS
+from skae._random_passes import Corruption
 from skae._reporting import SECONDS_BETWEEN_LINES
 from skae._threads import (
+    Learning,
     ThreadTeam,
     make_workspace,
     n_threads_for,
@@ -52,6 +55,8 @@ class Problem(NamedTuple):
     alpha: float
     rows: _memory.Rows
     validation: _memory.Rows  # of no rows: no validation
+    corruption: Corruption | None = None
+    term: CodeTerm | None = None
 
     def model(self, params):
         """The network with parameters."""
@@ -61,6 +66,21 @@ class Problem(NamedTuple):
     def monitored(self):
         """The rows whose loss decides which weights are kept."""
         return self.validation if self.validation.n_rows else self.rows
+
+
+class Curves(NamedTuple):
+    """What epochs leave behind, an entry each, in lists of float."""
+
+    loss: list
+    validation: list  # empty without validation rows
+    term: list  # of the code; empty without one
+
+    @classmethod
+    def empty(cls):
+        return cls([], [], [])
+
+    def followed_by(self, later):
+        return Curves(*(a + b for a, b in zip(self, later, strict=True)))
 
 
 class DivergedError(ArithmeticError):
@@ -79,6 +99,7 @@ def new_state(params, seed, *, has_moments):
         scalars=np.zeros(_memory.N_SCALARS),
         loss_curve=np.empty(0),
         validation_curve=np.empty(0),
+        term_curve=np.empty(0),
     )
     state.counters[SEED] = seed
     state.scalars[[BEST_LOSS, BEST_KEPT]] = np.inf
@@ -125,10 +146,15 @@ class Training(abc.ABC):
             state.params.dtype,
             team=self._team,
             rows=(problem.rows, problem.validation),
-            loss=problem.loss,
-            solver=self._step_pass(),
-            batch_size=batch_size,
-            shuffles=bool(solver.shuffle),
+            learning=Learning(
+                problem.loss,
+                self._step_pass(),
+                batch_size,
+                bool(solver.shuffle),
+                int(state.counters[SEED]),
+                problem.corruption,
+                problem.term,
+            ),
         )
         for position, name in _passes.HYPERPARAMETERS.items():
             self._workspace.settings[:, position] = getattr(solver, name)
@@ -144,13 +170,14 @@ class Training(abc.ABC):
         """The training that goes on from a saved state, which stays as it is."""
         arrays = {name: array.copy() for name, array in saved["arrays"].items()}
         none = np.empty(0)
-        state = _memory.State(loss_curve=none, validation_curve=none, **arrays)
+        curves = dict.fromkeys(_memory.CURVES, none)
+        state = _memory.State(**arrays, **curves)
         return cls(problem, solver, state, max_epochs)
 
     def saved_state(self):
         """The state as a dict of dicts of arrays, for the estimator to keep."""
         arrays = self.state._asdict()
-        del arrays["loss_curve"], arrays["validation_curve"]
+        arrays = {k: v for k, v in arrays.items() if k not in _memory.CURVES}
         return {"arrays": arrays}
 
     def __enter__(self):
@@ -191,23 +218,22 @@ class Training(abc.ABC):
         -------
         status : int
 
-        loss_curve, validation_curve : list of float
+        curves : Curves
         """
         state, counters = self.state, self.state.counters
         counters[FIRST_EPOCH] = counters[N_EPOCHS]
-        state = state._replace(
-            loss_curve=np.empty(n_epochs), validation_curve=np.empty(n_epochs)
-        )
+        state = state._replace(**{name: np.zeros(n_epochs) for name in _memory.CURVES})
         try:
             status = self._run_epochs(state, n_epochs)
         except KeyboardInterrupt:
             status = INTERRUPTED
         n_done = counters[N_EPOCHS] - counters[FIRST_EPOCH]
         n_validated = n_done if self.problem.validation.n_rows else 0
-        return (
-            status,
+        n_terms = n_done if self.problem.term is not None else 0
+        return status, Curves(
             state.loss_curve[:n_done].tolist(),
             state.validation_curve[:n_validated].tolist(),
+            state.term_curve[:n_terms].tolist(),
         )
 
 
@@ -256,7 +282,7 @@ def fit(training, initial_params, max_iter, report=None):
         counters = training.state.counters
         counters[CYCLE_START] = counters[N_EPOCHS]
     except KeyboardInterrupt:
-        return INTERRUPTED, [], []
+        return INTERRUPTED, Curves.empty()
     return run(training, max_iter, report)
 
 
@@ -270,48 +296,45 @@ def run(training, max_iter, report=None):
     max_iter : int
 
     report : object, default=None
-        Its `begin()` is called before, and its `end(loss_curve, validation_curve,
-        is_last=...)` after an epoch: the first, the last, the one that is
-        `report.epochs_to_next(n_done)` away, and more where epochs are slow. `end`
-        returning True ends training.
+        Its `begin()` is called before, and its `end(curves, is_last=...)` after an
+        epoch: the first, the last, the one that is `report.epochs_to_next(n_done)`
+        away, and more where epochs are slow. `end` returning True ends training.
 
     Returns
     -------
     status : int
         RUNNING when `max_iter` or the report ended it.
 
-    loss_curve, validation_curve : list of float
-        One entry an epoch; the second is empty without validation rows.
+    curves : Curves
     """
-    loss_curve: list[float] = []
-    validation_curve: list[float] = []
+    curves = Curves.empty()
     try:
-        status = _run(training, max_iter, report, loss_curve, validation_curve)
+        status = _run(training, max_iter, report, curves)
     except KeyboardInterrupt:  # between two calls of the kernel
         status = INTERRUPTED
-    return status, loss_curve, validation_curve
+    return status, curves
 
 
-def _run(training, max_iter, report, loss_curve, validation_curve):
+def _run(training, max_iter, report, curves):
     """`run`, filling the curves; returns the status."""
     status: int = RUNNING
     seconds_an_epoch = None
-    while status == RUNNING and len(loss_curve) < max_iter:
-        n_epochs = min(max_iter - len(loss_curve), _MAX_EPOCHS_A_CALL)
+    while status == RUNNING and len(curves.loss) < max_iter:
+        n_epochs = min(max_iter - len(curves.loss), _MAX_EPOCHS_A_CALL)
         if report is not None:
             report.begin()
             n_epochs = min(
                 n_epochs,
-                _epochs_to_report(report, len(loss_curve), seconds_an_epoch),
+                _epochs_to_report(report, len(curves.loss), seconds_an_epoch),
             )
         begin = time.perf_counter()
-        status, losses, validation_losses = training.run_epochs(n_epochs)
-        loss_curve += losses
-        validation_curve += validation_losses
-        if report is not None and losses:
-            seconds_an_epoch = (time.perf_counter() - begin) / len(losses)
-            is_last = status != RUNNING or len(loss_curve) == max_iter
-            if report.end(loss_curve, validation_curve, is_last=is_last):
+        status, new = training.run_epochs(n_epochs)
+        for curve, values in zip(curves, new, strict=True):
+            curve += values
+        if report is not None and new.loss:
+            seconds_an_epoch = (time.perf_counter() - begin) / len(new.loss)
+            is_last = status != RUNNING or len(curves.loss) == max_iter
+            if report.end(curves, is_last=is_last):
                 break
     return status
 

@@ -2,16 +2,27 @@
 
 import numpy as np
 
-from skae import _kernels, _passes, _products, _row_passes
+from skae import (
+    _code_passes,
+    _kernels,
+    _passes,
+    _products,
+    _random_passes,
+    _row_passes,
+)
 from skae._compilation import CFunction
 
 
 def c_functions():
     """All C functions: those of the modules, and those in the tables."""
-    modules = map(vars, (_products, _row_passes, _passes, _kernels))
+    modules = map(
+        vars, (_products, _row_passes, _random_passes, _passes, _code_passes, _kernels)
+    )
     found = [value for module in modules for value in module.values()]
     losses = [loss.compute for loss in _passes.LOSSES.values()]
-    candidates = [*found, *_passes.ACTIVATIONS.values(), *losses]
+    tables = _passes.ACTIVATIONS, _random_passes.CORRUPTIONS
+    of_tables = [compiled for table in tables for compiled in table.values()]
+    candidates = [*found, *of_tables, *losses]
     return list(dict.fromkeys(c for c in candidates if isinstance(c, CFunction)))
 
 

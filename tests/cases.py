@@ -38,6 +38,8 @@ CASES = {
     },
     "huber": {**_SMALL, "loss": "huber", "activation": "selu"},
     "poisson": {**_SMALL, "loss": "poisson", "activation": "softplus"},
+    "sparse": {**_SMALL, "sparsity": "l1", "sparsity_weight": 0.1},
+    "sparse_kl": {**_SMALL, "sparsity": "kl", "code_activation": "logistic"},
 }
 
 # These need data in [0, 1].
@@ -47,8 +49,8 @@ UNIT_RANGE_CASES = {
     "log_loss_lbfgs": {**_SMALL, "loss": "log_loss", "solver": "lbfgs"},
 }
 
-# Here the fit depends on which rows are drawn, so that a row of weight two is not
-# the same as two rows.
+# Here the fit depends on which rows are drawn, or on what is drawn for a row, so that a
+# row of weight two is not the same as two rows.
 SAMPLING_CASES = {
     "early_stopping": {
         **_SMALL,
@@ -57,6 +59,31 @@ SAMPLING_CASES = {
     },
     "minibatch": {**_SMALL, "batch_size": 7},
     "cautious": {**_SMALL, "init": "pca", "early_stopping": "auto"},
+    "gaussian_noise": {**_SMALL, "noise": "gaussian", "sparsity": "l1"},
+    "masking_noise": {**_SMALL, "noise": "masking", "init": "pca"},
+    "salt_and_pepper_noise": {
+        **_SMALL,
+        "noise": "salt_and_pepper",
+        "sparsity": "kl",
+        "code_activation": "logistic",
+        "batch_size": 7,
+    },
+}
+
+# Of the variational member. What it draws for a row depends on the row's number.
+VARIATIONAL_CASES = {
+    "variational": {**_SMALL, "kl_warmup": 5},
+    "variational_deep": {
+        **_SMALL,
+        "hidden_layer_sizes": (16, 8),
+        "activation": "tanh",
+        "solver": "sgd",
+        "beta": 0.1,
+        "batch_size": 7,
+    },
+}
+VARIATIONAL_UNIT_RANGE_CASES = {
+    "variational_log_loss": {**_SMALL, "loss": "log_loss", "beta": 0.5}
 }
 
 

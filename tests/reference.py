@@ -67,6 +67,62 @@ LOSSES = {
 }
 
 
+# ---------------------------------------------------------------------------
+# Random numbers
+# ---------------------------------------------------------------------------
+
+CORRUPTION, POSTERIOR = 1, 2
+NO_EPOCH = -1
+
+
+def _mix(x):
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def random_bits(seed, purpose, epoch, n):
+    """The first 64 bits of a stream of SplitMix64, at the places 0, ..., n - 1."""
+    key = np.array([seed + purpose * 2**32], dtype=np.uint64)
+    key = _mix(_mix(key) + np.array([epoch]).astype(np.uint64))
+    return _mix(key + np.uint64(0x9E3779B97F4A7C15) * np.arange(n, dtype=np.uint64))
+
+
+def normal_pairs(bits):
+    """Two normal numbers of each 64 bits: the radius, the angle, two reflections."""
+    radius, angle = (
+        ((bits >> np.uint64(shift)) % np.uint64(2**23) + 0.5) / 2**23
+        for shift in (41, 18)
+    )
+    radius, angle = np.sqrt(-2 * np.log(radius)), (angle - 0.5) * np.pi / 2
+    point = np.stack([radius * np.cos(angle), radius * np.sin(angle)])
+    point = np.where(bits & np.uint64(1), point[::-1], point)
+    return np.where(bits & np.uint64(2), -point, point)
+
+
+def corrupt(X, noise, level, lowest, highest, seed, epoch):
+    """Rows as a denoising network sees them; the values are as it sees them."""
+    n_rows, n_features = X.shape
+    n_pairs = (n_features + 1) // 2
+    bits = random_bits(seed, CORRUPTION, epoch, n_rows * n_pairs)
+    if noise == "gaussian":
+        drawn = normal_pairs(bits)
+    else:
+        drawn = np.stack([bits >> np.uint64(32), bits % np.uint64(2**32)]) / 2.0**32
+    drawn = drawn.T.reshape(n_rows, 2 * n_pairs)[:, :n_features]
+    if noise == "gaussian":
+        return X + level * drawn
+    if noise == "masking":
+        return np.where(drawn < level, lowest, X)
+    salted = np.where(drawn < level, highest, X)
+    return np.where(drawn < level / 2, lowest, salted)
+
+
+# ---------------------------------------------------------------------------
+# The objective
+# ---------------------------------------------------------------------------
+
+
 def forward(X, coefs, intercepts, activations):
     """Activations of all layers, the input's first, and the inputs of each."""
     layers, inputs = [X], []
@@ -76,15 +132,41 @@ def forward(X, coefs, intercepts, activations):
     return layers, inputs
 
 
-def objective(X, coefs, intercepts, activations, *, loss, alpha, tied, weights=None):
+def sparsity(code, weights, kind, weight, target):
+    """The penalty of a code, and its derivative by the code."""
+    if kind == "l1":
+        value = weight * (weights @ np.abs(code).sum(axis=1))
+        return value, weight * weights[:, np.newaxis] * np.sign(code)
+    mean = weights @ code
+    divergence = special.rel_entr(target, mean) + special.rel_entr(1 - target, 1 - mean)
+    slope = -target / mean + (1 - target) / (1 - mean)
+    return weight * divergence.sum(), weight * weights[:, np.newaxis] * slope
+
+
+def objective(
+    X,
+    coefs,
+    intercepts,
+    activations,
+    *,
+    loss,
+    alpha,
+    tied,
+    weights=None,
+    seen=None,
+    penalty=None,
+):
     """The objective and its gradient: a value, lists of coefs' and biases' gradients.
 
     With `tied`, `coefs` are all layers' still, and the gradient of a decoder layer is
-    None: it is added, transposed, to its encoder layer's.
+    None: it is added, transposed, to its encoder layer's. The network sees the rows
+    `seen` in place of X. `penalty` are the kind, the weight and the target of the
+    code's sparsity.
     """
     weights = np.ones(len(X)) if weights is None else weights
     weights = weights / weights.sum()
-    layers, inputs = forward(X, coefs, intercepts, activations)
+    seen = X if seen is None else seen
+    layers, inputs = forward(seen, coefs, intercepts, activations)
     value_of, slope_of = LOSSES[loss]
     stored = coefs[: len(coefs) // 2] if tied else coefs
     value = weights @ value_of(layers[-1], X).sum(axis=1)
@@ -97,6 +179,9 @@ def objective(X, coefs, intercepts, activations, *, loss, alpha, tied, weights=N
         coef_gradients.insert(0, layers[i].T @ delta)
         bias_gradients.insert(0, delta.sum(axis=0))
         delta = delta @ coefs[i].T
+        if penalty is not None and i == len(coefs) // 2:
+            of_code, code_slopes = sparsity(layers[i], weights, *penalty)
+            value, delta = value + of_code, delta + code_slopes
     if tied:
         half = len(coefs) // 2
         for i in range(half):
@@ -105,3 +190,43 @@ def objective(X, coefs, intercepts, activations, *, loss, alpha, tied, weights=N
     for i, w in enumerate(stored):
         coef_gradients[i] = coef_gradients[i] + alpha * w
     return value, coef_gradients, bias_gradients
+
+
+def variational_objective(
+    X, coefs, intercepts, activations, *, loss, beta, noise, weights=None
+):
+    """The objective of a variational autoencoder for given normal noise, its gradient.
+
+    Returns a value, the mean divergence, and lists of coefs' and biases' gradients.
+    The last layer of the encoder gives means and logarithms of variances.
+    """
+    weights = np.ones(len(X)) if weights is None else weights
+    weights = (weights / weights.sum())[:, np.newaxis]
+    middle = len(coefs) // 2
+    of_encoder = [part[:middle] for part in (coefs, intercepts, activations)]
+    of_decoder = [part[middle:] for part in (coefs, intercepts, activations)]
+    below, below_inputs = forward(X, *of_encoder)
+    mean, log_variance = np.hsplit(below[-1], 2)
+    deviation = np.exp(log_variance / 2)
+    above, above_inputs = forward(mean + deviation * noise, *of_decoder)
+    value_of, slope_of = LOSSES[loss]
+    divergence = (mean**2 + deviation**2 - log_variance - 1) / 2
+    term = (weights * divergence).sum()
+    value = (weights * value_of(above[-1], X)).sum() + beta * term
+
+    delta, coef_gradients, bias_gradients = weights * slope_of(above[-1], X), [], []
+    layers, inputs = below[:-1] + above[:-1], below_inputs + above_inputs
+    for i in reversed(range(len(coefs))):
+        if i == middle - 1:
+            delta = np.hstack(
+                [
+                    delta + beta * weights * mean,
+                    delta * noise * deviation / 2
+                    + beta * weights * (deviation**2 - 1) / 2,
+                ]
+            )
+        delta = delta * ACTIVATIONS[activations[i]][1](inputs[i])
+        coef_gradients.insert(0, layers[i].T @ delta)
+        bias_gradients.insert(0, delta.sum(axis=0))
+        delta = delta @ coefs[i].T
+    return value, term, coef_gradients, bias_gradients

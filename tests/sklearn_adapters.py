@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.metaestimators import available_if
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
 
 def _takes_batches(estimator):
@@ -47,7 +47,7 @@ class _Mapped(AutoencoderTransformer):
         return super().score_samples(self._map(X))
 
 
-class UnitRangeAutoencoder(_Mapped):
+class _UnitRange:
     """Squash the data to [-1, 1], and so non-negative data to [0, 1].
 
     A tag can tell the checks of a lower bound (positive_only) but not of an upper
@@ -69,6 +69,32 @@ class UnitRangeAutoencoder(_Mapped):
             return X  # polars frames have data in [0, 1] already
         with np.errstate(invalid="ignore"):
             return X / (1 + abs(X))
+
+
+class UnitRangeAutoencoder(_UnitRange, _Mapped):
+    """For losses of data in [0, 1]."""
+
+
+class UnitRangeVariational(_UnitRange, VariationalAutoencoderTransformer):
+    """The same, without weights."""
+
+    def fit(self, X, y=None):
+        return super().fit(self._map(X), y)
+
+    def partial_fit(self, X, y=None):
+        return super().partial_fit(self._map(X), y)
+
+    def fit_transform(self, X, y=None):
+        return self.fit(X, y).transform(X)
+
+    def transform(self, X):
+        return super().transform(self._map(X))
+
+    def score(self, X, y=None, sample_weight=None):
+        return super().score(self._map(X), y, sample_weight)
+
+    def score_samples(self, X):
+        return super().score_samples(self._map(X))
 
 
 class Float32Autoencoder(_Mapped):

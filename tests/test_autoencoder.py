@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import os
 import pickle
 import re
@@ -24,8 +23,14 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import validation
+from sklearn.utils.validation import has_fit_parameter
 
-from skae import AutoencoderTransformer, _autoencoder, _inference
+from skae import (
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+    _estimator,
+    _inference,
+)
 from skae._base import TrainingInterruptedWarning
 from skae._selection import CautiousSelection
 from skae.metrics import reconstruction_r2, reconstruction_r2_score
@@ -37,13 +42,16 @@ from .cases import (
     LOSS_NAMES,
     SAMPLING_CASES,
     UNIT_RANGE_CASES,
+    VARIATIONAL_CASES,
+    VARIATIONAL_UNIT_RANGE_CASES,
     hidden_layers,
 )
 
 # Most fits here are short.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES}
+OF_VARIATIONAL = {**VARIATIONAL_CASES, **VARIATIONAL_UNIT_RANGE_CASES}
+ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES, **OF_VARIATIONAL}
 RANGES = {"log_loss": (0, 1), "poisson": (0, 9)}
 SCHEDULES = ("constant", "inverse_time", "invscaling", "adaptive", "cosine")
 STOCHASTIC = ("adam", "sgd", "rmsprop")
@@ -58,11 +66,33 @@ def names_of(condition, cases=ALL_CASES):
 
 def make(name, **changes):
     """The estimator of a case; never random."""
-    return AutoencoderTransformer(**{"random_state": 0, **ALL_CASES[name], **changes})
+    kind = AutoencoderTransformer
+    if name in OF_VARIATIONAL:
+        kind = VariationalAutoencoderTransformer
+    return kind(**{"random_state": 0, **ALL_CASES[name], **changes})
+
+
+def is_variational(params):
+    return "beta" in params
+
+
+def takes_weights(estimator):
+    return has_fit_parameter(estimator, "sample_weight")
+
+
+def weighted_by(weights):
+    """Arguments of fit."""
+    return {} if weights is None else {"sample_weight": weights}
 
 
 def has_ordered_code(params):
+    if is_variational(params) or params["sparsity"] is not None:
+        return False
     return params["code_activation"] == "identity"
+
+
+def draws_for_rows(params):
+    return is_variational(params) or params["noise"] is not None
 
 
 def is_scaled(params):
@@ -116,19 +146,65 @@ def network_input(estimator, X):
     return (X - estimator.mean_) / estimator.scale_
 
 
-def objective_of(estimator, X, sample_weight=None):
-    """The objective of the kept weights, by the naive network."""
-    value, *_ = reference.objective(
-        network_input(estimator, X),
+def objective_of(
+    estimator, X, sample_weight=None, *, rows=None, X_fit=None, epoch=reference.NO_EPOCH
+):
+    """The objective of the kept weights over (some) rows, by the naive network.
+
+    What is drawn for rows is that of an epoch, or of validation. The data were fitted
+    on `X_fit`, by default X.
+    """
+    rows = slice(None) if rows is None else rows
+    target = network_input(estimator, X)
+    network = (
         [weights.astype(np.float64) for weights in estimator.coefs_],
         [biases.astype(np.float64) for biases in estimator.intercepts_],
         activations_of(estimator),
-        loss=estimator.loss,
-        alpha=estimator.alpha,
-        tied=estimator.tied_weights,
-        weights=sample_weight,
     )
-    return value
+    how = {"loss": estimator.loss, "weights": sample_weight}
+    seed = np.random.RandomState(estimator.random_state).randint(2**31 - 1)
+    if is_variational(estimator.get_params()):
+        shape = len(X), estimator.n_components_
+        bits = reference.random_bits(seed, reference.POSTERIOR, epoch, np.prod(shape))
+        how |= {"noise": reference.normal_pairs(bits)[0].reshape(shape)[rows]}
+        how |= {"beta": estimator.beta}
+        return reference.variational_objective(target[rows], *network, **how)[0]
+    seen = target
+    if estimator.noise is not None:
+        X_fit = X if X_fit is None else X_fit
+        values = 0.0, 0.0
+        if estimator.noise == "salt_and_pepper":
+            values = X_fit.min(), X_fit.max()
+        seen = network_input(
+            estimator,
+            reference.corrupt(
+                X,
+                estimator.noise,
+                # Normal noise is in the network's units.
+                estimator.noise_level
+                * (estimator.scale_ if estimator.noise == "gaussian" else 1),
+                *values,
+                seed,
+                epoch,
+            ),
+        )
+    if estimator.sparsity is not None:
+        sparsity = estimator.sparsity, estimator.sparsity_weight
+        how |= {"penalty": (*sparsity, estimator.sparsity_target)}
+    how |= {"alpha": estimator.alpha, "tied": estimator.tied_weights}
+    return reference.objective(target[rows], *network, seen=seen[rows], **how)[0]
+
+
+def naive_output(estimator, X):
+    """What the decoder makes of rows without noise, in the network's units."""
+    network = estimator.coefs_, estimator.intercepts_, activations_of(estimator)
+    middle, a = len(estimator.coefs_) // 2, network_input(estimator, X)
+    for half in (slice(middle), slice(middle, None)):
+        # Of a variational code, the means.
+        a = a[:, : estimator.coefs_[half][0].shape[0]]
+        layers, _ = reference.forward(a, *(part[half] for part in network))
+        a = layers[-1]
+    return a
 
 
 def reconstruct(estimator, X):
@@ -150,6 +226,8 @@ OPTIONAL = [
     "validation_loss_curve_",
     "explained_variance_",
     "explained_variance_ratio_",
+    "mean_activation_",
+    "kl_curve_",
 ]
 
 
@@ -274,7 +352,7 @@ def test_order_does_not_change_reconstructions(name):
     if estimator.learning_rate == "cosine":
         estimator = clone(longer).set_params(max_iter=9).fit(X)
     # A full batch's loss is that of the weights that the epoch began with.
-    assert objective_of(estimator, X) == pytest.approx(longer.loss_, rel=1e-10)
+    assert objective_of(estimator, X, epoch=9) == pytest.approx(longer.loss_, rel=1e-9)
 
 
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 5)])
@@ -314,6 +392,8 @@ def test_attributes_of_another_code_are_forgotten():
 @pytest.mark.parametrize("name", SCALED)
 def test_code_does_not_depend_on_units(name, factor, offset):
     estimator = make(name)
+    if estimator.get_params().get("noise") == "masking":
+        offset = 0.0  # the value that masks
     if estimator.solver == "lbfgs":
         # Its line searches amplify roundings until they show.
         estimator.set_params(max_iter=5)
@@ -330,6 +410,8 @@ def test_mean_and_scale(name):
     estimator = make(name, early_stopping=False).fit(X)
     np.testing.assert_allclose(estimator.mean_, X.mean(axis=0), rtol=1e-12)
     assert estimator.scale_ == pytest.approx(np.sqrt(X.var(axis=0).mean()), rel=1e-12)
+    if is_variational(estimator.get_params()):
+        return  # it takes no weights
     weights = np.arange(60.0)
     estimator.fit(X, sample_weight=weights)
     mean = np.average(X, axis=0, weights=weights)
@@ -524,10 +606,10 @@ def make_sparse(loss="squared_error", dtype=np.float64, density=0.3):
 def test_sparse_equals_dense(name, dtype):
     estimator = make(name)
     X = make_sparse(estimator.loss, dtype)
-    weights = np.arange(1.0, 61)
-    expected = clone(estimator).fit(X, sample_weight=weights)
+    weights = np.arange(1.0, 61) if takes_weights(estimator) else None
+    expected = clone(estimator).fit(X, **weighted_by(weights))
     X_csr = sparse.csr_matrix(X)
-    estimator.fit(X_csr, sample_weight=weights)
+    estimator.fit(X_csr, **weighted_by(weights))
     assert_same_fit(estimator, expected)
     np.testing.assert_array_equal(estimator.transform(X_csr), expected.transform(X))
     assert estimator.score(X_csr) == expected.score(X)
@@ -621,7 +703,7 @@ def test_many_features():
 
 # -- sample weights --------------------------------------------------------------------
 
-FULL_BATCH = names_of(lambda params: not params["early_stopping"])
+FULL_BATCH = names_of(lambda p: not p["early_stopping"] and not draws_for_rows(p))
 FULL_BATCH.remove("minibatch")
 
 
@@ -945,7 +1027,8 @@ def test_best_weights_by_x_val(name):
     curve = estimator.validation_loss_curve_
     assert len(curve) == len(estimator.loss_curve_) == estimator.n_iter_
     assert estimator.best_loss_ == min(curve)
-    assert objective_of(estimator, X_val) == pytest.approx(min(curve), rel=1e-9)
+    objective = objective_of(estimator, X_val, X_fit=X)
+    assert objective == pytest.approx(min(curve), rel=1e-9)
 
 
 def noise(n_rows):
@@ -1021,25 +1104,32 @@ def split_of(X, mean, n_held_out, weights=None):
     return picked[distances.argmin()]
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize(
+    ("name", "weighted"),
+    [
+        (name, weighted)
+        for name in ALL_CASES
+        for weighted in (False, True)
+        if takes_weights(make(name)) or not weighted
+    ],
+)
 def test_early_stopping_holds_rows_out(name, weighted):
     estimator = make(name, alpha=0.0, early_stopping=True, validation_fraction=0.1)
     estimator.set_params(learning_rate_init=0.01)
     X = data_for(estimator, n_rows=20)
     weights = np.random.default_rng(0).uniform(0.5, 3, 20) if weighted else None
-    estimator.fit(X, sample_weight=weights)
+    estimator.fit(X, **weighted_by(weights))
     held_out = split_of(X, estimator.mean_, 2, weights)
     train = np.setdiff1d(np.arange(20), held_out)
-    if weights is None:
-        weights = np.ones(20)
+    of_fit = weighted_by(weights)
+    weights = np.ones(20) if weights is None else weights
     curve = estimator.validation_loss_curve_
     assert estimator.best_loss_ == min(curve)
     # The start is a candidate, too.
     still = {"solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1}
-    start = clone(estimator).set_params(**still).fit(X, sample_weight=weights)
-    best = min(*curve, objective_of(start, X[held_out], weights[held_out]))
-    kept = objective_of(estimator, X[held_out], weights[held_out])
+    start = clone(estimator).set_params(**still).fit(X, **of_fit)
+    best = min(*curve, objective_of(start, X, weights[held_out], rows=held_out))
+    kept = objective_of(estimator, X, weights[held_out], rows=held_out)
     assert kept == pytest.approx(best, rel=1e-9)
     if is_scaled(estimator.get_params()):
         squares = weights[train] @ (X[train] - estimator.mean_) ** 2
@@ -1083,11 +1173,13 @@ def test_last_weights_are_kept_without_validation(name):
     """Also if an epoch before was better, as long as the start was not."""
     estimator = make(name, **NO_PENALTY, learning_rate="constant", batch_size=60, tol=0)
     estimator.set_params(max_iter=9)
+    if is_variational(estimator.get_params()):
+        estimator.set_params(kl_warmup=0)  # the objective is to stay the same
     X = data_for(estimator)
     longer = clone(estimator).set_params(max_iter=10).fit(X)
     estimator.fit(X)
     assert longer.loss_ < longer.loss_curve_[0]
-    assert objective_of(estimator, X) == pytest.approx(longer.loss_, rel=1e-10)
+    assert objective_of(estimator, X, epoch=9) == pytest.approx(longer.loss_, rel=1e-9)
 
 
 def test_last_weights_are_kept_though_not_the_best():
@@ -1179,9 +1271,12 @@ def test_counts_and_curves(name):
     hidden = hidden_layers(estimator)
     assert estimator.n_layers_ == 2 * len(hidden) + 3 == len(estimator.coefs_) + 1
     widths = [6, *hidden, 2, *hidden[::-1], 6]
+    n_ins, n_outs = widths[:-1], widths[1:]
+    if is_variational(estimator.get_params()):
+        n_outs[len(hidden)] = 4  # means, and logarithms of variances
     shapes = [weights.shape for weights in estimator.coefs_]
-    assert shapes == list(itertools.pairwise(widths))
-    assert [len(biases) for biases in estimator.intercepts_] == widths[1:]
+    assert shapes == list(zip(n_ins, n_outs, strict=True))
+    assert [len(biases) for biases in estimator.intercepts_] == n_outs
     assert 0 < estimator.n_iter_ == len(estimator.loss_curve_)
     assert name == "default" or estimator.n_iter_ <= estimator.max_iter
     assert estimator.loss_ == estimator.loss_curve_[-1]
@@ -1226,17 +1321,12 @@ def test_reconstruction_error(name):
     X = data_for(estimator)
     estimator.fit(X)
     reconstructed = reconstruct(estimator, X)
-    layers, _ = reference.forward(
-        network_input(estimator, X),
-        estimator.coefs_,
-        estimator.intercepts_,
-        activations_of(estimator),
-    )
+    target, output = network_input(estimator, X), naive_output(estimator, X)
     loss_of = reference.LOSSES[estimator.loss][0]
     for metric, expected in {
         "squared_error": (X - reconstructed) ** 2,
         "absolute_error": np.abs(X - reconstructed),
-        "loss": loss_of(layers[-1], layers[0]),
+        "loss": loss_of(output, target),
     }.items():
         entries = estimator.reconstruction_error(X, metric=metric, per_feature=True)
         atol = 1e-10 * np.abs(expected).max()
@@ -1246,10 +1336,11 @@ def test_reconstruction_error(name):
     np.testing.assert_array_equal(
         estimator.score_samples(X), -estimator.reconstruction_error(X)
     )
-    mean_loss = estimator.reconstruction_error(X, metric="loss").mean()
-    assert mean_loss == pytest.approx(
-        objective_of(estimator.set_params(alpha=0.0), X), rel=1e-10
-    )
+    params = estimator.get_params()
+    if not draws_for_rows(params) and params["sparsity"] is None:
+        mean_loss = estimator.reconstruction_error(X, metric="loss").mean()
+        objective = objective_of(estimator.set_params(alpha=0.0), X)
+        assert mean_loss == pytest.approx(objective, rel=1e-10)
 
 
 def test_unknown_metric():
@@ -1360,7 +1451,7 @@ def test_transform_reads_finite_data_once(monkeypatch):
     def fails(*args, **kwargs):
         raise AssertionError("looked for NaN once more")
 
-    monkeypatch.setattr(_autoencoder, "assert_all_finite", fails)
+    monkeypatch.setattr(_estimator, "assert_all_finite", fails)
     monkeypatch.setattr(validation, "_assert_all_finite", fails)
     fitted.transform(make_data())
     with pytest.raises(AssertionError, match="once more"):
@@ -1494,6 +1585,12 @@ def test_hidden_layer_sizes(sizes):
         ("warm_start", "yes"),
         ("random_state", "seed"),
         ("verbose", -1),
+        ("noise", "pink"),
+        ("noise_level", -0.1),
+        ("sparsity", "l2"),
+        ("sparsity_target", 0.0),
+        ("sparsity_target", 1.0),
+        ("sparsity_weight", -1.0),
     ],
 )
 def test_bad_parameter_values(name, value):
@@ -1901,7 +1998,7 @@ def test_round_trips(name, tmp_path):
         joblib.load(path),
         joblib.load(path, mmap_mode="r"),
         clone(estimator).fit(X),
-        AutoencoderTransformer().set_params(**estimator.get_params()).fit(X),
+        type(estimator)().set_params(**estimator.get_params()).fit(X),
     ):
         assert copy.get_params() == estimator.get_params()
         assert_same_fit(copy, estimator)

@@ -11,12 +11,19 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import has_fit_parameter
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
-from .cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES
+from .cases import (
+    CASES,
+    SAMPLING_CASES,
+    UNIT_RANGE_CASES,
+    VARIATIONAL_CASES,
+    VARIATIONAL_UNIT_RANGE_CASES,
+)
 from .sklearn_adapters import (
     Float32Autoencoder,
     UnitRangeAutoencoder,
+    UnitRangeVariational,
     UnweightedAutoencoder,
 )
 
@@ -27,6 +34,15 @@ ESTIMATORS = {
     **{name: AutoencoderTransformer(**params) for name, params in CASES.items()},
     **{name: UnitRangeAutoencoder(**p) for name, p in UNIT_RANGE_CASES.items()},
     **{name: UnweightedAutoencoder(**p) for name, p in SAMPLING_CASES.items()},
+    "variational_default": VariationalAutoencoderTransformer(),
+    **{
+        name: VariationalAutoencoderTransformer(**params)
+        for name, params in VARIATIONAL_CASES.items()
+    },
+    **{
+        name: UnitRangeVariational(**params)
+        for name, params in VARIATIONAL_UNIT_RANGE_CASES.items()
+    },
     **{
         f"{name}_float32": Float32Autoencoder(**CASES[name])
         for name in ("adam", "deep", "lbfgs", "tied")

@@ -7,11 +7,13 @@ import pytest
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from skae import _initialization, _kernels, _memory, _training
+from skae._code_passes import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
 from skae._kernels import SCHEDULES
 from skae._lbfgs import LbfgsTraining
 from skae._memory import Solver
 from skae._network import coefs, for_loss, intercepts, make_network
 from skae._passes import LOSSES, SOLVERS
+from skae._random_passes import CORRUPTIONS, Corruption
 from skae._rows import make_rows, no_rows
 
 from . import reference
@@ -27,9 +29,11 @@ def data_for(loss, rng, n_rows=N_ROWS):
     return np.abs(3 * X) if loss == "poisson" else X
 
 
-def network_for(activation, loss, hidden, *, tied, output=None):
+def network_for(activation, loss, hidden, *, tied=False, output=None, code=None):
+    """A network with one activation, but for its output's and its code's."""
     widths = [N_FEATURES, *hidden, N_COMPONENTS, *hidden[::-1], N_FEATURES]
     names = [activation] * (2 * len(hidden) + 1)
+    names[len(hidden)] = code or activation
     names.append(output or LOSSES[loss].output_activation)
     return make_network(widths, names, tied=tied), names
 
@@ -51,6 +55,7 @@ def solver_for(name="sgd", **changes):
         max_iter=10,
         tol=0.0,
         n_iter_no_change=100,
+        first_judged=0,
         watch_validation=0,
     )
     return solver._replace(**changes)
@@ -72,11 +77,16 @@ def vector(network, coef_gradients, bias_gradients):
     return result
 
 
-def kernel_objective(network, loss, alpha, X, weights, params):
-    """Value and gradient by the kernel."""
+def kernel_objective(network, loss, alpha, X, weights, params, **others):
+    """Value and gradient by the kernel; `others` are the problem's."""
     rows = make_rows(X, np.zeros(X.shape[1]), 1.0, weights=weights)
     problem = _training.Problem(
-        for_loss(network, LOSSES[loss]), LOSSES[loss], alpha, rows, no_rows(rows)
+        for_loss(network, LOSSES[loss]),
+        LOSSES[loss],
+        alpha,
+        rows,
+        no_rows(rows),
+        **others,
     )
     solver = solver_for(batch_size=len(X))
     with LbfgsTraining.begin(problem, solver, params, seed=0) as training:
@@ -85,9 +95,25 @@ def kernel_objective(network, loss, alpha, X, weights, params):
     return value, gradient
 
 
-def assert_equals_naive(network, names, loss, alpha, X, weights, params):
-    """The kernel's value and gradient are the naive network's; returns the gradient."""
-    value, gradient = kernel_objective(network, loss, alpha, X, weights, params)
+def assert_equals_naive(
+    network,
+    names,
+    loss,
+    alpha,
+    X,
+    weights,
+    params,
+    *,
+    others=None,
+    naive=None,
+    rel=1e-10,
+):
+    """The kernel's value and gradient are the naive network's; returns the gradient.
+
+    `others` are the problem's, `naive` the same as arguments of `reference.objective`.
+    """
+    case = network, loss, alpha, X, weights, params
+    value, gradient = kernel_objective(*case, **(others or {}))
     true_value, coef_gradients, bias_gradients = reference.objective(
         X,
         coefs(network, params),
@@ -97,12 +123,25 @@ def assert_equals_naive(network, names, loss, alpha, X, weights, params):
         alpha=alpha,
         tied=bool(network.tied),
         weights=weights,
+        **(naive or {}),
     )
     true_gradient = vector(network, coef_gradients, bias_gradients)
-    assert value == pytest.approx(true_value, rel=1e-10)
-    size = np.abs(true_gradient).max()
-    np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=1e-10 * size)
+    assert_close(value, gradient, true_value, true_gradient, rel=rel)
     return gradient
+
+
+def assert_close(value, gradient, true_value, true_gradient, rel):
+    assert value == pytest.approx(true_value, rel=rel)
+    size = np.abs(true_gradient).max()
+    np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=rel * size)
+
+
+def assert_is_slope(gradient, value_of, params, rng):
+    """A gradient is that of a value, by central differences in a random direction."""
+    direction = rng.standard_normal(params.size)
+    direction /= np.linalg.norm(direction)
+    slope = directional_slope(value_of, params, direction)
+    assert gradient @ direction == pytest.approx(slope, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
@@ -119,18 +158,152 @@ def test_gradient(activation, loss):
         params = random_params(network, names, rng)
         case = network, names, loss, alpha, X, weights, params
         gradient = assert_equals_naive(*case)
-
-        # Against central differences along a random direction.
-        direction = rng.standard_normal(params.size)
-        direction /= np.linalg.norm(direction)
-        slope = directional_slope(
-            lambda p, case=(network, loss, alpha, X, weights): kernel_objective(
-                *case, p
-            )[0],
-            params,
-            direction,
+        rest = network, loss, alpha, X, weights
+        assert_is_slope(
+            gradient, lambda p, rest=rest: kernel_objective(*rest, p)[0], params, rng
         )
-        assert gradient @ direction == pytest.approx(slope, rel=1e-6, abs=1e-7)
+
+
+# The normal noise of kernels is exact to 1e-10 of itself.
+NOISE_REL = 1e-8
+
+
+@pytest.mark.parametrize("noise", CORRUPTIONS)
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_gradient_with_corrupted_rows(noise, loss):
+    """The target stays clean; the noise of an evaluation is always the same."""
+    rng = np.random.default_rng(0)
+    settings = np.array([0.3, -1.0, 2.0])
+    others = {"corruption": Corruption(CORRUPTIONS[noise], settings)}
+    for tied, depth, weighted in itertools.product(
+        [False, True], DEPTHS, [False, True]
+    ):
+        network, names = network_for("tanh", loss, DEPTHS[depth], tied=tied)
+        X, params = data_for(loss, rng), random_params(network, names, rng)
+        weights = rng.integers(1, 4, len(X)).astype(float) if weighted else None
+        seen = reference.corrupt(X, noise, *settings, 0, reference.NO_EPOCH)
+        case = network, names, loss, 0.1, X, weights, params
+        gradient = assert_equals_naive(
+            *case, others=others, naive={"seen": seen}, rel=NOISE_REL
+        )
+        rest = network, loss, 0.1, X, weights
+        assert_is_slope(
+            gradient,
+            lambda p, rest=rest: kernel_objective(*rest, p, **others)[0],
+            params,
+            rng,
+        )
+
+
+@pytest.mark.parametrize("corrupts", [False, True])
+@pytest.mark.parametrize(
+    ("sparsity", "code"),
+    [("kl", "logistic"), ("l1", "logistic"), ("l1", "identity"), ("l1", "relu")],
+)
+def test_gradient_with_sparsity(sparsity, code, corrupts):
+    rng, weight, target = np.random.default_rng(0), 0.7, 0.2
+    term = CodeTerm(SPARSITIES[sparsity], {WEIGHT: weight, TARGET: target})
+    others, naive = {"term": term}, {"penalty": (sparsity, weight, target)}
+    settings = np.array([0.3, -1.0, 2.0])
+    for tied, depth, weighted in itertools.product(
+        [False, True], DEPTHS, [False, True]
+    ):
+        hidden = DEPTHS[depth]
+        network, names = network_for(
+            "tanh", "squared_error", hidden, tied=tied, code=code
+        )
+        X = data_for("squared_error", rng)
+        params = random_params(network, names, rng)
+        weights = rng.integers(1, 4, len(X)).astype(float) if weighted else None
+        if corrupts:
+            others["corruption"] = Corruption(CORRUPTIONS["masking"], settings)
+            naive["seen"] = reference.corrupt(
+                X, "masking", *settings, 0, reference.NO_EPOCH
+            )
+        case = network, names, "squared_error", 0.1, X, weights, params
+        gradient = assert_equals_naive(*case, others=others, naive=naive)
+        rest = network, "squared_error", 0.1, X, weights
+        assert_is_slope(
+            gradient,
+            lambda p, rest=rest: kernel_objective(*rest, p, **others)[0],
+            params,
+            rng,
+        )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+def test_gradient_of_a_variational_code(loss, depth, weighted):
+    """The noise of an evaluation is always the same."""
+    rng, beta, hidden = np.random.default_rng(0), 0.7, DEPTHS[depth]
+    network, names = variational_network(loss, hidden)
+    term = CodeTerm(VARIATIONAL, {WEIGHT: beta})
+    X, params = data_for(loss, rng), random_params(network, names, rng)
+    weights = rng.integers(1, 4, len(X)).astype(float) if weighted else None
+    case = network, loss, 0.0, X, weights
+    value, gradient = kernel_objective(*case, params, term=term)
+    true_value, _, *true_gradients = reference.variational_objective(
+        X,
+        coefs(network, params),
+        intercepts(network, params),
+        names,
+        loss=loss,
+        beta=beta,
+        noise=posterior_noise(len(X)),
+        weights=weights,
+    )
+    true_gradient = vector(network, *true_gradients)
+    assert_close(value, gradient, true_value, true_gradient, NOISE_REL)
+    assert_is_slope(
+        gradient, lambda p: kernel_objective(*case, p, term=term)[0], params, rng
+    )
+
+
+def variational_network(loss, hidden):
+    """A network with a variational code, and its activations."""
+    widths = [N_FEATURES, *hidden, N_COMPONENTS, *hidden[::-1], N_FEATURES]
+    n = len(hidden)
+    output = LOSSES[loss].output_activation
+    names = [*["tanh"] * n, "identity", *["tanh"] * n, output]
+    return make_network(widths, names, tied=False, variational=True), names
+
+
+def posterior_noise(n_rows, seed=0, epoch=reference.NO_EPOCH):
+    """What kernels draw, of shape (n_rows, N_COMPONENTS)."""
+    bits = reference.random_bits(
+        seed, reference.POSTERIOR, epoch, n_rows * N_COMPONENTS
+    )
+    return reference.normal_pairs(bits)[0].reshape(n_rows, N_COMPONENTS)
+
+
+def test_a_code_without_posterior_noise_and_divergence_is_a_plain_code():
+    """Value and gradient are the plain network's, bit for bit."""
+    rng = np.random.default_rng(0)
+    network, names = variational_network("squared_error", (7,))
+    plain, _ = network_for("tanh", "squared_error", (7,), code="identity")
+    params = random_params(plain, names, rng)
+    variational = np.zeros(network.n_params)
+    # Their logarithms of variances are -1000, whatever the row.
+    for views in (coefs, intercepts):
+        for to, of in zip(
+            views(network, variational), views(plain, params), strict=True
+        ):
+            to[..., : of.shape[-1]] = of
+    intercepts(network, variational)[1][N_COMPONENTS:] = -1000.0
+    X = data_for("squared_error", rng)
+    term = CodeTerm(VARIATIONAL, {WEIGHT: 0.0})
+    case = "squared_error", 0.0, X, None
+    value, gradient = kernel_objective(network, *case, variational, term=term)
+    plain_value, plain_gradient = kernel_objective(plain, *case, params)
+    assert value == plain_value
+    for views in (coefs, intercepts):
+        for mine, its in zip(
+            views(network, gradient), views(plain, plain_gradient), strict=True
+        ):
+            np.testing.assert_array_equal(mine[..., : its.shape[-1]], its)
+            # e^-500 times something.
+            assert np.abs(mine[..., its.shape[-1] :]).max(initial=0) < 1e-200
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -167,8 +340,8 @@ def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.flo
     loss = LOSSES["squared_error"]
     problem = _training.Problem(network, loss, 0.0, rows, no_rows(rows))
     with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
-        _, loss_curve, _ = training.run_epochs(n_epochs)
-    return training, loss_curve
+        _, curves = training.run_epochs(n_epochs)
+    return training, curves.loss
 
 
 def naive_objective(X, network, params):

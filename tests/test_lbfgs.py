@@ -57,12 +57,12 @@ def test_reaches_the_minimum_that_scipy_reaches():
         theirs = minimize(
             evaluate, params, jac=True, method="L-BFGS-B", options=options
         )
-        status, losses, _ = training.run_epochs(2000)
+        status, curves = training.run_epochs(2000)
         assert status == CONVERGED
         assert training.value(training.state.params) == pytest.approx(
             theirs.fun, rel=1e-9
         )
-        assert len(losses) < 2 * theirs.nit
+        assert len(curves.loss) < 2 * theirs.nit
         _, gradient = training._evaluate(training.state.params)
         assert np.abs(gradient).max() < 1e-5
 
@@ -71,21 +71,21 @@ def test_loss_never_rises():
     problem, params = make_problem()
     with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
         start = training.value(params)
-        _, losses, _ = training.run_epochs(100)
-    assert (np.diff([start, *losses]) <= 0).all()
-    assert len(losses) > 20
+        _, curves = training.run_epochs(100)
+    assert (np.diff([start, *curves.loss]) <= 0).all()
+    assert len(curves.loss) > 20
 
 
 def test_going_on_is_exact():
     problem, params = make_problem()
     solver = make_solver()
     with LbfgsTraining.begin(problem, solver, params, 0) as whole:
-        _, whole_losses, _ = whole.run_epochs(30)
+        _, whole_curves = whole.run_epochs(30)
     with LbfgsTraining.begin(problem, solver, params, 0) as first:
-        _, losses, _ = first.run_epochs(13)
+        _, curves = first.run_epochs(13)
     with LbfgsTraining.resume(problem, solver, first.saved_state()) as second:
-        _, more_losses, _ = second.run_epochs(17)
-    assert losses + more_losses == whole_losses
+        _, more_curves = second.run_epochs(17)
+    assert curves.loss + more_curves.loss == whole_curves.loss
     np.testing.assert_array_equal(second.state.params, whole.state.params)
 
 
@@ -93,11 +93,11 @@ def test_float32_converges_to_rounding():
     problem, params = make_problem(np.float32)
     double, double_params = make_problem()
     with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
-        status, losses, _ = training.run_epochs(2000)
+        status, curves = training.run_epochs(2000)
     with LbfgsTraining.begin(double, make_solver(), double_params, 0) as training:
-        _, double_losses, _ = training.run_epochs(2000)
+        _, double_curves = training.run_epochs(2000)
     assert status == CONVERGED
-    assert losses[-1] == pytest.approx(double_losses[-1], rel=1e-4)
+    assert curves.loss[-1] == pytest.approx(double_curves.loss[-1], rel=1e-4)
 
 
 def test_starting_at_a_minimum_ends_at_once():
@@ -106,9 +106,9 @@ def test_starting_at_a_minimum_ends_at_once():
         training.run_epochs(2000)
         minimum = training.state.params.copy()
     with LbfgsTraining.begin(problem, make_solver(1e-4), minimum, 0) as training:
-        status, losses, _ = training.run_epochs(10)
+        status, curves = training.run_epochs(10)
     assert status == CONVERGED
-    assert len(losses) == 1
+    assert len(curves.loss) == 1
     np.testing.assert_array_equal(training.state.params, minimum)
 
 

@@ -21,6 +21,8 @@ NOT_VECTORISED = {
     "propagate",
     "forward",
     "lanes",
+    "code_means",
+    "_divergence_of_means",
     "shuffle",
     "pick",
     "prefetch_rows",

@@ -3,6 +3,7 @@
 import pytest
 
 from skae._reporting import JoinedReports, VerboseReport, readable_interval
+from skae._training import Curves
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,9 @@ def test_lines_name_epoch_loss_and_validation_loss(capsys):
     report = VerboseReport("Auto", 30, 100, every_epoch=False)
     for n_done in (1, 2, 5, 9, 10, 11):
         validation_curve = [2.0] * n_done if n_done > 1 else []
-        assert not report.end([1 / n_done] * n_done, validation_curve, is_last=False)
-    report.end([0.1], [], is_last=True)
+        curves = Curves([1 / n_done] * n_done, validation_curve, [])
+        assert not report.end(curves, is_last=False)
+    report.end(Curves([0.1], [], []), is_last=True)
     assert capsys.readouterr().out.splitlines() == [
         "[Auto] epoch 101/130  loss 1",
         "[Auto] epoch 102/130  loss 0.5  validation loss 2",
@@ -43,7 +45,7 @@ def test_slow_epochs_get_more_lines(capsys, monkeypatch):
     report = VerboseReport("Auto", 10_000, 0, every_epoch=False)
     for n_done in range(1, 14):
         now += 1.0
-        report.end([0.5] * n_done, [], is_last=False)
+        report.end(Curves([0.5] * n_done, [], []), is_last=False)
     epochs = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
     assert epochs == ["1/10000", "6/10000", "11/10000"]
 
@@ -58,8 +60,8 @@ class Recorder:
     def begin(self):
         self.calls.append("begin")
 
-    def end(self, loss_curve, validation_curve, *, is_last):
-        self.calls.append((loss_curve, validation_curve, is_last))
+    def end(self, curves, *, is_last):
+        self.calls.append((curves, is_last))
         return self.answer
 
 
@@ -71,6 +73,7 @@ def test_joined_reports_are_all_told_and_each_can_stop(answers):
     joined = JoinedReports(reports)
     assert [joined.epochs_to_next(n) for n in range(4)] == [2, 1, 1, 1]
     joined.begin()
-    assert joined.end([0.5], [], is_last=False) == any(answers)
+    curves = Curves([0.5], [], [])
+    assert joined.end(curves, is_last=False) == any(answers)
     for report in reports:
-        assert report.calls == ["begin", ([0.5], [], False)]
+        assert report.calls == ["begin", (curves, False)]

@@ -1,4 +1,4 @@
-"""The order of the rows; rows into blocks and out again."""
+"""Rows into blocks and out again."""
 
 import itertools
 
@@ -8,34 +8,6 @@ import pytest
 from skae import _row_passes
 
 DTYPES = (np.float32, np.float64)
-
-
-def shuffled(n_rows, seed, epoch):
-    order = np.empty(n_rows, dtype=np.int32)
-    _row_passes.shuffle(order, n_rows, seed, epoch)
-    return order
-
-
-@pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
-def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
-    orders = set()
-    for seed, epoch in itertools.product(range(5), range(5)):
-        order = shuffled(n_rows, seed, epoch)
-        assert sorted(order) == list(range(n_rows))
-        orders.add(order.tobytes())
-    assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
-
-
-def test_shuffle_is_uniform():
-    counts = np.zeros((5, 5))
-    n_epochs = 5000
-    for epoch in range(n_epochs):
-        counts[np.arange(5), shuffled(5, 7, epoch)] += 1
-    expected = n_epochs / 5
-    chi_square = ((counts - expected) ** 2 / expected).sum()
-    assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom
-
-
 # Fewer than a square, whole squares, and both with a rest.
 SHAPES = list(itertools.product((1, 7, 8, 20), (1, 4, 8, 19)))
 

@@ -9,6 +9,7 @@ from scipy import stats
 from skae import _selection
 from skae._rows import make_rows, no_rows
 from skae._selection import CautiousSelection, next_epoch
+from skae._training import Curves
 
 
 def test_epochs_become_rarer():
@@ -44,7 +45,7 @@ class Stub:
         for p in values:
             self.state.params[0] = p
             curve.append(p)
-            assert not selection.end(curve, [], is_last=False)
+            assert not selection.end(Curves(curve, [], []), is_last=False)
         return selection.kept_params()[0]
 
 

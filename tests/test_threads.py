@@ -27,7 +27,13 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skae import AutoencoderTransformer, _kernels, _pca, _threads
+from skae import (
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+    _kernels,
+    _pca,
+    _threads,
+)
 from skae._pca import principal_components
 from skae._rows import make_rows
 
@@ -77,6 +83,23 @@ CASES = {
     "lbfgs_tied": {**_LARGE, "solver": "lbfgs", "tied_weights": True, "alpha": 0.1},
     "sparse": _LARGE,
     "weighted": {**_LARGE, "alpha": 1e-3, "solver": "lbfgs"},
+    "gaussian_noise": {**_LARGE, "noise": "gaussian"},
+    "masking_noise": {**_LARGE, "noise": "masking", "batch_size": N_ROWS},
+    "kl": {**_LARGE, "sparsity": "kl", "code_activation": "logistic"},
+    "kl_of_all": {
+        **_LARGE,
+        "sparsity": "kl",
+        "code_activation": "logistic",
+        "solver": "lbfgs",
+    },
+    "l1": {**_LARGE, "sparsity": "l1", "tied_weights": True},
+    "variational": {**_LARGE, "loss": "log_loss", "kl_warmup": 3},
+    "variational_early_stopping": {
+        **_LARGE,
+        "beta": 0.1,
+        "early_stopping": True,
+        "validation_fraction": 0.4,
+    },
 }
 # Batches of one lane are learnt from by one thread.
 ONE_THREAD_CASES = {"batch_of_one_lane"}
@@ -97,6 +120,8 @@ def data(name="", dtype=np.float64):
 def fitted(name, dtype=np.float64):
     X = data(name, dtype)
     weights = np.arange(N_ROWS) % 4 if name == "weighted" else None
+    if name.startswith("variational"):
+        return VariationalAutoencoderTransformer(**CASES[name]).fit(X)
     return AutoencoderTransformer(**CASES[name]).fit(X, sample_weight=weights)
 
 
@@ -111,7 +136,9 @@ def results(name, dtype=np.float64):
         "validation_loss_curve_": getattr(model, "validation_loss_curve_", []),
         "mean_": model.mean_,
         "scale_": model.scale_,
-        "explained_variance_": model.explained_variance_,
+        "explained_variance_": getattr(model, "explained_variance_", []),
+        "mean_activation_": getattr(model, "mean_activation_", []),
+        "kl_curve_": getattr(model, "kl_curve_", []),
         "transform": code,
         "inverse_transform": model.inverse_transform(code),
         "score": model.score(X),

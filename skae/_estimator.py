@@ -1,0 +1,368 @@
+"""The public methods of the family, and the parameters that all members have."""
+
+import numbers
+from functools import partial
+from typing import Self
+
+import numpy as np
+from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skae import _inference
+from skae._base import BaseAutoencoder, check_range
+from skae._kernels import SCHEDULES
+from skae._network import coefs, intercepts, make_network
+from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._rows import dense, make_rows, row_chunks
+from skae._sklearn import (
+    Interval,
+    Options,
+    StrOptions,
+    _check_sample_weight,
+    _fit_context,
+    with_callbacks,
+)
+
+
+def _solver_takes_batches(estimator):
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit needs a stochastic solver; solver='lbfgs' uses all rows at "
+            "once: call fit"
+        )
+    return True
+
+
+class Autoencoder(BaseAutoencoder):
+    """What users call, whichever member of the family they have."""
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [
+            StrOptions({"auto"}),
+            "array-like",
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
+        "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
+        "output_activation": [StrOptions({"auto", *ACTIVATIONS})],
+        "solver": [StrOptions({"lbfgs", *SOLVERS})],
+        "alpha": [Interval(numbers.Real, 0, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
+        "learning_rate": [StrOptions({"auto", *SCHEDULES})],
+        "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
+        "decay": [Interval(numbers.Real, 0, None, closed="left")],
+        "power_t": [Interval(numbers.Real, 0, None, closed="left")],
+        "momentum": [Interval(numbers.Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "beta_1": [Interval(numbers.Real, 0, 1, closed="left")],
+        "beta_2": [Interval(numbers.Real, 0, 1, closed="left")],
+        "epsilon": [Interval(numbers.Real, 0, None, closed="neither")],
+        "max_iter": [
+            StrOptions({"auto"}),
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
+        "shuffle": ["boolean"],
+        "tol": [Interval(numbers.Real, 0, None, closed="left")],
+        "n_iter_no_change": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Options(numbers.Real, {np.inf}),
+        ],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # -- fitted attributes that are views ----------------------------------------
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """Weights of the layers, encoder first: a list of (n_in, n_out) arrays."""
+        return coefs(*self._fitted_network("coefs_"))
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """Biases of the layers, encoder first: a list of (n_out,) arrays."""
+        return intercepts(*self._fitted_network("intercepts_"))
+
+    def _fitted_network(self, attribute="_params"):
+        if not hasattr(self, "_params"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {attribute!r} "
+                "before it is fitted"
+            )
+        return make_network(**self._architecture), self._params
+
+    # -- fitting -------------------------------------------------------------------
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None) -> Self:
+        """Train the autoencoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. float32 stays float32; everything else becomes float64.
+            A C-ordered array or memory map of either type is not copied; a sparse
+            matrix is not made dense.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row. A row of weight 2 counts
+            as two equal rows.
+
+        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
+                default=None
+            Validation data. Their loss is computed after every epoch, and the
+            weights of the best epoch are kept. With `early_stopping` it also ends
+            training.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a combination of parameters is not valid, or if training
+            diverges. The estimator is left as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` epochs end before the stopping rule does, and the learning
+            rate did not end with them as "cosine" does.
+
+        UserWarning
+            If Ctrl-C ends training. The best weights so far are kept. (A search goes
+            on with its next fit.)
+        """
+        with self._unchanged_on_error():
+            saved = getattr(self, "_training_state", None) if self.warm_start else None
+            X, sample_weight = self._validate_training_data(X, sample_weight, saved)
+            if X_val is not None:
+                X_val = self._validate_rows(X_val, dtype=X.dtype)
+                check_range(X_val, self.loss, "X_val")
+            plan = self._plan(X, sample_weight, saved, X_val=X_val)
+            told = {"X": X, "y": y, "metadata": None}
+            if sample_weight is not None:
+                told["metadata"] = {"sample_weight": sample_weight}
+            context = self._begin_callbacks(told, plan.training.solver.max_iter)
+            attributes = self._train(plan, context, told)
+        self._set_attributes(attributes)
+        if context is not None:
+            context.call_on_fit_task_end(
+                estimator=self, reconstruction_attributes=attributes, **told
+            )
+        return self
+
+    @available_if(_solver_takes_batches)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
+        """Make one pass over a batch of rows, in mini-batches of `batch_size`.
+
+        The first call, unless it follows a fit, draws the weights and measures
+        `mean_` and `scale_`, which then stay as they are: let its batch be
+        representative. Nothing is held out, and the last weights are kept; after a
+        :meth:`fit`, training goes on from its last weights, too, whichever that kept.
+        There is no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Batch of rows.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a combination of parameters is not valid, or if training
+            diverges. The estimator is left as it was.
+        """
+        with self._unchanged_on_error():
+            saved = getattr(self, "_training_state", None)
+            X, sample_weight = self._validate_training_data(X, sample_weight, saved)
+            plan = self._plan(X, sample_weight, saved, max_epochs=1)
+            return self._set_attributes(self._train_once(plan))
+
+    # -- inference -------------------------------------------------------------------
+
+    def transform(self, X) -> np.ndarray:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n_samples, n_components)
+            Their codes. A row's code does not depend on the other rows.
+        """
+        return self._encode(X)
+
+    def inverse_transform(self, X) -> np.ndarray:
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Their reconstructions, in the units of the training data.
+        """
+        check_is_fitted(self)
+        X = check_array(X, dtype=self._params.dtype, order="C")
+        if X.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but inverse_transform expects codes of "
+                f"n_components={self.n_components_}"
+            )
+        network, params = self._fitted_network()
+        network = _inference.decoder(network)
+        rows = make_rows(X, np.zeros(self.n_components_), 1.0)
+        return _inference.propagate(network, params, rows, self._offset, self.scale_)
+
+    def score(self, X, y=None, sample_weight=None) -> float:
+        """Share of the variance that is reconstructed (R²).
+
+        ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the training
+        data's mean. For a linear network, over the training data, it is PCA's
+        ``explained_variance_ratio_.sum()``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows in both sums.
+
+        Returns
+        -------
+        score : float
+            At most 1, which is best. 0 where the rows are all equal to the mean but
+            their reconstructions are not.
+        """
+        X = self._check_rows(X)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        lost, total = 0.0, 0.0
+        for batch, reconstruction in self._reconstructions(X):
+            weight = 1.0 if sample_weight is None else sample_weight[batch, np.newaxis]
+            chunk = dense(X[batch]).astype(np.float64, copy=False)
+            lost += (weight * (chunk - reconstruction) ** 2).sum()
+            total += (weight * (chunk - self.mean_) ** 2).sum()
+        if total == 0:  # as r2_score
+            return 1.0 if lost == 0 else 0.0
+        return float(1 - lost / total)
+
+    def reconstruction_error(
+        self, X, *, metric="squared_error", per_feature=False
+    ) -> np.ndarray:
+        """Error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
+            Squared or absolute difference, in the units of X; or the loss that the
+            network was trained with, in the network's units.
+
+        per_feature : bool, default=False
+            Whether to return the error of every entry, not the rows' sums.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,) or (n_samples, n_features)
+            Sums over features, or entries.
+        """
+        metrics = ("squared_error", "absolute_error", "loss")
+        if metric not in metrics:
+            raise ValueError(f"metric={metric!r} must be one of {metrics}")
+        X = self._check_rows(X)
+        shape = X.shape if per_feature else X.shape[:1]
+        errors = np.empty(shape, dtype=X.dtype)
+        for batch, error in self._entry_errors(X, metric):
+            errors[batch] = error if per_feature else error.sum(axis=1)
+        return errors
+
+    def score_samples(self, X) -> np.ndarray:
+        """Negative squared reconstruction error of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            The negative of :meth:`reconstruction_error`.
+        """
+        return -self.reconstruction_error(X)
+
+    def _check_rows(self, X, *, ensure_all_finite=True):
+        check_is_fitted(self)
+        return self._validate_rows(
+            X, dtype=self._params.dtype, ensure_all_finite=ensure_all_finite
+        )
+
+    def _encode(self, X):
+        """What the encoder makes of rows, which are validated."""
+        X = self._check_rows(X, ensure_all_finite=False)
+        network, params = self._fitted_network()
+        network, name = _inference.encoder(network), type(self).__name__
+        # Only if need be: it reads X once more, which takes longer than the network.
+        check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
+        return _inference.propagate(network, params, self._as_rows(X), check=check)
+
+    def _as_rows(self, X):
+        return make_rows(X, self._offset, self.scale_)
+
+    def _reconstructions(self, X):
+        network, params = self._fitted_network()
+        return _inference.reconstruction_chunks(
+            network, params, X, self._offset, self.scale_
+        )
+
+    def _entry_errors(self, X, metric):
+        """Pairs of a slice of the rows and the errors of their entries."""
+        if metric == "loss":
+            loss = LOSSES[self._training_state["loss"]]
+            network, params = self._fitted_network()
+            for batch in row_chunks(*X.shape):
+                rows = self._as_rows(X[batch])
+                yield batch, _inference.entry_losses(loss, network, params, rows)
+            return
+        power = 2 if metric == "squared_error" else 1
+        for batch, reconstruction in self._reconstructions(X):
+            yield batch, np.abs(dense(X[batch]) - reconstruction) ** power

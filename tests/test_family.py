@@ -1,0 +1,251 @@
+"""Denoising and sparse autoencoders: what noise and penalties do, and when."""
+
+import re
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+
+from skae import AutoencoderTransformer
+from skae.metrics import reconstruction_r2_score
+
+from . import reference
+from .test_autoencoder import make_data, objective_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+NOISES = ("gaussian", "masking", "salt_and_pepper")
+# Weights stay what they are.
+STILL = {"solver": "sgd", "learning_rate_init": 1e-300}
+SMALL = {
+    "hidden_layer_sizes": (8,),
+    "init": "random",
+    "early_stopping": False,
+    "tol": 0,
+    "max_iter": 5,
+    "random_state": 0,
+}
+
+
+def make(**params):
+    return AutoencoderTransformer(**{**SMALL, **params})
+
+
+def logistic_code(**params):
+    return make(code_activation="logistic", **params)
+
+
+# -- noise -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_of_level_zero_is_none(noise):
+    X = make_data()
+    plain, quiet = make().fit(X), make(noise=noise, noise_level=0.0).fit(X)
+    assert plain.loss_curve_ == quiet.loss_curve_
+    np.testing.assert_array_equal(plain.transform(X), quiet.transform(X))
+
+
+@pytest.mark.parametrize("batch_size", [7, 60])
+@pytest.mark.parametrize("noise", NOISES)
+def test_rows_are_corrupted_anew_in_every_epoch_whatever_the_batch(noise, batch_size):
+    X = make_data()
+    # An ordered code would change roundings.
+    estimator = make(**STILL, noise=noise, batch_size=batch_size, sparsity="l1").fit(X)
+    expected = [objective_of(estimator, X, epoch=epoch) for epoch in range(5)]
+    np.testing.assert_allclose(estimator.loss_curve_, expected, rtol=1e-9)
+    assert np.unique(estimator.loss_curve_).size == 5
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_nothing_but_training_adds_noise(noise):
+    X = make_data()
+    estimator = make(noise=noise).fit(X)
+    layers, _ = reference.forward(
+        (X - estimator.mean_) / estimator.scale_,
+        estimator.coefs_,
+        estimator.intercepts_,
+        ["relu", "identity", "relu", "identity"],
+    )
+    np.testing.assert_allclose(estimator.transform(X), layers[2], atol=1e-12)
+    output = layers[-1] * estimator.scale_ + estimator.mean_
+    reconstruction = estimator.inverse_transform(estimator.transform(X))
+    np.testing.assert_allclose(reconstruction, output, atol=1e-12)
+
+
+def test_extremes_are_those_of_the_loss_or_of_the_data():
+    """At level 1 every entry is an extreme: the network learns nothing of X."""
+    X = np.random.default_rng(0).random((60, 6))
+    all_of = {"noise": "salt_and_pepper", "noise_level": 1.0, **STILL, "sparsity": "l1"}
+    for loss, scaled in (("squared_error", X), ("poisson", 9 * X)):
+        estimator = make(**all_of, loss=loss, max_iter=1).fit(scaled)
+        expected = objective_of(estimator, scaled, epoch=0)
+        assert estimator.loss_ == pytest.approx(expected, rel=1e-9)
+    # Of log_loss they are 0 and 1, though no entry is.
+    estimator = make(**all_of, loss="log_loss", max_iter=1).fit(X)
+    with_extremes = np.vstack([X, np.zeros(6), np.ones(6)])
+    assert estimator.loss_ == pytest.approx(
+        objective_of(estimator, X, X_fit=with_extremes, epoch=0), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_denoising_beats_the_plain_autoencoder_on_corrupted_rows(noise):
+    X = load_digits().data / 16
+    rng = np.random.default_rng(0)
+    level, drawn = 0.3, rng.random(X.shape)
+    corrupted = {
+        "gaussian": X + level * X.std() * rng.standard_normal(X.shape),
+        "masking": np.where(drawn < level, 0.0, X),
+        "salt_and_pepper": np.where(drawn < level, drawn < level / 2, X),
+    }[noise]
+    scores = []
+    for kind in (None, noise):
+        estimator = AutoencoderTransformer(
+            16,
+            hidden_layer_sizes=(),
+            code_activation="relu",
+            noise=kind,
+            noise_level=level,
+            max_iter=100,
+            learning_rate_init=0.003,
+            random_state=0,
+        ).fit(X[:1200])
+        code = estimator.transform(corrupted[1200:])
+        lost = ((estimator.inverse_transform(code) - X[1200:]) ** 2).sum()
+        scores.append(1 - lost / ((X[1200:] - estimator.mean_) ** 2).sum())
+    gain = {"gaussian": 0.005, "masking": 0.05, "salt_and_pepper": 0.05}[noise]
+    assert scores[1] > scores[0] + gain
+
+
+def test_noise_does_not_go_with_a_solver_that_needs_the_same_objective():
+    message = r"noise='masking'.*'lbfgs'.*'adam' or 'sgd' or 'rmsprop'"
+    with pytest.raises(ValueError, match=message):
+        make(noise="masking", solver="lbfgs").fit(make_data())
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_share_of_the_entries_is_at_most_all(noise):
+    estimator = make(noise=noise, noise_level=1.5)
+    if noise == "gaussian":
+        estimator.fit(make_data())
+        return
+    message = rf"noise_level=1\.5 is the share .*{noise}.*\[0, 1\]"
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(make_data())
+
+
+def test_partial_fits_see_other_noise():
+    X = make_data()
+    estimator = make(**STILL, noise="gaussian")
+    for _ in range(3):
+        estimator.partial_fit(X)
+    assert np.unique(estimator.loss_curve_).size == 3
+
+
+# -- sparsity --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("target", "weight"), [(0.05, 100.0), (0.3, 10.0)])
+def test_units_have_the_mean_activation_that_is_aimed_at(target, weight):
+    X = load_digits().data
+    estimator = AutoencoderTransformer(
+        20,
+        hidden_layer_sizes=(),
+        code_activation="logistic",
+        sparsity="kl",
+        sparsity_target=target,
+        sparsity_weight=weight,
+        random_state=0,
+    ).fit(X)
+    np.testing.assert_allclose(estimator.mean_activation_, target, atol=0.03)
+    assert estimator.score(X) > 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mean_activation_is_that_of_the_code_of_clean_rows(dtype):
+    X = make_data().astype(dtype)
+    weights = np.arange(60.0)
+    estimator = make(sparsity="l1", noise="gaussian").fit(X, sample_weight=weights)
+    expected = np.average(estimator.transform(X), axis=0, weights=weights)
+    np.testing.assert_allclose(estimator.mean_activation_, expected, rtol=1e-5)
+    assert estimator.mean_activation_.dtype == dtype
+    estimator.set_params(sparsity=None, noise=None).fit(X)
+    assert not hasattr(estimator, "mean_activation_")
+
+
+def test_l1_makes_entries_of_the_code_small():
+    X = load_digits().data
+    sizes = []
+    for weight in (0.0, 0.1, 1.0):
+        params = {"sparsity": "l1", "sparsity_weight": weight, "tied_weights": True}
+        estimator = make(n_components=16, **params, max_iter=30).fit(X)
+        sizes.append(np.abs(estimator.transform(X)).mean())
+    assert sizes[0] > 1.1 * sizes[1]
+    assert sizes[1] > 5 * sizes[2]
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_dead_units_are_survived(solver):
+    """A divergence that would be infinite, and a gradient that is lost."""
+    X = make_data().astype(np.float32)
+    estimator = logistic_code(
+        sparsity="kl",
+        sparsity_target=1e-6,
+        sparsity_weight=1e4,
+        learning_rate_init=1.0,
+        solver=solver,
+        max_iter=50,
+    ).fit(X)
+    assert np.isfinite(estimator.loss_curve_).all()
+    assert np.isfinite(estimator.transform(X)).all()
+
+
+def test_kl_needs_units_between_0_and_1():
+    message = r"sparsity='kl'.*\(0, 1\).*'tanh'.*'logistic' or 'sigmoid'.*'l1'"
+    with pytest.raises(ValueError, match=message):
+        make(sparsity="kl", code_activation="tanh").fit(make_data())
+    logistic_code(sparsity="kl", max_iter=1).fit(make_data())
+
+
+def test_sparse_codes_are_not_rotated():
+    estimator = make(sparsity="l1").fit(make_data())
+    assert not hasattr(estimator, "explained_variance_")
+
+
+def test_mean_is_over_the_batch():
+    """Batches of one row: the divergence of each row's own activations."""
+    X = make_data()
+    params = {"sparsity": "kl", "sparsity_weight": 2.0, "sparsity_target": 0.2}
+    estimator = logistic_code(**params, **STILL, batch_size=1, max_iter=1).fit(X)
+    of_rows = [
+        objective_of(estimator, X, rows=[i], sample_weight=np.ones(1))
+        for i in range(60)
+    ]
+    assert estimator.loss_ == pytest.approx(np.mean(of_rows), rel=1e-9)
+    whole = logistic_code(**params, **STILL, batch_size=60, max_iter=1).fit(X)
+    assert whole.loss_ < 0.99 * estimator.loss_
+
+
+def test_neither_leaves_pca_with_caution():
+    """PCA is what a plain autoencoder must not fall behind, not these."""
+    X = load_digits().data[:300]
+    for params in ({"noise": "masking"}, {"sparsity": "l1"}):
+        estimator = AutoencoderTransformer(5, random_state=0, max_iter=3, **params)
+        estimator.fit(X)
+        assert not hasattr(estimator, "validation_loss_curve_")
+        assert reconstruction_r2_score(estimator, X) > 0
+        assert estimator.n_iter_ == 3
+
+
+def test_auto_length_is_not_cut_short_by_a_loss_that_noise_is_drawn_for():
+    X = make_data()
+    estimator = make(noise="gaussian", max_iter="auto", tol=1e9, n_iter_no_change=2)
+    assert estimator.fit(X).n_iter_ == 10_000  # updates, each of all rows
+    assert estimator.set_params(max_iter=50).fit(X).n_iter_ == 4
+
+
+def test_max_iter_is_warned_of():
+    with pytest.warns(ConvergenceWarning, match=re.escape("(2) reached")):
+        make(noise="gaussian", max_iter=2).fit(make_data())

@@ -1,0 +1,122 @@
+"""The order of the rows, normal numbers, corrupted rows."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from skae import _random_passes
+from skae._random_passes import CORRUPTIONS
+
+from . import reference
+
+
+def shuffled(n_rows, seed, epoch):
+    order = np.empty(n_rows, dtype=np.int32)
+    _random_passes.shuffle(order, n_rows, seed, epoch)
+    return order
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
+def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
+    orders = set()
+    for seed, epoch in itertools.product(range(5), range(5)):
+        order = shuffled(n_rows, seed, epoch)
+        assert sorted(order) == list(range(n_rows))
+        orders.add(order.tobytes())
+    assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
+
+
+def test_shuffle_is_uniform():
+    counts = np.zeros((5, 5))
+    n_epochs = 5000
+    for epoch in range(n_epochs):
+        counts[np.arange(5), shuffled(5, 7, epoch)] += 1
+    expected = n_epochs / 5
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom
+
+
+def corrupted(X, noise, settings, *, mean=None, scale=1.0, seed=3, epoch=5):
+    """What the network sees of rows in place of X, by the pass."""
+    n_rows, n_features = X.shape
+    mean = np.zeros(n_features) if mean is None else mean
+    scaling = np.append(mean, 1 / scale).astype(X.dtype)
+    block = np.ascontiguousarray(X.T).ravel()
+    out = np.empty((n_features + n_features % 2) * n_rows, dtype=X.dtype)
+    CORRUPTIONS[noise](
+        block,
+        scaling,
+        np.arange(n_rows),
+        np.array(settings),
+        seed,
+        epoch,
+        out,
+        n_rows,
+        n_features,
+    )
+    return out[: X.size].reshape(n_features, n_rows).T
+
+
+@pytest.mark.parametrize("noise", CORRUPTIONS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (40, 7)])
+def test_corruption_equals_naive(noise, shape):
+    X = np.random.default_rng(0).standard_normal(shape)
+    settings, naive = (0.4, -2.0, 3.0), (0.4, -2.0, 3.0)
+    expected = reference.corrupt(X, noise, *naive, seed=3, epoch=5)
+    np.testing.assert_allclose(corrupted(X, noise, settings), expected, atol=1e-9)
+    # But for roundings, float32 sees the same noise.
+    single = corrupted(X.astype(np.float32), noise, settings)
+    np.testing.assert_allclose(single, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", ["masking", "salt_and_pepper"])
+def test_corrupted_values_are_in_the_units_of_the_data(noise):
+    rng = np.random.default_rng(0)
+    mean, scale, X = rng.standard_normal(5), 2.5, rng.standard_normal((60, 5))
+    settings = (0.4, -2.0, 3.0)
+    seen = corrupted((X - mean) / scale, noise, settings, mean=mean, scale=scale)
+    expected = reference.corrupt(X, noise, *settings, seed=3, epoch=5)
+    np.testing.assert_allclose(seen * scale + mean, expected, atol=1e-12)
+
+
+def test_noise_is_normal_and_independent():
+    n_rows, n_features, n_epochs = 500, 101, 40
+    zeros = np.zeros((n_rows, n_features))
+    noise = np.array(
+        [corrupted(zeros, "gaussian", (1.0, 0, 0), epoch=e) for e in range(n_epochs)]
+    )
+    assert stats.kstest(noise.ravel(), "norm").pvalue > 1e-3
+    # Correlations of neighbours: features, rows, epochs, and of their squares.
+    for values in (noise, noise**2 - 1):
+        for axis in range(3):
+            a = np.delete(values, 0, axis=axis)
+            b = np.delete(values, -1, axis=axis)
+            correlation = np.corrcoef(a.ravel(), b.ravel())[0, 1]
+            assert abs(correlation) < 4 / np.sqrt(a.size)
+
+
+@pytest.mark.parametrize("noise", ["masking", "salt_and_pepper"])
+@pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
+def test_share_of_corrupted_entries(noise, level):
+    X = np.full((500, 101), 7.0)
+    seen = corrupted(X, noise, (level, -1.0, 1.0))
+    share = (seen != X).mean()
+    assert share == pytest.approx(
+        level, abs=4 * np.sqrt(0.25 / X.size) * (0 < level < 1)
+    )
+    if noise == "masking":
+        assert (seen[seen != X] == -1).all()
+    elif level:
+        assert (seen[seen != X] == 1).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_streams_of_other_purposes_and_seeds_differ():
+    """No stream is that of another purpose, epoch or seed, shifted or not."""
+    streams = [
+        reference.random_bits(seed, purpose, epoch, 1000)
+        for seed, purpose, epoch in itertools.product(range(4), range(3), (-1, 0, 1, 2))
+    ]
+    together = np.concatenate(streams)
+    assert np.unique(together).size == together.size

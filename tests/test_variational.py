@@ -1,0 +1,265 @@
+"""The variational member: its objective, its bound, its samples."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+
+from skae import VariationalAutoencoderTransformer
+
+from . import reference
+from .test_autoencoder import (
+    activations_of,
+    assert_same_fit,
+    make_data,
+    network_input,
+    objective_of,
+)
+from .test_family import SMALL, STILL
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def make(**params):
+    return VariationalAutoencoderTransformer(**{**SMALL, **params})
+
+
+def data_for(loss):
+    return make_data(loss=loss)
+
+
+LOSSES = ("squared_error", "log_loss")
+
+
+@pytest.mark.parametrize("batch_size", [7, 60])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_curves_are_of_the_objective_with_new_noise_in_every_epoch(loss, batch_size):
+    X = data_for(loss)
+    estimator = make(**STILL, loss=loss, beta=0.7, batch_size=batch_size).fit(X)
+    expected = [objective_of(estimator, X, epoch=epoch) for epoch in range(5)]
+    np.testing.assert_allclose(estimator.loss_curve_, expected, rtol=1e-8)
+    assert np.unique(estimator.loss_curve_).size == 5
+    # The divergence depends on the weights only.
+    mean, deviation = estimator.transform_distribution(X)
+    terms = (mean**2 + deviation**2 - 1) / 2 - np.log(deviation)
+    np.testing.assert_allclose(estimator.kl_curve_, terms.sum(axis=1).mean(), rtol=1e-8)
+
+
+def test_warm_up_raises_the_weight_evenly():
+    X, X_val = make_data(), make_data(seed=1)
+    warm = make(**STILL, beta=0.6, kl_warmup=4).fit(X, X_val=X_val)
+    cold = make(**STILL, beta=0.6).fit(X, X_val=X_val)
+    assert warm.kl_curve_ == cold.kl_curve_
+    paid = np.array(cold.loss_curve_) - np.array(warm.loss_curve_)
+    missing = 0.6 * np.array([3 / 4, 2 / 4, 1 / 4, 0, 0])
+    np.testing.assert_allclose(paid, missing * cold.kl_curve_, rtol=1e-8, atol=1e-12)
+    # Epochs can be compared by it.
+    assert warm.validation_loss_curve_ == cold.validation_loss_curve_
+
+
+def test_warm_up_does_not_end_training():
+    """A rising loss then is no plateau."""
+    X = make_data()
+    plateau = {"tol": 0.0, "n_iter_no_change": 3, "max_iter": 200, "beta": 3.0}
+    estimator = make(**plateau, kl_warmup=60).fit(X)
+    rises = np.diff(estimator.loss_curve_[20:60]) > 0
+    assert rises.mean() > 0.5
+    assert estimator.n_iter_ > 60
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on_continues_the_warm_up(method):
+    X = make_data()
+    whole = make(kl_warmup=6, max_iter=8, warm_start=True).fit(X)
+    halves = make(kl_warmup=6, max_iter=4, warm_start=True).fit(X)
+    assert len(halves.kl_curve_) == 4
+    if method == "fit":
+        assert_same_fit_but_count(halves.fit(X), whole)
+        return
+    pieces = make(kl_warmup=6)
+    for _ in range(8):
+        pieces.partial_fit(X)
+    assert_same_fit_but_count(pieces, whole)
+
+
+def assert_same_fit_but_count(a, b):
+    a.n_iter_ = b.n_iter_
+    assert_same_fit(a, b)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_transform_distribution(loss, dtype):
+    X = data_for(loss).astype(dtype)
+    estimator = make(loss=loss, hidden_layer_sizes=(8, 5), activation="tanh").fit(X)
+    layers, _ = reference.forward(
+        network_input(estimator, X),
+        estimator.coefs_[:3],
+        estimator.intercepts_[:3],
+        activations_of(estimator)[:3],
+    )
+    mean, log_variance = np.hsplit(layers[-1], 2)
+    found = estimator.transform_distribution(X)
+    for values, expected in zip(found, (mean, np.exp(log_variance / 2)), strict=True):
+        assert values.dtype == dtype
+        assert values.flags.c_contiguous
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(estimator.transform(X), found[0])
+
+
+def naive_elbo(estimator, X, n_draws):
+    """By the densities of SciPy's distributions."""
+    mean, deviation = estimator.transform_distribution(X)
+    draws = np.random.default_rng(0).standard_normal((n_draws, *mean.shape))
+    bound = 0.0
+    for noise in draws:
+        code = mean + deviation * noise
+        output = estimator.inverse_transform(code)
+        if estimator.loss == "log_loss":
+            density = X * np.log(output) + (1 - X) * np.log1p(-output)
+        else:
+            density = stats.norm.logpdf(X, output, estimator.scale_)
+        ratio = stats.norm.logpdf(code) - stats.norm.logpdf(code, mean, deviation)
+        bound = bound + density.sum(axis=1) + ratio.sum(axis=1)
+    return bound / n_draws
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_elbo_is_the_bound_in_nats(loss):
+    X = data_for(loss)
+    if loss == "log_loss":
+        X = np.round(X)
+    X = 3 * X + 5 if loss == "squared_error" else X
+    estimator = make(loss=loss, max_iter=100, beta=0.5).fit(X)
+    found = estimator.elbo(X, n_draws=2000)
+    assert found.shape == (60,)
+    assert found.dtype == np.float64
+    expected = naive_elbo(estimator, X, 2000)
+    np.testing.assert_allclose(found, expected, atol=0.25)
+    assert found.mean() == pytest.approx(expected.mean(), abs=0.03)
+    np.testing.assert_array_equal(estimator.elbo(X), estimator.elbo(X))
+    assert (estimator.elbo(X) != estimator.elbo(X, n_draws=11)).all()
+
+
+def test_bound_of_a_linear_network_is_tight():
+    """It becomes probabilistic PCA, whose density is known.
+
+    Lucas et al., "Don't blame the ELBO!", 2019: the posterior is normal with
+    independent entries, so that nothing but the training's end separates the two.
+    """
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 2)) @ (3 * rng.standard_normal((2, 5)))
+    X += rng.standard_normal(X.shape)
+    estimator = VariationalAutoencoderTransformer(
+        2,
+        hidden_layer_sizes=(),
+        learning_rate="cosine",
+        learning_rate_init=0.02,
+        batch_size=500,
+        max_iter=3000,
+        n_iter_no_change=np.inf,
+        random_state=0,
+    ).fit(X)
+    decoder = estimator.coefs_[-1]
+    covariance = estimator.scale_**2 * (decoder.T @ decoder + np.eye(5))
+    mean = estimator.mean_ + estimator.scale_ * estimator.intercepts_[-1]
+    density = stats.multivariate_normal(mean, covariance).logpdf(X).mean()
+    bound = estimator.elbo(X, n_draws=50).mean()
+    assert bound == pytest.approx(density, abs=0.005)
+
+
+@pytest.mark.parametrize("n_draws", [0, 1.5, "many"])
+def test_bad_number_of_draws(n_draws):
+    estimator = make().fit(make_data())
+    with pytest.raises(ValueError, match=r"n_draws=.*whole number, at least 1"):
+        estimator.elbo(make_data(), n_draws=n_draws)
+
+
+def test_elbo_needs_data_in_range():
+    estimator = make(loss="log_loss").fit(data_for("log_loss"))
+    with pytest.raises(ValueError, match="Values above 1"):
+        estimator.elbo(2 * data_for("log_loss"))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples(loss, dtype):
+    X = data_for(loss).astype(dtype)
+    estimator = make(loss=loss, max_iter=50).fit(X)
+    samples = estimator.sample(1000, random_state=3)
+    assert samples.shape == (1000, 6)
+    assert samples.dtype == dtype
+    assert np.isfinite(samples).all()
+    np.testing.assert_array_equal(samples, estimator.sample(1000, random_state=3))
+    np.testing.assert_array_equal(samples, clone(estimator).fit(X).sample(1000, 3))
+    assert (samples != estimator.sample(1000, random_state=4)).any()
+    if loss == "log_loss":
+        assert samples.min() >= 0
+        assert samples.max() <= 1
+    codes = np.random.RandomState(3).standard_normal((1000, 2))
+    expected = estimator.inverse_transform(codes)
+    np.testing.assert_allclose(samples, expected, rtol=1e-6)
+    assert estimator.sample().shape == (1, 6)
+
+
+@pytest.mark.parametrize("n_samples", [0, -1, 2.5])
+def test_bad_number_of_samples(n_samples):
+    estimator = make().fit(make_data())
+    with pytest.raises(ValueError, match=r"n_samples=.*whole number, at least 1"):
+        estimator.sample(n_samples)
+
+
+@pytest.mark.parametrize("method", ["sample", "elbo", "transform_distribution"])
+def test_not_fitted(method):
+    arguments = () if method == "sample" else (make_data(),)
+    with pytest.raises(NotFittedError):
+        getattr(make(), method)(*arguments)
+
+
+def test_samples_are_like_the_data():
+    """Moments of the samples; a code from the prior is not a code of a row."""
+    X = load_digits().data / 16
+    estimator = VariationalAutoencoderTransformer(
+        8, loss="log_loss", random_state=0, max_iter=100
+    ).fit(X)
+    samples = estimator.sample(2000, random_state=0)
+    correlation = np.corrcoef(samples.mean(axis=0), X.mean(axis=0))[0, 1]
+    assert correlation > 0.98
+    codes = estimator.transform(X)
+    _, deviation = estimator.transform_distribution(X)
+    # Together posteriors are about as wide as the prior.
+    np.testing.assert_allclose(
+        codes.var(axis=0) + (deviation**2).mean(axis=0), 1, atol=0.4
+    )
+    assert estimator.elbo(X).mean() > -25
+    assert estimator.score(X) > 0.5
+
+
+def test_beta_weighs_reconstruction_against_divergence():
+    X = make_data()
+    found = [make(beta=beta, max_iter=200).fit(X) for beta in (0.01, 0.1, 1.0)]
+    assert found[0].kl_curve_[-1] > found[1].kl_curve_[-1] > found[2].kl_curve_[-1]
+    assert found[0].score(X) > found[2].score(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("beta", -0.1),
+        ("kl_warmup", -1),
+        ("kl_warmup", 0.5),
+        ("loss", "poisson"),
+        ("solver", "lbfgs"),
+        ("init", "pca"),
+    ],
+)
+def test_bad_parameter_values(name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of Variational"):
+        make(**{name: value}).fit(make_data())
+
+
+def test_every_parameter_is_checked():
+    constraints = VariationalAutoencoderTransformer._parameter_constraints
+    assert set(constraints) == set(VariationalAutoencoderTransformer().get_params())
