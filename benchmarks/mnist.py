@@ -50,12 +50,13 @@ NETWORKS = {
 }
 
 
-def load():
-    """Training and test images, as rows of values in [0, 1]."""
+def load(*, with_labels=False):
+    """Training and test images, as rows of values in [0, 1]; or pairs with labels."""
     file = np.load(pathlib.Path(os.environ["SKAE_DATA"]) / "mnist.npz")
-    for name in ("X_train", "X_test"):
-        images = file[name]
-        yield images.reshape(len(images), -1).astype(np.float32) / 255
+    for part in ("train", "test"):
+        images = file[f"X_{part}"]
+        X = images.reshape(len(images), -1).astype(np.float32) / 255
+        yield (X, file[f"y_{part}"]) if with_labels else X
 
 
 def squared_error(model, X):

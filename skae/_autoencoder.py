@@ -189,6 +189,15 @@ class AutoencoderTransformer(Autoencoder):
     sparsity_weight : float, default=1.0
         Weight of the penalty.
 
+    pretrain : {"layerwise"} or None, default=None
+        "layerwise" trains each layer of the encoder, with the layer of the decoder that
+        mirrors it, as an autoencoder of its own before :meth:`fit` trains them
+        together: from the input on, on the codes of the layer below (Bengio et al.,
+        2007). Each gets a fifth of the epochs of the fit; the first has `loss` and
+        `noise`, the others the squared error, the last `sparsity`. They begin at
+        random weights. The codes of a layer are held in memory. Not with
+        :meth:`partial_fit`.
+
     Attributes
     ----------
     coefs_ : list of ndarray of shape (n_in, n_out)
@@ -308,6 +317,7 @@ class AutoencoderTransformer(Autoencoder):
         "sparsity": [StrOptions(set(SPARSITIES)), None],
         "sparsity_target": [Interval(numbers.Real, 0, 1, closed="neither")],
         "sparsity_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "pretrain": [StrOptions({"layerwise"}), None],
     }
 
     def __init__(
@@ -347,6 +357,7 @@ class AutoencoderTransformer(Autoencoder):
         sparsity=None,
         sparsity_target=0.05,
         sparsity_weight=1.0,
+        pretrain=None,
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -382,3 +393,4 @@ class AutoencoderTransformer(Autoencoder):
         self.sparsity = sparsity
         self.sparsity_target = sparsity_target
         self.sparsity_weight = sparsity_weight
+        self.pretrain = pretrain

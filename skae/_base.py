@@ -34,6 +34,7 @@ from skae._parameters import (
 )
 from skae._passes import LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
+from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
 from skae._rows import make_rows, measure, no_rows
 from skae._selection import CautiousSelection
@@ -45,6 +46,8 @@ _DTYPES = (np.float64, np.float32)
 # With fewer rows "auto" does not leave the principal components: of those held out,
 # too few are left to tell whether that would do good.
 _MIN_ROWS_TO_JUDGE = 40
+# Of the epochs of a fit, how many more each layer gets before.
+_PRETRAINING_SHARE = 0.2
 # Attributes that a fit with other parameters does not leave.
 _OPTIONAL_ATTRIBUTES = (
     "validation_loss_curve_",
@@ -162,7 +165,7 @@ class BaseAutoencoder(
             self._check_can_go_on(architecture, saved)
             init, seed = saved["init"], int(saved["arrays"]["counters"][SEED])
         else:
-            init = chosen_init(self.init, architecture)
+            init = self._chosen_init(architecture)
             random_state = check_random_state(self.random_state)
             seed = int(random_state.randint(np.iinfo(np.int32).max))
         validates_itself = max_epochs is None and X_val is None
@@ -191,12 +194,6 @@ class BaseAutoencoder(
 
         loss, network = LOSSES[self.loss], make_network(**architecture)
         first_rows = see(X, subset=first, weights=sample_weight)
-        if saved is not None:
-            initial = saved["initial_params"]
-        else:
-            initial = self._initial_params(
-                network, architecture["activations"], init, seed, first_rows
-            )
         problem = _training.Problem(
             for_loss(network, loss),
             loss,
@@ -207,6 +204,14 @@ class BaseAutoencoder(
             term,
         )
         solver = describe_solver(self, rows.n_rows, max_epochs)
+        if saved is not None:
+            initial = saved["initial_params"]
+        else:
+            initial = self._initial_params(
+                network, architecture["activations"], init, seed, first_rows
+            )
+            if self.pretrain is not None and max_epochs is None:
+                self._pretrain(architecture, problem, solver, initial, seed)
         stays = is_cautious and held_out is None
         if stays:
             solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
@@ -221,6 +226,16 @@ class BaseAutoencoder(
             is_cautious=is_cautious,
             stays=stays,
         )
+
+    def _chosen_init(self, architecture):
+        if self.pretrain is None:
+            return chosen_init(self.init, architecture)
+        if self.init == "pca":
+            raise ValueError(
+                f"init='pca' does not go with pretrain={self.pretrain!r}, whose layers "
+                "begin at random weights: use init='auto', or pretrain=None"
+            )
+        return "random" if self.init == "auto" else self.init
 
     def _split(self, n_rows, sample_weight, seed, is_cautious):
         """Numbers of the training and of the validation rows; None: all, and none."""
@@ -252,6 +267,34 @@ class BaseAutoencoder(
             components = principal_components(rows, int(self.n_components), seed)
             least = cache(partial(least_scores, rows, components))
             return pca_params(network, activations, components, least, seed, dtype)
+
+    def _pretrain(self, architecture, problem, solver, params, seed):
+        """Train layer by layer, in place."""
+        n_epochs = max(1, round(_PRETRAINING_SHARE * solver.max_iter))
+        solver = solver._replace(max_iter=n_epochs, watch_validation=0)
+        n_pairs = len(architecture["activations"]) // 2
+
+        def train(problem, initial, number):
+            batches = min(solver.batch_size, problem.rows.n_rows)
+            of_layer = solver._replace(batch_size=batches)
+            training = self._training_kind.begin(problem, of_layer, initial, seed)
+            name = f"{type(self).__name__}, layer {number} of {n_pairs}"
+            report = None
+            if self.verbose:
+                report = VerboseReport(name, n_epochs, 0, every_epoch=self.verbose > 1)
+            with training:
+                status, _ = _training.fit(training, initial, n_epochs, report)
+                if status == INTERRUPTED:
+                    raise KeyboardInterrupt
+                _training.check_finite(training, status)
+                return _training.kept_params(training, initial)
+
+        with self._divergence_explained():
+            pretrained_params(architecture, problem, params, train)
+
+    @property
+    def _training_kind(self):
+        return LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
 
     def _check_can_go_on(self, architecture, saved):
         """Raise ValueError if the parameters are another network's than the fitted."""
@@ -291,7 +334,7 @@ class BaseAutoencoder(
         return Scaling(mean, offset, scale, X.shape[1] * (spread / scale) ** 2)
 
     def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
-        kind = LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
+        kind = self._training_kind
         if saved is None:
             return kind.begin(problem, solver, initial, seed, max_epochs)
         if saved["solver"] == self.solver:

@@ -209,8 +209,11 @@ def n_packed(network):
 
 def n_lanes(n_rows, block_rows):
     """Into how many lanes a batch is cut, whatever the number of threads."""
-    lane_rows = max(_LANE_ROWS[0], min(_LANE_ROWS[1], block_rows))
-    return min(MAX_LANES, (n_rows + lane_rows - 1) // lane_rows)
+    fewest, most = _LANE_ROWS
+    lane_rows = max(fewest, min(most, block_rows))
+    n_lanes = min(MAX_LANES, (n_rows + lane_rows - 1) // lane_rows)
+    # Half a lane of so wide a network is work enough for a thread.
+    return max(2, n_lanes) if n_rows >= lane_rows == fewest else n_lanes
 
 
 _n_lanes = inner(n_lanes)

@@ -222,6 +222,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
     code_activation = "identity"
     tied_weights = False
     noise = None
+    pretrain = None
     _is_variational = True
 
     _parameter_constraints: dict = {

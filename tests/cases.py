@@ -39,6 +39,7 @@ CASES = {
     "huber": {**_SMALL, "loss": "huber", "activation": "selu"},
     "poisson": {**_SMALL, "loss": "poisson", "activation": "softplus"},
     "sparse": {**_SMALL, "sparsity": "l1", "sparsity_weight": 0.1},
+    "pretrained": {**_SMALL, "hidden_layer_sizes": (8, 5), "pretrain": "layerwise"},
     "sparse_kl": {**_SMALL, "sparsity": "kl", "code_activation": "logistic"},
 }
 

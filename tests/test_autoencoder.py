@@ -1591,6 +1591,7 @@ def test_hidden_layer_sizes(sizes):
         ("sparsity_target", 0.0),
         ("sparsity_target", 1.0),
         ("sparsity_weight", -1.0),
+        ("pretrain", "deep"),
     ],
 )
 def test_bad_parameter_values(name, value):

@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 import statistics
 from pathlib import Path
 
@@ -49,6 +50,30 @@ def test_readme_example(capsys):
     pca = make_pipeline(MinMaxScaler(), PCA(5)).fit(names["X"])
     score = names["reconstruction_r2"](pca, names["X_test"])
     assert score == pytest.approx(float(promised_of_pca), abs=0.005)
+
+
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("plot_*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_gallery(path, monkeypatch, tmp_path):
+    """Each example draws, on what stands in for large data."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    monkeypatch.delenv("SKAE_DATA", raising=False)
+    monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.get_fignums()))
+    try:
+        runpy.run_path(str(path))
+        for number in pyplot.get_fignums():
+            axes = pyplot.figure(number).axes
+            assert axes
+            assert all(ax.has_data() for ax in axes if ax.axison)
+        assert shown[-1] == pyplot.get_fignums()  # none after the last show
+        assert len(shown) >= 2
+    finally:
+        pyplot.close("all")
 
 
 def test_figures_beside_pca():

@@ -171,8 +171,9 @@ def test_other_units_are_not_listened_to_at_first():
     assert not last[others].any()
 
 
-def architecture(activation="relu", code="identity", output="identity", *, tied=False):
-    return {"activations": [activation, code, activation, output], "tied": tied}
+def architecture(activation="relu", code="identity", output="identity", **how):
+    activations = [activation, code, activation, output]
+    return {"activations": activations, "tied": False, "variational": False, **how}
 
 
 @pytest.mark.parametrize(
@@ -183,6 +184,7 @@ def architecture(activation="relu", code="identity", output="identity", *, tied=
         (architecture("tanh"), "random"),
         (architecture(code="relu"), "random"),
         (architecture(output="logistic"), "random"),
+        (architecture(variational=True), "random"),
     ],
 )
 def test_auto_is_pca_where_the_start_is_exact(described, init):

@@ -60,6 +60,7 @@ LEVELS = {
     "_training": 7,
     "_lbfgs": 8,
     "_selection": 8,
+    "_pretraining": 8,
     "_base": 9,
     "_estimator": 10,
     "_autoencoder": 11,

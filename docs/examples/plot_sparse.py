@@ -1,0 +1,73 @@
+"""
+==========================
+Features of a sparse code
+==========================
+
+With ``sparsity="kl"`` each unit of the code is active for few rows only (Ng, 2011).
+To be of use so rarely, it has to stand for something that occurs in some images and
+is absent from the others: a stroke, not a mixture of everything as a principal
+component is.
+"""
+
+# %%
+# The same network, with and without the penalty
+# ----------------------------------------------
+import matplotlib.pyplot as plt
+import numpy as np
+from digit_images import load, show
+from sklearn.decomposition import PCA
+
+from skae import AutoencoderTransformer
+
+images = load()
+n_components = 100 if images.are_large else 40
+dense = AutoencoderTransformer(
+    n_components,
+    hidden_layer_sizes=(),
+    code_activation="logistic",
+    loss="log_loss",
+    max_iter=15 if images.are_large else 300,
+    learning_rate="cosine",
+    learning_rate_init=0.003,
+    n_iter_no_change=np.inf,
+    random_state=0,
+)
+dense.fit(images.train)
+sparse = AutoencoderTransformer(**dense.get_params())
+sparse.set_params(sparsity="kl", sparsity_target=0.05, sparsity_weight=3.0)
+sparse.fit(images.train)
+
+# %%
+# How active the units are
+# ------------------------
+#
+# ``mean_activation_`` is the mean over the training images of each unit.
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+bins = np.linspace(0, 1, 41)
+ax.hist(dense.transform(images.train).mean(axis=0), bins, alpha=0.6, label="plain")
+ax.hist(sparse.mean_activation_, bins, alpha=0.6, label="sparse")
+ax.axvline(sparse.sparsity_target, color="k", linestyle=":", label="target")
+ax.set(xlabel="mean activation of a unit", ylabel="units")
+ax.legend()
+plt.show()
+for name, model in (("plain", dense), ("sparse", sparse)):
+    print(f"{name}: R² of the test images {model.score(images.test):.3f}")
+
+# %%
+# What a unit adds to the image
+# -----------------------------
+#
+# The decoder's weights, of the units with the largest, beside principal components.
+pca = PCA(10, random_state=0).fit(images.train)
+
+
+def strongest(model):
+    decoder = model.coefs_[-1]
+    order = np.argsort(-np.linalg.norm(decoder, axis=1))
+    return decoder[order[:10]]
+
+
+rows = [pca.components_, strongest(dense), strongest(sparse)]
+rows = [row / np.abs(row).max(axis=1, keepdims=True) for row in rows]
+show(rows, images.shape, ["PCA", "plain", "sparse"], cmap="RdBu_r", limits=(-1, 1))
+plt.show()

@@ -1,0 +1,94 @@
+"""
+==============================================
+A walk through a variational code, and samples
+==============================================
+
+A variational autoencoder learns a distribution: codes are drawn from a normal prior,
+and each code is decoded to an image. So one can walk through the codes, and draw new
+images.
+"""
+
+# %%
+# Two numbers an image
+# --------------------
+import matplotlib.pyplot as plt
+import numpy as np
+from digit_images import load, show
+from scipy.stats import norm
+
+from skae import VariationalAutoencoderTransformer
+
+images = load()
+walk = VariationalAutoencoderTransformer(
+    2,
+    hidden_layer_sizes=(400, 100) if images.are_large else (100, 50),
+    loss="log_loss",
+    max_iter=15 if images.are_large else 300,
+    learning_rate="cosine",
+    n_iter_no_change=np.inf,
+    random_state=0,
+)
+walk.fit(images.train)
+
+figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+mean, deviation = walk.transform_distribution(images.test)
+points = ax.scatter(
+    *mean.T, c=images.labels_test, cmap="tab10", s=4, vmin=-0.5, vmax=9.5
+)
+figure.colorbar(points, ax=ax, ticks=range(10), label="digit")
+ax.set(xlabel="first entry of the code", ylabel="second", title="Test images")
+ax.set_aspect("equal")
+plt.show()
+
+# %%
+# The walk
+# --------
+#
+# Codes on a grid of the prior's quantiles, decoded. Neighbours are alike: there are no
+# holes between the digits.
+n_steps = 12
+quantiles = norm.ppf((np.arange(n_steps) + 0.5) / n_steps)
+grid = np.array([[x, y] for y in quantiles[::-1] for x in quantiles])
+height, width = images.shape
+tiles = walk.inverse_transform(grid).reshape(n_steps, n_steps, height, width)
+figure, ax = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
+ax.imshow(
+    tiles.transpose(0, 2, 1, 3).reshape(n_steps * height, n_steps * width),
+    cmap="gray_r",
+    vmin=0,
+    vmax=1,
+)
+ticks = (np.arange(n_steps) + 0.5)[::3]
+labels = [f"{q:.1f}" for q in quantiles[::3]]
+ax.set_xticks(ticks * width, labels)
+ax.set_yticks(ticks * height, [f"{q:.1f}" for q in quantiles[::-1][::3]])
+ax.set(xlabel="first entry of the code", ylabel="second")
+plt.show()
+
+# %%
+# Samples from a larger code
+# --------------------------
+#
+# ``elbo`` bounds the logarithm of an image's probability: images unlike those of
+# training have a low one.
+large = VariationalAutoencoderTransformer(**walk.get_params()).set_params(
+    n_components=10
+)
+large.fit(images.train)
+samples = large.sample(20, random_state=0)
+bound = large.elbo(images.test)
+order = np.argsort(bound)
+show(
+    [samples[:10], samples[10:], images.test[order[:10]], images.test[order[-10:]]],
+    images.shape,
+    ["samples", "", "lowest bound", "highest bound"],
+)
+plt.show()
+print(f"mean bound of the test images: {bound.mean():.1f} nats")
+
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.plot(large.loss_curve_, label="objective")
+ax.plot(large.kl_curve_, label="divergence")
+ax.set(xlabel="epoch", ylabel="nats an image")
+ax.legend()
+plt.show()
