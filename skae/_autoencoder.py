@@ -34,7 +34,8 @@ class AutoencoderTransformer(Autoencoder):
         A sequence names one for each encoder layer; the decoder mirrors it.
 
     code_activation : str, default="identity"
-        Activation of the code. With "identity" the code is ordered; see Notes.
+        Activation of the code. With "identity" the code is ordered, unless it is
+        sparse; see Notes.
 
     output_activation : str, default="auto"
         Activation of the output. "auto" is "logistic" for ``loss="log_loss"``,
@@ -68,7 +69,8 @@ class AutoencoderTransformer(Autoencoder):
           standard normal. Biases are zero.
         - "random": of these what suits each layer's activation, "he" for the
           rectifier's kin, "lecun" for selu, "glorot" elsewhere.
-        - "auto": "pca" where it is exact and the code linear, else "random".
+        - "auto": "pca" where it is exact, the code linear and nothing pretrained, else
+          "random".
 
     solver : {"adam", "sgd", "rmsprop", "lbfgs"}, default="adam"
         Optimizer. "lbfgs" uses all rows at every iteration and suits small data.
@@ -130,7 +132,8 @@ class AutoencoderTransformer(Autoencoder):
     tol : float, default=1e-4
         Training ends when the loss has not improved by at least `tol` for more than
         `n_iter_no_change` epochs. "lbfgs" ends when no entry of the gradient is
-        larger. With `noise` and an "auto" `max_iter` only a validation loss ends it.
+        larger. With `noise` and an "auto" `max_iter` only a validation loss ends it,
+        with `early_stopping` ("adaptive" learning rates excepted).
 
     n_iter_no_change : int or np.inf, default=10
         See `tol`.
@@ -139,7 +142,8 @@ class AutoencoderTransformer(Autoencoder):
         Whether to stop by the loss of validation rows instead of the training loss:
         those of `X_val` in :meth:`fit`, or else a random share of the training rows.
         "auto" sets rows aside where training starts at PCA, and leaves PCA only for
-        weights that are surely better; see Notes. Elsewhere it is False.
+        weights that are surely better; see Notes. Elsewhere, and with `noise` or
+        `sparsity`, it is False.
 
     validation_fraction : float, default=0.2
         Share of the training rows that `early_stopping` sets aside, in (0, 1).
@@ -149,9 +153,9 @@ class AutoencoderTransformer(Autoencoder):
         epochs are one of 2k, bit for bit. `mean_` and `scale_` stay as they are.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the initial weights, the order of the rows and the validation
-        split. With an int, results are the same bits for every call, whatever the
-        number of threads.
+        Determines the initial weights, the order of the rows, `noise` and the
+        validation split. With an int, results are the same bits for every call,
+        whatever the number of threads.
 
     verbose : bool or int, default=False
         Whether to print losses now and then; a number above 1: every epoch.
@@ -165,7 +169,8 @@ class AutoencoderTransformer(Autoencoder):
         - "gaussian": normal noise is added to every entry.
         - "masking": entries become 0.
         - "salt_and_pepper": entries become the lowest or the highest value of the
-          training data, or for the loss "log_loss" 0 or 1, each as often.
+          training data (of the batch in :meth:`partial_fit`), or for the loss
+          "log_loss" 0 or 1, each as often.
 
     noise_level : float, default=0.1
         Standard deviation of "gaussian", in the network's units: of `scale_`, which
@@ -195,8 +200,8 @@ class AutoencoderTransformer(Autoencoder):
         together: from the input on, on the codes of the layer below (Bengio et al.,
         2007). Each gets a fifth of the epochs of the fit; the first has `loss` and
         `noise`, the others the squared error, the last `sparsity`. They begin at
-        random weights. The codes of a layer are held in memory. Not with
-        :meth:`partial_fit`.
+        random weights. The codes of a layer are held in memory. Ctrl-C meanwhile ends
+        the fit with KeyboardInterrupt. :meth:`partial_fit` does not pretrain.
 
     Attributes
     ----------
@@ -240,19 +245,21 @@ class AutoencoderTransformer(Autoencoder):
         and "poisson".
 
     mean_activation_ : ndarray of shape (n_components,)
-        Mean of the code's units over the training data. Only with `sparsity`.
+        Mean of the code's units over the training data, or the batch of
+        :meth:`partial_fit`. Only with `sparsity`.
 
     explained_variance_ : ndarray of shape (n_components,)
         Variance of the code's entries over the training data, in the units of the
         data, in decreasing order: what linear functions of the code explain, unless
-        weights are tied or penalised. Only with ``code_activation="identity"``.
+        weights are tied or penalised. Only with ``code_activation="identity"`` and
+        without `sparsity`.
 
     explained_variance_ratio_ : ndarray of shape (n_components,)
         `explained_variance_` divided by the variance of the data. Unless weights are
         tied or penalised its cumulative sum is the share that is linear in the first
         entries of the code; what :meth:`score` exceeds it by is not. For a network
         without nonlinear layers and ``loss="squared_error"`` it is PCA's. Only with
-        ``code_activation="identity"``.
+        ``code_activation="identity"`` and without `sparsity`.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -274,23 +281,24 @@ class AutoencoderTransformer(Autoencoder):
     PCA's, and fitting on ``c * X + d`` gives the same code. Scaling each feature is
     :class:`~sklearn.preprocessing.StandardScaler`'s job, in a pipeline.
 
-    **Order.** With ``code_activation="identity"`` the code has mean zero over the
-    training data, its entries are uncorrelated and of decreasing variance, and the
-    feature that varies most with an entry increases with it, as for PCA. Where neither
-    a tie nor `alpha` sets the scale of the code, the first j entries are those j linear
-    functions of the code that explain most of the data linearly (reduced-rank
-    regression: Izenman, 1975), and their variance is what they explain. Neighbouring
-    weights absorb all this, so that reconstructions do not change. For a network
-    without nonlinear layers, the code times `scale_` is PCA's.
+    **Order.** With ``code_activation="identity"``, and no `sparsity`, the code has mean
+    zero over the training data, its entries are uncorrelated and of decreasing
+    variance, and the feature that varies most with an entry increases with it, as for
+    PCA. Where neither a tie nor `alpha` sets the scale of the code, the first j entries
+    are those j linear functions of the code that explain most of the data linearly
+    (reduced-rank regression: Izenman, 1975), and their variance is what they explain.
+    Neighbouring weights absorb all this, so that reconstructions do not change. For a
+    network without nonlinear layers, the code times `scale_` is PCA's.
 
-    **Which weights are kept.** With ``early_stopping="auto"``, a start at PCA and no
-    `X_val`: of some epochs, ever rarer, those whose loss on held-out rows is surely
-    lowest, by the lower end of a one-sided 95 % confidence interval of the mean
-    difference to PCA's; PCA itself if that is never above zero, if the objective over
-    the rows trained on rises, or with fewer than 40 training rows. Mean, scale and PCA
-    are those of all rows. Otherwise, with validation rows, the weights of the epoch
-    with the lowest validation loss; without, the last epoch's, unless their objective
-    exceeds the initial weights': then those of the best epoch.
+    **Which weights are kept.** With ``early_stopping="auto"``, a start at PCA, and
+    neither `X_val` nor `noise` nor `sparsity`: of some epochs, ever rarer, those whose
+    loss on held-out rows is surely lowest, by the lower end of a one-sided 95 %
+    confidence interval of the mean difference to PCA's; PCA itself if that is never
+    above zero, if the objective over the rows trained on rises, or with fewer than 40
+    training rows. Mean, scale and PCA are those of all rows. Otherwise, with validation
+    rows, the weights of the epoch with the lowest validation loss; without, the last
+    epoch's, unless their objective exceeds the initial weights': then those of the best
+    epoch.
 
     Examples
     --------

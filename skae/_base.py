@@ -36,7 +36,7 @@ from skae._passes import LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
-from skae._rows import make_rows, measure, no_rows
+from skae._rows import extremes, make_rows, measure, no_rows
 from skae._selection import CautiousSelection
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
 from skae._threads import single_threaded_blas
@@ -161,17 +161,18 @@ class BaseAutoencoder(
         `max_iter`.
         """
         architecture = describe_network(self, X.shape[1])
+        pretrains = self.pretrain is not None and max_epochs is None
         if saved is not None:
             self._check_can_go_on(architecture, saved)
             init, seed = saved["init"], int(saved["arrays"]["counters"][SEED])
         else:
-            init = self._chosen_init(architecture)
+            init = self._chosen_init(architecture, pretrains)
             random_state = check_random_state(self.random_state)
             seed = int(random_state.randint(np.iinfo(np.int32).max))
         validates_itself = max_epochs is None and X_val is None
-        corruption, term = describe_corruption(self, X), self._code_term()
+        term = self._code_term()
         # PCA is what a plain autoencoder must not fall behind.
-        is_plain = corruption is None and term is None
+        is_plain = self.noise is None and term is None
         is_cautious = (
             validates_itself
             and is_plain
@@ -184,6 +185,9 @@ class BaseAutoencoder(
         # Where training is cautious all rows have their say in where it begins.
         first = None if is_cautious else subset
         scaling = self._measure(X, first, sample_weight, saved)
+        corruption = describe_corruption(
+            self, partial(extremes, X, subset=subset, weights=sample_weight)
+        )
         see = partial(make_rows, mean=scaling.offset, scale=scaling.scale)
         rows = see(X, subset=subset, weights=sample_weight)
         validation = no_rows(rows)
@@ -210,8 +214,8 @@ class BaseAutoencoder(
             initial = self._initial_params(
                 network, architecture["activations"], init, seed, first_rows
             )
-            if self.pretrain is not None and max_epochs is None:
-                self._pretrain(architecture, problem, solver, initial, seed)
+            if pretrains:
+                self._pretrain(architecture, problem, initial, seed)
         stays = is_cautious and held_out is None
         if stays:
             solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
@@ -227,8 +231,8 @@ class BaseAutoencoder(
             stays=stays,
         )
 
-    def _chosen_init(self, architecture):
-        if self.pretrain is None:
+    def _chosen_init(self, architecture, pretrains):
+        if not pretrains:
             return chosen_init(self.init, architecture)
         if self.init == "pca":
             raise ValueError(
@@ -268,16 +272,16 @@ class BaseAutoencoder(
             least = cache(partial(least_scores, rows, components))
             return pca_params(network, activations, components, least, seed, dtype)
 
-    def _pretrain(self, architecture, problem, solver, params, seed):
+    def _pretrain(self, architecture, problem, params, seed):
         """Train layer by layer, in place."""
+        n_rows = problem.rows.n_rows
+        solver = describe_solver(self, n_rows, watches_validation=False)
         n_epochs = max(1, round(_PRETRAINING_SHARE * solver.max_iter))
-        solver = solver._replace(max_iter=n_epochs, watch_validation=0)
+        solver = solver._replace(max_iter=n_epochs)
         n_pairs = len(architecture["activations"]) // 2
 
         def train(problem, initial, number):
-            batches = min(solver.batch_size, problem.rows.n_rows)
-            of_layer = solver._replace(batch_size=batches)
-            training = self._training_kind.begin(problem, of_layer, initial, seed)
+            training = self._training_kind.begin(problem, solver, initial, seed)
             name = f"{type(self).__name__}, layer {number} of {n_pairs}"
             report = None
             if self.verbose:
@@ -456,7 +460,11 @@ class BaseAutoencoder(
         n_iter = len(curves.loss)
         if plan.goes_on:
             curves = self._curves().followed_by(curves)
+        if not plan.training.problem.validation.n_rows:
+            curves = curves._replace(validation=[])  # those of earlier fits
         watched = curves.validation or curves.loss
+        # Losses before are of another objective.
+        watched = watched[max(0, plan.training.solver.first_judged - 1) :] or watched
         start_loss = float(plan.training.state.scalars[START_LOSS])
         attributes = {
             "n_components_": int(self.n_components),

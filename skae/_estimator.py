@@ -117,7 +117,7 @@ class Autoencoder(BaseAutoencoder):
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights; None is 1 for every row. A row of weight 2 counts
-            as two equal rows.
+            as two equal rows (but is drawn, corrupted or held out as one).
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None

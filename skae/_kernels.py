@@ -787,8 +787,6 @@ def _keep_best(state, loss, team):
 def _plateau(solver, state, loss):
     """MLPRegressor's stopping rule: True after too many epochs without progress."""
     counters, scalars = integers(state.counters), doubles(state.scalars)
-    if counters[N_EPOCHS] < solver.first_judged:
-        return False
     if loss > scalars[BEST_LOSS] - solver.tol:
         counters[N_NO_CHANGE] += 1
     else:
@@ -829,7 +827,7 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
         status = RUNNING
         if not (math.isfinite(loss) and math.isfinite(kept)):
             status = DIVERGED
-        else:
+        elif counters[N_EPOCHS] >= solver.first_judged:
             _keep_best(state, kept, team)
             if _plateau(solver, state, kept if solver.watch_validation else loss):
                 status = CONVERGED

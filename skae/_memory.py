@@ -93,7 +93,7 @@ class Solver(NamedTuple):
     max_iter: int  # epochs in one period of the cosine schedule
     tol: float
     n_iter_no_change: int
-    first_judged: int  # epoch, counted from 1, from which on the loss may end training
+    first_judged: int  # epoch, counted from 1, before which no losses are compared
     watch_validation: int  # stop by the validation loss, not the training loss
 
 

@@ -90,15 +90,15 @@ def _output_activation(estimator):
     return output
 
 
-def describe_corruption(estimator, X):
+def describe_corruption(estimator, extremes):
     """What happens to rows in training, or None.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
 
-    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
-        Rows to train on.
+    extremes : callable
+        Returns the lowest and the highest entry of the rows to train on.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def describe_corruption(estimator, X):
         loss = LOSSES[estimator.loss]
         has_range = np.isfinite([loss.low, loss.high]).all()
         settings[LOWEST], settings[HIGHEST] = (
-            (loss.low, loss.high) if has_range else (X.min(), X.max())
+            (loss.low, loss.high) if has_range else extremes()
         )
     return Corruption(CORRUPTIONS[noise], settings)
 
@@ -167,7 +167,7 @@ def _one_of(names):
     return " or ".join(map(repr, names))
 
 
-def describe_solver(estimator, n_rows, max_epochs=None):
+def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=None):
     """The parameters of training on so many rows, as kernels take them.
 
     Parameters
@@ -179,10 +179,15 @@ def describe_solver(estimator, n_rows, max_epochs=None):
     max_epochs : int, default=None
         How many epochs there will be at most; None for a whole fit.
 
+    watches_validation : bool, default=None
+        Whether the validation loss ends training; None for what the estimator says.
+
     Returns
     -------
     solver : Solver
     """
+    if watches_validation is None:
+        watches_validation = stops_by_validation(estimator)
     stochastic = estimator.solver in SOLVERS
     batch_size = n_rows
     if stochastic:
@@ -190,10 +195,9 @@ def describe_solver(estimator, n_rows, max_epochs=None):
     patience = estimator.n_iter_no_change
     # L-BFGS knows itself when the training loss has converged; of one that noise is
     # drawn for, some epochs without progress do not tell.
-    ends_otherwise = not stochastic or (
-        _draws_noise(estimator) and estimator.max_iter == "auto"
-    )
-    if ends_otherwise and not stops_by_validation(estimator):
+    is_planned = _draws_noise(estimator) and estimator.max_iter == "auto"
+    is_planned = is_planned and estimator.learning_rate != "adaptive"
+    if (is_planned or not stochastic) and not watches_validation:
         patience = _NEVER
     return Solver(
         code=list(SOLVERS).index(estimator.solver) if stochastic else -1,
@@ -214,7 +218,7 @@ def describe_solver(estimator, n_rows, max_epochs=None):
         n_iter_no_change=int(min(patience, _NEVER)),
         # While the divergence's weight rises, so may the loss.
         first_judged=int(getattr(estimator, "kl_warmup", 0)),
-        watch_validation=int(stops_by_validation(estimator)),
+        watch_validation=int(watches_validation),
     )
 
 

@@ -69,6 +69,21 @@ def measure(X, *, subset=None, weights=None):
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 
 
+def extremes(X, *, subset=None, weights=None):
+    """Lowest and highest entry of the rows in use that have a weight.
+
+    The arguments are those of `measure`.
+    """
+    low, high = np.inf, -np.inf
+    for part in _parts(X, subset, weights):
+        used = part.subset if part.subset.size else slice(None)
+        values = part.values[used]
+        if part.weights.size:
+            values = values[part.weights[used] > 0]
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return low, high
+
+
 class _Part(NamedTuple):
     """Dense rows, or some of them, with weights; empty arrays: all of them, ones."""
 

@@ -351,7 +351,8 @@ def kept_params(training, initial_params):
     """The weights that a fit keeps.
 
     With validation rows those of the best epoch; without, the last epoch's, unless
-    their objective is higher than the start's: then the best epoch's.
+    their objective is higher than the start's: then the best epoch's. The last epoch's,
+    too, as long as the objective has not been that which the losses are of.
 
     Raises
     ------
@@ -362,6 +363,8 @@ def kept_params(training, initial_params):
     candidates = [state.params, state.best_params, initial_params]
     if training.problem.validation.n_rows:
         candidates = [state.best_params]
+    if state.counters[N_EPOCHS] < training.solver.first_judged:
+        return state.params.copy()  # it was another objective
     for params in candidates:
         loss = training.value(params)
         # The start's loss is NaN if it was not, or could not be, computed.

@@ -103,7 +103,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
     tol : float, default=1e-4
         Training ends when the loss has not improved by at least `tol` for more than
         `n_iter_no_change` epochs. With an "auto" `max_iter` only a validation loss ends
-        it, as what is drawn from the posteriors makes the training loss uneven.
+        it, with `early_stopping`, as what is drawn from the posteriors makes the
+        training loss uneven ("adaptive" learning rates excepted).
 
     n_iter_no_change : int or np.inf, default=10
         See `tol`.
@@ -135,8 +136,9 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     kl_warmup : int, default=0
         Epochs over which the weight of the divergence rises evenly to `beta`, so that
-        the code is used before it is paid for. In losses of validation rows it is
-        `beta` from the first epoch on.
+        the code is used before it is paid for. Until then no losses are compared:
+        they neither end training nor choose the weights to keep, which are the last.
+        In losses of validation rows the weight is `beta` from the first epoch on.
 
     Attributes
     ----------
@@ -162,7 +164,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     best_loss_ : float
         Lowest value of `validation_loss_curve_` where there is one, else of
-        `loss_curve_`.
+        `loss_curve_`; after `kl_warmup`, if training has gone so far.
 
     loss_curve_ : list of float
         `loss_` of every epoch, those of earlier fits included with `warm_start`.
@@ -311,8 +313,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
     def fit(self, X, y=None, *, X_val=None) -> Self:
         """Train the autoencoder.
 
-        There are no sample weights: what is drawn for one row of weight two is not what
-        is drawn for two rows.
+        There are no sample weights: scikit-learn asks that a row of weight two be the
+        same as two rows, but each row has a code of its own drawn.
 
         Parameters
         ----------
@@ -415,7 +417,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
             Of the posterior's entries, which are independent.
         """
         mean, log_variance = np.hsplit(self._encode(X), 2)
-        return np.ascontiguousarray(mean), np.exp(log_variance / 2)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(mean), np.exp(log_variance / 2)
 
     def sample(self, n_samples=1, random_state=None) -> np.ndarray:
         """Decode codes that are drawn from the prior.
@@ -454,8 +457,10 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
         The mean over `n_draws` codes from its posterior of the logarithm of the row's
         likelihood, less the divergence of the posterior from the prior (Kingma &
-        Welling, 2014, equation 3), whatever `beta` is. What is drawn depends on
-        `random_state` in :meth:`fit` and the number of the row in X.
+        Welling, 2014, equation 3). It is that of the model with a divergence of weight
+        1 and, for the loss "squared_error", a standard deviation of `scale_`, whatever
+        `beta` is. What is drawn for a row depends on `random_state` in :meth:`fit` and
+        the number of the row in X.
 
         Parameters
         ----------
@@ -469,7 +474,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
         -------
         elbo : ndarray of shape (n_samples,), dtype=float64
             In nats. For the loss "squared_error", of the density in the units of the
-            data, with all constants; for "log_loss" of the probability.
+            data, with all constants; for "log_loss" of the probability. -inf for a row
+            so far from all others that its posterior overflows.
 
         Raises
         ------
@@ -492,13 +498,19 @@ class VariationalAutoencoderTransformer(Autoencoder):
             rows = self._as_rows(X[batch])
             code = _inference.propagate(_inference.encoder(network), params, rows)
             mean, log_variance = np.hsplit(code.astype(np.float64), 2)
-            excess = np.expm1(log_variance) - log_variance
-            elbo[batch] -= (mean**2 + excess).sum(axis=1) / 2
-            for _ in range(n_draws):
-                noise = random_state.standard_normal(mean.shape)
-                drawn = mean + np.exp(log_variance / 2) * noise
-                losses = _inference.decoded_losses(loss, network, params, drawn, rows)
-                elbo[batch] -= losses.sum(axis=1) / n_draws
+            # A row's come after each other, whatever rows are in the chunk.
+            shape = len(mean), n_draws, self.n_components_
+            noise = random_state.standard_normal(shape)
+            with np.errstate(over="ignore", invalid="ignore"):
+                excess = np.expm1(log_variance) - log_variance
+                elbo[batch] -= (mean**2 + excess).sum(axis=1) / 2
+                for i in range(n_draws):
+                    drawn = mean + np.exp(log_variance / 2) * noise[:, i]
+                    losses = _inference.decoded_losses(
+                        loss, network, params, drawn, rows
+                    )
+                    elbo[batch] -= losses.sum(axis=1) / n_draws
+        elbo[np.isnan(elbo)] = -np.inf
         return elbo
 
     def _log_of_unit(self):

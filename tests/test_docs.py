@@ -52,6 +52,20 @@ def test_readme_example(capsys):
     assert score == pytest.approx(float(promised_of_pca), abs=0.005)
 
 
+@pytest.mark.parametrize(
+    "path",
+    sorted(ROOT.glob("*.md"))
+    + sorted((ROOT / "docs").glob("*.md"))
+    + sorted((ROOT / "benchmarks").glob("*.md")),
+    ids=lambda path: path.name,
+)
+def test_links_lead_somewhere(path):
+    """Those within the project."""
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("plot_*.py"))
 
 

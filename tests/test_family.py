@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
@@ -244,6 +245,37 @@ def test_auto_length_is_not_cut_short_by_a_loss_that_noise_is_drawn_for():
     estimator = make(noise="gaussian", max_iter="auto", tol=1e9, n_iter_no_change=2)
     assert estimator.fit(X).n_iter_ == 10_000  # updates, each of all rows
     assert estimator.set_params(max_iter=50).fit(X).n_iter_ == 4
+
+
+def test_adaptive_rates_fall_with_noise_too():
+    estimator = make(
+        noise="gaussian",
+        learning_rate="adaptive",
+        max_iter="auto",
+        tol=1e9,
+        n_iter_no_change=3,
+    ).fit(make_data())
+    assert estimator.n_iter_ < 100
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
+def test_extremes_are_those_of_rows_that_count(container):
+    """Not of rows without weight."""
+    X, weights = make_data(), np.arange(60) % 3.0
+    params = {"noise": "salt_and_pepper", "noise_level": 0.5, "max_iter": 1}
+    expected = make(**params).fit(container(X), sample_weight=weights)
+    X[weights == 0] = 1e6
+    found = make(**params).fit(container(X), sample_weight=weights)
+    assert found.loss_ == pytest.approx(expected.loss_, rel=1e-9)
+
+
+def test_going_on_without_validation_forgets_its_curve():
+    X = make_data()
+    estimator = AutoencoderTransformer(warm_start=True, max_iter=5, random_state=0)
+    assert len(estimator.fit(X).validation_loss_curve_) == 5
+    estimator.set_params(noise="masking", noise_level=0.9).fit(X)
+    assert not hasattr(estimator, "validation_loss_curve_")
+    assert estimator.best_loss_ == min(estimator.loss_curve_)
 
 
 def test_max_iter_is_warned_of():

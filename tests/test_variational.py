@@ -69,6 +69,29 @@ def test_warm_up_does_not_end_training():
     assert estimator.n_iter_ > 60
 
 
+@pytest.mark.parametrize("validated", [False, True])
+def test_weights_within_a_warm_up_are_kept_though_they_cost_more(validated):
+    """Their divergence is not paid for yet: it may be what the whole weight forbids."""
+    X = make_data()
+    params = {"hidden_layer_sizes": (32,), "learning_rate_init": 0.01, "max_iter": 300}
+    estimator = make(**params, kl_warmup=10**6, n_iter_no_change=np.inf)
+    estimator.fit(X, **({"X_val": X} if validated else {}))
+    assert estimator.score(X) > 0.9
+    assert estimator.kl_curve_[-1] > 5
+
+
+def test_losses_are_compared_after_the_warm_up():
+    X = make_data()
+    params = {"kl_warmup": 200, "max_iter": 220, "beta": 3, "learning_rate_init": 0.01}
+    estimator = make(**params).fit(X)
+    assert min(estimator.loss_curve_[:199]) < min(estimator.loss_curve_[199:])
+    assert estimator.best_loss_ == min(estimator.loss_curve_[199:])
+    kept = make(**params).fit(X, X_val=X)
+    curve = kept.validation_loss_curve_
+    assert kept.best_loss_ == min(curve[199:])
+    assert objective_of(kept, X) == pytest.approx(kept.best_loss_, rel=1e-8)
+
+
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_going_on_continues_the_warm_up(method):
     X = make_data()
@@ -141,6 +164,19 @@ def test_elbo_is_the_bound_in_nats(loss):
     assert found.mean() == pytest.approx(expected.mean(), abs=0.03)
     np.testing.assert_array_equal(estimator.elbo(X), estimator.elbo(X))
     assert (estimator.elbo(X) != estimator.elbo(X, n_draws=11)).all()
+    np.testing.assert_array_equal(estimator.elbo(X[:7]), estimator.elbo(X)[:7])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_elbo_of_outliers(dtype):
+    """Posteriors that overflow: the bound is as low as can be, and no NaN."""
+    X = make_data().astype(dtype)
+    estimator = make(max_iter=30).fit(X)
+    far = np.random.default_rng(0).standard_normal((50, 6)) * 1e5
+    bound = estimator.elbo(np.vstack([X, far.astype(dtype)]))
+    assert not np.isnan(bound).any()
+    assert (bound[60:] < bound[:60].min()).all()
+    assert np.isneginf(bound[60:]).any()
 
 
 def test_bound_of_a_linear_network_is_tight():
@@ -167,7 +203,7 @@ def test_bound_of_a_linear_network_is_tight():
     mean = estimator.mean_ + estimator.scale_ * estimator.intercepts_[-1]
     density = stats.multivariate_normal(mean, covariance).logpdf(X).mean()
     bound = estimator.elbo(X, n_draws=50).mean()
-    assert bound == pytest.approx(density, abs=0.005)
+    assert bound == pytest.approx(density, abs=0.015)
 
 
 @pytest.mark.parametrize("n_draws", [0, 1.5, "many"])
