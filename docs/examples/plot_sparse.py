@@ -5,8 +5,8 @@ Features of a sparse code
 
 With ``sparsity="kl"`` each unit of the code is active for few rows only (Ng, 2011).
 To be of use so rarely, it has to stand for something that occurs in some images and
-is absent from the others: a stroke, not a mixture of everything as a principal
-component is.
+is absent from the others: strokes in their places, not a mixture of everything as a
+principal component is.
 """
 
 # %%
@@ -34,7 +34,8 @@ dense = AutoencoderTransformer(
 )
 dense.fit(images.train)
 sparse = AutoencoderTransformer(**dense.get_params())
-sparse.set_params(sparsity="kl", sparsity_target=0.05, sparsity_weight=3.0)
+weight = 10.0 if images.are_large else 3.0
+sparse.set_params(sparsity="kl", sparsity_target=0.05, sparsity_weight=weight)
 sparse.fit(images.train)
 
 # %%
