@@ -23,6 +23,7 @@ NOT_VECTORISED = {
     "lanes",
     "code_means",
     "_divergence_of_means",
+    "_draw_code",  # by Numba 0.60; the code has few entries
     "shuffle",
     "pick",
     "prefetch_rows",
