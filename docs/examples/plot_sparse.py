@@ -12,6 +12,8 @@ principal component is.
 # %%
 # The same network, with and without the penalty
 # ----------------------------------------------
+#
+# A little `alpha` keeps weights at zero where there is nothing to see.
 import matplotlib.pyplot as plt
 import numpy as np
 from digit_images import load, show
@@ -20,13 +22,14 @@ from sklearn.decomposition import PCA
 from skae import AutoencoderTransformer
 
 images = load()
-n_components = 100 if images.are_large else 40
+n_components = 196 if images.are_large else 40
 dense = AutoencoderTransformer(
     n_components,
     hidden_layer_sizes=(),
     code_activation="logistic",
     loss="log_loss",
-    max_iter=15 if images.are_large else 300,
+    alpha=0.01 if images.are_large else 0.001,
+    max_iter=10 if images.are_large else 300,
     learning_rate="cosine",
     learning_rate_init=0.003,
     n_iter_no_change=np.inf,
@@ -34,8 +37,7 @@ dense = AutoencoderTransformer(
 )
 dense.fit(images.train)
 sparse = AutoencoderTransformer(**dense.get_params())
-weight = 10.0 if images.are_large else 3.0
-sparse.set_params(sparsity="kl", sparsity_target=0.05, sparsity_weight=weight)
+sparse.set_params(sparsity="kl", sparsity_target=0.1, sparsity_weight=3.0)
 sparse.fit(images.train)
 
 # %%
@@ -55,17 +57,17 @@ for name, model in (("plain", dense), ("sparse", sparse)):
     print(f"{name}: R² of the test images {model.score(images.test):.3f}")
 
 # %%
-# What a unit adds to the image
-# -----------------------------
+# What a unit looks for
+# ---------------------
 #
-# The decoder's weights, of the units with the largest, beside principal components.
-pca = PCA(10, random_state=0).fit(images.train)
+# The encoder's weights, of the units with the largest, beside principal components.
+pca = PCA(12, random_state=0).fit(images.train)
 
 
 def strongest(model):
-    decoder = model.coefs_[-1]
-    order = np.argsort(-np.linalg.norm(decoder, axis=1))
-    return decoder[order[:10]]
+    encoder = model.coefs_[0].T
+    order = np.argsort(-np.linalg.norm(encoder, axis=1))
+    return encoder[order[:24:2]]
 
 
 rows = [pca.components_, strongest(dense), strongest(sparse)]
