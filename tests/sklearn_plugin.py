@@ -77,6 +77,11 @@ instance_generator.all_estimators = all_estimators
 for _function in (all_estimators, all_displays, all_functions):
     setattr(discovery, _function.__name__, _function)
 
+# Shorter fits than by default, as scikit-learn has for those of its own that are long.
+instance_generator.INIT_PARAMS[skae.VariationalAutoencoderTransformer] = {
+    "max_iter": 100
+}
+
 # test_mlp and test_incremental_pca find these where they look for scikit-learn's.
 sklearn.neural_network.MLPRegressor = sklearn_adapters.MLPRegressor
 sklearn.neural_network.MLPClassifier = sklearn_adapters.MLPClassifier

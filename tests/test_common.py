@@ -34,7 +34,7 @@ ESTIMATORS = {
     **{name: AutoencoderTransformer(**params) for name, params in CASES.items()},
     **{name: UnitRangeAutoencoder(**p) for name, p in UNIT_RANGE_CASES.items()},
     **{name: UnweightedAutoencoder(**p) for name, p in SAMPLING_CASES.items()},
-    # As long as by default, for 10,000 updates, in scikit-learn's own suite.
+    # The default of 10,000 updates takes a second a fit.
     "variational_default": VariationalAutoencoderTransformer(max_iter=100),
     **{
         name: VariationalAutoencoderTransformer(**params)
