@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 from _report import RESULTS, header, table
-from mnist import load, squared_error
+from mnist import NETWORKS, load, squared_error
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -25,17 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderTransformer
 
 LEVEL = 0.3
-SHALLOW = AutoencoderTransformer(
-    hidden_layer_sizes=(),
-    code_activation="relu",
-    loss="log_loss",
-    batch_size=256,
-    max_iter=50,
-    learning_rate="cosine",
-    learning_rate_init=0.0015,
-    n_iter_no_change=np.inf,
-    random_state=0,
-)
+SHALLOW = NETWORKS["shallow"]
 SPARSE = clone(SHALLOW).set_params(
     n_components=100,
     code_activation="logistic",
