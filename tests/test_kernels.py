@@ -136,11 +136,16 @@ def assert_close(value, gradient, true_value, true_gradient, rel):
     np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=rel * size)
 
 
-def assert_is_slope(gradient, value_of, params, rng):
-    """A gradient is that of a value, by central differences in a random direction."""
+def assert_is_slope(gradient, case, params, rng, **others):
+    """A gradient is that of a case's value: by differences in a random direction.
+
+    The case and `others` are those of `kernel_objective`.
+    """
     direction = rng.standard_normal(params.size)
     direction /= np.linalg.norm(direction)
-    slope = directional_slope(value_of, params, direction)
+    slope = directional_slope(
+        lambda p: kernel_objective(*case, p, **others)[0], params, direction
+    )
     assert gradient @ direction == pytest.approx(slope, rel=1e-6, abs=1e-7)
 
 
@@ -159,9 +164,7 @@ def test_gradient(activation, loss):
         case = network, names, loss, alpha, X, weights, params
         gradient = assert_equals_naive(*case)
         rest = network, loss, alpha, X, weights
-        assert_is_slope(
-            gradient, lambda p, rest=rest: kernel_objective(*rest, p)[0], params, rng
-        )
+        assert_is_slope(gradient, rest, params, rng)
 
 
 # The normal noise of kernels is exact to 1e-10 of itself.
@@ -187,12 +190,7 @@ def test_gradient_with_corrupted_rows(noise, loss):
             *case, others=others, naive={"seen": seen}, rel=NOISE_REL
         )
         rest = network, loss, 0.1, X, weights
-        assert_is_slope(
-            gradient,
-            lambda p, rest=rest: kernel_objective(*rest, p, **others)[0],
-            params,
-            rng,
-        )
+        assert_is_slope(gradient, rest, params, rng, **others)
 
 
 @pytest.mark.parametrize("corrupts", [False, True])
@@ -223,12 +221,7 @@ def test_gradient_with_sparsity(sparsity, code, corrupts):
         case = network, names, "squared_error", 0.1, X, weights, params
         gradient = assert_equals_naive(*case, others=others, naive=naive)
         rest = network, "squared_error", 0.1, X, weights
-        assert_is_slope(
-            gradient,
-            lambda p, rest=rest: kernel_objective(*rest, p, **others)[0],
-            params,
-            rng,
-        )
+        assert_is_slope(gradient, rest, params, rng, **others)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -255,9 +248,7 @@ def test_gradient_of_a_variational_code(loss, depth, weighted):
     )
     true_gradient = vector(network, *true_gradients)
     assert_close(value, gradient, true_value, true_gradient, NOISE_REL)
-    assert_is_slope(
-        gradient, lambda p: kernel_objective(*case, p, term=term)[0], params, rng
-    )
+    assert_is_slope(gradient, case, params, rng, term=term)
 
 
 def variational_network(loss, hidden):
