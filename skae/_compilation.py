@@ -43,6 +43,7 @@ COMPILED_MODULES = (
     "_products",
     "_random_passes",
     "_row_passes",
+    "_sparse_products",
     "_vector_math",
     "_vectors",
 )

@@ -290,6 +290,18 @@ def _units_at(layer, block, team):
 
 
 @inlined
+def _packed(block, team):
+    """Address of the rank's memory for transposed copies."""
+    return _at(team, team.packed, block.rank * team.n_packed)
+
+
+@inlined
+def _has_zeros(number, team):
+    """Whether a layer's products are those of rows that have many zeros."""
+    return number == 1 and team.passes.sparse_dense_product != 0
+
+
+@inlined
 def _gather(rows, block, team):
     """Write rows, as the network sees them, to the input block, unless it holds them.
 
@@ -348,18 +360,21 @@ _SHORT_BELOW = 16
 
 
 @inner
-def _add_outer_products(sides, block, gradient, is_added, team):
+def _add_outer_products(sides, has_zeros, block, gradient, is_added, team):
     """Gradient (m, n) of weights: the sum over the rows of a (m,) times b (n,).
 
-    `sides` are the blocks a and b, m and n.
+    `sides` are the blocks a, which may have many zeros, and b, m and n.
     """
     a, b, m, n = sides
     sizes = m, n, block.n_rows, np.int64(is_added)
     if n < _SHORT_BELOW:
         call(team.passes.short_product, (a, b, gradient, *sizes))
         return
-    packed = _at(team, team.packed, block.rank * team.n_packed)
+    packed = _packed(block, team)
     call(team.passes.pack, (b, packed, n, block.n_rows))
+    if has_zeros:
+        call(team.passes.sparse_dense_product, (a, packed, gradient, *sizes))
+        return
     of_a, start = (a, block.n_rows, _YES), (team.zero, _NO)
     call(team.passes.product, (*of_a, packed, _YES, gradient, *start, *sizes))
 
@@ -410,10 +425,14 @@ def forward(model, rows, block, team):
         layer = _layer(network, number)
         z_at = _units_at(layer, block, team)
         z = _at(team, team.units, z_at)
-        w = _at(team, model.params, layer.weights_at), *_strides(layer)
-        biases = _at(team, model.params, layer.biases_at), _YES
-        sizes = layer.width, block.n_rows, layer.n_in, _NO
-        call(passes.product, (*w, a, _NO, z, *biases, *sizes))
+        w = _at(team, model.params, layer.weights_at)
+        biases = _at(team, model.params, layer.biases_at)
+        sizes = layer.width, block.n_rows, layer.n_in
+        if _has_zeros(number, team):
+            call(passes.dense_sparse_product, (w, a, biases, z, *sizes))
+        else:
+            operands = w, *_strides(layer), a, _NO, z, biases, _YES
+            call(passes.product, (*operands, *sizes, _NO))
         _prefetch_part(rows, block, part + 1, network.n_layers, passes)
         activation = integers(passes.activations)[number]
         if activation != 0:
@@ -430,7 +449,7 @@ def _evaluate(model, rows, block, team):
     last = _layer(model.network, model.network.n_layers)
     prediction = _at(team, team.units, _units_at(last, block, team))
     weights, total = _row_weights(rows, block, team), _totals(block, team)
-    values = _at(team, team.packed, block.rank * team.n_packed)
+    values = _packed(block, team)
     # As many units as `packed` has room for at least.
     n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
     arrays = prediction, _input(rows, block, team), weights, values, total
@@ -469,7 +488,8 @@ def _backward(model, rows, block, to, team):
             sides = a, delta, n_in, n_out
         _prefetch_part(rows, block, part + 1, network.n_layers, passes)
         is_added = is_tied or not is_first
-        _add_outer_products(sides, block, gradient, is_added, team)
+        has_zeros = _has_zeros(number, team)
+        _add_outer_products(sides, has_zeros, block, gradient, is_added, team)
         _prefetch_part(rows, block, part + 2, network.n_layers, passes)
         part += 3
         if number > 1:

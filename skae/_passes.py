@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
-from skae import _products, _random_passes, _row_passes
+from skae import _products, _random_passes, _row_passes, _sparse_products
 from skae._compilation import (
     REDUCTION,
     CFunction,
@@ -486,6 +486,8 @@ class Addresses(NamedTuple):
     activations: np.ndarray  # (L + 1,) int64, of the layers; 0 for the identity
     product: int
     short_product: int
+    dense_sparse_product: int
+    sparse_dense_product: int
     pack: int
     prefetch: int
     pick: int
@@ -518,6 +520,11 @@ _GATHER = {
     False: {"gather": _row_passes.gather},
     True: {"gather_csr": _row_passes.gather_csr},
 }
+# Of rows with many zeros.
+_SPARSE = {
+    "dense_sparse_product": _sparse_products.dense_sparse_product,
+    "sparse_dense_product": _sparse_products.sparse_dense_product,
+}
 _LEARNING = {
     "short_product": _products.short_product,
     "pack": _products.pack,
@@ -530,7 +537,7 @@ _LEARNING = {
 }
 
 
-def addresses(dtype, activations, kinds, loss=None, **others):
+def addresses(dtype, activations, kinds, has_zeros, loss=None, **others):
     """The passes that a network needs, compiled.
 
     Parameters
@@ -542,6 +549,9 @@ def addresses(dtype, activations, kinds, loss=None, **others):
 
     kinds : set of bool
         Whether the rows to be read are sparse.
+
+    has_zeros : bool
+        Whether the network sees many zeros.
 
     loss : CFunction, default=None
         None for inference alone.
@@ -559,6 +569,8 @@ def addresses(dtype, activations, kinds, loss=None, **others):
     named |= _INFERENCE
     for is_sparse in kinds:
         named |= _GATHER[is_sparse]
+    if has_zeros:
+        named |= _SPARSE
     if loss is not None:
         named |= _LEARNING | {"loss": loss} | others
     return Addresses(

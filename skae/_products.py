@@ -22,7 +22,7 @@ _TILE_SIZES = (8, 4, 2, 1)
 PART_COLUMNS = 32
 # Products in a sum before it is added to the result. The rows of a tile, copied for
 # so many, stay in the L1 cache.
-_DEPTH = 512
+DEPTH = 512
 # Rows and columns of a tile of `short_product`.
 _SHORT_ROWS, _SHORT_COLUMNS = (4, 1), (4, 2, 1)
 
@@ -157,11 +157,11 @@ def _tile(typingctx, a, b, c, start, k, n_rows, n_columns):
 
 @intrinsic
 def _own_memory(typingctx, pointer):
-    """Memory on the stack for `_DEPTH` columns of a tile."""
+    """Memory on the stack for `DEPTH` columns of a tile."""
 
     def codegen(context, builder, signature, args):
         entry = context.get_data_type(pointer.dtype)
-        return cgutils.alloca_once(builder, entry, size=_DEPTH * _TILE_ROWS)
+        return cgutils.alloca_once(builder, entry, size=DEPTH * _TILE_ROWS)
 
     return pointer(pointer), codegen
 
@@ -187,8 +187,8 @@ def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_ad
     width, vector = _tile_columns(a), _vector_columns(a)
     b_row = PART_COLUMNS if is_packed else n
     copy = _own_memory(a)
-    for first in range(0, k, _DEPTH):
-        depth = min(_DEPTH, k - first)
+    for first in range(0, k, DEPTH):
+        depth = min(DEPTH, k - first)
         adds = is_added if first == 0 else 1
         i = 0
         while i < m:

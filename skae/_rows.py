@@ -194,6 +194,21 @@ def weights_in_use(rows):
     return rows.weights[rows.subset if rows.subset.size else slice(None)]
 
 
+# Rows that tell how many zeros there are in all.
+_SAMPLED_ROWS = 1000
+
+
+def density(rows):
+    """About what share of the entries that a network sees are not zero."""
+    if not rows.n_rows or rows.scaling[:-1].any():
+        return 1.0
+    if rows.starts.size:
+        return rows.values.size / ((rows.starts.size - 1) * rows.n_features)
+    step = -(-rows.n_rows // _SAMPLED_ROWS)
+    used = rows.subset[::step] if rows.subset.size else slice(0, rows.n_rows, step)
+    return float((rows.values.reshape(-1, rows.n_features)[used] != 0).mean())
+
+
 def no_rows(rows):
     """Rows of the same type, none of them in use."""
     return rows._replace(n_rows=0, total_weight=0.0)

@@ -22,7 +22,9 @@ from skae import _kernels, _memory, _passes
 from skae._code_passes import N_TERM_SETTINGS, CodeTerm
 from skae._compilation import CFunction
 from skae._memory import BLOCK, BROKEN, HELD, INTERRUPT, N_CONTROLS, NOTHING, Team
-from skae._random_passes import Corruption
+from skae._products import DEPTH
+from skae._random_passes import CORRUPTIONS, Corruption
+from skae._rows import density
 
 
 @functools.cache
@@ -282,9 +284,10 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
     n_units = network.n_units - n_features
     blocks = (n_threads, n_units * block_rows)
     slots = (n_threads * n_slots, block_rows)
+    corruption = learning.corruption if learns else None
+    has_zeros = _has_zeros(network, rows[0], corruption)
     n_packed = _kernels.n_packed(network) * block_rows if learns else 0
     kinds = {part.starts.size > 0 for part in rows}
-    corruption = learning.corruption if learns else None
     term = learning.term if learns else None
     n_code = int(network.widths[network.n_layers // 2]) if term else 0
     n_seen = n_features + n_features % 2 if corruption else 0
@@ -298,7 +301,7 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
         n_units=n_units,
         n_params=network.n_params,
         n_packed=n_packed,
-        passes=_passes.addresses(dtype, activations, kinds, **passes),
+        passes=_passes.addresses(dtype, activations, kinds, has_zeros, **passes),
         forward=_kernels.forward.address(),
         lanes=_kernels.lanes.address() if learns else 0,
         code_means=_kernels.code_means.address() if "add_code" in passes else 0,
@@ -320,12 +323,41 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
         row_weights=np.empty(slots, dtype=dtype),
         inputs=np.empty((slots[0], block_rows * n_features), dtype=dtype),
         corrupted=np.empty((n_threads, block_rows * n_seen), dtype=dtype),
-        packed=np.empty((n_threads, n_packed), dtype=dtype),
+        packed=_empty_lines((n_threads, n_packed), dtype),
         units=np.empty(blocks, dtype=dtype),
         slopes=np.empty(blocks, dtype=dtype),
         kept=np.empty((n_threads, block_rows * n_code), dtype=dtype),
         gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
     )
+
+
+_LINE_BYTES = 64  # of the cache
+
+
+def _empty_lines(shape, dtype):
+    """As `numpy.empty`, but beginning with a cache line.
+
+    Loads of vectors that cross lines take twice as long.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + _LINE_BYTES, dtype=np.uint8)
+    first = -memory.ctypes.data % _LINE_BYTES
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+# Zeros are left out of products where at most so large a share of the entries is not
+# zero, and the first layer has so many units, see `benchmarks/own`.
+_MAX_DENSITY, _MIN_WIDTH = 0.25, 32
+
+
+def _has_zeros(network, rows, corruption):
+    """Whether products of the first layer leave the zeros of the rows out."""
+    first = network.layers[1]
+    if first["transposed"] or first["width"] < _MIN_WIDTH:
+        return False
+    if corruption is not None and corruption.compute is CORRUPTIONS["gaussian"]:
+        return False
+    return _kernels.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
 
 
 def _learning_passes(learning):

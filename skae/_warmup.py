@@ -9,16 +9,23 @@ from skae import (
     _products,
     _random_passes,
     _row_passes,
+    _sparse_products,
 )
 from skae._compilation import CFunction
 
 
 def c_functions():
     """All C functions: those of the modules, and those in the tables."""
-    modules = map(
-        vars, (_products, _row_passes, _random_passes, _passes, _code_passes, _kernels)
+    modules = (
+        _products,
+        _sparse_products,
+        _row_passes,
+        _random_passes,
+        _passes,
+        _code_passes,
+        _kernels,
     )
-    found = [value for module in modules for value in module.values()]
+    found = [value for module in modules for value in vars(module).values()]
     losses = [loss.compute for loss in _passes.LOSSES.values()]
     tables = _passes.ACTIVATIONS, _random_passes.CORRUPTIONS
     of_tables = [compiled for table in tables for compiled in table.values()]

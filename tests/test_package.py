@@ -44,6 +44,7 @@ LEVELS = {
     "_vectors": 0,
     "_products": 1,
     "_row_passes": 1,
+    "_sparse_products": 2,
     "_random_passes": 2,
     "_passes": 3,
     "_code_passes": 3,

@@ -32,6 +32,8 @@ NOT_VECTORISED = {
     "scatter",
     "product",
     "short_product",
+    "dense_sparse_product",
+    "sparse_dense_product",
     "pack",
 }
 

@@ -7,7 +7,14 @@ import pytest
 from scipy import sparse
 
 from skae import _row_passes, _rows
-from skae._rows import make_rows, measure, no_rows, row_chunks, slice_rows
+from skae._rows import (
+    density,
+    make_rows,
+    measure,
+    no_rows,
+    row_chunks,
+    slice_rows,
+)
 
 
 def gathered(rows, n=None):
@@ -119,3 +126,21 @@ def test_strided_csr_arrays_are_copied():
     )
     rows = make_rows(X, np.zeros(3), 1.0)
     np.testing.assert_array_equal(gathered(rows), X.toarray())
+
+
+@pytest.mark.parametrize("subset", [None, np.arange(5000, 20_000)])
+def test_density(subset):
+    X = np.random.default_rng(0).random((20_000, 7))
+    X = np.where(X < 0.3, X, 0)
+    used = X if subset is None else X[subset]
+    found = density(make_rows(X, np.zeros(7), 1.0, subset=subset))
+    assert found == pytest.approx((used != 0).mean(), abs=0.02)
+    assert density(make_rows(X, np.eye(7)[3], 1.0, subset=subset)) == 1  # centred
+    X = sparse.csr_matrix(X)
+    assert density(make_rows(X, np.zeros(7), 1.0)) == X.nnz / (20_000 * 7)
+
+
+def test_density_of_no_rows():
+    rows = make_rows(np.eye(3), np.zeros(3), 1.0)
+    assert density(rows) == 1 / 3
+    assert density(no_rows(rows)) == 1

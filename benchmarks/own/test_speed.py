@@ -75,6 +75,16 @@ def test_fit_wide(benchmark, dtype):
     benchmark(estimator.fit, uniform(4000, 784, dtype))
 
 
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.2, 0.25, 0.3, 1])
+@pytest.mark.parametrize("width", [32, 128])
+def test_fit_zeros(benchmark, width, density):
+    """Up to `_threads._MAX_DENSITY` zeros are left out of products."""
+    X = uniform(4000, 784, "float32")
+    X *= np.random.default_rng(1).random(X.shape) < density
+    estimator = new_estimator(1, hidden_layer_sizes=width, loss="log_loss")
+    benchmark(estimator.fit, X)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fit_lbfgs(benchmark, dtype):
     X = load_digits().data.astype(dtype)
