@@ -53,6 +53,19 @@ class AutoencoderTransformer(Autoencoder):
         units; binary cross-entropy, for inputs in [0, 1]; the Poisson negative
         log-likelihood without its constant, for inputs >= 0.
 
+    scale : {"auto"}, float or None, default="auto"
+        How the network sees the data, see Notes.
+
+        - "auto": centred, and divided by the root mean square of the centred training
+          data. For "log_loss" and "poisson", which have a fixed range, as they are.
+        - float: centred, and divided by this, in the units of the data. It matters
+          where weights are tied and the code saturates, as with "logistic" and "tanh":
+          by what the weights enlarge on the way in, they do so on the way out, too, so
+          that only small inputs stay where the activation is nearly linear. Try 3 to
+          10 times the root mean square.
+        - None: as they are, for an output of limited range, such as "logistic", with
+          the loss "squared_error". Such a network does not begin at PCA.
+
     init : {"auto", "pca", "random", "glorot", "he", "lecun", "normal"}, \
             default="auto"
         Where training begins.
@@ -65,8 +78,8 @@ class AutoencoderTransformer(Autoencoder):
           With more than 1,024 features the components are found by iteration, the
           leading ones most precisely.
         - "glorot", "he", "lecun", "normal": random weights, uniform and scaled as
-          Glorot & Bengio (2010), He et al. (2015) or LeCun et al. (1998) say, or
-          standard normal. Biases are zero.
+          Glorot & Bengio (2010), He et al. (2015) or LeCun et al. (1998) say, with
+          zero biases; or standard normal, biases too.
         - "random": of these what suits each layer's activation, "he" for the
           rectifier's kin, "lecun" for selu, "glorot" elsewhere.
         - "auto": "pca" where it is exact, the code linear and nothing pretrained, else
@@ -243,9 +256,9 @@ class AutoencoderTransformer(Autoencoder):
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
 
     scale_ : float
-        Root mean square of all entries of the centred training data, which the
-        network sees divided by it; 1 for constant data and for the losses "log_loss"
-        and "poisson".
+        What the network sees data divided by: `scale`, or with "auto" the root mean
+        square of all entries of the centred training data; 1 for constant data, and
+        where the network sees the data as they are.
 
     mean_activation_ : ndarray of shape (n_components,)
         Mean of the code's units over the training data, or the batch of
@@ -279,10 +292,11 @@ class AutoencoderTransformer(Autoencoder):
     Notes
     -----
     **Scale.** For the losses without a fixed range ("squared_error",
-    "absolute_error", "huber") the network sees ``(X - mean_) / scale_``, and
-    :meth:`inverse_transform` undoes it. `scale_` is one number, so the geometry is
-    PCA's, and fitting on ``c * X + d`` gives the same code. Scaling each feature is
-    :class:`~sklearn.preprocessing.StandardScaler`'s job, in a pipeline.
+    "absolute_error", "huber") the network sees ``(X - mean_) / scale_``, unless
+    `scale` is None, and :meth:`inverse_transform` undoes it. `scale_` is one number, so
+    the geometry is PCA's, and with ``scale="auto"`` fitting on ``c * X + d`` gives the
+    same code. Scaling each feature is :class:`~sklearn.preprocessing.StandardScaler`'s
+    job, in a pipeline.
 
     **Order.** With ``code_activation="identity"``, and no `sparsity`, the code has mean
     zero over the training data, its entries are uncorrelated and of decreasing
@@ -322,6 +336,11 @@ class AutoencoderTransformer(Autoencoder):
         "code_activation": [StrOptions(set(ACTIVATIONS))],
         "tied_weights": ["boolean"],
         "loss": [StrOptions(set(LOSSES))],
+        "scale": [
+            StrOptions({"auto"}),
+            Interval(numbers.Real, 0, None, closed="neither"),
+            None,
+        ],
         "init": [StrOptions(set(INITS))],
         "noise": [StrOptions(set(CORRUPTIONS)), None],
         "noise_level": [Interval(numbers.Real, 0, None, closed="left")],
@@ -369,6 +388,7 @@ class AutoencoderTransformer(Autoencoder):
         sparsity_target=0.05,
         sparsity_weight=1.0,
         pretrain=None,
+        scale="auto",
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -405,3 +425,4 @@ class AutoencoderTransformer(Autoencoder):
         self.sparsity_target = sparsity_target
         self.sparsity_weight = sparsity_weight
         self.pretrain = pretrain
+        self.scale = scale

@@ -27,6 +27,7 @@ from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
     describe_network,
+    describe_scaling,
     describe_solver,
     describe_sparsity,
     schedule,
@@ -232,13 +233,13 @@ class BaseAutoencoder(
         )
 
     def _chosen_init(self, architecture, pretrains):
-        if not pretrains:
+        if not pretrains and self.scale is not None:
             return chosen_init(self.init, architecture)
         if self.init == "pca":
-            raise ValueError(
-                f"init='pca' does not go with pretrain={self.pretrain!r}, whose layers "
-                "begin at random weights: use init='auto', or pretrain=None"
-            )
+            other = "scale=None, as principal components are those of centred data"
+            if pretrains:
+                other = f"pretrain={self.pretrain!r}, as layers begin at random weights"
+            raise ValueError(f"init='pca' does not go with {other}: use init='auto'")
         return "random" if self.init == "auto" else self.init
 
     def _split(self, n_rows, sample_weight, seed, is_cautious):
@@ -330,9 +331,7 @@ class BaseAutoencoder(
         """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(X, subset=subset, weights=sample_weight)
         mean = mean.astype(X.dtype)
-        is_scaled = LOSSES[self.loss].is_scaled
-        scale = spread if is_scaled and spread > 0 else 1.0
-        offset = mean if is_scaled else np.zeros_like(mean)
+        offset, scale = describe_scaling(self, mean, spread)
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
         return Scaling(mean, offset, scale, X.shape[1] * (spread / scale) ** 2)

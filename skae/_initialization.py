@@ -35,7 +35,7 @@ def _suitable_init(activation):
 
 
 def random_params(network, activations, init, seed, dtype):
-    """Random weights and zero biases.
+    """Random weights, and zero biases but for "normal", which draws them, too.
 
     The draws do not depend on the dtype, nor on anything of the data.
 
@@ -62,6 +62,9 @@ def random_params(network, activations, init, seed, dtype):
     for weights, activation in layers[: len(layers) // 2] if network.tied else layers:
         name = _suitable_init(activation) if init == "random" else init
         weights[...] = RANDOM_INITS[name](rng, weights.shape)
+    if init == "normal":
+        for biases in intercepts(network, params):
+            biases[...] = rng.standard_normal(biases.shape)
     return params.astype(dtype, copy=False)
 
 

@@ -90,6 +90,43 @@ def _output_activation(estimator):
     return output
 
 
+def describe_scaling(estimator, mean, spread):
+    """What the network subtracts from the data, and what it divides them by.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+
+    mean : ndarray of shape (n_features,)
+        Of the training data.
+
+    spread : float
+        Root mean square of the centred training data.
+
+    Returns
+    -------
+    offset : ndarray of shape (n_features,)
+
+    scale : float
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together.
+    """
+    scale, is_scaled = estimator.scale, LOSSES[estimator.loss].is_scaled
+    if isinstance(scale, numbers.Real) and not is_scaled:
+        raise ValueError(
+            f"scale={scale!r}: with loss={estimator.loss!r} the network sees the data "
+            "as they are. Use scale='auto', or another loss"
+        )
+    if scale is None or not is_scaled:
+        return np.zeros_like(mean), 1.0
+    if scale == "auto":
+        scale = spread if spread > 0 else 1.0
+    return mean, float(scale)
+
+
 def describe_corruption(estimator, extremes):
     """What happens to rows in training, or None.
 

@@ -223,6 +223,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
     # What a variational autoencoder has no parameters for.
     code_activation = "identity"
     tied_weights = False
+    scale = "auto"
     noise = None
     pretrain = None
     _is_variational = True

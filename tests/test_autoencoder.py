@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 from scipy import linalg, sparse
+from scipy.special import expit
 from sklearn import config_context, datasets
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -418,6 +419,57 @@ def test_mean_and_scale(name):
     np.testing.assert_allclose(estimator.mean_, mean, rtol=1e-12)
     squares = np.average((X - mean) ** 2, axis=0, weights=weights)
     assert estimator.scale_ == pytest.approx(np.sqrt(squares.mean()), rel=1e-12)
+
+
+def test_a_given_scale():
+    """Fitting X with a scale is fitting X, divided by it, with the scale 1."""
+    X = make_data()
+    expected = make("tied", scale=1.0).fit(X / 4)
+    estimator = make("tied", scale=4.0).fit(X)
+    assert estimator.scale_ == 4
+    np.testing.assert_array_equal(estimator.transform(X), expected.transform(X / 4))
+    reconstructed, expected = reconstruct(estimator, X), reconstruct(expected, X / 4)
+    np.testing.assert_allclose(reconstructed, 4 * expected, rtol=1e-12)
+
+
+def test_tied_saturating_networks_want_small_inputs():
+    """The reason for `scale`: on the way out, weights are as large as on the way in."""
+    X = make_data()
+    network = {"code_activation": "logistic", "tied_weights": True, "solver": "lbfgs"}
+    estimator = AutoencoderTransformer(
+        4, hidden_layer_sizes=(), max_iter=500, random_state=0, **network
+    ).fit(X)
+    pca = PCA(4).fit(X).explained_variance_ratio_.sum()
+    assert estimator.score(X) < pca - 0.1
+    estimator.set_params(scale=5 * estimator.scale_).fit(X)
+    assert estimator.score(X) > pca - 0.01
+
+
+def test_data_as_they_are():
+    """A logistic output, and the squared error."""
+    X = np.random.default_rng(0).random((60, 6))
+    params = {"code_activation": "tanh", "output_activation": "logistic"}
+    estimator = make("tied_linear", **params, scale=None).fit(X)
+    assert estimator.scale_ == 1
+    np.testing.assert_allclose(estimator.mean_, X.mean(axis=0), rtol=1e-12)
+    layers = zip(estimator.coefs_, estimator.intercepts_, strict=True)
+    (encode, encode_bias), (decode, decode_bias) = layers
+    expected = expit(np.tanh(X @ encode + encode_bias) @ decode + decode_bias)
+    np.testing.assert_allclose(reconstruct(estimator, X), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"loss": "log_loss", "scale": 2.0}, "scale=2.0: with loss='log_loss' the"),
+        ({"scale": 0}, "'scale' parameter of AutoencoderTransformer"),
+        ({"scale": None, "init": "pca"}, "init='pca' does not go with scale=None"),
+    ],
+)
+def test_bad_scales(params, message):
+    X = np.random.default_rng(0).random((20, 3))
+    with pytest.raises(ValueError, match=message):
+        AutoencoderTransformer(**params).fit(X)
 
 
 @pytest.mark.parametrize("name", names_of(lambda p: not is_scaled(p)))

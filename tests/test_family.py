@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, _code_passes
 from skae.metrics import reconstruction_r2_score
 
 from . import reference
@@ -201,6 +201,20 @@ def test_dead_units_are_survived(solver):
     ).fit(X)
     assert np.isfinite(estimator.loss_curve_).all()
     assert np.isfinite(estimator.transform(X)).all()
+
+
+def test_divergence_of_units_that_are_always_off_or_on():
+    """Without a slope, as their activation has none; the others as ever."""
+    sums = np.array([0.0, 10.0, 4.0, 10.0])  # of the units, and of the weights
+    settings = np.zeros(_code_passes.N_TERM_SETTINGS + 3)
+    settings[_code_passes.WEIGHT] = settings[_code_passes.BATCH_WEIGHT] = 1
+    settings[_code_passes.TARGET] = 0.3
+    _code_passes._divergence_of_means(sums, settings, 1, 3)
+    slopes = settings[_code_passes.N_TERM_SETTINGS :]
+    assert np.isfinite(settings).all()
+    assert settings[_code_passes.BATCH_TERM] > 5
+    np.testing.assert_array_equal(slopes[:2], [0.7 / 10, -0.3 / 10])
+    np.testing.assert_allclose(slopes[2], (0.7 / 0.6 - 0.3 / 0.4) / 10, rtol=1e-12)
 
 
 def test_kl_needs_units_between_0_and_1():

@@ -42,7 +42,8 @@ def test_initial_weights_have_the_papers_standard_deviation(init, std):
     first = coefs(network, params)[0]
     assert first.std() == pytest.approx(std, rel=0.01)
     assert first.mean() == pytest.approx(0, abs=0.02 * std)
-    assert not np.concatenate(intercepts(network, params)).any()
+    biases = np.concatenate(intercepts(network, params))
+    assert biases.std() == pytest.approx(1 if init == "normal" else 0, abs=0.1)
 
 
 def test_random_init_depends_on_each_layers_activation():
