@@ -39,6 +39,7 @@ LEVELS = {
     "_sklearn": 0,
     "_reporting": 0,
     "_demo_data": 0,
+    "datasets": 1,
     "metrics": 1,
     "_vector_math": 1,
     "_vectors": 0,
