@@ -15,13 +15,16 @@ epoch, inside the compiled loop.
 #
 # MNIST, or scikit-learn's small digits where ``SKAE_DATA`` does not name a folder with
 # MNIST.
+import time
+
 import matplotlib.pyplot as plt
 import numpy as np
-from digit_images import load, show
+from example_data import load_images
 
 from skae import AutoencoderTransformer
+from skae.inspection import ComponentsDisplay, ReconstructionDisplay
 
-images = load()
+images = load_images()
 plain = AutoencoderTransformer(
     64,
     hidden_layer_sizes=(),
@@ -35,7 +38,10 @@ plain = AutoencoderTransformer(
 )
 plain.fit(images.train)
 denoising = AutoencoderTransformer(**plain.get_params())
-denoising.set_params(noise="masking", noise_level=0.3).fit(images.train)
+denoising.set_params(noise="masking", noise_level=0.3)
+begin = time.perf_counter()
+denoising.fit(images.train)
+seconds = time.perf_counter() - begin
 
 # %%
 # Test images, of which three pixels in ten are lost
@@ -58,15 +64,10 @@ def r2(model):
 print(f"R² of the clean images: plain {r2(plain):.3f}, denoising {r2(denoising):.3f}")
 
 first = [np.flatnonzero(images.labels_test == digit)[0] for digit in range(10)]
-show(
-    [
-        images.test[first],
-        corrupted[first],
-        reconstruct(plain)[first],
-        reconstruct(denoising)[first],
-    ],
-    images.shape,
-    ["clean", "corrupted", "plain", "denoising"],
+rows = {"corrupted": corrupted}
+rows |= {"plain": reconstruct(plain), "denoising": reconstruct(denoising)}
+ReconstructionDisplay.from_predictions(
+    images.test, rows, which=first, image_shape=images.shape
 )
 plt.show()
 
@@ -75,16 +76,10 @@ plt.show()
 # -----------------------------------
 #
 # With noise a unit cannot rely on single pixels: its weights are smooth.
-limit = max(np.abs(model.coefs_[0]).max() for model in (plain, denoising)) / 2
-show(
-    [
-        model.coefs_[0].T[10 * i : 10 * i + 10]
-        for model in (plain, denoising)
-        for i in (0, 1)
-    ],
-    images.shape,
-    ["plain", "", "denoising", ""],
-    cmap="RdBu_r",
-    limits=(-limit, limit),
-)
+figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+for ax, model, title in zip(
+    axes, (plain, denoising), ("plain", "denoising"), strict=True
+):
+    ComponentsDisplay.from_estimator(model, image_shape=images.shape, ax=ax)
+    ax.set_title(title)
 plt.show()

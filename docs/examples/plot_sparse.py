@@ -14,14 +14,17 @@ principal component is.
 # ----------------------------------------------
 #
 # A little `alpha` keeps weights at zero where there is nothing to see.
+import time
+
 import matplotlib.pyplot as plt
 import numpy as np
-from digit_images import load, show
+from example_data import load_images
 from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer
+from skae.inspection import ComponentsDisplay
 
-images = load()
+images = load_images()
 n_components = 196 if images.are_large else 40
 dense = AutoencoderTransformer(
     n_components,
@@ -38,7 +41,9 @@ dense = AutoencoderTransformer(
 dense.fit(images.train)
 sparse = AutoencoderTransformer(**dense.get_params())
 sparse.set_params(sparsity="kl", sparsity_target=0.1, sparsity_weight=3.0)
+begin = time.perf_counter()
 sparse.fit(images.train)
+seconds = time.perf_counter() - begin
 
 # %%
 # How active the units are
@@ -47,7 +52,8 @@ sparse.fit(images.train)
 # ``mean_activation_`` is the mean over the training images of each unit.
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 bins = np.linspace(0, 1, 41)
-ax.hist(dense.transform(images.train).mean(axis=0), bins, alpha=0.6, label="plain")
+dense_activation = dense.transform(images.train).mean(axis=0)
+ax.hist(dense_activation, bins, alpha=0.6, label="plain")
 ax.hist(sparse.mean_activation_, bins, alpha=0.6, label="sparse")
 ax.axvline(sparse.sparsity_target, color="k", linestyle=":", label="target")
 ax.set(xlabel="mean activation of a unit", ylabel="units")
@@ -61,16 +67,10 @@ for name, model in (("plain", dense), ("sparse", sparse)):
 # ---------------------
 #
 # The encoder's weights, of the units with the largest, beside principal components.
-pca = PCA(12, random_state=0).fit(images.train)
-
-
-def strongest(model):
-    encoder = model.coefs_[0].T
-    order = np.argsort(-np.linalg.norm(encoder, axis=1))
-    return encoder[order[:24:2]]
-
-
-rows = [pca.components_, strongest(dense), strongest(sparse)]
-rows = [row / np.abs(row).max(axis=1, keepdims=True) for row in rows]
-show(rows, images.shape, ["PCA", "plain", "sparse"], cmap="RdBu_r", limits=(-1, 1))
+pca = PCA(25, random_state=0).fit(images.train)
+figure, axes = plt.subplots(1, 3, figsize=(11, 4), layout="constrained")
+models = {"PCA": pca, "plain": dense, "sparse": sparse}
+for ax, (title, model) in zip(axes, models.items(), strict=True):
+    ComponentsDisplay.from_estimator(model, image_shape=images.shape, ax=ax)
+    ax.set_title(title)
 plt.show()

@@ -11,14 +11,17 @@ images.
 # %%
 # Two numbers an image
 # --------------------
+import time
+
 import matplotlib.pyplot as plt
 import numpy as np
-from digit_images import load, show
+from example_data import load_images
 from scipy.stats import norm
 
 from skae import VariationalAutoencoderTransformer
+from skae.inspection import LatentSpaceDisplay, ReconstructionDisplay
 
-images = load()
+images = load_images()
 walk = VariationalAutoencoderTransformer(
     2,
     hidden_layer_sizes=(400, 100) if images.are_large else (100, 50),
@@ -31,13 +34,10 @@ walk = VariationalAutoencoderTransformer(
 walk.fit(images.train)
 
 figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
-mean, deviation = walk.transform_distribution(images.test)
-points = ax.scatter(
-    *mean.T, c=images.labels_test, cmap="tab10", s=4, vmin=-0.5, vmax=9.5
+LatentSpaceDisplay.from_estimator(
+    walk, images.test, images.labels_test, ax=ax, s=4, cmap="tab10"
 )
-figure.colorbar(points, ax=ax, ticks=range(10), label="digit")
-ax.set(xlabel="first entry of the code", ylabel="second", title="Test images")
-ax.set_aspect("equal")
+ax.set(title="Test images", aspect="equal")
 plt.show()
 
 # %%
@@ -74,14 +74,16 @@ plt.show()
 large = VariationalAutoencoderTransformer(**walk.get_params()).set_params(
     n_components=10
 )
+begin = time.perf_counter()
 large.fit(images.train)
+seconds = time.perf_counter() - begin
 samples = large.sample(20, random_state=0)
 bound = large.elbo(images.test)
 order = np.argsort(bound)
-show(
-    [samples[:10], samples[10:], images.test[order[:10]], images.test[order[-10:]]],
-    images.shape,
-    ["samples", "", "lowest bound", "highest bound"],
+rows = {"": samples[10:], "lowest bound": images.test[order[:10]]}
+rows["highest bound"] = images.test[order[-10:]]
+display = ReconstructionDisplay.from_predictions(
+    samples[:10], rows, image_shape=images.shape
 )
 plt.show()
 print(f"mean bound of the test images: {bound.mean():.1f} nats")

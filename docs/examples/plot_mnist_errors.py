@@ -1,0 +1,74 @@
+"""
+==========================================
+Which digits are easy, and which are hard
+==========================================
+
+Reconstruction errors differ from image to image: among the images that an autoencoder
+reconstructs best, one digit outnumbers all others.
+"""
+
+# %%
+# A fit, and the error of each test image
+# ---------------------------------------
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from example_data import load_images
+
+from skae import AutoencoderTransformer
+from skae.inspection import ReconstructionDisplay, ReconstructionErrorDisplay
+
+images = load_images()
+model = AutoencoderTransformer(
+    32 if images.are_large else 8,
+    hidden_layer_sizes=(),
+    code_activation="relu",
+    loss="log_loss",
+    learning_rate="cosine",
+    learning_rate_init=0.003,
+    max_iter=15 if images.are_large else 100,
+    random_state=0,
+)
+begin = time.perf_counter()
+model.fit(images.train)
+seconds = time.perf_counter() - begin
+errors = model.reconstruction_error(images.test)
+ReconstructionErrorDisplay.from_estimator(model, images.test)
+plt.show()
+
+# %%
+# The best and the worst
+# ----------------------
+for which in ("best", "worst"):
+    display = ReconstructionDisplay.from_estimator(
+        model, images.test, which=which, image_shape=images.shape
+    )
+    display.ax_.set_title(which)
+    plt.show()
+
+# %%
+# The share of each digit among the best
+# --------------------------------------
+#
+# Of MNIST it is the one, which is a single stroke; of the small digits the zero.
+n_best = len(errors) // 10
+best = np.argsort(errors)[:n_best]
+shares = np.bincount(images.labels_test[best], minlength=10) / n_best
+expected = np.bincount(images.labels_test, minlength=10) / len(errors)
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.bar(range(10), shares, label=f"among the {n_best} best")
+ax.step(np.arange(11) - 0.5, [*expected, expected[-1]], where="post", color="k", lw=1)
+ax.set(xlabel="digit (line: among all)", ylabel="share", xticks=range(10))
+ax.legend()
+plt.show()
+print("most often among the best:", np.argmax(shares), f"{shares.max():.0%}")
+
+# %%
+# Errors by digit
+# ---------------
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+ax.boxplot([errors[images.labels_test == digit] for digit in range(10)], sym=".")
+ax.set_xticks(range(1, 11), range(10))
+ax.set(xlabel="digit", ylabel="squared error")
+plt.show()
