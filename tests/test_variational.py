@@ -132,6 +132,14 @@ def test_transform_distribution(loss, dtype):
     np.testing.assert_array_equal(estimator.transform(X), found[0])
 
 
+def test_auto_length_has_no_plateau():
+    """Of losses with drawn noise, some epochs without progress do not tell."""
+    X = make_data()
+    never = {"tol": 1e9, "n_iter_no_change": 1, "random_state": 0}
+    assert make(max_iter="auto", **never).fit(X).n_iter_ > 1000
+    assert make(max_iter=50, **never).fit(X).n_iter_ == 3
+
+
 def naive_elbo(estimator, X, n_draws):
     """By the densities of SciPy's distributions."""
     mean, deviation = estimator.transform_distribution(X)
