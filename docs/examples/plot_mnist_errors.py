@@ -40,12 +40,17 @@ plt.show()
 # %%
 # The best and the worst
 # ----------------------
-for which in ("best", "worst"):
-    display = ReconstructionDisplay.from_estimator(
-        model, images.test, which=which, image_shape=images.shape
+figure, axes = plt.subplots(2, 1, figsize=(8, 4), layout="constrained")
+for ax, which in zip(axes, ("best", "worst"), strict=True):
+    ReconstructionDisplay.from_estimator(
+        {"autoencoder": model},
+        images.test,
+        which=which,
+        image_shape=images.shape,
+        ax=ax,
     )
-    display.ax_.set_title(which)
-    plt.show()
+    ax.set_title(which)
+plt.show()
 
 # %%
 # The share of each digit among the best

@@ -24,9 +24,9 @@ from skae.inspection import LatentSpaceDisplay, ReconstructionDisplay
 images = load_images()
 walk = VariationalAutoencoderTransformer(
     2,
-    hidden_layer_sizes=(400, 100) if images.are_large else (100, 50),
+    hidden_layer_sizes=(256, 64) if images.are_large else (100, 50),
     loss="log_loss",
-    max_iter=15 if images.are_large else 300,
+    max_iter=12 if images.are_large else 300,
     learning_rate="cosine",
     n_iter_no_change=np.inf,
     random_state=0,
@@ -85,6 +85,7 @@ rows["highest bound"] = images.test[order[-10:]]
 display = ReconstructionDisplay.from_predictions(
     samples[:10], rows, image_shape=images.shape
 )
+display.ax_.set_yticks(display.ax_.get_yticks(), ["samples", *rows])
 plt.show()
 print(f"mean bound of the test images: {bound.mean():.1f} nats")
 
