@@ -28,7 +28,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skae._autoencoder import AutoencoderTransformer
 from skae._base import interrupt_ends_all
 from skae._demo_data import DemoError, load
-from skae.inspection import MAX_TICKS
+from skae.inspection._comparison import MAX_TICKS
 from skae.metrics import reconstruction_r2
 
 SCALERS = {"minmax": MinMaxScaler, "standard": StandardScaler}

@@ -105,21 +105,12 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     _check_can_reconstruct(estimator)
     X = _sliceable(X)
     sample_weight = _check_weights(sample_weight, X)
-    n_samples, n_features = X.shape
-    batches = list(gen_batches(n_samples, max(1, BATCH_ENTRIES // max(1, n_features))))
+    batches = _row_batches(X)
 
     mean = _weighted_mean(X, sample_weight, batches)
     error = variation = 0.0
     for batch in batches:
-        rows = _safe_indexing(X, batch)
-        values = _dense(rows)
-        reconstructed = estimator.inverse_transform(estimator.transform(rows))
-        reconstructed = _dense(reconstructed, name="the reconstruction")
-        if reconstructed.shape != values.shape:
-            raise ValueError(
-                f"{_name(estimator)} reconstructs rows of shape {values.shape} as "
-                f"{reconstructed.shape}; the shapes must be equal."
-            )
+        values, reconstructed = _reconstruct(estimator, _safe_indexing(X, batch))
         weight = sample_weight[batch]
         error += weight @ _squared_norms(values - reconstructed)
         variation += weight @ _squared_norms(values - mean)
@@ -248,6 +239,25 @@ def _sliceable(X):
     if len(X.shape) != 2 or 0 in X.shape:
         check_array(X, accept_sparse=True, input_name="X")  # raises the usual message
     return X
+
+
+def _row_batches(X):
+    """Return slices of the rows, few enough in each to be made dense."""
+    n_samples, n_features = X.shape
+    return list(gen_batches(n_samples, max(1, BATCH_ENTRIES // max(1, n_features))))
+
+
+def _reconstruct(estimator, rows):
+    """Return rows and their reconstructions, both as dense float64 arrays."""
+    values = _dense(rows)
+    reconstructed = estimator.inverse_transform(estimator.transform(rows))
+    reconstructed = _dense(reconstructed, name="the reconstruction")
+    if reconstructed.shape != values.shape:
+        raise ValueError(
+            f"{_name(estimator)} reconstructs rows of shape {values.shape} as "
+            f"{reconstructed.shape}; the shapes must be equal."
+        )
+    return values, reconstructed
 
 
 def _check_weights(sample_weight, X):

@@ -12,3 +12,14 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 def tied(request):
     """Whether decoder layers use the encoder's weights."""
     return request.param
+
+
+@pytest.fixture
+def pyplot():
+    """Return pyplot, without windows; figures are closed after the test."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield plt
+    plt.close("all")

@@ -1,4 +1,4 @@
-"""Tests of skae.inspection against loops written out, and of what it draws."""
+"""Tests of compare_with_pca against loops written out, and of what it draws."""
 
 import sys
 import warnings
@@ -21,10 +21,9 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-import skae.inspection
 from skae import AutoencoderTransformer
 from skae._base import TrainingInterruptedWarning
-from skae.inspection import PCAComparisonDisplay, compare_with_pca
+from skae.inspection import PCAComparisonDisplay, _comparison, compare_with_pca
 
 IRIS = load_iris().data  # sorted by class
 SHUFFLED_FOLDS = partial(KFold, shuffle=True, random_state=0)
@@ -39,17 +38,6 @@ QUICK = AutoencoderTransformer(
 )
 # Where only the frame is tested anything that has n_components will do.
 LINEAR = TruncatedSVD(random_state=0)
-
-
-@pytest.fixture
-def pyplot():
-    """Return pyplot, without windows; figures are closed after the test."""
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    yield plt
-    plt.close("all")
 
 
 def naive_scores(estimator, X, splits):
@@ -199,8 +187,8 @@ def test_n_jobs_is_passed_on(monkeypatch, n_jobs):
         passed.append(n_jobs)
         return cross_validate(*args, n_jobs=n_jobs, **kwargs)
 
-    cross_validate = skae.inspection.cross_validate
-    monkeypatch.setattr(skae.inspection, "cross_validate", spy)
+    cross_validate = _comparison.cross_validate
+    monkeypatch.setattr(_comparison, "cross_validate", spy)
     compare_with_pca(IRIS, [1], cv=2, estimator=LINEAR, n_jobs=n_jobs)
     assert passed == [n_jobs, n_jobs]
 

@@ -1,7 +1,4 @@
-"""Pictures and tables of what an autoencoder does, as scikit-learn's Displays.
-
-matplotlib is imported when something is drawn, not before.
-"""
+"""PCA beside an autoencoder, cross-validated, as a table and a picture."""
 
 import numbers
 
@@ -15,9 +12,8 @@ from sklearn.pipeline import Pipeline
 from skae import _base
 from skae._autoencoder import AutoencoderTransformer
 from skae._sklearn import _safe_indexing
+from skae.inspection._drawing import check_axes
 from skae.metrics import _sliceable, reconstruction_r2
-
-__all__ = ["PCAComparisonDisplay", "compare_with_pca"]
 
 CODE_SIZES = (1, 2, 3, 5, 10)
 PCA_NAME, AUTOENCODER_NAME = "PCA", "autoencoder"
@@ -218,7 +214,7 @@ class PCAComparisonDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        ax = _check_axes(ax, f"{type(self).__name__}.plot")
+        ax = check_axes(ax, f"{type(self).__name__}.plot")
         code_sizes = self._code_sizes()
         self.lines_, self.fill_between_ = [], []
         for name in (PCA_NAME, AUTOENCODER_NAME):
@@ -347,19 +343,6 @@ def _candidates(estimator):
 
 def _code_size_parameter(pipeline):
     return f"{pipeline.steps[-1][0]}__n_components"
-
-
-def _check_axes(ax, caller):
-    """Return the axes, or those of a new figure."""
-    if ax is not None:
-        return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f'{caller} needs matplotlib: pip install "skae[plot]"'
-        ) from error
-    return plt.subplots(layout="constrained")[1]
 
 
 def _mark_code_sizes(ax, code_sizes):

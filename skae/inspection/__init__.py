@@ -1,0 +1,23 @@
+"""Pictures and tables of what an autoencoder does, as scikit-learn's Displays.
+
+matplotlib is imported when something is drawn, not before.
+"""
+
+from skae.inspection._comparison import PCAComparisonDisplay, compare_with_pca
+from skae.inspection._components import ComponentsDisplay
+from skae.inspection._latent_space import LatentSpaceDisplay
+from skae.inspection._loss_curve import LossCurveDisplay
+from skae.inspection._reconstruction import (
+    ReconstructionDisplay,
+    ReconstructionErrorDisplay,
+)
+
+__all__ = [
+    "ComponentsDisplay",
+    "LatentSpaceDisplay",
+    "LossCurveDisplay",
+    "PCAComparisonDisplay",
+    "ReconstructionDisplay",
+    "ReconstructionErrorDisplay",
+    "compare_with_pca",
+]

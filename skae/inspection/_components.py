@@ -1,0 +1,224 @@
+"""What the units of the first layer look for."""
+
+import math
+
+import numpy as np
+from sklearn.utils import check_array, check_scalar
+
+from skae.inspection._drawing import (
+    check_axes,
+    check_image_shape,
+    check_matplotlib,
+    mosaic,
+    mosaic_size,
+    remove_frame,
+)
+from skae.inspection._models import check_fitted, last_step
+from skae.metrics import _name
+
+_ORDERS = ("strongest", "first")
+# Norms that differ by less, relatively, are equal: principal components have all the
+# norm 1, up to rounding errors.
+_NORM_TOLERANCE = 1e-3
+# Between images, where white would be a weight of zero.
+_GAP_COLOR = "0.8"
+
+
+class ComponentsDisplay:
+    """Weights of the first layer as images, one for each unit.
+
+    :meth:`from_estimator` makes it of a fitted estimator.
+
+    Parameters
+    ----------
+    components : array-like of shape (n_images, n_features)
+        Weights of the units, each a row.
+
+    image_shape : tuple of int, default=None
+        Height and width of an image. None takes a row for a square image.
+
+    indices : ndarray of shape (n_images,), default=None
+        Numbers of the units in their layer.
+
+    Attributes
+    ----------
+    image_ : matplotlib AxesImage
+        All images as one, row by row, with NaN between them; weights of each are
+        divided by its largest magnitude. As what follows, after :meth:`plot`.
+
+    colorbar_ : matplotlib Colorbar
+        Colours of the weights.
+
+    ax_ : matplotlib Axes
+        Axes with the images.
+
+    figure_ : matplotlib Figure
+        Their figure.
+
+    See Also
+    --------
+    ComponentsDisplay.from_estimator : Makes it of a fitted estimator.
+    ReconstructionDisplay : What becomes of images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae.inspection import ComponentsDisplay
+    >>> display = ComponentsDisplay(components=[[1, -2, 0, 0], [0, 4, 0, 2]]).plot()
+    >>> display.image_.get_array().filled(np.nan)
+    array([[ 0.5, -1. ,  nan,  0. ,  1. ],
+           [ 0. ,  0. ,  nan,  0. ,  0.5]])
+    """
+
+    def __init__(self, *, components, image_shape=None, indices=None):
+        self.components = components
+        self.image_shape = image_shape
+        self.indices = indices
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        *,
+        n_components=25,
+        order="strongest",
+        image_shape=None,
+        ax=None,
+        **imshow_kw,
+    ):
+        """Draw what the units of a fitted estimator look for.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator with `coefs_`, whose first are drawn, or with
+            `components_`, as PCA and NMF have them; or a Pipeline whose last step it
+            is, or a fitted search for one.
+
+        n_components : int, default=25
+            How many units, if there are as many.
+
+        order : {"strongest", "first"}, default="strongest"
+            Which units: those whose weights have the largest Euclidean norm, in this
+            order; or the first. Where all norms are equal, as those of principal
+            components, the first are drawn, too.
+
+        image_shape : tuple of int, default=None
+            Height and width of an image. None takes a row for a square image.
+
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        **imshow_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : ComponentsDisplay
+            What was drawn. Its `indices` are the numbers of the units.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If it has no weights to draw.
+        ValueError
+            If a parameter has no possible value.
+        ImportError
+            If matplotlib is not installed.
+
+        See Also
+        --------
+        ComponentsDisplay : Takes weights.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> from skae.inspection import ComponentsDisplay
+        >>> model = AutoencoderTransformer(hidden_layer_sizes=(30,), max_iter=5)
+        >>> model = model.fit(load_digits().data)
+        >>> display = ComponentsDisplay.from_estimator(model)
+        >>> display.components.shape
+        (25, 64)
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_scalar(n_components, "n_components", (int, np.integer), min_val=1)
+        if order not in _ORDERS:
+            raise ValueError(f"order={order!r} must be one of {_ORDERS}")
+        check_fitted(estimator)
+        weights = _weights(last_step(estimator))
+        indices = np.arange(len(weights))
+        if order == "strongest":
+            norms = np.linalg.norm(weights, axis=1)
+            if norms.min() < (1 - _NORM_TOLERANCE) * norms.max():
+                indices = np.argsort(-norms, kind="stable")
+        indices = indices[:n_components]
+        display = cls(
+            components=weights[indices], image_shape=image_shape, indices=indices
+        )
+        return display.plot(ax, **imshow_kw)
+
+    def plot(self, ax=None, **imshow_kw):
+        """Draw an image of each unit's weights, and a colour bar.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        **imshow_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`.
+
+        Returns
+        -------
+        display : ComponentsDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        components = check_array(
+            self.components, dtype=np.float64, input_name="components"
+        )
+        n_images, n_features = components.shape
+        shape = check_image_shape(self.image_shape, n_features)
+        n_columns = math.ceil(math.sqrt(n_images * shape[0] / shape[1]))
+        n_columns = min(n_columns, n_images)
+        largest = np.abs(components).max(axis=1, keepdims=True)
+        scaled = components / np.where(largest > 0, largest, 1.0)
+        picture, _ = mosaic(scaled.reshape(-1, *shape), n_columns)
+        width, height = mosaic_size(picture, shape)
+        figsize = max(width, 2) + 1, max(height, 2)  # with room for the colour bar
+        ax = check_axes(ax, f"{type(self).__name__}.plot", figsize)
+        import matplotlib as mpl
+
+        cmap = mpl.colormaps["RdBu_r"].with_extremes(bad=_GAP_COLOR)
+        defaults = {"cmap": cmap, "vmin": -1, "vmax": 1}
+        self.image_ = ax.imshow(picture, **{**defaults, **imshow_kw})
+        remove_frame(ax)
+        ax.set_yticks([])
+        self.colorbar_ = ax.figure.colorbar(
+            self.image_,
+            ax=ax,
+            ticks=[-1, 0, 1],
+            label="Weight / unit's largest",
+        )
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _weights(model):
+    """Return the weights of the units that see the input, each a row."""
+    if hasattr(model, "coefs_"):
+        return np.asarray(model.coefs_[0]).T
+    if hasattr(model, "components_"):
+        return np.asarray(model.components_)
+    raise TypeError(
+        f"{_name(model)} has neither coefs_ nor components_. Pass an "
+        "AutoencoderTransformer, PCA or the like, a Pipeline whose last step it is, or "
+        "a search with refit=True"
+    )

@@ -1,0 +1,244 @@
+"""How the loss fell in training."""
+
+import numpy as np
+
+from skae.inspection._drawing import check_axes, check_matplotlib, style
+from skae.inspection._models import check_fitted, last_step
+from skae.metrics import _name
+
+# A curve that spans more than this factor is drawn on a logarithmic scale.
+_MAX_LINEAR_SPAN = 10
+
+
+class LossCurveDisplay:
+    """Loss of a training against the epoch.
+
+    :meth:`from_estimator` makes it of a fitted estimator. Several can be drawn on the
+    same axes; the legend names them.
+
+    Parameters
+    ----------
+    loss_curve : array-like of shape (n_epochs,)
+        Training loss of each epoch.
+
+    validation_loss_curve : array-like of shape (n_validated,), default=None
+        Validation loss of each of the last `n_validated` epochs, of all unless
+        validation rows came with a warm start. None: there is none.
+
+    best_epoch : int, default=None
+        Number of the epoch, from 1, whose validation loss is to be marked as the
+        lowest. None marks nothing.
+
+    name : str, default=None
+        Name in the legend. None leaves it out.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        Training loss; as what follows, after :meth:`plot`.
+
+    validation_line_ : matplotlib Line2D or None
+        Validation loss.
+
+    best_marker_ : matplotlib Line2D or None
+        Point at `best_epoch`.
+
+    ax_ : matplotlib Axes
+        Axes with the curves.
+
+    figure_ : matplotlib Figure
+        Their figure.
+
+    See Also
+    --------
+    LossCurveDisplay.from_estimator : Makes it of a fitted estimator.
+    ReconstructionErrorDisplay : What is left of the errors, row by row.
+
+    Examples
+    --------
+    >>> from skae.inspection import LossCurveDisplay
+    >>> display = LossCurveDisplay(loss_curve=[2.0, 0.5, 0.1], name="small").plot()
+    >>> display.line_.get_xdata()
+    array([1, 2, 3])
+    >>> display.ax_.get_yscale()
+    'log'
+    """
+
+    def __init__(
+        self, *, loss_curve, validation_loss_curve=None, best_epoch=None, name=None
+    ):
+        self.loss_curve = loss_curve
+        self.validation_loss_curve = validation_loss_curve
+        self.best_epoch = best_epoch
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator, *, name=None, ax=None, yscale=None, **line_kw):
+        """Draw the loss curves of a fitted estimator.
+
+        Where there is a validation loss, its lowest value (`best_loss_`) is marked. The
+        weights of this epoch are those that were kept, unless training began at
+        weights that were better still, or ``early_stopping="auto"`` chose more
+        cautiously: see the notes of :class:`~skae.AutoencoderTransformer`.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted estimator with a `loss_curve_` and perhaps a
+            `validation_loss_curve_`; or a Pipeline whose last step it is, or a fitted
+            search for one.
+
+        name : str, default=None
+            Name in the legend. None is the name of the estimator's class.
+
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        yscale : {"linear", "log", ...}, default=None
+            Scale of the losses. None is "log" if all curves on the axes are positive
+            and span more than a factor of 10.
+
+        **line_kw : dict
+            Keyword arguments of the lines, for :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+            What was drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If it has no loss curve.
+        ImportError
+            If matplotlib is not installed.
+
+        See Also
+        --------
+        LossCurveDisplay : Takes the curves themselves.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> from skae.inspection import LossCurveDisplay
+        >>> X = load_iris().data
+        >>> ax = None
+        >>> for activation in ("relu", "tanh"):
+        ...     model = AutoencoderTransformer(
+        ...         activation=activation, init="random", max_iter=30, random_state=0
+        ...     )
+        ...     display = LossCurveDisplay.from_estimator(
+        ...         model.fit(X), name=activation, ax=ax
+        ...     )
+        ...     ax = display.ax_
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['relu, training', 'tanh, training']
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_fitted(estimator)
+        model = last_step(estimator)
+        if not hasattr(model, "loss_curve_"):
+            raise TypeError(
+                f"{_name(model)} has no loss_curve_. Pass an AutoencoderTransformer or "
+                "another estimator that keeps its losses, a Pipeline whose last step "
+                "it is, or a search with refit=True"
+            )
+        validation = getattr(model, "validation_loss_curve_", None)
+        display = cls(
+            loss_curve=model.loss_curve_,
+            validation_loss_curve=validation,
+            best_epoch=_best_epoch(model, validation),
+            name=_name(model) if name is None else name,
+        )
+        return display.plot(ax, yscale=yscale, **line_kw)
+
+    def plot(self, ax=None, *, name=None, yscale=None, **line_kw):
+        """Draw the losses against the epoch.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        name : str, default=None
+            Name in the legend. None is the display's own.
+
+        yscale : {"linear", "log", ...}, default=None
+            Scale of the losses. None is "log" if all curves on the axes are positive
+            and span more than a factor of 10.
+
+        **line_kw : dict
+            Keyword arguments of the lines, for :meth:`matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        ax = check_axes(ax, f"{type(self).__name__}.plot")
+        from matplotlib.lines import Line2D
+        from matplotlib.ticker import MaxNLocator
+
+        name = self.name if name is None else name
+        prefix = "" if name is None else f"{name}, "
+        losses = np.asarray(self.loss_curve)
+        epochs = np.arange(1, len(losses) + 1)
+        # A single epoch would be a line without a length.
+        defaults = {"marker": "o"} if len(losses) == 1 else {}
+        defaults["label"] = f"{prefix}training"
+        (self.line_,) = ax.plot(epochs, losses, **style(defaults, line_kw, Line2D))
+        self.validation_line_ = self.best_marker_ = None
+        if self.validation_loss_curve is not None:
+            validation = np.asarray(self.validation_loss_curve)
+            validated = epochs[len(losses) - len(validation) :]
+            defaults["label"] = f"{prefix}validation"
+            defaults |= {"linestyle": "--", "color": self.line_.get_color()}
+            (self.validation_line_,) = ax.plot(
+                validated, validation, **style(defaults, line_kw, Line2D)
+            )
+            if self.best_epoch is not None:
+                (self.best_marker_,) = ax.plot(
+                    self.best_epoch,
+                    validation[self.best_epoch - validated[0]],
+                    linestyle="",
+                    marker="o",
+                    color=self.validation_line_.get_color(),
+                    label=f"{prefix}lowest (epoch {self.best_epoch})",
+                )
+        ax.set_yscale(_suitable_scale(ax) if yscale is None else yscale)
+        ax.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
+        ax.set_xlabel("Epoch")
+        ax.set_ylabel("Loss")
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _best_epoch(model, validation):
+    """Return the epoch of the lowest validation loss, from 1, or None without any."""
+    validation = [] if validation is None else list(validation)
+    if not validation:
+        return None
+    # Not the lowest of all where losses have been of another objective before.
+    best = getattr(model, "best_loss_", min(validation))
+    n_before = len(model.loss_curve_) - len(validation)
+    return n_before + 1 + validation.index(best) if best in validation else None
+
+
+def _suitable_scale(ax):
+    """Return the scale that shows all lines on the axes."""
+    losses = np.concatenate(
+        [np.ravel(line.get_ydata()) for line in ax.lines], dtype=float
+    )
+    low, high = losses.min(initial=np.inf), losses.max(initial=-np.inf)
+    if low <= 0:
+        return "linear"
+    return "log" if high > _MAX_LINEAR_SPAN * low else ax.get_yscale()

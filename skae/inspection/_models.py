@@ -1,0 +1,99 @@
+"""The fitted models that a Display is of: one, or several by their names."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skae._sklearn import _safe_indexing
+from skae.metrics import (
+    _check_can_reconstruct,
+    _name,
+    _reconstruct,
+    _row_batches,
+    _squared_norms,
+)
+
+ROW_ERRORS = {
+    "squared_error": _squared_norms,
+    "absolute_error": lambda difference: np.abs(difference).sum(axis=1),
+}
+
+
+def check_fitted(estimator, what="estimator"):
+    """Raise TypeError if it is no estimator, NotFittedError if it is not fitted."""
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+        kind = "a class" if isinstance(estimator, type) else f"a {_name(estimator)}"
+        raise TypeError(
+            f"{what} is {kind}, not a fitted estimator: pass what fit returns"
+        )
+    check_is_fitted(estimator)
+
+
+def last_step(estimator):
+    """Return what does the work in Pipelines and fitted searches."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator
+
+
+def reconstructing_models(estimator):
+    """Return fitted transformers by name; one alone goes by the name of its class."""
+    if isinstance(estimator, Mapping):
+        models = dict(estimator)
+        if not models:
+            raise ValueError(
+                "estimator={} is empty: pass a fitted transformer, or a dict of name "
+                "-> fitted transformer"
+            )
+        for name, model in models.items():
+            check_fitted(model, f"estimator[{name!r}]")
+    else:
+        check_fitted(estimator)
+        models = {_name(last_step(estimator)): estimator}
+    for model in models.values():
+        _check_can_reconstruct(model)
+    return models
+
+
+def named_reconstructions(X, reconstructions):
+    """Return X and, by name, its reconstructions: dense, float64, of the same shape."""
+    X = _checked(X, "X")
+    if not isinstance(reconstructions, Mapping):
+        named = {"reconstruction": _checked(reconstructions, "reconstructions")}
+    elif not reconstructions:
+        raise ValueError(
+            "reconstructions={} is empty: pass an array, or a dict of name -> array"
+        )
+    else:
+        named = {
+            name: _checked(rows, f"reconstructions[{name!r}]")
+            for name, rows in reconstructions.items()
+        }
+    for name, rows in named.items():
+        if rows.shape != X.shape:
+            raise ValueError(
+                f"{name!r} has shape {rows.shape}, X {X.shape}; the shapes must be "
+                "equal"
+            )
+    return X, named
+
+
+def _checked(rows, name):
+    rows = check_array(rows, accept_sparse=True, dtype=np.float64, input_name=name)
+    return rows if isinstance(rows, np.ndarray) else rows.toarray()
+
+
+def reconstruction_errors(model, X, metric):
+    """Return the error of each row's reconstruction, of shape (n_samples,)."""
+    errors = []
+    for batch in _row_batches(X):
+        rows, reconstructed = _reconstruct(model, _safe_indexing(X, batch))
+        errors.append(ROW_ERRORS[metric](rows - reconstructed))
+    return np.concatenate(errors)

@@ -1,0 +1,591 @@
+"""What is reconstructed, and what is not: images and errors of rows."""
+
+import math
+
+import numpy as np
+from sklearn.utils import check_scalar
+
+from skae._sklearn import _safe_indexing
+from skae.inspection._drawing import (
+    check_axes,
+    check_image_shape,
+    check_matplotlib,
+    make_room_for_titles,
+    mosaic,
+    mosaic_size,
+    remove_frame,
+    style,
+)
+from skae.inspection._models import (
+    ROW_ERRORS,
+    named_reconstructions,
+    reconstructing_models,
+    reconstruction_errors,
+)
+from skae.metrics import _reconstruct, _sliceable
+
+_ORIGINALS = "original"
+# More histograms than this are outlines.
+_MAX_FILLED = 3
+_METRIC_LABELS = {
+    "squared_error": "Squared error of a row, summed over features",
+    "absolute_error": "Absolute error of a row, summed over features",
+}
+
+
+class ReconstructionDisplay:
+    """Images above their reconstructions.
+
+    :meth:`from_estimator` makes it of one or several fitted transformers,
+    :meth:`from_predictions` of reconstructions.
+
+    Parameters
+    ----------
+    originals : ndarray of shape (n_images, n_features)
+        Rows of pixels.
+
+    reconstructions : dict of str to ndarray of shape (n_images, n_features)
+        Reconstructions of these rows, by their name.
+
+    image_shape : tuple of int, default=None
+        Height and width of an image. None takes a row for a square image.
+
+    indices : ndarray of shape (n_images,), default=None
+        Numbers of the rows in the data that they were chosen from.
+
+    Attributes
+    ----------
+    image_ : matplotlib AxesImage
+        All images as one, a row of originals and one for each name below, with NaN
+        between them; as what follows, after :meth:`plot`.
+
+    ax_ : matplotlib Axes
+        Axes with the images.
+
+    figure_ : matplotlib Figure
+        Their figure.
+
+    See Also
+    --------
+    ReconstructionDisplay.from_estimator : Makes it of fitted transformers.
+    ReconstructionDisplay.from_predictions : Makes it of reconstructions.
+    ReconstructionErrorDisplay : Their errors, of all rows.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae.inspection import ReconstructionDisplay
+    >>> X = load_digits().data[:5]
+    >>> display = ReconstructionDisplay(originals=X, reconstructions={"half": X / 2})
+    >>> [label.get_text() for label in display.plot().ax_.get_yticklabels()]
+    ['original', 'half']
+    """
+
+    def __init__(self, *, originals, reconstructions, image_shape=None, indices=None):
+        self.originals = originals
+        self.reconstructions = reconstructions
+        self.image_shape = image_shape
+        self.indices = indices
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        *,
+        n_images=10,
+        which="first",
+        image_shape=None,
+        ax=None,
+        **imshow_kw,
+    ):
+        """Draw images and what fitted transformers reconstruct of them.
+
+        Parameters
+        ----------
+        estimator : object, or dict of str to object
+            Fitted transformer with an ``inverse_transform``: an
+            :class:`~skae.AutoencoderTransformer`, PCA or the like, or a Pipeline; or
+            several by their name, with a row of images for each.
+
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows of pixels to choose from.
+
+        n_images : int, default=10
+            How many images, if there are as many rows.
+
+        which : {"first", "best", "worst"} or array-like of int, default="first"
+            The rows that are drawn: the first; those with the lowest or with the
+            highest squared error of the reconstruction by the first transformer, in
+            this order; or those of given numbers, whatever `n_images` is.
+
+        image_shape : tuple of int, default=None
+            Height and width of an image. None takes a row for a square image.
+
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        **imshow_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. Without them
+            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
+
+        Returns
+        -------
+        display : ReconstructionDisplay
+            What was drawn. Its `indices` are the numbers of the rows.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If a transformer is not fitted.
+        TypeError
+            If one is no estimator, or has no way back to X.
+        ValueError
+            If a parameter has no possible value, or X cannot be transformed.
+        ImportError
+            If matplotlib is not installed.
+
+        See Also
+        --------
+        ReconstructionDisplay.from_predictions : Takes reconstructions.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.decomposition import PCA
+        >>> from skae import AutoencoderTransformer
+        >>> from skae.inspection import ReconstructionDisplay
+        >>> X = load_digits().data
+        >>> models = {
+        ...     "autoencoder": AutoencoderTransformer(5, max_iter=30).fit(X),
+        ...     "PCA": PCA(5).fit(X),
+        ... }
+        >>> display = ReconstructionDisplay.from_estimator(models, X, which="worst")
+        >>> display.indices.shape
+        (10,)
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        models = reconstructing_models(estimator)
+        X = _sliceable(X)
+        image_shape = check_image_shape(image_shape, X.shape[1])
+
+        def squared_errors():
+            return reconstruction_errors(
+                next(iter(models.values())), X, "squared_error"
+            )
+
+        indices = _choose(which, n_images, X.shape[0], squared_errors)
+        rows = _safe_indexing(X, indices)
+        reconstructions = {}
+        for name, model in models.items():
+            originals, reconstructions[name] = _reconstruct(model, rows)
+        display = cls(
+            originals=originals,
+            reconstructions=reconstructions,
+            image_shape=image_shape,
+            indices=indices,
+        )
+        return display.plot(ax, **imshow_kw)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X,
+        reconstructions,
+        *,
+        n_images=10,
+        which="first",
+        image_shape=None,
+        ax=None,
+        **imshow_kw,
+    ):
+        """Draw images and reconstructions of them.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows of pixels to choose from.
+
+        reconstructions : array-like of shape (n_samples, n_features), or dict of str \
+                to array-like
+            Their reconstructions; or several by their name, with a row of images for
+            each.
+
+        n_images : int, default=10
+            How many images, if there are as many rows.
+
+        which : {"first", "best", "worst"} or array-like of int, default="first"
+            The rows that are drawn: the first; those with the lowest or with the
+            highest squared error of the first reconstructions, in this order; or those
+            of given numbers, whatever `n_images` is.
+
+        image_shape : tuple of int, default=None
+            Height and width of an image. None takes a row for a square image.
+
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        **imshow_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. Without them
+            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
+
+        Returns
+        -------
+        display : ReconstructionDisplay
+            What was drawn. Its `indices` are the numbers of the rows.
+
+        Raises
+        ------
+        ValueError
+            If a parameter has no possible value, or an array not the shape of X.
+        ImportError
+            If matplotlib is not installed.
+
+        See Also
+        --------
+        ReconstructionDisplay.from_estimator : Makes the reconstructions.
+
+        Examples
+        --------
+        Other images can stand in their place, such as corrupted ones:
+
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skae.inspection import ReconstructionDisplay
+        >>> X = load_digits().data
+        >>> noisy = X + np.random.default_rng(0).normal(size=X.shape)
+        >>> display = ReconstructionDisplay.from_predictions(X, {"noisy": noisy})
+        >>> display.indices
+        array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+        """
+        check_matplotlib(f"{cls.__name__}.from_predictions")
+        X, reconstructions = named_reconstructions(X, reconstructions)
+        image_shape = check_image_shape(image_shape, X.shape[1])
+
+        def squared_errors():
+            return ROW_ERRORS["squared_error"](X - next(iter(reconstructions.values())))
+
+        indices = _choose(which, n_images, X.shape[0], squared_errors)
+        display = cls(
+            originals=X[indices],
+            reconstructions={
+                name: rows[indices] for name, rows in reconstructions.items()
+            },
+            image_shape=image_shape,
+            indices=indices,
+        )
+        return display.plot(ax, **imshow_kw)
+
+    def plot(self, ax=None, **imshow_kw):
+        """Draw a row of originals, and one of each kind of reconstructions below.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        **imshow_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. Without them
+            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
+
+        Returns
+        -------
+        display : ReconstructionDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        n_images, n_features = np.shape(self.originals)
+        shape = check_image_shape(self.image_shape, n_features)
+        titles = [_ORIGINALS, *map(str, self.reconstructions)]
+        rows = np.concatenate([self.originals, *self.reconstructions.values()])
+        picture, middles = mosaic(rows.reshape(-1, *shape), n_columns=n_images)
+        is_new = ax is None
+        figsize = mosaic_size(picture, shape)
+        ax = check_axes(ax, f"{type(self).__name__}.plot", figsize)
+        defaults = {
+            "cmap": "gray_r",
+            "vmin": np.min(self.originals),
+            "vmax": np.max(self.originals),
+        }
+        self.image_ = ax.imshow(picture, **{**defaults, **imshow_kw})
+        remove_frame(ax)
+        ax.set_yticks(middles, labels=titles)
+        if is_new:
+            make_room_for_titles(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+class ReconstructionErrorDisplay:
+    """Histogram of the errors of reconstructed rows.
+
+    :meth:`from_estimator` makes it of one or several fitted transformers,
+    :meth:`from_predictions` of reconstructions.
+
+    Parameters
+    ----------
+    errors : dict of str to ndarray of shape (n_samples,)
+        Error of each row, by the name of what reconstructed it.
+
+    metric : {"squared_error", "absolute_error"}, default="squared_error"
+        What the errors are.
+
+    Attributes
+    ----------
+    bins_ : ndarray of shape (n_bins + 1,)
+        Edges of the bins, the same for all; as what follows, after :meth:`plot`.
+
+    patches_ : list of matplotlib artists
+        The histograms, one for each name.
+
+    ax_ : matplotlib Axes
+        Axes with the histograms.
+
+    figure_ : matplotlib Figure
+        Their figure.
+
+    See Also
+    --------
+    ReconstructionErrorDisplay.from_estimator : Makes it of fitted transformers.
+    ReconstructionErrorDisplay.from_predictions : Makes it of reconstructions.
+    ReconstructionDisplay : The best and the worst, as images.
+
+    Examples
+    --------
+    >>> from skae.inspection import ReconstructionErrorDisplay
+    >>> display = ReconstructionErrorDisplay(errors={"model": [1.0, 2.0, 4.0]})
+    >>> display.plot(bins=3).bins_
+    array([1., 2., 3., 4.])
+    """
+
+    def __init__(self, *, errors, metric="squared_error"):
+        self.errors = errors
+        self.metric = metric
+
+    @classmethod
+    def from_estimator(
+        cls, estimator, X, *, metric="squared_error", bins=50, ax=None, **hist_kw
+    ):
+        """Draw how large the errors of fitted transformers are.
+
+        Parameters
+        ----------
+        estimator : object, or dict of str to object
+            Fitted transformer with an ``inverse_transform``: an
+            :class:`~skae.AutoencoderTransformer`, PCA or the like, or a Pipeline; or
+            several by their name.
+
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        metric : {"squared_error", "absolute_error"}, default="squared_error"
+            Error of a row: the sum over its features of squared or of absolute
+            differences, in the units of X.
+
+        bins : int, str or array-like, default=50
+            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
+            all errors together.
+
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        **hist_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        display : ReconstructionErrorDisplay
+            What was drawn.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If a transformer is not fitted.
+        TypeError
+            If one is no estimator, or has no way back to X.
+        ValueError
+            If a parameter has no possible value, or X cannot be transformed.
+        ImportError
+            If matplotlib is not installed.
+
+        See Also
+        --------
+        ReconstructionErrorDisplay.from_predictions : Takes reconstructions.
+        skae.AutoencoderTransformer.reconstruction_error : These errors, and others.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.decomposition import PCA
+        >>> from skae.inspection import ReconstructionErrorDisplay
+        >>> X = load_digits().data
+        >>> models = {n: PCA(n).fit(X) for n in (5, 20)}
+        >>> display = ReconstructionErrorDisplay.from_estimator(models, X)
+        >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
+        ['5: 547 ± 195', '20: 127 ± 58']
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        _check_metric(metric)
+        models = reconstructing_models(estimator)
+        X = _sliceable(X)
+        errors = {
+            name: reconstruction_errors(model, X, metric)
+            for name, model in models.items()
+        }
+        return cls(errors=errors, metric=metric).plot(ax, bins=bins, **hist_kw)
+
+    @classmethod
+    def from_predictions(
+        cls, X, reconstructions, *, metric="squared_error", bins=50, ax=None, **hist_kw
+    ):
+        """Draw how large the errors of reconstructions are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The rows.
+
+        reconstructions : array-like of shape (n_samples, n_features), or dict of str \
+                to array-like
+            Their reconstructions; or several by their name.
+
+        metric : {"squared_error", "absolute_error"}, default="squared_error"
+            Error of a row: the sum over its features of squared or of absolute
+            differences, in the units of X.
+
+        bins : int, str or array-like, default=50
+            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
+            all errors together.
+
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        **hist_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        display : ReconstructionErrorDisplay
+            What was drawn.
+
+        Raises
+        ------
+        ValueError
+            If a parameter has no possible value, or an array not the shape of X.
+        ImportError
+            If matplotlib is not installed.
+
+        See Also
+        --------
+        ReconstructionErrorDisplay.from_estimator : Makes the reconstructions.
+
+        Examples
+        --------
+        >>> from skae.inspection import ReconstructionErrorDisplay
+        >>> display = ReconstructionErrorDisplay.from_predictions(
+        ...     [[0, 0], [1, 1]], [[0, 1], [1, 4]], metric="absolute_error"
+        ... )
+        >>> display.errors["reconstruction"]
+        array([1., 3.])
+        """
+        check_matplotlib(f"{cls.__name__}.from_predictions")
+        _check_metric(metric)
+        X, reconstructions = named_reconstructions(X, reconstructions)
+        errors = {
+            name: ROW_ERRORS[metric](X - rows) for name, rows in reconstructions.items()
+        }
+        return cls(errors=errors, metric=metric).plot(ax, bins=bins, **hist_kw)
+
+    def plot(self, ax=None, *, bins=50, **hist_kw):
+        """Draw a histogram of the errors.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. None makes a new figure.
+
+        bins : int, str or array-like, default=50
+            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
+            all errors together.
+
+        **hist_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        display : ReconstructionErrorDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        _check_metric(self.metric)
+        ax = check_axes(ax, f"{type(self).__name__}.plot")
+        from matplotlib.patches import Patch
+
+        together = np.concatenate(list(self.errors.values()))
+        self.bins_ = np.histogram_bin_edges(together, bins)
+        self.patches_ = []
+        defaults = {"histtype": "step", "linewidth": 1.5}
+        if len(self.errors) <= _MAX_FILLED:
+            defaults = {"histtype": "stepfilled", "alpha": 0.5}
+        for name, errors in self.errors.items():
+            defaults["label"] = f"{name}: {_mean_and_deviation(errors)}"
+            _, _, patches = ax.hist(
+                errors, self.bins_, **style(defaults, hist_kw, Patch)
+            )
+            self.patches_.append(patches)
+        ax.set_xlabel(_METRIC_LABELS[self.metric])
+        ax.set_ylabel("Density" if hist_kw.get("density") else "Rows")
+        ax.legend(title="mean ± standard deviation")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _choose(which, n_images, n_rows, squared_errors):
+    """Return the numbers of the rows to draw; `squared_errors` are computed if need be.
+
+    Of rows with equal errors the first come first.
+    """
+    check_scalar(n_images, "n_images", (int, np.integer), min_val=1)
+    if isinstance(which, str):
+        if which == "first":
+            return np.arange(min(n_images, n_rows))
+        if which == "best":
+            return np.argsort(squared_errors(), kind="stable")[:n_images]
+        if which == "worst":
+            return np.argsort(-squared_errors(), kind="stable")[:n_images]
+    allowed = 'must be "first", "best", "worst" or an array of row numbers'
+    indices = np.asarray(which)
+    if indices.dtype.kind == "b":
+        raise ValueError(f"which={which!r} {allowed}: pass np.flatnonzero(mask)")
+    if indices.dtype.kind not in "iu" or indices.ndim != 1 or indices.size == 0:
+        raise ValueError(f"which={which!r} {allowed}")
+    for index in (indices.min(), indices.max()):
+        if not 0 <= index < n_rows:
+            raise ValueError(
+                f"which={which!r} names row {index}, but rows are numbered from 0 to "
+                f"{n_rows - 1}"
+            )
+    return indices
+
+
+def _check_metric(metric):
+    if not isinstance(metric, str) or metric not in ROW_ERRORS:
+        raise ValueError(f"metric={metric!r} must be one of {tuple(ROW_ERRORS)}")
+
+
+def _mean_and_deviation(errors):
+    """Return both as text, with two digits of the deviation."""
+    mean, deviation = np.mean(errors), np.std(errors)
+    exponent = math.floor(math.log10(deviation)) if deviation > 0 else 0
+    if -4 <= exponent <= 5:
+        decimals = max(0, 1 - exponent)
+        return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
+    return f"{mean:.3g} ± {deviation:.2g}"
