@@ -9,7 +9,7 @@ OLDEST := .venv-oldest
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
 .NOTPARALLEL:
-.PHONY: help demo test lint types oldest dist clean
+.PHONY: help demo test lint types oldest docs test-docs dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -39,7 +39,13 @@ types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/python -m mypy
 
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python -m pytest -m "not published"
+
+docs: $(VENV)/docs.stamp ## Build the documentation in docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+test-docs: docs ## The documentation, then its links, and clicks in Chromium
+	$(BIN)/python -m pytest tests/site
 
 dist: $(VENV)/dev.stamp ## Build and check the sdist and the wheel in dist/
 	rm -rf dist
@@ -48,4 +54,5 @@ dist: $(VENV)/dev.stamp ## Build and check the sdist and the wheel in dist/
 
 clean: ## Delete environments, caches and everything built
 	rm -rf $(VENV) $(OLDEST) build demo dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf docs/_build docs/api.rst docs/auto_examples docs/generated
 	find skae tests -name __pycache__ -prune -exec rm -rf {} +

@@ -5,8 +5,8 @@ import doctest
 import importlib
 import pkgutil
 import re
-import runpy
 import statistics
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,24 +17,64 @@ from sklearn.preprocessing import MinMaxScaler
 import skae
 
 ROOT = Path(__file__).parent.parent
-MODULES = ["skae", *(f"skae.{m.name}" for m in pkgutil.iter_modules(skae.__path__))]
+MODULES = ["skae", *(m.name for m in pkgutil.walk_packages(skae.__path__, "skae."))]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
-    failed, _ = doctest.testmod(importlib.import_module(name))
+    if name.startswith("skae.inspection."):
+        pytest.importorskip("matplotlib").use("Agg")
+    try:
+        failed, _ = doctest.testmod(importlib.import_module(name))
+    finally:
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
     assert failed == 0
 
 
-def test_user_guide():
-    path = ROOT / "docs" / "user_guide.md"
-    if not path.exists():
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")]
+)
+
+
+def in_checkout(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def python_blocks(path):
+    """Pairs of the number of the first line, and the source."""
+    text = path.read_text()
+    for block in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        yield text.count("\n", 0, block.start(1)), block[1]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if any(python_blocks(p))], ids=in_checkout
+)
+def test_python_blocks(path):
+    """Those of a page, one after the other: sessions, and what has no prompts."""
+    names = {"__name__": "__main__"}
+    for first_line, source in python_blocks(path):
+        if ">>> " in source:
+            session = doctest.DocTestParser().get_doctest(
+                source, names, path.stem, str(path), first_line
+            )
+            assert doctest.DocTestRunner().run(session, clear_globs=False).failed == 0
+            names |= session.globs
+        else:
+            exec(compile("\n" * first_line + source, str(path), "exec"), names)
+
+
+def test_python_blocks_are_found():
+    if not (ROOT / "docs").exists():
         pytest.skip("docs/ is not here: not a checkout")
-    failed, tried = doctest.testfile(str(path), module_relative=False)
-    assert failed == 0
-    assert tried > 10
+    found = {in_checkout(path) for path in PAGES if any(python_blocks(path))}
+    assert found >= {"README.md", "docs/tutorial.md", "docs/guide/concepts.md"}
+    assert sum(path.read_text().count("```py") for path in PAGES) == sum(
+        len(list(python_blocks(path))) for path in PAGES
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -52,13 +92,7 @@ def test_readme_example(capsys):
     assert score == pytest.approx(float(promised_of_pca), abs=0.005)
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted(ROOT.glob("*.md"))
-    + sorted((ROOT / "docs").glob("*.md"))
-    + sorted((ROOT / "benchmarks").glob("*.md")),
-    ids=lambda path: path.name,
-)
+@pytest.mark.parametrize("path", PAGES, ids=in_checkout)
 def test_links_lead_somewhere(path):
     """Those within the project."""
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
@@ -66,28 +100,40 @@ def test_links_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("plot_*.py"))
+def test_results_have_pages():
+    """Each table that a benchmark writes is part of the site."""
+    docs = ROOT / "docs"
+    if not docs.exists():
+        pytest.skip("docs/ is not here: not a checkout")
+    included = {
+        (path.parent / target).resolve()
+        for path in docs.rglob("*.md")
+        for target in re.findall(r"^```\{include\} (\S+)", path.read_text(), re.M)
+    }
+    assert included >= set((ROOT / "benchmarks").glob("*/*.md"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_gallery(path, monkeypatch, tmp_path):
-    """Each example draws, on what stands in for large data."""
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    monkeypatch.delenv("SKAE_DATA", raising=False)
-    monkeypatch.syspath_prepend(str(path.parent))
-    monkeypatch.chdir(tmp_path)
-    shown = []
-    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.get_fignums()))
-    try:
-        runpy.run_path(str(path))
-        for number in pyplot.get_fignums():
-            axes = pyplot.figure(number).axes
-            assert axes
-            assert all(ax.has_data() for ax in axes if ax.axison)
-        assert shown[-1] == pyplot.get_fignums()  # none after the last show
-        assert len(shown) >= 2
-    finally:
-        pyplot.close("all")
+def test_figures_beside_peers():
+    """README's table has the ratios of the benchmark's."""
+    path = ROOT / "benchmarks" / "results" / "peers.md"
+    if not path.exists():
+        pytest.skip("benchmarks/ is not here: not a checkout")
+
+    def cells(line):
+        return [cell.strip() for cell in line.strip("|").split("|")]
+
+    measured = {}
+    for section in path.read_text().split("\n## ")[1:]:
+        network = re.match(r"[\w-]+: ([^;]+);", section)
+        rows = [cells(line) for line in section.splitlines() if line.startswith("|")]
+        if network:
+            measured[network[1]] = {row[0]: row[2] for row in rows}
+    table = (ROOT / "README.md").read_text().partition("| network |")[2]
+    said = [cells(line) for line in table.partition("\n\n")[0].splitlines()[2:]]
+    solvers = "pytorch", "pytorch-compile", "jax", "keras", "mlpregressor"
+    assert [row[0] for row in said] == list(measured)
+    for network, *ratios in said:
+        assert ratios == [measured[network].get(solver, "–") for solver in solvers]
 
 
 def test_figures_beside_pca():
@@ -119,7 +165,8 @@ def test_figures_beside_pca():
     assert float(above) == pytest.approx(max(gains), abs=0.005)
     assert float(median) == pytest.approx(statistics.median(standardised), abs=0.005)
     sets, cases, below = said(
-        "docs/user_guide.md", r"on (\d+) data sets: no case of (\d+) .* than (0\.\d+)"
+        "docs/guide/against_pca.md",
+        r"on (\d+) data sets: no case of (\d+) .* than (0\.\d+)",
     )
     assert (sets, cases) == (n_sets, str(len(cells)))
     assert min(gains) >= -float(below)

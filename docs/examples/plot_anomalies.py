@@ -6,6 +6,7 @@ Anomalies, by row and by feature
 A row that an autoencoder reconstructs badly is unlike those it was trained on. Which
 features are badly reconstructed says why.
 """
+# sphinx_gallery_thumbnail_number = 3
 
 # %%
 # Scores of rows

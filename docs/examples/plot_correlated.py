@@ -7,6 +7,7 @@ A row holds sin² of 32 phases that follow from one random start: however many f
 there is one number to know. The error of a code of two no longer grows with the number
 of features as that of independent ones does.
 """
+# sphinx_gallery_thumbnail_number = 1
 
 # %%
 # Rows of a wave

@@ -7,6 +7,7 @@ The same donuts, as in Keras
 own, and checks at the end that they are the same. Here that is one parameter, and the
 validation rows are one argument.
 """
+# sphinx_gallery_thumbnail_number = 3
 
 # %%
 # The rule

@@ -8,6 +8,7 @@ rectified code, a logistic output, cross-entropy, 50 epochs of batches of 256, t
 set for validation. It was published with a loss of about 0.093 a pixel, and comes to
 0.0917 with Adam in place of Adadelta.
 """
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # The same network
@@ -34,7 +35,7 @@ model = AutoencoderTransformer(
     loss="log_loss",
     learning_rate="constant",
     batch_size=256 if images.are_large else 32,
-    max_iter=50,
+    max_iter=50 if images.are_large else 500,
     tol=0,
     n_iter_no_change=np.inf,
     random_state=0,

@@ -6,6 +6,7 @@ Which digits are easy, and which are hard
 Reconstruction errors differ from image to image: among the images that an autoencoder
 reconstructs best, one digit outnumbers all others.
 """
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # A fit, and the error of each test image

@@ -8,6 +8,7 @@ To be of use so rarely, it has to stand for something that occurs in some images
 is absent from the others: strokes in their places, not a mixture of everything as a
 principal component is.
 """
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # The same network, with and without the penalty

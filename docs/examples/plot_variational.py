@@ -7,6 +7,7 @@ A variational autoencoder learns a distribution: codes are drawn from a normal p
 and each code is decoded to an image. So one can walk through the codes, and draw new
 images.
 """
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # Two numbers an image

@@ -1,0 +1,266 @@
+"""How Sphinx builds the site: ``make docs``."""
+
+import importlib
+import inspect
+import os
+import pathlib
+import pkgutil
+import re
+from functools import cache
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
+import skae
+
+HERE = pathlib.Path(__file__).parent
+# The gallery is drawn from what stands in for large data.
+os.environ.pop("SKAE_DATA", None)
+
+project = "skae"
+author = "The skae developers"
+project_copyright = author
+version = release = skae.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = [
+    "_build",
+    "examples",
+    "held_out.md",  # part of guide/against_pca.md
+]
+templates_path = ["_templates"]
+nitpicky = True
+toc_object_entries_show_parents = "hide"
+
+# -- Markdown --------------------------------------------------------------------------
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+# -- API -------------------------------------------------------------------------------
+
+autosummary_generate = True
+autosummary_generate_overwrite = True
+autodoc_member_order = "groupwise"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+# -- gallery ---------------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("skae",),
+    "reference_url": {"skae": None},
+    "backreferences_dir": "generated/backreferences",
+    "reset_modules": ("matplotlib",),
+    "image_scrapers": ("matplotlib",),
+    "image_srcset": ["2x"],
+    "min_reported_time": 1,
+    "download_all_examples": False,
+    "show_memory": False,
+    "write_computation_times": False,
+    "notebook_extensions": set(),
+    "show_signature": False,
+    "remove_config_comments": True,
+    "matplotlib_animations": False,
+    "abort_on_example_error": False,
+    "default_thumb_file": str(HERE / "images" / "demo.png"),
+}
+
+# -- pages -----------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skae"
+html_static_path = ["_static"]
+html_favicon = html_logo = "_static/logo.svg"
+html_css_files = ["skae.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "logo": {"text": "skae"},
+    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
+    "navbar_persistent": ["search-button"],
+    "show_nav_level": 1,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_center": [],
+    "footer_end": [],
+    "back_to_top_button": False,
+}
+html_sidebars = {
+    page: []
+    for page in (
+        "changelog",
+        "contributing",
+        "extending",
+        "index",
+        "install",
+        "reproductions",
+        "tutorial",
+    )
+}
+html_math_renderer = "mathml"
+
+
+def mathml(is_block):
+    """Formulas as MathML: browsers draw it without a script from elsewhere."""
+
+    def visit(translator, node):
+        tag = "div" if is_block else "span"
+        text = node.astext().replace(r"\dots", r"\ldots")
+        formula = tex2mathml(text, as_block=is_block)
+        translator.body.append(f'<{tag} class="formula">{formula}</{tag}>')
+        raise nodes.SkipNode
+
+    return visit, None
+
+
+# -- the list of public names ----------------------------------------------------------
+
+
+def write_public_names():
+    """Write api.rst: all that is in ``__all__`` of the public modules."""
+    names = ["skae", *(f"skae.{m.name}" for m in pkgutil.iter_modules(skae.__path__))]
+    public = [name for name in names if "._" not in name and ".__" not in name]
+    lines = ["API", "===", ""]
+    for name in public:
+        module = importlib.import_module(name)
+        members = [n for n in getattr(module, "__all__", ()) if not n.startswith("__")]
+        if not members:
+            continue
+        lines += [name, "-" * len(name), "", f".. automodule:: {name}", ""]
+        lines += [f".. currentmodule:: {name}", ""]
+        members.sort(key=lambda n: (not inspect.isclass(getattr(module, n)), n))
+        lines += [".. autosummary::", "   :toctree: generated", "   :nosignatures:", ""]
+        lines += [*(f"   {n}" for n in members), ""]
+    text = "\n".join(lines)
+    path = HERE / "api.rst"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+write_public_names()
+
+
+# -- links -----------------------------------------------------------------------------
+
+_INCLUDED = re.compile(r"^```\{include\} (\S+)", re.MULTILINE)
+_PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"((?<!!)\[[^\[\]]*\]\(|^\[[^\]]+\]: )([^)#\s]+)", re.MULTILINE)
+
+
+@cache
+def pages_of_files():
+    """The page that stands for a file of the project, because it shows that."""
+    pages = {}
+    for page in [*HERE.glob("*.md"), *HERE.glob("*/*.md")]:
+        text = page.read_text()
+        included = [(page.parent / p).resolve() for p in _INCLUDED.findall(text)]
+        for shown in [page, *included]:
+            pictures = _PICTURE.findall(shown.read_text())
+            pages |= {(shown.parent / p).resolve(): page for p in pictures}
+        pages |= dict.fromkeys(included, page)
+    return pages
+
+
+def link_to_pages(text, folder):
+    """Links to files that are part of a page lead to this page.
+
+    In the sources they lead to the files, so that they work without the site, too.
+    """
+
+    def replaced(match):
+        target = (folder / match[2]).resolve()
+        page = pages_of_files().get(target)
+        if page is None and target.suffix == ".md" and target.is_relative_to(HERE):
+            page = target
+        return f"{match[1]}/{page.relative_to(HERE)}" if page else match[0]
+
+    return _LINK.sub(replaced, text)
+
+
+_ARCHIVE = re.compile(r"^ *\.\. container:: \S+ sphx-glr-download-zip\n\n.*\n", re.M)
+
+
+def on_source_read(app, docname, source):
+    """Links of a page, and downloads of an example."""
+    path = pathlib.Path(app.env.doc2path(docname))
+    if path.suffix == ".md":
+        source[0] = link_to_pages(source[0], path.parent)
+    if docname.startswith("auto_examples/"):  # an archive of the one script
+        source[0] = _ARCHIVE.sub("", source[0])
+
+
+def on_include_read(app, relative_path, docname, source):
+    """Links of a file that a page includes."""
+    path = (HERE / relative_path).resolve()
+    if path.suffix == ".md":
+        source[0] = link_to_pages(source[0], path.parent)
+
+
+# Where others document what our docstrings name. No inventory is fetched, so that the
+# site can be built without a network.
+_SKLEARN = "https://scikit-learn.org/stable/"
+_PAGES = {
+    "sklearn": f"{_SKLEARN}modules/generated/",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/",
+    "matplotlib": "https://matplotlib.org/stable/api/_as_gen/",
+}
+# In the docstrings of methods that are inherited from scikit-learn.
+_SECTIONS = {
+    "df_output_transform": f"{_SKLEARN}modules/df_output_transform.html",
+    "metadata_routing": f"{_SKLEARN}metadata_routing.html",
+    "sphx_glr_auto_examples_miscellaneous_plot_set_output.py": (
+        f"{_SKLEARN}auto_examples/miscellaneous/plot_set_output.html"
+    ),
+}
+
+
+def external_address(target, kind):
+    """Address of a name of another project; None if it is not known."""
+    if kind == "term":
+        return f"{_SKLEARN}glossary.html#term-{target}"
+    pages = _PAGES.get(target.partition(".")[0])
+    if pages is None:
+        return _SECTIONS.get(target)
+    # scikit-learn's methods stand on the pages of their classes.
+    is_part = kind == "meth" and target.startswith("sklearn.")
+    page = target.rpartition(".")[0] if is_part else target
+    return f"{pages}{page}.html#{target}"
+
+
+def on_missing_reference(app, env, node, content):
+    """Link to the documentation of other projects."""
+    address = external_address(node["reftarget"], node.get("reftype"))
+    if address is None:
+        return None
+    reference = nodes.reference("", "", internal=False, refuri=address)
+    reference += content
+    return reference
+
+
+def setup(app):
+    """Connect the functions above."""
+    app.add_html_math_renderer("mathml", mathml(False), mathml(True))
+    app.connect("source-read", on_source_read)
+    app.connect("include-read", on_include_read)
+    app.connect("missing-reference", on_missing_reference)
