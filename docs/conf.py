@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import os
 import pathlib
 import pkgutil
 import re
@@ -14,8 +13,6 @@ from docutils.utils.math.latex2mathml import tex2mathml
 import skae
 
 HERE = pathlib.Path(__file__).parent
-# The gallery is drawn from what stands in for large data.
-os.environ.pop("SKAE_DATA", None)
 
 project = "skae"
 author = "The skae developers"

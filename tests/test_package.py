@@ -83,6 +83,7 @@ LEVELS = {
     "inspection._latent_space": 3,
     "inspection._loss_curve": 3,
     "inspection._reconstruction": 3,
+    "inspection._reconstruction_error": 3,
     "inspection": 13,
     "_demo": 13,
     "__main__": 14,

@@ -50,8 +50,11 @@ plt.show()
 n_steps = 12
 quantiles = norm.ppf((np.arange(n_steps) + 0.5) / n_steps)
 grid = np.array([[x, y] for y in quantiles[::-1] for x in quantiles])
-height, width = images.shape
-tiles = walk.inverse_transform(grid).reshape(n_steps, n_steps, height, width)
+height, width = images.shape[0] + 1, images.shape[1] + 1  # with a line between them
+tiles = np.zeros((n_steps, n_steps, height, width))
+tiles[..., :-1, :-1] = walk.inverse_transform(grid).reshape(
+    n_steps, n_steps, *images.shape
+)
 figure, ax = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
 ax.imshow(
     tiles.transpose(0, 2, 1, 3).reshape(n_steps * height, n_steps * width),

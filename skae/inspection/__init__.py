@@ -7,10 +7,8 @@ from skae.inspection._comparison import PCAComparisonDisplay, compare_with_pca
 from skae.inspection._components import ComponentsDisplay
 from skae.inspection._latent_space import LatentSpaceDisplay
 from skae.inspection._loss_curve import LossCurveDisplay
-from skae.inspection._reconstruction import (
-    ReconstructionDisplay,
-    ReconstructionErrorDisplay,
-)
+from skae.inspection._reconstruction import ReconstructionDisplay
+from skae.inspection._reconstruction_error import ReconstructionErrorDisplay
 
 __all__ = [
     "ComponentsDisplay",

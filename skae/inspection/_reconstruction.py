@@ -1,6 +1,4 @@
-"""What is reconstructed, and what is not: images and errors of rows."""
-
-import math
+"""What is reconstructed of images."""
 
 import numpy as np
 from sklearn.utils import check_scalar
@@ -14,7 +12,6 @@ from skae.inspection._drawing import (
     mosaic,
     mosaic_size,
     remove_frame,
-    style,
 )
 from skae.inspection._models import (
     ROW_ERRORS,
@@ -25,12 +22,6 @@ from skae.inspection._models import (
 from skae.metrics import _reconstruct, _sliceable
 
 _ORIGINALS = "original"
-# More histograms than this are outlines.
-_MAX_FILLED = 3
-_METRIC_LABELS = {
-    "squared_error": "Squared error of a row, summed over features",
-    "absolute_error": "Absolute error of a row, summed over features",
-}
 
 
 class ReconstructionDisplay:
@@ -320,234 +311,6 @@ class ReconstructionDisplay:
         return self
 
 
-class ReconstructionErrorDisplay:
-    """Histogram of the errors of reconstructed rows.
-
-    :meth:`from_estimator` makes it of one or several fitted transformers,
-    :meth:`from_predictions` of reconstructions.
-
-    Parameters
-    ----------
-    errors : dict of str to ndarray of shape (n_samples,)
-        Error of each row, by the name of what reconstructed it.
-
-    metric : {"squared_error", "absolute_error"}, default="squared_error"
-        What the errors are.
-
-    Attributes
-    ----------
-    bins_ : ndarray of shape (n_bins + 1,)
-        Edges of the bins, the same for all; as what follows, after :meth:`plot`.
-
-    patches_ : list of matplotlib artists
-        The histograms, one for each name.
-
-    ax_ : matplotlib Axes
-        Axes with the histograms.
-
-    figure_ : matplotlib Figure
-        Their figure.
-
-    See Also
-    --------
-    ReconstructionErrorDisplay.from_estimator : Makes it of fitted transformers.
-    ReconstructionErrorDisplay.from_predictions : Makes it of reconstructions.
-    ReconstructionDisplay : The best and the worst, as images.
-
-    Examples
-    --------
-    >>> from skae.inspection import ReconstructionErrorDisplay
-    >>> display = ReconstructionErrorDisplay(errors={"model": [1.0, 2.0, 4.0]})
-    >>> display.plot(bins=3).bins_
-    array([1., 2., 3., 4.])
-    """
-
-    def __init__(self, *, errors, metric="squared_error"):
-        self.errors = errors
-        self.metric = metric
-
-    @classmethod
-    def from_estimator(
-        cls, estimator, X, *, metric="squared_error", bins=50, ax=None, **hist_kw
-    ):
-        """Draw how large the errors of fitted transformers are.
-
-        Parameters
-        ----------
-        estimator : object, or dict of str to object
-            Fitted transformer with an ``inverse_transform``: an
-            :class:`~skae.AutoencoderTransformer`, PCA or the like, or a Pipeline; or
-            several by their name.
-
-        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows to reconstruct.
-
-        metric : {"squared_error", "absolute_error"}, default="squared_error"
-            Error of a row: the sum over its features of squared or of absolute
-            differences, in the units of X.
-
-        bins : int, str or array-like, default=50
-            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
-            all errors together.
-
-        ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-
-        **hist_kw : dict
-            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
-
-        Returns
-        -------
-        display : ReconstructionErrorDisplay
-            What was drawn.
-
-        Raises
-        ------
-        sklearn.exceptions.NotFittedError
-            If a transformer is not fitted.
-        TypeError
-            If one is no estimator, or has no way back to X.
-        ValueError
-            If a parameter has no possible value, or X cannot be transformed.
-        ImportError
-            If matplotlib is not installed.
-
-        See Also
-        --------
-        ReconstructionErrorDisplay.from_predictions : Takes reconstructions.
-        skae.AutoencoderTransformer.reconstruction_error : These errors, and others.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_digits
-        >>> from sklearn.decomposition import PCA
-        >>> from skae.inspection import ReconstructionErrorDisplay
-        >>> X = load_digits().data
-        >>> models = {n: PCA(n).fit(X) for n in (5, 20)}
-        >>> display = ReconstructionErrorDisplay.from_estimator(models, X)
-        >>> [text.get_text() for text in display.ax_.get_legend().get_texts()]
-        ['5: 547 ± 195', '20: 127 ± 58']
-        """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        _check_metric(metric)
-        models = reconstructing_models(estimator)
-        X = _sliceable(X)
-        errors = {
-            name: reconstruction_errors(model, X, metric)
-            for name, model in models.items()
-        }
-        return cls(errors=errors, metric=metric).plot(ax, bins=bins, **hist_kw)
-
-    @classmethod
-    def from_predictions(
-        cls, X, reconstructions, *, metric="squared_error", bins=50, ax=None, **hist_kw
-    ):
-        """Draw how large the errors of reconstructions are.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows.
-
-        reconstructions : array-like of shape (n_samples, n_features), or dict of str \
-                to array-like
-            Their reconstructions; or several by their name.
-
-        metric : {"squared_error", "absolute_error"}, default="squared_error"
-            Error of a row: the sum over its features of squared or of absolute
-            differences, in the units of X.
-
-        bins : int, str or array-like, default=50
-            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
-            all errors together.
-
-        ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-
-        **hist_kw : dict
-            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
-
-        Returns
-        -------
-        display : ReconstructionErrorDisplay
-            What was drawn.
-
-        Raises
-        ------
-        ValueError
-            If a parameter has no possible value, or an array not the shape of X.
-        ImportError
-            If matplotlib is not installed.
-
-        See Also
-        --------
-        ReconstructionErrorDisplay.from_estimator : Makes the reconstructions.
-
-        Examples
-        --------
-        >>> from skae.inspection import ReconstructionErrorDisplay
-        >>> display = ReconstructionErrorDisplay.from_predictions(
-        ...     [[0, 0], [1, 1]], [[0, 1], [1, 4]], metric="absolute_error"
-        ... )
-        >>> display.errors["reconstruction"]
-        array([1., 3.])
-        """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
-        _check_metric(metric)
-        X, reconstructions = named_reconstructions(X, reconstructions)
-        errors = {
-            name: ROW_ERRORS[metric](X - rows) for name, rows in reconstructions.items()
-        }
-        return cls(errors=errors, metric=metric).plot(ax, bins=bins, **hist_kw)
-
-    def plot(self, ax=None, *, bins=50, **hist_kw):
-        """Draw a histogram of the errors.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-
-        bins : int, str or array-like, default=50
-            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
-            all errors together.
-
-        **hist_kw : dict
-            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
-
-        Returns
-        -------
-        display : ReconstructionErrorDisplay
-            The display itself.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        _check_metric(self.metric)
-        ax = check_axes(ax, f"{type(self).__name__}.plot")
-        from matplotlib.patches import Patch
-
-        together = np.concatenate(list(self.errors.values()))
-        self.bins_ = np.histogram_bin_edges(together, bins)
-        self.patches_ = []
-        defaults = {"histtype": "step", "linewidth": 1.5}
-        if len(self.errors) <= _MAX_FILLED:
-            defaults = {"histtype": "stepfilled", "alpha": 0.5}
-        for name, errors in self.errors.items():
-            defaults["label"] = f"{name}: {_mean_and_deviation(errors)}"
-            _, _, patches = ax.hist(
-                errors, self.bins_, **style(defaults, hist_kw, Patch)
-            )
-            self.patches_.append(patches)
-        ax.set_xlabel(_METRIC_LABELS[self.metric])
-        ax.set_ylabel("Density" if hist_kw.get("density") else "Rows")
-        ax.legend(title="mean ± standard deviation")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
-
-
 def _choose(which, n_images, n_rows, squared_errors):
     """Return the numbers of the rows to draw; `squared_errors` are computed if need be.
 
@@ -574,18 +337,3 @@ def _choose(which, n_images, n_rows, squared_errors):
                 f"{n_rows - 1}"
             )
     return indices
-
-
-def _check_metric(metric):
-    if not isinstance(metric, str) or metric not in ROW_ERRORS:
-        raise ValueError(f"metric={metric!r} must be one of {tuple(ROW_ERRORS)}")
-
-
-def _mean_and_deviation(errors):
-    """Return both as text, with two digits of the deviation."""
-    mean, deviation = np.mean(errors), np.std(errors)
-    exponent = math.floor(math.log10(deviation)) if deviation > 0 else 0
-    if -4 <= exponent <= 5:
-        decimals = max(0, 1 - exponent)
-        return f"{mean:.{decimals}f} ± {deviation:.{decimals}f}"
-    return f"{mean:.3g} ± {deviation:.2g}"
