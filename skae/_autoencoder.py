@@ -360,6 +360,7 @@ class AutoencoderTransformer(Autoencoder):
         output_activation="auto",
         tied_weights=False,
         loss="squared_error",
+        scale="auto",
         init="auto",
         solver="adam",
         alpha=0.0,
@@ -388,7 +389,6 @@ class AutoencoderTransformer(Autoencoder):
         sparsity_target=0.05,
         sparsity_weight=1.0,
         pretrain=None,
-        scale="auto",
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -397,6 +397,7 @@ class AutoencoderTransformer(Autoencoder):
         self.output_activation = output_activation
         self.tied_weights = tied_weights
         self.loss = loss
+        self.scale = scale
         self.init = init
         self.solver = solver
         self.alpha = alpha
@@ -425,4 +426,3 @@ class AutoencoderTransformer(Autoencoder):
         self.sparsity_target = sparsity_target
         self.sparsity_weight = sparsity_weight
         self.pretrain = pretrain
-        self.scale = scale

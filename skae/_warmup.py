@@ -55,6 +55,12 @@ def warmup(dtypes=("float32", "float64")):
     ------
     ValueError
         For another dtype.
+
+    Examples
+    --------
+    >>> import skae
+    >>> skae.warmup(dtypes=["float32"])  # doctest: +SKIP
+    '/home/user/.cache/numba/skae_1f0e'
     """
     dtypes = [np.dtype(dtype).name for dtype in dtypes]
     if unknown := set(dtypes) - {"float32", "float64"}:

@@ -3,6 +3,7 @@
 import csv
 import doctest
 import importlib
+import inspect
 import pkgutil
 import re
 import statistics
@@ -32,6 +33,46 @@ def test_docstrings(name):
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close("all")
     assert failed == 0
+
+
+DOCUMENTED = property, classmethod, staticmethod
+
+
+def public_names():
+    """Dotted names of what users are offered, and of its methods and properties."""
+    for module in MODULES:
+        if "._" in module:
+            continue
+        of_module = importlib.import_module(module)
+        for name in getattr(of_module, "__all__", []):
+            value = getattr(of_module, name)
+            if not (inspect.isclass(value) or inspect.isfunction(value)):
+                continue
+            yield f"{module}.{name}"
+            if inspect.isclass(value):
+                of_skae = [c for c in value.__mro__ if c.__module__.startswith("skae")]
+                members = {member for c in of_skae for member in vars(c)}
+                public = sorted(m for m in members if not m.startswith("_"))
+                for member in public:
+                    of_class = inspect.getattr_static(value, member)
+                    if callable(of_class) or isinstance(of_class, DOCUMENTED):
+                        yield f"{module}.{name}.{member}"
+
+
+# A summary may be enough (ES01), what is returned has a name (RT02), and there may be
+# nothing else to see (SA01). Of members, the class has examples (EX01).
+ALLOWED = {"ES01", "RT02", "SA01"}
+ALLOWED_OF_MEMBERS = ALLOWED | {"EX01"}
+
+
+@pytest.mark.parametrize("name", [*public_names()])
+def test_docstrings_are_numpydoc(name):
+    validate = pytest.importorskip("numpydoc.validate").validate
+    parent = name.rpartition(".")[0]
+    is_member = parent not in MODULES
+    found = dict(validate(name)["errors"])
+    allowed = ALLOWED_OF_MEMBERS if is_member else ALLOWED
+    assert {code: found[code] for code in found if code not in allowed} == {}
 
 
 PAGES = sorted(
