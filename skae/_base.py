@@ -301,12 +301,6 @@ class BaseAutoencoder(
     def _training_kind(self):
         return LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
 
-    @property
-    def _ends_as_planned(self):
-        """Whether training is to end after `max_iter` epochs and not before."""
-        waits_for_ever = self.n_iter_no_change == np.inf
-        return self.solver in SOLVERS and (schedule(self) == "cosine" or waits_for_ever)
-
     def _check_can_go_on(self, architecture, saved):
         """Raise ValueError if the parameters are another network's than the fitted."""
         if architecture != self._architecture:
@@ -404,7 +398,8 @@ class BaseAutoencoder(
         elif (
             status == RUNNING
             and len(curves.loss) == max_iter
-            and not self._ends_as_planned
+            # They end as planned.
+            and not (self.solver in SOLVERS and schedule(self) == "cosine")
             and not plan.stays
         ):
             warnings.warn(

@@ -347,9 +347,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` epochs end before the stopping rule does, unless there is none
-            (``n_iter_no_change=np.inf``) or the learning rate ended with them, as
-            "cosine" does.
+            If `max_iter` epochs end before the stopping rule does, and the learning
+            rate did not end with them as "cosine" does.
 
         UserWarning
             If Ctrl-C ends training. The best weights so far are kept. (A search goes

@@ -34,6 +34,7 @@ from skae import (
 )
 from skae._base import TrainingInterruptedWarning
 from skae._selection import CautiousSelection
+from skae.datasets import make_donuts
 from skae.metrics import reconstruction_r2, reconstruction_r2_score
 
 from . import reference
@@ -434,12 +435,12 @@ def test_a_given_scale():
 
 def test_tied_saturating_networks_want_small_inputs():
     """The reason for `scale`: on the way out, weights are as large as on the way in."""
-    X = make_data()
+    X, _ = make_donuts(2000, random_state=0)
     network = {"code_activation": "logistic", "tied_weights": True, "solver": "lbfgs"}
     estimator = AutoencoderTransformer(
-        4, hidden_layer_sizes=(), max_iter=500, random_state=0, **network
+        2, hidden_layer_sizes=(), random_state=0, **network
     ).fit(X)
-    pca = PCA(4).fit(X).explained_variance_ratio_.sum()
+    pca = PCA(2).fit(X).explained_variance_ratio_.sum()
     assert estimator.score(X) < pca - 0.1
     estimator.set_params(scale=5 * estimator.scale_).fit(X)
     assert estimator.score(X) > pca - 0.01
@@ -1364,10 +1365,6 @@ def test_convergence_warning():
         warnings.simplefilter("error", ConvergenceWarning)
         assert make("adam", max_iter=5000, tol=0.01).fit(X).n_iter_ < 5000
         assert make("lbfgs", max_iter=5000, tol=0.01).fit(X).n_iter_ < 5000
-        # Nothing but `max_iter` was to end it.
-        make("adam", max_iter=3, n_iter_no_change=np.inf).fit(X)
-    with pytest.warns(ConvergenceWarning):
-        make("lbfgs", max_iter=3, n_iter_no_change=np.inf, tol=0).fit(X)
 
 
 # -- scores and errors of reconstruction -----------------------------------------------
@@ -1938,7 +1935,7 @@ def test_init(init):
         }[init]
         assert weights.var() == pytest.approx(variance, rel=0.1)
         assert abs(weights.mean()) < 0.05 * np.sqrt(variance)
-        assert np.abs(biases).max() < 1e-100
+        assert biases.std() == pytest.approx(1 if init == "normal" else 0, abs=0.2)
 
 
 # -- frames and pipelines --------------------------------------------------------------
@@ -2387,8 +2384,10 @@ def test_auto_length_and_schedule():
     cosine = clone(estimator).set_params(max_iter=30, learning_rate="cosine").fit(X)
     constant = clone(estimator).set_params(max_iter=30, learning_rate="constant")
     auto = clone(estimator).set_params(max_iter=30)
-    assert auto.fit(X).loss_curve_ == constant.fit(X).loss_curve_
-    assert auto.loss_curve_ != cosine.loss_curve_
+    for model in (constant, auto):
+        with pytest.warns(ConvergenceWarning):
+            model.fit(X)
+    assert auto.loss_curve_ == constant.loss_curve_ != cosine.loss_curve_
     # The last of many epochs of a cosine changes nothing any more.
     assert np.ptp(estimator.loss_curve_[-5:]) < 1e-6 * estimator.loss_
     lbfgs = AutoencoderTransformer(solver="lbfgs", tol=0, early_stopping=False)

@@ -19,15 +19,20 @@ validation rows are one argument.
 # half the squared errors of four features has twice the gradient of one that averages
 # the squares.)
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from example_data import load_donuts
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils import shuffle
 
 from skae import AutoencoderTransformer
 from skae.inspection import LatentSpaceDisplay, LossCurveDisplay
+
+# The rule says when training ends, not a plateau.
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, y = shuffle(*load_donuts(), random_state=147)
 X = MinMaxScaler().fit_transform(X)

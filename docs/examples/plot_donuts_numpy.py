@@ -16,14 +16,19 @@ cost, half the mean squared error, of 0.000948. Here are the same network and ru
 # Full batches, momentum, and a learning rate of 1e-5 for gradients that are summed over
 # the rows; ours are means. ``scale=None`` leaves the data as `MinMaxScaler` made them.
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from example_data import load_donuts
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import MinMaxScaler
 
 from skae import AutoencoderTransformer
 from skae.inspection import LatentSpaceDisplay
+
+# The rule says when training ends, not a plateau.
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, y = load_donuts()
 X = MinMaxScaler().fit_transform(X)

@@ -17,14 +17,19 @@ set for validation. It was published with a loss of about 0.093 a pixel, and com
 # MNIST, or scikit-learn's small digits where ``SKAE_DATA`` does not name a folder with
 # MNIST.
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 from example_data import load_images
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 from skae.inspection import LossCurveDisplay, ReconstructionDisplay
+
+# The rule says when training ends, not a plateau.
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 images = load_images()
 n_components = 32 if images.are_large else 8

@@ -12,13 +12,18 @@ gradient descent, without momentum, finds a code of three bits.
 # Nine columns
 # ------------
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 from skae.datasets import make_one_hot
 from skae.metrics import argmax_accuracy
+
+# The rule says when training ends, not a plateau.
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 X = np.column_stack([make_one_hot(8), np.ones(8)])
 model = AutoencoderTransformer(

@@ -15,12 +15,17 @@ the ring are out of its reach. Two parameters mend that.
 # Full-batch gradient descent, 5000 epochs, a learning rate of 0.01 for gradients of the
 # squared error that are summed over the rows, on data as they are.
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 from skae.datasets import make_ring
+
+# The rule says when training ends, not a plateau.
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 X, angles = make_ring(500)
 published = AutoencoderTransformer(

@@ -16,13 +16,18 @@ of the other thirty the best guess remains one half.
 # held out. (A million rows where ``SKAE_DATA`` is set; otherwise fewer, more often.)
 import os
 import time
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 from skae.datasets import make_uniform
 from skae.inspection import ReconstructionErrorDisplay
+
+# The rule says when training ends, not a plateau.
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 n_rows = 1_000_000 if os.environ.get("SKAE_DATA") else 20_000
 n_epochs = 10 if n_rows == 1_000_000 else 100
