@@ -96,14 +96,14 @@ def _elu(z):
 
 
 # Klambauer et al., "Self-normalizing neural networks", 2017, equation 2.
-_SELU_ALPHA = 1.6732632423543772
+SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
 
 
 @formula
 def _selu(z):
     scale = like(SELU_SCALE, z)
-    limit = like(SELU_SCALE * _SELU_ALPHA, z)
+    limit = like(SELU_SCALE * SELU_ALPHA, z)
     one = like(1.0, z)
     s, q = exponential_parts(-abs(z))
     negative = limit * (s * q + (s - one)), limit * (s * q + s)

@@ -212,22 +212,23 @@ def log(x):
 
 # erfcx(x) (1 + 2 x) in (x - k) / (x + k): Shepherd & Laframboise, "Chebyshev
 # approximation of (1 + 2x) exp(x^2) erfc(x) in 0 <= x < inf", 1981.
-_ERFCX_CENTRE = 3.75
+ERFCX_CENTRE = 3.75
 
 
-def _scaled_erfcx(t):
+def scaled_erfcx(t):
+    """That function of (x - k) / (x + k), by SciPy."""
     t = np.minimum(t, 1 - 1e-12)  # instead of infinity
-    x = _ERFCX_CENTRE * (1 + t) / (1 - t)
+    x = ERFCX_CENTRE * (1 + t) / (1 - t)
     return special.erfcx(x) * (1 + 2 * x)
 
 
 _ERFCX = _chebyshev_series(
-    *(chebyshev.chebinterpolate(_scaled_erfcx, degree).tolist() for degree in (11, 25))
+    *(chebyshev.chebinterpolate(scaled_erfcx, degree).tolist() for degree in (11, 25))
 )
 
 
 @formula
 def half_erfcx(x):
     """e^(x^2) erfc(x) / 2 for x >= 0."""
-    half, one, centre = like(0.5, x), like(1.0, x), like(_ERFCX_CENTRE, x)
+    half, one, centre = like(0.5, x), like(1.0, x), like(ERFCX_CENTRE, x)
     return half * _ERFCX((x - centre) / (x + centre)) / (one + x + x)

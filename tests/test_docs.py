@@ -27,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def test_docstrings(name):
     if name.startswith("skae.inspection."):
         pytest.importorskip("matplotlib").use("Agg")
+    if name == "skae.onnx":
+        pytest.importorskip("skl2onnx")
     try:
         failed, _ = doctest.testmod(importlib.import_module(name))
     finally:
@@ -91,11 +93,17 @@ def python_blocks(path):
         yield text.count("\n", 0, block.start(1)), block[1]
 
 
+# What a page needs besides what skae does.
+EXTRAS = {"docs/guide/onnx.md": ("onnxruntime", "skl2onnx")}
+
+
 @pytest.mark.parametrize(
     "path", [p for p in PAGES if any(python_blocks(p))], ids=in_checkout
 )
 def test_python_blocks(path):
     """Those of a page, one after the other: sessions, and what has no prompts."""
+    for package in EXTRAS.get(in_checkout(path), ()):
+        pytest.importorskip(package)
     names = {"__name__": "__main__"}
     for first_line, source in python_blocks(path):
         if ">>> " in source:

@@ -1,0 +1,439 @@
+"""ONNX models against the estimators they are made of, in ONNX Runtime."""
+
+import functools
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+import skae
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae._passes import ACTIVATIONS
+from skae.onnx import _ACTIVATIONS, register, to_onnx
+
+from .cases import ACTIVATION_NAMES
+from .test_autoencoder import ALL_CASES, RANGES, make, make_data
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+skl2onnx = pytest.importorskip("skl2onnx")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+PARTS = ("encoder", "decoder", "reconstruct")
+DTYPES = (np.float32, np.float64)
+TOLERANCES = {np.float32: 1e-5, np.float64: 1e-12}
+SMALL = {"max_iter": 5, "init": "random", "early_stopping": False, "random_state": 0}
+
+
+def session(model):
+    """A session with a model, which is valid and goes through a file's bytes."""
+    onnx.checker.check_model(model, full_check=True)
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+
+def outputs(model, X):
+    """What a model, or a session, with one input and one output makes of rows."""
+    if isinstance(model, onnx.ModelProto):
+        model = session(model)
+    (name,) = [value.name for value in model.get_inputs()]
+    (found,) = model.run(None, {name: X})
+    return found
+
+
+def rows_of(estimator, part, X):
+    """What a part takes."""
+    X = X.astype(estimator._params.dtype)
+    return estimator.transform(X) if part == "decoder" else X
+
+
+def by_estimator(estimator, part, X):
+    if part == "decoder":
+        return estimator.inverse_transform(X)
+    code = estimator.transform(X)
+    return code if part == "encoder" else estimator.inverse_transform(code)
+
+
+def assert_same(found, expected, tolerance=None):
+    """Equal in shape and type, and in value relative to the scale of all."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    scale = np.abs(expected).max()
+    assert 0 < scale < np.inf
+    tolerance = tolerance or TOLERANCES[found.dtype.type]
+    assert np.abs(found - expected).max() <= tolerance * scale
+
+
+def assert_parity(estimator, part, X):
+    X = rows_of(estimator, part, X)
+    found = outputs(to_onnx(estimator, part), X)
+    assert_same(found, by_estimator(estimator, part, X))
+
+
+# -- activations ---------------------------------------------------------------------
+
+
+def test_every_activation_has_a_row():
+    assert list(_ACTIVATIONS) == list(ACTIVATIONS)
+    assert set(ACTIVATION_NAMES) | {"sigmoid"} == set(_ACTIVATIONS)
+
+
+def activation_alone(name, dtype):
+    """An estimator whose code is the activation of its only feature."""
+    X = np.linspace(-1, 1, 9, dtype=dtype)[:, np.newaxis]
+    estimator = AutoencoderTransformer(
+        1, hidden_layer_sizes=(), code_activation=name, scale=None, **SMALL
+    ).fit(X)
+    assert estimator._params.shape == (4,)
+    estimator._params[:] = 1, 1, 0, 0  # weights, biases
+    return estimator
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_of_all_sizes(name, dtype):
+    """Digit by digit, from the smallest numbers to the largest."""
+    largest = 36 if dtype == np.float32 else 300
+    sizes = np.concatenate(
+        [np.logspace(-largest, largest, 4001), np.linspace(0, 100, 4001)]
+    )
+    z = np.concatenate([-sizes, sizes]).astype(dtype)[:, np.newaxis]
+    estimator = activation_alone(name, dtype)
+    expected = estimator.transform(z)
+    found = outputs(to_onnx(estimator, "encoder"), z)
+    assert np.isfinite(expected).all()
+    error = np.abs(found - expected)
+    # The kernels' exponential ends at the smallest normal number.
+    tiny = np.finfo(dtype).tiny * np.maximum(1, np.abs(z))
+    assert (error <= TOLERANCES[dtype] * np.abs(expected) + 2 * tiny).all()
+
+
+@functools.cache
+def fitted_deep(activation, dtype, tied):
+    """Two hidden layers, which the code and the output are like."""
+    return AutoencoderTransformer(
+        4,
+        hidden_layer_sizes=(8, 5),
+        activation=activation,
+        code_activation=activation,
+        output_activation=activation,
+        tied_weights=tied,
+        **SMALL,
+    ).fit(make_data().astype(dtype))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_deep_networks(activation, dtype, tied, part, size):
+    estimator = fitted_deep(activation, dtype, tied)
+    # The same mean: the input of the network is of that size.
+    X = estimator.mean_ + size * make_data(seed=1)
+    assert_parity(estimator, part, X)
+
+
+# -- estimators ----------------------------------------------------------------------
+
+
+@functools.cache
+def fitted_case(name, dtype):
+    estimator = make(name)
+    return estimator.fit(make_data(loss=estimator.loss).astype(dtype))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ALL_CASES)
+def test_cases(name, dtype, part):
+    estimator = fitted_case(name, dtype)
+    assert_parity(estimator, part, make_data(n_rows=40, loss=estimator.loss, seed=1))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("scale", [None, "auto", 0.01, 1.0, 300.0])
+def test_scales(scale, part):
+    X = 40 + 5 * make_data()
+    estimator = AutoencoderTransformer(scale=scale, **SMALL).fit(X)
+    assert_parity(estimator, part, X)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shift", [0, 1e4])
+def test_far_from_the_origin(shift, dtype, part):
+    """Centred before the first product, which would lose the digits else."""
+    X = make_data() + shift
+    estimator = AutoencoderTransformer(**SMALL).fit(X.astype(dtype))
+    assert_parity(estimator, part, X)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_constant_features(part):
+    X = make_data()
+    X[:, :3] = 7
+    estimator = AutoencoderTransformer(**SMALL).fit(X)
+    assert_parity(estimator, part, X)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_after_partial_fit(part):
+    X = make_data()
+    estimator = AutoencoderTransformer(**SMALL).partial_fit(X[:30]).partial_fit(X[30:])
+    assert_parity(estimator, part, X)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_any_number_of_rows(part):
+    """In one session; and a row's output does not depend on the others."""
+    estimator = fitted_deep("gelu", np.float64, False)
+    X = rows_of(estimator, part, make_data(n_rows=1000))
+    model = session(to_onnx(estimator, part))
+    expected = by_estimator(estimator, part, X)
+    for n_rows in (1, 1000, 7):
+        assert_same(outputs(model, X[:n_rows]), expected[:n_rows])
+    assert outputs(model, X[:0]).shape == (0, expected.shape[1])
+
+
+# -- the model -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part", "names", "widths"),
+    [
+        ("encoder", ("X", "code"), (6, 2)),
+        ("decoder", ("code", "reconstruction"), (2, 6)),
+        ("reconstruct", ("X", "reconstruction"), (6, 6)),
+    ],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
+def test_signature(kind, dtype, part, names, widths):
+    model = to_onnx(kind(**SMALL).fit(make_data().astype(dtype)), part)
+    values = [*model.graph.input, *model.graph.output]
+    assert tuple(value.name for value in values) == names
+    for value, width in zip(values, widths, strict=True):
+        tensor = value.type.tensor_type
+        assert tensor.elem_type == onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        assert [d.dim_param or d.dim_value for d in tensor.shape.dim] == [
+            "n_samples",
+            width,
+        ]
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    assert model.ir_version == 8
+    assert (model.producer_name, model.producer_version) == ("skae", skae.__version__)
+    assert {p.key: p.value for p in model.metadata_props} == {
+        "skae_version": skae.__version__,
+        "estimator": kind.__name__,
+        "part": part,
+    }
+    assert model.doc_string == (
+        f"{kind.__name__}, {part}: rows of 6 features, codes of 2"
+    )
+    named = [node.name for node in model.graph.node]
+    assert len(set(named)) == len(named)
+
+
+def test_part_is_reconstruct_by_default():
+    estimator = fitted_deep("relu", np.float32, False)
+    whole = to_onnx(estimator, "reconstruct")
+    assert to_onnx(estimator).SerializeToString() == whole.SerializeToString()
+
+
+def test_files(tmp_path):
+    estimator = fitted_deep("softplus", np.float32, False)
+    onnx.save(to_onnx(estimator), tmp_path / "autoencoder.onnx")
+    model = onnx.load(tmp_path / "autoencoder.onnx")
+    X = make_data().astype(np.float32)
+    assert_same(outputs(model, X), by_estimator(estimator, "reconstruct", X))
+
+
+def test_tied_weights_are_kept_once():
+    X = np.random.default_rng(0).random((50, 100))
+    n_bytes = [
+        to_onnx(
+            AutoencoderTransformer(
+                hidden_layer_sizes=(60,), tied_weights=tied, **SMALL
+            ).fit(X)
+        ).ByteSize()
+        for tied in (True, False)
+    ]
+    n_weights = 100 * 60 + 60 * 2
+    assert n_bytes[1] - n_bytes[0] == pytest.approx(8 * n_weights, abs=200)
+
+
+@pytest.mark.parametrize("loss", RANGES)
+def test_no_needless_operators(loss):
+    """Where the network sees the data as they are."""
+    estimator = AutoencoderTransformer(
+        hidden_layer_sizes=(), output_activation="auto", loss=loss, **SMALL
+    ).fit(make_data(loss=loss))
+    operators = [n.op_type for n in to_onnx(estimator, "encoder").graph.node]
+    assert operators == ["Gemm", "Identity"]
+
+
+# -- pipelines -----------------------------------------------------------------------
+
+
+def converted(pipeline, X, **options):
+    register()
+    return skl2onnx.to_onnx(pipeline, X[:1], **options)
+
+
+def assert_converted(pipeline, X, dtype, **options):
+    """Outputs are of a type, with the pipeline's values."""
+    expected = pipeline.transform(X)
+    model = converted(pipeline, X, **options)
+    found = outputs(model, X)
+    assert found.dtype == dtype
+    precision = max(TOLERANCES[dtype], TOLERANCES[expected.dtype.type])
+    assert_same(found.astype(expected.dtype), expected, precision)
+    return model
+
+
+MEMBERS = {
+    "plain": AutoencoderTransformer(
+        3, hidden_layer_sizes=(8,), activation="gelu", **SMALL
+    ),
+    "tied": AutoencoderTransformer(
+        3, hidden_layer_sizes=(8,), activation="elu", tied_weights=True, **SMALL
+    ),
+    "variational": VariationalAutoencoderTransformer(
+        3, hidden_layer_sizes=(8,), activation="softplus", **SMALL
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype_of_input", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("member", MEMBERS)
+def test_pipelines(member, dtype, dtype_of_input):
+    X = 3 + 2 * make_data()
+    pipeline = make_pipeline(StandardScaler(), clone(MEMBERS[member]))
+    pipeline.fit(X.astype(dtype))
+    X = X.astype(dtype_of_input)
+    model = assert_converted(pipeline, X, dtype_of_input)
+    shape = model.graph.output[0].type.tensor_type.shape
+    assert [d.dim_value for d in shape.dim] == [0, 3]  # any number of rows
+    found = session(model)
+    np.testing.assert_allclose(
+        outputs(found, X[:1]), outputs(found, X)[:1], rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_estimators_alone(member):
+    X = make_data()
+    assert_converted(clone(MEMBERS[member]).fit(X), X, np.float64)
+
+
+@pytest.mark.parametrize("target_opset", [13, 15, 18, 22])
+def test_opsets(target_opset):
+    X = make_data()
+    for activation in ACTIVATION_NAMES:
+        estimator = AutoencoderTransformer(
+            hidden_layer_sizes=(4,), activation=activation, **SMALL
+        )
+        pipeline = make_pipeline(StandardScaler(), estimator).fit(X)
+        model = assert_converted(pipeline, X, np.float64, target_opset=target_opset)
+        assert max(o.version for o in model.opset_import) <= target_opset
+
+
+def test_whole_numbers():
+    X = np.round(10 * make_data()).astype(np.int64)
+    pipeline = make_pipeline(clone(MEMBERS["plain"]), StandardScaler()).fit(X)
+    assert_converted(pipeline, X, np.float32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_beside_and_before_others(dtype):
+    """Two autoencoders, whose constants keep apart; and steps that read codes."""
+    X = make_data().astype(dtype)
+    both = FeatureUnion([(name, clone(MEMBERS[name])) for name in MEMBERS])
+    both.transformer_list.append(("pca", PCA(2)))
+    pipeline = make_pipeline(MinMaxScaler(), both, StandardScaler()).fit(X)
+    assert_converted(pipeline, X, dtype)
+
+    y = X[:, 0] > X[:, 0].mean()
+    classifier = make_pipeline(both, LogisticRegression()).fit(X, y)
+    options = {"options": {LogisticRegression: {"zipmap": False}}}
+    model = session(converted(classifier, X, **options))
+    _, found = model.run(None, {"X": X})
+    np.testing.assert_allclose(found, classifier.predict_proba(X), atol=1e-6)
+
+
+def test_frames():
+    """An input for each column."""
+    X = pd.DataFrame(make_data().astype(np.float32), columns=list("abcdef"))
+    some = ColumnTransformer(
+        [
+            ("first", clone(MEMBERS["plain"]), list("abcd")),
+            ("others", StandardScaler(), list("ef")),
+        ]
+    ).fit(X)
+    model = session(converted(some, X))
+    found = model.run(None, {name: X[[name]].to_numpy() for name in X})
+    assert_same(found[0], some.transform(X))
+
+
+def test_registering_again_changes_nothing():
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    register()
+    before = dict(sklearn_operator_name_map)
+    register()
+    assert sklearn_operator_name_map == before
+    X = make_data()
+    pipeline = make_pipeline(StandardScaler(), clone(MEMBERS["plain"])).fit(X)
+    assert_converted(pipeline, X, np.float64)
+
+
+# -- errors --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_not_fitted(member):
+    with pytest.raises(NotFittedError):
+        to_onnx(clone(MEMBERS[member]))
+    pipeline = make_pipeline(StandardScaler().fit(make_data()), clone(MEMBERS[member]))
+    with pytest.raises(NotFittedError):
+        converted(pipeline, make_data())
+
+
+def test_wrong_part():
+    estimator = fitted_deep("relu", np.float32, False)
+    for part in ("code", None, ["encoder"]):
+        with pytest.raises(ValueError, match=r"part=.* must be one of .*'reconstruct'"):
+            to_onnx(estimator, part)
+
+
+@pytest.mark.parametrize(
+    "other", [PCA(), make_pipeline(PCA()), AutoencoderTransformer, None]
+)
+def test_other_estimators(other):
+    with pytest.raises(TypeError, match=r"takes a fitted AutoencoderTransformer or .*"):
+        to_onnx(other)
+
+
+def test_missing_packages(monkeypatch):
+    estimator = fitted_deep("relu", np.float32, False)
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    with pytest.raises(ImportError, match=r"register needs skl2onnx.*'skae\[onnx\]'"):
+        register()
+    to_onnx(estimator)  # which does without it
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (register, lambda: to_onnx(estimator)):
+        with pytest.raises(ImportError, match=r"needs onnx: .*'skae\[onnx\]'"):
+            call()
