@@ -15,9 +15,10 @@ from skae import (
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
     __version__,
+    _vector_math,
 )
 from skae._passes import LEAK, SELU_ALPHA, SELU_SCALE
-from skae._vector_math import ERFCX_CENTRE, scaled_erfcx
+from skae._vector_math import ERFCX_CENTRE
 
 __all__ = ["register", "to_onnx"]
 
@@ -431,7 +432,7 @@ _ERFCX_DEGREES = {np.dtype(np.float32): 11, np.dtype(np.float64): 20}
 @cache
 def _erfcx_polynomial(degree):
     """Coefficients in (x - k) / (x + k), ascending; see `skae._vector_math`."""
-    series = chebyshev.chebinterpolate(scaled_erfcx, degree)
+    series = chebyshev.chebinterpolate(_vector_math.scaled_erfcx, degree)
     return chebyshev.cheb2poly(series).tolist()
 
 
