@@ -179,9 +179,11 @@ def test_from_the_start_to_the_api(visit):
 def test_search_finds(visit):
     driver = visit("search", WIDE)
     driver.get(driver.current_url + "?q=inverse_transform")
-    WebDriverWait(driver, TIMEOUT).until(
+    found = WebDriverWait(driver, TIMEOUT).until(
         lambda d: d.find_elements(By.CSS_SELECTOR, "#search-results li a")
     )
+    addresses = [link.get_attribute("href") for link in found]
+    assert any("skae.AutoencoderTransformer" in address for address in addresses)
 
 
 NAMES = sorted(
