@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skae import _training
+from skae._data import Selection, extremes, measure
 from skae._inference import code_moments, mean_code
 from skae._initialization import chosen_init, pca_params, random_params
 from skae._kernels import INTERRUPTED, RUNNING
@@ -37,11 +38,10 @@ from skae._passes import LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
-from skae._rows import extremes, make_rows, measure, no_rows
 from skae._selection import CautiousSelection
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
 from skae._threads import single_threaded_blas
-from skae._training import StochasticTraining
+from skae._training import StochasticTraining, StreamedTraining
 
 _DTYPES = (np.float64, np.float32)
 # With fewer rows "auto" does not leave the principal components: of those held out,
@@ -155,13 +155,13 @@ class BaseAutoencoder(
 
     # -- from parameters and data to a training ------------------------------------
 
-    def _plan(self, X, sample_weight, saved, *, X_val=None, max_epochs=None):
+    def _plan(self, data, saved, *, X_val=None, max_epochs=None):
         """A training of validated data, new or going on from a saved state.
 
         There will be `max_epochs` at most, and no rows are set aside for validation; or
         `max_iter`.
         """
-        architecture = describe_network(self, X.shape[1])
+        architecture = describe_network(self, data.n_features)
         pretrains = self.pretrain is not None and max_epochs is None
         if saved is not None:
             self._check_can_go_on(architecture, saved)
@@ -182,23 +182,22 @@ class BaseAutoencoder(
         )
         subset = held_out = None
         if validates_itself:
-            subset, held_out = self._split(X.shape[0], sample_weight, seed, is_cautious)
+            subset, held_out = self._split(data, seed, is_cautious)
+        train = data.choose(subset)
         # Where training is cautious all rows have their say in where it begins.
-        first = None if is_cautious else subset
-        scaling = self._measure(X, first, sample_weight, saved)
-        corruption = describe_corruption(
-            self, partial(extremes, X, subset=subset, weights=sample_weight)
-        )
-        see = partial(make_rows, mean=scaling.offset, scale=scaling.scale)
-        rows = see(X, subset=subset, weights=sample_weight)
-        validation = no_rows(rows)
+        first = data if is_cautious else train
+        scaling = self._measure(first, saved)
+        corruption = describe_corruption(self, partial(extremes, train))
+        how = scaling.offset, scaling.scale
+        rows, first_rows = train.see(*how), first.see(*how)
         if X_val is not None:
-            validation = see(X_val)
+            validation = Selection(X_val).see(*how)
         elif held_out is not None:
-            validation = see(X, subset=held_out, weights=sample_weight)
+            validation = data.choose(held_out).kept().see(*how)
+        else:
+            validation = rows.none()
 
         loss, network = LOSSES[self.loss], make_network(**architecture)
-        first_rows = see(X, subset=first, weights=sample_weight)
         problem = _training.Problem(
             for_loss(network, loss),
             loss,
@@ -242,12 +241,12 @@ class BaseAutoencoder(
             raise ValueError(f"init='pca' does not go with {other}: use init='auto'")
         return "random" if self.init == "auto" else self.init
 
-    def _split(self, n_rows, sample_weight, seed, is_cautious):
+    def _split(self, data, seed, is_cautious):
         """Numbers of the training and of the validation rows; None: all, and none."""
-        nothing = None, None
+        nothing, n_rows = (None, None), data.n_rows
         if not is_cautious and not stops_by_validation(self):
             return nothing
-        used = np.ones(n_rows, bool) if sample_weight is None else sample_weight > 0
+        used = np.ones(n_rows, bool) if data.weights is None else data.weights > 0
         if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
             return nothing
         train, held_out = self._hold_out(n_rows, seed)
@@ -265,7 +264,7 @@ class BaseAutoencoder(
 
     def _initial_params(self, network, activations, init, seed, rows):
         """Where training begins, in the dtype of the rows."""
-        dtype = rows.values.dtype
+        dtype = rows.dtype
         if init != "pca":
             return random_params(network, activations, init, seed, dtype)
         with single_threaded_blas():  # the same bits whatever their number
@@ -282,7 +281,9 @@ class BaseAutoencoder(
         n_pairs = len(architecture["activations"]) // 2
 
         def train(problem, initial, number):
-            training = self._training_kind.begin(problem, solver, initial, seed)
+            training = self._training_kind(problem).begin(
+                problem, solver, initial, seed
+            )
             name = f"{type(self).__name__}, layer {number} of {n_pairs}"
             report = None
             if self.verbose:
@@ -297,9 +298,12 @@ class BaseAutoencoder(
         with self._divergence_explained():
             pretrained_params(architecture, problem, params, train)
 
-    @property
-    def _training_kind(self):
-        return LbfgsTraining if self.solver == "lbfgs" else StochasticTraining
+    def _training_kind(self, problem):
+        """The class of trainings of a problem."""
+        if self.solver == "lbfgs":
+            return LbfgsTraining
+        is_in_memory = isinstance(problem.rows, Rows)
+        return StochasticTraining if is_in_memory else StreamedTraining
 
     def _check_can_go_on(self, architecture, saved):
         """Raise ValueError if the parameters are another network's than the fitted."""
@@ -327,17 +331,17 @@ class BaseAutoencoder(
         train, held_out = map(np.sort, next(splitter.split(np.empty((n_rows, 1)))))
         return train, held_out
 
-    def _measure(self, X, subset, sample_weight, saved):
+    def _measure(self, data, saved):
         """How the network sees the data; a network that goes on sees as before."""
-        mean, spread = measure(X, subset=subset, weights=sample_weight)
-        mean = mean.astype(X.dtype)
+        mean, spread = measure(data)
+        mean = mean.astype(data.dtype)
         offset, scale = describe_scaling(self, mean, spread)
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
-        return Scaling(mean, offset, scale, X.shape[1] * (spread / scale) ** 2)
+        return Scaling(mean, offset, scale, data.n_features * (spread / scale) ** 2)
 
     def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
-        kind = self._training_kind
+        kind = self._training_kind(problem)
         if saved is None:
             return kind.begin(problem, solver, initial, seed, max_epochs)
         if saved["solver"] == self.solver:

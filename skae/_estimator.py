@@ -1,8 +1,9 @@
 """The public methods of the family, and the parameters that all members have."""
 
+import contextlib
 import numbers
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import assert_all_finite, check_array
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
 from skae._base import BaseAutoencoder, check_range
+from skae._data import Selection
 from skae._kernels import SCHEDULES
 from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
@@ -23,6 +25,7 @@ from skae._sklearn import (
     _fit_context,
     with_callbacks,
 )
+from skae._stream import RowStream
 
 
 def _solver_takes_batches(estimator):
@@ -147,17 +150,134 @@ class Autoencoder(BaseAutoencoder):
             on with its next fit.)
         """
         with self._unchanged_on_error():
-            saved = getattr(self, "_training_state", None) if self.warm_start else None
+            saved = self._state_to_go_on_from()
             X, sample_weight = self._validate_training_data(X, sample_weight, saved)
-            if X_val is not None:
-                X_val = self._validate_rows(X_val, dtype=X.dtype)
-                check_range(X_val, self.loss, "X_val")
-            plan = self._plan(X, sample_weight, saved, X_val=X_val)
             told = {"X": X, "y": y, "metadata": None}
             if sample_weight is not None:
                 told["metadata"] = {"sample_weight": sample_weight}
-            context = self._begin_callbacks(told, plan.training.solver.max_iter)
-            attributes = self._train(plan, context, told)
+            data = Selection(X, weights=sample_weight)
+            return self._fit(data, saved, X_val, told)
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_batches(self, make_batches, *, X_val=None) -> Self:
+        """Train on rows that are read in blocks, anew in every epoch.
+
+        For data that do not fit in memory and are not one array on disk: HDF5, Zarr,
+        Parquet, a database. (A :class:`numpy.memmap` can be given to :meth:`fit`.) The
+        result does not depend on how the rows are cut into blocks, and is that of
+        :meth:`fit` on the same rows in the same order, bit for bit, with
+        ``shuffle=False``.
+
+        Parameters
+        ----------
+        make_batches : callable
+            Called without arguments at the beginning of each pass over the rows;
+            returns an iterable of blocks, each {array-like, sparse matrix} of shape
+            (n_rows, n_features), of any number of rows. It has to give the same number
+            of rows every time and, unless nothing is held out, the same rows in the
+            same order. If the first block is of float32, so is the computation.
+
+        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
+                default=None
+            Validation data, in memory. See :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If `make_batches` does not return an iterable.
+
+        ValueError
+            As :meth:`fit`; if there are no rows, or another number of them in a later
+            pass; with `pretrain`. The estimator is left as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As :meth:`fit`.
+
+        UserWarning
+            If Ctrl-C ends training. The best weights so far are kept.
+
+        Notes
+        -----
+        Besides the block that is being read, some 16 million entries are in memory (64
+        MiB of float32), or a mini-batch, if that is more. With ``shuffle=True`` rows
+        come in a new order within such a window, and windows in the order of the data:
+        rows that are sorted by something should be mixed once before. Data of one
+        window train as in :meth:`fit`.
+
+        There are as many passes as epochs and some 5 to 15 more: to count and check the
+        rows, to measure mean and scale, for PCA, and for the objective over all rows
+        before and after training. Rows that are held out (by default, a fifth) are
+        kept in a temporary file meanwhile, where :func:`tempfile.gettempdir` says;
+        pass `X_val`, or set ``early_stopping=False``, to keep none.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_digits().data
+        >>> def blocks():
+        ...     for start in range(0, len(X), 500):
+        ...         yield X[start : start + 500]
+        >>> kwargs = dict(n_components=5, shuffle=False, random_state=0, max_iter=5)
+        >>> streamed = AutoencoderTransformer(**kwargs).fit_batches(blocks)
+        >>> whole = AutoencoderTransformer(**kwargs).fit(X)
+        >>> bool((streamed.transform(X) == whole.transform(X)).all())
+        True
+        """
+        with self._unchanged_on_error():
+            if self.pretrain is not None:
+                raise ValueError(
+                    f"fit_batches does not go with pretrain={self.pretrain!r}, which "
+                    "holds the codes of all rows in memory: use pretrain=None, or fit "
+                    "on a numpy.memmap"
+                )
+            saved = self._state_to_go_on_from()
+            stream = RowStream(make_batches, self._check_of_blocks(saved))
+            with contextlib.closing(stream):
+                told = {"X": None, "y": None, "metadata": None}
+                return self._fit(Selection(stream), saved, X_val, told)
+
+    def _state_to_go_on_from(self):
+        return getattr(self, "_training_state", None) if self.warm_start else None
+
+    def _check_of_blocks(self, saved):
+        """A function that validates blocks of rows, the first of which tells the type.
+
+        `saved` is the state that is gone on from.
+        """
+        dtype: Any = None
+
+        def check(block):
+            nonlocal dtype
+            if dtype is not None and not np.shape(block)[0]:
+                return np.empty((0, self.n_features_in_), dtype)
+            if dtype is None:
+                block, _ = self._validate_training_data(block, None, saved)
+                dtype = block.dtype
+            else:
+                block = self._validate_rows(block, dtype=dtype)
+                check_range(block, self.loss)
+            return block
+
+        return check
+
+    def _fit(self, data, saved, X_val, told):
+        """Train on validated data; `told` is what callbacks are told."""
+        if X_val is not None:
+            X_val = self._validate_rows(X_val, dtype=data.dtype)
+            check_range(X_val, self.loss, "X_val")
+        plan = self._plan(data, saved, X_val=X_val)
+        context = self._begin_callbacks(told, plan.training.solver.max_iter)
+        attributes = self._train(plan, context, told)
         self._set_attributes(attributes)
         if context is not None:
             context.call_on_fit_task_end(
@@ -201,7 +321,8 @@ class Autoencoder(BaseAutoencoder):
         with self._unchanged_on_error():
             saved = getattr(self, "_training_state", None)
             X, sample_weight = self._validate_training_data(X, sample_weight, saved)
-            plan = self._plan(X, sample_weight, saved, max_epochs=1)
+            data = Selection(X, weights=sample_weight)
+            plan = self._plan(data, saved, max_epochs=1)
             return self._set_attributes(self._train_once(plan))
 
     # -- inference -------------------------------------------------------------------

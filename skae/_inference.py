@@ -11,7 +11,6 @@ from skae._rows import (
     make_rows,
     network_input,
     row_chunks,
-    slice_rows,
     weights_in_use,
 )
 from skae._threads import ThreadTeam, make_workspace, n_threads_for
@@ -84,7 +83,7 @@ def mean_code(network, params, rows):
     """Weighted mean of the code over rows, of shape (n_components,)."""
     network, total = encoder(network), 0.0
     for batch in row_chunks(rows.n_rows, rows.n_features):
-        chunk = slice_rows(rows, batch)
+        chunk = rows.part(batch)
         code = propagate(network, params, chunk).astype(np.float64, copy=False)
         total += weights_in_use(chunk) @ code
     return (total / rows.total_weight).astype(params.dtype)
@@ -110,7 +109,7 @@ def code_moments(network, params, rows):
     mean = np.zeros(n_components + rows.n_features)
     scatter, total = np.zeros((n_components, mean.size)), 0.0
     for batch in row_chunks(rows.n_rows, mean.size):
-        chunk = slice_rows(rows, batch)
+        chunk = rows.part(batch)
         code = propagate(network, params, chunk).astype(np.float64, copy=False)
         both = np.hstack([code, *(inputs for inputs, _ in network_input(chunk))])
         weight = weights_in_use(chunk)
@@ -178,7 +177,7 @@ def row_losses(loss, network, params, rows):
     """Sums of `entry_losses` over features, of shape (n_rows,), in bounded memory."""
     losses = np.empty(rows.n_rows)
     for batch in row_chunks(rows.n_rows, rows.n_features):
-        chunk = slice_rows(rows, batch)
+        chunk = rows.part(batch)
         losses[batch] = entry_losses(loss, network, params, chunk).sum(axis=1)
     return losses
 

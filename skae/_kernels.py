@@ -47,17 +47,21 @@ from skae._memory import (
     BLOCK,
     BROKEN,
     CYCLE_START,
+    EPOCH_ROWS,
     FIRST_EPOCH,
     GENERATION,
     HELD,
     INTERRUPT,
     LAYER,
+    LOSS_SUM,
     MODEL,
+    N_BEFORE,
     N_EPOCHS,
     N_NO_CHANGE,
     N_UPDATES,
     NO_EPOCH,
     NOTHING,
+    PART,
     RATE_FACTOR,
     ROWS,
     SEED,
@@ -108,6 +112,8 @@ _NO, _YES = np.int64(0), np.int64(1)
 # What `lanes` is to find of its rows: losses, gradients too, or sums of the code alone.
 MEASURE, LEARN, ENCODE = np.int64(0), np.int64(1), np.int64(2)
 _NOWHERE = _NO_ORDER = np.int64(0)
+# The order of the rows of an epoch's second part is that of so many epochs later.
+_EPOCHS_APART = np.int64(2**32)
 
 
 # ---------------------------------------------------------------------------
@@ -259,7 +265,7 @@ def _seen_input(rows, block, team):
 
 @inlined
 def _picked(block, team):
-    """Address of the matrix rows of a block."""
+    """Address of the numbers of a block's rows."""
     return team.picked + _BYTES * block.slot * team.block_rows
 
 
@@ -327,6 +333,10 @@ def _gather(rows, block, team):
         call(team.passes.gather, (rows.values, *to))
     else:
         call(team.passes.gather_csr, (rows.values, rows.columns, rows.starts, *to))
+    if rows.first_number > 0:  # from here on it matters only what is drawn for them
+        numbers = integers(picked)
+        for i in range(block.n_rows):
+            numbers[i] += rows.first_number
 
 
 # How often rows are asked for between the passes of a layer: twice in the forward
@@ -605,10 +615,16 @@ def _run_lanes(model, rows, order, batch, team, rank, aim):
 
 
 @inlined
+def _lanes_of(team, n_rows):
+    """Into how many lanes a batch of so many rows is cut."""
+    return _n_lanes(n_rows, team.block_rows)
+
+
+@inlined
 def _sum_lanes(team, n_rows, which):
     """Of a batch of so many rows: the losses (0), or the code's term (1)."""
     losses, total = doubles(team.lane_losses), 0.0
-    for lane in range(_n_lanes(n_rows, team.block_rows)):
+    for lane in range(_lanes_of(team, n_rows)):
         total += losses[2 * lane + which]
     return total
 
@@ -625,31 +641,37 @@ def _settings_at(team, rank):
     return team.settings + _BYTES * N_SETTINGS * rank
 
 
+@inlined
+def _sum_gradients(n_lanes, team, start, n):
+    """Add the lanes' gradients to the first's, of some parameters; its address."""
+    gradient = _at(team, team.gradients, start)
+    for lane in range(1, n_lanes):
+        other = _at(team, team.gradients, lane * team.n_params + start)
+        call(team.passes.add, (gradient, other, n))
+    return gradient
+
+
 @inner
 def _step(model, moments, n_lanes, team, rank, part):
     """Sum the lanes' gradients, and let the solver make its step, over a part.
 
     `part` are the first parameter, the last plus one, and their penalty's alpha.
     """
-    passes = team.passes
     first, stop, alpha = part
     settings = _settings_at(team, rank)
     doubles(settings)[ALPHA] = alpha
     for start in range(first, stop, _UPDATE_ENTRIES):
         n = min(_UPDATE_ENTRIES, stop - start)
-        gradient = _at(team, team.gradients, start)
-        for lane in range(1, n_lanes):
-            other = _at(team, team.gradients, lane * team.n_params + start)
-            call(passes.add, (gradient, other, n))
+        gradient = _sum_gradients(n_lanes, team, start, n)
         params = _at(team, model.params, start)
         moment_1, moment_2 = _at(team, moments[0], start), _at(team, moments[1], start)
-        call(passes.solver, (params, gradient, moment_1, moment_2, settings, n))
+        arrays = params, gradient, moment_1, moment_2
+        call(team.passes.solver, (*arrays, settings, n))
 
 
 @inlined
-def _update(model, moments, weight, n_rows, team, rank):
+def _update(model, moments, weight, n_lanes, team, rank):
     """The solver's step over this rank's share, for a batch and its weight."""
-    n_lanes = _n_lanes(n_rows, team.block_rows)
     n_weights = model.network.n_weights
     lo, hi = _share(team, rank, team.n_params)
     doubles(_settings_at(team, rank))[FACTOR] = 1.0 / weight
@@ -672,46 +694,49 @@ def _penalty(model, team):
 
 
 @inlined
-def _mean_loss(model, rows, team, rank):
-    """Mean data loss over rows, the same on every rank, and whether all gave up."""
-    batch = _NO, rows.n_rows
+def _summed_loss(model, rows, team, rank):
+    """The data loss, summed over rows, on rank 0; and whether all gave up."""
     _block_of(team, rank).epoch = NO_EPOCH
-    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, MEASURE)
-    if not _all_went_on(team):
-        return np.nan, True
-    total = _sum_lanes(team, rows.n_rows, 0)
-    # Nobody overwrites the lanes' losses while another still reads.
-    given_up = not _barrier(team)
-    return total / rows.total_weight, given_up
+    total = 0.0
+    for start in range(0, rows.n_rows, team.piece_rows):
+        batch = start, min(start + team.piece_rows, rows.n_rows)
+        _run_lanes(model, rows, _NO_ORDER, batch, team, rank, MEASURE)
+        if not _all_went_on(team):
+            return np.nan, True
+        if rank == 0:
+            total += _sum_lanes(team, batch[1] - start, 0)
+        # Nobody overwrites the lanes' losses while another still reads.
+        if not _barrier(team):
+            return np.nan, True
+    return total, False
 
 
 @as_kernel("nnnn", returns=types.float64)
-def objective_value(model, rows, team, rank):
-    """The objective over all rows, on rank 0."""
+def summed_loss(model, rows, team, rank):
+    """`_summed_loss`, on rank 0."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
-    data_loss, _ = _mean_loss(model, rows, team, rank)
-    return data_loss + (_penalty(model, team) if rank == 0 else 0.0)
+    total, _ = _summed_loss(model, rows, team, rank)
+    return total
 
 
-@as_kernel("nnnn", returns=types.float64)
-def objective_and_gradient(model, rows, team, rank):
-    """The objective over all rows, on rank 0.
+@as_kernel("nnnnnnnn", returns=types.float64)
+def summed_gradient(model, rows, order, start, stop, epoch, team, rank):
+    """The data loss of a batch, summed over its rows, on rank 0.
 
-    Its gradient is left in the first of `gradients`.
+    Its gradient is left in the first of `gradients`. The batch are the positions
+    `start` to `stop` - 1 of an order (0: the rows' own) in an epoch, or NO_EPOCH.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
-    batch = _NO, rows.n_rows
-    _block_of(team, rank).epoch = NO_EPOCH
-    _run_lanes(model, rows, _NO_ORDER, batch, team, rank, LEARN)
+    _block_of(team, rank).epoch = epoch
+    _run_lanes(model, rows, order, (start, stop), team, rank, LEARN)
     if not _all_went_on(team):
         return np.nan
-    total = _sum_lanes(team, rows.n_rows, 0)
-    weight = rows.total_weight
-    # The solver's pass is `scale_gradient`, which takes no step: no moments are used.
-    moments = model.params, model.params
-    _update(model, moments, weight, rows.n_rows, team, rank)
+    total, n_lanes = _sum_lanes(team, stop - start, 0), _lanes_of(team, stop - start)
+    lo, hi = _share(team, rank, team.n_params)
+    for first in range(lo, hi, _UPDATE_ENTRIES):
+        _sum_gradients(n_lanes, team, first, min(_UPDATE_ENTRIES, hi - first))
     _barrier(team)
-    return total / weight + (_penalty(model, team) if rank == 0 else 0.0)
+    return total
 
 
 # ---------------------------------------------------------------------------
@@ -761,11 +786,24 @@ def _correction(beta, n_updates):
 
 
 @inlined
-def _batch_step(model, rows, solver, state, batch, team, rank):
-    """One update; returns the batch's weighted loss, and whether all gave up.
+def _set_rates(solver, state, start, team, rank):
+    """Tell the rank's solver its rates, for the batch that begins at a position."""
+    counters, settings = integers(state.counters), doubles(_settings_at(team, rank))
+    n_updates = counters[N_UPDATES]
+    n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
+    epoch = n_epochs + (counters[N_BEFORE] + start) / counters[EPOCH_ROWS]
+    factor = doubles(state.scalars)[RATE_FACTOR]
+    settings[RATE] = _learning_rate(solver, n_updates, epoch, factor)
+    settings[CORRECTION_1] = _correction(settings[BETA_1], n_updates + 1)
+    settings[CORRECTION_2] = _correction(settings[BETA_2], n_updates + 1)
 
-    Every rank knows all scalars. What another rank has abandoned may only be read
-    between the barrier behind the lanes and the next: later, it may be the next batch.
+
+@inlined
+def _batch_step(model, rows, solver, state, batch, team, rank):
+    """One update, whose loss rank 0 adds to LOSS_SUM; returns whether all gave up.
+
+    What another rank has abandoned may only be read between the barrier behind the
+    lanes and the next: later, it may be the next batch.
     """
     start, stop = batch
     counters, control = integers(state.counters), integers(team.control)
@@ -774,25 +812,37 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
         penalty[1] = _penalty(model, team)
     _run_lanes(model, rows, team.order, batch, team, rank, LEARN)
     if not _all_went_on(team):
-        return np.nan, True
+        return True
     weight = _batch_weight(rows, stop - start)
-    loss = _sum_lanes(team, stop - start, 0) + penalty[1] * weight
-    n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
-    epoch = n_epochs + start / rows.n_rows
-    settings = doubles(_settings_at(team, rank))
-    factor = doubles(state.scalars)[RATE_FACTOR]
-    settings[RATE] = _learning_rate(solver, n_updates, epoch, factor)
-    settings[CORRECTION_1] = _correction(settings[BETA_1], n_updates + 1)
-    settings[CORRECTION_2] = _correction(settings[BETA_2], n_updates + 1)
+    _set_rates(solver, state, start, team, rank)
     moments = state.moment_1, state.moment_2
-    _update(model, moments, weight, stop - start, team, rank)
+    _update(model, moments, weight, _lanes_of(team, stop - start), team, rank)
     if rank == 0:
-        doubles(state.scalars)[TERM_SUM] += _sum_lanes(team, stop - start, 1)
+        scalars = doubles(state.scalars)
+        loss = _sum_lanes(team, stop - start, 0) + penalty[1] * weight
+        scalars[LOSS_SUM] += loss
+        scalars[TERM_SUM] += _sum_lanes(team, stop - start, 1)
         counters[N_UPDATES] = n_updates + 1
         interrupt = _atomic_load(control, INTERRUPT)
         control[STATUS] = INTERRUPTED if interrupt else RUNNING
     given_up = not _barrier(team)
-    return loss, given_up or control[STATUS] == INTERRUPTED
+    return given_up or control[STATUS] == INTERRUPTED
+
+
+@as_kernel("nnnfnn", returns=types.float64)
+def step(model, solver, state, weight, team, rank):
+    """The solver's step, for a gradient in the first of `gradients` and its weight.
+
+    Returns the penalty before it, on rank 0.
+    """
+    model, team = record(model, MODEL), record(team, TEAM)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    penalty = _penalty(model, team) if rank == 0 else 0.0
+    _barrier(team)
+    _set_rates(solver, state, 0, team, rank)
+    _update(model, (state.moment_1, state.moment_2), weight, 1, team, rank)
+    _barrier(team)
+    return penalty
 
 
 @inlined
@@ -823,27 +873,31 @@ def _plateau(solver, state, loss):
 
 
 @inlined
-def _finish_epoch(model, validation, solver, state, loss, team, rank):
+def _validation_loss(model, validation, loss, team, rank):
+    """The objective that decides which weights are kept, on rank 0: of validation rows.
+
+    Without any, `loss`. Also returns whether all gave up.
+    """
+    if validation.n_rows == 0:
+        return loss, False
+    total, given_up = _summed_loss(model, validation, team, rank)
+    kept = total / validation.total_weight
+    return (kept + _penalty(model, team) if rank == 0 else kept), given_up
+
+
+@inlined
+def _finish_epoch(solver, state, loss, kept, team, rank):
     """Record an epoch's loss, keep the best weights, decide: a status, on all ranks.
 
-    The loss that decides which weights are kept is the validation loss where there
-    are validation rows, else the training loss.
+    `kept` is the loss that decides which weights are kept.
     """
-    kept = loss
-    if validation.n_rows > 0:
-        kept, given_up = _mean_loss(model, validation, team, rank)
-        if given_up:
-            return INTERRUPTED
     counters, control = integers(state.counters), integers(team.control)
     if rank == 0:
-        if validation.n_rows > 0:
-            kept += _penalty(model, team)
         epoch = counters[N_EPOCHS]
         counters[N_EPOCHS] += 1
         slot = epoch - counters[FIRST_EPOCH]
         doubles(state.loss_curve)[slot] = loss
-        if validation.n_rows > 0:
-            doubles(state.validation_curve)[slot] = kept
+        doubles(state.validation_curve)[slot] = kept
         status = RUNNING
         if not (math.isfinite(loss) and math.isfinite(kept)):
             status = DIVERGED
@@ -857,13 +911,39 @@ def _finish_epoch(model, validation, solver, state, loss, team, rank):
     return control[STATUS]
 
 
-@as_kernel("nnnnfnn", returns=types.int64)
-def finish_epoch(model, validation, solver, state, loss, team, rank):
-    """`_finish_epoch` for a solver that runs in Python."""
-    model, validation = record(model, MODEL), record(validation, ROWS)
+@as_kernel("nnffnn", returns=types.int64)
+def finish_epoch(solver, state, loss, kept, team, rank):
+    """`_finish_epoch`, of an epoch that ran in pieces."""
     solver, state = record(solver, SOLVER), record(state, STATE)
-    team = record(team, TEAM)
-    return _finish_epoch(model, validation, solver, state, loss, team, rank)
+    return _finish_epoch(solver, state, loss, kept, record(team, TEAM), rank)
+
+
+@inlined
+def _train_part(model, rows, solver, state, team, rank):
+    """Run the part of an epoch that has these rows; returns whether all gave up."""
+    counters = integers(state.counters)
+    _block_of(team, rank).epoch = counters[N_EPOCHS]
+    if solver.shuffle:
+        if rank == 0:
+            epoch = counters[N_EPOCHS] + counters[PART] * _EPOCHS_APART
+            key = counters[SEED], epoch
+            call(team.passes.shuffle, (team.order, rows.n_rows, *key))
+        if not _barrier(team):
+            return True
+    for start in range(0, rows.n_rows, solver.batch_size):
+        batch = start, min(start + solver.batch_size, rows.n_rows)
+        if _batch_step(model, rows, solver, state, batch, team, rank):
+            return True
+    return False
+
+
+@as_kernel("nnnnnn", returns=types.int64)
+def train_part(model, rows, solver, state, team, rank):
+    """`_train_part`; returns a status."""
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    given_up = _train_part(model, rows, solver, state, team, rank)
+    return INTERRUPTED if given_up else RUNNING
 
 
 @as_kernel("nnnnnnnn", returns=types.int64)
@@ -878,28 +958,19 @@ def train(model, rows, validation, solver, state, n_epochs, team, rank):
     solver, state = record(solver, SOLVER), record(state, STATE)
     counters, scalars = integers(state.counters), doubles(state.scalars)
     for _ in range(n_epochs):
-        _block_of(team, rank).epoch = counters[N_EPOCHS]
+        loss = 0.0
         if rank == 0:
-            scalars[TERM_SUM] = 0.0
-        if solver.shuffle:
-            if rank == 0:
-                key = counters[SEED], counters[N_EPOCHS]
-                call(team.passes.shuffle, (team.order, rows.n_rows, *key))
-            if not _barrier(team):
-                return INTERRUPTED
-        total = 0.0
-        for start in range(0, rows.n_rows, solver.batch_size):
-            batch = start, min(start + solver.batch_size, rows.n_rows)
-            step = _batch_step(model, rows, solver, state, batch, team, rank)
-            batch_loss, given_up = step
-            if given_up:
-                return INTERRUPTED
-            total += batch_loss
-        loss = total / rows.total_weight
+            scalars[TERM_SUM] = scalars[LOSS_SUM] = 0.0
+        if _train_part(model, rows, solver, state, team, rank):
+            return INTERRUPTED
         if rank == 0:
             slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
             doubles(state.term_curve)[slot] = scalars[TERM_SUM] / rows.total_weight
-        status = _finish_epoch(model, validation, solver, state, loss, team, rank)
+            loss = scalars[LOSS_SUM] / rows.total_weight
+        kept, given_up = _validation_loss(model, validation, loss, team, rank)
+        if given_up:
+            return INTERRUPTED
+        status = _finish_epoch(solver, state, loss, kept, team, rank)
         if status != RUNNING:
             return status
     return RUNNING

@@ -87,22 +87,13 @@ class LbfgsTraining(Training):
         return scale_gradient
 
     def _run_epochs(self, state, n_epochs):
-        problem = self.problem
+        status: int = RUNNING
         for _ in range(n_epochs):
             memory, at_minimum = self._iterate(self._memory or self._begin_memory())
             self._memory = memory
             state.counters[N_UPDATES] += 1
             state.params[:] = memory.position
-            status = self._team.run(
-                _kernels.finish_epoch,
-                problem.model(state.params),
-                problem.validation,
-                self.solver,
-                state,
-                float(memory.losses[0]),
-                self._workspace,
-                flops=self._epoch_flops,
-            )
+            status = self._finish_epoch(state, memory.losses[0])
             if at_minimum and status == RUNNING:
                 status = CONVERGED
             if status != RUNNING:
@@ -160,15 +151,23 @@ class LbfgsTraining(Training):
     def _evaluate(self, position):
         """Objective and gradient; the line search asks for each in turn."""
         if not np.array_equal(self._evaluated[0], position):
-            problem = self.problem
             params = position.astype(self.state.params.dtype)
-            loss = self._team.run(
-                _kernels.objective_and_gradient,
-                problem.model(params),
-                problem.rows,
-                self._workspace,
-                flops=self._epoch_flops,
-            )
-            gradient = self._workspace.gradients[0].astype(np.float64)
+            loss, gradient = self._objective(params)
             self._evaluated = position.copy(), loss, gradient
         return self._evaluated[1:]
+
+    def _objective(self, params):
+        """The objective, and its gradient in float64."""
+        total, self._workspace.gradients[0] = self._summed_gradient(params)
+        weight = self.problem.rows.total_weight
+        penalty = self._team.run(
+            _kernels.step,  # which `scale_gradient` does not take
+            self.problem.model(params),
+            self.solver,
+            self.state,
+            weight,
+            self._workspace,
+            flops=0,
+        )
+        gradient = self._workspace.gradients[0].astype(np.float64)
+        return total / weight + penalty, gradient

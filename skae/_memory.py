@@ -65,6 +65,46 @@ class Rows(NamedTuple):
     n_features: int
     n_rows: int  # rows in use
     total_weight: float  # of the rows in use
+    first_number: int = 0  # of the matrix' first row; random numbers depend on them
+
+    @property
+    def dtype(self):
+        """Of the matrix."""
+        return self.values.dtype
+
+    def map(self, function, *args):
+        """A function's results for every part, of which there is one."""
+        return [function(self, *args)]
+
+    def none(self):
+        """Rows of the same matrix, none of them in use."""
+        return self._replace(n_rows=0, total_weight=0.0)
+
+    def part(self, batch):
+        """The rows in use of a slice, without a copy of their values."""
+        start, stop = batch.start, batch.stop
+        if self.subset.size:
+            here = self._replace(subset=self.subset[start:stop])
+        else:
+            here = self._replace(
+                weights=self.weights[start:stop],
+                first_number=self.first_number + start,
+            )
+            if self.starts.size:
+                here = here._replace(starts=self.starts[start : stop + 1])
+            else:
+                of_rows = slice(start * self.n_features, stop * self.n_features)
+                here = here._replace(values=self.values[of_rows])
+        n_rows = stop - start
+        weight = total_weight(here.weights, here.subset, n_rows)
+        return here._replace(n_rows=n_rows, total_weight=weight)
+
+
+def total_weight(weights, subset, n_rows):
+    """Of the rows in use; empty arrays mean as in `Rows`."""
+    if not weights.size:
+        return float(n_rows)
+    return float(weights[subset if subset.size else slice(None)].sum())
 
 
 class Model(NamedTuple):
@@ -114,14 +154,16 @@ class State(NamedTuple):
 CURVES = ("loss_curve", "validation_curve", "term_curve")
 
 # State.counters. Of the epochs, FIRST_EPOCH is the one that the curves begin with,
-# CYCLE_START that which the cosine schedule begins with.
+# CYCLE_START that which the cosine schedule begins with. An epoch has EPOCH_ROWS rows,
+# of which N_BEFORE came before the PART that is trained on (0, 1, ...).
 N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
-N_COUNTERS = 6
+EPOCH_ROWS, N_BEFORE, PART = range(6, 9)
+N_COUNTERS = 9
 # State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
-# schedule has multiplied the learning rate by, the initial weights' loss, and the sum
-# of this epoch's code terms.
-BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS, TERM_SUM = range(5)
-N_SCALARS = 5
+# schedule has multiplied the learning rate by, the initial weights' loss, and the sums
+# of this epoch's code terms and losses.
+BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS, TERM_SUM, LOSS_SUM = range(6)
+N_SCALARS = 6
 
 
 class Block(NamedTuple):
@@ -169,6 +211,7 @@ class Team(NamedTuple):
     n_threads: int
     itemsize: int  # bytes of the dtype
     block_rows: int  # that the buffers have room for
+    piece_rows: int  # that losses are summed over at a time
     n_slots: int  # input blocks of a thread
     n_units: int  # of the layers, for which the buffers have room
     n_params: int

@@ -466,7 +466,7 @@ def _add_sum(block, total, n_units, n_rows):
 
 
 @as_pass("vdn", REDUCTION)
-def _add_squares(values, total, n):
+def add_squares(values, total, n):
     """Add the sum of n squares, in float64, to total[0]."""
     values, total = carray(values, n), carray(total, 1)
     squares = 0.0
@@ -532,7 +532,7 @@ _LEARNING = {
     "copy": _copy,
     "add": _add,
     "backward_units": _backward_units,
-    "add_squares": _add_squares,
+    "add_squares": add_squares,
     "shuffle": _random_passes.shuffle,
 }
 

@@ -5,7 +5,7 @@ import numpy as np
 from skae._inference import encoder, propagate
 from skae._network import coefs, for_loss, intercepts, make_network
 from skae._passes import LOSSES
-from skae._rows import make_rows, no_rows, weights_in_use
+from skae._rows import make_rows, weights_in_use
 from skae._training import Problem
 
 # Of the layers above the first, whose inputs are codes.
@@ -54,7 +54,7 @@ def pretrained_params(architecture, problem, params, train):
             loss,
             problem.alpha,
             rows,
-            no_rows(rows),
+            rows.none(),
             problem.corruption if number == 1 else None,
             problem.term if number == n_pairs else None,
         )

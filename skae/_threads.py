@@ -24,7 +24,7 @@ from skae._compilation import CFunction
 from skae._memory import BLOCK, BROKEN, HELD, INTERRUPT, N_CONTROLS, NOTHING, Team
 from skae._products import DEPTH
 from skae._random_passes import CORRUPTIONS, Corruption
-from skae._rows import density
+from skae._rows import density, piece_rows
 
 
 @functools.cache
@@ -297,6 +297,7 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
         n_threads=n_threads,
         itemsize=itemsize,
         block_rows=block_rows,
+        piece_rows=piece_rows(n_features),
         n_slots=n_slots,
         n_units=n_units,
         n_params=network.n_params,

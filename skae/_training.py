@@ -19,16 +19,25 @@ from skae._memory import (
     BEST_KEPT,
     BEST_LOSS,
     CYCLE_START,
+    EPOCH_ROWS,
     FIRST_EPOCH,
+    LOSS_SUM,
+    N_BEFORE,
     N_EPOCHS,
     N_NO_CHANGE,
+    NO_EPOCH,
+    NOTHING,
+    PART,
     RATE_FACTOR,
     SEED,
     START_LOSS,
+    TERM_SUM,
 )
 from skae._passes import SOLVERS
 from skae._random_passes import Corruption
 from skae._reporting import SECONDS_BETWEEN_LINES
+from skae._rows import pieces
+from skae._stream import StreamedRows
 from skae._threads import (
     Learning,
     ThreadTeam,
@@ -53,7 +62,7 @@ class Problem(NamedTuple):
     network: _memory.Network
     loss: _passes.Loss
     alpha: float
-    rows: _memory.Rows
+    rows: _memory.Rows | StreamedRows
     validation: _memory.Rows  # of no rows: no validation
     corruption: Corruption | None = None
     term: CodeTerm | None = None
@@ -145,7 +154,7 @@ class Training(abc.ABC):
             network,
             state.params.dtype,
             team=self._team,
-            rows=(problem.rows, problem.validation),
+            rows=(self._example_rows(), problem.validation),
             learning=Learning(
                 problem.loss,
                 self._step_pass(),
@@ -195,13 +204,55 @@ class Training(abc.ABC):
 
     def value(self, params, rows=None):
         """The objective over rows of the problem, by default the monitored ones."""
-        return self._team.run(
-            _kernels.objective_value,
-            self.problem.model(params),
-            self.problem.monitored if rows is None else rows,
-            self._workspace,
-            flops=self._epoch_flops,
+        rows = self.problem.monitored if rows is None else rows
+        mean = self._summed_loss(params, rows) / rows.total_weight
+        return mean + self._penalty(params)
+
+    def _summed_loss(self, params, rows):
+        """The data loss, summed over rows."""
+        model = self.problem.model(params)
+        return sum(
+            self._run_on(_kernels.summed_loss, model, piece) for piece in pieces(rows)
         )
+
+    def _summed_gradient(self, params):
+        """The data loss, summed over all rows, and its gradient, in float64."""
+        model, total, gradient = self.problem.model(params), 0.0, 0.0
+        for piece in pieces(self.problem.rows):
+            batch = 0, 0, piece.n_rows, NO_EPOCH
+            total += self._run_on(_kernels.summed_gradient, model, piece, *batch)
+            gradient = gradient + self._workspace.gradients[0].astype(np.float64)
+        return total, gradient
+
+    def _penalty(self, params):
+        """The penalty of the weights."""
+        squares, alpha = np.zeros(1), self.problem.alpha
+        if alpha:
+            weights = params[: self.problem.network.n_weights]
+            _passes.add_squares(weights, squares, weights.size)
+        return 0.5 * alpha * squares[0]
+
+    def _run_on(self, kernel, model, rows, *args):
+        """Run a kernel on some of the rows, in memory."""
+        if rows is not self.problem.rows:
+            # Others may have been at the same address.
+            self._workspace.held["values"] = NOTHING
+        share = rows.n_rows / self.problem.rows.n_rows
+        flops = self._epoch_flops * share
+        return self._team.run(kernel, model, rows, *args, self._workspace, flops=flops)
+
+    def _example_rows(self):
+        """As many rows as are in memory together at most, to measure buffers by."""
+        rows = self.problem.rows
+        return rows if isinstance(rows, _memory.Rows) else next(pieces(rows))
+
+    def _finish_epoch(self, state, loss):
+        """Record an epoch that did not run in one kernel; returns a status."""
+        kept = loss
+        if self.problem.validation.n_rows:
+            kept = self.value(state.params, self.problem.validation)
+        args = self.solver, state, float(loss), float(kept), self._workspace
+        return self._team.run(_kernels.finish_epoch, *args, flops=0)
 
     @abc.abstractmethod
     def _step_pass(self) -> CFunction:
@@ -222,6 +273,7 @@ class Training(abc.ABC):
         """
         state, counters = self.state, self.state.counters
         counters[FIRST_EPOCH] = counters[N_EPOCHS]
+        counters[[EPOCH_ROWS, N_BEFORE, PART]] = self.problem.rows.n_rows, 0, 0
         state = state._replace(**{name: np.zeros(n_epochs) for name in _memory.CURVES})
         try:
             status = self._run_epochs(state, n_epochs)
@@ -255,6 +307,37 @@ class StochasticTraining(Training):
             self._workspace,
             flops=self._epoch_flops * n_epochs,
         )
+
+
+class StreamedTraining(StochasticTraining):
+    """The same on rows that are not in memory together: they pass in windows."""
+
+    def _example_rows(self):
+        _, rows = next(self.problem.rows.windows(self.solver.batch_size))
+        return rows
+
+    def _run_epochs(self, state, n_epochs):
+        status: int = RUNNING
+        for _ in range(n_epochs):
+            status = self._run_epoch(state)
+            if status != RUNNING:
+                break
+        return status
+
+    def _run_epoch(self, state):
+        rows, scalars, counters = self.problem.rows, state.scalars, state.counters
+        scalars[[TERM_SUM, LOSS_SUM]] = 0.0
+        windows = rows.windows(self.solver.batch_size)
+        for number, (start, window) in enumerate(windows):
+            counters[[N_BEFORE, PART]] = start, number
+            model = self.problem.model(state.params)
+            args = model, window, self.solver, state
+            status = self._run_on(_kernels.train_part, *args)
+            if status != RUNNING:
+                return status
+        slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
+        state.term_curve[slot] = scalars[TERM_SUM] / rows.total_weight
+        return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
 
 
 def prepare(training, initial_params):

@@ -16,8 +16,10 @@ DTYPES = (np.float32, np.float64)
 NOT_VECTORISED = {
     "train",
     "finish_epoch",
-    "objective_value",
-    "objective_and_gradient",
+    "train_part",
+    "step",
+    "summed_loss",
+    "summed_gradient",
     "propagate",
     "forward",
     "lanes",

@@ -11,7 +11,7 @@ from skae._network import coefs, for_loss, intercepts, make_network
 from skae._passes import LOSSES
 from skae._pretraining import pretrained_params
 from skae._random_passes import CORRUPTIONS, Corruption
-from skae._rows import make_rows, network_input, no_rows, weights_in_use
+from skae._rows import make_rows, network_input, weights_in_use
 
 from . import reference
 from .test_autoencoder import assert_same_fit, make_data
@@ -39,7 +39,7 @@ def test_each_pair_of_layers_learns_the_codes_of_the_pair_below(tied, weighted):
     corruption = Corruption(CORRUPTIONS["masking"], np.array([0.1, 0, 0]))
     term = CodeTerm(SPARSITIES["kl"], {WEIGHT: 1.0, TARGET: 0.05})
     problem = _training.Problem(
-        for_loss(network, loss), loss, 0.3, rows, no_rows(rows), corruption, term
+        for_loss(network, loss), loss, 0.3, rows, rows.none(), corruption, term
     )
     before = random_params(network, NAMES, "glorot", 0, np.float64)
     params, seen = before.copy(), []

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import _row_passes, _rows
+from skae import _row_passes
+from skae._data import Selection, measure
 from skae._rows import (
     density,
     make_rows,
-    measure,
-    no_rows,
     row_chunks,
-    slice_rows,
 )
 
 
@@ -40,50 +38,11 @@ def make_data(n_rows=20, n_features=7):
     return X, rng.integers(0, 4, n_rows).astype(float)
 
 
-@pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 19])])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
-def test_measure(monkeypatch, subset, weighted, chunk_entries):
-    monkeypatch.setattr(_rows, "_CHUNK_ENTRIES", chunk_entries)
-    X, weights = make_data()
-    mean, scale = measure(X, subset=subset, weights=weights if weighted else None)
-    used = slice(None) if subset is None else subset
-    repeats = weights[used].astype(int) if weighted else 1
-    repeated = np.repeat(X[used], repeats, axis=0)
-    np.testing.assert_allclose(mean, repeated.mean(axis=0), rtol=1e-12, atol=1e-15)
-    assert scale == pytest.approx((repeated - repeated.mean(axis=0)).std(), rel=1e-12)
-
-
-def test_measure_of_sparse_is_that_of_dense():
-    X, weights = make_data()
-    mean, scale = measure(X, weights=weights)
-    sparse_mean, sparse_scale = measure(sparse.csr_matrix(X), weights=weights)
-    np.testing.assert_array_equal(sparse_mean, mean)
-    assert sparse_scale == scale
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e8, -1e-30])
-def test_constant_data_have_no_scale(value):
-    assert measure(np.full((1000, 3), value))[1] == 0
-
-
-@pytest.mark.parametrize("size", [1e-200, 1e155, 1e300])
-def test_scale_of_huge_and_tiny_data(size):
-    X, _ = make_data()
-    assert measure(X * size)[1] == pytest.approx(measure(X)[1] * size, rel=1e-12)
-
-
-def test_small_spread_around_a_large_mean_is_seen():
-    X, _ = make_data()
-    _, scale = measure(X + 1e4)
-    assert scale == pytest.approx(measure(X)[1], rel=1e-11)
-
-
 @pytest.mark.parametrize("subset", [None, np.array([5, 2, 19])])
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix, sparse.csr_array])
 def test_kernels_see_centred_and_scaled_rows(make, subset):
     X, _ = make_data()
-    mean, scale = measure(X)
+    mean, scale = measure(Selection(X))
     rows = make_rows(make(X), mean, scale, subset=subset)
     used = slice(None) if subset is None else subset
     np.testing.assert_allclose(gathered(rows), ((X - mean) / scale)[used], rtol=1e-14)
@@ -100,14 +59,14 @@ def test_total_weight_and_slices():
     X, weights = make_data()
     rows = make_rows(X, np.zeros(7), 1.0, weights=weights)
     assert rows.total_weight == weights.sum()
-    piece = slice_rows(rows, slice(3, 8))
+    piece = rows.part(slice(3, 8))
     assert (piece.n_rows, piece.total_weight) == (5, weights[3:8].sum())
     np.testing.assert_array_equal(gathered(piece), X[3:8])
     subset = np.array([1, 5, 9, 11])
     rows = make_rows(X, np.zeros(7), 1.0, subset=subset)
     assert rows.total_weight == 4
-    np.testing.assert_array_equal(gathered(slice_rows(rows, slice(1, 3))), X[[5, 9]])
-    assert no_rows(rows).n_rows == 0
+    np.testing.assert_array_equal(gathered(rows.part(slice(1, 3))), X[[5, 9]])
+    assert rows.none().n_rows == 0
 
 
 def test_chunks_cover_all_rows_in_bounded_memory():
@@ -143,4 +102,4 @@ def test_density(subset):
 def test_density_of_no_rows():
     rows = make_rows(np.eye(3), np.zeros(3), 1.0)
     assert density(rows) == 1 / 3
-    assert density(no_rows(rows)) == 1
+    assert density(rows.none()) == 1

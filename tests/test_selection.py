@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from skae import _selection
-from skae._rows import make_rows, no_rows
+from skae._rows import make_rows
 from skae._selection import CautiousSelection, next_epoch
 from skae._training import Curves
 
@@ -122,7 +122,7 @@ def test_equal_weights_are_no_weights_and_rows_without_are_no_rows(monkeypatch):
 
 def test_without_rows_the_start_is_kept(monkeypatch):
     training = Stub(lambda p: np.empty(0), monkeypatch)
-    training.problem.validation = no_rows(training.problem.validation)
+    training.problem.validation = training.problem.validation.none()
     assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
 
 

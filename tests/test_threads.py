@@ -549,7 +549,7 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
         assert set(blas_threads().values()) == {1}
         raise error("in the kernel")
 
-    monkeypatch.setattr(_kernels, "objective_value", fails)
+    monkeypatch.setattr(_kernels, "summed_loss", fails)
     with pytest.raises(error, match="in the kernel"):
         AutoencoderTransformer(**_LARGE).fit(data())
     assert blas_threads() == before
@@ -610,8 +610,9 @@ def job_dying_ranks():
     before, expected = blas_threads(), digest("minibatch")
     for kernel, solver in [
         ("train", "adam"),
-        ("objective_value", "adam"),
-        ("objective_and_gradient", "lbfgs"),
+        ("summed_loss", "adam"),
+        ("summed_gradient", "lbfgs"),
+        ("step", "lbfgs"),
         ("finish_epoch", "lbfgs"),
         ("propagate", "adam"),
     ]:
