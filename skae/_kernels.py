@@ -786,10 +786,9 @@ def _correction(beta, n_updates):
 
 
 @inlined
-def _set_rates(solver, state, start, team, rank):
+def _set_rates(solver, state, n_updates, start, team, rank):
     """Tell the rank's solver its rates, for the batch that begins at a position."""
     counters, settings = integers(state.counters), doubles(_settings_at(team, rank))
-    n_updates = counters[N_UPDATES]
     n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
     epoch = n_epochs + (counters[N_BEFORE] + start) / counters[EPOCH_ROWS]
     factor = doubles(state.scalars)[RATE_FACTOR]
@@ -807,6 +806,7 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     """
     start, stop = batch
     counters, control = integers(state.counters), integers(team.control)
+    # Before a barrier: rank 0 counts the update while others may still be at it.
     penalty, n_updates = doubles(team.penalty), counters[N_UPDATES]
     if rank == 0:
         penalty[1] = _penalty(model, team)
@@ -814,7 +814,7 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     if not _all_went_on(team):
         return True
     weight = _batch_weight(rows, stop - start)
-    _set_rates(solver, state, start, team, rank)
+    _set_rates(solver, state, n_updates, start, team, rank)
     moments = state.moment_1, state.moment_2
     _update(model, moments, weight, _lanes_of(team, stop - start), team, rank)
     if rank == 0:
@@ -839,7 +839,8 @@ def step(model, solver, state, weight, team, rank):
     solver, state = record(solver, SOLVER), record(state, STATE)
     penalty = _penalty(model, team) if rank == 0 else 0.0
     _barrier(team)
-    _set_rates(solver, state, 0, team, rank)
+    n_updates = integers(state.counters)[N_UPDATES]
+    _set_rates(solver, state, n_updates, 0, team, rank)
     _update(model, (state.moment_1, state.moment_2), weight, 1, team, rank)
     _barrier(team)
     return penalty
