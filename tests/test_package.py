@@ -45,6 +45,7 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in SOURCES.item
 LEVELS = {
     "_compilation": 0,
     "_sklearn": 0,
+    "_partitions": 0,
     "_reporting": 0,
     "_demo_data": 0,
     "datasets": 1,

@@ -1,0 +1,497 @@
+"""The partitions of a Dask collection, and functions of them on their workers.
+
+Dask is imported when it is used. Nothing here knows of networks.
+"""
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+# Of a wait, between two looks at whether the workers are still there.
+_SECONDS_BETWEEN_LOOKS = 1.0
+# Without any worker, or an answer of the scheduler, before that is an error. A nanny
+# needs some seconds to start a worker anew.
+_SECONDS_WITHOUT_WORKERS = 30.0
+# For an answer of the scheduler, and for a worker that is busy with others' tasks to
+# start a runner: its partitions are computed in tasks until the next look.
+_SECONDS_TO_ANSWER = 5.0
+# Schedulers may close a cluster in which no task has run for some minutes.
+_SECONDS_BETWEEN_TASKS = 30.0
+# For results, which may be lost while they are sent: then once more.
+_SECONDS_TO_GATHER, _MAX_GATHERS = 60.0, 3
+_LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
+
+
+class NoWorkersError(RuntimeError):
+    """The cluster has no workers, or cannot be reached."""
+
+
+class DataLostError(RuntimeError):
+    """A partition, or what was to be computed of it, cannot be had any more."""
+
+
+class Partitions:
+    """The blocks of rows of a Dask collection, on the workers that hold them.
+
+    A context manager: in the end Dask may forget the blocks.
+
+    Functions of the blocks are called by a runner on each worker, a Dask actor, as one
+    message to it takes a fifth of the time that a task does. What a runner cannot do,
+    as its worker died or gave a block away, is done again in tasks, for which Dask
+    computes lost blocks anew.
+
+    Attributes
+    ----------
+    n_rows : list of int
+        Of each partition, in order.
+
+    n_features : int
+
+    dtype : dtype
+
+    columns : list of str or None
+        Names of a dataframe's columns.
+    """
+
+    def __init__(self, client, blocks, columns, on_close):
+        self._client, self._blocks, self._on_close = client, blocks, on_close
+        # The workers' addresses, and the runners there, with the futures that keep them.
+        self._places: list[str | None] = [None] * len(blocks)
+        self._runners: dict[str, tuple] = {}
+        self._is_stale = True  # whether the two are to be looked up
+        self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
+        self.columns = columns
+        _wait_for(client, blocks)
+        kinds = self.run(_describe)
+        self.n_rows = [n_rows for n_rows, _, _ in kinds]
+        self.n_features, self.dtype = _common_kind(kinds)
+
+    @classmethod
+    def of(cls, X, client=None, *, validate=None):
+        """Partitions of a collection, computed where need be.
+
+        Parameters
+        ----------
+        X : dask Array or DataFrame
+            Its blocks are arrays, dataframes or CSR matrices, and may have unknown
+            numbers of rows, or none. Blocks that are on the workers stay there.
+
+        client : distributed.Client, default=None
+            None for the one in use, in a task that of its worker.
+
+        validate : callable, default=None
+            What makes of a block a C-ordered array or a CSR matrix, on its worker.
+            It has to be picklable, and to accept blocks without rows. None is
+            scikit-learn's `check_array`.
+
+        Raises
+        ------
+        DataLostError, NoWorkersError
+            As :meth:`run`; and what `validate` raises.
+        """
+        with ExitStack() as on_close:
+            client = on_close.enter_context(_client_in_use(client))
+            delayed, columns = _split(X)
+            with _lost_connection_explained(client):
+                blocks = _validated(client, delayed, validate or _checked)
+                partitions = cls(client, blocks, columns, on_close)
+            partitions._on_close = on_close.pop_all()
+            return partitions
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def close(self):
+        """Let Dask forget the blocks."""
+        self._runners, self._blocks = {}, []
+        self._on_close.close()
+
+    def __len__(self):
+        return len(self._blocks)
+
+    def run(self, function, *args, per_part=None):
+        """Results of ``function(block, *args, *per_part[i])``, in order.
+
+        Parameters
+        ----------
+        function : callable
+            Picklable, and without effects, as it may be called again when workers die.
+
+        *args : objects
+            Picklable; sent to each worker once.
+
+        per_part : sequence of tuples, default=None
+            More arguments, for each partition its own.
+
+        Returns
+        -------
+        results : list
+
+        Raises
+        ------
+        DataLostError
+            If a partition is lost and Dask has no recipe to compute it again, or if
+            workers die of every attempt.
+
+        NoWorkersError
+            If there are no workers, or no scheduler, for half a minute.
+        """
+        results = {}
+        with _lost_connection_explained(self._client):
+            if time.monotonic() < self._next_tasks:
+                results = self._by_runners(function, args, per_part)
+            left = [i for i in range(len(self)) if i not in results]
+            if left:
+                results |= self._in_tasks(left, function, args, per_part)
+        return [results[i] for i in range(len(self))]
+
+    # -- by runners ------------------------------------------------------------------
+
+    def _by_runners(self, function, args, per_part):
+        """Results by the number of the partition, as far as runners could have them."""
+        if self._is_stale:
+            self._find_blocks()
+        numbers: dict[str, list[int]] = {address: [] for address in self._runners}
+        for i, address in enumerate(self._places):
+            if address in numbers:
+                numbers[address].append(i)
+        calls: dict[str, Any] = {}
+        results: dict[int, Any] = {}
+        try:
+            for address, of_worker in numbers.items():
+                keys = [self._blocks[i].key for i in of_worker]
+                more = None if per_part is None else [per_part[i] for i in of_worker]
+                runner, _ = self._runners[address]
+                try:
+                    calls[address] = runner.call(function, keys, args, more)
+                except RuntimeError:  # the worker is lost
+                    self._is_stale = True
+            for address, call in calls.items():
+                values = self._answer(address, call)
+                results |= {numbers[address][k]: v for k, v in values.items()}
+        except BaseException:
+            for address in calls:
+                with suppress(RuntimeError):  # the worker is lost
+                    self._runners[address][0].cancel()
+            raise
+        self._is_stale |= len(results) < len(self)
+        return results
+
+    def _answer(self, address, call):
+        """A runner's results; none if its worker is lost."""
+        _, future = self._runners[address]
+        while True:
+            try:
+                return call.result(timeout=_SECONDS_BETWEEN_LOOKS)
+            except TimeoutError:
+                if future.status != "finished" or address not in _workers(self._client):
+                    return {}
+            except Exception:
+                # A lost worker, or values that cannot be sent: a task will tell which.
+                return {}
+
+    def _find_blocks(self):
+        """Look up where blocks are, and start runners there."""
+        alive = _workers(self._client)
+        if not alive:
+            return
+        holders = self._client.who_has(self._blocks)
+        found = [sorted(alive & set(holders.get(b.key, ()))) for b in self._blocks]
+        self._places = [addresses[0] if addresses else None for addresses in found]
+        self._runners = {a: r for a, r in self._runners.items() if a in alive}
+        new = {
+            address: self._client.submit(
+                _Runner, actor=True, workers=[address], pure=False
+            )
+            for address in sorted(set(filter(None, self._places)) - set(self._runners))
+        }
+        _wait_some_time(self._client, list(new.values()), _SECONDS_TO_ANSWER)
+        with self._client.as_current():  # which the actor will use
+            self._runners |= {
+                address: (future.result(), future)
+                for address, future in new.items()
+                if future.status == "finished"
+            }
+        self._is_stale = False
+
+    # -- in tasks ----------------------------------------------------------------------
+
+    def _in_tasks(self, numbers, function, args, per_part):
+        """Results of some partitions by their numbers."""
+        import dask
+
+        self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
+        futures = []
+        try:
+            # Of large arguments Dask warns, but scattered ones would be lost with
+            # their worker.
+            with dask.config.set({_LARGE_GRAPH: sys.maxsize}):
+                for i in numbers:
+                    place, more = self._places[i], per_part[i] if per_part else ()
+                    where = {}
+                    if place is not None:
+                        where = {"workers": [place], "allow_other_workers": True}
+                    futures.append(
+                        self._client.submit(
+                            function, self._blocks[i], *args, *more, pure=False, **where
+                        )
+                    )
+            return dict(zip(numbers, _gather(self._client, futures), strict=True))
+        except BaseException:
+            _cancel(self._client, futures)
+            raise
+
+
+class _Runner:
+    """An actor, which calls functions of the blocks that are on its worker."""
+
+    def __init__(self):
+        self._calls = []
+
+    async def call(self, function, keys, args, per_part):
+        """Values by the positions of the keys, as far as they could be had."""
+        import distributed
+
+        worker, loop = distributed.get_worker(), asyncio.get_running_loop()
+        self._calls, positions = [], []
+        for position, key in enumerate(keys):
+            if key in worker.data:
+                more = per_part[position] if per_part else ()
+                work = partial(function, worker.data[key], *args, *more)
+                # As many at a time as the worker has threads.
+                thread = worker.executors["default"]
+                self._calls.append(loop.run_in_executor(thread, work))
+                positions.append(position)
+        values = await asyncio.gather(*self._calls, return_exceptions=True)
+        # An error is a task's to raise, with its traceback.
+        return {
+            position: value
+            for position, value in zip(positions, values, strict=True)
+            if not isinstance(value, BaseException)
+        }
+
+    async def cancel(self):
+        """Do not begin what has not begun."""
+        for call in self._calls:
+            call.cancel()
+
+
+# -- from a collection to blocks ---------------------------------------------------
+
+
+@contextmanager
+def _client_in_use(client):
+    import distributed
+
+    try:
+        distributed.get_worker()
+    except ValueError:  # not in a task
+        is_task = False
+    else:
+        is_task = True
+    if client is None and is_task:
+        # The task leaves its thread to those that it waits for.
+        with distributed.worker_client() as client:
+            yield client
+        return
+    if client is None:
+        try:
+            client = distributed.default_client()
+        except ValueError:
+            raise ValueError(
+                "There is no Dask client: create one, for example "
+                "distributed.Client(), or pass it as client"
+            ) from None
+    if client.asynchronous:
+        raise ValueError("An asynchronous client is not supported: pass a synchronous")
+    yield client
+
+
+def _split(X):
+    """A Delayed of each block of rows, and the columns' names or None."""
+    import dask
+
+    if not dask.is_dask_collection(X) or getattr(X, "ndim", None) not in (1, 2):
+        raise TypeError(
+            f"X is a {type(X).__name__}, but has to be a Dask array or dataframe"
+        )
+    if X.ndim == 1:
+        raise ValueError(
+            "Expected 2D array, got 1D array instead. Reshape your data using "
+            "X.reshape(-1, 1) if it has a single feature"
+        )
+    if hasattr(X, "to_dask_array"):  # a dataframe
+        return X.to_delayed(), list(X.columns)
+    if X.numblocks[1] > 1:
+        X = X.rechunk({1: -1})
+    return X.to_delayed().ravel().tolist(), None
+
+
+def _validated(client, blocks, validate):
+    """Futures of the blocks, as they are to be, where they have been before."""
+    import dask
+    import distributed
+
+    check = dask.delayed(validate, pure=False)
+    lazy = dask.optimize(*map(check, blocks))
+    sources = [distributed.futures_of(block) for block in lazy]
+    everything = list(chain.from_iterable(sources))
+    if not everything:
+        return client.compute(lazy)
+    holders = client.who_has(everything)
+    futures = []
+    for block, of_block in zip(lazy, sources, strict=True):
+        where = {}
+        addresses = chain.from_iterable(holders.get(f.key, ()) for f in of_block)
+        counts = Counter(addresses).most_common(1)
+        if counts:
+            where = {"workers": [counts[0][0]], "allow_other_workers": True}
+        futures.append(client.compute(block, **where))
+    return futures
+
+
+def _checked(block):
+    return check_array(
+        block,
+        accept_sparse="csr",
+        dtype=[np.float64, np.float32],
+        order="C",
+        ensure_min_samples=0,
+    )
+
+
+def _describe(block):
+    return (*block.shape, block.dtype)
+
+
+def _common_kind(kinds):
+    """Number of features and dtype of all the partitions."""
+    common = {(n_features, dtype) for _, n_features, dtype in kinds}
+    if len(common) != 1:
+        found = ", ".join(f"{n} features of {dtype}" for n, dtype in sorted(common))
+        raise ValueError(f"Partitions differ: they have {found or 'no rows'}")
+    return common.pop()
+
+
+# -- waiting for tasks ---------------------------------------------------------------
+
+
+@contextmanager
+def _lost_connection_explained(client):
+    """Whatever else it has led to, as to cancelled tasks."""
+    try:
+        yield
+    except Exception as error:
+        if client.status in ("running", "connecting"):
+            raise
+        raise NoWorkersError(
+            "The connection to the scheduler is lost: start a new cluster, and call "
+            "again"
+        ) from error
+
+
+def _ask(client, function, nothing):
+    """What a coroutine function of the client returns, if the scheduler answers."""
+    if client.status != "running":
+        return nothing
+    try:
+        return client.sync(function, callback_timeout=_SECONDS_TO_ANSWER)
+    except (OSError, TimeoutError):
+        return nothing
+
+
+def _workers(client):
+    """Addresses of the workers; none if the scheduler does not answer."""
+    return set(_ask(client, lambda: client.nthreads(), {}))
+
+
+def _wait_some_time(client, futures, seconds):
+    """Wait until all are done, or one is cancelled."""
+    import distributed
+
+    with (
+        client.as_current(),
+        suppress(TimeoutError, asyncio.CancelledError, CancelledError),
+    ):
+        distributed.wait(futures, timeout=seconds)
+
+
+def _wait_for(client, futures):
+    """Wait until all are finished, or raise why they never will be."""
+    idle_since = None
+    while True:
+        _wait_some_time(client, futures, _SECONDS_BETWEEN_LOOKS)
+        for future in futures:
+            _check(client, future)
+        if all(future.status == "finished" for future in futures):
+            return
+        processing = _ask(client, lambda: client.processing(), {})
+        if any(processing.values()):
+            idle_since = None
+        elif idle_since is None:
+            idle_since = time.monotonic()
+        elif time.monotonic() - idle_since > _SECONDS_WITHOUT_WORKERS:
+            raise NoWorkersError(
+                f"No worker has taken a task for {_SECONDS_WITHOUT_WORKERS:g} s: the "
+                "cluster has none left, all are out of memory, or the scheduler "
+                "cannot be reached. Start workers, or a new cluster, and call again"
+            )
+
+
+def _check(client, future):
+    """Raise an error if a task has failed."""
+    import distributed
+
+    # What is lost will be pending or cancelled, when the scheduler knows.
+    if future.status in ("pending", "finished", "lost"):
+        return
+    if future.status == "error":
+        try:
+            future.result()
+        except distributed.KilledWorker as error:
+            raise DataLostError(
+                "Workers died of a task again and again, most likely for want of "
+                "memory: use smaller partitions, or workers with more memory"
+            ) from error
+        except CancelledError:
+            pass  # for want of what it depends on
+    raise DataLostError(
+        "A partition was lost with its worker, and there is no recipe to compute it "
+        "again, as for data that were scattered; or it was cancelled. Load the data "
+        "anew, from files where workers may die"
+    )
+
+
+def _gather(client, futures):
+    """Results of tasks."""
+
+    async def gather():
+        return await client.gather(futures, asynchronous=True)
+
+    for _ in range(_MAX_GATHERS):
+        _wait_for(client, futures)
+        try:
+            return client.sync(gather, callback_timeout=_SECONDS_TO_GATHER)
+        except (OSError, TimeoutError, CancelledError):
+            pass  # a result was lost meanwhile
+    raise NoWorkersError(
+        f"Workers did not deliver results in {_SECONDS_TO_GATHER:g} s: the network, or "
+        "the scheduler, is in trouble. Call again when it is not"
+    )
+
+
+def _cancel(client, futures):
+    if client.status == "running" and futures:
+        _ask(client, lambda: client.cancel(futures, asynchronous=True), None)

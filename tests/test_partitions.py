@@ -1,0 +1,386 @@
+"""Partitions of Dask collections on processes, some of which are killed."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from skae import _partitions
+from skae._partitions import DataLostError, NoWorkersError, Partitions
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+distributed = pytest.importorskip("distributed")
+pd = pytest.importorskip("pandas")
+
+N_ROWS = (7, 5, 0, 4)
+X = np.random.default_rng(0).normal(size=(sum(N_ROWS), 3))
+
+
+def make_client(cluster):
+    return distributed.Client(cluster, set_as_default=False)
+
+
+def make_cluster(n_workers=2):
+    return distributed.LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=":0",
+        memory_limit=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def shared_client():
+    with make_cluster() as cluster, make_client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared_client):
+    shared_client.wait_for_workers(2, timeout=30)
+    return shared_client
+
+
+@pytest.fixture
+def short_patience(monkeypatch):
+    monkeypatch.setattr(_partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
+    monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
+
+
+def collection(dtype=np.float64):
+    return da.from_array(X.astype(dtype), chunks=(N_ROWS, 3))
+
+
+def blocks_of(rows):
+    return np.split(rows, np.cumsum(N_ROWS)[:-1])
+
+
+def identity(block):
+    return block
+
+
+def product(block, factor, *more):
+    return block * factor, more
+
+
+def kind_of(block):
+    if sparse.issparse(block):
+        return block.format, block.dtype.name
+    return type(block).__name__, block.dtype.name, block.flags.c_contiguous
+
+
+def pid_and_sum(block, seconds=0.0):
+    time.sleep(seconds)
+    return os.getpid(), block.sum()
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+
+
+def later(seconds, function, *args):
+    timer = threading.Timer(seconds, function, args)
+    timer.start()
+    return timer
+
+
+def frame():
+    return dd.from_delayed(
+        [
+            dask.delayed(pd.DataFrame)(block, columns=list("abc"))
+            for block in blocks_of(X)
+        ],
+        meta=pd.DataFrame(X[:0], columns=list("abc")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (collection, np.float64),
+        (lambda: collection(np.float32), np.float32),
+        (lambda: collection(np.int16), np.float64),
+        (lambda: collection().rechunk((N_ROWS, (2, 1))), np.float64),
+        (lambda: collection().map_blocks(np.asfortranarray), np.float64),
+        (frame, np.float64),
+        (lambda: frame().values, np.float64),
+        (lambda: frame().astype(np.float32), np.float32),
+        (lambda: frame().astype({"b": np.float32}), np.float64),
+    ],
+    ids=[
+        "float64",
+        "float32",
+        "integers",
+        "chunks of columns",
+        "Fortran order",
+        "frame",
+        "unknown rows",
+        "float32 frame",
+        "mixed frame",
+    ],
+)
+@pytest.mark.parametrize("persisted", [False, True])
+def test_blocks_become_arrays(client, make, dtype, persisted):
+    data = make()
+    if persisted:
+        with client.as_current():
+            data = data.persist()
+    with Partitions.of(data, client) as parts:
+        assert parts.n_rows == list(N_ROWS)
+        assert parts.n_features == 3
+        assert parts.dtype == dtype
+        assert parts.columns == (["a", "b", "c"] if hasattr(data, "columns") else None)
+        name = np.dtype(dtype).name
+        assert parts.run(kind_of) == 4 * [("ndarray", name, True)]
+        given = data.compute(scheduler="sync") if not persisted else X
+        for block, expected in zip(
+            parts.run(identity), blocks_of(np.asarray(given)), strict=True
+        ):
+            assert np.allclose(block, expected.astype(dtype), atol=1)
+            if not persisted:
+                assert np.array_equal(block, expected.astype(dtype))
+
+
+def test_sparse_blocks_stay_sparse(client):
+    data = collection().map_blocks(sparse.csr_matrix)
+    with Partitions.of(data, client) as parts:
+        assert parts.run(kind_of) == 4 * [("csr", "float64")]
+        assert parts.n_rows == list(N_ROWS)
+
+
+def test_results_are_in_order_with_arguments_of_each(client):
+    with Partitions.of(collection(), client) as parts:
+        assert len(parts) == 4
+        results = parts.run(product, 3.0, per_part=[(i, "x") for i in range(4)])
+    for i, ((values, more), block) in enumerate(
+        zip(results, blocks_of(X), strict=True)
+    ):
+        assert np.array_equal(values, 3 * block)
+        assert more == (i, "x")
+
+
+def bytes_moved(dask_worker):
+    return sum(entry["total"] for entry in dask_worker.transfer_incoming_log)
+
+
+def test_data_stay_where_they_are(client):
+    large = np.zeros((1000, 50))
+    first, second = sorted(client.nthreads())
+    # Three of four blocks on one worker: nothing is to be evened out.
+    places = [first, second, first, first]
+    futures = [
+        client.submit(np.ones_like, large, workers=[place], pure=False)
+        for place in places
+    ]
+    client.gather(futures)
+    data = da.concatenate(
+        [da.from_delayed(f, large.shape, large.dtype) for f in futures]
+    )
+    before = client.run(bytes_moved)
+    with Partitions.of(data, client) as parts:
+        assert parts._places == places
+        for _ in range(3):
+            parts.run(pid_and_sum)
+        assert client.run(bytes_moved) == before
+        pids = client.run(os.getpid)
+        assert [pid for pid, _ in parts.run(pid_and_sum)] == [pids[p] for p in places]
+
+
+def test_blocks_are_released(client):
+    with Partitions.of(collection(), client) as parts:
+        keys = {block.key for block in parts._blocks}
+        assert keys <= set().union(*client.has_what().values())
+    deadline = time.monotonic() + 10
+    while keys & set().union(*client.has_what().values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_task_now_and_then_shows_that_the_cluster_is_in_use(client, monkeypatch):
+    with Partitions.of(collection(), client) as parts:
+        expected = [value for _, value in parts.run(pid_and_sum)]
+        monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_TASKS", 0.0)
+        parts._next_tasks = 0.0
+        monkeypatch.setattr(parts, "_by_runners", None)  # is not called
+        assert [value for _, value in parts.run(pid_and_sum)] == expected
+
+
+def test_large_arguments(client):
+    vector = np.arange(3_000_000.0)
+    with Partitions.of(collection(), client) as parts:
+        for by_tasks in (False, True):
+            if by_tasks:
+                parts._next_tasks = 0.0
+            for results in parts.run(larger, vector):
+                assert results == vector.size
+
+
+def larger(block, vector):
+    return vector.size
+
+
+def fail_on_five(block):
+    if len(block) == 5:
+        raise ZeroDivisionError("five rows")
+    return len(block)
+
+
+def refuse(block):
+    raise ValueError("not to my taste")
+
+
+def test_errors_of_functions_are_raised(client):
+    with Partitions.of(collection(), client) as parts:
+        with pytest.raises(ZeroDivisionError, match="five rows"):
+            parts.run(fail_on_five)
+        assert parts.run(len) == list(N_ROWS)
+    with pytest.raises(ValueError, match="not to my taste"):
+        Partitions.of(collection(), client, validate=refuse)
+    with pytest.raises(ValueError, match="contains NaN"):
+        Partitions.of(collection() * np.nan, client)
+
+
+def widen_five(block):
+    return np.c_[block, block] if len(block) == 5 else block
+
+
+def test_partitions_have_to_be_alike(client):
+    with pytest.raises(ValueError, match="3 features of float64, 6 features of"):
+        Partitions.of(collection(), client, validate=widen_five)
+
+
+def test_what_is_no_matrix(client):
+    with pytest.raises(TypeError, match="ndarray, but has to be a Dask array"):
+        Partitions.of(X, client)
+    for vector in (collection()[:, 0], frame()["a"]):
+        with pytest.raises(ValueError, match="Expected 2D array, got 1D"):
+            Partitions.of(vector, client)
+
+
+def test_client_in_use(client):
+    with pytest.raises(
+        ValueError, match=r"create one, for example distributed\.Client"
+    ):
+        Partitions.of(collection())
+    with client.as_current(), Partitions.of(collection()) as parts:
+        assert parts.run(len) == list(N_ROWS)
+
+
+def rows_from_a_task():
+    with Partitions.of(collection()) as parts:
+        return parts.run(len)
+
+
+def test_from_a_task(client):
+    # On each worker's only thread, which the blocks need.
+    futures = [client.submit(rows_from_a_task, pure=False) for _ in range(2)]
+    assert client.gather(futures) == 2 * [list(N_ROWS)]
+
+
+def test_interrupt(client, monkeypatch):
+    with Partitions.of(collection(), client) as parts:
+        for by_tasks in (False, True):
+            if by_tasks:
+                parts._next_tasks = 0.0
+            timer = later(0.5, signal.raise_signal, signal.SIGINT)
+            start = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                parts.run(pid_and_sum, 1.5)
+            assert time.monotonic() - start < 1.5
+            timer.join()
+            assert parts.run(len) == list(N_ROWS)
+
+
+# -- workers that die ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_tasks", [False, True])
+def test_a_worker_dies_meanwhile(client, by_tasks):
+    with Partitions.of(collection(), client) as parts:
+        before = parts.run(pid_and_sum)
+        victim = before[0][0]
+        if by_tasks:
+            parts._next_tasks = 0.0
+        timer = later(0.5, kill, victim)
+        after = parts.run(pid_and_sum, 0.4)
+        timer.join()
+        assert victim not in {pid for pid, _ in after}
+        assert [value for _, value in after] == [value for _, value in before]
+        # And from then on where the blocks are now.
+        for _ in range(2):
+            again = parts.run(pid_and_sum)
+            assert victim not in {pid for pid, _ in again}
+            assert [value for _, value in again] == [value for _, value in before]
+        assert not parts._is_stale
+
+
+def test_a_worker_dies_between_calls(client):
+    with Partitions.of(collection(), client) as parts:
+        before = parts.run(pid_and_sum)
+        victim = before[0][0]
+        kill(victim)
+        after = parts.run(pid_and_sum)
+        assert Counter(p for p, _ in after)[victim] == 0
+        assert [value for _, value in after] == [value for _, value in before]
+
+
+def test_scattered_data_are_lost(client):
+    place = min(client.nthreads())
+    block = client.scatter(X, workers=[place], hash=False)
+    data = da.from_delayed(block, X.shape, X.dtype)
+    with Partitions.of(data, client) as parts:
+        ((pid, _),) = parts.run(pid_and_sum)
+        kill(pid)
+        with pytest.raises(DataLostError, match="no recipe to compute it again"):
+            parts.run(pid_and_sum)
+    with pytest.raises(DataLostError, match="no recipe to compute it again"):
+        Partitions.of(data, client)
+
+
+def die(block):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_die_of_a_call():
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        make_cluster(1) as cluster,
+        make_client(cluster) as client,
+        Partitions.of(collection(), client) as parts,
+    ):
+        parts._next_tasks = 0.0
+        with pytest.raises(DataLostError, match="died of a task again and again"):
+            parts.run(die)
+
+
+def test_no_worker_is_left(short_patience):
+    with (
+        make_cluster(1) as cluster,
+        make_client(cluster) as client,
+        Partitions.of(collection(), client) as parts,
+    ):
+        cluster.scale(0)
+        while client.nthreads():
+            time.sleep(0.05)
+        start = time.monotonic()
+        with pytest.raises(NoWorkersError, match="No worker has taken a task for 1 s"):
+            parts.run(pid_and_sum)
+        assert time.monotonic() - start < 10
+        cluster.scale(1)
+        assert parts.run(len) == list(N_ROWS)
+
+
+def test_scheduler_is_gone(short_patience):
+    cluster = make_cluster(1)
+    with make_client(cluster) as client, Partitions.of(collection(), client) as parts:
+        cluster.close()
+        with pytest.raises(NoWorkersError, match="connection to the scheduler is lost"):
+            parts.run(pid_and_sum)
