@@ -112,13 +112,12 @@ class BaseAutoencoder(
     @contextlib.contextmanager
     def _unchanged_on_error(self):
         """Undo what validation has set if what follows it fails."""
-        names = ("n_features_in_", "feature_names_in_")
-        before = {name: self.__dict__[name] for name in names if name in self.__dict__}
+        before = self._validated_attributes()
         try:
             yield
         except BaseException:
-            for name in names:
-                self.__dict__.pop(name, None)
+            for name in self._validated_attributes():
+                del self.__dict__[name]
             self.__dict__.update(before)
             raise
 
@@ -133,7 +132,7 @@ class BaseAutoencoder(
             reset=reset,
             ensure_all_finite=ensure_all_finite,
         )
-        return _canonical(X) if sparse.issparse(X) else X
+        return canonical(X)
 
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""
@@ -141,17 +140,21 @@ class BaseAutoencoder(
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
         check_range(X, self.loss)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            if (sample_weight < 0).any():
-                raise ValueError(
-                    "Negative values in sample_weight: the smallest is "
-                    f"{sample_weight.min():g}; weights have to be >= 0"
-                )
-            if not sample_weight.any():
-                raise ValueError(
-                    "Sample weights must contain at least one non-zero number."
-                )
+            sample_weight = check_weights(sample_weight, X)
         return X, sample_weight
+
+    def _checked_validation_rows(self, X_val, dtype):
+        """What `fit` is given as `X_val`: a `Selection`, or None."""
+        if X_val is None:
+            return None
+        X_val = self._validate_rows(X_val, dtype=dtype)
+        check_range(X_val, self.loss, "X_val")
+        return Selection(X_val)
+
+    def _validated_attributes(self):
+        """What validation has set, by name."""
+        names = "n_features_in_", "feature_names_in_"
+        return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
     # -- from parameters and data to a training ------------------------------------
 
@@ -191,7 +194,7 @@ class BaseAutoencoder(
         how = scaling.offset, scaling.scale
         rows, first_rows = train.see(*how), first.see(*how)
         if X_val is not None:
-            validation = Selection(X_val).see(*how)
+            validation = X_val.see(*how)
         elif held_out is not None:
             validation = data.choose(held_out).kept().see(*how)
         else:
@@ -459,7 +462,24 @@ class BaseAutoencoder(
 
     def _fitted_attributes(self, plan, params, curves):
         """What a fit leaves on the estimator, by name. Changes `params` in place."""
+        attributes = self._training_attributes(plan, params, curves)
         network, rows = plan.training.problem.network, plan.first_rows
+        if self._is_variational:
+            return attributes
+        if plan.training.problem.term is not None:
+            attributes["mean_activation_"] = mean_code(network, params, rows)
+        elif self.code_activation == "identity":
+            moments = code_moments(network, params, rows)
+            # What neither a tie nor a penalty depends on may be chosen.
+            free_scale = not plan.architecture["tied"] and self.alpha == 0
+            variances = order_code(network, params, moments, free_scale=free_scale)
+            attributes |= _explained_variance(
+                variances, rows.total_weight, plan.scaling
+            )
+        return attributes
+
+    def _training_attributes(self, plan, params, curves):
+        """The same, but for what is computed of the rows."""
         n_iter = len(curves.loss)
         if plan.goes_on:
             curves = self._curves().followed_by(curves)
@@ -491,16 +511,8 @@ class BaseAutoencoder(
         }
         if curves.validation:
             attributes["validation_loss_curve_"] = curves.validation
-        if plan.training.problem.term is not None:
-            attributes |= self._term_attributes(network, params, rows, curves)
-        elif self.code_activation == "identity":
-            moments = code_moments(network, params, rows)
-            # What neither a tie nor a penalty depends on may be chosen.
-            free_scale = not plan.architecture["tied"] and self.alpha == 0
-            variances = order_code(network, params, moments, free_scale=free_scale)
-            attributes |= _explained_variance(
-                variances, rows.total_weight, plan.scaling
-            )
+        if self._is_variational:
+            attributes["kl_curve_"] = curves.term
         return attributes
 
     def _curves(self):
@@ -515,10 +527,6 @@ class BaseAutoencoder(
         """The term of the objective that depends on the code, or None."""
         return describe_sparsity(self)
 
-    def _term_attributes(self, network, params, rows, curves):
-        """What the code's term leaves on the estimator, by name."""
-        return {"mean_activation_": mean_code(network, params, rows)}
-
     def _set_attributes(self, attributes):
         for name in _OPTIONAL_ATTRIBUTES:
             if name in self.__dict__ and name not in attributes:
@@ -527,8 +535,13 @@ class BaseAutoencoder(
         return self
 
 
-def _canonical(X):
-    """A CSR matrix with sorted columns and without duplicates; X stays as it is."""
+def canonical(X):
+    """A CSR matrix with sorted columns and without duplicates; X stays as it is.
+
+    An array is returned as it is.
+    """
+    if not sparse.issparse(X):
+        return X
     # A new matrix over the same arrays, as asking X would leave marks on it.
     X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
     # Kernels trust the column numbers, which SciPy takes as they come.
@@ -578,6 +591,19 @@ def _warn_of_interrupt():
         TrainingInterruptedWarning,
         stacklevel=2,
     )
+
+
+def check_weights(sample_weight, X):
+    """Sample weights of rows as an array of float64; ValueError if they are none."""
+    sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if (sample_weight < 0).any():
+        raise ValueError(
+            f"Negative values in sample_weight: the smallest is {sample_weight.min():g}"
+            "; weights have to be >= 0"
+        )
+    if not sample_weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return sample_weight
 
 
 def check_range(X, name, what="X"):

@@ -126,6 +126,18 @@ def _c_function(signature, function, **options):
     return made
 
 
+_MADE: dict = {}  # C functions by their stamped names
+
+
+def _made_under(name):
+    if name not in _MADE:
+        raise ValueError(
+            f"There is no compiled function {name} here: processes that work together "
+            "need the same version of skae"
+        )
+    return _MADE[name]
+
+
 class CFunction:
     """A C function: a loop over contiguous memory, or a kernel.
 
@@ -147,8 +159,13 @@ class CFunction:
 
     def __init__(self, function, arguments, returns=types.void, **options):
         self.function, self.arguments = _stamped(function), arguments
+        _MADE[self.function.__qualname__] = self
         self.returns, self.options = returns, _OPTIONS | options
         self._compiled = {}
+
+    def __reduce__(self):
+        """Pickle the name: the machine code is the other process' own."""
+        return _made_under, (self.function.__qualname__,)
 
     def compiled(self, dtype=np.float64):
         """The C function for a dtype: Numba's object."""

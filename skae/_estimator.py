@@ -156,6 +156,7 @@ class Autoencoder(BaseAutoencoder):
             if sample_weight is not None:
                 told["metadata"] = {"sample_weight": sample_weight}
             data = Selection(X, weights=sample_weight)
+            X_val = self._checked_validation_rows(X_val, data.dtype)
             return self._fit(data, saved, X_val, told)
 
     @with_callbacks
@@ -234,17 +235,21 @@ class Autoencoder(BaseAutoencoder):
         True
         """
         with self._unchanged_on_error():
-            if self.pretrain is not None:
-                raise ValueError(
-                    f"fit_batches does not go with pretrain={self.pretrain!r}, which "
-                    "holds the codes of all rows in memory: use pretrain=None, or fit "
-                    "on a numpy.memmap"
-                )
+            self._check_no_pretraining("fit_batches")
             saved = self._state_to_go_on_from()
             stream = RowStream(make_batches, self._check_of_blocks(saved))
             with contextlib.closing(stream):
                 told = {"X": None, "y": None, "metadata": None}
+                X_val = self._checked_validation_rows(X_val, stream.dtype)
                 return self._fit(Selection(stream), saved, X_val, told)
+
+    def _check_no_pretraining(self, what):
+        if self.pretrain is not None:
+            raise ValueError(
+                f"{what} does not go with pretrain={self.pretrain!r}, which holds the "
+                "codes of all rows in memory: use pretrain=None, or fit on an array or "
+                "a numpy.memmap"
+            )
 
     def _state_to_go_on_from(self):
         return getattr(self, "_training_state", None) if self.warm_start else None
@@ -272,9 +277,6 @@ class Autoencoder(BaseAutoencoder):
 
     def _fit(self, data, saved, X_val, told):
         """Train on validated data; `told` is what callbacks are told."""
-        if X_val is not None:
-            X_val = self._validate_rows(X_val, dtype=data.dtype)
-            check_range(X_val, self.loss, "X_val")
         plan = self._plan(data, saved, X_val=X_val)
         context = self._begin_callbacks(told, plan.training.solver.max_iter)
         attributes = self._train(plan, context, told)
@@ -394,12 +396,20 @@ class Autoencoder(BaseAutoencoder):
         X = self._check_rows(X)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        return self._share_of_variance(*self._squares(X, sample_weight))
+
+    def _squares(self, X, sample_weight):
+        """Squared errors of the reconstructions and deviations, summed over rows."""
         lost, total = 0.0, 0.0
         for batch, reconstruction in self._reconstructions(X):
             weight = 1.0 if sample_weight is None else sample_weight[batch, np.newaxis]
             chunk = dense(X[batch]).astype(np.float64, copy=False)
             lost += (weight * (chunk - reconstruction) ** 2).sum()
             total += (weight * (chunk - self.mean_) ** 2).sum()
+        return lost, total
+
+    @staticmethod
+    def _share_of_variance(lost, total):
         if total == 0:  # as r2_score
             return 1.0 if lost == 0 else 0.0
         return float(1 - lost / total)

@@ -81,12 +81,18 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
 
 def mean_code(network, params, rows):
     """Weighted mean of the code over rows, of shape (n_components,)."""
-    network, total = encoder(network), 0.0
+    total = sum(rows.map(_summed_code, encoder(network), params))
+    return (total / rows.total_weight).astype(params.dtype)
+
+
+def _summed_code(rows, network, params):
+    """Weighted sum of the outputs of a network over rows."""
+    total = np.zeros(network.widths[-1])
     for batch in row_chunks(rows.n_rows, rows.n_features):
         chunk = rows.part(batch)
         code = propagate(network, params, chunk).astype(np.float64, copy=False)
         total += weights_in_use(chunk) @ code
-    return (total / rows.total_weight).astype(params.dtype)
+    return total
 
 
 class Moments(NamedTuple):
@@ -107,8 +113,44 @@ def code_moments(network, params, rows):
     network = encoder(network)
     n_components = int(network.widths[-1])
     mean = np.zeros(n_components + rows.n_features)
-    scatter, total = np.zeros((n_components, mean.size)), 0.0
-    for batch in row_chunks(rows.n_rows, mean.size):
+    sums = _Sums(0.0, mean, np.zeros((n_components, mean.size)))
+    for of_part in rows.map(_sums_of_part, network, params, sums):
+        sums = sums.joined_with(of_part)
+    mean, scatter = sums.mean, sums.scatter / sums.weight
+    return Moments(
+        mean[:n_components], scatter[:, :n_components], scatter[:, n_components:]
+    )
+
+
+class _Sums(NamedTuple):
+    """Of code and rows beside each other."""
+
+    weight: float
+    mean: np.ndarray  # (n_components + n_features,)
+    scatter: np.ndarray  # (n_components, n_components + n_features), about the mean
+
+    def joined_with(self, other):
+        """Sums over both.
+
+        Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
+        sample variances", 1979, equation 2.1.
+        """
+        weight = self.weight + other.weight
+        if not weight:
+            return self
+        difference = other.mean - self.mean
+        scatter = self.scatter + other.scatter
+        scatter += np.outer(difference[: len(scatter)], difference) * (
+            self.weight * other.weight / weight
+        )
+        mean = self.mean + difference * (other.weight / weight)
+        return _Sums(weight, mean, scatter)
+
+
+def _sums_of_part(rows, network, params, sums):
+    """Sums over some of the rows; `sums` are those over none."""
+    n_components = int(network.widths[-1])
+    for batch in row_chunks(rows.n_rows, sums.mean.size):
         chunk = rows.part(batch)
         code = propagate(network, params, chunk).astype(np.float64, copy=False)
         both = np.hstack([code, *(inputs for inputs, _ in network_input(chunk))])
@@ -116,22 +158,11 @@ def code_moments(network, params, rows):
         both, weight = both[weight > 0], weight[weight > 0]
         if not weight.size:
             continue
-        chunk_mean = np.average(both, axis=0, weights=weight)
-        both -= chunk_mean
-        # Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for
-        # computing sample variances", 1979, equation 2.1.
-        difference = chunk_mean - mean
-        merged = total + weight.sum()
-        scatter += (weight * both[:, :n_components].T) @ both
-        scatter += np.outer(difference[:n_components], difference) * (
-            total * weight.sum() / merged
-        )
-        mean += difference * (weight.sum() / merged)
-        total = merged
-    scatter /= total
-    return Moments(
-        mean[:n_components], scatter[:, :n_components], scatter[:, n_components:]
-    )
+        mean = np.average(both, axis=0, weights=weight)
+        both -= mean
+        scatter = (weight * both[:, :n_components].T) @ both
+        sums = sums.joined_with(_Sums(weight.sum(), mean, scatter))
+    return sums
 
 
 def entry_losses(loss, network, params, rows):
@@ -175,6 +206,10 @@ def _losses(loss, prediction, rows):
 
 def row_losses(loss, network, params, rows):
     """Sums of `entry_losses` over features, of shape (n_rows,), in bounded memory."""
+    return np.concatenate(rows.map(_row_losses, loss, network, params))
+
+
+def _row_losses(rows, loss, network, params):
     losses = np.empty(rows.n_rows)
     for batch in row_chunks(rows.n_rows, rows.n_features):
         chunk = rows.part(batch)

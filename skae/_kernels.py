@@ -113,7 +113,7 @@ _NO, _YES = np.int64(0), np.int64(1)
 MEASURE, LEARN, ENCODE = np.int64(0), np.int64(1), np.int64(2)
 _NOWHERE = _NO_ORDER = np.int64(0)
 # The order of the rows of an epoch's second part is that of so many epochs later.
-_EPOCHS_APART = np.int64(2**32)
+EPOCHS_APART = np.int64(2**32)
 
 
 # ---------------------------------------------------------------------------
@@ -926,7 +926,7 @@ def _train_part(model, rows, solver, state, team, rank):
     _block_of(team, rank).epoch = counters[N_EPOCHS]
     if solver.shuffle:
         if rank == 0:
-            epoch = counters[N_EPOCHS] + counters[PART] * _EPOCHS_APART
+            epoch = counters[N_EPOCHS] + counters[PART] * EPOCHS_APART
             key = counters[SEED], epoch
             call(team.passes.shuffle, (team.order, rows.n_rows, *key))
         if not _barrier(team):

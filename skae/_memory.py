@@ -102,7 +102,7 @@ class Rows(NamedTuple):
 
 def total_weight(weights, subset, n_rows):
     """Of the rows in use; empty arrays mean as in `Rows`."""
-    if not weights.size:
+    if not weights.size or not n_rows:
         return float(n_rows)
     return float(weights[subset if subset.size else slice(None)].sum())
 

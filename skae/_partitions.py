@@ -31,11 +31,15 @@ _SECONDS_TO_GATHER, _MAX_GATHERS = 60.0, 3
 _LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
 
 
-class NoWorkersError(RuntimeError):
+class LostError(RuntimeError):
+    """What was to be computed of the partitions cannot be had."""
+
+
+class NoWorkersError(LostError):
     """The cluster has no workers, or cannot be reached."""
 
 
-class DataLostError(RuntimeError):
+class DataLostError(LostError):
     """A partition, or what was to be computed of it, cannot be had any more."""
 
 
@@ -62,18 +66,17 @@ class Partitions:
         Names of a dataframe's columns.
     """
 
-    def __init__(self, client, blocks, columns, on_close):
-        self._client, self._blocks, self._on_close = client, blocks, on_close
-        # The workers' addresses, and the runners there, with the futures that keep them.
+    def __init__(self, client, blocks, columns, runners=None):
+        self._client, self._blocks, self._on_close = client, blocks, ExitStack()
+        # Addresses of workers, and the runners there, with futures that keep them.
         self._places: list[str | None] = [None] * len(blocks)
-        self._runners: dict[str, tuple] = {}
+        self._runners: dict[str, tuple] = {} if runners is None else runners
         self._is_stale = True  # whether the two are to be looked up
         self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
         self.columns = columns
+        self.n_rows: list[int] = []
+        self.n_features, self.dtype = 0, None
         _wait_for(client, blocks)
-        kinds = self.run(_describe)
-        self.n_rows = [n_rows for n_rows, _, _ in kinds]
-        self.n_features, self.dtype = _common_kind(kinds)
 
     @classmethod
     def of(cls, X, client=None, *, validate=None):
@@ -100,12 +103,27 @@ class Partitions:
         """
         with ExitStack() as on_close:
             client = on_close.enter_context(_client_in_use(client))
-            delayed, columns = _split(X)
+            delayed, columns = split(X)
             with _lost_connection_explained(client):
                 blocks = _validated(client, delayed, validate or _checked)
-                partitions = cls(client, blocks, columns, on_close)
+                partitions = cls(client, blocks, columns)
+                kinds = partitions.run(_describe)
+            partitions.n_rows = [n_rows for n_rows, _, _ in kinds]
+            partitions.n_features, partitions.dtype = _common_kind(kinds)
             partitions._on_close = on_close.pop_all()
             return partitions
+
+    def derive(self, function, *args, per_part=None):
+        """Partitions of what a function makes of the blocks, on the same workers.
+
+        The arguments, and what is raised, are those of :meth:`run`. `n_rows`,
+        `n_features` and `dtype` are not known of them.
+        """
+        with _lost_connection_explained(self._client):
+            if self._is_stale:
+                self._find_blocks()
+            blocks = self._submit(range(len(self)), function, args, per_part)
+            return Partitions(self._client, blocks, self.columns, self._runners)
 
     def __enter__(self):
         return self
@@ -120,6 +138,14 @@ class Partitions:
 
     def __len__(self):
         return len(self._blocks)
+
+    def gathered(self, values):
+        """An array, which may be a Dask collection, here."""
+        import dask
+
+        if dask.is_dask_collection(values):
+            values = self._client.compute(values, sync=True)
+        return np.asarray(values)
 
     def run(self, function, *args, per_part=None):
         """Results of ``function(block, *args, *per_part[i])``, in order.
@@ -210,7 +236,8 @@ class Partitions:
         holders = self._client.who_has(self._blocks)
         found = [sorted(alive & set(holders.get(b.key, ()))) for b in self._blocks]
         self._places = [addresses[0] if addresses else None for addresses in found]
-        self._runners = {a: r for a, r in self._runners.items() if a in alive}
+        for address in set(self._runners) - alive:
+            del self._runners[address]
         new = {
             address: self._client.submit(
                 _Runner, actor=True, workers=[address], pure=False
@@ -230,28 +257,33 @@ class Partitions:
 
     def _in_tasks(self, numbers, function, args, per_part):
         """Results of some partitions by their numbers."""
-        import dask
-
         self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
-        futures = []
+        futures = self._submit(numbers, function, args, per_part)
         try:
-            # Of large arguments Dask warns, but scattered ones would be lost with
-            # their worker.
-            with dask.config.set({_LARGE_GRAPH: sys.maxsize}):
-                for i in numbers:
-                    place, more = self._places[i], per_part[i] if per_part else ()
-                    where = {}
-                    if place is not None:
-                        where = {"workers": [place], "allow_other_workers": True}
-                    futures.append(
-                        self._client.submit(
-                            function, self._blocks[i], *args, *more, pure=False, **where
-                        )
-                    )
             return dict(zip(numbers, _gather(self._client, futures), strict=True))
         except BaseException:
             _cancel(self._client, futures)
             raise
+
+    def _submit(self, numbers, function, args, per_part):
+        """Tasks of some partitions, where these are."""
+        import dask
+
+        futures = []
+        # Of large arguments Dask warns, but scattered ones would be lost with their
+        # worker.
+        with dask.config.set({_LARGE_GRAPH: sys.maxsize}):
+            for i in numbers:
+                place, more = self._places[i], per_part[i] if per_part else ()
+                where = {}
+                if place is not None:
+                    where = {"workers": [place], "allow_other_workers": True}
+                futures.append(
+                    self._client.submit(
+                        function, self._blocks[i], *args, *more, pure=False, **where
+                    )
+                )
+        return futures
 
 
 class _Runner:
@@ -319,7 +351,7 @@ def _client_in_use(client):
     yield client
 
 
-def _split(X):
+def split(X):
     """A Delayed of each block of rows, and the columns' names or None."""
     import dask
 

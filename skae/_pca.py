@@ -64,6 +64,10 @@ def principal_components(rows, n_components, seed):
 
 def _scatter(rows, basis):
     """Sum over the rows of weight * outer(row, row), times a basis if there is one."""
+    return sum(rows.map(_scatter_of_part, basis))
+
+
+def _scatter_of_part(rows, basis):
 
     def of_chunk(chunk_and_weights):
         chunk, weights = chunk_and_weights
@@ -81,6 +85,10 @@ def _scatter(rows, basis):
 def least_scores(rows, components):
     """The least score of every component over the rows, in standard deviations."""
     loadings = components.axes / components.deviations
+    return np.min(rows.map(_least_of_part, loadings), axis=0)
+
+
+def _least_of_part(rows, loadings):
     least = np.zeros(loadings.shape[1])
     for chunk, weights in network_input(rows):
         used = chunk if weights is None else chunk[weights > 0]

@@ -16,6 +16,8 @@ _PIECE_ENTRIES = 2**22
 
 def row_chunks(n_rows, n_features):
     """Slices over the rows, of bounded memory."""
+    if not n_rows:  # as of a partition
+        return iter(())
     return gen_batches(n_rows, max(1, _CHUNK_ENTRIES // n_features))
 
 

@@ -48,7 +48,7 @@ class CautiousSelection:
         self.training, self.n_before = training, n_before
         self.initial_params = initial_params
         rows = training.problem.validation
-        weights = weights_in_use(rows)
+        weights = np.concatenate(rows.map(weights_in_use))
         self._used = weights > 0
         self._shares = weights[self._used] / rows.total_weight
         self.params, self.gain = initial_params.copy(), 0.0

@@ -25,6 +25,7 @@ from skae._memory import (
     N_BEFORE,
     N_EPOCHS,
     N_NO_CHANGE,
+    N_UPDATES,
     NO_EPOCH,
     NOTHING,
     PART,
@@ -51,9 +52,6 @@ from skae._threads import (
 # as so many operations of products.
 _FLOPS_A_WEIGHT = 6
 _FLOPS_A_UNIT = 100
-# Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
-# memory of the loss curves, not the speed.
-_MAX_EPOCHS_A_CALL = 10_000
 
 
 class Problem(NamedTuple):
@@ -138,9 +136,13 @@ class Training(abc.ABC):
     """
 
     has_moments = True
+    # Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
+    # memory of the loss curves, not the speed.
+    epochs_a_call = 10_000
 
     def __init__(self, problem, solver, state, max_epochs=None):
         self.problem, self.solver, self.state = problem, solver, state
+        self.curves = Curves.empty()  # of the epochs that were run
         network, n_rows = problem.network, problem.rows.n_rows
         batch_size = min(solver.batch_size, n_rows)
         n_lanes = _kernels.n_lanes(batch_size, _kernels.block_rows(network))
@@ -154,7 +156,7 @@ class Training(abc.ABC):
             network,
             state.params.dtype,
             team=self._team,
-            rows=(self._example_rows(), problem.validation),
+            rows=self._rows_in_memory(),
             learning=Learning(
                 problem.loss,
                 self._step_pass(),
@@ -215,10 +217,11 @@ class Training(abc.ABC):
             self._run_on(_kernels.summed_loss, model, piece) for piece in pieces(rows)
         )
 
-    def _summed_gradient(self, params):
-        """The data loss, summed over all rows, and its gradient, in float64."""
+    def _summed_gradient(self, params, rows=None):
+        """The data loss, summed over rows, by default all, and its float64 gradient."""
+        rows = self.problem.rows if rows is None else rows
         model, total, gradient = self.problem.model(params), 0.0, 0.0
-        for piece in pieces(self.problem.rows):
+        for piece in pieces(rows):
             batch = 0, 0, piece.n_rows, NO_EPOCH
             total += self._run_on(_kernels.summed_gradient, model, piece, *batch)
             gradient = gradient + self._workspace.gradients[0].astype(np.float64)
@@ -241,10 +244,14 @@ class Training(abc.ABC):
         flops = self._epoch_flops * share
         return self._team.run(kernel, model, rows, *args, self._workspace, flops=flops)
 
-    def _example_rows(self):
-        """As many rows as are in memory together at most, to measure buffers by."""
+    def _rows_in_memory(self):
+        """Examples of the rows that kernels will read, by which buffers are made.
+
+        First, of those to train on, as many as kernels see together at most.
+        """
         rows = self.problem.rows
-        return rows if isinstance(rows, _memory.Rows) else next(pieces(rows))
+        first = rows if isinstance(rows, _memory.Rows) else next(pieces(rows))
+        return [first, self.problem.validation]
 
     def _finish_epoch(self, state, loss):
         """Record an epoch that did not run in one kernel; returns a status."""
@@ -308,13 +315,43 @@ class StochasticTraining(Training):
             flops=self._epoch_flops * n_epochs,
         )
 
+    def batch_gradient(self, params, rows, order, batch, epoch):
+        """The data loss of a batch, summed, its gradient, and its number of rows.
 
-class StreamedTraining(StochasticTraining):
-    """The same on rows that are not in memory together: they pass in windows."""
+        Parameters
+        ----------
+        params : ndarray of shape (n_params,)
 
-    def _example_rows(self):
-        _, rows = next(self.problem.rows.windows(self.solver.batch_size))
-        return rows
+        rows : Rows
+
+        order : ndarray of shape (n_rows,), dtype=int32
+            Of the rows; empty for their own.
+
+        batch : tuple of int
+            First position in the order, and the last plus one.
+
+        epoch : int
+        """
+        args = self.problem.model(params), rows, order, *batch, epoch
+        loss = self._run_on(_kernels.summed_gradient, *args)
+        return loss, self._workspace.gradients[0].copy(), batch[1] - batch[0]
+
+    def take_step(self, state, loss, gradient, weight):
+        """One update, by the summed loss of a batch, its gradient and its weight."""
+        self._workspace.gradients[0] = gradient
+        args = self.solver, state, float(weight), self._workspace
+        model = self.problem.model(state.params)
+        penalty = self._team.run(_kernels.step, model, *args, flops=0)
+        state.scalars[LOSS_SUM] += loss + penalty * weight
+        state.counters[N_UPDATES] += 1
+
+
+class PiecewiseTraining(StochasticTraining):
+    """The same where no kernel sees all rows of an epoch."""
+
+    @abc.abstractmethod
+    def _run_epoch(self, state):
+        """Train for an epoch; returns a status."""
 
     def _run_epochs(self, state, n_epochs):
         status: int = RUNNING
@@ -323,6 +360,14 @@ class StreamedTraining(StochasticTraining):
             if status != RUNNING:
                 break
         return status
+
+
+class StreamedTraining(PiecewiseTraining):
+    """The same on rows that are not in memory together: they pass in windows."""
+
+    def _rows_in_memory(self):
+        _, first = next(self.problem.rows.windows(self.solver.batch_size))
+        return [first, self.problem.validation]
 
     def _run_epoch(self, state):
         rows, scalars, counters = self.problem.rows, state.scalars, state.counters
@@ -390,7 +435,7 @@ def run(training, max_iter, report=None):
 
     curves : Curves
     """
-    curves = Curves.empty()
+    curves = training.curves = Curves.empty()
     try:
         status = _run(training, max_iter, report, curves)
     except KeyboardInterrupt:  # between two calls of the kernel
@@ -403,7 +448,7 @@ def _run(training, max_iter, report, curves):
     status: int = RUNNING
     seconds_an_epoch = None
     while status == RUNNING and len(curves.loss) < max_iter:
-        n_epochs = min(max_iter - len(curves.loss), _MAX_EPOCHS_A_CALL)
+        n_epochs = min(max_iter - len(curves.loss), training.epochs_a_call)
         if report is not None:
             report.begin()
             n_epochs = min(

@@ -306,9 +306,6 @@ class VariationalAutoencoderTransformer(Autoencoder):
         settings = {WEIGHT: float(self.beta), WARMUP: float(self.kl_warmup)}
         return CodeTerm(VARIATIONAL, settings)
 
-    def _term_attributes(self, network, params, rows, curves):
-        return {"kl_curve_": curves.term}
-
     # -- fitting ---------------------------------------------------------------------
 
     def fit(self, X, y=None, *, X_val=None) -> Self:

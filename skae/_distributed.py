@@ -1,0 +1,358 @@
+"""Training on rows that are on the workers of a cluster.
+
+What a fit needs of its rows is computed part by part, where they are, and combined here
+in the order of the partitions: the bits depend on how the rows are cut into partitions,
+not on the workers that hold them. A fit on one partition is that on one array.
+"""
+
+import threading
+import uuid
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skae import _kernels, _memory
+from skae._data import Selection
+from skae._lbfgs import LbfgsTraining
+from skae._memory import (
+    LOSS_SUM,
+    N_BEFORE,
+    N_EPOCHS,
+    N_UPDATES,
+    SEED,
+    TERM_SUM,
+)
+from skae._partitions import LostError, Partitions
+from skae._random_passes import shuffle
+from skae._rows import make_rows
+from skae._threads import single_threaded_blas
+from skae._training import (
+    PiecewiseTraining,
+    Problem,
+    StochasticTraining,
+    Training,
+)
+
+# ---------------------------------------------------------------------------
+# Rows
+# ---------------------------------------------------------------------------
+
+
+def _alone(part, function, *args):
+    """A function of a part, on its worker, as it is computed in a fit there."""
+    with single_threaded_blas():
+        return function(part, *args)
+
+
+def _selected(block, first_number, weights):
+    return Selection(block, weights=weights, first_number=first_number)
+
+
+def _chosen(selection, numbers):
+    return selection.choose(numbers)
+
+
+def _seen(selection, offset, scale):
+    return selection.see(offset, scale)
+
+
+class DistributedSelection(NamedTuple):
+    """Rows in use of partitions; see `Selection`."""
+
+    parts: Partitions  # of Selection
+    sizes: tuple[int, ...]  # rows in use of each part
+    starts: np.ndarray  # number of each part's first row, and of the last's end
+    weights: np.ndarray | None  # of all rows
+    n_features: int
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, partitions, weights):
+        """All rows of partitions."""
+        starts = np.cumsum([0, *partitions.n_rows])
+        of_parts: list = [None] * len(partitions)
+        if weights is not None:
+            of_parts = np.split(weights, starts[1:-1])
+        more = [(int(s), w) for s, w in zip(starts[:-1], of_parts, strict=True)]
+        return cls(
+            partitions.derive(_selected, per_part=more),
+            tuple(partitions.n_rows),
+            starts,
+            weights,
+            partitions.n_features,
+            partitions.dtype,
+        )
+
+    @property
+    def n_rows(self):
+        """Rows in use."""
+        return sum(self.sizes)
+
+    def choose(self, numbers):
+        """Some of all rows, by their numbers, which increase; None for all."""
+        if numbers is None:
+            return self
+        cuts = np.searchsorted(numbers, self.starts[1:-1])
+        of_parts = np.split(numbers, cuts)
+        more = [(n - s,) for n, s in zip(of_parts, self.starts, strict=False)]
+        parts = self.parts.derive(_chosen, per_part=more)
+        return self._replace(parts=parts, sizes=tuple(map(len, of_parts)))
+
+    def kept(self):
+        """The same: workers hold it."""
+        return self
+
+    def map(self, function, *args):
+        """A function's results for every part, in order; it is given a selection."""
+        return self.parts.run(_alone, function, *args)
+
+    def see(self, offset, scale):
+        """The rows as a network sees them: (x - offset) / scale."""
+        parts = self.parts.derive(_seen, offset, scale)
+        weight = float(sum(parts.run(_weight)))
+        return DistributedRows(parts, self.sizes, weight, self.n_features, self.dtype)
+
+
+def _weight(rows):
+    return rows.total_weight
+
+
+class DistributedRows(NamedTuple):
+    """Rows of partitions, or some of them, as a network sees them; see `Rows`."""
+
+    parts: Partitions  # of Rows
+    sizes: tuple[int, ...]  # rows of each part
+    total_weight: float
+    n_features: int
+    dtype: np.dtype
+
+    @property
+    def n_rows(self):
+        """Rows in use."""
+        return sum(self.sizes)
+
+    def map(self, function, *args):
+        """A function's results for every part, in order; it is given its rows."""
+        return self.parts.run(_alone, function, *args)
+
+    def none(self):
+        """Rows of a matrix in memory, none of them in use."""
+        matrix = np.empty((1, self.n_features), self.dtype)
+        return make_rows(matrix, np.zeros(self.n_features), 1.0).none()
+
+
+# ---------------------------------------------------------------------------
+# On a worker
+# ---------------------------------------------------------------------------
+
+
+class Job(NamedTuple):
+    """What workers need to know of a training."""
+
+    token: str  # tells trainings apart
+    problem: Problem  # without rows
+    solver: _memory.Solver
+    seed: int
+
+
+class Steps(NamedTuple):
+    """Steps of an epoch, each on a batch that every part has its share of."""
+
+    epoch: int
+    first: int  # step
+    stop: int  # the last plus one
+    n_rows: int  # of all parts
+
+
+class _Here(threading.local):
+    """What a thread of a worker keeps between two calls."""
+
+    token: str | None = None
+    training: Any = None
+
+
+_HERE = _Here()
+# This epoch's order of the rows of a part, by a training's token and the part's number.
+_ORDERS: dict = {}
+
+
+def _training_here(rows, job, params):
+    """A training of this thread, to compute on any of the parts with."""
+    if _HERE.token != job.token:
+        problem = job.problem._replace(rows=rows, validation=rows.none())
+        kind = LbfgsTraining if job.solver.code < 0 else StochasticTraining
+        _HERE.training = kind.begin(problem, job.solver, params, job.seed)
+        _HERE.token = job.token
+    return _HERE.training
+
+
+def _order_of(rows, job, epoch, number):
+    """The order of the rows of a part in an epoch: empty for their own."""
+    if not job.solver.shuffle:
+        return np.empty(0, dtype=np.int32)
+    known = _ORDERS.get(number)
+    if known is None or known[:2] != (job.token, epoch):
+        order = np.empty(rows.n_rows, dtype=np.int32)
+        apart = int(_kernels.EPOCHS_APART)
+        shuffle(order, rows.n_rows, job.seed, epoch + number * apart)
+        known = _ORDERS[number] = (job.token, epoch, order)
+    return known[2]
+
+
+def _share(n_rows, step, steps, batch_size):
+    """Of a part of so many rows, the positions in its order that are in a step."""
+    start = -(-step * batch_size * n_rows // steps.n_rows)
+    stop = -(-(step + 1) * batch_size * n_rows // steps.n_rows)
+    return min(start, n_rows), min(stop, n_rows)
+
+
+def _loss_of_part(rows, job, params):
+    """The data loss summed over a part."""
+    if not rows.n_rows:
+        return 0.0
+    return _training_here(rows, job, params)._summed_loss(params, rows)
+
+
+def _gradient_of_part(rows, job, params):
+    """The data loss summed over a part, and its gradient."""
+    if not rows.n_rows:
+        return 0.0, np.zeros(params.size)
+    return _training_here(rows, job, params)._summed_gradient(params, rows)
+
+
+def _gradient_of_batch(rows, job, params, steps, number):
+    """The data loss of a part's share of a batch, its gradient, and its rows' number.
+
+    None if it has none.
+    """
+    batch = _share(rows.n_rows, steps.first, steps, job.solver.batch_size)
+    if batch[0] == batch[1]:
+        return None
+    training = _training_here(rows, job, params)
+    order = _order_of(rows, job, steps.epoch, number)
+    return training.batch_gradient(params, rows, order, batch, steps.epoch)
+
+
+def _steps_of_part(rows, job, state, steps, number):
+    """Steps on a part's shares of batches alone, from a state.
+
+    Returns the state that they lead to and the rows' weight; None if it has none.
+    """
+    copies = {name: array.copy() for name, array in state._asdict().items()}
+    state, total = state._replace(**copies), 0.0
+    state.scalars[LOSS_SUM] = 0.0
+    for step in range(steps.first, steps.stop):
+        state.counters[N_BEFORE] = step * job.solver.batch_size
+        one = steps._replace(first=step, stop=step + 1)
+        found = _gradient_of_batch(rows, job, state.params, one, number)
+        if found is not None:
+            loss, gradient, n_rows = found
+            weight = rows.total_weight / rows.n_rows * n_rows
+            _training_here(rows, job, state.params).take_step(
+                state, loss, gradient, weight
+            )
+            total += weight
+    return (state, total) if total else None
+
+
+# ---------------------------------------------------------------------------
+# On the client
+# ---------------------------------------------------------------------------
+
+
+class _OnWorkers(Training):
+    """A training whose rows are on workers."""
+
+    epochs_a_call = 1  # that what is trained is known when workers are lost
+
+    def __init__(self, problem, solver, state, max_epochs=None):
+        super().__init__(problem, solver, state, max_epochs)
+        nothing = problem.rows.none()
+        self._job = Job(
+            uuid.uuid4().hex,
+            problem._replace(rows=nothing, validation=nothing),
+            solver,
+            int(state.counters[SEED]),
+        )
+
+    def _rows_in_memory(self):
+        validation = self.problem.validation
+        if isinstance(validation, DistributedRows):
+            validation = validation.none()
+        return [self.problem.rows.none(), validation]
+
+    def _summed_loss(self, params, rows):
+        if not isinstance(rows, DistributedRows):
+            return super()._summed_loss(params, rows)
+        return sum(rows.parts.run(_loss_of_part, self._job, params))
+
+
+class DistributedLbfgsTraining(_OnWorkers, LbfgsTraining):
+    """L-BFGS on rows that are on workers."""
+
+    def _summed_gradient(self, params, rows=None):
+        parts = self.problem.rows.parts
+        losses, gradients = zip(
+            *parts.run(_gradient_of_part, self._job, params), strict=True
+        )
+        return sum(losses), sum(gradients)
+
+
+class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
+    """Training in mini-batches of rows that are on workers.
+
+    Every partition has its share of every batch, in an order of its own. Their
+    gradients are summed, or, with `n_local_steps` above 1, the weights that so many
+    steps on its own shares lead each to are averaged.
+    """
+
+    n_local_steps = 1
+
+    def _run_epoch(self, state):
+        rows, scalars, counters = self.problem.rows, state.scalars, state.counters
+        before = [array.copy() for array in state]
+        scalars[[TERM_SUM, LOSS_SUM]] = 0.0
+        batch_size = self.solver.batch_size
+        n_steps = -(-rows.n_rows // batch_size)
+        advance = self._step if self.n_local_steps == 1 else self._step_locally
+        try:
+            for first in range(0, n_steps, self.n_local_steps):
+                stop = min(first + self.n_local_steps, n_steps)
+                counters[N_BEFORE] = first * batch_size
+                advance(state, Steps(int(counters[N_EPOCHS]), first, stop, rows.n_rows))
+        except LostError:
+            for array, whole in zip(state, before, strict=True):
+                array[:] = whole
+            raise
+        counters[N_BEFORE] = 0
+        return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
+
+    def _step(self, state, steps):
+        """One step by the sum of the partitions' gradients."""
+        found = self._run(_gradient_of_batch, state.params, steps)
+        losses, gradients, n_rows = zip(*found, strict=True)
+        gradient = sum(g.astype(np.float64) for g in gradients)
+        rows = self.problem.rows
+        weight = rows.total_weight / rows.n_rows * sum(n_rows)
+        self.take_step(state, sum(losses), gradient, weight)
+
+    def _step_locally(self, state, steps):
+        """Steps of each partition by itself, and the mean of what they lead to."""
+        found = self._run(
+            _steps_of_part, state._replace(best_params=np.empty(0)), steps
+        )
+        states, weights = zip(*found, strict=True)
+        shares = np.array(weights) / sum(weights)
+        for name in ("params", "moment_1", "moment_2"):
+            arrays = [getattr(other, name).astype(np.float64) for other in states]
+            mean = sum(s * a for s, a in zip(shares, arrays, strict=True))
+            getattr(state, name)[:] = mean
+        state.scalars[LOSS_SUM] += sum(other.scalars[LOSS_SUM] for other in states)
+        state.counters[N_UPDATES] += steps.stop - steps.first
+
+    def _run(self, function, start, steps):
+        """Results of the partitions that have rows in the steps, in order."""
+        parts = self.problem.rows.parts
+        numbers = [(number,) for number in range(len(parts))]
+        found = parts.run(function, self._job, start, steps, per_part=numbers)
+        return [result for result in found if result is not None]

@@ -1,0 +1,442 @@
+"""An autoencoder that is trained on Dask collections, on the workers that hold them."""
+
+import copy
+import inspect
+import numbers
+from functools import partial
+from typing import Self
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skae._autoencoder import AutoencoderTransformer
+from skae._base import canonical, check_range, check_weights
+from skae._distributed import (
+    DistributedLbfgsTraining,
+    DistributedSelection,
+    DistributedStochasticTraining,
+)
+from skae._memory import BEST_KEPT, N_EPOCHS
+from skae._partitions import DataLostError, LostError, NoWorkersError, Partitions, split
+from skae._sklearn import Interval, _fit_context, with_callbacks
+
+try:
+    import dask
+    import dask.array as da
+except ImportError as error:
+    raise ImportError(
+        "skae.dask needs the packages dask and distributed: pip install 'skae[dask]'"
+    ) from error
+
+__all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
+
+
+def _is_collection(X):
+    return dask.is_dask_collection(X)
+
+
+def _checked(block, dtype, loss):
+    """A block as an array or CSR matrix that the loss is defined for."""
+    block = check_array(
+        block,
+        accept_sparse="csr",
+        dtype=dtype,
+        order="C",
+        ensure_min_samples=0,
+        input_name="X",
+    )
+    block = canonical(block)
+    check_range(block, loss)
+    return block
+
+
+def _called(estimator, method, block, shape, dtype, kwargs):
+    """What a method returns for a block, which may be without rows."""
+    if not block.shape[0]:
+        return np.empty((0, *shape), dtype)
+    return getattr(estimator, method)(block, **kwargs)
+
+
+def _squares(block, estimator, weights):
+    """The two sums of the score over a block."""
+    return estimator._squares(block, weights) if block.shape[0] else (0.0, 0.0)
+
+
+def _is_for_whole_collections(estimator):
+    raise AttributeError(
+        f"{type(estimator).__name__} trains on whole Dask collections, with fit. For "
+        "batches use AutoencoderTransformer, alone or in dask_ml.wrappers.Incremental"
+    )
+
+
+class DaskAutoencoderTransformer(AutoencoderTransformer):
+    """:class:`~skae.AutoencoderTransformer` for Dask arrays and dataframes.
+
+    Training is synchronous: the workers compute on the partitions that they hold, which
+    stay there, and the results are summed in the order of the partitions. It so depends
+    on how the rows are cut into partitions, and not on the number of workers. On one
+    partition it is that of :class:`~skae.AutoencoderTransformer`, bit for bit.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Size of the code.
+
+    client : distributed.Client, default=None
+        Client of the cluster to train on. None is the one in use. It is neither copied
+        nor pickled with the estimator.
+
+    n_local_steps : int, default=1
+        Updates of the weights between two exchanges, with the stochastic solvers. With
+        1, every update is by the sum of the partitions' gradients. With more, each
+        partition makes so many by itself, from the same weights, and the weights and
+        moments that it comes to are averaged (McMahan et al., "Communication-efficient
+        learning of deep networks from decentralized data", 2017, algorithm 1): for slow
+        networks, or small batches.
+
+    **parameters : dict
+        Those of :class:`~skae.AutoencoderTransformer`, but `pretrain`. Each partition
+        has its share of every mini-batch, in proportion to its rows, and
+        ``shuffle=True`` mixes its rows. With ``sparsity="kl"`` the mean activation is
+        that of each partition's share.
+
+    See Also
+    --------
+    skae.AutoencoderTransformer : For data in memory or on one machine; the attributes
+        are the same.
+
+    Notes
+    -----
+    **When workers die** their partitions are computed anew by those that are left, and
+    training goes on with the same result, as long as Dask knows how: data that were
+    scattered from the client are gone with their worker. Then, or if no worker is left,
+    :meth:`fit` raises :class:`DataLostError` or :class:`NoWorkersError`, and keeps the
+    weights of the last whole epoch, with which the estimator can be used, and with
+    ``warm_start=True`` trained on. (Of these the code is not ordered.)
+
+    **Threads.** Dask tells its worker processes to compute on one thread each. A
+    partition is worked on by one thread of its worker.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from sklearn.datasets import load_digits
+    >>> from skae.dask import DaskAutoencoderTransformer
+    >>> if __name__ == "__main__":  # doctest: +SKIP
+    ...     with Client(n_workers=2, threads_per_worker=1):
+    ...         X = da.from_array(load_digits().data, chunks=(600, -1)).persist()
+    ...         autoencoder = DaskAutoencoderTransformer(n_components=5).fit(X)
+    ...         codes = autoencoder.transform(X)  # a Dask array, not computed yet
+    ...         local = autoencoder.to_local()  # without Dask
+    """
+
+    _parameter_constraints: dict = {
+        **AutoencoderTransformer._parameter_constraints,
+        "client": "no_validation",
+        "n_local_steps": [Interval(numbers.Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, n_components=2, *, client=None, n_local_steps=1, **parameters):
+        super().__init__(n_components, **parameters)
+        self.client = client
+        self.n_local_steps = n_local_steps
+
+    # scikit-learn looks parameters up here.
+    _inherited = inspect.signature(AutoencoderTransformer.__init__).parameters
+    __init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            *_inherited.values(),
+            inspect.Parameter("client", inspect.Parameter.KEYWORD_ONLY, default=None),
+            inspect.Parameter(
+                "n_local_steps", inspect.Parameter.KEYWORD_ONLY, default=1
+            ),
+        ]
+    )
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "client": None}
+
+    def __sklearn_clone__(self):
+        # A client is a connection, of which there is no copy.
+        cloned = super(DaskAutoencoderTransformer, copy.copy(self)).__sklearn_clone__()
+        cloned.client = self.client
+        return cloned
+
+    # -- fitting ---------------------------------------------------------------------
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None) -> Self:
+        """Train the autoencoder where the data are.
+
+        Parameters
+        ----------
+        X : dask Array or DataFrame of shape (n_samples, n_features)
+            Training data, whose partitions are arrays, sparse matrices or frames. They
+            are computed, where they are not yet, and stay in the workers' memory until
+            training ends.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like or dask Array of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row. They are gathered.
+
+        X_val : dask Array or DataFrame, or array-like, of shape \
+                (n_validation, n_features), default=None
+            Validation data. See :meth:`skae.AutoencoderTransformer.fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If X is no Dask collection.
+
+        ValueError
+            As of :class:`~skae.AutoencoderTransformer`; with `pretrain`; without a
+            client. The estimator is left as it was.
+
+        DataLostError, NoWorkersError
+            If training cannot go on; see Notes.
+        """
+        try:
+            with self._unchanged_on_error():
+                self._check_no_pretraining("fit on a Dask collection")
+                return self._fit_partitions(X, y, sample_weight, X_val)
+        except LostError as error:
+            attributes = getattr(error, "attributes", None)
+            if attributes is None:
+                raise
+            self._set_attributes(attributes)
+            n_epochs = attributes["n_iter_"]
+            raise type(error)(
+                f"{error}. The weights after {n_epochs} whole epochs are kept: the "
+                "estimator can be used, and with warm_start=True fit goes on from them"
+            ) from error
+
+    def _fit_partitions(self, X, y, sample_weight, X_val):
+        saved = self._state_to_go_on_from()
+        dtype = [np.float64, np.float32]
+        if saved is not None:
+            dtype = saved["arrays"]["params"].dtype
+        told = {"X": X, "y": y, "metadata": None}
+        with self._partitions(X, dtype, reset=saved is None) as partitions:
+            if sample_weight is not None:
+                told["metadata"] = {"sample_weight": sample_weight}
+                sample_weight = partitions.gathered(sample_weight)
+                rows = np.broadcast_to(0.0, (sum(partitions.n_rows), 1))
+                sample_weight = check_weights(sample_weight, rows)
+            data = DistributedSelection.of(partitions, sample_weight)
+            if not _is_collection(X_val):
+                X_val = self._checked_validation_rows(X_val, data.dtype)
+                return self._fit(data, saved, X_val, told)
+            with self._partitions(X_val, data.dtype) as others:
+                X_val = DistributedSelection.of(others, None)
+                return self._fit(data, saved, X_val, told)
+
+    def _partitions(self, X, dtype, *, reset=False):
+        """Those of a collection, validated; a context manager."""
+        validate = partial(_checked, dtype=dtype, loss=self.loss)
+        partitions = Partitions.of(X, self.client, validate=validate)
+        n_rows = sum(partitions.n_rows)
+        if not n_rows:
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape=(0, {partitions.n_features})) "
+                "while a minimum of 1 is required."
+            )
+        names = getattr(X, "_meta", None)
+        if partitions.columns is None:
+            names = np.empty((0, partitions.n_features))
+        validate_data(self, names, reset=reset, skip_check_array=True)
+        return partitions
+
+    def _training_kind(self, problem):
+        if self.solver == "lbfgs":
+            return DistributedLbfgsTraining
+        return DistributedStochasticTraining
+
+    def _make_training(self, *args):
+        training = super()._make_training(*args)
+        training.n_local_steps = int(self.n_local_steps)
+        return training
+
+    def _train(self, plan, context, told):
+        training = plan.training
+        n_before = int(training.state.counters[N_EPOCHS])
+        try:
+            return super()._train(plan, context, told)
+        except LostError as error:
+            state = training.state
+            if state.counters[N_EPOCHS] > n_before:
+                is_validated = training.problem.validation.n_rows > 0
+                has_best = is_validated and np.isfinite(state.scalars[BEST_KEPT])
+                params = state.best_params if has_best else state.params
+                error.attributes = {  # type: ignore[attr-defined]
+                    **self._training_attributes(plan, params.copy(), training.curves),
+                    **self._validated_attributes(),
+                }
+            raise
+
+    @available_if(_is_for_whole_collections)
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
+        """Not available: batches are for :class:`~skae.AutoencoderTransformer`."""
+        raise NotImplementedError
+
+    @available_if(_is_for_whole_collections)
+    def fit_batches(self, make_batches, *, X_val=None) -> Self:
+        """Not available: batches are for :class:`~skae.AutoencoderTransformer`."""
+        raise NotImplementedError
+
+    # -- inference -------------------------------------------------------------------
+
+    def to_local(self) -> AutoencoderTransformer:
+        """Return the same estimator without Dask.
+
+        Returns
+        -------
+        estimator : AutoencoderTransformer
+            With the parameters and what has been fitted.
+        """
+        parameters = self.get_params(deep=False)
+        local = AutoencoderTransformer(
+            **{name: parameters[name] for name in AutoencoderTransformer().get_params()}
+        )
+        others = {k: v for k, v in self.__dict__.items() if k not in parameters}
+        local.__dict__.update(others)
+        return local
+
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        X_new : dask Array or ndarray of shape (n_samples, n_components)
+            Their codes; of a Dask collection not computed yet.
+        """
+        if not _is_collection(X):
+            return super().transform(X)
+        check_is_fitted(self)
+        return self._lazily("transform", X, (self.n_components_,))
+
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like} of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        X_original : dask Array or ndarray of shape (n_samples, n_features)
+            Their reconstructions; of a Dask collection not computed yet.
+        """
+        if not _is_collection(X):
+            return super().inverse_transform(X)
+        check_is_fitted(self)
+        return self._lazily("inverse_transform", X, (self.n_features_in_,))
+
+    def reconstruction_error(self, X, *, metric="squared_error", per_feature=False):
+        """Error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to reconstruct.
+
+        metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
+            See :meth:`skae.AutoencoderTransformer.reconstruction_error`.
+
+        per_feature : bool, default=False
+            Whether to return the error of every entry, not the rows' sums.
+
+        Returns
+        -------
+        error : dask Array or ndarray of shape (n_samples,) or (n_samples, n_features)
+            Sums over features, or entries; of a Dask collection not computed yet.
+        """
+        kwargs = {"metric": metric, "per_feature": per_feature}
+        if not _is_collection(X):
+            return super().reconstruction_error(X, **kwargs)
+        check_is_fitted(self)
+        shape = (self.n_features_in_,) if per_feature else ()
+        return self._lazily("reconstruction_error", X, shape, kwargs)
+
+    def score_samples(self, X):
+        """Negative squared reconstruction error of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to reconstruct.
+
+        Returns
+        -------
+        scores : dask Array or ndarray of shape (n_samples,)
+            The negative of :meth:`reconstruction_error`; of a Dask collection not
+            computed yet.
+        """
+        return -self.reconstruction_error(X)
+
+    def score(self, X, y=None, sample_weight=None) -> float:
+        """Share of the variance that is reconstructed (R²), computed at once.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to reconstruct.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like or dask Array of shape (n_samples,), default=None
+            Weights of the rows in both sums.
+
+        Returns
+        -------
+        score : float
+            See :meth:`skae.AutoencoderTransformer.score`.
+        """
+        if not _is_collection(X):
+            return super().score(X, sample_weight=sample_weight)
+        check_is_fitted(self)
+        with self._partitions(X, self._params.dtype) as partitions:
+            weights: list = [None] * len(partitions)
+            if sample_weight is not None:
+                cuts = np.cumsum(partitions.n_rows)[:-1]
+                weights = np.split(partitions.gathered(sample_weight), cuts)
+            local, per_part = self.to_local(), [(part,) for part in weights]
+            sums = partitions.run(_squares, local, per_part=per_part)
+        return self._share_of_variance(*map(sum, zip(*sums, strict=True)))
+
+    def _lazily(self, method, X, shape, kwargs=None):
+        """A Dask array of what a method returns for each block of a collection."""
+        blocks, columns = split(X)
+        n_rows = [np.nan] * len(blocks) if columns is not None else X.chunks[0]
+        local, dtype = dask.delayed(self.to_local()), self._params.dtype
+        call = dask.delayed(_called, pure=True)
+        parts = [
+            da.from_delayed(
+                call(local, method, block, shape, dtype, kwargs or {}),
+                (n, *shape),
+                meta=np.empty((0,) * (1 + len(shape)), dtype),
+            )
+            for n, block in zip(n_rows, blocks, strict=True)
+        ]
+        return da.concatenate(parts, allow_unknown_chunksizes=True)
