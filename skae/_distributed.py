@@ -236,13 +236,14 @@ def _gradient_of_batch(rows, job, params, steps, number):
 def _steps_of_part(rows, job, state, steps, number):
     """Steps on a part's shares of batches alone, from a state.
 
-    Returns the state that they lead to and the rows' weight; None if it has none.
+    Returns the state that they lead to, the loss of each step, and the rows' weight;
+    None if it has none.
     """
     copies = {name: array.copy() for name, array in state._asdict().items()}
-    state, total = state._replace(**copies), 0.0
-    state.scalars[LOSS_SUM] = 0.0
+    state, losses, total = state._replace(**copies), [], 0.0
     for step in range(steps.first, steps.stop):
         state.counters[N_BEFORE] = step * job.solver.batch_size
+        state.scalars[LOSS_SUM] = 0.0
         one = steps._replace(first=step, stop=step + 1)
         found = _gradient_of_batch(rows, job, state.params, one, number)
         if found is not None:
@@ -252,7 +253,8 @@ def _steps_of_part(rows, job, state, steps, number):
                 state, loss, gradient, weight
             )
             total += weight
-    return (state, total) if total else None
+        losses.append(state.scalars[LOSS_SUM])
+    return (state, losses, total) if total else None
 
 
 # ---------------------------------------------------------------------------
@@ -329,7 +331,7 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     def _step(self, state, steps):
         """One step by the sum of the partitions' gradients."""
-        found = self._run(_gradient_of_batch, state.params, steps)
+        found = self._run_steps(_gradient_of_batch, state.params, steps)
         losses, gradients, n_rows = zip(*found, strict=True)
         gradient = sum(g.astype(np.float64) for g in gradients)
         rows = self.problem.rows
@@ -338,19 +340,20 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     def _step_locally(self, state, steps):
         """Steps of each partition by itself, and the mean of what they lead to."""
-        found = self._run(
+        found = self._run_steps(
             _steps_of_part, state._replace(best_params=np.empty(0)), steps
         )
-        states, weights = zip(*found, strict=True)
+        states, losses, weights = zip(*found, strict=True)
         shares = np.array(weights) / sum(weights)
         for name in ("params", "moment_1", "moment_2"):
             arrays = [getattr(other, name).astype(np.float64) for other in states]
             mean = sum(s * a for s, a in zip(shares, arrays, strict=True))
             getattr(state, name)[:] = mean
-        state.scalars[LOSS_SUM] += sum(other.scalars[LOSS_SUM] for other in states)
+        for of_step in zip(*losses, strict=True):
+            state.scalars[LOSS_SUM] += sum(of_step)
         state.counters[N_UPDATES] += steps.stop - steps.first
 
-    def _run(self, function, start, steps):
+    def _run_steps(self, function, start, steps):
         """Results of the partitions that have rows in the steps, in order."""
         parts = self.problem.rows.parts
         numbers = [(number,) for number in range(len(parts))]

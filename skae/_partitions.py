@@ -110,7 +110,7 @@ class Partitions:
                 kinds = partitions.run(_describe)
             partitions.n_rows = [n_rows for n_rows, _, _ in kinds]
             partitions.n_features, partitions.dtype = _common_kind(kinds)
-            partitions._on_close = on_close.pop_all()
+            partitions._on_close.push(on_close.pop_all())
             return partitions
 
     def derive(self, function, *args, per_part=None):
@@ -123,7 +123,9 @@ class Partitions:
             if self._is_stale:
                 self._find_blocks()
             blocks = self._submit(range(len(self)), function, args, per_part)
-            return Partitions(self._client, blocks, self.columns, self._runners)
+            derived = Partitions(self._client, blocks, self.columns, self._runners)
+        self._on_close.enter_context(derived)
+        return derived
 
     def __enter__(self):
         return self
@@ -132,8 +134,11 @@ class Partitions:
         self.close()
 
     def close(self):
-        """Let Dask forget the blocks."""
-        self._runners, self._blocks = {}, []
+        """Let Dask forget the blocks, and what was derived of them."""
+        self._blocks = []
+        # What is left of an actor here refers to itself, and would keep it.
+        _cancel(self._client, [future for _, future in self._runners.values()])
+        self._runners.clear()
         self._on_close.close()
 
     def __len__(self):
@@ -357,7 +362,8 @@ def split(X):
 
     if not dask.is_dask_collection(X) or getattr(X, "ndim", None) not in (1, 2):
         raise TypeError(
-            f"X is a {type(X).__name__}, but has to be a Dask array or dataframe"
+            f"X is a {type(X).__name__}, but has to be a Dask array or dataframe: for "
+            "data in memory use AutoencoderTransformer"
         )
     if X.ndim == 1:
         raise ValueError(

@@ -19,7 +19,7 @@ from skae._distributed import (
     DistributedStochasticTraining,
 )
 from skae._memory import BEST_KEPT, N_EPOCHS
-from skae._partitions import DataLostError, LostError, NoWorkersError, Partitions, split
+from skae._partitions import DataLostError, LostError, NoWorkersError, Partitions
 from skae._sklearn import Interval, _fit_context, with_callbacks
 
 try:
@@ -52,10 +52,10 @@ def _checked(block, dtype, loss):
     return block
 
 
-def _called(estimator, method, block, shape, dtype, kwargs):
+def _called(block, estimator, *, method, shape, kwargs):
     """What a method returns for a block, which may be without rows."""
     if not block.shape[0]:
-        return np.empty((0, *shape), dtype)
+        return np.empty((0, *shape), estimator._params.dtype)
     return getattr(estimator, method)(block, **kwargs)
 
 
@@ -427,16 +427,22 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
 
     def _lazily(self, method, X, shape, kwargs=None):
         """A Dask array of what a method returns for each block of a collection."""
-        blocks, columns = split(X)
-        n_rows = [np.nan] * len(blocks) if columns is not None else X.chunks[0]
-        local, dtype = dask.delayed(self.to_local()), self._params.dtype
+        kwargs = {"method": method, "shape": shape, "kwargs": kwargs or {}}
+        local = dask.delayed(self.to_local())
+        meta = np.empty((0,) * (1 + len(shape)), self._params.dtype)
+        if isinstance(X, da.Array):
+            return da.map_blocks(
+                _called,
+                X.rechunk({1: -1}),
+                local,
+                **kwargs,
+                chunks=(X.chunks[0], *((n,) for n in shape)),
+                drop_axis=[] if shape else 1,
+                meta=meta,
+            )
         call = dask.delayed(_called, pure=True)
         parts = [
-            da.from_delayed(
-                call(local, method, block, shape, dtype, kwargs or {}),
-                (n, *shape),
-                meta=np.empty((0,) * (1 + len(shape)), dtype),
-            )
-            for n, block in zip(n_rows, blocks, strict=True)
+            da.from_delayed(call(block, local, **kwargs), (np.nan, *shape), meta=meta)
+            for block in X.to_delayed()
         ]
         return da.concatenate(parts, allow_unknown_chunksizes=True)

@@ -1,0 +1,620 @@
+"""DaskAutoencoderTransformer on processes, some of which are killed."""
+
+import copy
+import itertools
+import os
+import pickle
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+
+from skae import AutoencoderTransformer
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+da = pytest.importorskip("dask.array")
+pd = pytest.importorskip("pandas")
+
+from skae import _partitions  # noqa: E402
+from skae._distributed import (  # noqa: E402
+    DistributedLbfgsTraining,
+    DistributedStochasticTraining,
+    Steps,
+    _share,
+)
+from skae._memory import FIRST_EPOCH, N_EPOCHS, TERM_SUM  # noqa: E402
+from skae.dask import (  # noqa: E402
+    DaskAutoencoderTransformer,
+    DataLostError,
+    NoWorkersError,
+)
+
+from .cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES  # noqa: E402
+from .test_partitions import (  # noqa: E402
+    bytes_moved,
+    kill,
+    later,
+    make_client,
+    make_cluster,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+_RNG = np.random.default_rng(0)
+X = _RNG.random((300, 12)) @ _RNG.random((12, 12))
+X /= X.max()
+SIZES = (90, 110, 1, 0, 99)
+ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES}
+ALL_CASES = {k: v for k, v in ALL_CASES.items() if not v.get("pretrain")}
+# What is told anew in each call of a kernel.
+SCRATCH = {"counters": [FIRST_EPOCH], "scalars": [TERM_SUM]}
+FITTED = ("mean_", "scale_", "loss_curve_", "loss_", "best_loss_", "n_iter_", "_params")
+SMALL = {
+    "hidden_layer_sizes": (8,),
+    "max_iter": 4,
+    "init": "random",
+    "early_stopping": False,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster_of_two():
+    with make_cluster() as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def alone():
+    with make_cluster(1) as cluster, make_client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def client(cluster_of_two):
+    cluster_of_two.wait_for_workers(2, timeout=30)
+    return cluster_of_two
+
+
+def collection(X=X, sizes=SIZES):
+    """A Dask array, cut into rows as said."""
+    return da.from_array(X, chunks=(sizes, X.shape[1]))
+
+
+def assert_same(found, expected):
+    """The fitted attributes have the same bits."""
+    for name in FITTED:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    for name in ("validation_loss_curve_", "explained_variance_", "mean_activation_"):
+        assert hasattr(found, name) == hasattr(expected, name)
+        if hasattr(found, name):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    state, other = found._training_state, expected._training_state
+    for name, array in state["arrays"].items():
+        expected_array = other["arrays"][name].copy()
+        for kind, positions in SCRATCH.items():
+            if name == kind:
+                expected_array[positions] = array[positions]
+        np.testing.assert_array_equal(array, expected_array, err_msg=name)
+
+
+# -- one partition is one array --------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ALL_CASES)
+def test_one_partition_is_as_one_array(client, name, dtype):
+    parameters = {"max_iter": 5, **ALL_CASES[name], "random_state": 0}
+    parameters["max_iter"] = min(5, parameters["max_iter"])
+    rows = X.astype(dtype)
+    whole = AutoencoderTransformer(**parameters).fit(rows)
+    found = DaskAutoencoderTransformer(**parameters).fit(collection(rows, (300,)))
+    assert_same(found, whole)
+    assert found.transform(rows).dtype == dtype
+
+
+@pytest.mark.parametrize("schedule", ["inverse_time", "invscaling", "cosine"])
+def test_schedules(client, schedule):
+    parameters = {**SMALL, "learning_rate": schedule, "decay": 0.01, "batch_size": 90}
+    whole = AutoencoderTransformer(**parameters).fit(X)
+    found = DaskAutoencoderTransformer(**parameters).fit(collection(X, (300,)))
+    assert_same(found, whole)
+
+
+@pytest.mark.parametrize("n_local_steps", [2, 3, 100])
+def test_local_steps_on_one_partition(client, n_local_steps):
+    """There is nobody to average with: the same steps."""
+    parameters = {**SMALL, "batch_size": 40}
+    whole = AutoencoderTransformer(**parameters).fit(X)
+    found = DaskAutoencoderTransformer(n_local_steps=n_local_steps, **parameters)
+    assert_same(found.fit(collection(X, (300,))), whole)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_weights_and_validation_data_on_one_partition(client, solver):
+    weights = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
+    parameters = {**SMALL, "solver": solver, "batch_size": 90}
+    whole = AutoencoderTransformer(**parameters).fit(X, None, weights, X_val=X[::3])
+    for X_val in (X[::3], collection(X[::3], (100,))):
+        for given in (weights, da.from_array(weights, chunks=70)):
+            found = DaskAutoencoderTransformer(**parameters)
+            found.fit(collection(X, (300,)), None, given, X_val=X_val)
+            assert_same(found, whole)
+
+
+# -- several partitions ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_whole_batches_are_those_of_one_array(client, solver):
+    """Sums in another order: the same but for roundings."""
+    parameters = {**SMALL, "solver": solver, "alpha": 0.01, "batch_size": 300}
+    weights = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
+    whole = AutoencoderTransformer(**parameters).fit(X, None, weights)
+    found = DaskAutoencoderTransformer(**parameters).fit(collection(), None, weights)
+    np.testing.assert_allclose(found.loss_curve_, whole.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(found.transform(X), whole.transform(X), rtol=1e-6)
+    assert found.scale_ == pytest.approx(whole.scale_, rel=1e-12)
+
+
+def test_every_partition_has_its_share_of_every_batch():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        sizes = rng.integers(0, 50, rng.integers(1, 6))
+        n_rows, batch_size = int(sizes.sum()), int(rng.integers(1, 60))
+        if not n_rows:
+            continue
+        steps = Steps(0, 0, -(-n_rows // batch_size), n_rows)
+        for size in sizes:
+            shares = [
+                _share(int(size), step, steps, batch_size) for step in range(steps.stop)
+            ]
+            assert shares[0][0] == 0
+            assert shares[-1][1] == size
+            assert all(a[1] == b[0] for a, b in itertools.pairwise(shares))
+            lengths = [stop - start for start, stop in shares]
+            fair = batch_size * size / n_rows
+            assert max(lengths) - fair < 1
+            assert fair - min(lengths[:-1], default=fair) < 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"solver": "adam", "batch_size": 64},
+        {"solver": "lbfgs"},
+        {"solver": "sgd", "batch_size": 64, "n_local_steps": 3},
+        {"early_stopping": "auto", "init": "pca", "batch_size": 100},
+        {"noise": "masking", "sparsity": "l1", "batch_size": 100},
+    ],
+    ids=lambda case: "-".join(case),
+)
+def test_number_of_workers_does_not_matter(client, alone, case):
+    parameters = {**SMALL, **case}
+    of_two = DaskAutoencoderTransformer(**parameters).fit(collection())
+    of_one = DaskAutoencoderTransformer(client=alone, **parameters)
+    assert_same(of_one.fit(collection()), of_two)
+
+
+def test_noise_is_of_the_rows_number(client):
+    """What is drawn for a row does not depend on the partition that it is in."""
+    parameters = {**SMALL, "noise": "gaussian", "noise_level": 0.5, "batch_size": 300}
+    whole = AutoencoderTransformer(**parameters).fit(X)
+    found = DaskAutoencoderTransformer(**parameters).fit(collection())
+    np.testing.assert_allclose(found.loss_curve_, whole.loss_curve_, rtol=1e-9)
+
+
+def test_partitions_have_orders_of_their_own(client):
+    """Two equal partitions, mixed alike, would train as one of them does."""
+    twice, parameters = np.vstack([X, X]), {**SMALL, "batch_size": 60}
+    apart = DaskAutoencoderTransformer(**parameters).fit(collection(twice, (300, 300)))
+    as_one = DaskAutoencoderTransformer(**{**parameters, "batch_size": 30})
+    as_one.fit(collection(X, (300,)))
+    assert apart.loss_curve_[0] != pytest.approx(as_one.loss_curve_[0], rel=1e-9)
+    parameters["shuffle"] = False
+    apart = DaskAutoencoderTransformer(**parameters).fit(collection(twice, (300, 300)))
+    as_one = DaskAutoencoderTransformer(**{**parameters, "batch_size": 30})
+    as_one.fit(collection(X, (300,)))
+    assert apart.loss_curve_ == pytest.approx(as_one.loss_curve_, rel=1e-9)
+
+
+def test_local_steps_are_averaged(client):
+    """By hand: what two halves come to alone, and their mean."""
+    parameters = {**SMALL, "solver": "sgd", "momentum": 0.0, "shuffle": False}
+    parameters |= {"max_iter": 1, "scale": None, "batch_size": 300}
+
+    def after_two_steps(rows):
+        estimator = AutoencoderTransformer(**{**parameters, "batch_size": 75})
+        return estimator.fit(rows)._training_state["arrays"]["params"]
+
+    halves = [after_two_steps(half) for half in np.split(X, 2)]
+    found = DaskAutoencoderTransformer(
+        n_local_steps=2, **{**parameters, "batch_size": 150}
+    ).fit(collection(X, (150, 150)))
+    np.testing.assert_allclose(
+        found._training_state["arrays"]["params"], np.mean(halves, axis=0), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("n_local_steps", [1, 2])
+def test_going_on(client, solver, n_local_steps):
+    parameters = {**SMALL, "solver": solver, "batch_size": 64, "warm_start": True}
+    parameters["n_local_steps"] = n_local_steps
+    whole = DaskAutoencoderTransformer(**{**parameters, "max_iter": 6})
+    whole.fit(collection())
+    found = DaskAutoencoderTransformer(**{**parameters, "max_iter": 3})
+    found.fit(collection()).fit(collection())
+    np.testing.assert_array_equal(found._params, whole._params)
+    assert found.loss_curve_ == whole.loss_curve_
+
+
+# -- kinds of collections --------------------------------------------------------------
+
+
+def test_sparse_partitions(client):
+    rows = X * (X > 0.5)
+    as_sparse = collection(rows).map_blocks(sparse.csr_matrix)
+    found = DaskAutoencoderTransformer(**SMALL).fit(as_sparse)
+    assert_same(found, DaskAutoencoderTransformer(**SMALL).fit(collection(rows)))
+    np.testing.assert_array_equal(
+        found.transform(as_sparse).compute(), found.transform(rows)
+    )
+
+
+def test_unknown_sizes_and_empty_partitions(client):
+    lazy = collection()
+    kept = lazy[(lazy[:, 0] > 0.3) & (da.arange(300, chunks=SIZES) >= 90)]
+    rows = X[90:][X[90:, 0] > 0.3]
+    sizes = [int((part > 0.3).sum()) for part in np.split(X[90:, 0], [110, 111])]
+    parameters = {**SMALL, "noise": "masking", "early_stopping": True}
+    parameters["shuffle"] = False  # orders go by the numbers of partitions
+    found = DaskAutoencoderTransformer(**parameters).fit(kept)
+    expected = DaskAutoencoderTransformer(**parameters)
+    sizes = tuple(size for size in sizes if size)
+    expected.fit(collection(rows, sizes))
+    np.testing.assert_array_equal(found.mean_, expected.mean_)
+    assert found.loss_curve_ == pytest.approx(expected.loss_curve_, rel=1e-9)
+    codes = found.transform(kept)
+    np.testing.assert_array_equal(codes.compute(), found.transform(rows))
+    assert found.score(kept) == pytest.approx(found.score(rows), rel=1e-12)
+
+
+def test_several_chunks_of_columns_and_whole_numbers(client):
+    rows = np.round(10 * X)
+    expected = DaskAutoencoderTransformer(**SMALL).fit(collection(rows))
+    in_pieces = da.from_array(rows.astype(np.int32), chunks=(SIZES, 5))
+    assert_same(DaskAutoencoderTransformer(**SMALL).fit(in_pieces), expected)
+
+
+def test_frames(client):
+    dd = pytest.importorskip("dask.dataframe")
+    frame = pd.DataFrame(X.astype(np.float32), columns=[f"x {i}" for i in range(12)])
+    lazy = dd.from_pandas(frame, npartitions=3)
+    found = DaskAutoencoderTransformer(**SMALL).fit(lazy)
+    assert found._params.dtype == np.float32
+    np.testing.assert_array_equal(found.feature_names_in_, frame.columns)
+    codes, scores = found.transform(lazy), found.score_samples(lazy)
+    assert isinstance(codes, da.Array)
+    np.testing.assert_array_equal(codes.compute(), found.transform(frame))
+    np.testing.assert_array_equal(scores.compute(), found.score_samples(frame))
+    assert found.score(lazy) == pytest.approx(found.score(frame), rel=1e-12)
+    with pytest.raises(ValueError, match="feature names should match"):
+        found.set_params(warm_start=True).fit(lazy.rename(columns={"x 0": "y"}))
+    np.testing.assert_array_equal(found.feature_names_in_, frame.columns)
+
+
+# -- lazy results ----------------------------------------------------------------------
+
+
+def test_results_are_lazy(client):
+    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
+    local = found.to_local()
+    assert type(local) is AutoencoderTransformer
+    for result, expected in [
+        (found.transform(lazy), local.transform(X)),
+        (found.inverse_transform(found.transform(lazy)), None),
+        (found.score_samples(lazy), local.score_samples(X)),
+        (found.reconstruction_error(lazy), local.reconstruction_error(X)),
+        (
+            found.reconstruction_error(lazy, metric="loss", per_feature=True),
+            local.reconstruction_error(X, metric="loss", per_feature=True),
+        ),
+    ]:
+        assert isinstance(result, da.Array)
+        if expected is None:
+            expected = local.inverse_transform(local.transform(X))
+        assert result.shape == expected.shape
+        assert result.dtype == expected.dtype
+        assert result.chunks[0] == lazy.chunks[0]
+        np.testing.assert_array_equal(result.compute(), expected)
+    weights = np.arange(300.0)
+    assert found.score(lazy) == pytest.approx(local.score(X), rel=1e-12)
+    expected = local.score(X, sample_weight=weights)
+    for given in (weights, da.from_array(weights, chunks=100)):
+        score = found.score(lazy, sample_weight=given)
+        assert score == pytest.approx(expected, rel=1e-12)
+    codes = found.fit_transform(lazy)
+    assert isinstance(codes, da.Array)
+    # In memory as ever.
+    np.testing.assert_array_equal(found.transform(X), codes.compute())
+
+
+def test_nothing_is_computed_before_it_is_asked_for(client):
+    found = DaskAutoencoderTransformer(**SMALL).fit(collection())
+
+    def fails(block):
+        raise AssertionError("computed")
+
+    lazy = da.map_blocks(fails, collection(), dtype=X.dtype, meta=X[:0])
+    result = found.transform(lazy)
+    with pytest.raises(AssertionError, match="computed"):
+        result.compute()
+
+
+# -- where the data are ----------------------------------------------------------------
+
+
+def test_data_stay_where_they_are(client):
+    """Weights and gradients travel, rows do not."""
+    random = da.random.default_rng(0)
+    rows = random.standard_normal((40_000, 50), chunks=((20_000, 15_000, 5_000), 50))
+    lazy = client.persist(rows)
+    distributed.wait(lazy)
+    places = {f.key: client.who_has(f)[f.key] for f in distributed.futures_of(lazy)}
+    assert len(set(places.values())) == 2
+    before = client.run(bytes_moved)
+    DaskAutoencoderTransformer(**{**SMALL, "batch_size": 10_000}).fit(lazy)
+    after = client.run(bytes_moved)
+    assert sum(after.values()) - sum(before.values()) < rows.nbytes / 100
+    for future in distributed.futures_of(lazy):
+        assert client.who_has(future)[future.key] == places[future.key]
+
+
+def test_nothing_stays_on_the_workers(client):
+    DaskAutoencoderTransformer(**SMALL).fit(collection())
+    deadline = time.monotonic() + 10
+    while any(client.has_what().values()):
+        assert time.monotonic() < deadline, client.has_what()
+        time.sleep(0.05)
+
+
+# -- conventions -----------------------------------------------------------------------
+
+
+def test_client_is_neither_copied_nor_pickled(client):
+    estimator = DaskAutoencoderTransformer(3, client=client, n_local_steps=2)
+    assert clone(estimator).client is client
+    assert clone(estimator).get_params() == estimator.get_params()
+    for other in (pickle.loads(pickle.dumps(estimator)), copy.copy(estimator)):
+        assert other.client is None
+        assert other.n_local_steps == 2
+    assert estimator.client is client
+    fitted = DaskAutoencoderTransformer(client=client, **SMALL).fit(collection())
+    assert not hasattr(clone(fitted), "mean_")
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+
+
+def test_parameters_are_those_of_the_transformer():
+    estimator = DaskAutoencoderTransformer(5, tied_weights=True)
+    expected = AutoencoderTransformer(5, tied_weights=True).get_params()
+    assert estimator.get_params() == {**expected, "client": None, "n_local_steps": 1}
+    assert repr(estimator) == (
+        "DaskAutoencoderTransformer(n_components=5, tied_weights=True)"
+    )
+    with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
+        DaskAutoencoderTransformer(depth=3)
+
+
+def test_to_local_has_everything(client):
+    found = DaskAutoencoderTransformer(**SMALL).fit(collection())
+    local = found.to_local()
+    assert local.get_params() == AutoencoderTransformer(**SMALL).get_params()
+    assert_same(local, found)
+    local.set_params(warm_start=True).fit(X)  # and can go on
+    assert len(local.loss_curve_) == 8
+    assert len(found.loss_curve_) == 4
+
+
+def test_what_it_does_not_do(client):
+    estimator = DaskAutoencoderTransformer(**SMALL)
+    for name in ("partial_fit", "fit_batches"):
+        assert not hasattr(estimator, name)
+        with pytest.raises(AttributeError) as caught:
+            getattr(estimator, name)
+        assert "dask_ml.wrappers.Incremental" in str(caught.value.__cause__)
+    estimator = DaskAutoencoderTransformer(pretrain="layerwise")
+    with pytest.raises(ValueError, match=r"pretrain='layerwise'.*use pretrain=None"):
+        estimator.fit(collection())
+    with pytest.raises(TypeError, match=r"ndarray.*AutoencoderTransformer"):
+        DaskAutoencoderTransformer().fit(X)
+
+
+@pytest.mark.parametrize(
+    ("rows", "parameters", "match"),
+    [
+        (np.where(X > 0.9, np.nan, X), {}, "contains NaN"),
+        (2 * X, {"loss": "log_loss"}, "Values above 1.*MinMaxScaler"),
+        (X[:0], {}, "0 sample"),
+        (X, {"n_local_steps": 0}, "n_local_steps"),
+    ],
+)
+def test_errors_change_nothing(client, rows, parameters, match):
+    estimator = DaskAutoencoderTransformer(**SMALL).fit(collection())
+    before = dict(vars(estimator))
+    estimator.set_params(**parameters)
+    sizes = SIZES if len(rows) else (0,)
+    with pytest.raises(ValueError, match=match):
+        estimator.fit(collection(rows, sizes))
+    estimator.set_params(**{k: before[k] for k in parameters})
+    assert vars(estimator).keys() == before.keys()
+    assert all(vars(estimator)[k] is before[k] for k in before if k.endswith("_"))
+
+
+def test_weights_have_to_fit(client):
+    with pytest.raises(ValueError, match=r"sample_weight\.shape"):
+        DaskAutoencoderTransformer(**SMALL).fit(collection(), None, np.ones(7))
+    with pytest.raises(ValueError, match="Negative values in sample_weight"):
+        DaskAutoencoderTransformer(**SMALL).fit(collection(), None, -np.ones(300))
+
+
+def test_divergence(client):
+    estimator = DaskAutoencoderTransformer(
+        **{**SMALL, "solver": "sgd", "learning_rate_init": 1e30, "batch_size": 60}
+    )
+    with pytest.raises(ValueError, match="Training diverged"):
+        estimator.fit(collection())
+    assert not hasattr(estimator, "mean_")
+
+
+def test_verbose(client, capsys):
+    DaskAutoencoderTransformer(**{**SMALL, "verbose": 2}).fit(collection())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("[DaskAutoencoderTransformer]") for line in lines)
+
+
+# -- interrupts, and workers that die --------------------------------------------------
+
+
+class After:
+    """Calls a function once when a training has run so many epochs."""
+
+    def __init__(self, monkeypatch, n_epochs, function):
+        run = DistributedStochasticTraining._run_steps
+        self.called = False
+
+        def run_steps(training, *args):
+            epoch = training.state.counters[N_EPOCHS]
+            if epoch == n_epochs and not self.called and args[-1].first > 0:
+                self.called = True
+                function()
+            return run(training, *args)
+
+        monkeypatch.setattr(DistributedStochasticTraining, "_run_steps", run_steps)
+
+
+LONG = {**SMALL, "batch_size": 50, "max_iter": 6}
+
+
+def pids(client):
+    return sorted(client.run(os.getpid).values())
+
+
+@pytest.mark.parametrize("parameters", [LONG, {**LONG, "n_local_steps": 2}])
+def test_a_worker_dies_in_the_middle_of_an_epoch(client, monkeypatch, parameters):
+    """What it held is computed anew elsewhere, and nothing else is different."""
+    expected = DaskAutoencoderTransformer(**parameters).fit(collection())
+    died = After(monkeypatch, 3, lambda: kill(pids(client)[0]))
+    found = DaskAutoencoderTransformer(**parameters).fit(collection())
+    assert died.called
+    assert_same(found, expected)
+
+
+def test_a_worker_dies_while_it_computes(client):
+    parameters = {**LONG, "max_iter": 60}
+    expected = DaskAutoencoderTransformer(**parameters).fit(collection())
+    timer = later(1.0, kill, pids(client)[0])
+    found = DaskAutoencoderTransformer(**parameters).fit(collection())
+    timer.join()
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_data_are_lost(client, monkeypatch, solver):
+    """The weights of the last whole epoch are kept, and go on where there are data."""
+    parameters = {**LONG, "solver": solver}
+    place = min(client.nthreads())
+    block = client.scatter(X, workers=[place], hash=False)
+    data = da.from_delayed(block, X.shape, X.dtype)
+    victim = client.run(os.getpid, workers=[place])[place]
+    expected = DaskAutoencoderTransformer(**{**parameters, "max_iter": 3})
+    expected.fit(collection(X, (300,)))
+    if solver == "adam":
+        After(monkeypatch, 3, lambda: kill(victim))
+    else:
+        iterate = DistributedLbfgsTraining._iterate
+
+        def iterate_until(training, memory):
+            if training.state.counters[N_EPOCHS] == 3:
+                kill(victim)
+            return iterate(training, memory)
+
+        monkeypatch.setattr(DistributedLbfgsTraining, "_iterate", iterate_until)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match="weights after 3 whole epochs are kept"):
+        found.fit(data)
+    assert found.loss_curve_ == expected.loss_curve_
+    assert found.n_features_in_ == 12
+    np.testing.assert_allclose(found.score(X), expected.score(X), rtol=1e-6)
+    monkeypatch.undo()
+    client.wait_for_workers(2, timeout=30)
+    whole = DaskAutoencoderTransformer(**parameters).fit(collection(X, (300,)))
+    found.set_params(warm_start=True, max_iter=3).fit(collection(X, (300,)))
+    assert found.loss_curve_ == whole.loss_curve_
+
+
+def test_no_worker_is_left(monkeypatch):
+    monkeypatch.setattr(_partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
+    monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
+    with make_cluster(1) as cluster, make_client(cluster) as client:
+
+        def stop():
+            cluster.scale(0)
+            while client.nthreads():
+                time.sleep(0.05)
+
+        After(monkeypatch, 2, stop)
+        found = DaskAutoencoderTransformer(client=client, **LONG)
+        with pytest.raises(NoWorkersError, match="after 2 whole epochs are kept"):
+            found.fit(collection())
+        assert len(found.loss_curve_) == 2
+        assert np.isfinite(found.transform(X)).all()
+
+
+def test_lost_before_the_first_epoch_has_ended(client, monkeypatch):
+    block = client.scatter(X, workers=[min(client.nthreads())], hash=False)
+    data = da.from_delayed(block, X.shape, X.dtype)
+    victim = client.run(os.getpid)[min(client.nthreads())]
+    After(monkeypatch, 0, lambda: kill(victim))
+    found = DaskAutoencoderTransformer(**LONG)
+    with pytest.raises(DataLostError) as caught:
+        found.fit(data)
+    assert "kept" not in str(caught.value)
+    assert not hasattr(found, "mean_")
+    assert not hasattr(found, "n_features_in_")
+
+
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="SIGINT is ignored here"
+)
+def test_interrupt_keeps_the_weights(client, monkeypatch):
+    After(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGINT))
+    found = DaskAutoencoderTransformer(**LONG)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        found.fit(collection())
+    assert len(found.loss_curve_) == 2
+    assert np.isfinite(found.transform(X)).all()
+
+
+def test_two_fits_at_once(client):
+    """Their buffers on the workers are their own."""
+    parameters = [LONG, {**LONG, "hidden_layer_sizes": (5, 4), "random_state": 1}]
+    expected = [DaskAutoencoderTransformer(**p).fit(collection()) for p in parameters]
+    found = [DaskAutoencoderTransformer(client=client, **p) for p in parameters]
+    threads = [
+        threading.Thread(target=estimator.fit, args=(collection(),))
+        for estimator in found
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one, other)
