@@ -88,6 +88,7 @@ LEVELS = {
     "_demo": 13,
     "io": 13,
     "onnx": 13,
+    "callbacks": 14,
     "__main__": 14,
 }
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
