@@ -1114,9 +1114,7 @@ path, how = sys.argv[1:]
 new = io.load(path).set_params(alpha=0.5)
 if how == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-elif how == "disk":
-    pass
-else:
+elif how != "disk":
     def kill(*args):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -1146,6 +1144,30 @@ def test_a_file_that_may_not_grow(path):
     ended = run_child(path, "limit")
     assert ended.stdout.split() == [str(errno.EFBIG)], ended.stderr
     assert os.listdir(path.parent) == [path.name]
+    assert_same(load(path), estimator)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 24 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", folder]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small file system cannot be mounted: needs Linux and root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(small_disk):
+    path = small_disk / "model"
+    estimator = load(FOLDER / "AutoencoderTransformer_1.safetensors")
+    save(estimator, path)
+    ended = run_child(path, "disk")
+    assert ended.stdout.split() == [str(errno.ENOSPC)], ended.stderr
+    assert os.listdir(small_disk) == [path.name]
     assert_same(load(path), estimator)
 
 
