@@ -163,7 +163,9 @@ class AutoencoderTransformer(Autoencoder):
 
     warm_start : bool, default=False
         Whether :meth:`fit` goes on exactly where the last one stopped: two fits of k
-        epochs are one of 2k, bit for bit. `mean_` and `scale_` stay as they are.
+        epochs are one of 2k, bit for bit. `mean_` and `scale_` stay as they are. A fit
+        that was cut short, by Ctrl-C or as a :class:`skae.callbacks.Checkpoint` has it,
+        is finished: of its epochs, those that are left are run.
 
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the order of the rows, `noise` and the

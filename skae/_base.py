@@ -376,7 +376,8 @@ class BaseAutoencoder(
         `context` is that of the callbacks or None, `told` what they are told.
         """
         training, max_iter = plan.training, plan.training.solver.max_iter
-        reports, selection = self._verbose_reports(plan), None
+        n_done = self._epochs_to_finish(plan)
+        reports, selection = self._verbose_reports(plan, n_done), None
         with training, self._divergence_explained():
             kept_params = partial(_training.kept_params, training, plan.initial_params)
             if plan.is_cautious:
@@ -385,26 +386,31 @@ class BaseAutoencoder(
                 reports.append(selection)
 
             def attributes_now(curves):
-                return self._fitted_attributes(plan, kept_params(), curves)
+                _training.check_finite(training, training.status)
+                attributes = self._fitted_attributes(plan, kept_params(), curves)
+                state = attributes["_training_state"]
+                if selection is not None:
+                    state["selected"] = selection.params
+                attributes["n_iter_"] = n_epochs = training.n_epochs_of_fit
+                if training.is_cut_short and n_epochs < max_iter:
+                    state["cut_short_of"] = max_iter
+                return attributes
 
             if context is not None:
                 reports.append(CallbackReport(self, context, told, attributes_now))
             report = JoinedReports(reports) if reports else None
             status, curves = _training.fit(
-                training, plan.initial_params, max_iter, report
+                training, plan.initial_params, max_iter, report, n_done
             )
-            _training.check_finite(training, status)
             try:
                 attributes = attributes_now(curves)
             except KeyboardInterrupt:  # after the last epoch, or once more
                 status, attributes = INTERRUPTED, attributes_now(curves)
-            if selection is not None:
-                attributes["_training_state"]["selected"] = selection.params
         if status == INTERRUPTED:
             _warn_of_interrupt()
         elif (
             status == RUNNING
-            and len(curves.loss) == max_iter
+            and attributes["n_iter_"] == max_iter
             # They end as planned.
             and not (self.solver in SOLVERS and schedule(self) == "cosine")
             and not plan.stays
@@ -430,12 +436,26 @@ class BaseAutoencoder(
             _warn_of_interrupt()
         return attributes
 
-    def _verbose_reports(self, plan):
+    @property
+    def _was_cut_short(self):
+        """Whether the last fit ended before its time, so that another finishes it."""
+        return "cut_short_of" in self._training_state
+
+    def _epochs_to_finish(self, plan):
+        """Epochs of the fit that this one finishes, as that was cut short; or 0."""
+        saved = self._training_state if plan.goes_on else {}
+        max_iter = plan.training.solver.max_iter
+        # With another number of epochs, or another solver, another fit is wanted.
+        if (saved.get("solver"), saved.get("cut_short_of")) != (self.solver, max_iter):
+            return 0
+        return plan.training.n_epochs_of_fit
+
+    def _verbose_reports(self, plan, n_done):
         if not self.verbose:
             return []
         name, every_epoch = type(self).__name__, self.verbose > 1
         n_before = len(self.loss_curve_) if plan.goes_on else 0
-        n_epochs = plan.training.solver.max_iter
+        n_epochs = plan.training.solver.max_iter - n_done
         return [VerboseReport(name, n_epochs, n_before, every_epoch=every_epoch)]
 
     def _cautious_selection(self, plan):

@@ -146,8 +146,8 @@ class Autoencoder(BaseAutoencoder):
             rate did not end with them as "cosine" does.
 
         UserWarning
-            If Ctrl-C ends training. The best weights so far are kept. (A search goes
-            on with its next fit.)
+            If Ctrl-C ends training. The best weights so far are kept, and a fit with
+            `warm_start` finishes it. (A search goes on with its next fit.)
         """
         with self._unchanged_on_error():
             saved = self._state_to_go_on_from()

@@ -1,5 +1,6 @@
 """Progress of a fit: what `verbose` prints, and scikit-learn's callbacks."""
 
+import copy
 import time
 
 # Without a line for so long, a training that reports seems to hang.
@@ -101,11 +102,22 @@ class CallbackReport:
 
     def end(self, curves, *, is_last):
         """Tell that it has ended; returns whether a callback wants to stop."""
-        return self.epoch_context.call_on_fit_task_end(
-            estimator=self.estimator,
-            reconstruction_attributes=lambda: self.fitted_attributes(curves),
-            **self.arguments,
-        )
+        # What a callback is given it gets after every epoch. `Checkpoint` asks for it
+        # now and then only: it takes about as long as an epoch.
+        self.epoch_context.skae_snapshot = lambda: self._snapshot(curves)
+        try:
+            return self.epoch_context.call_on_fit_task_end(
+                estimator=self.estimator,
+                reconstruction_attributes=lambda: self.fitted_attributes(curves),
+                **self.arguments,
+            )
+        finally:  # contexts live on, and are pickled
+            del self.epoch_context.skae_snapshot
+
+    def _snapshot(self, curves):
+        """The estimator as it would be if the fit ended now; it shares the arrays."""
+        attributes = self.fitted_attributes(curves)
+        return copy.copy(self.estimator)._set_attributes(attributes)
 
 
 class JoinedReports:

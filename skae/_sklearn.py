@@ -12,7 +12,10 @@ from sklearn.utils.validation import _check_sample_weight
 
 try:  # public, but new in scikit-learn 1.9 and still allowed to change
     from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+    HAS_CALLBACKS = True
 except ImportError:
+    HAS_CALLBACKS = False
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands in for the class of scikit-learn 1.9: there are no callbacks."""
@@ -23,6 +26,7 @@ except ImportError:
 
 
 __all__ = [
+    "HAS_CALLBACKS",
     "CallbackSupportMixin",
     "Interval",
     "Options",

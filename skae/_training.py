@@ -139,6 +139,9 @@ class Training(abc.ABC):
     # Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
     # memory of the loss curves, not the speed.
     epochs_a_call = 10_000
+    status: int = RUNNING  # of the last epochs
+    # Whether a fit that ends now, if there are epochs left, ends before its time.
+    is_cut_short = True
 
     def __init__(self, problem, solver, state, max_epochs=None):
         self.problem, self.solver, self.state = problem, solver, state
@@ -190,6 +193,12 @@ class Training(abc.ABC):
         arrays = self.state._asdict()
         arrays = {k: v for k, v in arrays.items() if k not in _memory.CURVES}
         return {"arrays": arrays}
+
+    @property
+    def n_epochs_of_fit(self):
+        """Epochs of the last fit so far, before it was cut short included."""
+        counters = self.state.counters
+        return int(counters[N_EPOCHS] - counters[CYCLE_START])
 
     def __enter__(self):
         self._blas = single_threaded_blas()
@@ -390,28 +399,36 @@ def prepare(training, initial_params):
 
     The loss of the initial parameters, before any fit, on the monitored rows tells
     two things: what the kept weights must not exceed and, in a warm start, whether
-    the rows are still the same.
+    the rows are still the same, which is returned.
     """
     state = training.state
     start_loss = training.value(initial_params)
     if start_loss == state.scalars[START_LOSS]:
-        return
+        return True
     state.scalars[START_LOSS] = start_loss
     state.scalars[BEST_LOSS] = np.inf
     state.counters[N_NO_CHANGE] = 0
     state.best_params[:] = state.params
     state.scalars[BEST_KEPT] = training.value(state.params)
+    return False
 
 
-def fit(training, initial_params, max_iter, report=None):
-    """Measure where training begins, then `run` it."""
-    try:
-        prepare(training, initial_params)
-        counters = training.state.counters
+def fit(training, initial_params, max_iter, report=None, n_done=0):
+    """Measure where training begins, then `run` it.
+
+    `n_done` of the epochs were done before the fit was cut short; with other rows than
+    then a new one begins.
+    """
+    counters = training.state.counters
+    if not n_done:
         counters[CYCLE_START] = counters[N_EPOCHS]
+    try:
+        if not prepare(training, initial_params) and n_done:
+            counters[CYCLE_START] = counters[N_EPOCHS]
+            n_done = 0
     except KeyboardInterrupt:
         return INTERRUPTED, Curves.empty()
-    return run(training, max_iter, report)
+    return run(training, max_iter - n_done, report)
 
 
 def run(training, max_iter, report=None):
@@ -438,6 +455,7 @@ def run(training, max_iter, report=None):
     curves = training.curves = Curves.empty()
     try:
         status = _run(training, max_iter, report, curves)
+        training.is_cut_short = status == INTERRUPTED
     except KeyboardInterrupt:  # between two calls of the kernel
         status = INTERRUPTED
     return status, curves
@@ -457,6 +475,8 @@ def _run(training, max_iter, report, curves):
             )
         begin = time.perf_counter()
         status, new = training.run_epochs(n_epochs)
+        training.status = status
+        training.is_cut_short = status in (RUNNING, INTERRUPTED)
         for curve, values in zip(curves, new, strict=True):
             curve += values
         if report is not None and new.loss:

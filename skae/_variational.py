@@ -118,7 +118,9 @@ class VariationalAutoencoderTransformer(Autoencoder):
         Share of the training rows that `early_stopping` sets aside, in (0, 1).
 
     warm_start : bool, default=False
-        Whether :meth:`fit` goes on exactly where the last one stopped.
+        Whether :meth:`fit` goes on exactly where the last one stopped. A fit that was
+        cut short, by Ctrl-C or as a :class:`skae.callbacks.Checkpoint` has it, is
+        finished: of its epochs, those that are left are run.
 
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the order of the rows, what is drawn from the
@@ -348,8 +350,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
             rate did not end with them as "cosine" does.
 
         UserWarning
-            If Ctrl-C ends training. The best weights so far are kept. (A search goes
-            on with its next fit.)
+            If Ctrl-C ends training. The best weights so far are kept, and a fit with
+            `warm_start` finishes it. (A search goes on with its next fit.)
         """
         return super().fit(X, y, X_val=X_val)
 

@@ -29,6 +29,8 @@ def test_docstrings(name):
         pytest.importorskip("matplotlib").use("Agg")
     if name == "skae.onnx":
         pytest.importorskip("skl2onnx")
+    if name == "skae.callbacks":
+        pytest.importorskip("sklearn.callback")
     try:
         failed, _ = doctest.testmod(importlib.import_module(name))
     finally:
@@ -95,14 +97,18 @@ def python_blocks(path):
 
 
 # What a page needs besides what skae does.
-EXTRAS = {"docs/guide/onnx.md": ("onnxruntime", "skl2onnx")}
+EXTRAS = {
+    "docs/guide/onnx.md": ("onnxruntime", "skl2onnx"),
+    "docs/guide/persistence.md": ("sklearn.callback", "skops"),
+}
 
 
 @pytest.mark.parametrize(
     "path", [p for p in PAGES if any(python_blocks(p))], ids=in_checkout
 )
-def test_python_blocks(path):
+def test_python_blocks(path, tmp_path, monkeypatch):
     """Those of a page, one after the other: sessions, and what has no prompts."""
+    monkeypatch.chdir(tmp_path)  # for files that they write
     for package in EXTRAS.get(in_checkout(path), ()):
         pytest.importorskip(package)
     names = {"__name__": "__main__"}

@@ -91,7 +91,9 @@ LEVELS = {
     "inspection": 13,
     "_demo": 13,
     "dask": 13,
+    "io": 13,
     "onnx": 13,
+    "callbacks": 14,
     "__main__": 14,
 }
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
