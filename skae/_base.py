@@ -388,12 +388,9 @@ class BaseAutoencoder(
             def attributes_now(curves):
                 _training.check_finite(training, training.status)
                 attributes = self._fitted_attributes(plan, kept_params(), curves)
-                state = attributes["_training_state"]
                 if selection is not None:
-                    state["selected"] = selection.params
-                attributes["n_iter_"] = n_epochs = training.n_epochs_of_fit
-                if training.is_cut_short and n_epochs < max_iter:
-                    state["cut_short_of"] = max_iter
+                    attributes["_training_state"]["selected"] = selection.params
+                note_epochs(attributes, training)
                 return attributes
 
             if context is not None:
@@ -553,6 +550,13 @@ class BaseAutoencoder(
                 delattr(self, name)
         self.__dict__.update(attributes)
         return self
+
+
+def note_epochs(attributes, training):
+    """Note among attributes how many epochs a fit has had, and whether all it was to."""
+    attributes["n_iter_"] = n_epochs = training.n_epochs_of_fit
+    if training.is_cut_short and n_epochs < training.solver.max_iter:
+        attributes["_training_state"]["cut_short_of"] = training.solver.max_iter
 
 
 def canonical(X):

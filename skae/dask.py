@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import canonical, check_range, check_weights
+from skae._base import canonical, check_range, check_weights, note_epochs
 from skae._distributed import (
     DistributedLbfgsTraining,
     DistributedSelection,
@@ -113,8 +113,8 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
     training goes on with the same result, as long as Dask knows how: data that were
     scattered from the client are gone with their worker. Then, or if no worker is left,
     :meth:`fit` raises :class:`DataLostError` or :class:`NoWorkersError`, and keeps the
-    weights of the last whole epoch, with which the estimator can be used, and with
-    ``warm_start=True`` trained on. (Of these the code is not ordered.)
+    weights of the last whole epoch, with which the estimator can be used; a fit with
+    ``warm_start=True`` finishes the other. (Of these weights the code is not ordered.)
 
     **Threads.** Dask tells its worker processes to compute on one thread each. A
     partition is worked on by one thread of its worker.
@@ -218,7 +218,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             n_epochs = attributes["n_iter_"]
             raise type(error)(
                 f"{error}. The weights after {n_epochs} whole epochs are kept: the "
-                "estimator can be used, and with warm_start=True fit goes on from them"
+                "estimator can be used, and a fit with warm_start=True finishes this one"
             ) from error
 
     def _fit_partitions(self, X, y, sample_weight, X_val):
@@ -278,10 +278,12 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 is_validated = training.problem.validation.n_rows > 0
                 has_best = is_validated and np.isfinite(state.scalars[BEST_KEPT])
                 params = state.best_params if has_best else state.params
-                error.attributes = {  # type: ignore[attr-defined]
-                    **self._training_attributes(plan, params.copy(), training.curves),
-                    **self._validated_attributes(),
-                }
+                attributes = self._training_attributes(
+                    plan, params.copy(), training.curves
+                )
+                note_epochs(attributes, training)
+                attributes |= self._validated_attributes()
+                error.attributes = attributes  # type: ignore[attr-defined]
             raise
 
     @available_if(_is_for_whole_collections)
