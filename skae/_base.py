@@ -138,6 +138,7 @@ class BaseAutoencoder(
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""
         dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
+        _warn_of_dask(X)
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
         check_range(X, self.loss)
         if sample_weight is not None:
@@ -574,6 +575,17 @@ def _warn_of_interrupt():
         TrainingInterruptedWarning,
         stacklevel=2,
     )
+
+
+def _warn_of_dask(X):
+    """Say what becomes of a Dask collection; Dask is not imported for that."""
+    if type(X).__module__.partition(".")[0] == "dask":
+        warnings.warn(
+            "X is a Dask collection, whose data are gathered in the memory of this "
+            "process: skae.dask.DaskAutoencoderTransformer trains where they are",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def check_range(X, name, what="X"):

@@ -144,7 +144,8 @@ class Autoencoder(BaseAutoencoder):
 
         UserWarning
             If Ctrl-C ends training. The best weights so far are kept. (A search goes
-            on with its next fit.)
+            on with its next fit.) And if X is a Dask array or dataframe, as its data
+            are gathered in memory.
         """
         with self._unchanged_on_error():
             saved = getattr(self, "_training_state", None) if self.warm_start else None

@@ -64,7 +64,7 @@ class Partitions:
 
     def __init__(self, client, blocks, columns, on_close):
         self._client, self._blocks, self._on_close = client, blocks, on_close
-        # The workers' addresses, and the runners there, with the futures that keep them.
+        # Addresses of the workers; runners there, with the futures that keep them.
         self._places: list[str | None] = [None] * len(blocks)
         self._runners: dict[str, tuple] = {}
         self._is_stale = True  # whether the two are to be looked up
