@@ -176,14 +176,14 @@ class Partitions:
                 runner, _ = self._runners[address]
                 try:
                     calls[address] = runner.call(function, keys, args, more)
-                except RuntimeError:  # the worker is lost
+                except (RuntimeError, ValueError):  # the worker is lost
                     self._is_stale = True
             for address, call in calls.items():
                 values = self._answer(address, call)
                 results |= {numbers[address][k]: v for k, v in values.items()}
         except BaseException:
             for address in calls:
-                with suppress(RuntimeError):  # the worker is lost
+                with suppress(RuntimeError, ValueError):  # the worker is lost
                     self._runners[address][0].cancel()
             raise
         self._is_stale |= len(results) < len(self)
@@ -345,8 +345,9 @@ def _validated(client, blocks, validate):
     import distributed
 
     check = dask.delayed(validate, pure=False)
-    lazy = dask.optimize(*map(check, blocks))
-    sources = [distributed.futures_of(block) for block in lazy]
+    lazy = [check(block) for block in blocks]
+    # Optimized, each knows of no other block's futures.
+    sources = [distributed.futures_of(block) for block in dask.optimize(*blocks)]
     everything = list(chain.from_iterable(sources))
     if not everything:
         return client.compute(lazy)
