@@ -101,7 +101,7 @@ class Partitions:
         with ExitStack() as on_close:
             client = on_close.enter_context(_client_in_use(client))
             delayed, columns = _split(X)
-            with _lost_connection_explained(client):
+            with _failures_explained(client):
                 blocks = _validated(client, delayed, validate or _checked)
                 partitions = cls(client, blocks, columns, on_close)
             partitions._on_close = on_close.pop_all()
@@ -149,7 +149,7 @@ class Partitions:
             If there are no workers, or no scheduler, for half a minute.
         """
         results = {}
-        with _lost_connection_explained(self._client):
+        with _failures_explained(self._client):
             if time.monotonic() < self._next_tasks:
                 results = self._by_runners(function, args, per_part)
             left = [i for i in range(len(self)) if i not in results]
@@ -171,6 +171,8 @@ class Partitions:
         results: dict[int, Any] = {}
         try:
             for address, of_worker in numbers.items():
+                if not of_worker:
+                    continue
                 keys = [self._blocks[i].key for i in of_worker]
                 more = None if per_part is None else [per_part[i] for i in of_worker]
                 runner, _ = self._runners[address]
@@ -210,7 +212,11 @@ class Partitions:
         holders = self._client.who_has(self._blocks)
         found = [sorted(alive & set(holders.get(b.key, ()))) for b in self._blocks]
         self._places = [addresses[0] if addresses else None for addresses in found]
-        self._runners = {a: r for a, r in self._runners.items() if a in alive}
+        self._runners = {
+            address: (runner, future)
+            for address, (runner, future) in self._runners.items()
+            if address in alive and future.status == "finished"
+        }
         new = {
             address: self._client.submit(
                 _Runner, actor=True, workers=[address], pure=False
@@ -390,17 +396,26 @@ def _common_kind(kinds):
 
 
 @contextmanager
-def _lost_connection_explained(client):
-    """Whatever else it has led to, as to cancelled tasks."""
+def _failures_explained(client):
+    """Errors of Dask's own as ours, and whatever a lost connection has led to."""
     try:
         yield
     except Exception as error:
-        if client.status in ("running", "connecting"):
-            raise
-        raise NoWorkersError(
-            "The connection to the scheduler is lost: start a new cluster, and call "
-            "again"
-        ) from error
+        if client.status not in ("running", "connecting"):
+            raise NoWorkersError(
+                "The connection to the scheduler is lost: start a new cluster, and "
+                "call again"
+            ) from error
+        if isinstance(error, CancelledError):
+            raise DataLostError(_LOST) from error
+        raise
+
+
+_LOST = (
+    "A partition was lost with its worker, and there is no recipe to compute it again, "
+    "as for data that were scattered; or it was cancelled. Load the data anew, from "
+    "files where workers may die"
+)
 
 
 def _ask(client, function, nothing):
@@ -468,11 +483,7 @@ def _check(client, future):
             ) from error
         except CancelledError:
             pass  # for want of what it depends on
-    raise DataLostError(
-        "A partition was lost with its worker, and there is no recipe to compute it "
-        "again, as for data that were scattered; or it was cancelled. Load the data "
-        "anew, from files where workers may die"
-    )
+    raise DataLostError(_LOST)
 
 
 def _gather(client, futures):

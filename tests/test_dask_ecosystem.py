@@ -8,6 +8,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
+from .test_package import run_python
 from .test_partitions import make_cluster
 
 da = pytest.importorskip("dask.array")
@@ -109,3 +110,8 @@ def test_fit_warns_that_it_gathers(method, as_frame):
     expected = getattr(make(), method)(X)
     assert is_same_network(model, expected)
     assert np.array_equal(model.transform(data), expected.transform(X))
+
+
+def test_dask_is_imported_by_those_who_use_it():
+    dask = "{'dask', 'distributed'} & {*sys.modules}"
+    assert run_python(f"import sys, skae, skae._partitions; print({dask})") == "set()\n"
