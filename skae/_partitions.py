@@ -115,6 +115,11 @@ class Partitions:
 
     def close(self):
         """Let Dask forget the blocks."""
+        for future in [
+            *self._blocks,
+            *(future for _, future in self._runners.values()),
+        ]:
+            future.release()  # though others, as tracebacks, may know of it
         self._runners, self._blocks = {}, []
         self._on_close.close()
 

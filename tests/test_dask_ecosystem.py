@@ -60,12 +60,12 @@ def passed_over(blocks):
 
 
 def test_search_on_dask_workers(client):
-    grid = {"n_components": [1, 2], "activation": ["relu", "tanh"]}
-    expected = GridSearchCV(make(), grid, cv=3).fit(X)
+    grid = {"n_components": [1, 2]}
+    expected = GridSearchCV(make(), grid, cv=2).fit(X)
     # Before joblib 1.3 it had another name.
     on_backend = getattr(joblib, "parallel_config", joblib.parallel_backend)
     with on_backend("dask", client=client):
-        search = GridSearchCV(make(), grid, cv=3).fit(X)
+        search = GridSearchCV(make(), grid, cv=2).fit(X)
     name = "mean_test_score"
     assert np.array_equal(search.cv_results_[name], expected.cv_results_[name])
     assert is_same_network(search.best_estimator_, expected.best_estimator_)

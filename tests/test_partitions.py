@@ -275,18 +275,40 @@ def test_from_a_task(client):
     assert client.gather(futures) == 2 * [list(N_ROWS)]
 
 
-def test_interrupt(client, monkeypatch):
+def leave_a_file(block, folder):
+    time.sleep(1.0)
+    (folder / str(len(block))).touch()
+
+
+@pytest.mark.parametrize("by_tasks", [False, True])
+def test_interrupt(client, tmp_path, by_tasks):
     with Partitions.of(collection(), client) as parts:
-        for by_tasks in (False, True):
-            if by_tasks:
-                parts._next_tasks = 0.0
-            timer = later(0.5, signal.raise_signal, signal.SIGINT)
-            start = time.monotonic()
-            with pytest.raises(KeyboardInterrupt):
-                parts.run(pid_and_sum, 1.5)
-            assert time.monotonic() - start < 1.5
-            timer.join()
-            assert parts.run(len) == list(N_ROWS)
+        if by_tasks:
+            parts._next_tasks = 0.0
+        main_thread = threading.main_thread().ident
+        timer = later(0.5, signal.pthread_kill, main_thread, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            parts.run(leave_a_file, tmp_path)
+        timer.join()
+        # After what had begun: one on each worker.
+        assert parts.run(len) == list(N_ROWS)
+        assert len(list(tmp_path.iterdir())) <= 2
+
+
+def test_blocks_that_have_moved(client):
+    with Partitions.of(collection(), client) as parts:
+        expected = parts.run(pid_and_sum)
+        places = parts._places
+        assert len(set(places)) == 2
+        elsewhere = dict(
+            zip(sorted(set(places)), sorted(set(places))[::-1], strict=True)
+        )
+        parts._places = [elsewhere[place] for place in places]
+        results = parts.run(pid_and_sum)
+        assert [value for _, value in results] == [value for _, value in expected]
+        assert parts._is_stale
+        assert parts.run(len) == list(N_ROWS)
+        assert not parts._is_stale
 
 
 # -- workers that die ------------------------------------------------------------------
