@@ -137,6 +137,7 @@ class BaseAutoencoder(
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""
         dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
+        _warn_of_dask(X)
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
         check_range(X, self.loss)
         if sample_weight is not None:
@@ -553,7 +554,7 @@ class BaseAutoencoder(
 
 
 def note_epochs(attributes, training):
-    """Note among attributes how many epochs a fit has had, and whether all it was to."""
+    """Note among attributes how many epochs a fit has had, and whether it had all."""
     attributes["n_iter_"] = n_epochs = training.n_epochs_of_fit
     if training.is_cut_short and n_epochs < training.solver.max_iter:
         attributes["_training_state"]["cut_short_of"] = training.solver.max_iter
@@ -628,6 +629,17 @@ def check_weights(sample_weight, X):
     if not sample_weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return sample_weight
+
+
+def _warn_of_dask(X):
+    """Say what becomes of a Dask collection; Dask is not imported for that."""
+    if type(X).__module__.partition(".")[0] == "dask":
+        warnings.warn(
+            "X is a Dask collection, whose data are gathered in the memory of this "
+            "process: skae.dask.DaskAutoencoderTransformer trains where they are",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def check_range(X, name, what="X"):

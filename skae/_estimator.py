@@ -147,7 +147,8 @@ class Autoencoder(BaseAutoencoder):
 
         UserWarning
             If Ctrl-C ends training. The best weights so far are kept, and a fit with
-            `warm_start` finishes it. (A search goes on with its next fit.)
+            `warm_start` finishes it. (A search goes on with its next fit.) And if X is
+            a Dask array or dataframe, as its data are gathered in memory.
         """
         with self._unchanged_on_error():
             saved = self._state_to_go_on_from()

@@ -104,7 +104,7 @@ class Partitions:
         with ExitStack() as on_close:
             client = on_close.enter_context(_client_in_use(client))
             delayed, columns = split(X)
-            with _lost_connection_explained(client):
+            with _failures_explained(client):
                 blocks = _validated(client, delayed, validate or _checked)
                 partitions = cls(client, blocks, columns)
                 kinds = partitions.run(_describe)
@@ -119,7 +119,7 @@ class Partitions:
         The arguments, and what is raised, are those of :meth:`run`. `n_rows`,
         `n_features` and `dtype` are not known of them.
         """
-        with _lost_connection_explained(self._client):
+        with _failures_explained(self._client):
             if self._is_stale:
                 self._find_blocks()
             blocks = self._submit(range(len(self)), function, args, per_part)
@@ -135,9 +135,14 @@ class Partitions:
 
     def close(self):
         """Let Dask forget the blocks, and what was derived of them."""
-        self._blocks = []
+        for future in [
+            *self._blocks,
+            *(future for _, future in self._runners.values()),
+        ]:
+            future.release()  # though others, as tracebacks, may know of it
         # What is left of an actor here refers to itself, and would keep it.
         _cancel(self._client, [future for _, future in self._runners.values()])
+        self._blocks = []
         self._runners.clear()
         self._on_close.close()
 
@@ -180,7 +185,7 @@ class Partitions:
             If there are no workers, or no scheduler, for half a minute.
         """
         results = {}
-        with _lost_connection_explained(self._client):
+        with _failures_explained(self._client):
             if time.monotonic() < self._next_tasks:
                 results = self._by_runners(function, args, per_part)
             left = [i for i in range(len(self)) if i not in results]
@@ -202,19 +207,21 @@ class Partitions:
         results: dict[int, Any] = {}
         try:
             for address, of_worker in numbers.items():
+                if not of_worker:
+                    continue
                 keys = [self._blocks[i].key for i in of_worker]
                 more = None if per_part is None else [per_part[i] for i in of_worker]
                 runner, _ = self._runners[address]
                 try:
                     calls[address] = runner.call(function, keys, args, more)
-                except RuntimeError:  # the worker is lost
+                except (RuntimeError, ValueError):  # the worker is lost
                     self._is_stale = True
             for address, call in calls.items():
                 values = self._answer(address, call)
                 results |= {numbers[address][k]: v for k, v in values.items()}
         except BaseException:
             for address in calls:
-                with suppress(RuntimeError):  # the worker is lost
+                with suppress(RuntimeError, ValueError):  # the worker is lost
                     self._runners[address][0].cancel()
             raise
         self._is_stale |= len(results) < len(self)
@@ -241,8 +248,9 @@ class Partitions:
         holders = self._client.who_has(self._blocks)
         found = [sorted(alive & set(holders.get(b.key, ()))) for b in self._blocks]
         self._places = [addresses[0] if addresses else None for addresses in found]
-        for address in set(self._runners) - alive:
-            del self._runners[address]
+        for address, (_, future) in list(self._runners.items()):
+            if address not in alive or future.status != "finished":
+                del self._runners[address]
         new = {
             address: self._client.submit(
                 _Runner, actor=True, workers=[address], pure=False
@@ -383,8 +391,9 @@ def _validated(client, blocks, validate):
     import distributed
 
     check = dask.delayed(validate, pure=False)
-    lazy = dask.optimize(*map(check, blocks))
-    sources = [distributed.futures_of(block) for block in lazy]
+    lazy = [check(block) for block in blocks]
+    # Optimized, each knows of no other block's futures.
+    sources = [distributed.futures_of(block) for block in dask.optimize(*blocks)]
     everything = list(chain.from_iterable(sources))
     if not everything:
         return client.compute(lazy)
@@ -427,17 +436,26 @@ def _common_kind(kinds):
 
 
 @contextmanager
-def _lost_connection_explained(client):
-    """Whatever else it has led to, as to cancelled tasks."""
+def _failures_explained(client):
+    """Errors of Dask's own as ours, and whatever a lost connection has led to."""
     try:
         yield
     except Exception as error:
-        if client.status in ("running", "connecting"):
-            raise
-        raise NoWorkersError(
-            "The connection to the scheduler is lost: start a new cluster, and call "
-            "again"
-        ) from error
+        if client.status not in ("running", "connecting"):
+            raise NoWorkersError(
+                "The connection to the scheduler is lost: start a new cluster, and "
+                "call again"
+            ) from error
+        if isinstance(error, CancelledError):
+            raise DataLostError(_LOST) from error
+        raise
+
+
+_LOST = (
+    "A partition was lost with its worker, and there is no recipe to compute it again, "
+    "as for data that were scattered; or it was cancelled. Load the data anew, from "
+    "files where workers may die"
+)
 
 
 def _ask(client, function, nothing):
@@ -505,11 +523,7 @@ def _check(client, future):
             ) from error
         except CancelledError:
             pass  # for want of what it depends on
-    raise DataLostError(
-        "A partition was lost with its worker, and there is no recipe to compute it "
-        "again, as for data that were scattered; or it was cancelled. Load the data "
-        "anew, from files where workers may die"
-    )
+    raise DataLostError(_LOST)
 
 
 def _gather(client, futures):

@@ -218,7 +218,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             n_epochs = attributes["n_iter_"]
             raise type(error)(
                 f"{error}. The weights after {n_epochs} whole epochs are kept: the "
-                "estimator can be used, and a fit with warm_start=True finishes this one"
+                "estimator can be used, and a fit with warm_start=True finishes it"
             ) from error
 
     def _fit_partitions(self, X, y, sample_weight, X_val):

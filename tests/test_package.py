@@ -213,10 +213,10 @@ def test_lower_bounds_are_the_pinned_oldest_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     bounds = dict(
-        re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement).groups()
+        re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)", requirement).groups()
         for requirement in itertools.chain(
             project["dependencies"],
-            *(extras[name] for name in ("onnx", "plot", "test")),
+            *(extras[name] for name in ("dask", "onnx", "plot", "test")),
         )
         if not requirement.startswith("skae[")
     )

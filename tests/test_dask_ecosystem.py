@@ -1,0 +1,117 @@
+"""What Dask and dask-ml do with estimators, done with an autoencoder."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+
+from .test_package import run_python
+from .test_partitions import make_cluster
+
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+distributed = pytest.importorskip("distributed")
+joblib = pytest.importorskip("joblib")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+CHUNKS = (40, 25, 35)
+X = np.random.default_rng(0).normal(size=(sum(CHUNKS), 4))
+LAZY = da.from_array(X, chunks=(CHUNKS, 4))
+
+
+def make(kind=AutoencoderTransformer, **parameters):
+    small = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0}
+    return kind(**{**small, **parameters})
+
+
+@pytest.fixture(scope="module")
+def client():
+    with make_cluster() as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def wrappers():
+    """Return dask_ml.wrappers."""
+    try:
+        import dask_ml.wrappers
+    except ImportError as error:
+        pytest.skip(f"dask-ml is missing, or not for these versions: {error}")
+    return dask_ml.wrappers
+
+
+def is_same_network(one, other):
+    pairs = zip(
+        one.coefs_ + one.intercepts_, other.coefs_ + other.intercepts_, strict=True
+    )
+    return all(np.array_equal(*pair) for pair in pairs)
+
+
+def passed_over(blocks):
+    """An autoencoder that has seen some blocks, one after the other."""
+    model = make()
+    for block in blocks:
+        model.partial_fit(block)
+    return model
+
+
+def test_search_on_dask_workers(client):
+    grid = {"n_components": [1, 2]}
+    expected = GridSearchCV(make(), grid, cv=2).fit(X)
+    # Before joblib 1.3 it had another name.
+    on_backend = getattr(joblib, "parallel_config", joblib.parallel_backend)
+    with on_backend("dask", client=client):
+        search = GridSearchCV(make(), grid, cv=2).fit(X)
+    name = "mean_test_score"
+    assert np.array_equal(search.cv_results_[name], expected.cv_results_[name])
+    assert is_same_network(search.best_estimator_, expected.best_estimator_)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_incremental(client, wrappers, shuffled):
+    blocks = np.split(X, np.cumsum(CHUNKS)[:-1])
+    orders = permutations(blocks) if shuffled else [blocks]
+    incremental = wrappers.Incremental(make(), shuffle_blocks=shuffled, random_state=1)
+    model = incremental.fit(LAZY).estimator_
+    assert any(is_same_network(model, passed_over(order)) for order in orders)
+    assert incremental.score(LAZY, None) == model.score(X)
+
+
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
+def test_parallel_post_fit(client, wrappers, kind):
+    model = make(kind).fit(X)
+    wrapped = wrappers.ParallelPostFit(estimator=model)
+    code = wrapped.transform(LAZY)
+    assert isinstance(code, da.Array)
+    assert code.chunks[0] == CHUNKS
+    assert np.array_equal(code.compute(), model.transform(X))
+    frame = dd.from_dask_array(LAZY, columns=list("abcd"))
+    model.fit(frame.compute())
+    code = wrapped.transform(frame)
+    assert isinstance(code, da.Array)
+    assert np.array_equal(code.compute(), model.transform(frame.compute()))
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_fit_warns_that_it_gathers(method, as_frame):
+    data = dd.from_dask_array(LAZY, columns=list("abcd")) if as_frame else LAZY
+    model = make()
+    with pytest.warns(UserWarning, match="gathered") as caught:
+        getattr(model, method)(data)
+    (warning,) = [w for w in caught if w.category is UserWarning]
+    assert "skae.dask.DaskAutoencoderTransformer" in str(warning.message)
+    expected = getattr(make(), method)(X)
+    assert is_same_network(model, expected)
+    assert np.array_equal(model.transform(data), expected.transform(X))
+
+
+def test_dask_is_imported_by_those_who_use_it():
+    dask = "{'dask', 'distributed'} & {*sys.modules}"
+    assert run_python(f"import sys, skae, skae._partitions; print({dask})") == "set()\n"
