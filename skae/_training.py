@@ -313,7 +313,7 @@ class StreamedTraining(StochasticTraining):
     """The same on rows that are not in memory together: they pass in windows."""
 
     def _example_rows(self):
-        _, rows = next(self.problem.rows.windows(self.solver.batch_size))
+        *_, rows = next(self.problem.rows.windows(self.solver.batch_size))
         return rows
 
     def _run_epochs(self, state, n_epochs):
@@ -327,14 +327,14 @@ class StreamedTraining(StochasticTraining):
     def _run_epoch(self, state):
         rows, scalars, counters = self.problem.rows, state.scalars, state.counters
         scalars[[TERM_SUM, LOSS_SUM]] = 0.0
-        windows = rows.windows(self.solver.batch_size)
-        for number, (start, window) in enumerate(windows):
+        for number, start, window in rows.windows(self.solver.batch_size):
             counters[[N_BEFORE, PART]] = start, number
             model = self.problem.model(state.params)
             args = model, window, self.solver, state
             status = self._run_on(_kernels.train_part, *args)
             if status != RUNNING:
                 return status
+            del args, window  # before the next is read
         slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
         state.term_curve[slot] = scalars[TERM_SUM] / rows.total_weight
         return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
