@@ -205,15 +205,19 @@ class Training(abc.ABC):
     def value(self, params, rows=None):
         """The objective over rows of the problem, by default the monitored ones."""
         rows = self.problem.monitored if rows is None else rows
-        mean = self._summed_loss(params, rows) / rows.total_weight
-        return mean + self._penalty(params)
+        return self.values([params], rows)[0]
 
-    def _summed_loss(self, params, rows):
-        """The data loss, summed over rows."""
-        model = self.problem.model(params)
-        return sum(
-            self._run_on(_kernels.summed_loss, model, piece) for piece in pieces(rows)
-        )
+    def values(self, candidates, rows):
+        """The objective over rows with each of some parameters, in one pass."""
+        models = [self.problem.model(params) for params in candidates]
+        totals = [0.0] * len(models)
+        for piece in pieces(rows):
+            for i, model in enumerate(models):
+                totals[i] += self._run_on(_kernels.summed_loss, model, piece)
+        return [
+            total / rows.total_weight + self._penalty(model.params)
+            for total, model in zip(totals, models, strict=True)
+        ]
 
     def _summed_gradient(self, params):
         """The data loss, summed over all rows, and its gradient, in float64."""
@@ -355,7 +359,9 @@ def prepare(training, initial_params):
     state.scalars[BEST_LOSS] = np.inf
     state.counters[N_NO_CHANGE] = 0
     state.best_params[:] = state.params
-    state.scalars[BEST_KEPT] = training.value(state.params)
+    is_new = np.array_equal(state.params, initial_params)
+    best_kept = start_loss if is_new else training.value(state.params)
+    state.scalars[BEST_KEPT] = best_kept
 
 
 def fit(training, initial_params, max_iter, report=None):
