@@ -142,10 +142,10 @@ class RowStream:
                 here = slice(*np.searchsorted(rows, [first, self._position]))
                 piece = piece[rows[here] - first]
             n_found += piece.shape[0]
-            if self._position == stop and not parts:
+            if self._position == stop < self.shape[0] and not parts:
                 parts.append(piece)  # a view, where it is of one block
             elif sparse.issparse(piece):
-                # The next block may be where this one was.
+                # Whatever is asked for next may come to where this block was.
                 parts.append(piece.copy())
             elif not parts:
                 n_rows = stop - start if is_slice else len(rows)
@@ -228,8 +228,9 @@ class StreamedRows(NamedTuple):
         return [function(self, *args)]
 
     def none(self):
-        """Rows of a matrix in memory, none of them in use."""
-        return self.part(slice(0, 1)).none()
+        """Rows of a matrix in memory that has none."""
+        nothing = np.empty((0, self.n_features), self.dtype)
+        return make_rows(nothing, self.offset, self.scale)
 
     def part(self, batch):
         """The rows in use of a slice, in memory: `Rows`."""
