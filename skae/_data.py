@@ -51,8 +51,9 @@ class Selection(NamedTuple):
         """The same in memory, or in a file that is mapped there."""
         if not isinstance(self.matrix, RowStream):
             return self
-        numbers = self.subset.astype(np.int64, copy=False)
-        return Selection(self.matrix.spool(self.subset), numbers=numbers)
+        numbers: Any = self.subset
+        kept = self.matrix.spool(numbers)
+        return Selection(kept, numbers=numbers.astype(np.int64, copy=False))
 
     def map(self, function, *args):
         """A function's results for every part, in order; it is given a selection."""

@@ -85,7 +85,7 @@ class RowStream:
         with tempfile.TemporaryFile() as file:  # the map keeps it open
             for batch in row_chunks(*shape):
                 # Written to the map they would end the process where the disk is full.
-                file.write(np.ascontiguousarray(dense(self[numbers[batch]])))
+                file.write(np.ascontiguousarray(dense(self[numbers[batch]])).data)
             file.flush()
             return np.memmap(file, self.dtype, mode="r", shape=shape)
 
@@ -132,7 +132,8 @@ class RowStream:
         start, stop = (rows.start, rows.stop) if is_slice else (rows[0], rows[-1] + 1)
         if self._blocks is None or start < self._position:
             self._begin()
-        parts, n_found = [], 0
+        parts: list[Any] = []
+        n_found = 0
         while self._position < stop:
             first = self._position
             piece = self._next_piece((start if first < start else stop) - first)
