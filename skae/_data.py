@@ -26,6 +26,7 @@ class Selection(NamedTuple):
     subset: np.ndarray | None = None  # their numbers, in increasing order
     weights: np.ndarray | None = None  # float64, of all rows
     first_number: int = 0  # of the matrix' first row, where it is a part
+    numbers: np.ndarray | None = None  # of its rows, where these are not consecutive
 
     @property
     def n_rows(self):
@@ -50,7 +51,9 @@ class Selection(NamedTuple):
         """The same in memory, or in a file that is mapped there."""
         if not isinstance(self.matrix, RowStream):
             return self
-        return Selection(self.matrix.spool(self.subset))
+        numbers: Any = self.subset
+        kept = self.matrix.spool(numbers)
+        return Selection(kept, numbers=numbers.astype(np.int64, copy=False))
 
     def map(self, function, *args):
         """A function's results for every part, in order; it is given a selection."""
@@ -63,7 +66,8 @@ class Selection(NamedTuple):
         rows = make_rows(
             self.matrix, offset, scale, subset=self.subset, weights=self.weights
         )
-        return rows._replace(first_number=self.first_number)
+        rows = rows._replace(first_number=self.first_number)
+        return rows if self.numbers is None else rows._replace(numbers=self.numbers)
 
 
 def measure(data):

@@ -206,11 +206,12 @@ def _share(n_rows, step, steps, batch_size):
     return min(start, n_rows), min(stop, n_rows)
 
 
-def _loss_of_part(rows, job, params):
-    """The data loss summed over a part."""
+def _losses_of_part(rows, job, candidates):
+    """The data losses summed over a part, with each of some parameters: an array."""
     if not rows.n_rows:
-        return 0.0
-    return _training_here(rows, job, params)._summed_loss(params, rows)
+        return np.zeros(len(candidates))
+    training = _training_here(rows, job, candidates[0])
+    return np.array(training._summed_losses(candidates, rows))
 
 
 def _gradient_of_part(rows, job, params):
@@ -283,10 +284,10 @@ class _OnWorkers(Training):
             validation = validation.none()
         return [self.problem.rows.none(), validation]
 
-    def _summed_loss(self, params, rows):
+    def _summed_losses(self, candidates, rows):
         if not isinstance(rows, DistributedRows):
-            return super()._summed_loss(params, rows)
-        return sum(rows.parts.run(_loss_of_part, self._job, params))
+            return super()._summed_losses(candidates, rows)
+        return sum(rows.parts.run(_losses_of_part, self._job, candidates))
 
 
 class DistributedLbfgsTraining(_OnWorkers, LbfgsTraining):

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -258,20 +259,27 @@ class Autoencoder(BaseAutoencoder):
     def _check_of_blocks(self, saved):
         """A function that validates blocks of rows, the first of which tells the type.
 
-        `saved` is the state that is gone on from.
+        It returns None in place of a block without rows. `saved` is the state that is
+        gone on from.
         """
-        dtype: Any = None
+        first: Any = None  # a block's type, and whether it is sparse
 
         def check(block):
-            nonlocal dtype
-            if dtype is not None and not np.shape(block)[0]:
-                return np.empty((0, self.n_features_in_), dtype)
-            if dtype is None:
+            nonlocal first
+            if np.shape(block)[:1] == (0,):
+                return None
+            if first is None:
                 block, _ = self._validate_training_data(block, None, saved)
-                dtype = block.dtype
-            else:
-                block = self._validate_rows(block, dtype=dtype)
-                check_range(block, self.loss)
+                first = block.dtype, sparse.issparse(block)
+                return block
+            dtype, is_sparse = first
+            block = self._validate_rows(block, dtype=dtype)
+            if sparse.issparse(block) != is_sparse:
+                raise ValueError(
+                    "make_batches gave dense and sparse blocks: they have to be all "
+                    "dense, or all sparse"
+                )
+            check_range(block, self.loss)
             return block
 
         return check

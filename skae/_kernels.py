@@ -333,10 +333,19 @@ def _gather(rows, block, team):
         call(team.passes.gather, (rows.values, *to))
     else:
         call(team.passes.gather_csr, (rows.values, rows.columns, rows.starts, *to))
-    if rows.first_number > 0:  # from here on it matters only what is drawn for them
-        numbers = integers(picked)
-        for i in range(block.n_rows):
-            numbers[i] += rows.first_number
+    _number(rows, block.n_rows, integers(picked))
+
+
+@inlined
+def _number(rows, n, picked):
+    """Turn positions in the matrix into numbers, for what is drawn; of -1 something."""
+    if rows.numbers != 0:
+        numbers = integers(rows.numbers)
+        for i in range(n):
+            picked[i] = numbers[max(_NO, picked[i])]
+    elif rows.first_number > 0:
+        for i in range(n):
+            picked[i] += rows.first_number
 
 
 # How often rows are asked for between the passes of a layer: twice in the forward

@@ -49,6 +49,9 @@ class Network(NamedTuple):
         return int(self.widths.sum())
 
 
+_NONE = np.empty(0, dtype=np.int64)
+
+
 class Rows(NamedTuple):
     """The rows of a dense or CSR matrix, as the network sees them: (x - mean) / scale.
 
@@ -65,7 +68,10 @@ class Rows(NamedTuple):
     n_features: int
     n_rows: int  # rows in use
     total_weight: float  # of the rows in use
-    first_number: int = 0  # of the matrix' first row; random numbers depend on them
+    # What is drawn for a row depends on its number: that of the matrix' first row, from
+    # which on they are consecutive, or int64 numbers of all of the matrix' rows.
+    first_number: int = 0
+    numbers: np.ndarray = _NONE
 
     @property
     def dtype(self):
@@ -89,6 +95,7 @@ class Rows(NamedTuple):
             here = self._replace(
                 weights=self.weights[start:stop],
                 first_number=self.first_number + start,
+                numbers=self.numbers[start:stop],
             )
             if self.starts.size:
                 here = here._replace(starts=self.starts[start : stop + 1])

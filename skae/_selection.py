@@ -53,6 +53,7 @@ class CautiousSelection:
         self._shares = weights[self._used] / rows.total_weight
         self.params, self.gain = initial_params.copy(), 0.0
         self._selected = selected
+        self._start_objective = None
 
     def epochs_to_next(self, n_done):
         """Epochs until the next one at which weights are judged."""
@@ -75,20 +76,25 @@ class CautiousSelection:
     def kept_params(self):
         """The weights to keep if training ended now."""
         self.begin()
-        training = self.training
-        now, rows = training.state.params, training.problem.rows
+        now, start = self.training.state.params, self.initial_params
         best = now if self._gain(now) > self.gain else self.params
-        # NaN is not lower.
-        is_lower = training.value(best, rows) <= self._start_objective
-        return (best if is_lower else self.initial_params).copy()
+        if not np.array_equal(best, start) and not self._is_lower(best):
+            best = start
+        return best.copy()
 
     @functools.cached_property
     def _start_losses(self):
         return self._losses(self.initial_params)
 
-    @functools.cached_property
-    def _start_objective(self):
-        return self.training.value(self.initial_params, self.training.problem.rows)
+    def _is_lower(self, params):
+        """Whether the objective over the training rows is not higher than at first."""
+        training, candidates = self.training, [params]
+        if self._start_objective is None:  # in the same pass
+            candidates.append(self.initial_params)
+        objective, *new = training.values(candidates, training.problem.rows)
+        if new:
+            self._start_objective = new[0]
+        return objective <= self._start_objective  # NaN is not
 
     def _consider(self, params):
         gain = self._gain(params)

@@ -1,6 +1,6 @@
 """Rows that do not fit in memory: read anew, in order, for every pass over them."""
 
-import math
+import contextlib
 import tempfile
 from typing import Any, NamedTuple
 
@@ -38,14 +38,23 @@ class RowStream:
     """
 
     def __init__(self, make_batches, check):
+        if not callable(make_batches):
+            raise TypeError(
+                "make_batches has to be a function that returns a fresh iterable of "
+                f"blocks of rows each time it is called, not {_kind(make_batches)}"
+            )
         self._make_batches, self._check = make_batches, check
         self._blocks: Any = None  # an iterator over blocks that are not read yet
-        self._rest = None  # what is left of the block that was read last
+        self._rest: Any = None  # what is left of the block that was read last
         self._position = 0  # of the rows, how many have been read
+        self._last: Any = None  # what was asked for last, and the answer
         n_rows, n_features = 0, 0
-        for block in map(check, self._fresh()):
-            n_rows, n_features = n_rows + block.shape[0], block.shape[1]
-            self.dtype = block.dtype
+        with self._closed_on_error():
+            self._begin()
+            while (block := self._next_block()) is not None:
+                n_rows, n_features = n_rows + block.shape[0], block.shape[1]
+                self.dtype = block.dtype
+        self.close()
         if not n_rows:
             raise ValueError(
                 "make_batches gave no rows: it has to return a fresh iterable of "
@@ -56,80 +65,135 @@ class RowStream:
     def __getitem__(self, rows):
         """Rows by a slice or by their numbers, which increase.
 
-        Going back begins a pass anew.
+        Going back begins a pass anew, but for what was read last. The rows are valid
+        until more are read.
         """
-        if isinstance(rows, slice):
-            return self._read(*rows.indices(self.shape[0])[:2])
-        return self._read(rows[0], rows[-1] + 1)[rows - rows[0]]
+        last, self._last = self._last, None
+        if last is not None and _are_same(last[0], rows):
+            found = last[1]
+        else:
+            last = None  # it need not stay in memory
+            with self._closed_on_error():
+                found = self._read(rows)
+        if self._blocks is not None:
+            self._last = rows, found
+        return found
 
     def spool(self, numbers):
         """Rows by their numbers, which increase, in a temporary file: a memory map."""
         shape = len(numbers), self.shape[1]
         with tempfile.TemporaryFile() as file:  # the map keeps it open
-            file.truncate(max(1, math.prod(shape) * self.dtype.itemsize))
-            kept = np.memmap(file, self.dtype, shape=shape)
-        for batch in row_chunks(*shape):
-            kept[batch] = dense(self[numbers[batch]])
-        return kept
+            for batch in row_chunks(*shape):
+                # Written to the map they would end the process where the disk is full.
+                file.write(np.ascontiguousarray(dense(self[numbers[batch]])).data)
+            file.flush()
+            return np.memmap(file, self.dtype, mode="r", shape=shape)
 
     def close(self):
         """Leave the blocks that are not read."""
-        blocks, self._blocks, self._rest = self._blocks, None, None
+        blocks, self._blocks = self._blocks, None
+        self._rest = self._last = None
         if hasattr(blocks, "close"):  # a generator, which may hold a file open
             blocks.close()
 
-    def _fresh(self):
-        """A fresh iterator over the blocks."""
+    @contextlib.contextmanager
+    def _closed_on_error(self):
+        """Begin anew after an error: an iterator that has raised one gives no more."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self):
+        """Begin a pass."""
+        self.close()
         blocks = self._make_batches()
         try:
-            return iter(blocks)
+            self._blocks = iter(blocks)
         except TypeError:
             raise TypeError(
                 "make_batches has to return an iterable of blocks of rows, not "
-                f"{type(blocks).__name__}"
+                f"{_kind(blocks)}"
             ) from None
+        self._position = 0
 
-    def _read(self, start, stop):
-        """Rows `start` to `stop` - 1: a view where they are of one block."""
+    def _next_block(self):
+        """The next block that has rows, checked; None behind the last."""
+        for block in self._blocks:
+            checked = self._check(block)
+            if checked is not None:
+                return checked
+        return None
+
+    def _read(self, rows):
+        """What is asked for, of this pass or a new one."""
+        is_slice = isinstance(rows, slice)
+        start, stop = (rows.start, rows.stop) if is_slice else (rows[0], rows[-1] + 1)
         if self._blocks is None or start < self._position:
-            self.close()
-            self._blocks, self._position = self._fresh(), 0
-        while self._position < start:
-            self._position += self._next(start - self._position).shape[0]
-        pieces = []
+            self._begin()
+        parts: list[Any] = []
+        n_found = 0
         while self._position < stop:
-            pieces.append(self._next(stop - self._position))
-            self._position += pieces[-1].shape[0]
+            first = self._position
+            piece = self._next_piece((start if first < start else stop) - first)
+            if first < start:
+                continue
+            if not is_slice:
+                here = slice(*np.searchsorted(rows, [first, self._position]))
+                piece = piece[rows[here] - first]
+            n_found += piece.shape[0]
+            if self._position == stop < self.shape[0] and not parts:
+                parts.append(piece)  # a view, where it is of one block
+            elif sparse.issparse(piece):
+                # Whatever is asked for next may come to where this block was.
+                parts.append(piece.copy())
+            elif not parts:
+                n_rows = stop - start if is_slice else len(rows)
+                parts.append(np.empty((n_rows, self.shape[1]), self.dtype))
+                parts[0][:n_found] = piece
+            else:
+                parts[0][n_found - piece.shape[0] : n_found] = piece
         if stop == self.shape[0]:
             self._expect_end()
-        if len(pieces) == 1:
-            return pieces[0]
-        if sparse.issparse(pieces[0]):
-            return sparse.vstack(pieces, format="csr")
-        return np.concatenate(pieces)
+        return parts[0] if len(parts) == 1 else sparse.vstack(parts, format="csr")
 
-    def _next(self, n_most):
+    def _next_piece(self, n_most):
         """The next rows, at most so many."""
-        while self._rest is None or not self._rest.shape[0]:
-            block = next(self._blocks, None)
-            if block is None:
-                raise ValueError(
-                    f"make_batches gave {self._position} rows, and {self.shape[0]} the "
-                    "first time: it has to give the same rows each time"
-                )
-            self._rest = self._check(block)
+        if self._rest is None or not self._rest.shape[0]:
+            self._rest = self._next_block()
+            if self._rest is None:
+                raise self._other_number(self._position)
         piece, self._rest = self._rest[:n_most], self._rest[n_most:]
+        self._position += piece.shape[0]
         return piece
 
     def _expect_end(self):
-        n_more = 0 if self._rest is None else self._rest.shape[0]
-        n_more += sum(block.shape[0] for block in map(self._check, self._blocks))
+        n_more = self._rest.shape[0]
+        while (block := self._next_block()) is not None:
+            n_more += block.shape[0]
         self.close()
         if n_more:
-            raise ValueError(
-                f"make_batches gave {self.shape[0] + n_more} rows, and {self.shape[0]} "
-                "the first time: it has to give the same rows each time"
-            )
+            raise self._other_number(self.shape[0] + n_more)
+
+    def _other_number(self, n_rows):
+        return ValueError(
+            f"make_batches gave {n_rows} rows, and {self.shape[0]} the first time it "
+            "was called: it has to return a fresh iterable over the same rows each time"
+        )
+
+
+def _kind(value):
+    """An object's type, in words of an error message."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _are_same(rows, others):
+    """Whether two slices, or arrays of numbers, are the same."""
+    if isinstance(rows, slice) or isinstance(others, slice):
+        return isinstance(rows, slice) and isinstance(others, slice) and rows == others
+    return np.array_equal(rows, others)
 
 
 class StreamedRows(NamedTuple):
@@ -165,27 +229,26 @@ class StreamedRows(NamedTuple):
         return [function(self, *args)]
 
     def none(self):
-        """Rows of a matrix in memory, none of them in use."""
-        return self.part(slice(0, 1)).none()
+        """Rows of a matrix in memory that has none."""
+        nothing = np.empty((0, self.n_features), self.dtype)
+        return make_rows(nothing, self.offset, self.scale)
 
     def part(self, batch):
         """The rows in use of a slice, in memory: `Rows`."""
-        local, first, stop = None, batch.start, batch.stop
-        if self.subset is not None:
-            used = self.subset[batch]
-            first, stop = int(used[0]), int(used[-1]) + 1
-            local = used - first
-        rows = make_rows(self.stream[first:stop], self.offset, self.scale, subset=local)
-        return rows._replace(first_number=first)
+        used = batch if self.subset is None else self.subset[batch]
+        rows = make_rows(self.stream[used], self.offset, self.scale)
+        if self.subset is None:
+            return rows._replace(first_number=batch.start)
+        return rows._replace(numbers=used.astype(np.int64, copy=False))
 
     def windows(self, batch_size):
-        """Parts of an epoch, with the position where each begins.
+        """Parts of an epoch: number, position of the first row, rows.
 
-        Whole mini-batches, but for the last.
+        They have whole mini-batches, but for the last.
         """
         size = window_rows(self.n_features, batch_size)
-        for start in range(0, self.n_rows, size):
-            yield start, self.part(slice(start, min(start + size, self.n_rows)))
+        for number, start in enumerate(range(0, self.n_rows, size)):
+            yield number, start, self.part(slice(start, min(start + size, self.n_rows)))
 
 
 def window_rows(n_features, batch_size):

@@ -216,15 +216,24 @@ class Training(abc.ABC):
     def value(self, params, rows=None):
         """The objective over rows of the problem, by default the monitored ones."""
         rows = self.problem.monitored if rows is None else rows
-        mean = self._summed_loss(params, rows) / rows.total_weight
-        return mean + self._penalty(params)
+        return self.values([params], rows)[0]
 
-    def _summed_loss(self, params, rows):
-        """The data loss, summed over rows."""
-        model = self.problem.model(params)
-        return sum(
-            self._run_on(_kernels.summed_loss, model, piece) for piece in pieces(rows)
-        )
+    def values(self, candidates, rows):
+        """The objective over rows with each of some parameters, in one pass."""
+        losses = self._summed_losses(candidates, rows)
+        return [
+            loss / rows.total_weight + self._penalty(params)
+            for loss, params in zip(losses, candidates, strict=True)
+        ]
+
+    def _summed_losses(self, candidates, rows):
+        """The data losses, summed over rows, with each of some parameters."""
+        models = [self.problem.model(params) for params in candidates]
+        totals = [0.0] * len(models)
+        for piece in pieces(rows):
+            for i, model in enumerate(models):
+                totals[i] += self._run_on(_kernels.summed_loss, model, piece)
+        return totals
 
     def _summed_gradient(self, params, rows=None):
         """The data loss, summed over rows, by default all, and its float64 gradient."""
@@ -375,20 +384,20 @@ class StreamedTraining(PiecewiseTraining):
     """The same on rows that are not in memory together: they pass in windows."""
 
     def _rows_in_memory(self):
-        _, first = next(self.problem.rows.windows(self.solver.batch_size))
+        *_, first = next(self.problem.rows.windows(self.solver.batch_size))
         return [first, self.problem.validation]
 
     def _run_epoch(self, state):
         rows, scalars, counters = self.problem.rows, state.scalars, state.counters
         scalars[[TERM_SUM, LOSS_SUM]] = 0.0
-        windows = rows.windows(self.solver.batch_size)
-        for number, (start, window) in enumerate(windows):
+        for number, start, window in rows.windows(self.solver.batch_size):
             counters[[N_BEFORE, PART]] = start, number
             model = self.problem.model(state.params)
             args = model, window, self.solver, state
             status = self._run_on(_kernels.train_part, *args)
             if status != RUNNING:
                 return status
+            del args, window  # before the next is read
         slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
         state.term_curve[slot] = scalars[TERM_SUM] / rows.total_weight
         return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
@@ -409,7 +418,9 @@ def prepare(training, initial_params):
     state.scalars[BEST_LOSS] = np.inf
     state.counters[N_NO_CHANGE] = 0
     state.best_params[:] = state.params
-    state.scalars[BEST_KEPT] = training.value(state.params)
+    is_new = np.array_equal(state.params, initial_params)
+    best_kept = start_loss if is_new else training.value(state.params)
+    state.scalars[BEST_KEPT] = best_kept
     return False
 
 

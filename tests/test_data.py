@@ -1,13 +1,95 @@
 """Mean and spread of the rows in use of a matrix."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from skae import _rows
-from skae._data import Selection, measure
+from skae._data import Selection, extremes, measure
+from skae._stream import RowStream
 
-from .test_rows import make_data
+from .test_rows import gathered, make_data, numbers_of
+
+
+class Parts:
+    """A selection that is several, as partitions on other machines are."""
+
+    def __init__(self, data, cuts):
+        self.data, self.n_features = data, data.n_features
+        self.bounds = [0, *cuts, data.matrix.shape[0]]
+
+    def map(self, function, *args):
+        X, subset, weights = self.data[:3]
+        for a, b in itertools.pairwise(self.bounds):
+            of_part = None
+            if subset is not None:
+                of_part = subset[(a <= subset) & (subset < b)] - a
+            yield function(
+                Selection(
+                    X[a:b], of_part, None if weights is None else weights[a:b], a
+                ),
+                *args,
+            )
+
+
+def stream_of(X):
+    return RowStream(lambda: (X[a : a + 3] for a in range(0, len(X), 3)), lambda b: b)
+
+
+@pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 19])])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_parts_are_combined(subset, weighted):
+    X, weights = make_data()
+    data = Selection(X, subset, weights if weighted else None)
+    parts = Parts(data, (1, 4, 15))
+    mean, scale = measure(data)
+    mean_of_parts, scale_of_parts = measure(parts)
+    np.testing.assert_allclose(mean_of_parts, mean, rtol=1e-14, atol=1e-16)
+    assert scale_of_parts == pytest.approx(scale, rel=1e-14)
+    used = np.arange(20) if subset is None else subset
+    used = used[weights[used] > 0] if weighted else used
+    assert extremes(data) == (X[used].min(), X[used].max())
+
+
+@pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
+@pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 18])])
+def test_streams_have_the_same_bits(subset, chunk_entries, monkeypatch):
+    monkeypatch.setattr(_rows, "_CHUNK_ENTRIES", chunk_entries)
+    X, _ = make_data()
+    data, streamed = Selection(X, subset), Selection(stream_of(X), subset)
+    assert (streamed.n_rows, streamed.n_features) == (data.n_rows, data.n_features)
+    assert streamed.dtype == data.dtype
+    mean, scale = measure(data)
+    streamed_mean, streamed_scale = measure(streamed)
+    np.testing.assert_array_equal(streamed_mean, mean)
+    assert (streamed_scale, extremes(streamed)) == (scale, extremes(data))
+    rows, seen = data.see(mean, scale), streamed.see(mean, scale)
+    assert (seen.n_rows, seen.total_weight) == (rows.n_rows, rows.total_weight)
+    for batch in (slice(0, 2), slice(1, 4)):
+        here, there = rows.part(batch), seen.part(batch)
+        np.testing.assert_array_equal(gathered(there), gathered(here))
+        np.testing.assert_array_equal(numbers_of(there), numbers_of(here))
+
+
+def test_kept_rows_keep_their_numbers():
+    X, _ = make_data()
+    held_out = np.array([0, 3, 4, 18])
+    in_memory = Selection(X).choose(held_out)
+    assert in_memory.kept() is in_memory
+    kept = Selection(stream_of(X)).choose(held_out).kept()
+    rows, seen = (data.see(np.ones(7), 2.0) for data in (in_memory, kept))
+    np.testing.assert_array_equal(gathered(seen), gathered(rows))
+    np.testing.assert_array_equal(numbers_of(seen), held_out)
+
+
+def test_a_part_has_the_numbers_of_the_whole():
+    X, _ = make_data()
+    rows = Selection(X[5:], first_number=5).see(np.zeros(7), 1.0)
+    np.testing.assert_array_equal(numbers_of(rows), np.arange(5, 20))
+    rows = Selection(X[5:], np.array([1, 3]), first_number=5).see(np.zeros(7), 1.0)
+    np.testing.assert_array_equal(numbers_of(rows), [6, 8])
 
 
 @pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 19])])

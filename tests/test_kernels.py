@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from skae import _initialization, _kernels, _memory, _training
+from skae import _initialization, _kernels, _memory, _rows, _stream, _training
 from skae._code_passes import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
 from skae._kernels import SCHEDULES
 from skae._lbfgs import LbfgsTraining
@@ -15,6 +16,7 @@ from skae._network import coefs, for_loss, intercepts, make_network
 from skae._passes import LOSSES, SOLVERS
 from skae._random_passes import CORRUPTIONS, Corruption
 from skae._rows import make_rows
+from skae._stream import RowStream, StreamedRows
 
 from . import reference
 from .cases import ACTIVATION_NAMES, DEPTHS, LOSS_NAMES
@@ -471,6 +473,149 @@ def test_float32_follows_float64():
     _, losses = run_epochs(X, solver, n_epochs=20)
     _, losses_32 = run_epochs(X, solver, n_epochs=20, dtype=np.float32)
     np.testing.assert_allclose(losses_32, losses, rtol=1e-5)
+
+
+# -- parts of the rows -----------------------------------------------------------------
+
+
+def problem_of(rows, **others):
+    """With the network of `run_epochs`, and its initial parameters."""
+    names = ["tanh", "identity"]
+    network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
+    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
+    loss = LOSSES["squared_error"]
+    problem = _training.Problem(network, loss, 0.0, rows, rows.none(), **others)
+    return problem, params
+
+
+@pytest.mark.parametrize("noise", [None, "gaussian", "masking"])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("numbered", ["parts", "subset", "numbers"])
+def test_sums_over_parts(numbered, make, noise, monkeypatch):
+    """What is drawn for a row depends on its number, not on where it is."""
+    X = np.random.default_rng(0).standard_normal((30, N_FEATURES))
+    used, others, seen = np.arange(30), {}, X
+    if noise is not None:
+        settings = 0.3, -1.0, 2.0
+        corruption = Corruption(CORRUPTIONS[noise], np.array(settings))
+        others = {"corruption": corruption}
+        seen = reference.corrupt(X, noise, *settings, 0, reference.NO_EPOCH)
+    rows = make_rows(make(X), np.zeros(N_FEATURES), 1.0)
+    if numbered != "parts":
+        used = np.array([0, 3, 7, 8, 21, 22, 23, 29])
+        subset = rows._replace(subset=used.astype(np.int32), n_rows=8, total_weight=8.0)
+        rows = subset
+    if numbered == "numbers":
+        rows = make_rows(make(X[used]), np.zeros(N_FEATURES), 1.0)
+        rows = rows._replace(numbers=used)
+    monkeypatch.setattr(_rows, "_PIECE_ENTRIES", 3 * N_FEATURES)
+    problem, params = problem_of(rows, **others)
+    with LbfgsTraining.begin(problem, solver_for(), params, seed=0) as training:
+        value, gradient = training._evaluate(params)
+        assert training.value(params) == pytest.approx(value, rel=1e-12)
+        values = training.values([0 * params, params], rows)
+        assert values == [training.value(0 * params), training.value(params)]
+    network = problem.network
+    true_value, coef_gradients, bias_gradients = reference.objective(
+        X[used],
+        coefs(network, params),
+        intercepts(network, params),
+        ["tanh", "identity"],
+        loss="squared_error",
+        alpha=0.0,
+        tied=False,
+        seen=seen[used],
+    )
+    true_gradient = vector(network, coef_gradients, bias_gradients)
+    assert_close(value, gradient, true_value, true_gradient, rel=NOISE_REL)
+
+
+@pytest.mark.parametrize("name", NAIVE_STEPS)
+def test_steps_by_gradients_from_elsewhere(name):
+    """Sums of gradients, divided by the weight."""
+    rng = np.random.default_rng(0)
+    rows = make_rows(rng.random((5, N_FEATURES)), np.zeros(N_FEATURES), 1.0)
+    problem, params = problem_of(rows)
+    problem = problem._replace(alpha=0.5)
+    changes = {"momentum": 0.7, "nesterovs_momentum": 0} if "_" in name else {}
+    solver = solver_for(name.partition("_")[0], batch_size=5, **changes)
+    step, naive = NAIVE_STEPS[name](), params.copy()
+    n_weights = problem.network.n_weights
+    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
+        training.state.counters[_memory.EPOCH_ROWS] = 5
+        for weight in (1.0, 4.0, 0.5):
+            gradient = rng.standard_normal(params.size)
+            training._workspace.gradients[0] = weight * gradient
+            penalty = training._team.run(
+                _kernels.step,
+                problem.model(training.state.params),
+                solver,
+                training.state,
+                weight,
+                training._workspace,
+                flops=0,
+            )
+            assert penalty == pytest.approx(0.25 * (naive[:n_weights] ** 2).sum())
+            gradient[:n_weights] += 0.5 * naive[:n_weights]
+            naive += step(gradient)
+            training.state.counters[_memory.N_UPDATES] += 1
+        np.testing.assert_allclose(training.state.params, naive, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shuffle", [0, 1])
+def test_an_epoch_in_parts(shuffle, monkeypatch):
+    """Two of three windows, by the naive network in the order that was drawn.
+
+    The cosine goes on within an epoch, and what is drawn depends on a row's number.
+    """
+    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 8 * N_FEATURES)
+    X = np.random.default_rng(0).standard_normal((20, N_FEATURES))
+    settings = 0.3, -1.0, 2.0
+    others = {"corruption": Corruption(CORRUPTIONS["masking"], np.array(settings))}
+    solver = solver_for(
+        schedule=SCHEDULES["cosine"],
+        momentum=0.0,
+        batch_size=4,
+        max_iter=2,
+        shuffle=shuffle,
+    )
+    stream = RowStream(lambda: (X[a : a + 7] for a in (0, 7, 14)), lambda block: block)
+    rows = StreamedRows(stream, None, np.zeros(N_FEATURES), 1.0)
+    problem, params = problem_of(rows, **others)
+    orders, run_on = [], _training.StreamedTraining._run_on
+
+    def run_and_note(self, kernel, model, rows, *args):
+        result = run_on(self, kernel, model, rows, *args)
+        order = self._workspace.order[: rows.n_rows] if shuffle else range(rows.n_rows)
+        orders.append(rows.first_number + np.array(order))
+        return result
+
+    monkeypatch.setattr(_training.StreamedTraining, "_run_on", run_and_note)
+    with _training.StreamedTraining.begin(problem, solver, params, 0) as training:
+        _, curves = training.run_epochs(2)
+    network, naive, losses = problem.network, params.copy(), []
+    for epoch in range(2):
+        order = np.concatenate(orders[3 * epoch : 3 * epoch + 3])
+        np.testing.assert_array_equal(np.sort(order), np.arange(20))
+        seen = reference.corrupt(X, "masking", *settings, 0, epoch)
+        losses.append(0.0)
+        for start in range(0, 20, 4):
+            batch = order[start : start + 4]
+            value, coef_gradients, bias_gradients = reference.objective(
+                X[batch],
+                coefs(network, naive),
+                intercepts(network, naive),
+                ["tanh", "identity"],
+                loss="squared_error",
+                alpha=0.0,
+                tied=False,
+                seen=seen[batch],
+            )
+            losses[-1] += value * len(batch) / 20
+            rate = 0.005 * (1 + np.cos(np.pi * (epoch + start / 20) / 2))
+            naive -= rate * vector(network, coef_gradients, bias_gradients)
+    np.testing.assert_allclose(curves.loss, losses, rtol=1e-10)
+    np.testing.assert_allclose(training.state.params, naive, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("batch_size", [20_000, 100])

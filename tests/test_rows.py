@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import _row_passes
+from skae import _row_passes, _rows
 from skae._data import Selection, measure
 from skae._rows import (
     density,
     make_rows,
+    pieces,
     row_chunks,
 )
 
@@ -67,6 +68,52 @@ def test_total_weight_and_slices():
     assert rows.total_weight == 4
     np.testing.assert_array_equal(gathered(rows.part(slice(1, 3))), X[[5, 9]])
     assert rows.none().n_rows == 0
+
+
+def numbers_of(rows):
+    """Numbers of the rows in use, which what is drawn for them depends on."""
+    positions = rows.subset if rows.subset.size else np.arange(rows.n_rows)
+    return (
+        rows.numbers[positions]
+        if rows.numbers.size
+        else (rows.first_number + positions)
+    )
+
+
+@pytest.mark.parametrize("numbered", ["by position", "from 100 on", "anyhow"])
+@pytest.mark.parametrize("subset", [None, np.array([1, 2, 5, 7, 11, 12, 19])])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_parts_of_parts(make, subset, numbered):
+    X, weights = make_data()
+    whole = make_rows(make(X), np.ones(7), 2.0, subset=subset, weights=weights)
+    if numbered == "from 100 on":
+        whole = whole._replace(first_number=100)
+    elif numbered == "anyhow":
+        numbers = np.random.default_rng(0).integers(0, 10**12, 20)
+        whole = whole._replace(numbers=numbers)
+    part = whole.part(slice(1, 6)).part(slice(2, 5))
+    np.testing.assert_array_equal(gathered(part), gathered(whole)[3:6])
+    np.testing.assert_array_equal(numbers_of(part), numbers_of(whole)[3:6])
+    used = np.arange(20) if subset is None else subset
+    assert part.total_weight == weights[used[3:6]].sum()
+    assert np.shares_memory(part.values, whole.values)
+
+
+@pytest.mark.parametrize("n_rows", [1, 5, 6, 20])
+def test_pieces(n_rows, monkeypatch):
+    """Themselves where they are few, or bounded parts in order."""
+    monkeypatch.setattr(_rows, "_PIECE_ENTRIES", 7 * 5 + 6)
+    X, weights = make_data(n_rows)
+    rows = make_rows(X, np.zeros(7), 1.0, weights=weights)
+    found = [*pieces(rows)]
+    assert (found[0] is rows) == (n_rows <= 5)
+    assert [piece.n_rows for piece in found[:-1]] == [5] * (len(found) - 1)
+    assert 0 < found[-1].n_rows <= 5
+    np.testing.assert_array_equal(
+        np.vstack([gathered(r) for r in found]), gathered(rows)
+    )
+    assert np.concatenate([numbers_of(r) for r in found]).tolist() == [*range(n_rows)]
+    assert sum(piece.total_weight for piece in found) == rows.total_weight
 
 
 def test_chunks_cover_all_rows_in_bounded_memory():

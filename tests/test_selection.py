@@ -37,8 +37,8 @@ class Stub:
             _selection, "row_losses", lambda loss, network, p, rows: losses(p[0])
         )
 
-    def value(self, params, rows):
-        return self.on_training(params[0])
+    def values(self, candidates, rows):
+        return [self.on_training(params[0]) for params in candidates]
 
     def train(self, selection, *values):
         curve = []
