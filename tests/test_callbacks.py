@@ -719,6 +719,24 @@ def test_nothing_is_computed_for_epochs_that_are_not_saved(path, monkeypatch):
     assert len(calls) == 3
 
 
+@needs_callbacks
+def test_contexts_do_not_keep_what_was_trained(path):
+    """They outlive the fit, as parts of the tree that all callbacks see."""
+
+    class Keep(Clock):
+        def __init__(self):
+            self.contexts = []
+
+        def on_fit_task_end(self, estimator, context):
+            assert hasattr(context, "skae_snapshot") == (context.task_name == "epoch")
+            self.contexts.append(context)
+
+    keep = Keep()
+    make("adam", max_iter=3, tol=0).set_callbacks(keep).fit(make_data())
+    assert len(keep.contexts) == 4
+    assert not any(hasattr(context, "skae_snapshot") for context in keep.contexts)
+
+
 # -- kill -9 ---------------------------------------------------------------------------
 
 CHILD = """
