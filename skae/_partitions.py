@@ -221,8 +221,10 @@ class Partitions:
                 results |= {numbers[address][k]: v for k, v in values.items()}
         except BaseException:
             for address in calls:
-                with suppress(RuntimeError, ValueError):  # the worker is lost
-                    self._runners[address][0].cancel()
+                # Before a next call, which would be cancelled in its place.
+                with suppress(Exception):  # the worker is lost
+                    runner, _ = self._runners[address]
+                    runner.cancel().result(timeout=_SECONDS_BETWEEN_LOOKS)
             raise
         self._is_stale |= len(results) < len(self)
         return results
