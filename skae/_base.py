@@ -331,7 +331,9 @@ class BaseAutoencoder(
         """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(X, subset=subset, weights=sample_weight)
         mean = mean.astype(X.dtype)
-        offset, scale = describe_scaling(self, mean, spread)
+        # What is seen on the scale of earlier rows may vary by less than that.
+        least = 0.0 if saved is None else self.scale_
+        offset, scale = describe_scaling(self, mean, max(spread, least))
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
         return Scaling(mean, offset, scale, X.shape[1] * (spread / scale) ** 2)
