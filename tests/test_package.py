@@ -86,6 +86,7 @@ LEVELS = {
     "inspection._reconstruction_error": 3,
     "inspection": 13,
     "_demo": 13,
+    "io": 13,
     "onnx": 13,
     "__main__": 14,
 }

@@ -1,0 +1,57 @@
+"""The files in tests/data, one for each member and version of the format.
+
+    python -m tests.make_model_files
+
+writes those of the version that is current. Older ones stay as they are.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import skae.io
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+
+FOLDER = Path(__file__).parent / "data"
+X = np.random.default_rng(0).integers(-4, 5, (50, 4)).astype(np.float64)
+
+
+def models():
+    """Pairs of a name, and an estimator whose codes of X are the same everywhere.
+
+    Its weights are multiples of 1/8, so that no product or sum is rounded.
+    """
+    autoencoder = AutoencoderTransformer(
+        2,
+        hidden_layer_sizes=(3,),
+        max_iter=5,
+        n_iter_no_change=np.inf,
+        random_state=np.random.RandomState(0),
+    )
+    autoencoder.fit(pd.DataFrame(X, columns=["a", "b", "ç", "d"]))
+    variational = VariationalAutoencoderTransformer(
+        2, hidden_layer_sizes=(3,), max_iter=5, random_state=0
+    ).fit(X.astype(np.float32))
+    for model in (autoencoder, variational):
+        model.mean_ = model._offset = np.round(model.mean_)
+        model.scale_ = 2.0
+        model._params = np.round(8 * model._params) / 8
+        yield type(model).__name__, model
+
+
+def main():
+    """Write the files."""
+    warnings.simplefilter("ignore")
+    for name, model in models():
+        path = FOLDER / f"{name}_{skae.io._VERSION}.safetensors"
+        skae.io.save(model, path)
+        rows = pd.DataFrame(X, columns=getattr(model, "feature_names_in_", None))
+        code = model.transform(rows)
+        assert (8 * 8 * 2 * code == np.round(8 * 8 * 2 * code)).all()
+        np.savez_compressed(path.with_suffix(".npz"), X=X, code=code)
+
+
+if __name__ == "__main__":
+    main()

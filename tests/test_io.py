@@ -1,0 +1,1223 @@
+"""Files of estimators: what is read is what was written, or an error."""
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+import random
+import re
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import tracemalloc
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+import skae.io
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae._memory import CYCLE_START, FIRST_EPOCH
+from skae.io import TRUSTED_TYPES, ModelFileError, load, save
+
+from .make_model_files import FOLDER, models
+from .test_autoencoder import (
+    ALL_CASES,
+    RESTARTS,
+    SCHEDULES,
+    STOCHASTIC,
+    data_for,
+    make,
+    make_data,
+    names_of,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+DTYPES = (np.float64, np.float32)
+MEMBERS = AutoencoderTransformer, VariationalAutoencoderTransformer
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+
+
+# -- comparing -------------------------------------------------------------------------
+
+
+def assert_same_value(a, b, name):
+    """Equal in type, and bit for bit, whatever they are made of."""
+    assert type(a) is type(b), name
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), name
+        for key in a:
+            assert_same_value(a[key], b[key], f"{name}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), name
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same_value(x, y, f"{name}[{i}]")
+    elif isinstance(a, np.ndarray) and a.dtype != object:
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), name
+        assert a.tobytes() == b.tobytes(), name
+        assert b.flags.c_contiguous, name
+        assert b.flags.writeable, name
+    elif isinstance(a, np.ndarray):
+        assert_same_value(a.tolist(), b.tolist(), name)
+    elif isinstance(a, np.random.RandomState):
+        assert_same_value(a.get_state(legacy=False), b.get_state(legacy=False), name)
+    elif isinstance(a, float):
+        assert float.hex(a) == float.hex(b), name
+    elif isinstance(a, np.generic):
+        assert a.tobytes() == b.tobytes(), name
+    else:
+        assert str(a) == str(b), name
+
+
+def contents(estimator, passing=(FIRST_EPOCH,)):
+    """All of an estimator but callbacks, and counters of a passing meaning."""
+    found = {k: v for k, v in vars(estimator).items() if not k.startswith("_skl_")}
+    if "_training_state" in found:
+        found["_training_state"] = state = dict(found["_training_state"])
+        state["arrays"] = dict(state["arrays"])
+        state["arrays"]["counters"] = counters = state["arrays"]["counters"].copy()
+        counters[list(passing)] = 0
+    return found
+
+
+def assert_same(a, b, **how):
+    assert type(a) is type(b)
+    assert_same_value(contents(a, **how), contents(b, **how), type(a).__name__)
+
+
+def assert_same_but_for_the_fits(once, twice):
+    """Of one fit, and of two."""
+    twice.n_iter_, twice.max_iter = once.n_iter_, once.max_iter
+    assert_same(once, twice, passing=(FIRST_EPOCH, CYCLE_START))
+
+
+def through_file(estimator, path):
+    save(estimator, path)
+    return load(path)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+# -- round trips -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_round_trip_and_training_goes_on(name, dtype, path):
+    estimator = make(name, max_iter=6, tol=1e-12, warm_start=True)
+    X = data_for(estimator).astype(dtype)
+    estimator.fit(X)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    code = estimator.transform(X)
+    assert_same_value(code, loaded.transform(X), "code")
+    assert_same_value(
+        estimator.inverse_transform(code), loaded.inverse_transform(code), "X"
+    )
+    assert loaded.score(X) == estimator.score(X)
+    # Not through the file again: the whole of two fits.
+    assert_same(estimator.fit(X), loaded.fit(X))
+
+
+@pytest.mark.parametrize(
+    "name", names_of(lambda p: p["learning_rate"] != RESTARTS and not p.get("pretrain"))
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_k_epochs_a_file_and_k_epochs_are_2k(name, dtype, path):
+    estimator = make(name, max_iter=6, tol=1e-12, warm_start=True)
+    X = data_for(estimator).astype(dtype)
+    once = clone(estimator).set_params(max_iter=12).fit(X)
+    twice = through_file(estimator.fit(X), path).fit(X)
+    assert (once.n_iter_, twice.n_iter_) == (12, 6)
+    assert_same_but_for_the_fits(once, twice)
+
+
+@pytest.mark.parametrize("solver", STOCHASTIC)
+@pytest.mark.parametrize("learning_rate", [s for s in SCHEDULES if s != RESTARTS])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_k_and_k_of_every_solver_and_schedule(
+    solver, learning_rate, early_stopping, path
+):
+    # With this tol the adaptive schedule lowers its rate within the first fit.
+    params = {"tol": 0.05, "n_iter_no_change": 2, "decay": 0.01}
+    if learning_rate != "adaptive" or early_stopping:
+        params |= {"tol": 0, "n_iter_no_change": 20}
+    estimator = make(
+        "minibatch",
+        solver=solver,
+        learning_rate=learning_rate,
+        early_stopping=early_stopping,
+        max_iter=7,
+        warm_start=True,
+        **params,
+    )
+    X = make_data()
+    once = clone(estimator).set_params(max_iter=14).fit(X)
+    twice = through_file(estimator.fit(X), path).fit(X)
+    assert_same_but_for_the_fits(once, twice)
+
+
+@pytest.mark.parametrize("name", ["default", "adam", "variational"])
+def test_partial_fit_goes_on(name, path):
+    X = make_data()
+    estimator = make(name).partial_fit(X)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    assert_same(estimator.partial_fit(X), loaded.partial_fit(X))
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_unfitted(member, path):
+    estimator = member(3, hidden_layer_sizes=(7,))
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    with pytest.raises(sklearn.exceptions.NotFittedError):
+        check_is_fitted(loaded)
+
+
+PARAMETERS = {
+    "n_components": [3, np.int64(3), np.uint8(3), True],
+    "hidden_layer_sizes": [
+        *("auto", np.str_("auto"), (), [], (8, 5), [8, 5], 7, np.int32(7)),
+        *((np.int64(8), 5), np.array([8, 5]), np.array([8, 5], dtype=np.uint16)),
+        *([(8,), [5]], np.array(8)),
+    ],
+    "activation": ["relu", ("elu", "gelu"), ["elu"], np.array(["elu", "gelu"])],
+    "alpha": [0.0, -0.0, 1, 1 / 3, 1e-320, np.float32(0.1), np.float64(0.1)],
+    "tol": [np.inf, -np.inf, np.nan, np.float32("inf"), np.float64("nan"), 2**70],
+    "scale": [None, "auto", 2.5, np.float16(0.3)],
+    "early_stopping": ["auto", True, np.bool_(True), np.bool_(False)],
+    "random_state": [None, 0, np.int64(5), 2**32 - 1],
+    "verbose": [False, 3],
+    "loss": ["nonsense", "", "\0\ud800ü\u2028"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in PARAMETERS.items() for value in values],
+    ids=repr,
+)
+def test_parameters(name, value, path):
+    """Those that are not valid, too: it is fit that says so."""
+    estimator = AutoencoderTransformer().set_params(**{name: value})
+    assert_same(estimator, through_file(estimator, path))
+
+
+def test_parameters_are_validated_by_fit(path):
+    loaded = through_file(AutoencoderTransformer(alpha=-1.0), path)
+    with pytest.raises(ValueError, match="'alpha' parameter"):
+        loaded.fit(make_data())
+
+
+@pytest.mark.parametrize("n_drawn", [0, 1, 2, 623, 624])
+def test_random_state_goes_on(n_drawn, path):
+    random_state = np.random.RandomState(5)
+    random_state.standard_normal(n_drawn)  # an odd number leaves one behind
+    estimator = make("minibatch", random_state=random_state)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    X = make_data()
+    assert_same(estimator.fit(X), loaded.fit(X))
+    assert_same(estimator, loaded)
+    assert random_state.random() == loaded.random_state.random()
+
+
+FEATURE_NAMES = [
+    list("abcdef"),
+    ["", "ü", "日本語", "a\0b", "\ud800", "x" * 5000],
+    ["1", "1.0", "None", '"', "\\", "\n"],
+]
+
+
+@pytest.mark.parametrize("names", FEATURE_NAMES, ids=["plain", "text", "quotes"])
+def test_feature_names(names, path):
+    X = pd.DataFrame(make_data(), columns=pd.Index(names, dtype=object))
+    estimator = make("adam", warm_start=True).fit(X)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    assert loaded.feature_names_in_.dtype == object
+    assert_same(estimator.fit(X), loaded.fit(X))
+    with pytest.raises(ValueError, match=r"feature names|surrogates"):
+        loaded.transform(X[names[::-1]])
+
+
+@pytest.mark.parametrize("transform", ["pandas", "polars", "default"])
+def test_output(transform, path):
+    X = make_data()
+    estimator = make("adam").fit(X).set_output(transform=transform)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    assert type(loaded.transform(X)) is type(estimator.transform(X))
+
+
+def test_metadata_requests(path):
+    estimator = make("adam")
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator.set_fit_request(sample_weight=True, X_val="validation")
+        estimator.set_score_request(sample_weight=False)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    routing = loaded.get_metadata_routing()
+    assert routing.fit.requests == {"sample_weight": True, "X_val": "validation"}
+    assert routing.score.requests == {"sample_weight": False}
+
+
+def test_weights_and_validation_data(path):
+    X, X_val = make_data(), make_data(seed=1)
+    weights = np.random.default_rng(0).uniform(0, 2, len(X))
+    estimator = make("adam", warm_start=True, early_stopping=True)
+    estimator.fit(X, sample_weight=weights, X_val=X_val)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    for model in (estimator, loaded):
+        model.fit(X, sample_weight=weights, X_val=X_val)
+    assert_same(estimator, loaded)
+
+
+def test_what_joblib_has_mapped_into_memory(tmp_path, path):
+    estimator = make("adam").fit(make_data())
+    joblib.dump(estimator, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    assert_same(estimator, through_file(mapped, path))
+
+
+def test_another_solver_then_a_file(path):
+    X = make_data()
+    estimator = make("lbfgs", warm_start=True).fit(X)
+    estimator.set_params(solver="adam")
+    # What a file says of the state is what that is of, not the parameter.
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    assert_same(estimator.fit(X), loaded.fit(X))
+
+
+def test_a_loaded_estimator_can_be_cloned_pickled_and_saved_again(tmp_path, path):
+    estimator = make("cautious").fit(make_data())
+    loaded = through_file(estimator, path)
+    assert clone(loaded).get_params() == estimator.get_params()
+    assert_same(pickle.loads(pickle.dumps(loaded)), estimator)
+    save(loaded, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+# -- what cannot be saved --------------------------------------------------------------
+
+
+def test_only_autoencoders_are_saved(path):
+    class Own(AutoencoderTransformer):
+        pass
+
+    pipeline = make_pipeline(StandardScaler(), AutoencoderTransformer())
+    for other in (PCA(), Own(), AutoencoderTransformer, None, {}):
+        with pytest.raises(TypeError, match="takes an AutoencoderTransformer or a Var"):
+            save(other, path)
+    with pytest.raises(TypeError, match=r"got Pipeline.*use skops"):
+        save(pipeline, path)
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": 1},
+        {1, 2},
+        1j,
+        b"text",
+        np.float64,
+        print,
+        pd.Series([8, 5]),
+        np.array([[8]]),
+        np.array([8], dtype=object),
+        np.longdouble(1),
+        (8, object()),
+        np.random.default_rng(0),
+        np.random.RandomState(np.random.PCG64(0)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_parameters_that_files_do_not_hold(value, path):
+    estimator = AutoencoderTransformer(hidden_layer_sizes=value)
+    with pytest.raises(TypeError, match="cannot write hidden_layer_sizes="):
+        save(estimator, path)
+    assert os.listdir(path.parent) == []
+
+
+def test_broken_estimators_are_not_saved(path):
+    estimator = make("adam").fit(make_data())
+    save(estimator, path)
+    before = path.read_bytes()
+    estimator._params[3] = np.nan
+    with pytest.raises(ValueError, match="cannot be saved: 'params' has entries"):
+        save(estimator, path)
+    with pytest.raises(ValueError, match="parameters take more than"):
+        save(AutoencoderTransformer(hidden_layer_sizes=(1,) * 600_000), path)
+    assert path.read_bytes() == before
+
+
+# -- the files -------------------------------------------------------------------------
+
+
+def test_files_are_those_of_safetensors(path):
+    safetensors = pytest.importorskip("safetensors")
+    from safetensors.numpy import load_file
+
+    for name in ("adam", "cautious", "lbfgs", "variational"):
+        estimator = make(name).fit(make_data().astype(np.float32))
+        save(estimator, path)
+        arrays = load_file(path)
+        np.testing.assert_array_equal(arrays["params"], estimator._params, strict=True)
+        assert arrays["loss_curve"].tolist() == estimator.loss_curve_
+        with safetensors.safe_open(path, "numpy") as opened:
+            description = json.loads(opened.metadata()["skae"])
+        assert description["class"] == type(estimator).__name__
+        assert set(description["parameters"]) == set(estimator.get_params())
+        assert description["version"] == skae.io._VERSION
+    save(AutoencoderTransformer(), path)
+    assert load_file(path) == {}
+
+
+def test_the_same_estimator_gives_the_same_bytes(tmp_path):
+    for i in range(2):
+        save(make("cautious").fit(make_data()), tmp_path / str(i))
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+
+
+@pytest.mark.parametrize("version", range(1, skae.io._VERSION + 1))
+@pytest.mark.parametrize("member", MEMBERS)
+def test_files_of_every_version_are_read(member, version, path):
+    stored = FOLDER / f"{member.__name__}_{version}.safetensors"
+    assert stored.stat().st_size < 20_000
+    loaded = load(stored)
+    assert type(loaded) is member
+    with np.load(stored.with_suffix(".npz"), allow_pickle=False) as expected:
+        X, code = expected["X"], expected["code"]
+    if member is AutoencoderTransformer:
+        assert loaded.feature_names_in_.tolist() == ["a", "b", "ç", "d"]
+        assert type(loaded.random_state) is np.random.RandomState
+        assert loaded.n_iter_no_change == np.inf
+        X = pd.DataFrame(X, columns=loaded.feature_names_in_)
+    else:
+        assert loaded.coefs_[0].dtype == np.float32
+        assert len(loaded.kl_curve_) == 5
+    np.testing.assert_array_equal(loaded.transform(X), code, strict=True)
+    assert loaded.scale_ == 2
+    assert loaded.n_iter_ == 5
+    loaded.set_params(warm_start=True).fit(X)
+    assert len(loaded.loss_curve_) == 10
+    assert_same(loaded, through_file(loaded, path))
+
+
+def test_stored_files_are_what_their_script_makes():
+    """But for roundings of the fit."""
+    for name, model in models():
+        loaded = load(FOLDER / f"{name}_{skae.io._VERSION}.safetensors")
+        assert contents(loaded).keys() == contents(model).keys()
+        np.testing.assert_allclose(loaded.loss_curve_, model.loss_curve_, rtol=1e-3)
+
+
+def test_paths(tmp_path, monkeypatch):
+    estimator = AutoencoderTransformer(7)
+    monkeypatch.chdir(tmp_path)
+    long = "m" * 250
+    for path in ("a", os.fsencode("b"), tmp_path / "c", "é", "./d", long):
+        save(estimator, path)
+        assert_same(estimator, load(path))
+    for load_or_save in (load, lambda path: save(estimator, path)):
+        with pytest.raises(OSError, match="nowhere"):
+            load_or_save(tmp_path / "nowhere" / "a")
+        with pytest.raises(TypeError):
+            load_or_save(None)
+        with pytest.raises(ValueError, match=r"no file|not a file"):
+            load_or_save(tmp_path)
+    assert len(os.listdir(tmp_path)) == 6
+
+
+@posix
+def test_links_are_followed_and_devices_left_alone(tmp_path):
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    save(AutoencoderTransformer(2), target)
+    link.symlink_to(target)
+    save(AutoencoderTransformer(7), link)
+    assert link.is_symlink()
+    assert load(target).n_components == 7
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match="no file that could be replaced"):
+        save(AutoencoderTransformer(), pipe)
+    with pytest.raises(ModelFileError, match="not a file"):
+        load(pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@posix
+def test_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    save(AutoencoderTransformer(), tmp_path / "model")
+    modes = [(tmp_path / name).stat().st_mode for name in ("usual", "model")]
+    assert modes[0] == modes[1]
+
+
+# -- damage ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory):
+    """Bytes of a file with all kinds of contents."""
+    path = tmp_path_factory.mktemp("small") / "model"
+    X = pd.DataFrame(make_data(50, 2), columns=["ä", "b"])
+    estimator = AutoencoderTransformer(
+        1, hidden_layer_sizes=(2,), max_iter=3, random_state=np.random.RandomState(0)
+    )
+    save(estimator.fit(X), path)
+    return path.read_bytes()
+
+
+def assert_refused(path, contents, match="cannot be loaded"):
+    path.write_bytes(contents)
+    with pytest.raises(ModelFileError, match=match) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path} cannot be loaded: ")
+    assert len(message) < 1000
+    return message
+
+
+def test_incomplete_files(small_file, path):
+    for length in range(len(small_file)):
+        assert_refused(path, small_file[:length], "damaged|incomplete")
+    for more in (b"\0", b" ", small_file):
+        assert_refused(path, small_file + more, "damaged")
+    assert_refused(path, b"", "save the estimator again")
+
+
+def test_a_flipped_bit_in_every_byte(small_file, path):
+    rng = random.Random(0)
+    for i in range(len(small_file)):
+        damaged = bytearray(small_file)
+        damaged[i] ^= 1 << rng.randrange(8)
+        assert_refused(path, damaged, "damaged")
+
+
+def test_every_bit_of_the_digest_and_of_the_length(small_file, path):
+    end = 8 + skae.io._DIGEST_AT + 64
+    for i in range(8 * end):
+        damaged = bytearray(small_file)
+        damaged[i // 8] ^= 1 << (i % 8)
+        assert_refused(path, damaged, "damaged")
+
+
+def test_blocks_that_were_lost_or_swapped(small_file, path):
+    rng = random.Random(0)
+    for _ in range(200):
+        start, stop = sorted(rng.sample(range(len(small_file) + 1), 2))
+        block = small_file[start:stop]
+        for other in (bytes(len(block)), block[::-1], b""):
+            if other != block:
+                assert_refused(path, small_file[:start] + other + small_file[stop:])
+
+
+def test_other_files(path):
+    rng = np.random.default_rng(0)
+    for other in (
+        b"{}",
+        b"PK\x03\x04" + bytes(100),
+        pickle.dumps(AutoencoderTransformer()),
+        bytes(10_000),
+        b"\xff" * 10_000,
+        rng.bytes(1000),
+    ):
+        assert_refused(path, other, "no file that skae.io.save wrote")
+
+
+# -- made up files, whose digests are right -------------------------------------------
+
+
+def parts_of(contents):
+    """Description, table of arrays and the arrays' bytes."""
+    n_header = int.from_bytes(contents[:8], "little")
+    table = json.loads(contents[8 : 8 + n_header])
+    description = json.loads(table.pop("__metadata__")["skae"])
+    return description, table, contents[8 + n_header :]
+
+
+def made_up(description, table, data, metadata=None):
+    """A file of such parts."""
+    if not isinstance(description, str):
+        description = json.dumps(description)
+    metadata = {"sha256": "0" * 64, "skae": description, **(metadata or {})}
+    if not isinstance(table, str):
+        table = json.dumps(table)
+    header = f'{{"__metadata__":{json.dumps(metadata, separators=(",", ":"))}'
+    header += f",{table[1:]}" if table != "{}" else "}"
+    return with_digest(header.encode(), data)
+
+
+def with_digest(header, data):
+    length = len(header).to_bytes(8, "little")
+    digest = hashlib.sha256(length + header + bytes(data)).hexdigest().encode()
+    at = skae.io._DIGEST_AT
+    return length + header[:at] + digest + header[at + 64 :] + bytes(data)
+
+
+def test_a_made_up_file_is_one_but_for_what_is_changed(small_file, path):
+    path.write_bytes(made_up(*parts_of(small_file)))
+    assert load(path).n_components_ == 1
+
+
+def set_in(*keys_and_value):
+    """A change of one entry."""
+    *keys, last, value = keys_and_value
+
+    def change(parts):
+        for key in keys:
+            parts = parts[key]
+        parts[last] = value
+
+    return change
+
+
+def delete_in(*keys):
+    def change(parts):
+        for key in keys[:-1]:
+            parts = parts[key]
+        del parts[keys[-1]]
+
+    return change
+
+
+D, T = "description", "table"
+NETWORK = (D, "fitted", "architecture")
+DEEP = 50_000
+MADE_UP = {
+    "newer version": (set_in(D, "version", 2), "Upgrade skae"),
+    "version 0": (set_in(D, "version", 0), "version is 0"),
+    "version of text": (set_in(D, "version", "1"), "version is '1'"),
+    "version is true": (set_in(D, "version", True), "version is True"),
+    "no version": (delete_in(D, "version"), "version is None"),
+    "unknown class": (set_in(D, "class", "PCA"), "class"),
+    "class of a module": (set_in(D, "class", "os.system"), "class"),
+    "class is a list": (set_in(D, "class", []), "description"),
+    "the other class": (
+        set_in(D, "class", "VariationalAutoencoderTransformer"),
+        "layers are not those of its class",
+    ),
+    "another entry": (set_in(D, "code", "print()"), "description"),
+    "no parameters": (delete_in(D, "parameters"), "description"),
+    "unknown parameter": (set_in(D, "parameters", "foo", 1), "no parameters"),
+    "self as a parameter": (set_in(D, "parameters", "self", 1), "no parameters"),
+    "parameter of unknown kind": (
+        set_in(D, "parameters", "alpha", {"eval": "1"}),
+        "unknown kind",
+    ),
+    "parameter of two kinds": (
+        set_in(D, "parameters", "alpha", {"float": "inf", "tuple": []}),
+        "no known kind",
+    ),
+    "float that is text": (
+        set_in(D, "parameters", "alpha", {"float": "9" * 10_000}),
+        "no float",
+    ),
+    "scalar of another type": (
+        set_in(D, "parameters", "alpha", {"scalar": ["float32", "inf"]}),
+        "parameter",
+    ),
+    "scalar of dtype": (
+        set_in(D, "parameters", "alpha", {"scalar": ["dtype", "O"]}),
+        "no scalar",
+    ),
+    "scalar that is an array": (
+        set_in(D, "parameters", "alpha", {"scalar": ["float64", [1.0]]}),
+        "parameter",
+    ),
+    "array of text for numbers": (
+        set_in(D, "parameters", "alpha", {"array": ["int64", ["x"]]}),
+        "no array",
+    ),
+    "array that is ragged": (
+        set_in(D, "parameters", "alpha", {"array": ["int64", [[1], 2]]}),
+        "no array",
+    ),
+    "array that overflows": (
+        set_in(D, "parameters", "alpha", {"array": ["int8", [1000]]}),
+        "no array",
+    ),
+    "position beyond the generator": (
+        set_in(D, "parameters", "random_state", "RandomState", "pos", 10**9),
+        "none of MT19937",
+    ),
+    "negative position": (
+        set_in(D, "parameters", "random_state", "RandomState", "pos", -1),
+        "none of MT19937",
+    ),
+    "short key": (
+        set_in(D, "parameters", "random_state", "RandomState", "key", [1]),
+        "none of MT19937",
+    ),
+    "huge key": (
+        set_in(D, "parameters", "random_state", "RandomState", "key", [2**40] * 624),
+        "none of MT19937",
+    ),
+    "unknown output": (set_in(D, "output", "os"), "output"),
+    "unknown request": (set_in(D, "requests", {"fit": {"foo": True}}), "requests"),
+    "request of a method": (set_in(D, "requests", {"__init__": {}}), "requests"),
+    "request that is a list": (set_in(D, "requests", {"fit": []}), "requests"),
+    "arrays without a fit": (set_in(D, "fitted", None), "without a fit"),
+    "no layers": (set_in(*NETWORK, "activations", []), "layers"),
+    "odd layers": (set_in(*NETWORK, "widths", [2, 2, 2]), "layers"),
+    "negative width": (set_in(*NETWORK, "widths", [2, 2, -1, 2, 2]), "layers"),
+    "width of a float": (set_in(*NETWORK, "widths", [2, 2, 1.0, 2, 2]), "layers"),
+    "width is true": (set_in(*NETWORK, "widths", [2, 2, True, 2, 2]), "layers"),
+    "not mirrored": (set_in(*NETWORK, "widths", [2, 3, 1, 2, 2]), "layers"),
+    "unknown activation": (set_in(*NETWORK, "activations", 0, "exec"), "layers"),
+    "activation is a list": (set_in(*NETWORK, "activations", 0, []), "layers"),
+    "another width": (set_in(*NETWORK, "widths", [2, 3, 1, 3, 2]), "params"),
+    "huge width": (set_in(*NETWORK, "widths", [2, 2**50, 1, 2**50, 2]), "params"),
+    "width of digits": (
+        set_in(*NETWORK, "widths", [2, 10**4000, 1, 10**4000, 2]),
+        "layers",
+    ),
+    "long names": (set_in(T, "x" * 10**5, 0), "entry 'xxx"),
+    "shape of no bytes": (set_in(T, "mean", "shape", [0, 10**4000]), "'mean'"),
+    "width beyond integers": (
+        set_in(*NETWORK, "widths", [2, 10**200, 1, 10**200, 2]),
+        "layers",
+    ),
+    "tied": (set_in(*NETWORK, "tied", True), "params"),
+    "variational": (set_in(*NETWORK, "variational", True), "of its class"),
+    "tied is a number": (set_in(*NETWORK, "tied", 0), "architecture"),
+    "unknown solver": (set_in(D, "fitted", "training", "solver", "x"), "solver"),
+    "solver without moments": (
+        set_in(D, "fitted", "training", "solver", "lbfgs"),
+        "moment_1",
+    ),
+    "unknown loss": (set_in(D, "fitted", "training", "loss", "x"), "loss"),
+    "unknown init": (set_in(D, "fitted", "training", "init", "x"), "init"),
+    "cut short of none": (
+        set_in(D, "fitted", "training", "cut_short_of", 0),
+        "cut short",
+    ),
+    "negative epochs": (set_in(D, "fitted", "numbers", "n_iter_", -1), "numbers"),
+    "epochs of text": (set_in(D, "fitted", "numbers", "n_iter_", "1"), "numbers"),
+    "scale of zero": (set_in(D, "fitted", "numbers", "scale_", 0.0), "scale"),
+    "negative scale": (set_in(D, "fitted", "numbers", "scale_", -1.0), "scale"),
+    "infinite scale": (
+        set_in(D, "fitted", "numbers", "scale_", {"float": "inf"}),
+        "scale",
+    ),
+    "scale that is NaN": (
+        set_in(D, "fitted", "numbers", "scale_", {"float": "nan"}),
+        "scale",
+    ),
+    "loss of text": (set_in(D, "fitted", "numbers", "loss_", "x"), "numbers"),
+    "another number": (set_in(D, "fitted", "numbers", "coefs_", 1.0), "numbers"),
+    "description is a list": (set_in(D, []), "object of JSON"),
+    "description is no JSON": (set_in(D, "{'version': 1}"), "object of JSON"),
+    "description is nested": (set_in(D, "[" * DEEP), "object of JSON"),
+    "parameter is nested": (
+        set_in(D, f'{{"version": {"[" * DEEP}{"]" * DEEP}}}'),
+        "object of JSON",
+    ),
+    "a number of digits": (set_in(D, f'{{"version": {"9" * DEEP}}}'), "JSON"),
+    "NaN in JSON": (set_in(D, '{"version": NaN}'), "object of JSON"),
+    "no table": (set_in(T, {}), "take 0"),
+    "table is nested": (set_in(T, '{"a":' * DEEP), "object of JSON"),
+    "table ends early": (set_in(T, '{"params": {'), "object of JSON"),
+    "entry is a list": (set_in(T, "params", []), "entry 'params'"),
+    "entry without a shape": (delete_in(T, "params", "shape"), "entry 'params'"),
+    "unknown dtype": (set_in(T, "params", "dtype", "O"), "'params'"),
+    "half as wide": (set_in(T, "params", "dtype", "F32"), "bytes of 'params'"),
+    "integers": (set_in(T, "params", "dtype", "I64"), "no weights"),
+    "another array's dtype": (set_in(T, "mean", "dtype", "I64"), "'mean' is int64"),
+    "negative shape": (set_in(T, "params", "shape", [-1]), "'params'"),
+    "shape of a float": (set_in(T, "params", "shape", [17.0]), "'params'"),
+    "shape is true": (set_in(T, "params", "shape", [True, 17]), "'params'"),
+    "huge shape": (set_in(T, "params", "shape", [2**50]), "bytes of 'params'"),
+    "shape that overflows": (set_in(T, "params", "shape", [2**40] * 9), "bytes of"),
+    "offsets out of range": (
+        set_in(T, "params", "data_offsets", [0, 10**12]),
+        "bytes of 'params'",
+    ),
+    "offsets overlap": (set_in(T, "mean", "data_offsets", [0, 16]), "bytes of 'mean'"),
+    "negative offsets": (
+        set_in(T, "params", "data_offsets", [-136, 0]),
+        "bytes of 'params'",
+    ),
+    "data are missing": (set_in("data", b""), "bytes"),
+    "data are left over": (lambda parts: parts["data"].extend(b"\0" * 8), "take"),
+    "metadata is a list": (set_in("metadata", {"skae": []}), "metadata"),
+    "more metadata": (set_in("metadata", {"more": ""}), "metadata"),
+}
+
+
+def changed(contents, change):
+    description, table, data = parts_of(contents)
+    parts = {D: description, T: table, "data": bytearray(data), "metadata": {}}
+    change(parts)
+    return made_up(*parts.values())
+
+
+@pytest.mark.parametrize(("change", "match"), MADE_UP.values(), ids=MADE_UP)
+def test_made_up_files(change, match, small_file, path):
+    assert_refused(path, changed(small_file, change), match)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*parts_of((FOLDER / "AutoencoderTransformer_1.safetensors").read_bytes())[1]],
+)
+def test_missing_and_renamed_arrays(name, small_file, path):
+    description, table, data = parts_of(small_file)
+    for at_end in (True, False):  # so that no bytes are left over
+        start, end = table[name]["data_offsets"]
+        others = {k: dict(v) for k, v in table.items() if k != name}
+        for entry in others.values():
+            if entry["data_offsets"][0] >= end:
+                entry["data_offsets"] = [o - end + start for o in entry["data_offsets"]]
+        less = data[:start] + data[end:]
+        if at_end:
+            last = {**table[name], "data_offsets": [len(less), len(data)]}
+            others["other"], less = last, less + data[start:end]
+        contents = made_up(description, others, less)
+        optional = {
+            "validation_loss_curve",
+            "training.selected",
+            "explained_variance",
+            "explained_variance_ratio",
+            "feature_names.lengths",
+            "feature_names.text",
+        }
+        if not at_end and name in ("validation_loss_curve", "training.selected"):
+            path.write_bytes(contents)
+            load(path)
+        else:
+            match = "unknown array|some are missing" if name in optional else "no "
+            assert_refused(path, contents, match)
+
+
+def array_in(contents, name):
+    """Parts of a file in the making, and a view of one of its arrays."""
+    description, table, data = parts_of(contents)
+    data = bytearray(data)
+    start, end = table[name]["data_offsets"]
+    dtype = skae.io._DTYPES[table[name]["dtype"]]
+    view = np.frombuffer(memoryview(data)[start:end], dtype=dtype)
+    return (description, table, data), view
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "params",
+        "mean",
+        "offset",
+        "explained_variance",
+        "explained_variance_ratio",
+        "loss_curve",
+        "validation_loss_curve",
+        "training.initial_params",
+        "training.params",
+        "training.best_params",
+        "training.selected",
+        "training.moment_1",
+        "training.moment_2",
+    ],
+)
+def test_infinite_entries(name, value, small_file, path):
+    parts, array = array_in(small_file, name)
+    array[-1] = value
+    if "moment" in name and np.isinf(value):  # huge gradients have such squares
+        path.write_bytes(made_up(*parts))
+        assert load(path).n_components_ == 1
+    else:
+        assert_refused(path, made_up(*parts), f"'{name}' has entries")
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "match"),
+    [
+        ("training.counters", 0, -1, "counters"),
+        ("training.counters", 1, 2**62, "counters"),
+        ("training.counters", 3, 100, "counters"),
+        ("training.scalars", 2, np.nan, "state"),
+        ("training.scalars", 4, np.inf, "state"),
+        ("feature_names.lengths", 0, -1, "names"),
+        ("feature_names.lengths", 0, 2**62, "names"),
+        ("feature_names.lengths", 0, 1, "names"),
+        ("feature_names.text", 0, 0xFF, "no text"),
+    ],
+)
+def test_other_wrong_entries(name, at, value, match, small_file, path):
+    parts, array = array_in(small_file, name)
+    array[at] = value
+    assert_refused(path, made_up(*parts), match)
+
+
+JSON_VALUES = (None, True, 0, -1, 2**70, 0.5, "", "relu", [], [0], {}, {"tuple": [1]})
+
+
+def mutated(value, rng):
+    """A value of JSON with one entry changed, dropped, doubled or renamed."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        value, key = dict(value), rng.choice(sorted(value))
+        kind = rng.random()
+        if kind < 0.1:
+            del value[key]
+        elif kind < 0.2:
+            value[key + "x"] = value.pop(key)
+        else:
+            value[key] = mutated(value[key], rng)
+        return value
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        value, i = list(value), rng.randrange(len(value))
+        kind = rng.random()
+        if kind < 0.1:
+            del value[i]
+        elif kind < 0.2:
+            value.insert(i, value[i])
+        else:
+            value[i] = mutated(value[i], rng)
+        return value
+    return rng.choice(JSON_VALUES)
+
+
+def test_random_changes_are_refused_or_harmless(small_file, path):
+    """Never another error; what is loaded computes with its own shapes."""
+    rng = random.Random(0)
+    description, table, data = parts_of(small_file)
+    X = pd.DataFrame(make_data(5, 2), columns=["ä", "b"])
+    n_refused = 0
+    for i in range(3000):
+        changed = [description, table]
+        changed[i % 2] = mutated(changed[i % 2], rng)
+        path.write_bytes(made_up(*changed, data))
+        try:
+            loaded = load(path)
+        except ModelFileError:
+            n_refused += 1
+        else:
+            loaded.set_output(transform="default")
+            assert loaded.transform(X).shape == (5, 1)
+    assert 1500 < n_refused < 3000
+
+
+def test_random_numbers_are_refused_or_harmless(small_file, path):
+    """Flipped bits in arrays, with a digest that fits: training may go on, too."""
+    rng = random.Random(0)
+    description, table, data = parts_of(small_file)
+    X = pd.DataFrame(make_data(50, 2), columns=["ä", "b"])
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(made_up(description, table, damaged))
+        try:
+            loaded = load(path)
+        except ModelFileError:
+            continue
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                loaded.set_params(warm_start=True, max_iter=2).fit(X)
+        except ValueError:  # of names, or as training diverges
+            continue
+        assert np.isfinite(loaded._params).all()
+
+
+LARGE = 100 * 2**30
+HUGE_CLAIMS = {
+    "length of the header": lambda _: (LARGE).to_bytes(8, "little") + b"{" * 100,
+    "largest length": lambda _: b"\xff" * 8 + b"{" * 100,
+    "shape": lambda small: changed(
+        small,
+        lambda parts: parts[T]["params"].update(
+            shape=[LARGE // 8], data_offsets=[0, LARGE]
+        ),
+    ),
+    "network": lambda small: changed(
+        small, set_in(*NETWORK, "widths", [2, LARGE, 1, LARGE, 2])
+    ),
+    "many layers": lambda small: changed(
+        small, set_in(*NETWORK, "widths", [2] * 200_001)
+    ),
+    "array of a parameter": lambda small: changed(
+        small, set_in(D, "parameters", "alpha", {"array": ["float64", LARGE]})
+    ),
+    "lists in JSON": lambda _: with_digest(
+        skae.io._BEGINNING + b"0" * 64 + b'"},"a":[' + b"[]," * 80_000 + b"[]]}", b""
+    ),
+    "more lists in JSON": lambda _: with_digest(
+        skae.io._BEGINNING + b"0" * 64 + b'"},"a":[' + b"[]," * 10**7 + b"[]]}", b""
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HUGE_CLAIMS)
+def test_huge_claims_take_no_memory(name, small_file, path):
+    contents = HUGE_CLAIMS[name](small_file)
+    path.write_bytes(contents)
+    tracemalloc.start()
+    try:
+        if name == "array of a parameter":
+            load(path)  # a number: it is no parameter that fit takes
+        else:
+            with pytest.raises(ModelFileError):
+                load(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24
+
+
+def test_loading_takes_the_memory_of_the_file(path):
+    estimator = AutoencoderTransformer(
+        8, hidden_layer_sizes=(1000,), max_iter=1, init="random", random_state=0
+    ).fit(make_data(20, 500))
+    peaks = []
+    tracemalloc.start()
+    try:
+        for call in (lambda: save(estimator, path), lambda: load(path)):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            result = call()
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
+            del result
+    finally:
+        tracemalloc.stop()
+    size = path.stat().st_size
+    assert size > 2**25
+    assert peaks[0] < size / 4
+    assert peaks[1] < 1.2 * size
+
+
+# -- failures --------------------------------------------------------------------------
+
+
+def failing(error):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+ERRORS = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EIO, "Input/output error"),
+    KeyboardInterrupt(),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+@pytest.mark.parametrize("what", ["fsync", "replace", "write", "open", "digest"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_failed_save_changes_nothing(what, error, exists, path, monkeypatch):
+    old, new = (make("adam", n_components=n).fit(make_data()) for n in (1, 2))
+    if exists:
+        save(old, path)
+    listed = os.listdir(path.parent)
+    with monkeypatch.context() as patch:
+        if what in ("fsync", "replace"):
+            patch.setattr(os, what, failing(error))
+        elif what == "digest":
+            patch.setattr(hashlib, "sha256", failing(error))
+        else:
+
+            def fail_to_open(*args):
+                if what == "open":
+                    raise error
+                file = open(*args)  # noqa: SIM115
+                begun = file.write
+
+                class Failing:
+                    def __enter__(self):
+                        return self
+
+                    def __exit__(self, *exc_info):
+                        file.close()
+
+                    def write(self, chunk):
+                        begun(bytes(chunk)[:10])
+                        raise error
+
+                return Failing()
+
+            patch.setattr(skae.io, "open", fail_to_open, raising=False)
+        with pytest.raises(type(error)):
+            save(new, path)
+    assert os.listdir(path.parent) == listed
+    if exists:
+        assert_same(load(path), old)
+
+
+def test_what_follows_the_replacement_may_fail(path, monkeypatch):
+    """The file is there: that of a folder cannot be flushed is no failure."""
+    fsync, calls = os.fsync, []
+
+    def flush_files_only(descriptor):
+        calls.append(descriptor)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush_files_only)
+    save(AutoencoderTransformer(7), path)
+    assert load(path).n_components == 7
+    assert len(calls) == (2 if os.name == "posix" else 1)
+
+
+def test_order_of_the_steps(path, monkeypatch):
+    """Nothing takes the name before it is on the disk."""
+    steps = []
+    fsync, replace = os.fsync, os.replace
+
+    def flush(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        size = None if is_folder else os.fstat(descriptor).st_size
+        steps.append(("folder", None) if is_folder else ("file", size))
+        fsync(descriptor)
+
+    def rename(a, b):
+        steps.append(("rename", os.stat(a).st_size))
+        assert os.path.dirname(a) == os.path.dirname(b)
+        replace(a, b)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    save(make("adam").fit(make_data()), path)
+    size = path.stat().st_size
+    expected = [("file", size), ("rename", size), ("folder", None)]
+    assert steps == expected[: len(steps)]
+    assert len(steps) >= 2
+
+
+CHILD = """
+import os, resource, signal, sys
+
+from skae import AutoencoderTransformer, io
+
+path, how = sys.argv[1:]
+new = io.load(path).set_params(alpha=0.5)
+if how == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+elif how == "disk":
+    pass
+else:
+    def kill(*args):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(os, how, kill)
+try:
+    io.save(new, path)
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def run_child(path, how):
+    return subprocess.run(
+        [sys.executable, "-c", CHILD, str(path), how],
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@posix
+def test_a_file_that_may_not_grow(path):
+    estimator = make("adam").fit(make_data())
+    save(estimator, path)
+    ended = run_child(path, "limit")
+    assert ended.stdout.split() == [str(errno.EFBIG)], ended.stderr
+    assert os.listdir(path.parent) == [path.name]
+    assert_same(load(path), estimator)
+
+
+@posix
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_a_killed_save(where, path):
+    estimator = make("adam").fit(make_data())
+    save(estimator, path)
+    ended = run_child(path, where)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert_same(load(path), estimator)
+    left = [name for name in os.listdir(path.parent) if name != path.name]
+    assert len(left) == 1
+    assert re.fullmatch(r"\.skae-[0-9a-f]{16}\.tmp", left[0])
+
+
+def test_reading_while_others_write(path):
+    estimators = [make("adam", n_components=n).fit(make_data()) for n in (1, 2)]
+    save(estimators[0], path)
+    done, errors = threading.Event(), []
+
+    def write(estimator):
+        try:
+            while not done.is_set():
+                save(estimator, path)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(e,)) for e in estimators]
+    for thread in threads:
+        thread.start()
+    try:
+        found = [load(path).n_components_ for _ in range(300)]
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    assert set(found) <= {1, 2}
+    assert os.listdir(path.parent) == [path.name]
+
+
+# -- skops -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["default", "lbfgs", "deep", "variational"])
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_skops(name, in_pipeline):
+    skops = pytest.importorskip("skops.io")
+    estimator = make(name, max_iter=6, warm_start=True, n_iter_no_change=np.inf)
+    model = make_pipeline(StandardScaler(), estimator) if in_pipeline else estimator
+    X = pd.DataFrame(data_for(estimator), columns=list("abcdef"))
+    if name == "variational":
+        estimator.set_params(random_state=np.random.RandomState(0))
+    model.fit(X)
+    dumped = skops.dumps(model)
+    kind = type(estimator)
+    needed = [f"{kind.__module__}.{kind.__name__}"]
+    assert skops.get_untrusted_types(data=dumped) == needed
+    assert set(needed) <= set(TRUSTED_TYPES)
+    with pytest.raises(Exception, match="Untrusted types"):
+        skops.loads(dumped)
+    loaded = skops.loads(dumped, trusted=TRUSTED_TYPES)
+    np.testing.assert_array_equal(loaded.transform(X), model.transform(X), strict=True)
+    # Training goes on.
+    model.fit(X)
+    loaded.fit(X)
+    np.testing.assert_array_equal(loaded.transform(X), model.transform(X), strict=True)
+    assert (loaded[-1] if in_pipeline else loaded).loss_curve_ == estimator.loss_curve_
+
+
+def test_trusted_types_are_the_least():
+    assert sorted(TRUSTED_TYPES) == sorted(
+        f"{member.__module__}.{member.__name__}" for member in MEMBERS
+    )
