@@ -95,7 +95,7 @@ def _stamped(function):
 class _Sealed(CompileResultCacheImpl):
     """Machine code as it is in files: with a digest, as what is damaged must not run.
 
-    Numba trusts its files, which a full disk or a crash may leave as they should not be.
+    Numba trusts its files, which a crash may leave as they should not be.
     """
 
     def _seal(self, contents):

@@ -129,15 +129,6 @@ def state_of(estimator):
     return frozen(vars(estimator))
 
 
-def save(estimator, path):
-    path.with_suffix(".tmp").write_bytes(pickle.dumps(estimator))
-    path.with_suffix(".tmp").replace(path)
-
-
-def load(path):
-    return pickle.loads(path.read_bytes())
-
-
 def copy_of(estimator):
     """The same by way of pickle, as a file or a worker process has it."""
     return pickle.loads(pickle.dumps(estimator))
