@@ -518,10 +518,8 @@ class BaseAutoencoder(
         return {"mean_activation_": mean_code(network, params, rows)}
 
     def _set_attributes(self, attributes):
-        for name in _OPTIONAL_ATTRIBUTES:
-            if name in self.__dict__ and name not in attributes:
-                delattr(self, name)
-        self.__dict__.update(attributes)
+        rest = {k: v for k, v in vars(self).items() if k not in _OPTIONAL_ATTRIBUTES}
+        self.__dict__ = rest | attributes  # at once, whenever Ctrl-C comes
         return self
 
 
