@@ -91,24 +91,25 @@ class _SharedLimit:
                     _limit_blas()
             yield
         finally:
-            self._release(holder)
+            # An interrupt that comes meanwhile is raised afterwards. Python may notice
+            # one whenever it calls a function: there is none before `try`.
+            interrupts, is_released = [], False
+            while not is_released:
+                try:
+                    self._release(holder)
+                    is_released = True
+                except KeyboardInterrupt as interrupt:
+                    interrupts.append(interrupt)
+            if interrupts:
+                raise interrupts[0]
 
     def _release(self, holder):
-        """Undo `hold`; an interrupt that comes meanwhile is raised afterwards."""
-        interrupts, is_done = [], False
-        while not is_done:
-            try:
-                with self._lock:
-                    self._holders.discard(holder)
-                    if not self._holders and self._before is not None:
-                        with _control_of_openblas():
-                            self._before.restore_original_limits()
-                        self._before = None
-                is_done = True
-            except KeyboardInterrupt as interrupt:
-                interrupts.append(interrupt)
-        if interrupts:
-            raise interrupts[0]
+        with self._lock:
+            self._holders.discard(holder)
+            if not self._holders and self._before is not None:
+                with _control_of_openblas():
+                    self._before.restore_original_limits()
+                self._before = None
 
     def n_threads_before(self):
         with self._lock:

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -19,6 +20,7 @@ import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.model_selection import GridSearchCV
 
+import skae
 from skae._compilation import _Cache, _digest
 from skae._warmup import c_functions
 from skae.io import load, save
@@ -126,6 +128,83 @@ def test_interrupts(n_threads, count):
     assert sum(outcomes.values()) == n_interrupts
     for outcome, n in outcomes.items():
         count(FAULTS, f"Ctrl-C in a fit: {outcome}", n)
+
+
+class InterruptAtCall:
+    """Ctrl-C when skae calls for the nth time, or C code it has called returns.
+
+    These are the moments at which Python looks for signals.
+    """
+
+    folder = str(Path(skae.__file__).parent)
+
+    def __init__(self, at):
+        self.at, self.n_calls = at, 0
+
+    def __enter__(self):
+        sys.setprofile(self._see)
+
+    def __exit__(self, *exc_info):
+        sys.setprofile(None)
+
+    def _see(self, frame, event, function):
+        if event not in ("call", "c_return"):
+            return
+        if not frame.f_code.co_filename.startswith(self.folder):
+            return
+        self.n_calls += 1
+        if self.n_calls == self.at:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+
+def moments(n_calls, n_short):
+    """Which calls to interrupt: some, or each."""
+    return range(1, n_calls + 1, times(-(-n_calls // n_short), 1))
+
+
+@pytest.mark.parametrize("name", ["default", "lbfgs", "variational"])
+def test_interrupts_at_any_call(name, count):
+    X, threads_before = rows(), blas_threads()
+    # With attributes that the next fit does not leave.
+    fitted = (
+        make(name, early_stopping=True).fit(X[:50]).set_params(early_stopping=False)
+    )
+    expected, calls = copy_of(fitted), InterruptAtCall(None)
+    with calls:
+        expected.fit(X)
+    states = {"as before": state_of(fitted), "fit had ended": state_of(expected)}
+    for at in moments(calls.n_calls, 50):
+        model = copy_of(fitted)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with contextlib.suppress(KeyboardInterrupt), InterruptAtCall(at):
+                model.fit(X)
+        outcomes = [name for name, state in states.items() if state == state_of(model)]
+        if any("interrupted" in str(warning.message) for warning in caught):
+            outcomes = ["usable, with a warning"]
+            assert_usable(model, X)
+        assert blas_threads() == threads_before, at
+        assert not our_threads(), at
+        assert len(outcomes) == 1, at
+        count(FAULTS, f"Ctrl-C at a call in a fit: {outcomes[0]}")
+    assert state_of(model.fit(X)) == states["fit had ended"]
+
+
+def test_interrupts_of_save(count, tmp_path):
+    path, models = tmp_path / "model.safetensors", [make("random"), make("tied")]
+    for model in models:
+        model.fit(rows())
+    states, calls = [state_of(model) for model in models], InterruptAtCall(None)
+    with calls:
+        save(models[0], path)
+    for at in moments(calls.n_calls, 50):
+        save(models[0], path)
+        with contextlib.suppress(KeyboardInterrupt), InterruptAtCall(at):
+            save(models[1], path)
+        assert state_of(load(path)) in states, at
+        assert [*tmp_path.iterdir()] == [path], at
+        count(FAULTS, "Ctrl-C at a call in save: the file is old or new")
 
 
 # -- files -----------------------------------------------------------------------------
