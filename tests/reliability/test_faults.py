@@ -354,7 +354,7 @@ def truncate(path, rng):
 
 def flip(path, rng):
     contents = bytearray(path.read_bytes())
-    for _ in range(20):
+    for _ in range(len(contents) // 50):
         contents[rng.randrange(len(contents))] ^= 1 << rng.randrange(8)
     path.write_bytes(contents)
 
