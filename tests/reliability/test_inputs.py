@@ -164,7 +164,7 @@ NAMES = st.sampled_from(list(support.MEMBERS))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@examples(20, 400)
+@examples(20, 300)
 @given(data=st.data(), name=NAMES, X=matrices(), n_components=sizes(9))
 def test_arrays(count, layout, data, name, X, n_components):
     if X.dtype == object and layout in ("misaligned", "other byte order"):
@@ -235,7 +235,7 @@ OF_SPARSE = [name for name in (*FLOATS, *OTHERS) if name not in ("float16", "obj
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@examples(8, 150)
+@examples(8, 100)
 @given(data=st.data(), name=NAMES, X=matrices(OF_SPARSE), n_components=sizes(9))
 def test_sparse_matrices(count, form, data, name, X, n_components):
     X = np.where(np.sort(X, axis=None)[X.size // 2] < X, X, X.dtype.type(0))
@@ -259,7 +259,7 @@ WEIGHTS = st.one_of(
 )
 
 
-@examples(40, 1000)
+@examples(40, 500)
 @given(
     data=st.data(),
     name=NAMES,

@@ -242,7 +242,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert np.isfinite(self.model.score(X))
 
 
-N_SEQUENCES = support.times(60, 1500)
+N_SEQUENCES = support.times(60, 800)
 
 
 def test_any_order_of_calls(count, tmp_path):
