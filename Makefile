@@ -9,7 +9,7 @@ OLDEST := .venv-oldest
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
 .NOTPARALLEL:
-.PHONY: help demo test lint types oldest docs test-docs dist clean
+.PHONY: help demo test soak lint types oldest docs test-docs dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
 test: $(VENV)/test.stamp demo ## The demo, then the test suite
 	$(BIN)/python -m pytest
 
+soak: $(VENV)/test.stamp ## The tests of reliability, many times more of everything
+	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability
+
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
@@ -39,7 +42,7 @@ types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/python -m mypy
 
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
-	$(OLDEST)/bin/python -m pytest -m "not published"
+	$(OLDEST)/bin/python -m pytest -m "not published and not reliability"
 
 docs: $(VENV)/docs.stamp ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

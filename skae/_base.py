@@ -339,7 +339,9 @@ class BaseAutoencoder(
         """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(data)
         mean = mean.astype(data.dtype)
-        offset, scale = describe_scaling(self, mean, spread)
+        # What is seen on the scale of earlier rows may vary by less than that.
+        least = 0.0 if saved is None else self.scale_
+        offset, scale = describe_scaling(self, mean, max(spread, least))
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
         return Scaling(mean, offset, scale, data.n_features * (spread / scale) ** 2)
@@ -546,10 +548,8 @@ class BaseAutoencoder(
         return describe_sparsity(self)
 
     def _set_attributes(self, attributes):
-        for name in _OPTIONAL_ATTRIBUTES:
-            if name in self.__dict__ and name not in attributes:
-                delattr(self, name)
-        self.__dict__.update(attributes)
+        rest = {k: v for k, v in vars(self).items() if k not in _OPTIONAL_ATTRIBUTES}
+        self.__dict__ = rest | attributes  # at once, whenever Ctrl-C comes
         return self
 
 

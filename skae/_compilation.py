@@ -18,6 +18,7 @@ import ctypes
 import functools
 import gc
 import hashlib
+import pickle
 import types as types_of_python
 from pathlib import Path
 
@@ -26,11 +27,12 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.errors import TypingError
+from numba.core.errors import NumbaWarning, TypingError
 from numba.core.runtime import rtsys
+from numba.core.serialize import dumps
 from numba.extending import intrinsic
 
 # The modules whose code is compiled.
@@ -90,17 +92,56 @@ def _stamped(function):
     return function
 
 
+class _Sealed(CompileResultCacheImpl):
+    """Machine code as it is in files: with a digest, as what is damaged must not run.
+
+    Numba trusts its files, which a crash may leave as they should not be.
+    """
+
+    def _seal(self, contents):
+        # With the name, so that a damaged index does not lead to another's code.
+        return hashlib.blake2b(self.filename_base.encode() + contents).digest()
+
+    def reduce(self, cres):
+        contents = dumps(super().reduce(cres))
+        return self._seal(contents), contents
+
+    def rebuild(self, target_context, payload):
+        seal, contents = payload
+        if self._seal(contents) != seal:
+            raise ValueError("damaged machine code")
+        return super().rebuild(target_context, pickle.loads(contents))
+
+
 class _Cache(FunctionCache):
     """Numba's cache on disk, which loads machine code and nothing else.
 
     Numba's own first registers all that it can compile, which takes longer than to
-    load our code; its compiler does so itself where nothing is found here.
+    load our code; its compiler does so itself where nothing is found here. Nor does
+    it survive a file that is damaged, or a disk that is full: here, what cannot be
+    read is compiled once more, and what cannot be written serves this process only.
     """
+
+    _impl_class = _Sealed
 
     def load_overload(self, sig, target_context):
         rtsys.initialize(target_context)  # passes name its functions
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+        # What reading a damaged file raises may be anything.
+        with contextlib.suppress(Exception):
+            found = self._load_overload(sig, target_context)
+            if found is not None and found.signature == sig:
+                return found
+        return None
+
+    def save_overload(self, sig, data):
+        with contextlib.suppress(OSError):
+            try:
+                self._save_overload(sig, data)
+            except (OSError, NumbaWarning):
+                raise
+            except Exception:  # of an index that is damaged
+                self.flush()
+                self._save_overload(sig, data)
 
 
 @contextlib.contextmanager

@@ -112,9 +112,10 @@ def describe_scaling(estimator, mean, spread):
     Raises
     ------
     ValueError
-        If parameters do not go together.
+        If parameters do not go together, or if the data's variance overflows.
     """
     scale, is_scaled = estimator.scale, LOSSES[estimator.loss].is_scaled
+    _check_size(mean, spread)
     if isinstance(scale, numbers.Real) and not is_scaled:
         raise ValueError(
             f"scale={scale!r}: with loss={estimator.loss!r} the network sees the data "
@@ -124,7 +125,32 @@ def describe_scaling(estimator, mean, spread):
         return np.zeros_like(mean), 1.0
     if scale == "auto":
         scale = spread if spread > 0 else 1.0
+    info = np.finfo(mean.dtype)
+    lowest, highest = float(info.tiny), float(info.max)
+    if not lowest <= scale <= highest:
+        raise ValueError(
+            f"scale={scale!r} is out of the range of {mean.dtype}: it has to be from "
+            f"{lowest:g} to {highest:g}"
+        )
     return mean, float(scale)
+
+
+def _check_size(mean, spread):
+    """Raise ValueError if there is no variance of the data in their dtype.
+
+    The arguments are those of `describe_scaling`.
+    """
+    info, dtype = np.finfo(mean.dtype), mean.dtype
+    if not (np.isfinite(mean).all() and spread < np.sqrt(info.max / mean.size)):
+        raise ValueError(
+            f"X is too large for {dtype}: its variance is not finite. Scale it, for "
+            "example with StandardScaler"
+        )
+    if 0 < spread < info.tiny:
+        raise ValueError(
+            f"X is too small for {dtype}: its standard deviation, {spread:g}, is a "
+            "denormal number. Multiply it by a large one"
+        )
 
 
 def describe_corruption(estimator, extremes):

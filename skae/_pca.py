@@ -56,8 +56,11 @@ def principal_components(rows, n_components, seed):
         squares, rotation = eigh(basis.T @ _scatter(rows, basis))
         axes = basis @ rotation
     squares, axes = squares[: -n_components - 1 : -1], axes[:, : -n_components - 1 : -1]
-    rank = int((squares > np.finfo(np.float64).eps * n_features * squares[0]).sum())
-    deviations = np.sqrt(squares[:rank] / rows.total_weight)
+    variances, info = squares / rows.total_weight, np.finfo(np.float64)
+    # Of denormal variances there is no inverse.
+    least = max(info.eps * n_features * variances[0], info.tiny)
+    rank = int((variances > least).sum())
+    deviations = np.sqrt(variances[:rank])
     axes = axes[:, :rank] * signs_of(axes[:, :rank].T)
     return Components(np.ascontiguousarray(axes), deviations)
 

@@ -72,29 +72,48 @@ class _SharedLimit:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._n_holders = 0
-        self._limit: Any = None
+        self._holders: set[object] = set()
+        self._before: Any = None  # the limits before the first of them
         self._n_threads_before = 1
 
     @contextlib.contextmanager
     def hold(self):
-        with self._lock:
-            if self._n_holders == 0:
-                self._n_threads_before = _n_blas_threads()
-                self._limit = _limit_blas()
-            self._n_holders += 1
+        holder = object()
         try:
+            with self._lock:
+                is_first = not self._holders
+                if is_first:
+                    self._n_threads_before = _n_blas_threads()
+                    self._before = _blas().limit(limits=None)
+                # Whatever interrupts the rest, its release restores what was before.
+                self._holders.add(holder)
+                if is_first:
+                    _limit_blas()
             yield
         finally:
-            with self._lock:
-                self._n_holders -= 1
-                if self._n_holders == 0:
-                    with _control_of_openblas():
-                        self._limit.restore_original_limits()
+            # An interrupt that comes meanwhile is raised afterwards. Python may notice
+            # one whenever it calls a function: there is none before `try`.
+            interrupts, is_released = [], False
+            while not is_released:
+                try:
+                    self._release(holder)
+                    is_released = True
+                except KeyboardInterrupt as interrupt:
+                    interrupts.append(interrupt)
+            if interrupts:
+                raise interrupts[0]
+
+    def _release(self, holder):
+        with self._lock:
+            self._holders.discard(holder)
+            if not self._holders and self._before is not None:
+                with _control_of_openblas():
+                    self._before.restore_original_limits()
+                self._before = None
 
     def n_threads_before(self):
         with self._lock:
-            return self._n_threads_before if self._n_holders else _n_blas_threads()
+            return self._n_threads_before if self._holders else _n_blas_threads()
 
 
 _LIMIT = _SharedLimit()

@@ -90,3 +90,73 @@ def test_errors_name_the_parameter(name, value):
     estimator = AutoencoderTransformer(1, **{name: value})
     with pytest.raises(ValueError, match=name):
         estimator.fit(np.eye(5))
+
+
+# -- data that have no variance in their dtype ---------------------------------------
+
+DTYPES = (np.float32, np.float64)
+
+
+def numbers_of_size(power, dtype):
+    """Random numbers times a power of the largest one of the dtype."""
+    X = np.random.default_rng(0).standard_normal((60, 3)).astype(dtype)
+    return X * dtype(float(np.finfo(dtype).max) ** power)
+
+
+# scikit-learn, looking for NaN, adds up all numbers first.
+@pytest.mark.filterwarnings("ignore:invalid value encountered in reduce")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", ["auto", None, 2.0])
+@pytest.mark.parametrize("power", [0.52, 0.9, 0.99])
+def test_data_whose_variance_overflows_are_refused(power, scale, dtype):
+    X = numbers_of_size(power, dtype)
+    for Y in (X, np.sign(X) * np.finfo(dtype).max):
+        estimator = AutoencoderTransformer(scale=scale, max_iter=2)
+        with pytest.raises(ValueError, match=f"too large for {dtype.__name__}"):
+            estimator.fit(Y)
+        assert not hasattr(estimator, "n_features_in_")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_data_of_denormal_numbers_are_refused(dtype):
+    X = numbers_of_size(0.0, dtype) * np.finfo(dtype).tiny / 8
+    with pytest.raises(ValueError, match=f"too small for {dtype.__name__}"):
+        AutoencoderTransformer(max_iter=2).fit(X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("power", [-0.9, -0.5, 0.45])
+def test_other_sizes_do_not_matter(power, dtype):
+    estimator = AutoencoderTransformer(max_iter=2, random_state=0)
+    score = estimator.fit(numbers_of_size(0.0, dtype)).score(
+        numbers_of_size(0.0, dtype)
+    )
+    X = numbers_of_size(power, dtype)
+    estimator.fit(X)
+    assert np.isfinite(estimator.explained_variance_).all()
+    X64 = estimator.inverse_transform(estimator.transform(X)).astype(float)
+    spread = float(estimator.scale_)
+    lost = ((X / spread - X64 / spread) ** 2).sum()
+    total = ((X / spread - estimator.mean_ / spread) ** 2).sum()
+    assert 1 - lost / total == pytest.approx(score, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_batch_may_vary_by_less_than_those_before(dtype):
+    X = numbers_of_size(0.0, dtype)
+    estimator = AutoencoderTransformer(random_state=0).partial_fit(X)
+    estimator.partial_fit(X * np.finfo(dtype).tiny / 8)
+    with pytest.raises(ValueError, match="too large"):
+        estimator.partial_fit(numbers_of_size(0.9, dtype))
+    assert np.isfinite(estimator.transform(X)).all()
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(1e-40, "float32"), (1e39, "float32")])
+def test_a_scale_that_the_dtype_has_not_is_refused(scale, dtype):
+    X = numbers_of_size(0.0, np.dtype(dtype).type)
+    with pytest.raises(ValueError, match="out of the range of float32"):
+        AutoencoderTransformer(scale=scale).fit(X)
+    AutoencoderTransformer(scale=scale, init="random", max_iter=1, tol=1).partial_fit(
+        X.astype(float)
+    )

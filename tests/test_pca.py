@@ -30,6 +30,12 @@ def assert_components(components, X, n_components, rtol=1e-9):
     np.testing.assert_allclose(cosines, 1, rtol=rtol)
 
 
+def test_weights_that_leave_no_variance_leave_no_component():
+    X, weights = np.array([[0.0], [1.0]]), np.array([2.0, 5e-324])
+    components = principal_components(make_rows(X, [0.0], 1.0, weights=weights), 1, 0)
+    assert components.deviations.size == 0
+
+
 @pytest.fixture(params=[1024, 0], ids=["whole", "iterated"])
 def max_scatter(request, monkeypatch):
     """From how many features on the scatter matrix is not computed."""

@@ -568,13 +568,44 @@ def test_blas_limit_is_restored_if_the_end_is_interrupted(monkeypatch):
     # `caught` keeps the frames alive, as an interactive session does.
     with pytest.raises(KeyboardInterrupt) as caught:
         AutoencoderTransformer(**_LARGE).fit(data())
-    after, holders = blas_threads(), _threads._LIMIT._n_holders
-    while _threads._LIMIT._n_holders:  # leave nothing behind for other tests
-        _threads._LIMIT._n_holders -= 1
-        if not _threads._LIMIT._n_holders:
-            _threads._LIMIT._limit.restore_original_limits()
-    assert holders == 0, caught
+    after, holders = blas_threads(), [*_threads._LIMIT._holders]
+    for holder in holders:  # leave nothing behind for other tests
+        _threads._LIMIT._release(holder)
+    assert not holders, caught
     assert after == before
+
+
+def _interrupted(function):
+    """Like the function, but Ctrl-C comes when its first call ends."""
+    calls = []
+
+    def called(*args, **options):
+        result = function(*args, **options)
+        calls.append(result)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return result
+
+    return called
+
+
+@pytest.mark.parametrize("when", ["set", "lifted"])
+def test_blas_limit_is_restored_if_setting_or_lifting_it_is_interrupted(
+    when, monkeypatch
+):
+    before = blas_threads()
+    limit_set = _threads._limit_blas
+    if when == "set":
+        monkeypatch.setattr(_threads, "_limit_blas", _interrupted(limit_set))
+    else:
+        limit = type(_threads._blas().limit(limits=None))
+        restore = _interrupted(limit.restore_original_limits)
+        monkeypatch.setattr(limit, "restore_original_limits", restore)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        AutoencoderTransformer(**_LARGE).fit(data())
+    assert blas_threads() == before, caught
+    assert not _threads._LIMIT._holders
+    assert _threads.n_threads_allowed() >= 1
 
 
 # -- fork -----------------------------------------------------------------------

@@ -1,0 +1,215 @@
+"""What the tests of this folder share: how much they do, and what an estimator is.
+
+The long version (``make soak``) does more of everything, with seeds of its own, which
+are printed: ``SKAE_SEED`` repeats one.
+"""
+
+import contextlib
+import faulthandler
+import functools
+import importlib
+import json
+import os
+import pickle
+import secrets
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_info
+
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer, _threads
+
+IS_LONG = bool(os.environ.get("SKAE_SOAK"))
+SEED = int(os.environ.get("SKAE_SEED") or (secrets.randbelow(2**31) if IS_LONG else 0))
+
+ROOT = Path(__file__).parents[2]
+# Seconds after which a process counts as hung.
+PATIENCE = 900 if IS_LONG else 240
+
+
+def times(short, long):
+    """How often to do something."""
+    return long if IS_LONG else short
+
+
+def settings(n_examples, **options):
+    """Hypothesis', for so many examples; the same ones every time unless it is long."""
+    return hypothesis.settings(
+        max_examples=n_examples,
+        derandomize=not IS_LONG,
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(hypothesis.HealthCheck),
+        **options,
+    )
+
+
+def examples(short, long):
+    """Decorate a test of a property, for so many examples."""
+    return lambda test: settings(times(short, long))(hypothesis.seed(SEED)(test))
+
+
+_QUICK = {"max_iter": 3, "n_iter_no_change": 2, "random_state": 0}
+_SMALL = {**_QUICK, "hidden_layer_sizes": (5,)}
+# By name: class and parameters. Few kernels, but every way through the Python code.
+MEMBERS = {
+    "default": (AutoencoderTransformer, _QUICK),
+    "random": (AutoencoderTransformer, {**_SMALL, "init": "random", "batch_size": 4}),
+    "linear": (AutoencoderTransformer, {**_QUICK, "hidden_layer_sizes": ()}),
+    "tied": (AutoencoderTransformer, {**_SMALL, "tied_weights": True, "alpha": 0.1}),
+    "lbfgs": (AutoencoderTransformer, {**_SMALL, "solver": "lbfgs"}),
+    "unscaled": (AutoencoderTransformer, {**_SMALL, "scale": None, "solver": "sgd"}),
+    "stopping": (AutoencoderTransformer, {**_SMALL, "early_stopping": True}),
+    "noisy": (AutoencoderTransformer, {**_SMALL, "noise": "gaussian"}),
+    "sparse_code": (
+        AutoencoderTransformer,
+        {**_SMALL, "sparsity": "kl", "code_activation": "logistic"},
+    ),
+    "layerwise": (
+        AutoencoderTransformer,
+        {**_QUICK, "hidden_layer_sizes": (5, 4), "pretrain": "layerwise"},
+    ),
+    "log_loss": (AutoencoderTransformer, {**_SMALL, "loss": "log_loss"}),
+    "poisson": (AutoencoderTransformer, {**_SMALL, "loss": "poisson"}),
+    "variational": (VariationalAutoencoderTransformer, _SMALL),
+    "variational_log_loss": (
+        VariationalAutoencoderTransformer,
+        {**_SMALL, "loss": "log_loss"},
+    ),
+}
+
+
+def make(name, **parameters):
+    """An estimator of the table, not fitted."""
+    kind, of_name = MEMBERS[name]
+    return kind(**{**of_name, **parameters})
+
+
+@contextlib.contextmanager
+def only_convergence_warnings():
+    """Every other warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # scikit-learn, looking for NaN, adds up all numbers first.
+        warnings.filterwarnings("ignore", "invalid value encountered in reduce")
+        yield
+
+
+def frozen(value):
+    """A value that is equal only if every bit of the original's contents is."""
+    if sparse.issparse(value):
+        value = value if hasattr(value, "indptr") else value.tocoo()
+        names = ("data", "indices", "indptr", "row", "col")
+        found = [frozen(getattr(value, n)) for n in names if hasattr(value, n)]
+        return type(value).__name__, value.shape, *found
+    if isinstance(value, np.ndarray):
+        contents = value.tolist() if value.dtype == object else value.tobytes()
+        return "array", value.dtype.str, value.shape, repr(contents)
+    if isinstance(value, dict):
+        return {key: frozen(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [frozen(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value).hex()  # NaN too is equal to itself
+    return repr(value)
+
+
+def state_of(estimator):
+    """All that an estimator is: parameters, what it has learnt, where training is."""
+    return frozen(vars(estimator))
+
+
+def copy_of(estimator):
+    """The same by way of pickle, as a file or a worker process has it."""
+    return pickle.loads(pickle.dumps(estimator))
+
+
+def assert_usable(estimator, X):
+    """Whatever was done to an estimator that is fitted, its numbers are finite."""
+    for array in (*estimator.coefs_, *estimator.intercepts_, estimator.mean_):
+        assert np.isfinite(array).all()
+    assert 0 < estimator.scale_ < np.inf
+    assert np.isfinite(estimator.loss_curve_).all()
+    # Of a fit that is interrupted before its first epoch nobody knows it.
+    assert np.isfinite(estimator.loss_) or not estimator.loss_curve_
+    code = estimator.transform(X)
+    assert code.shape == (X.shape[0], estimator.n_components)
+    assert np.isfinite(code).all()
+    assert np.isfinite(estimator.inverse_transform(code)).all()
+    return code
+
+
+def blas_threads():
+    """Number of threads of each BLAS, by its file."""
+    return {
+        library["filepath"]: library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
+
+
+def our_threads():
+    return [t.name for t in threading.enumerate() if t.name.startswith("skae")]
+
+
+@contextlib.contextmanager
+def many_threads(n_threads):
+    """Use so many threads for the least of work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_threads, "n_threads_allowed", lambda: n_threads)
+        patch.setattr(_threads, "_MIN_FLOPS_TO_START", 1)
+        patch.setattr(_threads, "_MIN_FLOPS_TO_MEET", 1)
+        yield
+
+
+@functools.cache
+def rows(n_rows=300, n_features=6, dtype="float64"):
+    """Rows in [0, 1], which all losses take."""
+    rng = np.random.default_rng(0)
+    X = rng.random((n_rows, 3)) @ rng.random((3, n_features)) / 3
+    return (0.8 * X + 0.2 * rng.random(X.shape)).astype(dtype)
+
+
+def in_new_process(job, *args, **environment):
+    """What a function of a test module returns in a new process; fails if it hangs."""
+    code = "from tests.reliability.support import main; main()"
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", code, job.__module__, job.__name__],
+            input=json.dumps(args),
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            timeout=PATIENCE,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"{job.__name__} hangs: {(error.stderr or b'').decode()}")
+    assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr}"
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def main():
+    """Run a job in its own process: see `in_new_process`."""
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(PATIENCE - 10)
+    module, job = sys.argv[1:]
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    # Of any thread, such as BLAS', that the child will not have.
+    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+    result = getattr(importlib.import_module(module), job)(
+        *json.loads(sys.stdin.read())
+    )
+    print(json.dumps(result))

@@ -1,0 +1,77 @@
+"""Many fits in one process: memory, threads and open files stay what they were."""
+
+import gc
+import os
+import random
+import threading
+from pathlib import Path
+
+import pytest
+
+from skae.io import load, save
+
+from . import support
+from .support import copy_of, in_new_process, make, many_threads, rows, times
+
+pytestmark = pytest.mark.reliability
+
+STATUS, FILES = Path("/proc/self/status"), Path("/proc/self/fd")
+# What all fits after the first may add to the process' memory: fragments, as 200 kB
+# are. A tenth of their data would be as much.
+MAX_GROWTH = 4_000  # kB
+
+
+def resident_kilobytes():
+    gc.collect()
+    (line,) = [x for x in STATUS.read_text().splitlines() if x.startswith("VmRSS")]
+    return int(line.split()[1])
+
+
+def job_many_fits(folder, n_fits, n_before, seed):
+    rng = random.Random(seed)
+    path = Path(folder) / "model.safetensors"
+
+    def use(name, dtype, n_threads, *, saves=True):
+        X = rows(1000, 12, dtype).copy()
+        model = make(name)
+        with many_threads(n_threads):
+            model.fit(X)
+            model.score(X)
+            if model.solver != "lbfgs":
+                model.partial_fit(X[:100])
+            model.set_params(warm_start=True).fit(X)
+            copy = copy_of(model)
+            if saves:
+                save(model, path)
+                copy = load(path)
+            copy.inverse_transform(model.transform(X))
+            with pytest.raises(ValueError, match="features"):
+                model.transform(X[:, :2])
+
+    for name in support.MEMBERS:  # compiles
+        for dtype in ("float64", "float32"):
+            use(name, dtype, 2)
+    found = []
+    for n in range(n_before + n_fits):
+        if (n >= n_before and n % 20 == 0) or n == n_before + n_fits - 1:
+            n_files = len(os.listdir(FILES))
+            found.append((resident_kilobytes(), n_files, threading.active_count()))
+        name = rng.choice(list(support.MEMBERS))
+        dtype, n_threads = rng.choice(["float64", "float32"]), rng.choice([1, 2])
+        use(name, dtype, n_threads, saves=n % 5 == 0)
+    return found
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="needs /proc of Linux")
+def test_many_fits(count, tmp_path):
+    n_fits = times(210, 2000)
+    found = in_new_process(job_many_fits, str(tmp_path), n_fits, 40, support.SEED)
+    sizes, files, threads = zip(*found, strict=True)
+    growth = max(sizes) - sizes[0]
+    assert growth < MAX_GROWTH, sizes
+    assert set(files) == {files[0]}
+    assert set(threads) == {threads[0]}
+    what = (
+        f"memory grew by {growth} kB ({MAX_GROWTH} allowed), no thread or file stayed"
+    )
+    count("fits in a row", what, n_fits)
