@@ -37,6 +37,8 @@ from numba.extending import intrinsic
 
 # The modules whose code is compiled.
 COMPILED_MODULES = (
+    "_barrier",
+    "_blocks",
     "_code_passes",
     "_compilation",
     "_kernels",
@@ -45,6 +47,7 @@ COMPILED_MODULES = (
     "_products",
     "_random_passes",
     "_row_passes",
+    "_schedules",
     "_sparse_products",
     "_vector_math",
     "_vectors",

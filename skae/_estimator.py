@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 from skae import _inference
 from skae._base import BaseAutoencoder, check_range
 from skae._data import Selection
-from skae._kernels import SCHEDULES
 from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._rows import dense, make_rows, row_chunks
+from skae._schedules import SCHEDULES
 from skae._sklearn import (
     Interval,
     Options,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae import _kernels
+from skae import _blocks, _kernels
 from skae._memory import Model
 from skae._network import for_loss, part
 from skae._rows import (
@@ -61,7 +61,7 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     n_weights = (layers["n_in"] * layers["width"]).sum()
     flops_a_row = _FLOPS_A_WEIGHT * int(n_weights) + _FLOPS_A_UNIT * network.n_units
     flops = flops_a_row * rows.n_rows
-    n_threads = n_threads_for(-(-rows.n_rows // _kernels.block_rows(network)), flops)
+    n_threads = n_threads_for(-(-rows.n_rows // _blocks.block_rows(network)), flops)
     sums = np.zeros(n_threads)
     with ThreadTeam(n_threads) as team:
         team.run(

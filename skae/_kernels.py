@@ -20,14 +20,12 @@ How the code is laid out
 """
 
 import math
-import sys
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from skae._barrier import all_went_on, atomic_load, barrier
+from skae._blocks import lane_start, lanes_of
 from skae._code_passes import BATCH_TERM, BATCH_WEIGHT
 from skae._compilation import (
     address_of,
@@ -41,15 +39,12 @@ from skae._compilation import (
 )
 from skae._memory import (
     ABANDONED,
-    ARRIVED,
     BEST_KEPT,
     BEST_LOSS,
     BLOCK,
-    BROKEN,
     CYCLE_START,
     EPOCH_ROWS,
     FIRST_EPOCH,
-    GENERATION,
     HELD,
     INTERRUPT,
     LAYER,
@@ -82,25 +77,17 @@ from skae._passes import (
     RATE,
 )
 from skae._products import PART_COLUMNS
+from skae._schedules import (
+    ADAPTIVE,
+    ADAPTIVE_DIVISOR,
+    SMALLEST_ADAPTIVE_RATE,
+    bias_correction,
+    learning_rate,
+)
 
 # What a run of epochs ended with.
 RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
 
-# Rows that pass through the network together: so many that a block's activations, all
-# layers together, fill about a quarter of an L2 cache, between limits. Fewer would make
-# small products, and more would leave the cache.
-_BLOCK_ENTRIES = 2**15
-# A unit's rows must not be 4096 bytes: all units would share a set of the L1 cache.
-_FEWEST_ROWS, _MOST_ROWS, _ALIASED_ROWS = 128, 1008, 512  # the last of float64
-# Blocks are cut where products have whole vectors.
-_ROW_MULTIPLE = 16
-# Networks so wide that even the fewest rows would take too much memory get fewer.
-_MAX_BLOCK_ENTRIES = 2**20
-# A batch is cut into lanes, each with a gradient of its own: the unit of parallel work.
-# A lane has as many rows as a block, between limits, or more where there would be more
-# lanes than so many. Two lanes of 2-4-1-4-2, of 256 rows, are by a quarter faster on
-# two threads than one lane on one.
-MAX_LANES, _LANE_ROWS = 8, (128, 256)
 # Entries whose losses are held at a time: with prediction and target 24 KiB of float32.
 _LOSS_ENTRIES = 2048
 # Parameters that are updated at a time: the sum of the lanes stays in the L1 cache.
@@ -117,119 +104,8 @@ EPOCHS_APART = np.int64(2**32)
 
 
 # ---------------------------------------------------------------------------
-# Threads: atomics and a barrier
-# ---------------------------------------------------------------------------
-
-
-@intrinsic
-def _atomic_add(typingctx, numbers, index, value):
-    """Add `value` to numbers[index] (int64) and return what was there before."""
-
-    def codegen(context, builder, signature, args):
-        pointer = builder.gep(args[0], [args[1]])
-        return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
-
-    return types.int64(numbers, types.intp, types.int64), codegen
-
-
-@intrinsic
-def _atomic_load(typingctx, numbers, index):
-    """Read numbers[index] (int64) after all that its writer wrote before."""
-
-    def codegen(context, builder, signature, args):
-        pointer = builder.gep(args[0], [args[1]])
-        return builder.load_atomic(pointer, "seq_cst", 8)
-
-    return types.int64(numbers, types.intp), codegen
-
-
-@intrinsic
-def _yield_processor(typingctx):
-    """Let another thread run (POSIX sched_yield)."""
-
-    def codegen(context, builder, signature, args):
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        function_type = ir.FunctionType(ir.IntType(32), [])
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        builder.call(function, [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-# Waiting threads poll for some microseconds, as the other is nearly always about to
-# arrive, then leave the processor to whoever needs it.
-_POLLS_BEFORE_YIELD = 2000
-
-
-@inner
-def _barrier(team):
-    """Wait for all threads of the team; False when one of them died."""
-    if team.n_threads == 1:
-        return True
-    control = integers(team.control)
-    generation = _atomic_load(control, GENERATION)
-    if _atomic_add(control, ARRIVED, 1) == team.n_threads - 1:
-        _atomic_add(control, ARRIVED, -team.n_threads)
-        _atomic_add(control, GENERATION, 1)
-        return _atomic_load(control, BROKEN) == 0
-    polls = 0
-    while _atomic_load(control, GENERATION) == generation:
-        if _atomic_load(control, BROKEN) != 0:
-            return False
-        polls += 1
-        if polls > _POLLS_BEFORE_YIELD:
-            _yield_processor()
-    return True
-
-
-@inner
-def _all_went_on(team):
-    """Wait for all threads; whether none has given up in the middle of its rows."""
-    return _barrier(team) and integers(team.control)[ABANDONED] == 0
-
-
-# ---------------------------------------------------------------------------
 # Rows in, layers through
 # ---------------------------------------------------------------------------
-
-
-def block_rows(network):
-    """How many rows pass through a network together, whatever the data."""
-    rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _BLOCK_ENTRIES // network.n_units))
-    rows = max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
-    rows = max(rows - rows % _ROW_MULTIPLE, min(rows, _ROW_MULTIPLE))
-    return rows - _ROW_MULTIPLE if rows == _ALIASED_ROWS else rows
-
-
-def n_packed(network):
-    """Entries that `Team.packed` needs for a row: of the layers' weights' columns.
-
-    At least PART_COLUMNS, which the losses of a block need, too.
-    """
-    layers = network.layers[1:]
-    is_transposed = layers["transposed"] != 0
-    columns = int(np.where(is_transposed, layers["n_in"], layers["width"]).max())
-    return -(-columns // PART_COLUMNS) * PART_COLUMNS
-
-
-def n_lanes(n_rows, block_rows):
-    """Into how many lanes a batch is cut, whatever the number of threads."""
-    fewest, most = _LANE_ROWS
-    lane_rows = max(fewest, min(most, block_rows))
-    n_lanes = min(MAX_LANES, (n_rows + lane_rows - 1) // lane_rows)
-    # Half a lane of so wide a network is work enough for a thread.
-    return max(2, n_lanes) if n_rows >= lane_rows == fewest else n_lanes
-
-
-_n_lanes = inner(n_lanes)
-
-
-@inner
-def _lane_start(lane, n_lanes, n_rows):
-    """First row of a lane in its batch; of the one after the last, all rows."""
-    start = (lane * n_rows + n_lanes - 1) // n_lanes
-    return min(n_rows, (start + _ROW_MULTIPLE - 1) // _ROW_MULTIPLE * _ROW_MULTIPLE)
 
 
 @inlined
@@ -554,17 +430,17 @@ def lanes(model, rows, order, start, stop, team, rank, aim):
     block.rank, block.order = rank, order
     block.n_layers = network.n_layers // 2 if aim == ENCODE else network.n_layers
     n_batch = stop - start
-    n_lanes = _n_lanes(n_batch, team.block_rows)
+    n_lanes = lanes_of(n_batch, team.block_rows)
     n_blocks = 0
     for lane in range(rank, n_lanes, team.n_threads):
-        first = start + _lane_start(lane, n_lanes, n_batch)
-        end = start + _lane_start(lane + 1, n_lanes, n_batch)
+        first = start + lane_start(lane, n_lanes, n_batch)
+        end = start + lane_start(lane + 1, n_lanes, n_batch)
         block.lane = lane
         if aim != ENCODE:
             _begin_lane(lane, rank, team)
         for begin in range(first, end, team.block_rows):
             is_long = end - first > team.block_rows
-            if is_long and _atomic_load(control, INTERRUPT) != 0:
+            if is_long and atomic_load(control, INTERRUPT) != 0:
                 control[ABANDONED] = 1
                 break
             block.start, block.stop = begin, min(end, begin + team.block_rows)
@@ -601,13 +477,13 @@ def code_means(model, rows, order, start, stop, team, rank):
     """What depends on the mean code of a batch, in the rank's settings of its term."""
     arguments = model, rows, order, start, stop, team, rank
     rows, team = record(rows, ROWS), record(team, TEAM)
-    n_lanes = _n_lanes(stop - start, team.block_rows)
+    n_lanes = lanes_of(stop - start, team.block_rows)
     n_sums = team.n_code + 1
     for lane in range(rank, n_lanes, team.n_threads):
         for j in range(lane * n_sums, (lane + 1) * n_sums):
             doubles(team.lane_codes)[j] = 0.0
     call(team.lanes, (*arguments, ENCODE))
-    _barrier(team)
+    barrier(team)
     settings = _term_settings_at(team, rank)
     doubles(settings)[BATCH_WEIGHT] = _batch_weight(rows, stop - start)
     sums = team.lane_codes, settings, n_lanes, team.n_code
@@ -624,16 +500,10 @@ def _run_lanes(model, rows, order, batch, team, rank, aim):
 
 
 @inlined
-def _lanes_of(team, n_rows):
-    """Into how many lanes a batch of so many rows is cut."""
-    return _n_lanes(n_rows, team.block_rows)
-
-
-@inlined
 def _sum_lanes(team, n_rows, which):
     """Of a batch of so many rows: the losses (0), or the code's term (1)."""
     losses, total = doubles(team.lane_losses), 0.0
-    for lane in range(_lanes_of(team, n_rows)):
+    for lane in range(lanes_of(n_rows, team.block_rows)):
         total += losses[2 * lane + which]
     return total
 
@@ -710,12 +580,12 @@ def _summed_loss(model, rows, team, rank):
     for start in range(0, rows.n_rows, team.piece_rows):
         batch = start, min(start + team.piece_rows, rows.n_rows)
         _run_lanes(model, rows, _NO_ORDER, batch, team, rank, MEASURE)
-        if not _all_went_on(team):
+        if not all_went_on(team):
             return np.nan, True
         if rank == 0:
             total += _sum_lanes(team, batch[1] - start, 0)
         # Nobody overwrites the lanes' losses while another still reads.
-        if not _barrier(team):
+        if not barrier(team):
             return np.nan, True
     return total, False
 
@@ -738,60 +608,20 @@ def summed_gradient(model, rows, order, start, stop, epoch, team, rank):
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     _block_of(team, rank).epoch = epoch
     _run_lanes(model, rows, order, (start, stop), team, rank, LEARN)
-    if not _all_went_on(team):
+    if not all_went_on(team):
         return np.nan
-    total, n_lanes = _sum_lanes(team, stop - start, 0), _lanes_of(team, stop - start)
+    total = _sum_lanes(team, stop - start, 0)
+    n_lanes = lanes_of(stop - start, team.block_rows)
     lo, hi = _share(team, rank, team.n_params)
     for first in range(lo, hi, _UPDATE_ENTRIES):
         _sum_gradients(n_lanes, team, first, min(_UPDATE_ENTRIES, hi - first))
-    _barrier(team)
+    barrier(team)
     return total
-
-
-# ---------------------------------------------------------------------------
-# Learning rate
-# ---------------------------------------------------------------------------
-
-CONSTANT, INVERSE_TIME, INVSCALING, ADAPTIVE, COSINE = range(5)
-_SMALLEST_ADAPTIVE_RATE = 1e-6  # as in MLPRegressor
-_ADAPTIVE_DIVISOR = 5.0  # as in MLPRegressor
-
-
-@inner
-def _learning_rate(solver, n_updates, epoch, rate_factor):
-    """Learning rate after `n_updates` updates, `epoch` epochs into the cycle."""
-    rate = solver.learning_rate
-    if solver.schedule == INVERSE_TIME:
-        return rate / (1.0 + solver.decay * n_updates)
-    if solver.schedule == INVSCALING:
-        return rate / (n_updates + 1.0) ** solver.power_t
-    if solver.schedule == ADAPTIVE:
-        return rate * rate_factor
-    if solver.schedule == COSINE:
-        # Loshchilov & Hutter, "SGDR", 2017, equation 5, with a minimum of 0.
-        turn = (epoch % solver.max_iter) / solver.max_iter
-        return rate * 0.5 * (1.0 + math.cos(math.pi * turn))
-    return rate
-
-
-SCHEDULES = {
-    "constant": CONSTANT,
-    "inverse_time": INVERSE_TIME,
-    "invscaling": INVSCALING,
-    "adaptive": ADAPTIVE,
-    "cosine": COSINE,
-}
 
 
 # ---------------------------------------------------------------------------
 # Epochs
 # ---------------------------------------------------------------------------
-
-
-@inner
-def _correction(beta, n_updates):
-    """1 - beta^n; a power is slow where it underflows."""
-    return -math.expm1(n_updates * math.log(beta)) if beta > 0 else 1.0
 
 
 @inlined
@@ -801,9 +631,9 @@ def _set_rates(solver, state, n_updates, start, team, rank):
     n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
     epoch = n_epochs + (counters[N_BEFORE] + start) / counters[EPOCH_ROWS]
     factor = doubles(state.scalars)[RATE_FACTOR]
-    settings[RATE] = _learning_rate(solver, n_updates, epoch, factor)
-    settings[CORRECTION_1] = _correction(settings[BETA_1], n_updates + 1)
-    settings[CORRECTION_2] = _correction(settings[BETA_2], n_updates + 1)
+    settings[RATE] = learning_rate(solver, n_updates, epoch, factor)
+    settings[CORRECTION_1] = bias_correction(settings[BETA_1], n_updates + 1)
+    settings[CORRECTION_2] = bias_correction(settings[BETA_2], n_updates + 1)
 
 
 @inlined
@@ -820,21 +650,22 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     if rank == 0:
         penalty[1] = _penalty(model, team)
     _run_lanes(model, rows, team.order, batch, team, rank, LEARN)
-    if not _all_went_on(team):
+    if not all_went_on(team):
         return True
     weight = _batch_weight(rows, stop - start)
     _set_rates(solver, state, n_updates, start, team, rank)
     moments = state.moment_1, state.moment_2
-    _update(model, moments, weight, _lanes_of(team, stop - start), team, rank)
+    n_lanes = lanes_of(stop - start, team.block_rows)
+    _update(model, moments, weight, n_lanes, team, rank)
     if rank == 0:
         scalars = doubles(state.scalars)
         loss = _sum_lanes(team, stop - start, 0) + penalty[1] * weight
         scalars[LOSS_SUM] += loss
         scalars[TERM_SUM] += _sum_lanes(team, stop - start, 1)
         counters[N_UPDATES] = n_updates + 1
-        interrupt = _atomic_load(control, INTERRUPT)
+        interrupt = atomic_load(control, INTERRUPT)
         control[STATUS] = INTERRUPTED if interrupt else RUNNING
-    given_up = not _barrier(team)
+    given_up = not barrier(team)
     return given_up or control[STATUS] == INTERRUPTED
 
 
@@ -847,11 +678,11 @@ def step(model, solver, state, weight, team, rank):
     model, team = record(model, MODEL), record(team, TEAM)
     solver, state = record(solver, SOLVER), record(state, STATE)
     penalty = _penalty(model, team) if rank == 0 else 0.0
-    _barrier(team)
+    barrier(team)
     n_updates = integers(state.counters)[N_UPDATES]
     _set_rates(solver, state, n_updates, 0, team, rank)
     _update(model, (state.moment_1, state.moment_2), weight, 1, team, rank)
-    _barrier(team)
+    barrier(team)
     return penalty
 
 
@@ -876,8 +707,8 @@ def _plateau(solver, state, loss):
         return False
     counters[N_NO_CHANGE] = 0
     rate = solver.learning_rate * scalars[RATE_FACTOR]
-    if solver.schedule == ADAPTIVE and rate > _SMALLEST_ADAPTIVE_RATE:
-        scalars[RATE_FACTOR] /= _ADAPTIVE_DIVISOR
+    if solver.schedule == ADAPTIVE and rate > SMALLEST_ADAPTIVE_RATE:
+        scalars[RATE_FACTOR] /= ADAPTIVE_DIVISOR
         return False
     return True
 
@@ -916,7 +747,7 @@ def _finish_epoch(solver, state, loss, kept, team, rank):
             if _plateau(solver, state, kept if solver.watch_validation else loss):
                 status = CONVERGED
         control[STATUS] = status
-    _barrier(team)
+    barrier(team)
     # Nobody changes it before all have met again.
     return control[STATUS]
 
@@ -938,7 +769,7 @@ def _train_part(model, rows, solver, state, team, rank):
             epoch = counters[N_EPOCHS] + counters[PART] * EPOCHS_APART
             key = counters[SEED], epoch
             call(team.passes.shuffle, (team.order, rows.n_rows, *key))
-        if not _barrier(team):
+        if not barrier(team):
             return True
     for start in range(0, rows.n_rows, solver.batch_size):
         batch = start, min(start + solver.batch_size, rows.n_rows)
@@ -1007,7 +838,7 @@ def propagate(model, rows, scaling, out, sums, team, rank):
     block.n_layers = model.network.n_layers
     first, step = rank * team.block_rows, team.n_threads * team.block_rows
     for start in range(first, rows.n_rows, step):
-        if _atomic_load(control, INTERRUPT) != 0:
+        if atomic_load(control, INTERRUPT) != 0:
             break
         block.start, block.stop = start, min(start + team.block_rows, rows.n_rows)
         at = address_of(model), address_of(rows), address_of(block)

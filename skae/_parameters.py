@@ -8,7 +8,6 @@ import numbers
 import numpy as np
 
 from skae._code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
-from skae._kernels import SCHEDULES
 from skae._memory import Solver
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._random_passes import (
@@ -19,6 +18,7 @@ from skae._random_passes import (
     N_CORRUPTION_SETTINGS,
     Corruption,
 )
+from skae._schedules import SCHEDULES
 
 # What "auto" stands for, chosen in benchmarks/defaults. Layers have at least two units
 # for each principal component, which carry it at the start.

@@ -18,7 +18,7 @@ import numba
 import numpy as np
 import threadpoolctl
 
-from skae import _kernels, _memory, _passes
+from skae import _blocks, _kernels, _memory, _passes
 from skae._code_passes import N_TERM_SETTINGS, CodeTerm
 from skae._compilation import CFunction
 from skae._memory import BLOCK, BROKEN, HELD, INTERRUPT, N_CONTROLS, NOTHING, Team
@@ -293,8 +293,8 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
     n_threads, learns = team.n_threads, learning is not None
     itemsize, n_features = np.dtype(dtype).itemsize, int(network.widths[0])
     n_rows, batch_size = rows[0].n_rows, learning.batch_size if learns else 0
-    block_rows = _kernels.block_rows(network)
-    n_lanes = _kernels.n_lanes(batch_size, block_rows)
+    block_rows = _blocks.block_rows(network)
+    n_lanes = _blocks.n_lanes(batch_size, block_rows)
     n_slots = 1
     is_small = n_rows * n_features * itemsize <= _MAX_INPUT_BYTES
     if batch_size == n_rows and is_small:
@@ -305,7 +305,7 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
     slots = (n_threads * n_slots, block_rows)
     corruption = learning.corruption if learns else None
     has_zeros = _has_zeros(network, rows[0], corruption)
-    n_packed = _kernels.n_packed(network) * block_rows if learns else 0
+    n_packed = _blocks.n_packed(network) * block_rows if learns else 0
     kinds = {part.starts.size > 0 for part in rows}
     term = learning.term if learns else None
     n_code = int(network.widths[network.n_layers // 2]) if term else 0
@@ -327,8 +327,8 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
         code_means=_kernels.code_means.address() if "add_code" in passes else 0,
         seed=learning.seed if learns else 0,
         control=team.control,
-        lane_losses=np.empty((_kernels.MAX_LANES, 2)),
-        lane_codes=np.empty((_kernels.MAX_LANES, n_code + 1)),
+        lane_losses=np.empty((_blocks.MAX_LANES, 2)),
+        lane_codes=np.empty((_blocks.MAX_LANES, n_code + 1)),
         penalty=np.zeros(2),
         held=np.full(slots[0], NOTHING, dtype=HELD),
         blocks=np.zeros(n_threads, dtype=BLOCK),
@@ -377,7 +377,7 @@ def _has_zeros(network, rows, corruption):
         return False
     if corruption is not None and corruption.compute is CORRUPTIONS["gaussian"]:
         return False
-    return _kernels.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
+    return _blocks.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
 
 
 def _learning_passes(learning):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae import _kernels, _memory, _passes
+from skae import _blocks, _kernels, _memory, _passes
 from skae._code_passes import CodeTerm
 from skae._compilation import CFunction
 from skae._kernels import DIVERGED, INTERRUPTED, RUNNING
@@ -148,7 +148,7 @@ class Training(abc.ABC):
         self.curves = Curves.empty()  # of the epochs that were run
         network, n_rows = problem.network, problem.rows.n_rows
         batch_size = min(solver.batch_size, n_rows)
-        n_lanes = _kernels.n_lanes(batch_size, _kernels.block_rows(network))
+        n_lanes = _blocks.n_lanes(batch_size, _blocks.block_rows(network))
         flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
         flops_a_row += _FLOPS_A_UNIT * network.n_units
         self._epoch_flops = flops_a_row * n_rows

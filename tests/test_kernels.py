@@ -7,15 +7,15 @@ import pytest
 from scipy import sparse
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from skae import _initialization, _kernels, _memory, _rows, _stream, _training
+from skae import _blocks, _initialization, _kernels, _memory, _rows, _stream, _training
 from skae._code_passes import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
-from skae._kernels import SCHEDULES
 from skae._lbfgs import LbfgsTraining
 from skae._memory import Solver
 from skae._network import coefs, for_loss, intercepts, make_network
 from skae._passes import LOSSES, SOLVERS
 from skae._random_passes import CORRUPTIONS, Corruption
 from skae._rows import make_rows
+from skae._schedules import SCHEDULES
 from skae._stream import RowStream, StreamedRows
 
 from . import reference
@@ -307,8 +307,8 @@ def test_gradient_over_lanes_and_blocks(tied, weighted):
     names = ["tanh"] * 3 + ["logistic"]
     network = make_network(widths, names, tied=tied)
     X = rng.random((3003, 40))
-    lane_rows = -(-len(X) // _kernels.MAX_LANES)
-    assert lane_rows > _kernels.block_rows(network)
+    lane_rows = -(-len(X) // _blocks.MAX_LANES)
+    assert lane_rows > _blocks.block_rows(network)
     weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
     params = random_params(network, names, rng)
     assert_equals_naive(network, names, "log_loss", 0.1, X, weights, params)

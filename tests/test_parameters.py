@@ -5,8 +5,8 @@ import pytest
 from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer
-from skae._kernels import SCHEDULES
 from skae._parameters import describe_network, describe_solver
+from skae._schedules import SCHEDULES
 
 
 @pytest.mark.parametrize(

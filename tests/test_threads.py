@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from skae import (
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
+    _blocks,
     _kernels,
     _pca,
     _threads,
@@ -308,7 +309,7 @@ def job_digests(with_workers):
         found = {"here": [digest(*name) for name in names]}
     n_allowed = _threads.n_threads_allowed()
     assert sizes[0] == min(n_allowed, 4)  # of lanes in the first case's batch
-    assert max(sizes) == min(n_allowed, _kernels.MAX_LANES)
+    assert max(sizes) == min(n_allowed, _blocks.MAX_LANES)
     with threadpool_limits(1):
         found["limited"] = [digest(*name) for name in names]
     if with_workers:
