@@ -95,7 +95,10 @@ def python_blocks(path):
 
 
 # What a page needs besides what skae does.
-EXTRAS = {"docs/guide/onnx.md": ("onnxruntime", "skl2onnx")}
+EXTRAS = {
+    "docs/guide/onnx.md": ("onnxruntime", "skl2onnx"),
+    "docs/guide/out_of_core.md": ("h5py", "pandas", "pyarrow", "zarr"),
+}
 
 
 @pytest.mark.parametrize(
