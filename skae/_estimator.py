@@ -215,11 +215,12 @@ class Autoencoder(BaseAutoencoder):
         rows that are sorted by something should be mixed once before. Data of one
         window train as in :meth:`fit`.
 
-        There are as many passes as epochs and some 5 to 15 more: to count and check the
-        rows, to measure mean and scale, for PCA, and for the objective over all rows
-        before and after training. Rows that are held out (by default, a fifth) are
-        kept in a temporary file meanwhile, where :func:`tempfile.gettempdir` says;
-        pass `X_val`, or set ``early_stopping=False``, to keep none.
+        There are as many passes as epochs, with L-BFGS as evaluations of the objective,
+        and some 5 to 10 more: by default 7, to count and check the rows, for their mean
+        and scale, to set some aside, for PCA, for the objective, and to order the code.
+        Rows that are held out (by default, a fifth) are kept in a temporary file
+        meanwhile, where :func:`tempfile.gettempdir` says; pass `X_val`, or set
+        ``early_stopping=False``, to keep none.
 
         Examples
         --------

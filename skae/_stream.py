@@ -65,16 +65,15 @@ class RowStream:
     def __getitem__(self, rows):
         """Rows by a slice or by their numbers, which increase.
 
-        Going back begins a pass anew, but for what was read last. The rows are valid
-        until more are read.
+        Going back begins a pass anew, but for asking once more for what was read last.
+        The rows are valid until more are read.
         """
         last, self._last = self._last, None
         if last is not None and _are_same(last[0], rows):
-            found = last[1]
-        else:
-            last = None  # it need not stay in memory
-            with self._closed_on_error():
-                found = self._read(rows)
+            return last[1]
+        last = None  # it need not stay in memory
+        with self._closed_on_error():
+            found = self._read(rows)
         if self._blocks is not None:
             self._last = rows, found
         return found
@@ -146,9 +145,9 @@ class RowStream:
             if self._position == stop < self.shape[0] and not parts:
                 parts.append(piece)  # a view, where it is of one block
             elif sparse.issparse(piece):
-                # Whatever is asked for next may come to where this block was.
-                parts.append(piece.copy())
+                parts.append(piece)  # a copy, as slices are
             elif not parts:
+                # Whatever is asked for next may come to where this block was.
                 n_rows = stop - start if is_slice else len(rows)
                 parts.append(np.empty((n_rows, self.shape[1]), self.dtype))
                 parts[0][:n_found] = piece
@@ -249,6 +248,7 @@ class StreamedRows(NamedTuple):
         size = window_rows(self.n_features, batch_size)
         for number, start in enumerate(range(0, self.n_rows, size)):
             yield number, start, self.part(slice(start, min(start + size, self.n_rows)))
+        self.stream.close()  # the next epoch is a pass of its own
 
 
 def window_rows(n_features, batch_size):

@@ -475,6 +475,22 @@ def test_float32_follows_float64():
     np.testing.assert_allclose(losses_32, losses, rtol=1e-5)
 
 
+def test_what_a_training_has_to_improve_on():
+    """The start, and, with other rows than before, the weights that are there."""
+    X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
+    problem, params = problem_of(make_rows(X, np.zeros(N_FEATURES), 1.0))
+    with _training.StochasticTraining.begin(problem, solver_for(), params, 0) as begun:
+        scalars, state = begun.state.scalars, begun.state
+        for _ in range(2):
+            _training.prepare(begun, params)
+            assert scalars[_memory.START_LOSS] == begun.value(params)
+            assert scalars[_memory.BEST_KEPT] == begun.value(state.params)
+            np.testing.assert_array_equal(state.best_params, state.params)
+            begun.run_epochs(3)
+            assert scalars[_memory.BEST_KEPT] < scalars[_memory.START_LOSS]
+            scalars[_memory.START_LOSS] = 0.0  # as if of other rows
+
+
 # -- parts of the rows -----------------------------------------------------------------
 
 
