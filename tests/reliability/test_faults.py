@@ -387,7 +387,7 @@ def job_damaged_cache(source, n_rounds, seed):
     for _ in range(n_rounds):
         for damage in (truncate, flip, overwrite, fill_with_noise, remove):
             for kind in ("nbi", "nbc"):
-                of_kind = [file for file in files if file.suffix == f".{kind}"]
+                of_kind = [f for f in files if f.suffix == f".{kind}" and f.exists()]
                 # The largest take seconds to compile.
                 of_kind.sort(key=lambda file: file.stat().st_size)
                 for file in rng.sample(of_kind[: len(of_kind) // 2], 2):
