@@ -5,12 +5,13 @@ from typing import Self
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
 from skae._base import check_range
 from skae._code_passes import VARIATIONAL, WARMUP, WEIGHT, CodeTerm
-from skae._estimator import Autoencoder
+from skae._estimator import Autoencoder, _solver_takes_batches
 from skae._initialization import INITS
 from skae._memory import SEED
 from skae._passes import LOSSES, SOLVERS
@@ -355,6 +356,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
         """
         return super().fit(X, y, X_val=X_val)
 
+    @available_if(_solver_takes_batches)
     def partial_fit(self, X, y=None) -> Self:
         """Make one pass over a batch of rows, in mini-batches of `batch_size`.
 
