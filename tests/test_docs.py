@@ -98,6 +98,7 @@ def python_blocks(path):
 
 # What a page needs besides what skae does.
 EXTRAS = {
+    "docs/guide/dask.md": ("dask.array", "distributed"),
     "docs/guide/onnx.md": ("onnxruntime", "skl2onnx"),
     "docs/guide/out_of_core.md": ("h5py", "pandas", "pyarrow", "zarr"),
     "docs/guide/persistence.md": ("sklearn.callback", "skops"),
