@@ -36,11 +36,31 @@ class LostError(RuntimeError):
 
 
 class NoWorkersError(LostError):
-    """The cluster has no workers, or cannot be reached."""
+    """The cluster has no workers, or cannot be reached.
+
+    Examples
+    --------
+    >>> from skae.dask import NoWorkersError
+    >>> try:  # doctest: +SKIP
+    ...     autoencoder.fit(X)
+    ... except NoWorkersError:
+    ...     client.cluster.scale(4)
+    ...     autoencoder.set_params(warm_start=True).fit(X)  # goes on
+    """
 
 
 class DataLostError(LostError):
-    """A partition, or what was to be computed of it, cannot be had any more."""
+    """A partition, or what was to be computed of it, cannot be had any more.
+
+    Examples
+    --------
+    >>> from skae.dask import DataLostError
+    >>> try:  # doctest: +SKIP
+    ...     autoencoder.fit(X)
+    ... except DataLostError:
+    ...     X = da.from_zarr("rows.zarr")  # anew
+    ...     autoencoder.set_params(warm_start=True).fit(X)  # goes on
+    """
 
 
 class Partitions:

@@ -71,6 +71,18 @@ def _is_for_whole_collections(estimator):
     )
 
 
+def _documented(estimator):
+    """Fill a class' docstring with its parent's parameters."""
+    if estimator.__doc__:  # Python was not told to leave them out
+        parent = inspect.cleandoc(estimator.__base__.__doc__)
+        parameters = parent.partition("Parameters\n----------\n")[2]
+        parameters = parameters.partition("\n\nAttributes\n")[0]
+        own = inspect.cleandoc(estimator.__doc__)
+        estimator.__doc__ = own.replace("{inherited}", parameters) + "\n"
+    return estimator
+
+
+@_documented
 class DaskAutoencoderTransformer(AutoencoderTransformer):
     """:class:`~skae.AutoencoderTransformer` for Dask arrays and dataframes.
 
@@ -81,8 +93,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
 
     Parameters
     ----------
-    n_components : int, default=2
-        Size of the code.
+    {inherited}
 
     client : distributed.Client, default=None
         Client of the cluster to train on. None is the one in use. It is neither copied
@@ -96,12 +107,6 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         learning of deep networks from decentralized data", 2017, algorithm 1): for slow
         networks, or small batches.
 
-    **parameters : dict
-        Those of :class:`~skae.AutoencoderTransformer`, but `pretrain`. Each partition
-        has its share of every mini-batch, in proportion to its rows, and
-        ``shuffle=True`` mixes its rows. With ``sparsity="kl"`` the mean activation is
-        that of each partition's share.
-
     See Also
     --------
     skae.AutoencoderTransformer : For data in memory or on one machine; the attributes
@@ -109,6 +114,10 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
 
     Notes
     -----
+    **Batches.** Each partition has its share of every mini-batch, in proportion to its
+    rows, and ``shuffle=True`` mixes the rows of each by itself. With ``sparsity="kl"``
+    the mean activation is that of each partition's share. There is no `pretrain`.
+
     **When workers die** their partitions are computed anew by those that are left, and
     training goes on with the same result, as long as Dask knows how: data that were
     scattered from the client are gone with their worker. Then, or if no worker is left,
