@@ -123,7 +123,7 @@ def job_interrupts(n_interrupts, seed, n_threads):
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_interrupts(n_threads, count):
-    n_interrupts = times(40, 400)
+    n_interrupts = times(30, 400)
     outcomes = in_new_process(job_interrupts, n_interrupts, support.SEED, n_threads)
     assert sum(outcomes.values()) == n_interrupts
     for outcome, n in outcomes.items():
@@ -160,7 +160,7 @@ class InterruptAtCall:
 
 def moments(n_calls):
     """Which calls to interrupt."""
-    step = -(-n_calls // times(50, 500))
+    step = -(-n_calls // times(30, 500))
     return range(1 + support.SEED % step, n_calls + 1, step)
 
 
@@ -245,7 +245,7 @@ def job_kills_in_save(folder, n_kills, seed):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_kills_during_save(count, tmp_path):
-    n_kills = times(25, 300)
+    n_kills = times(15, 300)
     found = in_new_process(job_kills_in_save, str(tmp_path), n_kills, support.SEED)
     assert sum(found) == n_kills
     assert min(found) > 0  # some before the file was replaced, and some after
