@@ -181,13 +181,19 @@ def _training_here(rows, job, params):
     if _HERE.token != job.token:
         problem = job.problem._replace(rows=rows, validation=rows.none())
         kind = LbfgsTraining if job.solver.code < 0 else StochasticTraining
-        _HERE.training = kind.begin(problem, job.solver, params, job.seed)
-        _HERE.token = job.token
+        training = kind.begin(problem, job.solver, params, job.seed)
+        training.problem = job.problem  # the rows are the worker's to keep, or not
+        _HERE.training, _HERE.token = training, job.token
     return _HERE.training
 
 
+def _forget(rows, number):
+    """Forget what has been kept for a training, but for buffers."""
+    _ORDERS.pop(number, None)
+
+
 def _order_of(rows, job, epoch, number):
-    """The order of the rows of a part in an epoch: empty for their own."""
+    """The order of a part's rows in an epoch: empty for their own."""
     if not job.solver.shuffle:
         return np.empty(0, dtype=np.int32)
     known = _ORDERS.get(number)
@@ -227,7 +233,7 @@ def _gradient_of_batch(rows, job, params, steps, number):
     None if it has none.
     """
     batch = _share(rows.n_rows, steps.first, steps, job.solver.batch_size)
-    if batch[0] == batch[1]:
+    if batch[0] == batch[1] or not rows.total_weight:
         return None
     training = _training_here(rows, job, params)
     order = _order_of(rows, job, steps.epoch, number)
@@ -277,6 +283,12 @@ class _OnWorkers(Training):
             solver,
             int(state.counters[SEED]),
         )
+
+    def __exit__(self, *exc_info):
+        super().__exit__(*exc_info)
+        if not isinstance(exc_info[1], LostError):
+            parts = self.problem.rows.parts
+            parts.run(_forget, per_part=[(number,) for number in range(len(parts))])
 
     def _rows_in_memory(self):
         validation = self.problem.validation
@@ -333,6 +345,8 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
     def _step(self, state, steps):
         """One step by the sum of the partitions' gradients."""
         found = self._run_steps(_gradient_of_batch, state.params, steps)
+        if not found:  # small partitions have had all their rows in earlier steps
+            return
         losses, gradients, n_rows = zip(*found, strict=True)
         gradient = sum(g.astype(np.float64) for g in gradients)
         rows = self.problem.rows
@@ -341,9 +355,10 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     def _step_locally(self, state, steps):
         """Steps of each partition by itself, and the mean of what they lead to."""
-        found = self._run_steps(
-            _steps_of_part, state._replace(best_params=np.empty(0)), steps
-        )
+        sent = state._replace(best_params=np.empty(0))
+        found = self._run_steps(_steps_of_part, sent, steps)
+        if not found:
+            return
         states, losses, weights = zip(*found, strict=True)
         shares = np.array(weights) / sum(weights)
         for name in ("params", "moment_1", "moment_2"):

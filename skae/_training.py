@@ -150,10 +150,9 @@ class Training(abc.ABC):
         batch_size = min(solver.batch_size, n_rows)
         n_lanes = _blocks.n_lanes(batch_size, _blocks.block_rows(network))
         flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
-        flops_a_row += _FLOPS_A_UNIT * network.n_units
-        self._epoch_flops = flops_a_row * n_rows
-        flops = (max_epochs or solver.max_iter) * self._epoch_flops
-        n_threads = n_threads_for(n_lanes, flops, flops_a_row * batch_size)
+        self._flops_a_row = flops_a_row + _FLOPS_A_UNIT * network.n_units
+        flops = (max_epochs or solver.max_iter) * self._flops_a_row * n_rows
+        n_threads = n_threads_for(n_lanes, flops, self._flops_a_row * batch_size)
         self._team = ThreadTeam(n_threads)
         self._workspace = make_workspace(
             network,
@@ -258,8 +257,7 @@ class Training(abc.ABC):
         if rows is not self.problem.rows:
             # Others may have been at the same address.
             self._workspace.held["values"] = NOTHING
-        share = rows.n_rows / self.problem.rows.n_rows
-        flops = self._epoch_flops * share
+        flops = self._flops_a_row * rows.n_rows
         return self._team.run(kernel, model, rows, *args, self._workspace, flops=flops)
 
     def _rows_in_memory(self):
@@ -330,7 +328,7 @@ class StochasticTraining(Training):
             state,
             n_epochs,
             self._workspace,
-            flops=self._epoch_flops * n_epochs,
+            flops=self._flops_a_row * self.problem.rows.n_rows * n_epochs,
         )
 
     def batch_gradient(self, params, rows, order, batch, epoch):

@@ -603,6 +603,34 @@ def test_interrupt_keeps_the_weights(client, monkeypatch):
     assert np.isfinite(found.transform(X)).all()
 
 
+def kept_here():
+    """Orders, and the rows of the training that this thread has kept."""
+    from skae import _distributed
+
+    rows = _distributed._HERE.training.problem.rows
+    return len(_distributed._ORDERS), rows.n_rows, rows.values.size <= 12
+
+
+def test_workers_keep_no_rows(client):
+    DaskAutoencoderTransformer(**LONG).fit(collection())
+    futures = [
+        client.submit(kept_here, workers=[place], pure=False)
+        for place in client.nthreads()
+    ]
+    assert client.gather(futures) == 2 * [(0, 0, True)]
+
+
+@pytest.mark.parametrize("n_local_steps", [1, 2])
+def test_tiny_partitions(client, n_local_steps):
+    """Their shares of some batches are empty, or without weight."""
+    parameters = {**SMALL, "batch_size": 2, "n_local_steps": n_local_steps}
+    weights = np.r_[1.0, 2.0, 0.0, 1.0, 0.0, 1.0]
+    found = DaskAutoencoderTransformer(**parameters)
+    found.fit(collection(X[:6], (1, 1, 1, 1, 1, 1)), None, weights)
+    assert np.isfinite(found._params).all()
+    assert len(found.loss_curve_) == 4
+
+
 def test_two_fits_at_once(client):
     """Their buffers on the workers are their own."""
     parameters = [LONG, {**LONG, "hidden_layer_sizes": (5, 4), "random_state": 1}]
