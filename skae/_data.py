@@ -47,6 +47,14 @@ class Selection(NamedTuple):
         """Some of all rows, by their numbers, which increase; None for all."""
         return self._replace(subset=numbers)
 
+    def without_matrix(self):
+        """What is kept beside a partition's block."""
+        return self._replace(matrix=None)
+
+    def with_matrix(self, matrix):
+        """The selection again."""
+        return self._replace(matrix=matrix)
+
     def kept(self):
         """The same in memory, or in a file that is mapped there."""
         if not isinstance(self.matrix, RowStream):

@@ -10,6 +10,7 @@ import uuid
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from skae import _kernels, _memory
 from skae._data import Selection
@@ -31,6 +32,7 @@ from skae._training import (
     Problem,
     StochasticTraining,
     Training,
+    new_state,
 )
 
 # ---------------------------------------------------------------------------
@@ -109,12 +111,18 @@ class DistributedSelection(NamedTuple):
     def see(self, offset, scale):
         """The rows as a network sees them: (x - offset) / scale."""
         parts = self.parts.derive(_seen, offset, scale)
-        weight = float(sum(parts.run(_weight)))
-        return DistributedRows(parts, self.sizes, weight, self.n_features, self.dtype)
+        weights, are_sparse = zip(*parts.run(_described), strict=True)
+        starts = tuple(np.cumsum([0, *self.sizes[:-1]]).tolist())
+        kinds = tuple(sorted(set(are_sparse)))
+        shape = self.n_features, self.dtype
+        return DistributedRows(
+            parts, self.sizes, starts, float(sum(weights)), kinds, *shape
+        )
 
 
-def _weight(rows):
-    return rows.total_weight
+def _described(rows):
+    """Total weight, and whether they are those of a sparse matrix."""
+    return rows.total_weight, rows.starts.size > 0
 
 
 class DistributedRows(NamedTuple):
@@ -122,7 +130,9 @@ class DistributedRows(NamedTuple):
 
     parts: Partitions  # of Rows
     sizes: tuple[int, ...]  # rows of each part
+    starts: tuple[int, ...]  # rows before each part
     total_weight: float
+    kinds: tuple[bool, ...]  # whether parts are sparse: all answers
     n_features: int
     dtype: np.dtype
 
@@ -137,8 +147,14 @@ class DistributedRows(NamedTuple):
 
     def none(self):
         """Rows of a matrix in memory, none of them in use."""
-        matrix = np.empty((1, self.n_features), self.dtype)
-        return make_rows(matrix, np.zeros(self.n_features), 1.0).none()
+        return _nothing(self.n_features, self.dtype, is_sparse=False)
+
+
+def _nothing(n_features, dtype, *, is_sparse):
+    """Rows of a matrix, none of them in use."""
+    matrix = np.zeros((1, n_features), dtype)
+    matrix = sparse.csr_matrix(matrix) if is_sparse else matrix
+    return make_rows(matrix, np.zeros(n_features), 1.0).none()
 
 
 # ---------------------------------------------------------------------------
@@ -153,6 +169,8 @@ class Job(NamedTuple):
     problem: Problem  # without rows
     solver: _memory.Solver
     seed: int
+    largest: int  # rows of the largest part
+    kinds: tuple[bool, ...]  # whether parts are sparse: all answers
 
 
 class Steps(NamedTuple):
@@ -179,9 +197,16 @@ _ORDERS: dict = {}
 def _training_here(rows, job, params):
     """A training of this thread, to compute on any of the parts with."""
     if _HERE.token != job.token:
-        problem = job.problem._replace(rows=rows, validation=rows.none())
+        # Buffers for any part, whichever is the first here.
+        is_sparse = rows.starts.size > 0
+        other = rows.none()
+        if (not is_sparse) in job.kinds:
+            other = _nothing(rows.n_features, rows.dtype, is_sparse=not is_sparse)
+        largest = rows._replace(n_rows=job.largest)
+        problem = job.problem._replace(rows=largest, validation=other)
         kind = LbfgsTraining if job.solver.code < 0 else StochasticTraining
-        training = kind.begin(problem, job.solver, params, job.seed)
+        state = new_state(params, job.seed, has_moments=False)
+        training = kind(problem, job.solver, state)
         training.problem = job.problem  # the rows are the worker's to keep, or not
         _HERE.training, _HERE.token = training, job.token
     return _HERE.training
@@ -205,10 +230,14 @@ def _order_of(rows, job, epoch, number):
     return known[2]
 
 
-def _share(n_rows, step, steps, batch_size):
-    """Of a part of so many rows, the positions in its order that are in a step."""
-    start = -(-step * batch_size * n_rows // steps.n_rows)
-    stop = -(-(step + 1) * batch_size * n_rows // steps.n_rows)
+def _share(n_rows, before, step, steps, batch_size):
+    """Of a part of so many rows, the positions in its order that are in a step.
+
+    `before` are the rows of the parts before: each part rounds at another place, so
+    that the shares add up to about a batch.
+    """
+    start = (step * batch_size * n_rows + before) // steps.n_rows
+    stop = ((step + 1) * batch_size * n_rows + before) // steps.n_rows
     return min(start, n_rows), min(stop, n_rows)
 
 
@@ -227,12 +256,12 @@ def _gradient_of_part(rows, job, params):
     return _training_here(rows, job, params)._summed_gradient(params, rows)
 
 
-def _gradient_of_batch(rows, job, params, steps, number):
+def _gradient_of_batch(rows, job, params, steps, number, before):
     """The data loss of a part's share of a batch, its gradient, and its rows' number.
 
     None if it has none.
     """
-    batch = _share(rows.n_rows, steps.first, steps, job.solver.batch_size)
+    batch = _share(rows.n_rows, before, steps.first, steps, job.solver.batch_size)
     if batch[0] == batch[1] or not rows.total_weight:
         return None
     training = _training_here(rows, job, params)
@@ -240,7 +269,7 @@ def _gradient_of_batch(rows, job, params, steps, number):
     return training.batch_gradient(params, rows, order, batch, steps.epoch)
 
 
-def _steps_of_part(rows, job, state, steps, number):
+def _steps_of_part(rows, job, state, steps, number, before):
     """Steps on a part's shares of batches alone, from a state.
 
     Returns the state that they lead to, the loss of each step, and the rows' weight;
@@ -252,7 +281,7 @@ def _steps_of_part(rows, job, state, steps, number):
         state.counters[N_BEFORE] = step * job.solver.batch_size
         state.scalars[LOSS_SUM] = 0.0
         one = steps._replace(first=step, stop=step + 1)
-        found = _gradient_of_batch(rows, job, state.params, one, number)
+        found = _gradient_of_batch(rows, job, state.params, one, number, before)
         if found is not None:
             loss, gradient, n_rows = found
             weight = rows.total_weight / rows.n_rows * n_rows
@@ -273,6 +302,7 @@ class _OnWorkers(Training):
     """A training whose rows are on workers."""
 
     epochs_a_call = 1  # that what is trained is known when workers are lost
+    _memory = None  # of L-BFGS
 
     def __init__(self, problem, solver, state, max_epochs=None):
         super().__init__(problem, solver, state, max_epochs)
@@ -282,6 +312,8 @@ class _OnWorkers(Training):
             problem._replace(rows=nothing, validation=nothing),
             solver,
             int(state.counters[SEED]),
+            max(problem.rows.sizes),
+            problem.rows.kinds,
         )
 
     def __exit__(self, *exc_info):
@@ -289,6 +321,16 @@ class _OnWorkers(Training):
         if not isinstance(exc_info[1], LostError):
             parts = self.problem.rows.parts
             parts.run(_forget, per_part=[(number,) for number in range(len(parts))])
+
+    def run_epochs(self, n_epochs):
+        before = [array.copy() for array in self.state], self._memory
+        try:
+            return super().run_epochs(n_epochs)
+        except LostError:  # what had been trained before is good
+            arrays, self._memory = before
+            for array, whole in zip(self.state, arrays, strict=True):
+                array[:] = whole
+            raise
 
     def _rows_in_memory(self):
         validation = self.problem.validation
@@ -325,20 +367,14 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     def _run_epoch(self, state):
         rows, scalars, counters = self.problem.rows, state.scalars, state.counters
-        before = [array.copy() for array in state]
         scalars[[TERM_SUM, LOSS_SUM]] = 0.0
         batch_size = self.solver.batch_size
         n_steps = -(-rows.n_rows // batch_size)
         advance = self._step if self.n_local_steps == 1 else self._step_locally
-        try:
-            for first in range(0, n_steps, self.n_local_steps):
-                stop = min(first + self.n_local_steps, n_steps)
-                counters[N_BEFORE] = first * batch_size
-                advance(state, Steps(int(counters[N_EPOCHS]), first, stop, rows.n_rows))
-        except LostError:
-            for array, whole in zip(state, before, strict=True):
-                array[:] = whole
-            raise
+        for first in range(0, n_steps, self.n_local_steps):
+            stop = min(first + self.n_local_steps, n_steps)
+            counters[N_BEFORE] = first * batch_size
+            advance(state, Steps(int(counters[N_EPOCHS]), first, stop, rows.n_rows))
         counters[N_BEFORE] = 0
         return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
 
@@ -371,7 +407,8 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     def _run_steps(self, function, start, steps):
         """Results of the partitions that have rows in the steps, in order."""
-        parts = self.problem.rows.parts
-        numbers = [(number,) for number in range(len(parts))]
-        found = parts.run(function, self._job, start, steps, per_part=numbers)
+        rows = self.problem.rows
+        found = rows.parts.run(
+            function, self._job, start, steps, per_part=[*enumerate(rows.starts)]
+        )
         return [result for result in found if result is not None]

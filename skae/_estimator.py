@@ -38,6 +38,13 @@ def _solver_takes_batches(estimator):
     return True
 
 
+def check_metric(metric):
+    """Raise ValueError if there is no such metric of a reconstruction."""
+    metrics = ("squared_error", "absolute_error", "loss")
+    if metric not in metrics:
+        raise ValueError(f"metric={metric!r} must be one of {metrics}")
+
+
 class Autoencoder(BaseAutoencoder):
     """What users call, whichever member of the family they have."""
 
@@ -177,7 +184,7 @@ class Autoencoder(BaseAutoencoder):
         make_batches : callable
             Called without arguments at the beginning of each pass over the rows;
             returns an iterable of blocks, each {array-like, sparse matrix} of shape
-            (n_rows, n_features), of any number of rows. It has to give the same number
+            (n_rows, n_features), of any number of rows; there are no weights. It has to give the same number
             of rows every time and, unless nothing is held out, the same rows in the
             same order. If the first block is of float32, so is the computation.
 
@@ -369,15 +376,18 @@ class Autoencoder(BaseAutoencoder):
         """
         check_is_fitted(self)
         X = check_array(X, dtype=self._params.dtype, order="C")
+        self._check_code_size(X)
+        network, params = self._fitted_network()
+        network = _inference.decoder(network)
+        rows = make_rows(X, np.zeros(self.n_components_), 1.0)
+        return _inference.propagate(network, params, rows, self._offset, self.scale_)
+
+    def _check_code_size(self, X):
         if X.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but inverse_transform expects codes of "
                 f"n_components={self.n_components_}"
             )
-        network, params = self._fitted_network()
-        network = _inference.decoder(network)
-        rows = make_rows(X, np.zeros(self.n_components_), 1.0)
-        return _inference.propagate(network, params, rows, self._offset, self.scale_)
 
     def score(self, X, y=None, sample_weight=None) -> float:
         """Share of the variance that is reconstructed (R²).
@@ -446,9 +456,7 @@ class Autoencoder(BaseAutoencoder):
         error : ndarray of shape (n_samples,) or (n_samples, n_features)
             Sums over features, or entries.
         """
-        metrics = ("squared_error", "absolute_error", "loss")
-        if metric not in metrics:
-            raise ValueError(f"metric={metric!r} must be one of {metrics}")
+        check_metric(metric)
         X = self._check_rows(X)
         shape = X.shape if per_feature else X.shape[:1]
         errors = np.empty(shape, dtype=X.dtype)

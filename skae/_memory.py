@@ -82,6 +82,20 @@ class Rows(NamedTuple):
         """A function's results for every part, of which there is one."""
         return [function(self, *args)]
 
+    def without_matrix(self):
+        """What is kept beside a partition's block."""
+        return self._replace(
+            values=self.values[:0].copy(), columns=np.empty(0, np.int32)
+        )
+
+    def with_matrix(self, matrix):
+        """The rows again, of the matrix that they were made of."""
+        if not self.starts.size:
+            values = np.require(matrix, requirements=["C", "A"]).reshape(-1)
+            return self._replace(values=values)
+        columns = np.ascontiguousarray(matrix.indices, dtype=np.int32)
+        return self._replace(values=np.ascontiguousarray(matrix.data), columns=columns)
+
     def none(self):
         """Rows of the same matrix, none of them in use."""
         return self._replace(n_rows=0, total_weight=0.0)

@@ -4,6 +4,7 @@ Dask is imported when it is used. Nothing here knows of networks.
 """
 
 import asyncio
+import copy
 import sys
 import time
 from collections import Counter
@@ -86,17 +87,17 @@ class Partitions:
         Names of a dataframe's columns.
     """
 
-    def __init__(self, client, blocks, columns, runners=None):
+    def __init__(self, client, blocks, columns):
         self._client, self._blocks, self._on_close = client, blocks, ExitStack()
+        self._notes: list[Any] = [None] * len(blocks)  # what is derived of the blocks
         # Addresses of workers, and the runners there, with futures that keep them.
         self._places: list[str | None] = [None] * len(blocks)
-        self._runners: dict[str, tuple] = {} if runners is None else runners
+        self._runners: dict[str, tuple] = {}
         self._is_stale = True  # whether the two are to be looked up
         self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
         self.columns = columns
         self.n_rows: list[int] = []
         self.n_features, self.dtype = 0, None
-        _wait_for(client, blocks)
 
     @classmethod
     def of(cls, X, client=None, *, validate=None):
@@ -122,29 +123,42 @@ class Partitions:
             As :meth:`run`; and what `validate` raises.
         """
         with ExitStack() as on_close:
-            client = on_close.enter_context(_client_in_use(client))
             delayed, columns = split(X)
+            client = on_close.enter_context(_client_in_use(client))
             with _failures_explained(client):
+                # As ever with Dask: there may be none before someone starts them.
+                client.wait_for_workers(1)
                 blocks = _validated(client, delayed, validate or _checked)
-                partitions = cls(client, blocks, columns)
-                kinds = partitions.run(_describe)
+            partitions = cls(client, blocks, columns)
+            partitions._on_close = on_close.pop_all()
+        with ExitStack() as on_error, _failures_explained(client):
+            on_error.callback(partitions.close)
+            _wait_for(client, blocks)
+            kinds = partitions.run(_describe)
             partitions.n_rows = [n_rows for n_rows, _, _ in kinds]
             partitions.n_features, partitions.dtype = _common_kind(kinds)
-            partitions._on_close.push(on_close.pop_all())
-            return partitions
+            on_error.pop_all()
+        return partitions
 
     def derive(self, function, *args, per_part=None):
-        """Partitions of what a function makes of the blocks, on the same workers.
+        """Partitions of what a function makes of the blocks.
 
-        The arguments, and what is raised, are those of :meth:`run`. `n_rows`,
-        `n_features` and `dtype` are not known of them.
+        The results have a method `without_matrix`, whose result is kept on the workers
+        beside the block, and that a method `with_matrix`, which takes the block and
+        returns the whole: the rows so are in memory, and in Dask's account of it, once.
+        The arguments, and what is raised, are those of :meth:`run`.
         """
+        derived = copy.copy(self)
+        derived._on_close = self._on_close.enter_context(ExitStack())
         with _failures_explained(self._client):
             if self._is_stale:
                 self._find_blocks()
-            blocks = self._submit(range(len(self)), function, args, per_part)
-            derived = Partitions(self._client, blocks, self.columns, self._runners)
-        self._on_close.enter_context(derived)
+            derived._places = self._places
+            derived._notes = self._submit(
+                range(len(self)), _note_of, (function, *args), per_part
+            )
+            derived._on_close.callback(_release, derived._notes)
+            _wait_for(self._client, derived._notes)
         return derived
 
     def __enter__(self):
@@ -155,27 +169,18 @@ class Partitions:
 
     def close(self):
         """Let Dask forget the blocks, and what was derived of them."""
-        for future in [
-            *self._blocks,
-            *(future for _, future in self._runners.values()),
-        ]:
-            future.release()  # though others, as tracebacks, may know of it
-        # What is left of an actor here refers to itself, and would keep it.
-        _cancel(self._client, [future for _, future in self._runners.values()])
+        runners = [future for _, future in self._runners.values()]
+        # What is not computed yet need not be; and what is left of an actor here refers
+        # to itself, and would keep it.
+        unfinished = [future for future in self._blocks if not future.done()]
+        _cancel(self._client, [*unfinished, *runners])
+        _release([*self._blocks, *runners])
         self._blocks = []
         self._runners.clear()
         self._on_close.close()
 
     def __len__(self):
         return len(self._blocks)
-
-    def gathered(self, values):
-        """An array, which may be a Dask collection, here."""
-        import dask
-
-        if dask.is_dask_collection(values):
-            values = self._client.compute(values, sync=True)
-        return np.asarray(values)
 
     def run(self, function, *args, per_part=None):
         """Results of ``function(block, *args, *per_part[i])``, in order.
@@ -229,7 +234,7 @@ class Partitions:
             for address, of_worker in numbers.items():
                 if not of_worker:
                     continue
-                keys = [self._blocks[i].key for i in of_worker]
+                keys = [self._keys_of(i) for i in of_worker]
                 more = None if per_part is None else [per_part[i] for i in of_worker]
                 runner, _ = self._runners[address]
                 try:
@@ -248,6 +253,11 @@ class Partitions:
             raise
         self._is_stale |= len(results) < len(self)
         return results
+
+    def _keys_of(self, number):
+        """Of a block, and of what is derived of it."""
+        note = self._notes[number]
+        return self._blocks[number].key, None if note is None else note.key
 
     def _answer(self, address, call):
         """A runner's results; none if its worker is lost."""
@@ -313,12 +323,29 @@ class Partitions:
                 where = {}
                 if place is not None:
                     where = {"workers": [place], "allow_other_workers": True}
+                item = self._blocks[i], self._notes[i]
                 futures.append(
                     self._client.submit(
-                        function, self._blocks[i], *args, *more, pure=False, **where
+                        _called, function, *item, *args, *more, pure=False, **where
                     )
                 )
         return futures
+
+
+def _called(function, block, note, *args):
+    """A function of a block, or of what is derived of it."""
+    return function(block if note is None else note.with_matrix(block), *args)
+
+
+def _note_of(item, function, *args):
+    """What a function makes of a block, or of what is derived of it, but the block."""
+    return function(item, *args).without_matrix()
+
+
+def _release(futures):
+    """Let Dask forget, though others, as tracebacks, may know of the futures."""
+    for future in futures:
+        future.release()
 
 
 class _Runner:
@@ -333,10 +360,12 @@ class _Runner:
 
         worker, loop = distributed.get_worker(), asyncio.get_running_loop()
         self._calls, positions = [], []
-        for position, key in enumerate(keys):
-            if key in worker.data:
+        for position, (block, note) in enumerate(keys):
+            if block in worker.data and (note is None or note in worker.data):
                 more = per_part[position] if per_part else ()
-                work = partial(function, worker.data[key], *args, *more)
+                work = partial(
+                    self._work, worker.data, block, note, function, *args, *more
+                )
                 # As many at a time as the worker has threads.
                 thread = worker.executors["default"]
                 self._calls.append(loop.run_in_executor(thread, work))
@@ -348,6 +377,11 @@ class _Runner:
             for position, value in zip(positions, values, strict=True)
             if not isinstance(value, BaseException)
         }
+
+    @staticmethod
+    def _work(data, block, note, function, *args):
+        # Here, not in the event loop, as they may have to be read from a disk.
+        return _called(function, data[block], data[note] if note else None, *args)
 
     async def cancel(self):
         """Do not begin what has not begun."""
@@ -381,30 +415,56 @@ def _client_in_use(client):
                 "There is no Dask client: create one, for example "
                 "distributed.Client(), or pass it as client"
             ) from None
+    if not isinstance(client, distributed.Client):
+        raise TypeError(
+            f"client={client!r} has to be a distributed.Client: for an address, "
+            "distributed.Client(address)"
+        )
     if client.asynchronous:
         raise ValueError("An asynchronous client is not supported: pass a synchronous")
     yield client
 
 
+def _kind_of(X):
+    """What a message calls it."""
+    name, n = type(X).__name__, getattr(X, "ndim", None)
+    return f"{name} of {n} dimensions" if isinstance(n, int) and n > 2 else name
+
+
 def split(X):
     """A Delayed of each block of rows, and the columns' names or None."""
-    import dask
-
-    if not dask.is_dask_collection(X) or getattr(X, "ndim", None) not in (1, 2):
+    kind = type(X).__module__  # of a Delayed every attribute is there
+    is_frame = kind.startswith("dask.dataframe")
+    if not (is_frame or kind.startswith("dask.array")) or X.ndim not in (1, 2):
         raise TypeError(
-            f"X is a {type(X).__name__}, but has to be a Dask array or dataframe: for "
-            "data in memory use AutoencoderTransformer"
+            f"X is a {_kind_of(X)}, but has to be a Dask array or dataframe: for data "
+            "in memory use AutoencoderTransformer"
         )
     if X.ndim == 1:
         raise ValueError(
             "Expected 2D array, got 1D array instead. Reshape your data using "
             "X.reshape(-1, 1) if it has a single feature"
         )
-    if hasattr(X, "to_dask_array"):  # a dataframe
+    if is_frame:
+        _check_columns_are_numbers(X)
         return X.to_delayed(), list(X.columns)
     if X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
     return X.to_delayed().ravel().tolist(), None
+
+
+def _check_columns_are_numbers(X):
+    """Raise ValueError if a dataframe has other columns, before it is computed."""
+    others = [
+        f"{name!r} ({dtype})"
+        for name, dtype in X.dtypes.items()
+        if getattr(dtype, "kind", "O") not in "biuf"
+    ]
+    if others:
+        raise ValueError(
+            f"The columns {', '.join(others)} are not numeric: drop them, or encode "
+            "them as numbers"
+        )
 
 
 def _validated(client, blocks, validate):

@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_params,
 )
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight
 
 try:  # public, but new in scikit-learn 1.9 and still allowed to change
@@ -33,6 +34,7 @@ __all__ = [
     "StrOptions",
     "_check_sample_weight",
     "_fit_context",
+    "_get_output_config",
     "_safe_indexing",
     "validate_params",
     "with_callbacks",

@@ -46,7 +46,8 @@ class RowStream:
         self._make_batches, self._check = make_batches, check
         self._blocks: Any = None  # an iterator over blocks that are not read yet
         self._rest: Any = None  # what is left of the block that was read last
-        self._position = 0  # of the rows, how many have been read
+        self._position = 0  # of the rows, how many have been asked for
+        self._n_read = 0  # and how many are in the blocks so far
         self._last: Any = None  # what was asked for last, and the answer
         n_rows, n_features = 0, 0
         with self._closed_on_error():
@@ -108,6 +109,11 @@ class RowStream:
         """Begin a pass."""
         self.close()
         blocks = self._make_batches()
+        if hasattr(blocks, "shape"):  # of an array the rows would be taken for blocks
+            raise TypeError(
+                f"make_batches returned {_kind(blocks)}, but has to return an iterable "
+                "of blocks of rows: a list of it, or slices of it"
+            )
         try:
             self._blocks = iter(blocks)
         except TypeError:
@@ -115,13 +121,18 @@ class RowStream:
                 "make_batches has to return an iterable of blocks of rows, not "
                 f"{_kind(blocks)}"
             ) from None
-        self._position = 0
+        self._position = self._n_read = 0
 
     def _next_block(self):
         """The next block that has rows, checked; None behind the last."""
         for block in self._blocks:
-            checked = self._check(block)
+            try:
+                checked = self._check(block)
+            except (TypeError, ValueError) as error:
+                error.add_note(f"In the block that begins with row {self._n_read}")
+                raise
             if checked is not None:
+                self._n_read += checked.shape[0]
                 return checked
         return None
 

@@ -215,12 +215,14 @@ class ThreadTeam:
         Kernels are given the addresses of arrays, and of records in place of tuples.
         The calling thread waits meanwhile, so that Ctrl-C is noticed at once: the
         kernel is told to stop, and KeyboardInterrupt is raised when it has. Work of
-        one thread and few `flops` is done in the calling thread.
+        one thread is done in the calling thread if that is few `flops`, or if Ctrl-C
+        is not this thread's to notice.
         """
         # The arrays live in this frame until the kernel has ended.
         arguments, _held = _memory.arguments_of(args)
         self.control[:] = 0  # whatever an earlier run ended with
-        if self.n_threads == 1 and flops <= _MAX_FLOPS_INLINE:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if self.n_threads == 1 and (flops <= _MAX_FLOPS_INLINE or not in_main_thread):
             return kernel(*arguments, 0)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="skae")

@@ -239,6 +239,7 @@ class Training(abc.ABC):
         rows = self.problem.rows if rows is None else rows
         model, total, gradient = self.problem.model(params), 0.0, 0.0
         for piece in pieces(rows):
+            self._check_room(piece.n_rows)
             batch = 0, 0, piece.n_rows, NO_EPOCH
             total += self._run_on(_kernels.summed_gradient, model, piece, *batch)
             gradient = gradient + self._workspace.gradients[0].astype(np.float64)
@@ -251,6 +252,11 @@ class Training(abc.ABC):
             weights = params[: self.problem.network.n_weights]
             _passes.add_squares(weights, squares, weights.size)
         return 0.5 * alpha * squares[0]
+
+    def _check_room(self, n_rows):
+        """Lanes of so many rows have a gradient each; kernels do not look."""
+        n_lanes = _blocks.n_lanes(n_rows, self._workspace.block_rows)
+        assert n_lanes <= len(self._workspace.gradients)
 
     def _run_on(self, kernel, model, rows, *args):
         """Run a kernel on some of the rows, in memory."""
@@ -348,6 +354,7 @@ class StochasticTraining(Training):
 
         epoch : int
         """
+        self._check_room(batch[1] - batch[0])
         args = self.problem.model(params), rows, order, *batch, epoch
         loss = self._run_on(_kernels.summed_gradient, *args)
         return loss, self._workspace.gradients[0].copy(), batch[1] - batch[0]

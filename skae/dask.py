@@ -1,5 +1,6 @@
 """An autoencoder that is trained on Dask collections, on the workers that hold them."""
 
+import contextlib
 import copy
 import inspect
 import numbers
@@ -18,23 +19,33 @@ from skae._distributed import (
     DistributedSelection,
     DistributedStochasticTraining,
 )
+from skae._estimator import check_metric
 from skae._memory import BEST_KEPT, N_EPOCHS
-from skae._partitions import DataLostError, LostError, NoWorkersError, Partitions
-from skae._sklearn import Interval, _fit_context, with_callbacks
+from skae._partitions import (
+    DataLostError,
+    LostError,
+    NoWorkersError,
+    Partitions,
+    split,
+)
+from skae._sklearn import (
+    Interval,
+    _check_sample_weight,
+    _fit_context,
+    _get_output_config,
+    with_callbacks,
+)
 
 try:
     import dask
     import dask.array as da
+    from dask import is_dask_collection
 except ImportError as error:
     raise ImportError(
         "skae.dask needs the packages dask and distributed: pip install 'skae[dask]'"
     ) from error
 
 __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
-
-
-def _is_collection(X):
-    return dask.is_dask_collection(X)
 
 
 def _checked(block, dtype, loss):
@@ -59,9 +70,29 @@ def _called(block, estimator, *, method, shape, kwargs):
     return getattr(estimator, method)(block, **kwargs)
 
 
+def _n_rows(block):
+    return block.shape[0]
+
+
+def _computed(delayed, client):
+    """Results of delayed calls, by a client or, without one, by Dask's default."""
+    if client is None:
+        return dask.compute(*delayed)
+    return client.compute(delayed, sync=True)
+
+
+def _gathered(values, client):
+    """An array, which may be a Dask collection, here."""
+    if is_dask_collection(values):
+        (values,) = _computed([values], client)
+    return np.asarray(values)
+
+
 def _squares(block, estimator, weights):
     """The two sums of the score over a block."""
-    return estimator._squares(block, weights) if block.shape[0] else (0.0, 0.0)
+    if not block.shape[0]:
+        return 0.0, 0.0
+    return estimator._squares(estimator._check_rows(block), weights)
 
 
 def _is_for_whole_collections(estimator):
@@ -125,8 +156,11 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
     weights of the last whole epoch, with which the estimator can be used; a fit with
     ``warm_start=True`` finishes the other. (Of these weights the code is not ordered.)
 
-    **Threads.** Dask tells its worker processes to compute on one thread each. A
-    partition is worked on by one thread of its worker.
+    **Threads.** Dask tells the worker processes that it starts to compute on one thread
+    each. A partition is worked on by one thread of its worker.
+
+    **Workers** should be of a fixed number: what they compute are not tasks that an
+    adaptive cluster counts, and it would stop most of them.
 
     Examples
     --------
@@ -164,6 +198,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             ),
         ]
     )
+    del _inherited
 
     def __getstate__(self):
         return {**super().__getstate__(), "client": None}
@@ -218,6 +253,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         try:
             with self._unchanged_on_error():
                 self._check_no_pretraining("fit on a Dask collection")
+                self._check_local_steps()
                 return self._fit_partitions(X, y, sample_weight, X_val)
         except LostError as error:
             attributes = getattr(error, "attributes", None)
@@ -230,6 +266,13 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 "estimator can be used, and a fit with warm_start=True finishes it"
             ) from error
 
+    def _check_local_steps(self):
+        if self.solver == "lbfgs" and self.n_local_steps > 1:
+            raise ValueError(
+                f"n_local_steps={self.n_local_steps} does not go with solver='lbfgs', "
+                "whose every step is over all rows: use 1, or another solver"
+            )
+
     def _fit_partitions(self, X, y, sample_weight, X_val):
         saved = self._state_to_go_on_from()
         dtype = [np.float64, np.float32]
@@ -239,32 +282,34 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         with self._partitions(X, dtype, reset=saved is None) as partitions:
             if sample_weight is not None:
                 told["metadata"] = {"sample_weight": sample_weight}
-                sample_weight = partitions.gathered(sample_weight)
+                sample_weight = _gathered(sample_weight, self.client)
                 rows = np.broadcast_to(0.0, (sum(partitions.n_rows), 1))
                 sample_weight = check_weights(sample_weight, rows)
             data = DistributedSelection.of(partitions, sample_weight)
-            if not _is_collection(X_val):
+            if not is_dask_collection(X_val):
                 X_val = self._checked_validation_rows(X_val, data.dtype)
                 return self._fit(data, saved, X_val, told)
             with self._partitions(X_val, data.dtype) as others:
                 X_val = DistributedSelection.of(others, None)
                 return self._fit(data, saved, X_val, told)
 
+    @contextlib.contextmanager
     def _partitions(self, X, dtype, *, reset=False):
-        """Those of a collection, validated; a context manager."""
+        """Those of a collection, validated."""
         validate = partial(_checked, dtype=dtype, loss=self.loss)
-        partitions = Partitions.of(X, self.client, validate=validate)
-        n_rows = sum(partitions.n_rows)
-        if not n_rows:
-            raise ValueError(
-                f"Found array with 0 sample(s) (shape=(0, {partitions.n_features})) "
-                "while a minimum of 1 is required."
-            )
-        names = getattr(X, "_meta", None)
-        if partitions.columns is None:
-            names = np.empty((0, partitions.n_features))
-        validate_data(self, names, reset=reset, skip_check_array=True)
-        return partitions
+        with Partitions.of(X, self.client, validate=validate) as partitions:
+            if not sum(partitions.n_rows):
+                raise ValueError(
+                    f"Found array with 0 sample(s) (shape=(0, {partitions.n_features}))"
+                    " while a minimum of 1 is required."
+                )
+            self._check_columns(X, partitions.n_features, reset=reset)
+            yield partitions
+
+    def _check_columns(self, X, n_features, *, reset=False):
+        """Check, or note, how many features a collection has, and their names."""
+        like = np.empty((0, n_features)) if isinstance(X, da.Array) else X._meta
+        validate_data(self, like, reset=reset, skip_check_array=True)
 
     def _training_kind(self, problem):
         if self.solver == "lbfgs":
@@ -320,7 +365,16 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             **{name: parameters[name] for name in AutoencoderTransformer().get_params()}
         )
         others = {k: v for k, v in self.__dict__.items() if k not in parameters}
+        for name in ("_sklearn_output_config", "_metadata_request"):
+            if name in others:  # which their setters change in place
+                others[name] = copy.deepcopy(others[name])
         local.__dict__.update(others)
+        return local
+
+    def _for_inference(self):
+        """The same without what only training needs, which is several times larger."""
+        local = self.to_local()
+        local._training_state = {"loss": self._training_state["loss"]}
         return local
 
     def transform(self, X):
@@ -337,9 +391,10 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         X_new : dask Array or ndarray of shape (n_samples, n_components)
             Their codes; of a Dask collection not computed yet.
         """
-        if not _is_collection(X):
+        if not is_dask_collection(X):
             return super().transform(X)
         check_is_fitted(self)
+        self._check_columns(X, X.shape[1])
         return self._lazily("transform", X, (self.n_components_,))
 
     def inverse_transform(self, X):
@@ -355,9 +410,10 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         X_original : dask Array or ndarray of shape (n_samples, n_features)
             Their reconstructions; of a Dask collection not computed yet.
         """
-        if not _is_collection(X):
+        if not is_dask_collection(X):
             return super().inverse_transform(X)
         check_is_fitted(self)
+        self._check_code_size(X)
         return self._lazily("inverse_transform", X, (self.n_features_in_,))
 
     def reconstruction_error(self, X, *, metric="squared_error", per_feature=False):
@@ -380,10 +436,12 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         error : dask Array or ndarray of shape (n_samples,) or (n_samples, n_features)
             Sums over features, or entries; of a Dask collection not computed yet.
         """
+        check_metric(metric)
         kwargs = {"metric": metric, "per_feature": per_feature}
-        if not _is_collection(X):
+        if not is_dask_collection(X):
             return super().reconstruction_error(X, **kwargs)
         check_is_fitted(self)
+        self._check_columns(X, X.shape[1])
         shape = (self.n_features_in_,) if per_feature else ()
         return self._lazily("reconstruction_error", X, shape, kwargs)
 
@@ -424,22 +482,39 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         score : float
             See :meth:`skae.AutoencoderTransformer.score`.
         """
-        if not _is_collection(X):
+        if not is_dask_collection(X):
             return super().score(X, sample_weight=sample_weight)
         check_is_fitted(self)
-        with self._partitions(X, self._params.dtype) as partitions:
-            weights: list = [None] * len(partitions)
-            if sample_weight is not None:
-                cuts = np.cumsum(partitions.n_rows)[:-1]
-                weights = np.split(partitions.gathered(sample_weight), cuts)
-            local, per_part = self.to_local(), [(part,) for part in weights]
-            sums = partitions.run(_squares, local, per_part=per_part)
+        self._check_columns(X, X.shape[1])
+        blocks, _ = split(X)
+        weights: list = [None] * len(blocks)
+        if sample_weight is not None:
+            count = dask.delayed(_n_rows)
+            n_rows = _computed([count(block) for block in blocks], self.client)
+            sample_weight = _gathered(sample_weight, self.client)
+            rows = np.broadcast_to(0.0, (sum(n_rows), 1))
+            sample_weight = _check_sample_weight(sample_weight, rows, dtype=np.float64)
+            weights = np.split(sample_weight, np.cumsum(n_rows)[:-1])
+        local, sums_of = dask.delayed(self._for_inference()), dask.delayed(_squares)
+        sums = _computed(
+            [
+                sums_of(block, local, part)
+                for block, part in zip(blocks, weights, strict=True)
+            ],
+            self.client,
+        )
         return self._share_of_variance(*map(sum, zip(*sums, strict=True)))
 
     def _lazily(self, method, X, shape, kwargs=None):
         """A Dask array of what a method returns for each block of a collection."""
+        container = _get_output_config("transform", self)["dense"]
+        if method == "transform" and container != "default":
+            raise ValueError(
+                f"set_output(transform={container!r}) does not go with a Dask "
+                "collection: use set_output(transform='default')"
+            )
         kwargs = {"method": method, "shape": shape, "kwargs": kwargs or {}}
-        local = dask.delayed(self.to_local())
+        local = dask.delayed(self._for_inference())
         meta = np.empty((0,) * (1 + len(shape)), self._params.dtype)
         if isinstance(X, da.Array):
             return da.map_blocks(

@@ -170,9 +170,11 @@ def test_every_partition_has_its_share_of_every_batch():
         if not n_rows:
             continue
         steps = Steps(0, 0, -(-n_rows // batch_size), n_rows)
-        for size in sizes:
+        befores = np.cumsum([0, *sizes[:-1]])
+        for size, before in zip(sizes.tolist(), befores.tolist(), strict=True):
             shares = [
-                _share(int(size), step, steps, batch_size) for step in range(steps.stop)
+                _share(size, before, step, steps, batch_size)
+                for step in range(steps.stop)
             ]
             assert shares[0][0] == 0
             assert shares[-1][1] == size
@@ -181,6 +183,20 @@ def test_every_partition_has_its_share_of_every_batch():
             fair = batch_size * size / n_rows
             assert max(lengths) - fair < 1
             assert fair - min(lengths[:-1], default=fair) < 1
+
+
+def test_batches_are_as_large_as_asked_for():
+    """Not only each share: partitions round at different places."""
+    for sizes, batch_size in [([1] * 4, 2), ([10] * 4, 2), ([100] * 16, 100)]:
+        n_rows = sum(sizes)
+        steps = Steps(0, 0, -(-n_rows // batch_size), n_rows)
+        befores = np.cumsum([0, *sizes[:-1]]).tolist()
+        for step in range(steps.stop):
+            shares = [
+                _share(size, before, step, steps, batch_size)
+                for size, before in zip(sizes, befores, strict=True)
+            ]
+            assert sum(stop - start for start, stop in shares) == batch_size
 
 
 @pytest.mark.parametrize(
@@ -241,8 +257,9 @@ def test_local_steps_are_averaged(client):
     )
 
 
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-@pytest.mark.parametrize("n_local_steps", [1, 2])
+@pytest.mark.parametrize(
+    ("solver", "n_local_steps"), [("adam", 1), ("adam", 2), ("lbfgs", 1)]
+)
 def test_going_on(client, solver, n_local_steps):
     parameters = {**SMALL, "solver": solver, "batch_size": 64, "warm_start": True}
     parameters["n_local_steps"] = n_local_steps
@@ -304,6 +321,9 @@ def test_frames(client):
     np.testing.assert_array_equal(codes.compute(), found.transform(frame))
     np.testing.assert_array_equal(scores.compute(), found.score_samples(frame))
     assert found.score(lazy) == pytest.approx(found.score(frame), rel=1e-12)
+    mixed = lazy.assign(city="Rome", when=pd.Timestamp(0))
+    with pytest.raises(ValueError, match=r"'city' \(string.*'when' \(datetime.*encode"):
+        DaskAutoencoderTransformer(**SMALL).fit(mixed)
     with pytest.raises(ValueError, match="feature names should match"):
         found.set_params(warm_start=True).fit(lazy.rename(columns={"x 0": "y"}))
     np.testing.assert_array_equal(found.feature_names_in_, frame.columns)
@@ -343,6 +363,30 @@ def test_results_are_lazy(client):
     assert isinstance(codes, da.Array)
     # In memory as ever.
     np.testing.assert_array_equal(found.transform(X), codes.compute())
+
+
+def test_errors_come_at_once(client):
+    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
+    for method in (found.transform, found.score_samples, found.score):
+        with pytest.raises(ValueError, match="X has 3 features, but Dask"):
+            method(lazy[:, :3])
+    with pytest.raises(ValueError, match="expects codes of n_components=2"):
+        found.inverse_transform(lazy)
+    with pytest.raises(ValueError, match="metric='no'"):
+        found.reconstruction_error(lazy, metric="no")
+    with pytest.raises(ValueError, match="does not go with a Dask collection"):
+        clone(found).set_output(transform="pandas").fit_transform(lazy)
+    for weights in (np.ones(7), np.ones(301), np.ones((300, 2))):
+        with pytest.raises(ValueError, match=r"[Ss]ample.?weight"):
+            found.score(lazy, sample_weight=weights)
+
+
+def test_models_travel_without_the_state_of_training(client):
+    found = DaskAutoencoderTransformer(**SMALL, solver="lbfgs").fit(collection())
+    assert len(pickle.dumps(found._for_inference())) < len(pickle.dumps(found)) / 2
+    error = found.reconstruction_error(collection(), metric="loss")
+    expected = found.reconstruction_error(X, metric="loss")
+    np.testing.assert_array_equal(error.compute(), expected)
 
 
 def test_nothing_is_computed_before_it_is_asked_for(client):
@@ -412,11 +456,41 @@ def test_parameters_are_those_of_the_transformer():
         DaskAutoencoderTransformer(depth=3)
 
 
+def test_rows_are_counted_once(client):
+    """In Dask's account of memory: it would spill what fits."""
+    random = da.random.default_rng(0)
+    rows = client.persist(random.standard_normal((40_000, 50), chunks=(20_000, 50)))
+    distributed.wait(rows)
+    most = []
+
+    class Watch(threading.Thread):
+        def run(self):
+            while not done.is_set():
+                most.append(max(client.run(managed_bytes).values()))
+                done.wait(0.05)
+
+    done = threading.Event()
+    watch = Watch()
+    watch.start()
+    parameters = {**SMALL, "batch_size": 10_000, "early_stopping": True}
+    DaskAutoencoderTransformer(**parameters).fit(rows)
+    done.set()
+    watch.join()
+    # Theirs, and ours, which is the same memory.
+    assert max(most) < 2.3 * rows.nbytes / 2
+
+
+def managed_bytes(dask_worker):
+    return dask_worker.state.nbytes
+
+
 def test_to_local_has_everything(client):
     found = DaskAutoencoderTransformer(**SMALL).fit(collection())
     local = found.to_local()
     assert local.get_params() == AutoencoderTransformer(**SMALL).get_params()
     assert_same(local, found)
+    local.set_output(transform="pandas")
+    assert isinstance(found.transform(X), np.ndarray)
     local.set_params(warm_start=True).fit(X)  # and can go on
     assert len(local.loss_curve_) == 8
     assert len(found.loss_curve_) == 4
@@ -429,11 +503,19 @@ def test_what_it_does_not_do(client):
         with pytest.raises(AttributeError) as caught:
             getattr(estimator, name)
         assert "dask_ml.wrappers.Incremental" in str(caught.value.__cause__)
+    estimator = DaskAutoencoderTransformer(solver="lbfgs", n_local_steps=3)
+    with pytest.raises(ValueError, match=r"n_local_steps=3 .*solver='lbfgs'.*use 1"):
+        estimator.fit(collection())
+    for other in (dask.delayed(X), da.zeros((4, 4, 4))):
+        with pytest.raises(TypeError, match=r"has to be a Dask array or dataframe"):
+            DaskAutoencoderTransformer().fit(other)
     estimator = DaskAutoencoderTransformer(pretrain="layerwise")
     with pytest.raises(ValueError, match=r"pretrain='layerwise'.*use pretrain=None"):
         estimator.fit(collection())
     with pytest.raises(TypeError, match=r"ndarray.*AutoencoderTransformer"):
         DaskAutoencoderTransformer().fit(X)
+    with pytest.raises(TypeError, match=r"client='tcp://here'.*distributed\.Client"):
+        DaskAutoencoderTransformer(client="tcp://here").fit(collection())
 
 
 @pytest.mark.parametrize(
@@ -560,6 +642,40 @@ def test_data_are_lost(client, monkeypatch, solver):
     assert found.loss_curve_ == whole.loss_curve_
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"early_stopping": True},
+        {"early_stopping": "auto", "init": "pca", "max_iter": 12},
+        {"solver": "lbfgs", "early_stopping": True},
+    ],
+    ids=["adam", "cautious", "lbfgs"],
+)
+def test_data_are_lost_while_validation_rows_are_judged(client, monkeypatch, case):
+    """The epoch is not over before its losses are known."""
+    parameters = {**LONG, **case, "n_iter_no_change": np.inf}
+    whole = DaskAutoencoderTransformer(**parameters).fit(collection(X, (300,)))
+    run = _partitions.Partitions.run
+    n_calls = 0
+
+    def run_until(parts, function, *args, **kwargs):
+        nonlocal n_calls
+        if function.__name__ == "_losses_of_part":
+            n_calls += 1
+            if n_calls == 5:
+                raise DataLostError("as if")
+        return run(parts, function, *args, **kwargs)
+
+    monkeypatch.setattr(_partitions.Partitions, "run", run_until)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match="are kept"):
+        found.fit(collection(X, (300,)))
+    monkeypatch.undo()
+    found.set_params(warm_start=True).fit(collection(X, (300,)))
+    assert found.loss_curve_ == whole.loss_curve_
+    assert found.validation_loss_curve_ == whole.validation_loss_curve_
+
+
 def test_no_worker_is_left(monkeypatch):
     monkeypatch.setattr(_partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
     monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
@@ -618,6 +734,57 @@ def test_workers_keep_no_rows(client):
         for place in client.nthreads()
     ]
     assert client.gather(futures) == 2 * [(0, 0, True)]
+
+
+@pytest.mark.parametrize("n_local_steps", [1, 2])
+def test_small_partitions_first(alone, n_local_steps):
+    """Buffers of a worker's thread are for all partitions, whichever is the first."""
+    rows = np.random.default_rng(0).standard_normal((3000, 12))
+    parameters = {**SMALL, "batch_size": 2500, "n_local_steps": n_local_steps}
+    found = DaskAutoencoderTransformer(client=alone, **parameters)
+    found.fit(collection(rows, (2, 2998)))
+    if n_local_steps == 1:
+        whole = AutoencoderTransformer(**{**parameters_of(parameters), "max_iter": 1})
+        whole.fit(rows)
+        assert found.loss_curve_[0] == pytest.approx(whole.loss_curve_[0], rel=0.01)
+    again = DaskAutoencoderTransformer(client=alone, **parameters)
+    again.fit(collection(rows, (2, 2998)))
+    assert_same(again, found)
+
+
+def parameters_of(parameters):
+    return {k: v for k, v in parameters.items() if k != "n_local_steps"}
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("sparse_first", [False, True])
+def test_dense_and_sparse_partitions(alone, solver, sparse_first):
+    rows = X * (X > 0.5)
+    halves = [da.from_array(half, chunks=(150, 12)) for half in np.split(rows, 2)]
+    position = 0 if sparse_first else 1
+    halves[position] = halves[position].map_blocks(sparse.csr_matrix)
+    parameters = {**SMALL, "solver": solver}
+    found = DaskAutoencoderTransformer(client=alone, **parameters)
+    found.fit(da.concatenate(halves))
+    expected = DaskAutoencoderTransformer(client=alone, **parameters)
+    assert_same(found, expected.fit(collection(rows, (150, 150))))
+
+
+def test_several_threads_a_worker(client):
+    """Which part a thread sees first is a matter of luck, and changes nothing."""
+    rows = np.random.default_rng(0).standard_normal((2010, 12))
+    sizes = (500, 500, 500, 500, 10)
+    parameters = {**SMALL, "batch_size": 400, "max_iter": 10}
+    expected = DaskAutoencoderTransformer(**parameters).fit(collection(rows, sizes))
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=3, dashboard_address=":0", memory_limit=0
+        ) as cluster,
+        make_client(cluster) as threads,
+    ):
+        for _ in range(3):
+            found = DaskAutoencoderTransformer(client=threads, **parameters)
+            assert_same(found.fit(collection(rows, sizes)), expected)
 
 
 @pytest.mark.parametrize("n_local_steps", [1, 2])
