@@ -99,7 +99,7 @@ def python_blocks(path):
 # What a page needs besides what skae does.
 EXTRAS = {
     "docs/guide/onnx.md": ("onnxruntime", "skl2onnx"),
-    "docs/guide/persistence.md": ("sklearn.callback", "skops"),
+    "docs/guide/persistence.md": ("safetensors", "sklearn.callback", "skops"),
 }
 
 

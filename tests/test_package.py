@@ -91,9 +91,11 @@ LEVELS = {
     "inspection": 13,
     "_demo": 13,
     "dask": 13,
-    "io": 13,
     "onnx": 13,
-    "callbacks": 14,
+    "_model_files": 0,
+    "_descriptions": 13,
+    "io": 14,
+    "callbacks": 15,
     "__main__": 14,
 }
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
@@ -216,7 +218,7 @@ def test_lower_bounds_are_the_pinned_oldest_versions():
         re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)", requirement).groups()
         for requirement in itertools.chain(
             project["dependencies"],
-            *(extras[name] for name in ("dask", "onnx", "plot", "test")),
+            *(extras[name] for name in ("dask", "io", "onnx", "plot", "test")),
         )
         if not requirement.startswith("skae[")
     )
