@@ -48,18 +48,7 @@ def check_installed(caller):
 
 
 def write(path, description, arrays):
-    """Write a file, or leave what is there as it is.
-
-    Parameters
-    ----------
-    path : str
-
-    description : dict
-        Of values that JSON has.
-
-    arrays : dict of ndarray
-        By name; C-ordered.
-    """
+    """Write a dict that JSON can hold, and C-ordered arrays by name; whole or not."""
     from safetensors.numpy import save
 
     text = json.dumps({_DIGEST: _NO_DIGEST, **description}, allow_nan=False)
@@ -75,13 +64,8 @@ def write(path, description, arrays):
 def read(path, check):
     """Description and arrays of a file.
 
-    Parameters
-    ----------
-    path : str
-
-    check : callable
-        Called with the description, and of each array, by name, type and shape, before
-        memory is taken for arrays. It raises Problem if they are not as they should be.
+    Before memory is taken for arrays, `check` is called with the description, and with
+    the types and shapes of arrays by name: it raises Problem if they are wrong.
     """
     from safetensors import SafetensorError, safe_open
 

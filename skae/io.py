@@ -20,10 +20,7 @@ _MEMBERS = _descriptions.MEMBERS
 TRUSTED_TYPES = [f"{member.__module__}.{name}" for name, member in _MEMBERS.items()]
 
 # What looking up, calling and converting raises where a file has something else.
-_OF_OTHER_CONTENTS = (
-    *(ArithmeticError, AttributeError, LookupError, RecursionError),
-    *(TypeError, ValueError),
-)
+_OF_OTHER_CONTENTS = ArithmeticError, AttributeError, LookupError, TypeError, ValueError
 
 
 class ModelFileError(ValueError):
@@ -86,9 +83,9 @@ def save(estimator, path) -> None:
     may leave that behind; any other failure removes it.
 
     Files are in the format of safetensors, which other programs read, too. While one is
-    written, it is in memory, twice. NumPy's numbers and arrays among the parameters
-    become Python's numbers and lists. Callbacks are not saved, nor are attributes that
-    skae does not know.
+    written, it is in memory, up to three times. NumPy's numbers and arrays among the
+    parameters become Python's numbers and lists. Callbacks are not saved, nor are
+    attributes that skae does not know.
 
     Examples
     --------
@@ -106,9 +103,16 @@ def save(estimator, path) -> None:
     """
     _files.check_installed("skae.io.save")
     if not can_save(estimator):
+        mend = (
+            "For anything else, as for a Pipeline around one, use skops: "
+            "skops.io.dump(estimator, path), then "
+            "skops.io.load(path, trusted=skae.io.TRUSTED_TYPES)"
+        )
+        if hasattr(estimator, "to_local"):
+            mend = "Save estimator.to_local()"
         raise TypeError(
             f"skae.io.save takes an {' or a '.join(_MEMBERS)}, got "
-            f"{type(estimator).__name__}. {_mend(estimator)}"
+            f"{type(estimator).__name__}. {mend}"
         )
     path = os.path.realpath(os.fsdecode(path))
     if os.path.exists(path) and not os.path.isfile(path):
@@ -171,7 +175,7 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
     try:
         description, arrays = _files.read(path, _descriptions.check)
         return _descriptions.estimator_of(description, arrays)
-    except (_files.Problem, *_OF_OTHER_CONTENTS) as error:
+    except (_files.Problem, RecursionError, *_OF_OTHER_CONTENTS) as error:
         is_told = isinstance(error, _files.Problem)
         problem = error if is_told else f"it describes something else ({error!r:.100})"
         raise ModelFileError(
@@ -187,21 +191,4 @@ def can_save(estimator):
 
 def local(estimator):
     """An estimator without Dask, if it is one with it; any other as it is."""
-    return estimator.to_local() if _is_of_dask(estimator) else estimator
-
-
-def _is_of_dask(estimator):
-    # Its module, which may not be installed, is not imported for that.
-    return isinstance(estimator, AutoencoderTransformer) and hasattr(
-        estimator, "to_local"
-    )
-
-
-def _mend(estimator):
-    if _is_of_dask(estimator):
-        return "Save estimator.to_local()"
-    return (
-        "For anything else, as for a Pipeline around one, use skops: "
-        "skops.io.dump(estimator, path), then "
-        "skops.io.load(path, trusted=skae.io.TRUSTED_TYPES)"
-    )
+    return estimator.to_local() if hasattr(estimator, "to_local") else estimator

@@ -575,6 +575,19 @@ def test_letters_of_the_digest_and_escapes(path):
         assert_refused(path, contents.replace(old.encode(), new.encode()), "digest")
 
 
+def test_names_that_were_swapped(small_file, path):
+    """Of arrays of one size: what is read makes sense."""
+    one, other = b"moment_1", b"moment_2"
+    assert small_file.count(one) == small_file.count(other) == 1
+    first, between, last = re.split(b"moment_.", small_file)
+    names = (
+        (other, one)
+        if small_file.index(one) < small_file.index(other)
+        else (one, other)
+    )
+    assert_refused(path, first + names[0] + between + names[1] + last, "digest")
+
+
 def test_blocks_that_were_lost_or_swapped(small_file, path):
     rng = random.Random(0)
     for _ in range(times(50, 500)):
@@ -1055,7 +1068,8 @@ def test_loading_takes_the_memory_of_the_file(path):
         tracemalloc.stop()
     size = path.stat().st_size
     assert size > 2**25
-    assert peaks[0] < 1.2 * size  # and as much again, within safetensors
+    # And as much again, within safetensors, of which older versions copy each array.
+    assert peaks[0] < 2.2 * size
     assert peaks[1] < 1.2 * size
 
 
