@@ -31,8 +31,8 @@ demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
 test: $(VENV)/test.stamp demo ## The demo, then the test suite
 	$(BIN)/python -m pytest
 
-soak: $(VENV)/test.stamp ## The tests of reliability, many times more of everything
-	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability
+soak: $(VENV)/test.stamp ## The tests of reliability and files, more of everything
+	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability tests/test_io.py tests/test_callbacks.py
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	$(BIN)/python -m ruff check

@@ -184,9 +184,10 @@ class Autoencoder(BaseAutoencoder):
         make_batches : callable
             Called without arguments at the beginning of each pass over the rows;
             returns an iterable of blocks, each {array-like, sparse matrix} of shape
-            (n_rows, n_features), of any number of rows; there are no weights. It has to give the same number
-            of rows every time and, unless nothing is held out, the same rows in the
-            same order. If the first block is of float32, so is the computation.
+            (n_rows, n_features), of any number of rows. There are no weights. It has to
+            give the same number of rows every time and, unless nothing is held out, the
+            same rows in the same order. If the first block is of float32, so is the
+            computation.
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None

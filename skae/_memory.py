@@ -186,6 +186,22 @@ N_COUNTERS = 9
 BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS, TERM_SUM, LOSS_SUM = range(6)
 N_SCALARS = 6
 
+# What of these a training that goes on needs, by the names that files have for them;
+# the others mean something while a kernel runs.
+LASTING_COUNTERS = {
+    "n_updates": N_UPDATES,
+    "n_epochs": N_EPOCHS,
+    "cycle_start": CYCLE_START,
+    "n_no_change": N_NO_CHANGE,
+    "seed": SEED,
+}
+LASTING_SCALARS = {
+    "best_loss": BEST_LOSS,
+    "best_kept": BEST_KEPT,
+    "rate_factor": RATE_FACTOR,
+    "start_loss": START_LOSS,
+}
+
 
 class Block(NamedTuple):
     """Rows that pass through the network together."""

@@ -191,6 +191,13 @@ class Training(abc.ABC):
         """The state as a dict of dicts of arrays, for the estimator to keep."""
         arrays = self.state._asdict()
         arrays = {k: v for k, v in arrays.items() if k not in _memory.CURVES}
+        for name, lasting in (
+            ("counters", _memory.LASTING_COUNTERS),
+            ("scalars", _memory.LASTING_SCALARS),
+        ):
+            at, kept = list(lasting.values()), np.zeros_like(arrays[name])
+            kept[at] = arrays[name][at]
+            arrays[name] = kept
         return {"arrays": arrays}
 
     @property

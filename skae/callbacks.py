@@ -5,7 +5,7 @@ import os
 import time
 import warnings
 
-from skae import io
+from skae import _model_files, io
 from skae._sklearn import HAS_CALLBACKS, Interval, validate_params
 
 __all__ = ["Checkpoint"]
@@ -38,7 +38,8 @@ class Checkpoint:
     Raises
     ------
     ImportError
-        If scikit-learn is older than 1.9, which has no callbacks.
+        If scikit-learn is older than 1.9, which has no callbacks, or safetensors is not
+        installed.
     ValueError
         If neither epochs nor minutes are given.
 
@@ -56,6 +57,9 @@ class Checkpoint:
     -----
     A fit that Ctrl-C ends is not saved once more, as that may be within an epoch: the
     file is that of the epoch that was saved last.
+
+    A :class:`skae.dask.DaskAutoencoderTransformer` is saved as its ``to_local()``: a
+    fit that is finished from the file is one in memory.
 
     In a Pipeline, set it on the autoencoder. Within a search such as GridSearchCV, fits
     of candidates are not saved: only the last one is, that of the best parameters with
@@ -99,6 +103,8 @@ class Checkpoint:
                 "skae.callbacks.Checkpoint needs the callbacks of scikit-learn 1.9: "
                 "pip install 'scikit-learn>=1.9'"
             )
+        # Not after an hour of training.
+        _model_files.check_installed("skae.callbacks.Checkpoint")
         if every_n_epochs is None and every_n_minutes is None:
             raise ValueError("Checkpoint needs every_n_epochs or every_n_minutes")
         # Wherever the process that fits may be.
@@ -132,7 +138,7 @@ class Checkpoint:
         TypeError
             If the estimator is no autoencoder of skae.
         """
-        if not io.can_save(estimator):
+        if not io.can_save(io.local(estimator)):
             raise TypeError(
                 f"Checkpoint saves autoencoders of skae, not a "
                 f"{type(estimator).__name__}: set it on the autoencoder within"
@@ -203,7 +209,7 @@ class Checkpoint:
 
     def _save(self, estimator):
         try:
-            io.save(estimator, self.path)
+            io.save(io.local(estimator), self.path)
         except OSError as error:
             # Hours of training are worth more than what would be written of them.
             warnings.warn(

@@ -13,6 +13,7 @@ import pandas as pd
 
 import skae.io
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae._descriptions import VERSION
 
 FOLDER = Path(__file__).parent / "data"
 X = np.random.default_rng(0).integers(-4, 5, (50, 4)).astype(np.float64)
@@ -45,7 +46,7 @@ def main():
     """Write the files."""
     warnings.simplefilter("ignore")
     for name, model in models():
-        path = FOLDER / f"{name}_{skae.io._VERSION}.safetensors"
+        path = FOLDER / f"{name}_{VERSION}.safetensors"
         skae.io.save(model, path)
         rows = pd.DataFrame(X, columns=getattr(model, "feature_names_in_", None))
         code = model.transform(rows)

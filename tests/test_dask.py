@@ -118,6 +118,31 @@ def test_one_partition_is_as_one_array(client, name, dtype):
     assert found.transform(rows).dtype == dtype
 
 
+def test_checkpoints_are_finished_without_dask(client, tmp_path):
+    """On one partition to the same bits."""
+    pytest.importorskip("sklearn.callback")
+    from skae.callbacks import Checkpoint
+    from skae.io import load
+
+    class Crashing(Checkpoint):
+        def _save(self, estimator):
+            super()._save(estimator)
+            raise ZeroDivisionError
+
+    path, parameters = tmp_path / "model", {**SMALL, "max_iter": 6}
+    whole = AutoencoderTransformer(**parameters).fit(X)
+    found = DaskAutoencoderTransformer(**parameters)
+    found.set_callbacks(Crashing(path, every_n_epochs=2))
+    with pytest.raises(ZeroDivisionError):
+        found.fit(collection(X, (300,)))
+    loaded = load(path)
+    assert type(loaded) is AutoencoderTransformer
+    assert loaded.n_iter_ == 2
+    assert_same(loaded.set_params(warm_start=True).fit(X), whole)
+    found.set_callbacks(Checkpoint(path)).fit(collection(X, (300,)))
+    assert_same(load(path), whole)
+
+
 @pytest.mark.parametrize("schedule", ["inverse_time", "invscaling", "cosine"])
 def test_schedules(client, schedule):
     parameters = {**SMALL, "learning_rate": schedule, "decay": 0.01, "batch_size": 90}

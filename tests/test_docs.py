@@ -101,7 +101,7 @@ EXTRAS = {
     "docs/guide/dask.md": ("dask.array", "distributed"),
     "docs/guide/onnx.md": ("onnxruntime", "skl2onnx"),
     "docs/guide/out_of_core.md": ("h5py", "pandas", "pyarrow", "zarr"),
-    "docs/guide/persistence.md": ("sklearn.callback", "skops"),
+    "docs/guide/persistence.md": ("safetensors", "sklearn.callback", "skops"),
 }
 
 

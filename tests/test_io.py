@@ -19,16 +19,22 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors
 import sklearn
+from safetensors.numpy import load_file
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-import skae.io
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._memory import CYCLE_START, FIRST_EPOCH
+from skae import (
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+    _model_files,
+)
+from skae._descriptions import VERSION
+from skae._memory import CYCLE_START
 from skae.io import TRUSTED_TYPES, ModelFileError, load, save
 
 from .make_model_files import FOLDER, models
@@ -47,7 +53,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 DTYPES = (np.float64, np.float32)
 MEMBERS = AutoencoderTransformer, VariationalAutoencoderTransformer
+IS_LONG = bool(os.environ.get("SKAE_SOAK"))
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+
+
+def times(short, long):
+    """How often to do something."""
+    return long if IS_LONG else short
 
 
 # -- comparing -------------------------------------------------------------------------
@@ -81,7 +93,7 @@ def assert_same_value(a, b, name):
         assert str(a) == str(b), name
 
 
-def contents(estimator, passing=(FIRST_EPOCH,)):
+def contents(estimator, passing=()):
     """All of an estimator but callbacks, and counters of a passing meaning."""
     found = {k: v for k, v in vars(estimator).items() if not k.startswith("_skl_")}
     if "_training_state" in found:
@@ -100,7 +112,7 @@ def assert_same(a, b, **how):
 def assert_same_but_for_the_fits(once, twice):
     """Of one fit, and of two."""
     twice.n_iter_, twice.max_iter = once.n_iter_, once.max_iter
-    assert_same(once, twice, passing=(FIRST_EPOCH, CYCLE_START))
+    assert_same(once, twice, passing=(CYCLE_START,))
 
 
 def through_file(estimator, path):
@@ -194,8 +206,8 @@ PARAMETERS = {
     "n_components": [3, np.int64(3), np.uint8(3), True],
     "hidden_layer_sizes": [
         *("auto", np.str_("auto"), (), [], (8, 5), [8, 5], 7, np.int32(7)),
-        *((np.int64(8), 5), np.array([8, 5]), np.array([8, 5], dtype=np.uint16)),
-        *([(8,), [5]], np.array(8)),
+        *(np.array([8, 5]), np.array([8, 5], dtype=np.uint16), [(8,), [5]]),
+        np.array(8),
     ],
     "activation": ["relu", ("elu", "gelu"), ["elu"], np.array(["elu", "gelu"])],
     "alpha": [0.0, -0.0, 1, 1 / 3, 1e-320, np.float32(0.1), np.float64(0.1)],
@@ -216,7 +228,16 @@ PARAMETERS = {
 def test_parameters(name, value, path):
     """Those that are not valid, too: it is fit that says so."""
     estimator = AutoencoderTransformer().set_params(**{name: value})
-    assert_same(estimator, through_file(estimator, path))
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    expected = AutoencoderTransformer().set_params(**{name: value})
+    assert_same(expected, through_file(estimator, path))
+
+
+def test_numbers_of_numpy_within_others(path):
+    estimator = AutoencoderTransformer(hidden_layer_sizes=(np.int64(8), [np.uint8(5)]))
+    loaded = through_file(estimator, path)
+    assert_same_value(loaded.hidden_layer_sizes, (8, [5]), "hidden_layer_sizes")
 
 
 def test_parameters_are_validated_by_fit(path):
@@ -332,6 +353,17 @@ def test_only_autoencoders_are_saved(path):
     assert os.listdir(path.parent) == []
 
 
+def test_of_dask_the_local_one_is_saved(path):
+    pytest.importorskip("distributed")
+    from skae.dask import DaskAutoencoderTransformer
+
+    estimator = DaskAutoencoderTransformer(3, n_local_steps=2)
+    with pytest.raises(TypeError, match=r"Save estimator\.to_local\(\)"):
+        save(estimator, path)
+    assert os.listdir(path.parent) == []
+    assert_same(AutoencoderTransformer(3), through_file(estimator.to_local(), path))
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -342,8 +374,7 @@ def test_only_autoencoders_are_saved(path):
         np.float64,
         print,
         pd.Series([8, 5]),
-        np.array([[8]]),
-        np.array([8], dtype=object),
+        np.array([8, None, print], dtype=object),
         np.longdouble(1),
         (8, object()),
         np.random.default_rng(0),
@@ -370,13 +401,17 @@ def test_broken_estimators_are_not_saved(path):
     assert path.read_bytes() == before
 
 
+def test_without_safetensors(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for call in (lambda: save(AutoencoderTransformer(), path), lambda: load(path)):
+        with pytest.raises(ImportError, match=r"needs safetensors: .*'skae\[io\]'"):
+            call()
+
+
 # -- the files -------------------------------------------------------------------------
 
 
 def test_files_are_those_of_safetensors(path):
-    safetensors = pytest.importorskip("safetensors")
-    from safetensors.numpy import load_file
-
     for name in ("adam", "cautious", "lbfgs", "variational"):
         estimator = make(name).fit(make_data().astype(np.float32))
         save(estimator, path)
@@ -387,7 +422,7 @@ def test_files_are_those_of_safetensors(path):
             description = json.loads(opened.metadata()["skae"])
         assert description["class"] == type(estimator).__name__
         assert set(description["parameters"]) == set(estimator.get_params())
-        assert description["version"] == skae.io._VERSION
+        assert description["version"] == VERSION
     save(AutoencoderTransformer(), path)
     assert load_file(path) == {}
 
@@ -398,7 +433,7 @@ def test_the_same_estimator_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
 
 
-@pytest.mark.parametrize("version", range(1, skae.io._VERSION + 1))
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
 @pytest.mark.parametrize("member", MEMBERS)
 def test_files_of_every_version_are_read(member, version, path):
     stored = FOLDER / f"{member.__name__}_{version}.safetensors"
@@ -426,7 +461,7 @@ def test_files_of_every_version_are_read(member, version, path):
 def test_stored_files_are_what_their_script_makes():
     """But for roundings of the fit."""
     for name, model in models():
-        loaded = load(FOLDER / f"{name}_{skae.io._VERSION}.safetensors")
+        loaded = load(FOLDER / f"{name}_{VERSION}.safetensors")
         assert contents(loaded).keys() == contents(model).keys()
         np.testing.assert_allclose(loaded.loss_curve_, model.loss_curve_, rtol=1e-3)
 
@@ -498,32 +533,64 @@ def assert_refused(path, contents, match="cannot be loaded"):
 
 
 def test_incomplete_files(small_file, path):
-    for length in range(len(small_file)):
-        assert_refused(path, small_file[:length], "damaged|incomplete")
+    header = 8 + int.from_bytes(small_file[:8], "little")
+    near = {*range(20), *range(header - 20, header + 20), len(small_file) - 1}
+    for length in sorted(near | {*range(0, len(small_file), times(97, 1))}):
+        assert_refused(path, small_file[:length], "damaged")
     for more in (b"\0", b" ", small_file):
         assert_refused(path, small_file + more, "damaged")
     assert_refused(path, b"", "save the estimator again")
 
 
-def test_a_flipped_bit_in_every_byte(small_file, path):
+def test_flipped_bits(small_file, path):
+    """Of every byte of what is not weights or a parameter's list, and of some others.
+
+    Padding and the length of the header are among them.
+    """
+    assert small_file.count(b"  ") > 0  # the padding
     rng = random.Random(0)
+    key = small_file.index(b"MT19937"), small_file.index(b'\\"scale\\"')
+    header = 8 + int.from_bytes(small_file[:8], "little")
+    few = {*range(*key), *range(header, len(small_file))}
     for i in range(len(small_file)):
-        damaged = bytearray(small_file)
-        damaged[i] ^= 1 << rng.randrange(8)
-        assert_refused(path, damaged, "damaged")
+        if i in few and rng.random() > times(0.02, 1):
+            continue
+        for bit in range(8) if i < 8 else rng.sample(range(8), times(1, 3)):
+            damaged = bytearray(small_file)
+            damaged[i] ^= 1 << bit
+            assert_refused(path, damaged)
 
 
-def test_every_bit_of_the_digest_and_of_the_length(small_file, path):
-    end = 8 + skae.io._DIGEST_AT + 64
-    for i in range(8 * end):
-        damaged = bytearray(small_file)
-        damaged[i // 8] ^= 1 << (i % 8)
-        assert_refused(path, damaged, "damaged")
+def test_letters_of_the_digest_and_escapes(path):
+    """Text that is the same in JSON, or as a number, is not the same text."""
+    save(AutoencoderTransformer(loss="\u00fc\u00e7"), path)
+    contents = path.read_bytes()
+    said = json.loads(contents[8:])["__metadata__"]["skae"][12:76]
+    for old, new in (
+        (said, said.upper()),
+        ("\\\\u00fc", "\\\\u00FC"),
+        ("1e-08", "1E-08"),
+    ):
+        assert contents.count(old.encode()) == 1
+        assert_refused(path, contents.replace(old.encode(), new.encode()), "digest")
+
+
+def test_names_that_were_swapped(small_file, path):
+    """Of arrays of one size: what is read makes sense."""
+    one, other = b"moment_1", b"moment_2"
+    assert small_file.count(one) == small_file.count(other) == 1
+    first, between, last = re.split(b"moment_.", small_file)
+    names = (
+        (other, one)
+        if small_file.index(one) < small_file.index(other)
+        else (one, other)
+    )
+    assert_refused(path, first + names[0] + between + names[1] + last, "digest")
 
 
 def test_blocks_that_were_lost_or_swapped(small_file, path):
     rng = random.Random(0)
-    for _ in range(200):
+    for _ in range(times(50, 500)):
         start, stop = sorted(rng.sample(range(len(small_file) + 1), 2))
         block = small_file[start:stop]
         for other in (bytes(len(block)), block[::-1], b""):
@@ -541,7 +608,7 @@ def test_other_files(path):
         b"\xff" * 10_000,
         rng.bytes(1000),
     ):
-        assert_refused(path, other, "no file that skae.io.save wrote")
+        assert_refused(path, other, "no model of skae")
 
 
 # -- made up files, whose digests are right -------------------------------------------
@@ -556,22 +623,34 @@ def parts_of(contents):
 
 
 def made_up(description, table, data, metadata=None):
-    """A file of such parts."""
-    if not isinstance(description, str):
-        description = json.dumps(description)
-    metadata = {"sha256": "0" * 64, "skae": description, **(metadata or {})}
-    if not isinstance(table, str):
-        table = json.dumps(table)
-    header = f'{{"__metadata__":{json.dumps(metadata, separators=(",", ":"))}'
+    """A file of such parts, whose digest is right where there can be one."""
+    text = description if isinstance(description, str) else json.dumps(description)
+    try:
+        said = json.loads(text)["sha256"]
+        text = text.replace(said, "0" * 64, 1)
+        digest = _model_files._digest(text, arrays_of(table, data))
+        text = text.replace("0" * 64, digest, 1)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        pass
+    metadata = {"skae": text} if metadata is None else metadata
+    table = table if isinstance(table, str) else json.dumps(table)
+    header = f'{{"__metadata__":{json.dumps(metadata)}'
     header += f",{table[1:]}" if table != "{}" else "}"
-    return with_digest(header.encode(), data)
+    return with_length(header.encode(), data)
 
 
-def with_digest(header, data):
-    length = len(header).to_bytes(8, "little")
-    digest = hashlib.sha256(length + header + bytes(data)).hexdigest().encode()
-    at = skae.io._DIGEST_AT
-    return length + header[:at] + digest + header[at + 64 :] + bytes(data)
+def arrays_of(table, data):
+    return {
+        name: np.frombuffer(
+            data[slice(*entry["data_offsets"])],
+            dtype=_model_files._DTYPES[entry["dtype"]],
+        ).reshape(entry["shape"])
+        for name, entry in table.items()
+    }
+
+
+def with_length(header, data=b""):
+    return len(header).to_bytes(8, "little") + header + bytes(data)
 
 
 def test_a_made_up_file_is_one_but_for_what_is_changed(small_file, path):
@@ -602,81 +681,56 @@ def delete_in(*keys):
 
 D, T = "description", "table"
 NETWORK = (D, "fitted", "architecture")
+COUNTERS, SCALARS = (D, "fitted", "counters"), (D, "fitted", "scalars")
 DEEP = 50_000
 MADE_UP = {
-    "newer version": (set_in(D, "version", 2), "Upgrade skae"),
+    "newer version": (set_in(D, "version", 2), "upgrade skae"),
     "version 0": (set_in(D, "version", 0), "version is 0"),
     "version of text": (set_in(D, "version", "1"), "version is '1'"),
     "version is true": (set_in(D, "version", True), "version is True"),
-    "no version": (delete_in(D, "version"), "version is None"),
+    "no version": (delete_in(D, "version"), "something else"),
     "unknown class": (set_in(D, "class", "PCA"), "class"),
     "class of a module": (set_in(D, "class", "os.system"), "class"),
-    "class is a list": (set_in(D, "class", []), "description"),
+    "class is a list": (set_in(D, "class", []), "something else"),
     "the other class": (
         set_in(D, "class", "VariationalAutoencoderTransformer"),
-        "layers are not those of its class",
+        "layers",
     ),
-    "another entry": (set_in(D, "code", "print()"), "description"),
-    "no parameters": (delete_in(D, "parameters"), "description"),
-    "unknown parameter": (set_in(D, "parameters", "foo", 1), "no parameters"),
-    "self as a parameter": (set_in(D, "parameters", "self", 1), "no parameters"),
+    "no parameters": (delete_in(D, "parameters"), "something else"),
+    "unknown parameter": (set_in(D, "parameters", "foo", 1), "something else"),
+    "self as a parameter": (set_in(D, "parameters", "self", 1), "something else"),
     "parameter of unknown kind": (
         set_in(D, "parameters", "alpha", {"eval": "1"}),
         "unknown kind",
     ),
     "parameter of two kinds": (
         set_in(D, "parameters", "alpha", {"float": "inf", "tuple": []}),
-        "no known kind",
-    ),
-    "float that is text": (
-        set_in(D, "parameters", "alpha", {"float": "9" * 10_000}),
-        "no float",
-    ),
-    "scalar of another type": (
-        set_in(D, "parameters", "alpha", {"scalar": ["float32", "inf"]}),
-        "parameter",
-    ),
-    "scalar of dtype": (
-        set_in(D, "parameters", "alpha", {"scalar": ["dtype", "O"]}),
-        "no scalar",
-    ),
-    "scalar that is an array": (
-        set_in(D, "parameters", "alpha", {"scalar": ["float64", [1.0]]}),
-        "parameter",
-    ),
-    "array of text for numbers": (
-        set_in(D, "parameters", "alpha", {"array": ["int64", ["x"]]}),
-        "no array",
-    ),
-    "array that is ragged": (
-        set_in(D, "parameters", "alpha", {"array": ["int64", [[1], 2]]}),
-        "no array",
-    ),
-    "array that overflows": (
-        set_in(D, "parameters", "alpha", {"array": ["int8", [1000]]}),
-        "no array",
+        "something else",
     ),
     "position beyond the generator": (
-        set_in(D, "parameters", "random_state", "RandomState", "pos", 10**9),
-        "none of MT19937",
+        set_in(D, "parameters", "random_state", "RandomState", 2, 10**9),
+        "out of range",
     ),
     "negative position": (
-        set_in(D, "parameters", "random_state", "RandomState", "pos", -1),
-        "none of MT19937",
+        set_in(D, "parameters", "random_state", "RandomState", 2, -1),
+        "out of range",
     ),
     "short key": (
-        set_in(D, "parameters", "random_state", "RandomState", "key", [1]),
-        "none of MT19937",
+        set_in(D, "parameters", "random_state", "RandomState", 1, [1]),
+        "something else",
     ),
     "huge key": (
-        set_in(D, "parameters", "random_state", "RandomState", "key", [2**40] * 624),
-        "none of MT19937",
+        set_in(D, "parameters", "random_state", "RandomState", 1, [2**40] * 624),
+        "something else",
     ),
     "unknown output": (set_in(D, "output", "os"), "output"),
-    "unknown request": (set_in(D, "requests", {"fit": {"foo": True}}), "requests"),
+    "unknown request": (
+        set_in(D, "requests", {"fit": {"foo": True}}),
+        "something else",
+    ),
     "request of a method": (set_in(D, "requests", {"__init__": {}}), "requests"),
-    "request that is a list": (set_in(D, "requests", {"fit": []}), "requests"),
-    "arrays without a fit": (set_in(D, "fitted", None), "without a fit"),
+    "requests that are a list": (set_in(D, "requests", []), "something else"),
+    "arrays without a fit": (set_in(D, "fitted", None), "arrays .* unknown"),
     "no layers": (set_in(*NETWORK, "activations", []), "layers"),
     "odd layers": (set_in(*NETWORK, "widths", [2, 2, 2]), "layers"),
     "negative width": (set_in(*NETWORK, "widths", [2, 2, -1, 2, 2]), "layers"),
@@ -684,22 +738,22 @@ MADE_UP = {
     "width is true": (set_in(*NETWORK, "widths", [2, 2, True, 2, 2]), "layers"),
     "not mirrored": (set_in(*NETWORK, "widths", [2, 3, 1, 2, 2]), "layers"),
     "unknown activation": (set_in(*NETWORK, "activations", 0, "exec"), "layers"),
-    "activation is a list": (set_in(*NETWORK, "activations", 0, []), "layers"),
+    "activation is a list": (set_in(*NETWORK, "activations", 0, []), "something else"),
     "another width": (set_in(*NETWORK, "widths", [2, 3, 1, 3, 2]), "params"),
     "huge width": (set_in(*NETWORK, "widths", [2, 2**50, 1, 2**50, 2]), "params"),
     "width of digits": (
         set_in(*NETWORK, "widths", [2, 10**4000, 1, 10**4000, 2]),
         "layers",
     ),
-    "long names": (set_in(T, "x" * 10**5, 0), "entry 'xxx"),
-    "shape of no bytes": (set_in(T, "mean", "shape", [0, 10**4000]), "'mean'"),
+    "long names": (set_in(T, "x" * 10**5, 0), "damaged"),
+    "shape of no bytes": (set_in(T, "mean", "shape", [0, 10**4000]), "damaged"),
     "width beyond integers": (
         set_in(*NETWORK, "widths", [2, 10**200, 1, 10**200, 2]),
         "layers",
     ),
     "tied": (set_in(*NETWORK, "tied", True), "params"),
-    "variational": (set_in(*NETWORK, "variational", True), "of its class"),
-    "tied is a number": (set_in(*NETWORK, "tied", 0), "architecture"),
+    "variational": (set_in(*NETWORK, "variational", True), "layers"),
+    "tied is a number": (set_in(*NETWORK, "tied", 0), "layers"),
     "unknown solver": (set_in(D, "fitted", "training", "solver", "x"), "solver"),
     "solver without moments": (
         set_in(D, "fitted", "training", "solver", "lbfgs"),
@@ -708,23 +762,29 @@ MADE_UP = {
     "unknown loss": (set_in(D, "fitted", "training", "loss", "x"), "loss"),
     "unknown init": (set_in(D, "fitted", "training", "init", "x"), "init"),
     "cut short of none": (
-        set_in(D, "fitted", "training", "cut_short_of", 0),
+        set_in(D, "fitted", "cut_short_of", 0),
         "cut short",
     ),
     "negative epochs": (set_in(D, "fitted", "numbers", "n_iter_", -1), "numbers"),
     "epochs of text": (set_in(D, "fitted", "numbers", "n_iter_", "1"), "numbers"),
-    "scale of zero": (set_in(D, "fitted", "numbers", "scale_", 0.0), "scale"),
-    "negative scale": (set_in(D, "fitted", "numbers", "scale_", -1.0), "scale"),
+    "scale of zero": (set_in(D, "fitted", "numbers", "scale_", 0.0), "numbers"),
+    "negative scale": (set_in(D, "fitted", "numbers", "scale_", -1.0), "numbers"),
     "infinite scale": (
         set_in(D, "fitted", "numbers", "scale_", {"float": "inf"}),
-        "scale",
+        "numbers",
     ),
     "scale that is NaN": (
         set_in(D, "fitted", "numbers", "scale_", {"float": "nan"}),
-        "scale",
+        "numbers",
     ),
     "loss of text": (set_in(D, "fitted", "numbers", "loss_", "x"), "numbers"),
-    "another number": (set_in(D, "fitted", "numbers", "coefs_", 1.0), "numbers"),
+    "counter is negative": (set_in(*COUNTERS, "n_updates", -1), "counters"),
+    "counter is huge": (set_in(*COUNTERS, "n_epochs", 2**62), "counters"),
+    "counter of a float": (set_in(*COUNTERS, "seed", 0.5), "counters"),
+    "cycle of the future": (set_in(*COUNTERS, "cycle_start", 100), "counters"),
+    "no counter": (delete_in(*COUNTERS, "n_epochs"), "something else"),
+    "rate that is NaN": (set_in(*SCALARS, "rate_factor", {"float": "nan"}), "rate"),
+    "scalar of text": (set_in(*SCALARS, "best_loss", "x"), "something else"),
     "description is a list": (set_in(D, []), "object of JSON"),
     "description is no JSON": (set_in(D, "{'version': 1}"), "object of JSON"),
     "description is nested": (set_in(D, "[" * DEEP), "object of JSON"),
@@ -734,39 +794,59 @@ MADE_UP = {
     ),
     "a number of digits": (set_in(D, f'{{"version": {"9" * DEEP}}}'), "JSON"),
     "NaN in JSON": (set_in(D, '{"version": NaN}'), "object of JSON"),
-    "no table": (set_in(T, {}), "take 0"),
-    "table is nested": (set_in(T, '{"a":' * DEEP), "object of JSON"),
-    "table ends early": (set_in(T, '{"params": {'), "object of JSON"),
-    "entry is a list": (set_in(T, "params", []), "entry 'params'"),
-    "entry without a shape": (delete_in(T, "params", "shape"), "entry 'params'"),
-    "unknown dtype": (set_in(T, "params", "dtype", "O"), "'params'"),
-    "half as wide": (set_in(T, "params", "dtype", "F32"), "bytes of 'params'"),
+    "no table": (set_in(T, {}), "damaged"),
+    "table is nested": (set_in(T, '{"a":' * DEEP), "damaged"),
+    "table ends early": (set_in(T, '{"params": {'), "damaged"),
+    "entry is a list": (set_in(T, "params", []), "damaged"),
+    "entry without a shape": (delete_in(T, "params", "shape"), "damaged"),
+    "unknown dtype": (set_in(T, "params", "dtype", "O"), "damaged"),
+    "half as wide": (set_in(T, "params", "dtype", "F32"), "damaged"),
     "integers": (set_in(T, "params", "dtype", "I64"), "no weights"),
-    "another array's dtype": (set_in(T, "mean", "dtype", "I64"), "'mean' is int64"),
-    "negative shape": (set_in(T, "params", "shape", [-1]), "'params'"),
-    "shape of a float": (set_in(T, "params", "shape", [17.0]), "'params'"),
-    "shape is true": (set_in(T, "params", "shape", [True, 17]), "'params'"),
-    "huge shape": (set_in(T, "params", "shape", [2**50]), "bytes of 'params'"),
-    "shape that overflows": (set_in(T, "params", "shape", [2**40] * 9), "bytes of"),
+    "another array's dtype": (set_in(T, "mean", "dtype", "I64"), "arrays"),
+    "negative shape": (set_in(T, "params", "shape", [-1]), "damaged"),
+    "shape of a float": (set_in(T, "params", "shape", [17.0]), "damaged"),
+    "shape is true": (set_in(T, "params", "shape", [True, 17]), "damaged"),
+    "huge shape": (set_in(T, "params", "shape", [2**50]), "damaged"),
+    "shape that overflows": (set_in(T, "params", "shape", [2**40] * 9), "damaged"),
     "offsets out of range": (
         set_in(T, "params", "data_offsets", [0, 10**12]),
-        "bytes of 'params'",
+        "damaged",
     ),
-    "offsets overlap": (set_in(T, "mean", "data_offsets", [0, 16]), "bytes of 'mean'"),
+    "offsets overlap": (set_in(T, "mean", "data_offsets", [0, 16]), "damaged"),
     "negative offsets": (
         set_in(T, "params", "data_offsets", [-136, 0]),
-        "bytes of 'params'",
+        "damaged",
     ),
-    "data are missing": (set_in("data", b""), "bytes"),
-    "data are left over": (lambda parts: parts["data"].extend(b"\0" * 8), "take"),
-    "metadata is a list": (set_in("metadata", {"skae": []}), "metadata"),
-    "more metadata": (set_in("metadata", {"more": ""}), "metadata"),
+    "data are missing": (set_in("data", b""), "damaged"),
+    "data are left over": (lambda parts: parts["data"].extend(b"\0" * 8), "damaged"),
+    "metadata is a list": (set_in("metadata", {"skae": []}), "damaged"),
+    "other metadata": (set_in("metadata", {"more": ""}), "no model of skae"),
 }
+
+
+# What nobody looks at, or takes for what it is; parameters are judged by fit.
+HARMLESS = {
+    "another entry": set_in(D, "code", "print()"),
+    "another number": set_in(D, "fitted", "numbers", "coefs_", 1.0),
+    "another scalar": set_in(D, "fitted", "scalars", "sum", 1.0),
+    "requests of a method": set_in(D, "requests", {"fit": {}}),
+    "other parameter": set_in(D, "parameters", "alpha", {"float": "9" * 10_000}),
+    "no parameters": set_in(D, "parameters", {}),
+}
+
+
+@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
+def test_what_is_harmless_in_made_up_files(change, small_file, path):
+    path.write_bytes(changed(small_file, change))
+    loaded = load(path)
+    assert "coefs_" not in vars(loaded)
+    with pytest.raises(ValueError, match=r"'alpha' parameter|feature names"):
+        loaded.set_params(alpha=max(loaded.alpha, 0) - np.inf).fit(make_data())
 
 
 def changed(contents, change):
     description, table, data = parts_of(contents)
-    parts = {D: description, T: table, "data": bytearray(data), "metadata": {}}
+    parts = {D: description, T: table, "data": bytearray(data), "metadata": None}
     change(parts)
     return made_up(*parts.values())
 
@@ -793,20 +873,11 @@ def test_missing_and_renamed_arrays(name, small_file, path):
             last = {**table[name], "data_offsets": [len(less), len(data)]}
             others["other"], less = last, less + data[start:end]
         contents = made_up(description, others, less)
-        optional = {
-            "validation_loss_curve",
-            "training.selected",
-            "explained_variance",
-            "explained_variance_ratio",
-            "feature_names.lengths",
-            "feature_names.text",
-        }
         if not at_end and name in ("validation_loss_curve", "training.selected"):
             path.write_bytes(contents)
             load(path)
         else:
-            match = "unknown array|some are missing" if name in optional else "no "
-            assert_refused(path, contents, match)
+            assert_refused(path, contents, "are missing, unknown|no weights")
 
 
 def array_in(contents, name):
@@ -814,7 +885,7 @@ def array_in(contents, name):
     description, table, data = parts_of(contents)
     data = bytearray(data)
     start, end = table[name]["data_offsets"]
-    dtype = skae.io._DTYPES[table[name]["dtype"]]
+    dtype = _model_files._DTYPES[table[name]["dtype"]]
     view = np.frombuffer(memoryview(data)[start:end], dtype=dtype)
     return (description, table, data), view
 
@@ -841,7 +912,7 @@ def array_in(contents, name):
 def test_infinite_entries(name, value, small_file, path):
     parts, array = array_in(small_file, name)
     array[-1] = value
-    if "moment" in name and np.isinf(value):  # huge gradients have such squares
+    if "moment" in name:  # huge gradients have infinite squares; training will notice
         path.write_bytes(made_up(*parts))
         assert load(path).n_components_ == 1
     else:
@@ -851,15 +922,10 @@ def test_infinite_entries(name, value, small_file, path):
 @pytest.mark.parametrize(
     ("name", "at", "value", "match"),
     [
-        ("training.counters", 0, -1, "counters"),
-        ("training.counters", 1, 2**62, "counters"),
-        ("training.counters", 3, 100, "counters"),
-        ("training.scalars", 2, np.nan, "state"),
-        ("training.scalars", 4, np.inf, "state"),
         ("feature_names.lengths", 0, -1, "names"),
         ("feature_names.lengths", 0, 2**62, "names"),
         ("feature_names.lengths", 0, 1, "names"),
-        ("feature_names.text", 0, 0xFF, "no text"),
+        ("feature_names.text", 0, 0xFF, "UnicodeDecode"),
     ],
 )
 def test_other_wrong_entries(name, at, value, match, small_file, path):
@@ -902,7 +968,8 @@ def test_random_changes_are_refused_or_harmless(small_file, path):
     description, table, data = parts_of(small_file)
     X = pd.DataFrame(make_data(5, 2), columns=["ä", "b"])
     n_refused = 0
-    for i in range(3000):
+    n = times(500, 5000)
+    for i in range(n):
         changed = [description, table]
         changed[i % 2] = mutated(changed[i % 2], rng)
         path.write_bytes(made_up(*changed, data))
@@ -913,7 +980,7 @@ def test_random_changes_are_refused_or_harmless(small_file, path):
         else:
             loaded.set_output(transform="default")
             assert loaded.transform(X).shape == (5, 1)
-    assert 1500 < n_refused < 3000
+    assert n / 2 < n_refused < n
 
 
 def test_random_numbers_are_refused_or_harmless(small_file, path):
@@ -921,7 +988,7 @@ def test_random_numbers_are_refused_or_harmless(small_file, path):
     rng = random.Random(0)
     description, table, data = parts_of(small_file)
     X = pd.DataFrame(make_data(50, 2), columns=["ä", "b"])
-    for _ in range(300):
+    for _ in range(times(50, 1000)):
         damaged = bytearray(data)
         damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(made_up(description, table, damaged))
@@ -954,14 +1021,15 @@ HUGE_CLAIMS = {
     "many layers": lambda small: changed(
         small, set_in(*NETWORK, "widths", [2] * 200_001)
     ),
-    "array of a parameter": lambda small: changed(
-        small, set_in(D, "parameters", "alpha", {"array": ["float64", LARGE]})
+    "a large number": lambda small: changed(
+        small, set_in(D, "parameters", "alpha", {"tuple": [LARGE]})
     ),
-    "lists in JSON": lambda _: with_digest(
-        skae.io._BEGINNING + b"0" * 64 + b'"},"a":[' + b"[]," * 80_000 + b"[]]}", b""
+    "lists in JSON": lambda _: made_up("[" + "[]," * 80_000 + "[]]", {}, b""),
+    "more lists in JSON": lambda _: with_length(
+        b'{"__metadata__":{"skae":"[' + b"[]," * 10**7 + b'[]]"}}'
     ),
-    "more lists in JSON": lambda _: with_digest(
-        skae.io._BEGINNING + b"0" * 64 + b'"},"a":[' + b"[]," * 10**7 + b"[]]}", b""
+    "lists in the header": lambda _: with_length(
+        b'{"__metadata__":{},"a":[' + b"[]," * 80_000 + b"[]]}"
     ),
 }
 
@@ -972,8 +1040,8 @@ def test_huge_claims_take_no_memory(name, small_file, path):
     path.write_bytes(contents)
     tracemalloc.start()
     try:
-        if name == "array of a parameter":
-            load(path)  # a number: it is no parameter that fit takes
+        if name == "a large number":
+            load(path)  # it is no parameter that fit takes
         else:
             with pytest.raises(ModelFileError):
                 load(path)
@@ -1000,7 +1068,8 @@ def test_loading_takes_the_memory_of_the_file(path):
         tracemalloc.stop()
     size = path.stat().st_size
     assert size > 2**25
-    assert peaks[0] < size / 4
+    # And as much again, within safetensors, of which older versions copy each array.
+    assert peaks[0] < 2.2 * size
     assert peaks[1] < 1.2 * size
 
 
@@ -1056,7 +1125,7 @@ def test_a_failed_save_changes_nothing(what, error, exists, path, monkeypatch):
 
                 return Failing()
 
-            patch.setattr(skae.io, "open", fail_to_open, raising=False)
+            patch.setattr(_model_files, "open", fail_to_open, raising=False)
         with pytest.raises(type(error)):
             save(new, path)
     assert os.listdir(path.parent) == listed
@@ -1200,7 +1269,7 @@ def test_reading_while_others_write(path):
     for thread in threads:
         thread.start()
     try:
-        found = [load(path).n_components_ for _ in range(300)]
+        found = [load(path).n_components_ for _ in range(times(100, 1000))]
     finally:
         done.set()
         for thread in threads:

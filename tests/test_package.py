@@ -94,10 +94,12 @@ LEVELS = {
     "inspection": 14,
     "_demo": 14,
     "dask": 14,
-    "io": 14,
     "onnx": 14,
-    "callbacks": 15,
-    "__main__": 15,
+    "_model_files": 0,
+    "_descriptions": 14,
+    "io": 15,
+    "callbacks": 16,
+    "__main__": 16,
 }
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
 # Of modules that need an extra, beside these.
@@ -219,7 +221,7 @@ def test_lower_bounds_are_the_pinned_oldest_versions():
         re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)", requirement).groups()
         for requirement in itertools.chain(
             project["dependencies"],
-            *(extras[name] for name in ("dask", "onnx", "plot", "test")),
+            *(extras[name] for name in ("dask", "io", "onnx", "plot", "test")),
         )
         if not requirement.startswith("skae[")
     )
