@@ -43,7 +43,10 @@ from .test_partitions import (  # noqa: E402
     make_cluster,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 _RNG = np.random.default_rng(0)
 X = _RNG.random((300, 12)) @ _RNG.random((12, 12))
@@ -347,7 +350,7 @@ def test_frames(client):
     np.testing.assert_array_equal(scores.compute(), found.score_samples(frame))
     assert found.score(lazy) == pytest.approx(found.score(frame), rel=1e-12)
     mixed = lazy.assign(city="Rome", when=pd.Timestamp(0))
-    with pytest.raises(ValueError, match=r"'city' \(string.*'when' \(datetime.*encode"):
+    with pytest.raises(ValueError, match=r"'city' \(.*'when' \(datetime.*encode"):
         DaskAutoencoderTransformer(**SMALL).fit(mixed)
     with pytest.raises(ValueError, match="feature names should match"):
         found.set_params(warm_start=True).fit(lazy.rename(columns={"x 0": "y"}))
