@@ -31,6 +31,13 @@ MEMBERS = {
     member.__name__: member
     for member in (AutoencoderTransformer, VariationalAutoencoderTransformer)
 }
+
+
+def can_describe(estimator):
+    """Whether files take an estimator of this type."""
+    return type(estimator) in MEMBERS.values()
+
+
 # A file is read in the format that it was written in: change this together with what
 # reads the older one, and add a file to tests/data.
 VERSION = 1

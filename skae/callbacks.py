@@ -5,7 +5,7 @@ import os
 import time
 import warnings
 
-from skae import _model_files, io
+from skae import _descriptions, _model_files, io
 from skae._sklearn import HAS_CALLBACKS, Interval, validate_params
 
 __all__ = ["Checkpoint"]
@@ -138,7 +138,7 @@ class Checkpoint:
         TypeError
             If the estimator is no autoencoder of skae.
         """
-        if not io.can_save(io.local(estimator)):
+        if not _descriptions.can_describe(_local(estimator)):
             raise TypeError(
                 f"Checkpoint saves autoencoders of skae, not a "
                 f"{type(estimator).__name__}: set it on the autoencoder within"
@@ -209,7 +209,7 @@ class Checkpoint:
 
     def _save(self, estimator):
         try:
-            io.save(io.local(estimator), self.path)
+            io.save(_local(estimator), self.path)
         except OSError as error:
             # Hours of training are worth more than what would be written of them.
             warnings.warn(
@@ -227,3 +227,8 @@ def _is_one_of_many(context):
         if not context.sequential_subtasks:
             return True
     return False
+
+
+def _local(estimator):
+    """An estimator without Dask, if it is one with it; any other as it is."""
+    return estimator.to_local() if hasattr(estimator, "to_local") else estimator

@@ -102,7 +102,7 @@ def save(estimator, path) -> None:
     True
     """
     _files.check_installed("skae.io.save")
-    if not can_save(estimator):
+    if not _descriptions.can_describe(estimator):
         mend = (
             "For anything else, as for a Pipeline around one, use skops: "
             "skops.io.dump(estimator, path), then "
@@ -182,13 +182,3 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
             f"{path} cannot be loaded: {problem}. If skae.io.save wrote it, restore it "
             "from a copy, or save the estimator again"
         ) from error
-
-
-def can_save(estimator):
-    """Whether `save` takes an estimator of this type."""
-    return type(estimator) in _MEMBERS.values()
-
-
-def local(estimator):
-    """An estimator without Dask, if it is one with it; any other as it is."""
-    return estimator.to_local() if hasattr(estimator, "to_local") else estimator
