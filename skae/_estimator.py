@@ -227,7 +227,7 @@ class Autoencoder(BaseAutoencoder):
         and some 5 to 10 more: by default 7, to count and check the rows, for their mean
         and scale, to set some aside, for PCA, for the objective, and to order the code.
         Rows that are held out (by default, a fifth) are kept in a temporary file
-        meanwhile, where :func:`tempfile.gettempdir` says; pass `X_val`, or set
+        meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`, or set
         ``early_stopping=False``, to keep none.
 
         Examples
