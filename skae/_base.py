@@ -103,7 +103,8 @@ class BaseAutoencoder(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.sparse = True
-        loss = LOSSES.get(self.loss)
+        # Tags are asked for before parameters are validated.
+        loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         tags.input_tags.positive_only = loss is not None and not loss.is_scaled
         return tags
 

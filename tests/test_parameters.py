@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer
 from skae._parameters import describe_network, describe_solver
@@ -160,3 +161,11 @@ def test_a_scale_that_the_dtype_has_not_is_refused(scale, dtype):
     AutoencoderTransformer(scale=scale, init="random", max_iter=1, tol=1).partial_fit(
         X.astype(float)
     )
+
+
+def test_tags_of_a_loss_that_is_none():
+    """They are asked for before parameters are validated."""
+    estimator = AutoencoderTransformer(loss=["squared_error"])
+    assert not get_tags(estimator).input_tags.positive_only
+    with pytest.raises(ValueError, match="The 'loss' parameter"):
+        estimator.fit(np.eye(3))
