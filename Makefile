@@ -5,6 +5,8 @@ OLDEST_PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+# Tests in two processes: each test file in one, as files share clusters and models.
+PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
@@ -29,7 +31,7 @@ demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
 	$(BIN)/python -m skae --output demo
 
 test: $(VENV)/test.stamp demo ## The demo, then the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 soak: $(VENV)/test.stamp ## The tests of reliability and files, more of everything
 	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability tests/test_io.py tests/test_callbacks.py
@@ -42,7 +44,7 @@ types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/python -m mypy
 
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
-	$(OLDEST)/bin/python -m pytest -m "not published and not reliability and not cluster"
+	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
 
 docs: $(VENV)/docs.stamp ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -14,9 +14,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import numpy as np
-from sklearn.utils import check_array
-
 # Of a wait, between two looks at whether the workers are still there.
 _SECONDS_BETWEEN_LOOKS = 1.0
 # Without any worker, or an answer of the scheduler, before that is an error. A nanny
@@ -100,7 +97,7 @@ class Partitions:
         self.n_features, self.dtype = 0, None
 
     @classmethod
-    def of(cls, X, client=None, *, validate=None):
+    def of(cls, X, client=None, *, validate):
         """Partitions of a collection, computed where need be.
 
         Parameters
@@ -112,10 +109,9 @@ class Partitions:
         client : distributed.Client, default=None
             None for the one in use, in a task that of its worker.
 
-        validate : callable, default=None
+        validate : callable
             What makes of a block a C-ordered array or a CSR matrix, on its worker.
-            It has to be picklable, and to accept blocks without rows. None is
-            scikit-learn's `check_array`.
+            It has to be picklable, and to accept blocks without rows.
 
         Raises
         ------
@@ -128,7 +124,7 @@ class Partitions:
             with _failures_explained(client):
                 # As ever with Dask: there may be none before someone starts them.
                 client.wait_for_workers(1)
-                blocks = _validated(client, delayed, validate or _checked)
+                blocks = _validated(client, delayed, validate)
             partitions = cls(client, blocks, columns)
             partitions._on_close = on_close.pop_all()
         with ExitStack() as on_error, _failures_explained(client):
@@ -489,16 +485,6 @@ def _validated(client, blocks, validate):
             where = {"workers": [counts[0][0]], "allow_other_workers": True}
         futures.append(client.compute(block, **where))
     return futures
-
-
-def _checked(block):
-    return check_array(
-        block,
-        accept_sparse="csr",
-        dtype=[np.float64, np.float32],
-        order="C",
-        ensure_min_samples=0,
-    )
 
 
 def _describe(block):

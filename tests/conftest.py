@@ -23,3 +23,17 @@ def pyplot():
 
     yield plt
     plt.close("all")
+
+
+@pytest.fixture
+def mortal_client():
+    """The default client of a new Dask cluster, whose two workers a test may kill.
+
+    A local cluster gives a worker up that, 15 s after it was killed, happens to be dead
+    again: one for all tests would be left without workers.
+    """
+    distributed = pytest.importorskip("distributed")
+    from .clusters import make_cluster
+
+    with make_cluster() as cluster, distributed.Client(cluster) as client:
+        yield client

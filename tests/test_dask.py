@@ -35,13 +35,8 @@ from skae.dask import (  # noqa: E402
 )
 
 from .cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES  # noqa: E402
-from .test_partitions import (  # noqa: E402
-    bytes_moved,
-    kill,
-    later,
-    make_client,
-    make_cluster,
-)
+from .clusters import kill, later, make_client, make_cluster  # noqa: E402
+from .test_partitions import bytes_moved  # noqa: E402
 
 pytestmark = [
     pytest.mark.cluster,
@@ -67,7 +62,7 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def cluster_of_two():
+def client():
     with make_cluster() as cluster, distributed.Client(cluster) as client:
         yield client
 
@@ -76,12 +71,6 @@ def cluster_of_two():
 def alone():
     with make_cluster(1) as cluster, make_client(cluster) as client:
         yield client
-
-
-@pytest.fixture
-def client(cluster_of_two):
-    cluster_of_two.wait_for_workers(2, timeout=30)
-    return cluster_of_two
 
 
 def collection(X=X, sizes=SIZES):
@@ -618,32 +607,34 @@ def pids(client):
 
 
 @pytest.mark.parametrize("parameters", [LONG, {**LONG, "n_local_steps": 2}])
-def test_a_worker_dies_in_the_middle_of_an_epoch(client, monkeypatch, parameters):
+def test_a_worker_dies_in_the_middle_of_an_epoch(
+    mortal_client, monkeypatch, parameters
+):
     """What it held is computed anew elsewhere, and nothing else is different."""
     expected = DaskAutoencoderTransformer(**parameters).fit(collection())
-    died = After(monkeypatch, 3, lambda: kill(pids(client)[0]))
+    died = After(monkeypatch, 3, lambda: kill(pids(mortal_client)[0]))
     found = DaskAutoencoderTransformer(**parameters).fit(collection())
     assert died.called
     assert_same(found, expected)
 
 
-def test_a_worker_dies_while_it_computes(client):
+def test_a_worker_dies_while_it_computes(mortal_client):
     parameters = {**LONG, "max_iter": 60}
     expected = DaskAutoencoderTransformer(**parameters).fit(collection())
-    timer = later(1.0, kill, pids(client)[0])
+    timer = later(1.0, kill, pids(mortal_client)[0])
     found = DaskAutoencoderTransformer(**parameters).fit(collection())
     timer.join()
     assert_same(found, expected)
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_data_are_lost(client, monkeypatch, solver):
+def test_data_are_lost(mortal_client, monkeypatch, solver):
     """The weights of the last whole epoch are kept, and go on where there are data."""
     parameters = {**LONG, "solver": solver}
-    place = min(client.nthreads())
-    block = client.scatter(X, workers=[place], hash=False)
+    place = min(mortal_client.nthreads())
+    block = mortal_client.scatter(X, workers=[place], hash=False)
     data = da.from_delayed(block, X.shape, X.dtype)
-    victim = client.run(os.getpid, workers=[place])[place]
+    victim = mortal_client.run(os.getpid, workers=[place])[place]
     expected = DaskAutoencoderTransformer(**{**parameters, "max_iter": 3})
     expected.fit(collection(X, (300,)))
     if solver == "adam":
@@ -664,7 +655,6 @@ def test_data_are_lost(client, monkeypatch, solver):
     assert found.n_features_in_ == 12
     np.testing.assert_allclose(found.score(X), expected.score(X), rtol=1e-6)
     monkeypatch.undo()
-    client.wait_for_workers(2, timeout=30)
     whole = DaskAutoencoderTransformer(**parameters).fit(collection(X, (300,)))
     found.set_params(warm_start=True).fit(collection(X, (300,)))
     assert found.loss_curve_ == whole.loss_curve_
@@ -722,10 +712,12 @@ def test_no_worker_is_left(monkeypatch):
         assert np.isfinite(found.transform(X)).all()
 
 
-def test_lost_before_the_first_epoch_has_ended(client, monkeypatch):
-    block = client.scatter(X, workers=[min(client.nthreads())], hash=False)
+def test_lost_before_the_first_epoch_has_ended(mortal_client, monkeypatch):
+    block = mortal_client.scatter(
+        X, workers=[min(mortal_client.nthreads())], hash=False
+    )
     data = da.from_delayed(block, X.shape, X.dtype)
-    victim = client.run(os.getpid)[min(client.nthreads())]
+    victim = mortal_client.run(os.getpid)[min(mortal_client.nthreads())]
     After(monkeypatch, 0, lambda: kill(victim))
     found = DaskAutoencoderTransformer(**LONG)
     with pytest.raises(DataLostError) as caught:

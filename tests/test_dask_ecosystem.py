@@ -8,8 +8,8 @@ from sklearn.model_selection import GridSearchCV
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
+from .clusters import make_cluster
 from .test_package import run_python
-from .test_partitions import make_cluster
 
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")

@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.utils import check_array
 
 from skae import _partitions
 from skae._partitions import DataLostError, NoWorkersError, Partitions
@@ -19,38 +20,31 @@ dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
 
+from .clusters import kill, later, make_client, make_cluster  # noqa: E402
+
 N_ROWS = (7, 5, 0, 4)
 X = np.random.default_rng(0).normal(size=(sum(N_ROWS), 3))
 
 
-def make_client(cluster):
-    return distributed.Client(cluster, set_as_default=False)
-
-
-def make_cluster(n_workers=2):
-    return distributed.LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=":0",
-        memory_limit=0,
-    )
-
-
 @pytest.fixture(scope="module")
-def shared_client():
+def client():
     with make_cluster() as cluster, make_client(cluster) as client:
         yield client
 
 
-@pytest.fixture
-def client(shared_client):
-    shared_client.wait_for_workers(2, timeout=30)
-    return shared_client
-
-
 def collection(dtype=np.float64):
     return da.from_array(X.astype(dtype), chunks=(N_ROWS, 3))
+
+
+def checked(block):
+    dtype = [np.float64, np.float32]
+    return check_array(
+        block, accept_sparse="csr", dtype=dtype, order="C", ensure_min_samples=0
+    )
+
+
+def partitions_of(X, client=None, validate=checked):
+    return Partitions.of(X, client, validate=validate)
 
 
 def blocks_of(rows):
@@ -74,16 +68,6 @@ def kind_of(block):
 def pid_and_sum(block, seconds=0.0):
     time.sleep(seconds)
     return os.getpid(), block.sum()
-
-
-def kill(pid):
-    os.kill(pid, signal.SIGKILL)
-
-
-def later(seconds, function, *args):
-    timer = threading.Timer(seconds, function, args)
-    timer.start()
-    return timer
 
 
 def frame():
@@ -127,7 +111,7 @@ def test_blocks_become_arrays(client, make, dtype, persisted):
     if persisted:
         with client.as_current():
             data = data.persist()
-    with Partitions.of(data, client) as parts:
+    with partitions_of(data, client) as parts:
         assert parts.n_rows == list(N_ROWS)
         assert parts.n_features == 3
         assert parts.dtype == dtype
@@ -141,13 +125,13 @@ def test_blocks_become_arrays(client, make, dtype, persisted):
 
 def test_sparse_blocks_stay_sparse(client):
     data = collection().map_blocks(sparse.csr_matrix)
-    with Partitions.of(data, client) as parts:
+    with partitions_of(data, client) as parts:
         assert parts.run(kind_of) == 4 * [("csr", "float64")]
         assert parts.n_rows == list(N_ROWS)
 
 
 def test_results_are_in_order_with_arguments_of_each(client):
-    with Partitions.of(collection(), client) as parts:
+    with partitions_of(collection(), client) as parts:
         assert len(parts) == 4
         results = parts.run(product, 3.0, per_part=[(i, "x") for i in range(4)])
     for i, ((values, more), block) in enumerate(
@@ -175,7 +159,7 @@ def test_data_stay_where_they_are(client):
         [da.from_delayed(f, large.shape, large.dtype) for f in futures]
     )
     before = client.run(bytes_moved)
-    with Partitions.of(data, client) as parts:
+    with partitions_of(data, client) as parts:
         assert parts._places == places
         for _ in range(3):
             parts.run(pid_and_sum)
@@ -185,7 +169,7 @@ def test_data_stay_where_they_are(client):
 
 
 def test_blocks_are_released(client):
-    with Partitions.of(collection(), client) as parts:
+    with partitions_of(collection(), client) as parts:
         keys = {block.key for block in parts._blocks}
         assert keys <= set().union(*client.has_what().values())
     deadline = time.monotonic() + 10
@@ -195,7 +179,7 @@ def test_blocks_are_released(client):
 
 
 def test_a_task_now_and_then_shows_that_the_cluster_is_in_use(client, monkeypatch):
-    with Partitions.of(collection(), client) as parts:
+    with partitions_of(collection(), client) as parts:
         expected = [value for _, value in parts.run(pid_and_sum)]
         monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_TASKS", 0.0)
         parts._next_tasks = 0.0
@@ -205,7 +189,7 @@ def test_a_task_now_and_then_shows_that_the_cluster_is_in_use(client, monkeypatc
 
 def test_large_arguments(client):
     vector = np.arange(3_000_000.0)
-    with Partitions.of(collection(), client) as parts:
+    with partitions_of(collection(), client) as parts:
         for by_tasks in (False, True):
             if by_tasks:
                 parts._next_tasks = 0.0
@@ -228,14 +212,14 @@ def refuse(block):
 
 
 def test_errors_of_functions_are_raised(client):
-    with Partitions.of(collection(), client) as parts:
+    with partitions_of(collection(), client) as parts:
         with pytest.raises(ZeroDivisionError, match="five rows"):
             parts.run(fail_on_five)
         assert parts.run(len) == list(N_ROWS)
     with pytest.raises(ValueError, match="not to my taste"):
-        Partitions.of(collection(), client, validate=refuse)
+        partitions_of(collection(), client, refuse)
     with pytest.raises(ValueError, match="contains NaN"):
-        Partitions.of(collection() * np.nan, client)
+        partitions_of(collection() * np.nan, client)
 
 
 def widen_five(block):
@@ -244,28 +228,28 @@ def widen_five(block):
 
 def test_partitions_have_to_be_alike(client):
     with pytest.raises(ValueError, match="3 features of float64, 6 features of"):
-        Partitions.of(collection(), client, validate=widen_five)
+        partitions_of(collection(), client, widen_five)
 
 
 def test_what_is_no_matrix(client):
     with pytest.raises(TypeError, match="ndarray, but has to be a Dask array"):
-        Partitions.of(X, client)
+        partitions_of(X, client)
     for vector in (collection()[:, 0], frame()["a"]):
         with pytest.raises(ValueError, match="Expected 2D array, got 1D"):
-            Partitions.of(vector, client)
+            partitions_of(vector, client)
 
 
 def test_client_in_use(client):
     with pytest.raises(
         ValueError, match=r"create one, for example distributed\.Client"
     ):
-        Partitions.of(collection())
-    with client.as_current(), Partitions.of(collection()) as parts:
+        partitions_of(collection())
+    with client.as_current(), partitions_of(collection()) as parts:
         assert parts.run(len) == list(N_ROWS)
 
 
 def rows_from_a_task():
-    with Partitions.of(collection()) as parts:
+    with partitions_of(collection()) as parts:
         return parts.run(len)
 
 
@@ -282,7 +266,7 @@ def leave_a_file(block, folder):
 
 @pytest.mark.parametrize("by_tasks", [False, True])
 def test_interrupt(client, tmp_path, by_tasks):
-    with Partitions.of(collection(), client) as parts:
+    with partitions_of(collection(), client) as parts:
         if by_tasks:
             parts._next_tasks = 0.0
         main_thread = threading.main_thread().ident
@@ -296,7 +280,7 @@ def test_interrupt(client, tmp_path, by_tasks):
 
 
 def test_blocks_that_have_moved(client):
-    with Partitions.of(collection(), client) as parts:
+    with partitions_of(collection(), client) as parts:
         expected = parts.run(pid_and_sum)
         places = parts._places
         assert len(set(places)) == 2
@@ -315,8 +299,8 @@ def test_blocks_that_have_moved(client):
 
 
 @pytest.mark.parametrize("by_tasks", [False, True])
-def test_a_worker_dies_meanwhile(client, by_tasks):
-    with Partitions.of(collection(), client) as parts:
+def test_a_worker_dies_meanwhile(mortal_client, by_tasks):
+    with partitions_of(collection(), mortal_client) as parts:
         before = parts.run(pid_and_sum)
         victim = before[0][0]
         if by_tasks:
@@ -334,8 +318,8 @@ def test_a_worker_dies_meanwhile(client, by_tasks):
         assert not parts._is_stale
 
 
-def test_a_worker_dies_between_calls(client):
-    with Partitions.of(collection(), client) as parts:
+def test_a_worker_dies_between_calls(mortal_client):
+    with partitions_of(collection(), mortal_client) as parts:
         before = parts.run(pid_and_sum)
         victim = before[0][0]
         kill(victim)
@@ -344,18 +328,18 @@ def test_a_worker_dies_between_calls(client):
         assert [value for _, value in after] == [value for _, value in before]
 
 
-def test_scattered_data_are_lost(client):
-    place = min(client.nthreads())
-    block = client.scatter(X, workers=[place], hash=False)
+def test_scattered_data_are_lost(mortal_client):
+    place = min(mortal_client.nthreads())
+    block = mortal_client.scatter(X, workers=[place], hash=False)
     data = da.from_delayed(block, X.shape, X.dtype)
-    with Partitions.of(data, client) as parts:
+    with partitions_of(data, mortal_client) as parts:
         ((pid, _),) = parts.run(pid_and_sum)
         kill(pid)
         for _ in range(2):
             with pytest.raises(DataLostError, match="no recipe to compute it again"):
                 parts.run(pid_and_sum)
     with pytest.raises(DataLostError, match="no recipe to compute it again"):
-        Partitions.of(data, client)
+        partitions_of(data, mortal_client)
 
 
 def die(block):
@@ -367,7 +351,7 @@ def test_until_nothing_is_left(monkeypatch):
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         make_cluster(1) as cluster,
         make_client(cluster) as client,
-        Partitions.of(collection(), client) as parts,
+        partitions_of(collection(), client) as parts,
     ):
         parts._next_tasks = 0.0  # runners would have the worker killed once more
         with pytest.raises(DataLostError, match="died of a task again and again"):

@@ -6,26 +6,35 @@ import pytest
 
 from .support import IS_LONG, SEED
 
-COUNTS: Counter = Counter()
+PROPERTY = "reliability"
 
 
 @pytest.fixture
-def count():
+def count(record_property):
     """Function that counts: `count("faults", "SIGKILL during save", 3)`."""
 
     def add(section, kind, n=1):
-        COUNTS[section, kind] += n
+        # In the test's report, which also comes from another process.
+        record_property(PROPERTY, (section, kind, n))
 
     return add
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not COUNTS:
+    counts: Counter = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                for name, value in report.user_properties:
+                    if name == PROPERTY:
+                        section, kind, n = value
+                        counts[section, kind] += n
+    if not counts:
         return
     write = terminalreporter.write_line
     terminalreporter.section("reliability")
-    for section in dict.fromkeys(section for section, _ in COUNTS):
-        kinds = {kind: n for (of, kind), n in COUNTS.items() if of == section}
+    for section in sorted({section for section, _ in counts}):
+        kinds = {kind: n for (of, kind), n in counts.items() if of == section}
         write(f"{section}: {sum(kinds.values())}")
         for kind, n in sorted(kinds.items()):
             write(f"{n:8d}  {kind}")
