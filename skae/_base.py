@@ -1,6 +1,7 @@
 """What the members of the family share: from parameters and data to a training."""
 
 import contextlib
+import math
 import warnings
 from functools import cache, partial
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from skae._inference import code_moments, mean_code
 from skae._initialization import chosen_init, pca_params, random_params
 from skae._kernels import INTERRUPTED, RUNNING
 from skae._lbfgs import LbfgsTraining
-from skae._memory import BEST_KEPT, N_EPOCHS, SEED, START_LOSS, Rows
+from skae._memory import BEST_KEPT, CYCLE_START, N_EPOCHS, SEED, START_LOSS, Rows
 from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
@@ -65,6 +66,7 @@ class Scaling(NamedTuple):
     offset: np.ndarray  # (n_features,) the mean, or zeros
     scale: float
     total_variance: float  # of the training data, as the network sees them
+    data_size: float  # of the training data, of mean and spread together
 
 
 class Plan(NamedTuple):
@@ -112,11 +114,13 @@ class BaseAutoencoder(
 
     @contextlib.contextmanager
     def _unchanged_on_error(self):
-        """Undo what validation has set if what follows it fails."""
-        before = self._validated_attributes()
+        """Undo what validation has set if what follows it, up to the fit, fails."""
+        before, params = self._validated_attributes(), self.__dict__.get("_params")
         try:
             yield
         except BaseException:
+            if self.__dict__.get("_params") is not params:
+                raise  # by what came after the fit, to whose data they belong
             for name in self._validated_attributes():
                 del self.__dict__[name]
             self.__dict__.update(before)
@@ -168,23 +172,9 @@ class BaseAutoencoder(
         """
         architecture = describe_network(self, data.n_features)
         pretrains = self.pretrain is not None and max_epochs is None
-        if saved is not None:
-            self._check_can_go_on(architecture, saved)
-            init, seed = saved["init"], int(saved["arrays"]["counters"][SEED])
-        else:
-            init = self._chosen_init(architecture, pretrains)
-            random_state = check_random_state(self.random_state)
-            seed = int(random_state.randint(np.iinfo(np.int32).max))
+        init, seed = self._init_and_seed(architecture, saved, pretrains)
         validates_itself = max_epochs is None and X_val is None
-        term = self._code_term()
-        # PCA is what a plain autoencoder must not fall behind.
-        is_plain = self.noise is None and term is None
-        is_cautious = (
-            validates_itself
-            and is_plain
-            and self.early_stopping == "auto"
-            and init == "pca"
-        )
+        is_cautious = validates_itself and self._is_cautious(init)
         subset = held_out = None
         if validates_itself:
             subset, held_out = self._split(data, seed, is_cautious)
@@ -192,27 +182,12 @@ class BaseAutoencoder(
         # Where training is cautious all rows have their say in where it begins.
         first = data if is_cautious else train
         scaling = self._measure(first, saved)
-        corruption = describe_corruption(self, partial(extremes, train))
-        how = scaling.offset, scaling.scale
-        rows, first_rows = train.see(*how), first.see(*how)
-        if X_val is not None:
-            validation = X_val.see(*how)
-        elif held_out is not None:
-            validation = data.choose(held_out).kept().see(*how)
-        else:
-            validation = rows.none()
-
-        loss, network = LOSSES[self.loss], make_network(**architecture)
-        problem = _training.Problem(
-            for_loss(network, loss),
-            loss,
-            float(self.alpha),
-            rows,
-            validation,
-            corruption,
-            term,
-        )
-        solver = describe_solver(self, rows.n_rows, max_epochs)
+        if held_out is not None:
+            X_val = data.choose(held_out).kept()
+        network = make_network(**architecture)
+        problem = self._problem(network, train, X_val, scaling)
+        first_rows = first.see(scaling.offset, scaling.scale)
+        solver = describe_solver(self, train.n_rows, max_epochs)
         if saved is not None:
             initial = saved["initial_params"]
         else:
@@ -234,6 +209,36 @@ class BaseAutoencoder(
             goes_on=saved is not None,
             is_cautious=is_cautious,
             stays=stays,
+        )
+
+    def _init_and_seed(self, architecture, saved, pretrains):
+        """How weights begin, and what all random numbers depend on."""
+        if saved is not None:
+            self._check_can_go_on(architecture, saved)
+            return saved["init"], int(saved["arrays"]["counters"][SEED])
+        init = self._chosen_init(architecture, pretrains)
+        random_state = check_random_state(self.random_state)
+        return init, int(random_state.randint(np.iinfo(np.int32).max))
+
+    def _is_cautious(self, init):
+        """Whether to leave the principal components only if that surely does good."""
+        # PCA is what a plain autoencoder must not fall behind.
+        is_plain = self.noise is None and self._code_term() is None
+        return is_plain and self.early_stopping == "auto" and init == "pca"
+
+    def _problem(self, network, train, validation, scaling):
+        """What is trained on selected rows, and judged by others; None: by these."""
+        loss, how = LOSSES[self.loss], (scaling.offset, scaling.scale)
+        rows = train.see(*how)
+        return _training.Problem(
+            for_loss(network, loss),
+            loss,
+            float(self.alpha),
+            rows,
+            rows.none() if validation is None else validation.see(*how),
+            describe_corruption(self, partial(extremes, train)),
+            self._code_term(),
+            scaling.data_size,
         )
 
     def _chosen_init(self, architecture, pretrains):
@@ -292,7 +297,7 @@ class BaseAutoencoder(
             name = f"{type(self).__name__}, layer {number} of {n_pairs}"
             report = None
             if self.verbose:
-                report = VerboseReport(name, n_epochs, 0, every_epoch=self.verbose > 1)
+                report = VerboseReport(name, 0, every_epoch=self.verbose > 1)
             with training:
                 status, _ = _training.fit(training, initial, n_epochs, report)
                 if status == INTERRUPTED:
@@ -339,13 +344,15 @@ class BaseAutoencoder(
     def _measure(self, data, saved):
         """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(data)
+        data_size = math.hypot(np.abs(mean).max(), spread)
         mean = mean.astype(data.dtype)
         # What is seen on the scale of earlier rows may vary by less than that.
         least = 0.0 if saved is None else self.scale_
         offset, scale = describe_scaling(self, mean, max(spread, least))
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
-        return Scaling(mean, offset, scale, data.n_features * (spread / scale) ** 2)
+        total_variance = data.n_features * (spread / scale) ** 2
+        return Scaling(mean, offset, scale, total_variance, data_size)
 
     def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
         kind = self._training_kind(problem)
@@ -357,7 +364,8 @@ class BaseAutoencoder(
         arrays = saved["arrays"]
         training = kind.begin(problem, solver, arrays["params"], seed, max_epochs)
         state = training.state
-        state.counters[N_EPOCHS] = arrays["counters"][N_EPOCHS]
+        lasting = [N_EPOCHS, CYCLE_START]
+        state.counters[lasting] = arrays["counters"][lasting]
         state.best_params[:] = arrays["best_params"]
         state.scalars[[BEST_KEPT, START_LOSS]] = arrays["scalars"][
             [BEST_KEPT, START_LOSS]
@@ -381,7 +389,7 @@ class BaseAutoencoder(
         """
         training, max_iter = plan.training, plan.training.solver.max_iter
         n_done = self._epochs_to_finish(plan)
-        reports, selection = self._verbose_reports(plan, n_done), None
+        reports, selection = self._verbose_reports(plan), None
         with training, self._divergence_explained():
             kept_params = partial(_training.kept_params, training, plan.initial_params)
             if plan.is_cautious:
@@ -394,7 +402,7 @@ class BaseAutoencoder(
                 attributes = self._fitted_attributes(plan, kept_params(), curves)
                 if selection is not None:
                     attributes["_training_state"]["selected"] = selection.params
-                note_epochs(attributes, training)
+                note_if_cut_short(attributes, training)
                 return attributes
 
             if context is not None:
@@ -432,7 +440,6 @@ class BaseAutoencoder(
             _training.check_finite(training, status)
             params = training.state.params.copy()
             attributes = self._fitted_attributes(plan, params, curves)
-        attributes["n_iter_"] += getattr(self, "n_iter_", 0)
         if status == INTERRUPTED:
             _warn_of_interrupt()
         return attributes
@@ -451,13 +458,12 @@ class BaseAutoencoder(
             return 0
         return plan.training.n_epochs_of_fit
 
-    def _verbose_reports(self, plan, n_done):
+    def _verbose_reports(self, plan):
         if not self.verbose:
             return []
-        name, every_epoch = type(self).__name__, self.verbose > 1
         n_before = len(self.loss_curve_) if plan.goes_on else 0
-        n_epochs = plan.training.solver.max_iter - n_done
-        return [VerboseReport(name, n_epochs, n_before, every_epoch=every_epoch)]
+        every_epoch = self.verbose > 1
+        return [VerboseReport(type(self).__name__, n_before, every_epoch=every_epoch)]
 
     def _cautious_selection(self, plan):
         n_before, selected = 0, None
@@ -501,7 +507,6 @@ class BaseAutoencoder(
 
     def _training_attributes(self, plan, params, curves):
         """The same, but for what is computed of the rows."""
-        n_iter = len(curves.loss)
         if plan.goes_on:
             curves = self._curves().followed_by(curves)
         if not plan.training.problem.validation.n_rows:
@@ -513,7 +518,7 @@ class BaseAutoencoder(
         attributes = {
             "n_components_": int(self.n_components),
             "n_layers_": len(plan.architecture["widths"]),
-            "n_iter_": n_iter,
+            "n_iter_": plan.training.n_epochs_of_fit,
             "mean_": plan.scaling.mean,
             "scale_": plan.scaling.scale,
             "loss_curve_": curves.loss,
@@ -554,11 +559,11 @@ class BaseAutoencoder(
         return self
 
 
-def note_epochs(attributes, training):
-    """Note among attributes how many epochs a fit has had, and whether it had all."""
-    attributes["n_iter_"] = n_epochs = training.n_epochs_of_fit
-    if training.is_cut_short and n_epochs < training.solver.max_iter:
-        attributes["_training_state"]["cut_short_of"] = training.solver.max_iter
+def note_if_cut_short(attributes, training):
+    """Note among attributes that a fit has not had all of its epochs."""
+    max_iter = training.solver.max_iter
+    if training.is_cut_short and attributes["n_iter_"] < max_iter:
+        attributes["_training_state"]["cut_short_of"] = max_iter
 
 
 def canonical(X):

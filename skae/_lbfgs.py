@@ -83,6 +83,11 @@ class LbfgsTraining(Training):
             saved["memory"] = self._memory._asdict()
         return saved
 
+    def forget_objective(self):
+        """Forget the objective's values, its gradient and curvature."""
+        super().forget_objective()
+        self._memory = None
+
     def _step_pass(self):
         return scale_gradient
 

@@ -28,25 +28,24 @@ class VerboseReport:
     name : str
         Begins each line.
 
-    max_iter : int
-
     n_before : int
         Epochs of earlier fits that this one goes on from.
 
     every_epoch : bool
     """
 
-    def __init__(self, name, max_iter, n_before, *, every_epoch):
-        self.name, self.last, self.n_before = name, n_before + max_iter, n_before
-        self.every = 1 if every_epoch else readable_interval(max_iter)
+    def __init__(self, name, n_before, *, every_epoch):
+        self.name, self.n_before, self.every_epoch = name, n_before, every_epoch
         self.printed_at = time.monotonic()
 
     def epochs_to_next(self, n_done):
         """Epochs until the next one whose line is due."""
         return self.every - n_done % self.every
 
-    def begin(self):
-        """An epoch is about to begin."""
+    def begin(self, max_iter):
+        """An epoch is about to begin, of at most so many."""
+        self.last = self.n_before + max_iter
+        self.every = 1 if self.every_epoch else readable_interval(max_iter)
 
     def end(self, curves, *, is_last):
         """Print the last epoch if it is due; returns False: training goes on."""
@@ -93,7 +92,7 @@ class CallbackReport:
         """Every epoch is told of."""
         return 1
 
-    def begin(self):
+    def begin(self, max_iter):
         """Tell that an epoch begins."""
         self.epoch_context = self.context.subcontext(task_name="epoch")
         self.epoch_context.call_on_fit_task_begin(
@@ -135,10 +134,10 @@ class JoinedReports:
         """Epochs until the next one that some report wants."""
         return min(report.epochs_to_next(n_done) for report in self.reports)
 
-    def begin(self):
-        """An epoch is about to begin."""
+    def begin(self, max_iter):
+        """An epoch is about to begin, of at most so many."""
         for report in self.reports:
-            report.begin()
+            report.begin(max_iter)
 
     def end(self, curves, *, is_last):
         """Report the epochs so far; returns whether one of them wants to stop."""

@@ -60,8 +60,11 @@ class CautiousSelection:
         n_epochs = self.n_before + n_done
         return next_epoch(n_epochs) - n_epochs
 
-    def begin(self):
+    def begin(self, max_iter):
         """An epoch is about to begin: no work, that may be interrupted, before."""
+        self._consider_selected()
+
+    def _consider_selected(self):
         if self._selected is not None:
             self._consider(self._selected)
             self._selected = None
@@ -75,7 +78,7 @@ class CautiousSelection:
 
     def kept_params(self):
         """The weights to keep if training ended now."""
-        self.begin()
+        self._consider_selected()
         now, start = self.training.state.params, self.initial_params
         best = now if self._gain(now) > self.gain else self.params
         if not np.array_equal(best, start) and not self._is_lower(best):

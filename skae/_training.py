@@ -6,6 +6,7 @@ Everything here works on data that the estimator has validated, and computes thr
 
 import abc
 import contextlib
+import math
 import time
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from skae._memory import (
     BEST_KEPT,
     BEST_LOSS,
     CYCLE_START,
+    DATA_SIZE,
     EPOCH_ROWS,
     FIRST_EPOCH,
     LOSS_SUM,
@@ -52,6 +54,9 @@ from skae._threads import (
 # as so many operations of products.
 _FLOPS_A_WEIGHT = 6
 _FLOPS_A_UNIT = 100
+# The same data, cut into other partitions, have a loss and a size that differ by less,
+# relatively.
+_ROUNDINGS = 1e-9
 
 
 class Problem(NamedTuple):
@@ -64,6 +69,7 @@ class Problem(NamedTuple):
     validation: _memory.Rows  # of no rows: no validation
     corruption: Corruption | None = None
     term: CodeTerm | None = None
+    data_size: float = np.nan  # by which rows to train on are told from others
 
     def model(self, params):
         """The network with parameters."""
@@ -290,6 +296,11 @@ class Training(abc.ABC):
         args = self.solver, state, float(loss), float(kept), self._workspace
         return self._team.run(_kernels.finish_epoch, *args, flops=0)
 
+    def forget_objective(self):
+        """Forget the values of the objective, which is, or may be, another now."""
+        self.state.scalars[BEST_LOSS] = np.inf
+        self.state.counters[N_NO_CHANGE] = 0
+
     @abc.abstractmethod
     def _step_pass(self) -> CFunction:
         """What kernels do with a gradient."""
@@ -420,15 +431,22 @@ def prepare(training, initial_params):
 
     The loss of the initial parameters, before any fit, on the monitored rows tells
     two things: what the kept weights must not exceed and, in a warm start, whether
-    the rows are still the same, which is returned.
+    these rows are still the same. Whether they and those to train on are is returned.
     """
     state = training.state
-    start_loss = training.value(initial_params)
-    if start_loss == state.scalars[START_LOSS]:
-        return True
+    start_loss, data_size = training.value(initial_params), training.problem.data_size
+    is_monitored = math.isclose(
+        start_loss, state.scalars[START_LOSS], rel_tol=_ROUNDINGS
+    )
+    is_same = is_monitored and math.isclose(
+        data_size, state.scalars[DATA_SIZE], rel_tol=_ROUNDINGS
+    )
+    if not is_same:
+        state.scalars[DATA_SIZE] = data_size
+        training.forget_objective()
+    if is_monitored:
+        return is_same
     state.scalars[START_LOSS] = start_loss
-    state.scalars[BEST_LOSS] = np.inf
-    state.counters[N_NO_CHANGE] = 0
     state.best_params[:] = state.params
     is_new = np.array_equal(state.params, initial_params)
     best_kept = start_loss if is_new else training.value(state.params)
@@ -464,9 +482,10 @@ def run(training, max_iter, report=None):
     max_iter : int
 
     report : object, default=None
-        Its `begin()` is called before, and its `end(curves, is_last=...)` after an
-        epoch: the first, the last, the one that is `report.epochs_to_next(n_done)`
-        away, and more where epochs are slow. `end` returning True ends training.
+        Its `begin(max_iter)` is called before, and its `end(curves, is_last=...)`
+        after an epoch: the first, the last, the one that is
+        `report.epochs_to_next(n_done)` away, and more where epochs are slow. `end`
+        returning True ends training.
 
     Returns
     -------
@@ -491,7 +510,7 @@ def _run(training, max_iter, report, curves):
     while status == RUNNING and len(curves.loss) < max_iter:
         n_epochs = min(max_iter - len(curves.loss), training.epochs_a_call)
         if report is not None:
-            report.begin()
+            report.begin(max_iter)
             n_epochs = min(
                 n_epochs,
                 _epochs_to_report(report, len(curves.loss), seconds_an_epoch),

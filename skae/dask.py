@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import canonical, check_range, check_weights, note_epochs
+from skae._base import canonical, check_range, check_weights, note_if_cut_short
 from skae._distributed import (
     DistributedLbfgsTraining,
     DistributedSelection,
@@ -335,7 +335,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 attributes = self._training_attributes(
                     plan, params.copy(), training.curves
                 )
-                note_epochs(attributes, training)
+                note_if_cut_short(attributes, training)
                 attributes |= self._validated_attributes()
                 error.attributes = attributes  # type: ignore[attr-defined]
             raise

@@ -883,6 +883,14 @@ def test_partial_fit_after_fit(dtype):
     assert estimator.loss_ > loss
 
 
+def test_partial_fit_with_another_solver():
+    X = make_data()
+    estimator = make("adam", max_iter=5).fit(X)
+    estimator.set_params(warm_start=True).fit(X)
+    estimator.set_params(solver="sgd").partial_fit(X)
+    assert (estimator.n_iter_, len(estimator.loss_curve_)) == (6, 11)
+
+
 def test_partial_fit_checks_the_features():
     estimator = make("adam").partial_fit(make_data())
     with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
@@ -910,6 +918,27 @@ def fit_twice(estimator, X, **fit_params):
     assert once.n_iter_ == 2 * estimator.max_iter
     twice.n_iter_ += estimator.max_iter
     return once, twice
+
+
+@pytest.mark.parametrize("judge", ["the rows", "others"])
+@pytest.mark.parametrize("change", ["rows", "alpha"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_warm_start_with_another_objective(solver, change, judge):
+    """What was known of the objective before, as curvature, is forgotten."""
+    X, X_val = make_data(), make_data(seed=1)
+    fit_params = {} if judge == "the rows" else {"X_val": X_val}
+    estimator = make("lbfgs", solver=solver, alpha=0.0, max_iter=40, tol=1e-9)
+    estimator.fit(X, **fit_params).set_params(warm_start=True)
+    before = estimator.loss_
+    if change == "rows":
+        X = 3 * make_data(seed=2)
+    else:
+        estimator.set_params(alpha=1.0)
+    loss = 0.5 * estimator.reconstruction_error(X).mean() / estimator.scale_**2
+    penalty = 0.5 * estimator.alpha * sum((w**2).sum() for w in estimator.coefs_)
+    estimator.fit(X, **fit_params)
+    found = estimator.loss_curve_[estimator.n_iter_ :]
+    assert before < min(found) < found[0] <= loss + penalty
 
 
 RESTARTS = "cosine"  # begins anew in a warm-started fit, as its documentation says
@@ -2214,6 +2243,35 @@ def test_failing_fit_with_callbacks(callback):
         estimator.fit(X)
     assert not hasattr(estimator, "n_features_in_")
     assert watcher.n_torn_down == 1
+
+
+class FailsWhenTrained(Watcher):
+    """Raises an error, or Ctrl-C, when training has ended."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "fit":
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+@pytest.mark.parametrize("n_fits", [0, 1])
+def test_a_callback_that_fails_when_training_has_ended(callback, error, n_fits):
+    """What was trained is there, and knows the columns that it was trained on."""
+    X = make_data()
+    estimator = make("minibatch")
+    for _ in range(n_fits):
+        estimator.fit(np.c_[X, X])
+    estimator.set_callbacks(FailsWhenTrained(error))
+    with pytest.raises(error):
+        estimator.fit(X)
+    assert_same_fit(estimator, make("minibatch").fit(X))
+    assert estimator.n_features_in_ == X.shape[1]
+    with pytest.raises(ValueError, match="features"):
+        estimator.transform(X[:, :-1])
 
 
 def search_with(step, **params):

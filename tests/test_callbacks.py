@@ -494,6 +494,29 @@ def test_other_rows_begin_another_cycle():
     assert_same(expected.fit(other), estimator.fit(other))
 
 
+def test_other_rows_to_train_on_begin_another_fit(capsys):
+    """Though those that judge the weights are the same."""
+    X, X_val = make_data(), make_data(seed=2)
+    estimator = make("adam", max_iter=8, tol=1e-12, warm_start=True)
+    interrupted(estimator, X, 5, X_val=X_val)
+    for other, n_epochs in ((make_data(seed=1), 5 + 8), (make_data(seed=3), 5 + 16)):
+        capsys.readouterr()
+        estimator.set_params(verbose=2).fit(other, X_val=X_val)
+        assert (estimator.n_iter_, len(estimator.loss_curve_)) == (8, n_epochs)
+        lines = capsys.readouterr().out.splitlines()
+        assert [f"/{n_epochs} " in line for line in lines] == 8 * [True]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_patience_begins_anew_with_other_rows_to_train_on():
+    hopeless = {"learning_rate_init": 1e-9, "tol": 1e-3, "n_iter_no_change": 2}
+    X, X_val = make_data(), make_data(seed=1)
+    for rows, n_epochs in ((X, 1), (2 * X, 4)):
+        estimator = make("adam", max_iter=3, warm_start=True, **hopeless)
+        estimator.fit(X, X_val=X_val).set_params(max_iter=10).fit(rows, X_val=X_val)
+        assert estimator.n_iter_ == n_epochs
+
+
 @pytest.mark.parametrize("n_fits", [0, 1])
 def test_ctrl_c_before_the_first_epoch(n_fits, monkeypatch):
     X = make_data()

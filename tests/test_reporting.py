@@ -25,7 +25,8 @@ def test_interval_is_round_and_gives_few_lines(max_iter, interval):
 
 
 def test_lines_name_epoch_loss_and_validation_loss(capsys):
-    report = VerboseReport("Auto", 30, 100, every_epoch=False)
+    report = VerboseReport("Auto", 100, every_epoch=False)
+    report.begin(30)
     for n_done in (1, 2, 5, 9, 10, 11):
         validation_curve = [2.0] * n_done if n_done > 1 else []
         curves = Curves([1 / n_done] * n_done, validation_curve, [])
@@ -42,7 +43,8 @@ def test_lines_name_epoch_loss_and_validation_loss(capsys):
 def test_slow_epochs_get_more_lines(capsys, monkeypatch):
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    report = VerboseReport("Auto", 10_000, 0, every_epoch=False)
+    report = VerboseReport("Auto", 0, every_epoch=False)
+    report.begin(10_000)
     for n_done in range(1, 14):
         now += 1.0
         report.end(Curves([0.5] * n_done, [], []), is_last=False)
@@ -57,8 +59,8 @@ class Recorder:
     def epochs_to_next(self, n_done):
         return self.every - n_done % self.every
 
-    def begin(self):
-        self.calls.append("begin")
+    def begin(self, max_iter):
+        self.calls.append(("begin", max_iter))
 
     def end(self, curves, *, is_last):
         self.calls.append((curves, is_last))
@@ -72,8 +74,8 @@ def test_joined_reports_are_all_told_and_each_can_stop(answers):
     ]
     joined = JoinedReports(reports)
     assert [joined.epochs_to_next(n) for n in range(4)] == [2, 1, 1, 1]
-    joined.begin()
+    joined.begin(7)
     curves = Curves([0.5], [], [])
     assert joined.end(curves, is_last=False) == any(answers)
     for report in reports:
-        assert report.calls == ["begin", (curves, False)]
+        assert report.calls == [("begin", 7), (curves, False)]

@@ -151,10 +151,10 @@ def test_nothing_is_computed_before_the_first_epoch(monkeypatch):
     calls.clear()
     selection = CautiousSelection(training, np.zeros(1), 3, np.ones(1))
     assert not calls
-    selection.begin()
+    selection.begin(1)
     assert calls == [0, 1]
     assert selection.params == 1
-    selection.begin()
+    selection.begin(1)
     assert calls == [0, 1]
 
 
