@@ -5,39 +5,22 @@ are printed: ``SKAE_SEED`` repeats one.
 """
 
 import contextlib
-import faulthandler
 import functools
-import importlib
-import json
 import os
 import pickle
 import secrets
-import subprocess
-import sys
-import threading
 import warnings
-from pathlib import Path
 
 import hypothesis
 import numpy as np
-import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_info
 
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer, _threads
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
-IS_LONG = bool(os.environ.get("SKAE_SOAK"))
+from ..cases import IS_LONG, times
+
 SEED = int(os.environ.get("SKAE_SEED") or (secrets.randbelow(2**31) if IS_LONG else 0))
-
-ROOT = Path(__file__).parents[2]
-# Seconds after which a process counts as hung.
-PATIENCE = 900 if IS_LONG else 240
-
-
-def times(short, long):
-    """How often to do something."""
-    return long if IS_LONG else short
 
 
 def settings(n_examples, **options):
@@ -149,67 +132,9 @@ def assert_usable(estimator, X):
     return code
 
 
-def blas_threads():
-    """Number of threads of each BLAS, by its file."""
-    return {
-        library["filepath"]: library["num_threads"]
-        for library in threadpool_info()
-        if library["user_api"] == "blas"
-    }
-
-
-def our_threads():
-    return [t.name for t in threading.enumerate() if t.name.startswith("skae")]
-
-
-@contextlib.contextmanager
-def many_threads(n_threads):
-    """Use so many threads for the least of work."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_threads, "n_threads_allowed", lambda: n_threads)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_START", 1)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_MEET", 1)
-        yield
-
-
 @functools.cache
 def rows(n_rows=300, n_features=6, dtype="float64"):
     """Rows in [0, 1], which all losses take."""
     rng = np.random.default_rng(0)
     X = rng.random((n_rows, 3)) @ rng.random((3, n_features)) / 3
     return (0.8 * X + 0.2 * rng.random(X.shape)).astype(dtype)
-
-
-def in_new_process(job, *args, **environment):
-    """What a function of a test module returns in a new process; fails if it hangs."""
-    code = "from tests.reliability.support import main; main()"
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-c", code, job.__module__, job.__name__],
-            input=json.dumps(args),
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            timeout=PATIENCE,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        pytest.fail(f"{job.__name__} hangs: {(error.stderr or b'').decode()}")
-    assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr}"
-    return json.loads(ended.stdout.splitlines()[-1])
-
-
-def main():
-    """Run a job in its own process: see `in_new_process`."""
-    faulthandler.enable()
-    faulthandler.dump_traceback_later(PATIENCE - 10)
-    module, job = sys.argv[1:]
-    warnings.simplefilter("error")
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    # Of any thread, such as BLAS', that the child will not have.
-    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-    result = getattr(importlib.import_module(module), job)(
-        *json.loads(sys.stdin.read())
-    )
-    print(json.dumps(result))

@@ -25,19 +25,9 @@ from skae._compilation import _Cache, _digest
 from skae._warmup import c_functions
 from skae.io import load, save
 
-from . import support
-from .support import (
-    assert_usable,
-    blas_threads,
-    copy_of,
-    in_new_process,
-    make,
-    many_threads,
-    our_threads,
-    rows,
-    state_of,
-    times,
-)
+from ..cases import times
+from ..processes import allowed, blas_threads, in_new_process, our_threads
+from .support import MEMBERS, SEED, assert_usable, copy_of, make, rows, state_of
 
 pytestmark = [
     pytest.mark.reliability,
@@ -45,7 +35,7 @@ pytestmark = [
 ]
 
 FAULTS = "faults survived"
-NAMES = list(support.MEMBERS)
+NAMES = list(MEMBERS)
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------
@@ -104,7 +94,7 @@ def interrupted_fit(model, X, interrupts, seconds):
 def job_interrupts(n_interrupts, seed, n_threads):
     rng, outcomes, interrupts = random.Random(seed), Counter(), Interrupts()
     X, threads_before = rows(), blas_threads()
-    with many_threads(n_threads):
+    with allowed(n_threads):
         for _ in range(n_interrupts):
             model = make(rng.choice(NAMES), max_iter=rng.choice([1, 30]))
             if rng.random() < 0.5:  # else there is nothing to be as before
@@ -124,7 +114,7 @@ def job_interrupts(n_interrupts, seed, n_threads):
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_interrupts(n_threads, count):
     n_interrupts = times(30, 400)
-    outcomes = in_new_process(job_interrupts, n_interrupts, support.SEED, n_threads)
+    outcomes = in_new_process(job_interrupts, n_interrupts, SEED, n_threads)
     assert sum(outcomes.values()) == n_interrupts
     for outcome, n in outcomes.items():
         count(FAULTS, f"Ctrl-C in a fit: {outcome}", n)
@@ -161,7 +151,7 @@ class InterruptAtCall:
 def moments(n_calls):
     """Which calls to interrupt."""
     step = -(-n_calls // times(30, 500))
-    return range(1 + support.SEED % step, n_calls + 1, step)
+    return range(1 + SEED % step, n_calls + 1, step)
 
 
 @pytest.mark.parametrize("name", ["default", "lbfgs", "variational"])
@@ -246,7 +236,7 @@ def job_kills_in_save(folder, n_kills, seed):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_kills_during_save(count, tmp_path):
     n_kills = times(15, 300)
-    found = in_new_process(job_kills_in_save, str(tmp_path), n_kills, support.SEED)
+    found = in_new_process(job_kills_in_save, str(tmp_path), n_kills, SEED)
     assert sum(found) == n_kills
     assert min(found) > 0  # some before the file was replaced, and some after
     count(FAULTS, "SIGKILL during save", n_kills)
@@ -273,7 +263,8 @@ def small_disk(tmp_path_factory):
 
 
 def test_save_on_a_full_disk(count, small_disk):
-    folder, model, small = small_disk(128), large_model(0), make("random").fit(rows())
+    folder, model = small_disk(128), large_model(0)
+    small = make("random").fit(rows())
     path = folder / "model.safetensors"
     save(small, path)
     for n in range(times(5, 50)):
@@ -413,7 +404,7 @@ def test_a_damaged_cache(count, tmp_path):
         job_damaged_cache,
         warmed(),
         times(1, 4),
-        support.SEED,
+        SEED,
         NUMBA_CACHE_DIR=str(tmp_path),
     )
     for kind, n in damaged.items():
@@ -507,7 +498,7 @@ def job_killed_workers(folder, n_kills, seed):
 
 def test_killed_workers_of_a_search(count, tmp_path):
     n_kills = times(1, 5)
-    n = in_new_process(job_killed_workers, str(tmp_path), n_kills, support.SEED)
+    n = in_new_process(job_killed_workers, str(tmp_path), n_kills, SEED)
     assert n == n_kills
     count(FAULTS, "SIGKILL of a search's worker: an error, and the next one works", n)
 
@@ -516,7 +507,7 @@ def _in_child(states):
     """Whether a forked process gets the same from its fits, on more threads."""
     child = os.fork()
     if child == 0:
-        with many_threads(2):
+        with allowed(2):
             same = [state_of(make(n).fit(rows())) == s for n, s in states.items()]
         os._exit(0 if all(same) and not our_threads() else 1)
     for _ in range(600):
@@ -532,7 +523,7 @@ def _in_child(states):
 def job_forks(n_forks, seed):
     """After fits on threads, and while another thread fits."""
     rng, threads = random.Random(seed), blas_threads()
-    with many_threads(2):
+    with allowed(2):
         states = {name: state_of(make(name).fit(rows())) for name in NAMES}
     ended = threading.Event()
 
@@ -557,7 +548,7 @@ def job_forks(n_forks, seed):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_forks(count):
-    n = in_new_process(job_forks, times(5, 50), support.SEED)
+    n = in_new_process(job_forks, times(5, 50), SEED)
     count(FAULTS, "fork after, and during, a fit on threads: the child fits", n)
 
 
@@ -565,7 +556,7 @@ def job_fits_at_once(n_rounds, seed):
     rng, threads = random.Random(seed), blas_threads()
     alone = {name: state_of(make(name).fit(rows())) for name in NAMES}
     names = [name for _ in range(n_rounds) for name in rng.sample(NAMES, len(NAMES))]
-    with many_threads(2), ThreadPoolExecutor(2) as pool:
+    with allowed(2), ThreadPoolExecutor(2) as pool:
         for name, state in zip(
             names, pool.map(lambda n: state_of(make(n).fit(rows())), names), strict=True
         ):
@@ -576,5 +567,5 @@ def job_fits_at_once(n_rounds, seed):
 
 
 def test_two_threads_fit_at_once(count):
-    n = in_new_process(job_fits_at_once, times(2, 20), support.SEED)
+    n = in_new_process(job_fits_at_once, times(2, 20), SEED)
     count(FAULTS, "fits beside a fit of another thread: the same bits", n)
