@@ -16,8 +16,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-
+from .. import cases
 from ..cases import IS_LONG, times
 
 SEED = int(os.environ.get("SKAE_SEED") or (secrets.randbelow(2**31) if IS_LONG else 0))
@@ -41,40 +40,43 @@ def examples(short, long):
     return lambda test: settings(times(short, long))(hypothesis.seed(SEED)(test))
 
 
-_QUICK = {"max_iter": 3, "n_iter_no_change": 2, "random_state": 0}
-_SMALL = {**_QUICK, "hidden_layer_sizes": (5,)}
-# By name: class and parameters. Few kernels, but every way through the Python code.
-MEMBERS = {
-    "default": (AutoencoderTransformer, _QUICK),
-    "random": (AutoencoderTransformer, {**_SMALL, "init": "random", "batch_size": 4}),
-    "linear": (AutoencoderTransformer, {**_QUICK, "hidden_layer_sizes": ()}),
-    "tied": (AutoencoderTransformer, {**_SMALL, "tied_weights": True, "alpha": 0.1}),
-    "lbfgs": (AutoencoderTransformer, {**_SMALL, "solver": "lbfgs"}),
-    "unscaled": (AutoencoderTransformer, {**_SMALL, "scale": None, "solver": "sgd"}),
-    "stopping": (AutoencoderTransformer, {**_SMALL, "early_stopping": True}),
-    "noisy": (AutoencoderTransformer, {**_SMALL, "noise": "gaussian"}),
-    "sparse_code": (
-        AutoencoderTransformer,
-        {**_SMALL, "sparsity": "kl", "code_activation": "logistic"},
-    ),
-    "layerwise": (
-        AutoencoderTransformer,
-        {**_QUICK, "hidden_layer_sizes": (5, 4), "pretrain": "layerwise"},
-    ),
-    "log_loss": (AutoencoderTransformer, {**_SMALL, "loss": "log_loss"}),
-    "poisson": (AutoencoderTransformer, {**_SMALL, "loss": "poisson"}),
-    "variational": (VariationalAutoencoderTransformer, _SMALL),
-    "variational_log_loss": (
-        VariationalAutoencoderTransformer,
-        {**_SMALL, "loss": "log_loss"},
-    ),
+QUICK = {
+    "max_iter": 3,
+    "n_iter_no_change": 2,
+    "init": "auto",
+    "early_stopping": "auto",
+}
+# Of the cases: few kernels, but every way through the Python code.
+NAMES = (
+    "default",
+    "minibatch",
+    "no_hidden",
+    "tied",
+    "lbfgs",
+    "sgd_nesterov",
+    "early_stopping",
+    "gaussian_noise",
+    "sparse_kl",
+    "pretrained",
+    "log_loss",
+    "poisson",
+    "variational",
+    "variational_log_loss",
+)
+# What no case has, or what `QUICK` takes from one.
+OWN = {
+    "minibatch": {"init": "random", "batch_size": 4},
+    "tied": {"alpha": 0.1},
+    "lbfgs": {"activation": "relu"},  # may start at PCA
+    "sgd_nesterov": {"scale": None},
+    "early_stopping": {"early_stopping": True},
+    "gaussian_noise": {"sparsity": None},  # the code is ordered
 }
 
 
 def make(name, **parameters):
-    """An estimator of the table, not fitted."""
-    kind, of_name = MEMBERS[name]
-    return kind(**{**of_name, **parameters})
+    """An estimator of the cases, not fitted, for a short fit."""
+    return cases.make(name, **{**QUICK, **OWN.get(name, {}), **parameters})
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from skae.io import load, save
 
 from ..cases import times
 from ..processes import allowed, blas_threads, in_new_process, our_threads
-from .support import MEMBERS, SEED, assert_usable, copy_of, make, rows, state_of
+from .support import NAMES, SEED, assert_usable, copy_of, make, rows, state_of
 
 pytestmark = [
     pytest.mark.reliability,
@@ -35,7 +35,6 @@ pytestmark = [
 ]
 
 FAULTS = "faults survived"
-NAMES = list(MEMBERS)
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------
@@ -183,7 +182,7 @@ def test_interrupts_at_any_call(name, count):
 
 
 def test_interrupts_of_save(count, tmp_path):
-    path, models = tmp_path / "model.safetensors", [make("random"), make("tied")]
+    path, models = tmp_path / "model.safetensors", [make("minibatch"), make("tied")]
     for model in models:
         model.fit(rows())
     states, calls = [state_of(model) for model in models], InterruptAtCall(None)
@@ -204,7 +203,7 @@ def test_interrupts_of_save(count, tmp_path):
 def large_model(random_state):
     """One whose file takes some milliseconds to write."""
     parameters = {"hidden_layer_sizes": (400,), "random_state": random_state}
-    return make("random", **parameters).fit(rows(n_features=40))
+    return make("minibatch", **parameters).fit(rows(n_features=40))
 
 
 def job_kills_in_save(folder, n_kills, seed):
@@ -264,7 +263,7 @@ def small_disk(tmp_path_factory):
 
 def test_save_on_a_full_disk(count, small_disk):
     folder, model = small_disk(128), large_model(0)
-    small = make("random").fit(rows())
+    small = make("minibatch").fit(rows())
     path = folder / "model.safetensors"
     save(small, path)
     for n in range(times(5, 50)):
@@ -285,7 +284,7 @@ def job_save_limited_files(folder, n_bytes):
     import resource
 
     path = Path(folder) / "model.safetensors"
-    model, small = large_model(0), make("random").fit(rows())
+    model, small = large_model(0), make("minibatch").fit(rows())
     save(small, path)
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
@@ -329,7 +328,7 @@ def warm_cache(source):
     return folder
 
 
-CACHED = ("random", "linear")
+CACHED = ("minibatch", "no_hidden")
 
 
 def cached_states():
@@ -437,9 +436,9 @@ def job_lost_cache(source, folder_that_fills):
     folder.write_text("no folder")  # which stops even root
     _fit_all(expected)
     folder.unlink()
-    _fit_all({"linear": expected["linear"]})
+    _fit_all({"no_hidden": expected["no_hidden"]})
     assert _hits() == 0
-    _fit_all({"linear": expected["linear"]})
+    _fit_all({"no_hidden": expected["no_hidden"]})
     assert _hits() > 0
     return faults
 
@@ -470,7 +469,9 @@ def job_killed_workers(folder, n_kills, seed):
 
     def search(n_jobs, scoring=None):
         grid = {"n_components": [1, 2], "random_state": [0, 1]}
-        found = GridSearchCV(make("random"), grid, cv=3, n_jobs=n_jobs, scoring=scoring)
+        found = GridSearchCV(
+            make("minibatch"), grid, cv=3, n_jobs=n_jobs, scoring=scoring
+        )
         return found.fit(X).cv_results_["mean_test_score"].tolist()
 
     def kill_one():
@@ -529,7 +530,7 @@ def job_forks(n_forks, seed):
 
     def fit_until_the_end():
         while not ended.is_set():
-            make("random", max_iter=20).fit(rows())
+            make("minibatch", max_iter=20).fit(rows())
 
     for are_fits in (False, True):
         other = threading.Thread(target=fit_until_the_end)

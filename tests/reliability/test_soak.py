@@ -12,7 +12,7 @@ from skae.io import load, save
 
 from ..cases import times
 from ..processes import allowed, in_new_process
-from .support import MEMBERS, SEED, copy_of, make, rows
+from .support import NAMES, SEED, copy_of, make, rows
 
 pytestmark = pytest.mark.reliability
 
@@ -49,7 +49,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
             with pytest.raises(ValueError, match="features"):
                 model.transform(X[:, :2])
 
-    for name in MEMBERS:  # compiles
+    for name in NAMES:  # compiles
         for dtype in ("float64", "float32"):
             use(name, dtype, 2)
     found = []
@@ -57,7 +57,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
         if (n >= n_before and n % 20 == 0) or n == n_before + n_fits - 1:
             n_files = len(os.listdir(FILES))
             found.append((resident_kilobytes(), n_files, threading.active_count()))
-        name = rng.choice(list(MEMBERS))
+        name = rng.choice(NAMES)
         dtype, n_threads = rng.choice(["float64", "float32"]), rng.choice([1, 2])
         use(name, dtype, n_threads, saves=n % 5 == 0)
     return found

@@ -94,7 +94,7 @@ class AnyOrder(RuleBasedStateMachine):
     n_steps = 0
     folder = None  # of saved files
 
-    @initialize(name=st.sampled_from(list(support.MEMBERS)))
+    @initialize(name=st.sampled_from(support.NAMES))
     def begin(self, name):
         self.model, self.is_fitted = make(name), False
         self.saved = []  # pairs of a file and the state it has to give
