@@ -1,6 +1,21 @@
-"""Configurations of the estimator, shared by all tests: extend the table."""
+"""What tests share: configurations of the estimator, data for them, how much to try.
+
+Extend the table, not the tests.
+"""
+
+import os
 
 import numpy as np
+
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+
+IS_LONG = bool(os.environ.get("SKAE_SOAK"))
+
+
+def times(short, long):
+    """How often to do something."""
+    return long if IS_LONG else short
+
 
 # Wide enough to be a network, small enough that sixty checks take seconds. At the
 # principal components, where "auto" would start, gradients are roundings in part, which
@@ -86,6 +101,46 @@ VARIATIONAL_CASES = {
 VARIATIONAL_UNIT_RANGE_CASES = {
     "variational_log_loss": {**_SMALL, "loss": "log_loss", "beta": 0.5}
 }
+
+OF_VARIATIONAL = {**VARIATIONAL_CASES, **VARIATIONAL_UNIT_RANGE_CASES}
+ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES, **OF_VARIATIONAL}
+
+# Lowest and highest numbers, where a loss sets them.
+RANGES = {"log_loss": (0, 1), "poisson": (0, 9)}
+SCHEDULES = ("constant", "inverse_time", "invscaling", "adaptive", "cosine")
+STOCHASTIC = ("adam", "sgd", "rmsprop")
+RESTARTS = "cosine"  # begins anew in a warm-started fit, as its documentation says
+
+
+def make(name, **changes):
+    """The estimator of a case; never random."""
+    kind = AutoencoderTransformer
+    if name in OF_VARIATIONAL:
+        kind = VariationalAutoencoderTransformer
+    return kind(**{"random_state": 0, **ALL_CASES[name], **changes})
+
+
+def names_of(condition, cases=ALL_CASES):
+    """Names of the cases whose fitted parameters satisfy a condition."""
+    return [
+        name for name, params in cases.items() if condition(make(name).get_params())
+    ]
+
+
+def make_data(n_rows=60, n_features=6, loss="squared_error", seed=0):
+    """A curved surface in space with a little noise, in the range of a loss."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(-2, 2, (n_rows, 2))
+    X = np.tanh(t @ rng.standard_normal((2, 4))) @ rng.standard_normal((4, n_features))
+    X += 0.1 * rng.standard_normal(X.shape)
+    if loss not in RANGES:
+        return X
+    low, high = RANGES[loss]
+    return low + (high - low) * (X - X.min()) / (X.max() - X.min())
+
+
+def data_for(estimator, **shape):
+    return make_data(loss=estimator.loss, **shape)
 
 
 def hidden_layers(estimator):

@@ -28,7 +28,6 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skae import (
     AutoencoderTransformer,
-    VariationalAutoencoderTransformer,
     _estimator,
     _inference,
 )
@@ -40,38 +39,21 @@ from skae.metrics import reconstruction_r2, reconstruction_r2_score
 from . import reference
 from .cases import (
     ACTIVATION_NAMES,
-    CASES,
+    ALL_CASES,
     LOSS_NAMES,
-    SAMPLING_CASES,
-    UNIT_RANGE_CASES,
-    VARIATIONAL_CASES,
-    VARIATIONAL_UNIT_RANGE_CASES,
+    RANGES,
+    RESTARTS,
+    SCHEDULES,
+    STOCHASTIC,
+    data_for,
     hidden_layers,
+    make,
+    make_data,
+    names_of,
 )
 
 # Most fits here are short.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-OF_VARIATIONAL = {**VARIATIONAL_CASES, **VARIATIONAL_UNIT_RANGE_CASES}
-ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES, **OF_VARIATIONAL}
-RANGES = {"log_loss": (0, 1), "poisson": (0, 9)}
-SCHEDULES = ("constant", "inverse_time", "invscaling", "adaptive", "cosine")
-STOCHASTIC = ("adam", "sgd", "rmsprop")
-
-
-def names_of(condition, cases=ALL_CASES):
-    """Names of the cases whose fitted parameters satisfy a condition."""
-    return [
-        name for name, params in cases.items() if condition(make(name).get_params())
-    ]
-
-
-def make(name, **changes):
-    """The estimator of a case; never random."""
-    kind = AutoencoderTransformer
-    if name in OF_VARIATIONAL:
-        kind = VariationalAutoencoderTransformer
-    return kind(**{"random_state": 0, **ALL_CASES[name], **changes})
 
 
 def is_variational(params):
@@ -111,22 +93,6 @@ def starts_at_random(params):
 
 SCALED = names_of(is_scaled)
 ORDERED = names_of(has_ordered_code)
-
-
-def make_data(n_rows=60, n_features=6, loss="squared_error", seed=0):
-    """A curved surface in space with a little noise, in the range of a loss."""
-    rng = np.random.default_rng(seed)
-    t = rng.uniform(-2, 2, (n_rows, 2))
-    X = np.tanh(t @ rng.standard_normal((2, 4))) @ rng.standard_normal((4, n_features))
-    X += 0.1 * rng.standard_normal(X.shape)
-    if loss not in RANGES:
-        return X
-    low, high = RANGES[loss]
-    return low + (high - low) * (X - X.min()) / (X.max() - X.min())
-
-
-def data_for(estimator, **shape):
-    return make_data(loss=estimator.loss, **shape)
 
 
 def activations_of(estimator):
@@ -939,9 +905,6 @@ def test_a_warm_start_with_another_objective(solver, change, judge):
     estimator.fit(X, **fit_params)
     found = estimator.loss_curve_[estimator.n_iter_ :]
     assert before < min(found) < found[0] <= loss + penalty
-
-
-RESTARTS = "cosine"  # begins anew in a warm-started fit, as its documentation says
 
 
 @pytest.mark.parametrize("name", names_of(lambda p: p["learning_rate"] != RESTARTS))

@@ -28,7 +28,7 @@ from skae._base import TrainingInterruptedWarning
 from skae.callbacks import Checkpoint
 from skae.io import load, save
 
-from .test_autoencoder import (
+from .cases import (
     ALL_CASES,
     SCHEDULES,
     STOCHASTIC,
@@ -36,8 +36,9 @@ from .test_autoencoder import (
     make,
     make_data,
     names_of,
+    times,
 )
-from .test_io import DTYPES, assert_same, contents, path, times
+from .test_io import DTYPES, assert_same, contents, path
 
 __all__ = ["path"]  # a fixture
 
@@ -821,7 +822,7 @@ from sklearn.base import clone
 
 from skae.callbacks import Checkpoint
 from skae.io import load
-from tests.test_autoencoder import data_for
+from tests.cases import data_for
 
 warnings.simplefilter("ignore")
 what, new, path, n_rows = sys.argv[1:]

@@ -12,7 +12,8 @@ from skae import AutoencoderTransformer, _code_passes
 from skae.metrics import reconstruction_r2_score
 
 from . import reference
-from .test_autoencoder import make_data, objective_of
+from .cases import make_data
+from .test_autoencoder import objective_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

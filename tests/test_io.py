@@ -37,8 +37,7 @@ from skae._descriptions import VERSION
 from skae._memory import CYCLE_START
 from skae.io import TRUSTED_TYPES, ModelFileError, load, save
 
-from .make_model_files import FOLDER, models
-from .test_autoencoder import (
+from .cases import (
     ALL_CASES,
     RESTARTS,
     SCHEDULES,
@@ -47,19 +46,15 @@ from .test_autoencoder import (
     make,
     make_data,
     names_of,
+    times,
 )
+from .make_model_files import FOLDER, models
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 DTYPES = (np.float64, np.float32)
 MEMBERS = AutoencoderTransformer, VariationalAutoencoderTransformer
-IS_LONG = bool(os.environ.get("SKAE_SOAK"))
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
-
-
-def times(short, long):
-    """How often to do something."""
-    return long if IS_LONG else short
 
 
 # -- comparing -------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from skae._random_passes import CORRUPTIONS, Corruption
 from skae._rows import make_rows, network_input, weights_in_use
 
 from . import reference
-from .test_autoencoder import assert_same_fit, make_data
+from .cases import make_data
+from .test_autoencoder import assert_same_fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -19,15 +19,12 @@ from skae._memory import N_BEFORE, PART
 from skae._stream import RowStream, StreamedRows
 from skae.metrics import reconstruction_r2
 
+from .cases import data_for, make, make_data, names_of
 from .test_autoencoder import (
     Watcher,
     assert_same_fit,
     callback,  # noqa: F401  (a fixture)
-    data_for,
     draws_for_rows,
-    make,
-    make_data,
-    names_of,
     warns_of_interrupt,
 )
 from .test_package import run_python

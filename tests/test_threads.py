@@ -4,28 +4,24 @@ What could hang runs in a process of its own, with a time limit.
 """
 
 import contextlib
-import faulthandler
 import functools
 import hashlib
 import itertools
-import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from skae import (
     AutoencoderTransformer,
@@ -38,15 +34,17 @@ from skae import (
 from skae._pca import principal_components
 from skae._rows import make_rows
 
+from . import processes
 from .cases import ACTIVATION_NAMES
+from .processes import allowed, blas_threads, our_threads, team_sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-ROOT = Path(__file__).parents[1]
 THREAD_COUNTS = (1, 2, 4)
-# Seconds after which a process counts as hung; a cold kernel cache costs most of it.
-PATIENCE = 120
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+in_new_process = functools.partial(
+    processes.in_new_process, timeout=120, without=BLAS_VARIABLES
+)
 
 # Large enough for four threads: in training, in evaluation and in inference.
 N_ROWS, N_FEATURES = 1100, 60
@@ -161,73 +159,6 @@ def digest(name, dtype="float64"):
     for value in results(name, np.dtype(dtype).type).values():
         joined.update(value.tobytes())
     return joined.hexdigest()
-
-
-@contextlib.contextmanager
-def team_sizes():
-    """Yields a list to which every team adds its number of threads."""
-    sizes, init = [], _threads.ThreadTeam.__init__
-
-    def spy(team, n_threads):
-        sizes.append(n_threads)
-        init(team, n_threads)
-
-    _threads.ThreadTeam.__init__ = spy
-    try:
-        yield sizes
-    finally:
-        _threads.ThreadTeam.__init__ = init
-
-
-@contextlib.contextmanager
-def allowed(n_threads, *, min_flops=1):
-    """Use `n_threads` threads, for little work too; yields the sizes of the teams."""
-    with pytest.MonkeyPatch.context() as patch, team_sizes() as sizes:
-        patch.setattr(_threads, "n_threads_allowed", lambda: n_threads)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_START", min_flops)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_MEET", min_flops)
-        yield sizes
-
-
-def blas_threads():
-    return {
-        library["filepath"]: library["num_threads"]
-        for library in threadpool_info()
-        if library["user_api"] == "blas"
-    }
-
-
-def our_threads():
-    return [t.name for t in threading.enumerate() if t.name.startswith("skae")]
-
-
-def in_new_process(job, *args, timeout=PATIENCE, **environment):
-    """What a function of this module returns in a new process; fails if it hangs."""
-    inherited = {k: v for k, v in os.environ.items() if k not in BLAS_VARIABLES}
-    code = f"from tests import test_threads; test_threads.main({job.__name__!r})"
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-c", code, json.dumps(args), str(timeout - 10)],
-            cwd=ROOT,
-            env={**inherited, **environment},
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        pytest.fail(f"{job.__name__} hangs: {(error.stderr or b'').decode()}")
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
-
-
-def main(job):
-    """Run a job in its own process: see `in_new_process`."""
-    faulthandler.dump_traceback_later(float(sys.argv[2]))
-    warnings.simplefilter("error")
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    result = globals()[job](*json.loads(sys.argv[1]))
-    print(json.dumps(result))
 
 
 # -- the same bits --------------------------------------------------------------
@@ -615,8 +546,6 @@ def test_blas_limit_is_restored_if_setting_or_lifting_it_is_interrupted(
 
 
 def job_fork():
-    # Python warns of any thread, such as OpenBLAS', that the child will not have.
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
     names = ("minibatch", "lbfgs")
     with allowed(2) as sizes:
         expected = [digest(name) for name in names]

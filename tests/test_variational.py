@@ -10,10 +10,10 @@ from sklearn.exceptions import NotFittedError
 from skae import VariationalAutoencoderTransformer
 
 from . import reference
+from .cases import make_data
 from .test_autoencoder import (
     activations_of,
     assert_same_fit,
-    make_data,
     network_input,
     objective_of,
 )

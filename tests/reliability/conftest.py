@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from .support import IS_LONG, SEED
+from ..cases import IS_LONG
+from .support import SEED
 
 PROPERTY = "reliability"
 

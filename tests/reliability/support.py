@@ -5,39 +5,21 @@ are printed: ``SKAE_SEED`` repeats one.
 """
 
 import contextlib
-import faulthandler
 import functools
-import importlib
-import json
 import os
 import pickle
 import secrets
-import subprocess
-import sys
-import threading
 import warnings
-from pathlib import Path
 
 import hypothesis
 import numpy as np
-import pytest
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_info
 
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer, _threads
+from .. import cases
+from ..cases import IS_LONG, times
 
-IS_LONG = bool(os.environ.get("SKAE_SOAK"))
 SEED = int(os.environ.get("SKAE_SEED") or (secrets.randbelow(2**31) if IS_LONG else 0))
-
-ROOT = Path(__file__).parents[2]
-# Seconds after which a process counts as hung.
-PATIENCE = 900 if IS_LONG else 240
-
-
-def times(short, long):
-    """How often to do something."""
-    return long if IS_LONG else short
 
 
 def settings(n_examples, **options):
@@ -58,40 +40,43 @@ def examples(short, long):
     return lambda test: settings(times(short, long))(hypothesis.seed(SEED)(test))
 
 
-_QUICK = {"max_iter": 3, "n_iter_no_change": 2, "random_state": 0}
-_SMALL = {**_QUICK, "hidden_layer_sizes": (5,)}
-# By name: class and parameters. Few kernels, but every way through the Python code.
-MEMBERS = {
-    "default": (AutoencoderTransformer, _QUICK),
-    "random": (AutoencoderTransformer, {**_SMALL, "init": "random", "batch_size": 4}),
-    "linear": (AutoencoderTransformer, {**_QUICK, "hidden_layer_sizes": ()}),
-    "tied": (AutoencoderTransformer, {**_SMALL, "tied_weights": True, "alpha": 0.1}),
-    "lbfgs": (AutoencoderTransformer, {**_SMALL, "solver": "lbfgs"}),
-    "unscaled": (AutoencoderTransformer, {**_SMALL, "scale": None, "solver": "sgd"}),
-    "stopping": (AutoencoderTransformer, {**_SMALL, "early_stopping": True}),
-    "noisy": (AutoencoderTransformer, {**_SMALL, "noise": "gaussian"}),
-    "sparse_code": (
-        AutoencoderTransformer,
-        {**_SMALL, "sparsity": "kl", "code_activation": "logistic"},
-    ),
-    "layerwise": (
-        AutoencoderTransformer,
-        {**_QUICK, "hidden_layer_sizes": (5, 4), "pretrain": "layerwise"},
-    ),
-    "log_loss": (AutoencoderTransformer, {**_SMALL, "loss": "log_loss"}),
-    "poisson": (AutoencoderTransformer, {**_SMALL, "loss": "poisson"}),
-    "variational": (VariationalAutoencoderTransformer, _SMALL),
-    "variational_log_loss": (
-        VariationalAutoencoderTransformer,
-        {**_SMALL, "loss": "log_loss"},
-    ),
+QUICK = {
+    "max_iter": 3,
+    "n_iter_no_change": 2,
+    "init": "auto",
+    "early_stopping": "auto",
+}
+# Of the cases: few kernels, but every way through the Python code.
+NAMES = (
+    "default",
+    "minibatch",
+    "no_hidden",
+    "tied",
+    "lbfgs",
+    "sgd_nesterov",
+    "early_stopping",
+    "gaussian_noise",
+    "sparse_kl",
+    "pretrained",
+    "log_loss",
+    "poisson",
+    "variational",
+    "variational_log_loss",
+)
+# What no case has, or what `QUICK` takes from one.
+OWN = {
+    "minibatch": {"init": "random", "batch_size": 4},
+    "tied": {"alpha": 0.1},
+    "lbfgs": {"activation": "relu"},  # may start at PCA
+    "sgd_nesterov": {"scale": None},
+    "early_stopping": {"early_stopping": True},
+    "gaussian_noise": {"sparsity": None},  # the code is ordered
 }
 
 
 def make(name, **parameters):
-    """An estimator of the table, not fitted."""
-    kind, of_name = MEMBERS[name]
-    return kind(**{**of_name, **parameters})
+    """An estimator of the cases, not fitted, for a short fit."""
+    return cases.make(name, **{**QUICK, **OWN.get(name, {}), **parameters})
 
 
 @contextlib.contextmanager
@@ -149,67 +134,9 @@ def assert_usable(estimator, X):
     return code
 
 
-def blas_threads():
-    """Number of threads of each BLAS, by its file."""
-    return {
-        library["filepath"]: library["num_threads"]
-        for library in threadpool_info()
-        if library["user_api"] == "blas"
-    }
-
-
-def our_threads():
-    return [t.name for t in threading.enumerate() if t.name.startswith("skae")]
-
-
-@contextlib.contextmanager
-def many_threads(n_threads):
-    """Use so many threads for the least of work."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_threads, "n_threads_allowed", lambda: n_threads)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_START", 1)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_MEET", 1)
-        yield
-
-
 @functools.cache
 def rows(n_rows=300, n_features=6, dtype="float64"):
     """Rows in [0, 1], which all losses take."""
     rng = np.random.default_rng(0)
     X = rng.random((n_rows, 3)) @ rng.random((3, n_features)) / 3
     return (0.8 * X + 0.2 * rng.random(X.shape)).astype(dtype)
-
-
-def in_new_process(job, *args, **environment):
-    """What a function of a test module returns in a new process; fails if it hangs."""
-    code = "from tests.reliability.support import main; main()"
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-c", code, job.__module__, job.__name__],
-            input=json.dumps(args),
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            timeout=PATIENCE,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        pytest.fail(f"{job.__name__} hangs: {(error.stderr or b'').decode()}")
-    assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr}"
-    return json.loads(ended.stdout.splitlines()[-1])
-
-
-def main():
-    """Run a job in its own process: see `in_new_process`."""
-    faulthandler.enable()
-    faulthandler.dump_traceback_later(PATIENCE - 10)
-    module, job = sys.argv[1:]
-    warnings.simplefilter("error")
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    # Of any thread, such as BLAS', that the child will not have.
-    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-    result = getattr(importlib.import_module(module), job)(
-        *json.loads(sys.stdin.read())
-    )
-    print(json.dumps(result))

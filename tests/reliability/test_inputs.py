@@ -160,7 +160,7 @@ def counted(count, what, model):
     )
 
 
-NAMES = st.sampled_from(list(support.MEMBERS))
+NAMES = st.sampled_from(support.NAMES)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -256,7 +256,7 @@ def test_sparse_matrices(count, form, data, name, X, n_components):
 
 
 # The variational member takes none.
-WEIGHTED_NAMES = st.sampled_from([n for n in support.MEMBERS if "variational" not in n])
+WEIGHTED_NAMES = st.sampled_from([n for n in support.NAMES if "variational" not in n])
 WEIGHTS = st.one_of(
     st.floats(0, 1e3),
     st.sampled_from([0.0, 1.0, 5e-324, 1e-300, 1e300, np.nan, np.inf, -1.0]),

@@ -10,8 +10,9 @@ import pytest
 
 from skae.io import load, save
 
-from . import support
-from .support import copy_of, in_new_process, make, many_threads, rows, times
+from ..cases import times
+from ..processes import allowed, in_new_process
+from .support import NAMES, SEED, copy_of, make, rows
 
 pytestmark = pytest.mark.reliability
 
@@ -34,7 +35,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
     def use(name, dtype, n_threads, *, saves=True):
         X = rows(1000, 12, dtype).copy()
         model = make(name)
-        with many_threads(n_threads):
+        with allowed(n_threads):
             model.fit(X)
             model.score(X)
             if model.solver != "lbfgs":
@@ -48,7 +49,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
             with pytest.raises(ValueError, match="features"):
                 model.transform(X[:, :2])
 
-    for name in support.MEMBERS:  # compiles
+    for name in NAMES:  # compiles
         for dtype in ("float64", "float32"):
             use(name, dtype, 2)
     found = []
@@ -56,7 +57,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
         if (n >= n_before and n % 20 == 0) or n == n_before + n_fits - 1:
             n_files = len(os.listdir(FILES))
             found.append((resident_kilobytes(), n_files, threading.active_count()))
-        name = rng.choice(list(support.MEMBERS))
+        name = rng.choice(NAMES)
         dtype, n_threads = rng.choice(["float64", "float32"]), rng.choice([1, 2])
         use(name, dtype, n_threads, saves=n % 5 == 0)
     return found
@@ -65,7 +66,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
 @pytest.mark.skipif(not STATUS.exists(), reason="needs /proc of Linux")
 def test_many_fits(count, tmp_path):
     n_fits = times(210, 2000)
-    found = in_new_process(job_many_fits, str(tmp_path), n_fits, 40, support.SEED)
+    found = in_new_process(job_many_fits, str(tmp_path), n_fits, 40, SEED)
     sizes, files, threads = zip(*found, strict=True)
     growth = max(sizes) - sizes[0]
     assert growth < MAX_GROWTH, sizes

@@ -22,6 +22,7 @@ from sklearn.exceptions import NotFittedError
 
 from skae.io import load, save
 
+from ..cases import times
 from . import support
 from .support import assert_usable, frozen, make, state_of
 
@@ -93,7 +94,7 @@ class AnyOrder(RuleBasedStateMachine):
     n_steps = 0
     folder = None  # of saved files
 
-    @initialize(name=st.sampled_from(list(support.MEMBERS)))
+    @initialize(name=st.sampled_from(support.NAMES))
     def begin(self, name):
         self.model, self.is_fitted = make(name), False
         self.saved = []  # pairs of a file and the state it has to give
@@ -246,7 +247,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert np.isfinite(self.model.score(X))
 
 
-N_SEQUENCES = support.times(60, 800)
+N_SEQUENCES = times(60, 800)
 
 
 def test_any_order_of_calls(count, tmp_path):

@@ -1,0 +1,100 @@
+"""Jobs in processes of their own, and the threads of whatever process this is."""
+
+import contextlib
+import faulthandler
+import importlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_info
+
+from skae import _threads
+
+from .cases import times
+
+# Seconds after which a process counts as hung; a cold kernel cache costs most of it.
+PATIENCE = times(240, 900)
+
+
+@contextlib.contextmanager
+def team_sizes():
+    """Yields a list to which every team adds its number of threads."""
+    sizes, init = [], _threads.ThreadTeam.__init__
+
+    def spy(team, n_threads):
+        sizes.append(n_threads)
+        init(team, n_threads)
+
+    _threads.ThreadTeam.__init__ = spy
+    try:
+        yield sizes
+    finally:
+        _threads.ThreadTeam.__init__ = init
+
+
+@contextlib.contextmanager
+def allowed(n_threads, *, min_flops=1):
+    """Use `n_threads` threads, for little work too; yields the sizes of the teams."""
+    with pytest.MonkeyPatch.context() as patch, team_sizes() as sizes:
+        patch.setattr(_threads, "n_threads_allowed", lambda: n_threads)
+        patch.setattr(_threads, "_MIN_FLOPS_TO_START", min_flops)
+        patch.setattr(_threads, "_MIN_FLOPS_TO_MEET", min_flops)
+        yield sizes
+
+
+def blas_threads():
+    """Number of threads of each BLAS, by its file."""
+    return {
+        library["filepath"]: library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
+
+
+def our_threads():
+    return [t.name for t in threading.enumerate() if t.name.startswith("skae")]
+
+
+def in_new_process(job, *args, timeout=PATIENCE, without=(), **environment):
+    """What a function of a test module returns in a new process; fails if it hangs.
+
+    Of the environment, the variables in `without` are not handed on.
+    """
+    inherited = {k: v for k, v in os.environ.items() if k not in without}
+    code = "from tests.processes import main; main()"
+    names = job.__module__, job.__name__
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *names, str(timeout - 10)],
+            input=json.dumps(args),
+            cwd=Path(__file__).parents[1],
+            env={**inherited, **environment},
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"{job.__name__} hangs: {(error.stderr or b'').decode()}")
+    assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr}"
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def main():
+    """Run a job in its own process: see `in_new_process`."""
+    module, job, seconds = sys.argv[1:]
+    faulthandler.enable()
+    faulthandler.dump_traceback_later(float(seconds))
+    warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    # Of any thread, such as BLAS', that the child will not have.
+    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+    result = getattr(importlib.import_module(module), job)(*json.load(sys.stdin))
+    print(json.dumps(result))
