@@ -1,5 +1,6 @@
 """Files of estimators: what is read is what was written, or an error."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -22,6 +23,7 @@ import pytest
 import safetensors
 import sklearn
 from safetensors.numpy import load_file
+from safetensors.numpy import save as safetensors_of
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -35,6 +37,7 @@ from skae import (
 )
 from skae._descriptions import VERSION
 from skae._memory import CYCLE_START
+from skae._passes import ACTIVATIONS
 from skae.io import TRUSTED_TYPES, ModelFileError, load, save
 
 from .make_model_files import FOLDER, models
@@ -340,17 +343,28 @@ def test_a_loaded_estimator_can_be_cloned_pickled_and_saved_again(tmp_path, path
 # -- what cannot be saved --------------------------------------------------------------
 
 
-def test_only_autoencoders_are_saved(path):
-    class Own(AutoencoderTransformer):
-        pass
+class Own(AutoencoderTransformer):
+    """Somebody's."""
 
+
+def test_only_autoencoders_are_saved(path):
     pipeline = make_pipeline(StandardScaler(), AutoencoderTransformer())
     for other in (PCA(), Own(), AutoencoderTransformer, None, {}):
         with pytest.raises(TypeError, match="takes an AutoencoderTransformer or a Var"):
             save(other, path)
-    with pytest.raises(TypeError, match=r"got Pipeline.*use skops"):
+    with pytest.raises(TypeError, match=r"got Pipeline.*trusted=skae.io.TRUSTED_TYPES"):
         save(pipeline, path)
+    with pytest.raises(
+        TypeError, match=r"got Own.*trusted=\[\*skae.io.TRUSTED_TYPES, "
+    ):
+        save(Own(), path)
     assert os.listdir(path.parent) == []
+
+
+def test_swapped_arguments(path):
+    for swapped in (path, str(path), os.fsencode(path)):
+        with pytest.raises(TypeError, match=r"are save\(estimator, path\)$"):
+            save(swapped, AutoencoderTransformer())
 
 
 def test_of_dask_the_local_one_is_saved(path):
@@ -427,6 +441,21 @@ def test_files_are_those_of_safetensors(path):
     assert load_file(path) == {}
 
 
+@pytest.mark.parametrize("name", ["default", "cautious", "lbfgs", "variational", None])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bytes_are_those_of_safetensors(name, dtype, path):
+    """Of all types of arrays; and with no arrays."""
+    estimator = AutoencoderTransformer(loss='"\\\x7fü\u2028\ud800')
+    if name is not None:
+        estimator = make(name, early_stopping=name == "default")
+        X = pd.DataFrame(data_for(estimator).astype(dtype), columns=list("abcdeü"))
+        estimator.fit(X)
+    save(estimator, path)
+    with safetensors.safe_open(path, "numpy") as opened:
+        metadata = opened.metadata()
+    assert path.read_bytes() == safetensors_of(load_file(path), metadata)
+
+
 def test_the_same_estimator_gives_the_same_bytes(tmp_path):
     for i in range(2):
         save(make("cautious").fit(make_data()), tmp_path / str(i))
@@ -480,7 +509,49 @@ def test_paths(tmp_path, monkeypatch):
             load_or_save(None)
         with pytest.raises(ValueError, match=r"no file|not a file"):
             load_or_save(tmp_path)
+    for no_file in ("new/", "", "."):
+        with pytest.raises(ValueError, match="no file that could be replaced"):
+            save(estimator, no_file)
+    with pytest.raises(ValueError, match="null byte"):
+        save(estimator, "a\0b")
     assert len(os.listdir(tmp_path)) == 6
+
+
+@contextlib.contextmanager
+def without_privileges():
+    """As nobody, if this is root, whom no permissions stop."""
+    is_root = os.getuid() == 0
+    if is_root:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.setresuid(0, 0, 0)
+
+
+@posix
+def test_where_nothing_can_be_saved(tmp_path, monkeypatch):
+    """What was asked for is named, and no temporary file."""
+    estimator = AutoencoderTransformer()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="make it first: 'no/model'") as missing:
+        save(estimator, "no/model")
+    with pytest.raises(OSError, match=f": '{'m' * 300}'") as long:
+        save(estimator, "m" * 300)
+    with without_privileges(), pytest.raises(PermissionError, match="'/model'") as root:
+        save(estimator, "/model")
+    for caught in (missing, long, root):
+        assert ".skae-" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_file_is_not_judged(tmp_path):
+    """No copy of it would help."""
+    for no_file in (tmp_path, "a\0b"):
+        with pytest.raises(ValueError, match=r"not a file$|^embedded null") as caught:
+            load(no_file)
+        assert type(caught.value) is ValueError
 
 
 @posix
@@ -494,7 +565,7 @@ def test_links_are_followed_and_devices_left_alone(tmp_path):
     os.mkfifo(pipe)
     with pytest.raises(ValueError, match="no file that could be replaced"):
         save(AutoencoderTransformer(), pipe)
-    with pytest.raises(ModelFileError, match="not a file"):
+    with pytest.raises(ValueError, match="not a file"):
         load(pipe)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
@@ -505,6 +576,24 @@ def test_files_have_the_usual_permissions(tmp_path):
     save(AutoencoderTransformer(), tmp_path / "model")
     modes = [(tmp_path / name).stat().st_mode for name in ("usual", "model")]
     assert modes[0] == modes[1]
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_file_that_is_replaced_leaves_its_permissions(mode, path, monkeypatch):
+    save(AutoencoderTransformer(2), path)
+    path.chmod(mode)
+    fsync, found = os.fsync, []
+
+    def look(descriptor):
+        found.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    save(AutoencoderTransformer(7), path)
+    assert load(path).n_components == 7
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert found[0] == mode  # before it had the name
 
 
 # -- damage ----------------------------------------------------------------------------
@@ -699,6 +788,7 @@ MADE_UP = {
     "no parameters": (delete_in(D, "parameters"), "something else"),
     "unknown parameter": (set_in(D, "parameters", "foo", 1), "something else"),
     "self as a parameter": (set_in(D, "parameters", "self", 1), "something else"),
+    "parameters that are a list": (set_in(D, "parameters", [1]), "something else"),
     "parameter of unknown kind": (
         set_in(D, "parameters", "alpha", {"eval": "1"}),
         "unknown kind",
@@ -739,6 +829,16 @@ MADE_UP = {
     "not mirrored": (set_in(*NETWORK, "widths", [2, 3, 1, 2, 2]), "layers"),
     "unknown activation": (set_in(*NETWORK, "activations", 0, "exec"), "layers"),
     "activation is a list": (set_in(*NETWORK, "activations", 0, []), "something else"),
+    "activations are an object": (
+        set_in(*NETWORK, "activations", dict.fromkeys([*ACTIVATIONS][:4], 0)),
+        "layers",
+    ),
+    "activations are text": (set_in(*NETWORK, "activations", "relu"), "layers"),
+    "widths are an object": (
+        set_in(*NETWORK, "widths", dict.fromkeys("abcde", 1)),
+        "layers",
+    ),
+    "one width": (set_in(*NETWORK, "widths", 1), "layers"),
     "another width": (set_in(*NETWORK, "widths", [2, 3, 1, 3, 2]), "params"),
     "huge width": (set_in(*NETWORK, "widths", [2, 2**50, 1, 2**50, 2]), "params"),
     "width of digits": (
@@ -835,13 +935,44 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
-def test_what_is_harmless_in_made_up_files(change, small_file, path):
-    path.write_bytes(changed(small_file, change))
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_harmless_in_made_up_files(name, small_file, path):
+    path.write_bytes(small_file)
+    X = pd.DataFrame(make_data(5, 2), columns=["ä", "b"])
+    code = load(path).transform(X)
+    path.write_bytes(changed(small_file, HARMLESS[name]))
     loaded = load(path)
+    np.testing.assert_array_equal(loaded.transform(X), code, strict=True)
     assert "coefs_" not in vars(loaded)
-    with pytest.raises(ValueError, match=r"'alpha' parameter|feature names"):
-        loaded.set_params(alpha=max(loaded.alpha, 0) - np.inf).fit(make_data())
+    if name == "other parameter":
+        with pytest.raises(ValueError, match="'alpha' parameter"):
+            loaded.fit(X)
+    else:
+        loaded.fit(X)
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "match"),
+    [
+        ("9.0", "foo", r"unknown to skae .*, \['foo'\]: skae '9\.0' wrote it; upgrade"),
+        ("9" * 10**4, "f" * 10**4, r"\['f+\.\.\.f+'\]: skae '9+\.\.\.9+' wrote it"),
+        ("\x1b[31m", "\x1b[31m", r"\['\\x1b.*'\]: skae '\\x1b.*' wrote it"),
+        ({"a": []}, "self", r"\['self'\]: skae {'a': \[\]} wrote it"),
+    ],
+)
+def test_a_parameter_more_is_of_a_later_skae(version, name, match, small_file, path):
+    def change(parts):
+        parts[D]["parameters"][name] = 1
+        parts[D]["skae_version"] = version
+
+    message = assert_refused(path, changed(small_file, change), match)
+    assert len(message) < 250 + len(str(path))
+
+
+def test_copies_are_advised_where_they_may_help(small_file, path):
+    newer = changed(small_file, set_in(D, "version", VERSION + 1))
+    assert assert_refused(path, newer).endswith("upgrade skae")
+    assert "from a copy" in assert_refused(path, small_file[:-1])
 
 
 def changed(contents, change):
@@ -1306,6 +1437,13 @@ def test_skops(name, in_pipeline):
     loaded.fit(X)
     np.testing.assert_array_equal(loaded.transform(X), model.transform(X), strict=True)
     assert (loaded[-1] if in_pipeline else loaded).loss_curve_ == estimator.loss_curve_
+
+
+def test_skops_of_a_subclass():
+    """As `save` says that it is done."""
+    skops = pytest.importorskip("skops.io")
+    trusted = [*TRUSTED_TYPES, f"{Own.__module__}.Own"]
+    assert type(skops.loads(skops.dumps(Own(3)), trusted=trusted)) is Own
 
 
 def test_trusted_types_are_the_least():
