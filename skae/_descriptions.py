@@ -354,8 +354,8 @@ def _feature_names(arrays):
         (lengths >= 0).all() and (lengths <= text.size).all() and ends[-1] == text.size,
         "the names of its features have other lengths",
     )
-    parts = np.split(text, ends[:-1])
-    names = [part.tobytes().decode("utf-8", "surrogatepass") for part in parts]
+    parts = (text.data[a:b] for a, b in pairwise([0, *ends.tolist()]))
+    names = [str(part, "utf-8", "surrogatepass") for part in parts]
     return np.array(names, dtype=object)
 
 

@@ -172,10 +172,11 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
 
     Notes
     -----
-    Whatever is in the file, no code of it is run, and no more memory is taken than it
-    has bytes, but for some megabytes. A digest tells if any bit has changed since it
-    was written. It does not tell who has written it: parameters are validated by
-    ``fit``, as always, and how long that trains is among them.
+    Whatever is in the file, no code of it is run, and the memory that is taken is at
+    most some seven times its size, and some megabytes; weights take once their size. A
+    digest tells if any bit has changed since it was written. It does not tell who has
+    written it: parameters are validated by ``fit``, as always, and how long that trains
+    is among them.
 
     Examples
     --------
