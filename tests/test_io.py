@@ -123,11 +123,6 @@ def through_file(estimator, path):
     return load(path)
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "model.safetensors"
-
-
 # -- round trips -----------------------------------------------------------------------
 
 
@@ -162,24 +157,31 @@ def test_k_epochs_a_file_and_k_epochs_are_2k(name, dtype, path):
     assert_same_but_for_the_fits(once, twice)
 
 
+def make_scheduled(solver, learning_rate, early_stopping, **params):
+    """One of the solvers and schedules, whose fits run for all their epochs."""
+    # With this tol the adaptive schedule lowers its rate within the first seven.
+    stopping = {"tol": 0.05, "n_iter_no_change": 2}
+    if learning_rate != "adaptive" or early_stopping:
+        stopping = {"tol": 0, "n_iter_no_change": 20}
+    return make(
+        "minibatch",
+        solver=solver,
+        learning_rate=learning_rate,
+        early_stopping=early_stopping,
+        decay=0.01,
+        **stopping,
+        **params,
+    )
+
+
 @pytest.mark.parametrize("solver", STOCHASTIC)
 @pytest.mark.parametrize("learning_rate", [s for s in SCHEDULES if s != RESTARTS])
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_k_and_k_of_every_solver_and_schedule(
     solver, learning_rate, early_stopping, path
 ):
-    # With this tol the adaptive schedule lowers its rate within the first fit.
-    params = {"tol": 0.05, "n_iter_no_change": 2, "decay": 0.01}
-    if learning_rate != "adaptive" or early_stopping:
-        params |= {"tol": 0, "n_iter_no_change": 20}
-    estimator = make(
-        "minibatch",
-        solver=solver,
-        learning_rate=learning_rate,
-        early_stopping=early_stopping,
-        max_iter=7,
-        warm_start=True,
-        **params,
+    estimator = make_scheduled(
+        solver, learning_rate, early_stopping, max_iter=7, warm_start=True
     )
     X = make_data()
     once = clone(estimator).set_params(max_iter=14).fit(X)
