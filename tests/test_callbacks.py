@@ -205,22 +205,6 @@ def test_rows_that_come_in_blocks(name, is_sparse, path, monkeypatch):
 
 
 @needs_callbacks
-def test_of_dask_the_local_one_is_saved(path):
-    pytest.importorskip("distributed")
-    from skae.dask import DaskAutoencoderTransformer
-
-    local = make("adam").fit(make_data())
-    estimator = DaskAutoencoderTransformer(**local.get_params())
-    estimator.__dict__ |= {k: v for k, v in vars(local).items() if k.endswith("_")}
-    estimator._training_state, estimator._params = local._training_state, local._params
-    estimator._architecture, estimator._offset = local._architecture, local._offset
-    checkpoint = Checkpoint(path)
-    checkpoint.setup(estimator, None)
-    checkpoint._save(estimator)
-    assert_same(local, load(path))
-
-
-@needs_callbacks
 @pytest.mark.parametrize("name", ["default", "cautious", "lbfgs", "variational"])
 def test_a_fit_may_be_cut_short_again_and_again(name, path):
     estimator = make(name, max_iter=20, tol=1e-12)
@@ -404,7 +388,7 @@ def test_what_diverges_is_not_saved(rate, early_stopping, dtype, path):
         with pytest.raises(ValueError, match="Training diverged"):
             estimator.set_callbacks(checkpoint).fit(X)
     if path.exists():
-        assert np.isfinite(load(path)._params).all()
+        load(path)  # weights that are not finite are refused
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------
