@@ -24,7 +24,7 @@ from skae._memory import (
     N_SCALARS,
     RATE_FACTOR,
 )
-from skae._model_files import require, shown
+from skae._model_files import NewerFile, require, shown
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 
 MEMBERS = {
@@ -147,11 +147,20 @@ def check(description, kinds):
         version <= VERSION,
         f"it is in version {version} of the format, and skae {__version__} reads those "
         f"up to {VERSION}: upgrade skae",
+        NewerFile,
     )
     require(description["class"] in MEMBERS, "its class is none of skae's")
+    kind = MEMBERS[description["class"]]
+    unknown = description["parameters"].keys() - set(kind._get_param_names())
+    writer = description.get("skae_version")
+    require(
+        not unknown or writer == __version__,  # then it is made up
+        f"it has parameters unknown to skae {__version__}, {shown(sorted(unknown))}: "
+        f"skae {shown(writer)} wrote it; upgrade skae",
+        NewerFile,
+    )
     fitted, expected = description["fitted"], {}
     if fitted is not None:
-        kind = MEMBERS[description["class"]]
         is_variational = kind is VariationalAutoencoderTransformer
         _check_architecture(fitted["architecture"], is_variational)
         for key, names in _TRAINING.items():
@@ -177,11 +186,12 @@ def _is_count(value, least=0):
 
 def _check_architecture(architecture, is_variational):
     widths, activations = architecture["widths"], architecture["activations"]
-    n_layers, is_tied = len(activations), architecture["tied"]
+    is_tied = architecture["tied"]
     is_network = (
-        n_layers >= 2
-        and n_layers % 2 == 0
-        and len(widths) == n_layers + 1
+        type(widths) is type(activations) is list
+        and len(activations) >= 2
+        and len(activations) % 2 == 0
+        and len(widths) == len(activations) + 1
         and all(_is_count(n, 1) for n in widths)
         and widths == widths[::-1]
         and all(name in ACTIVATIONS for name in activations)
@@ -344,8 +354,8 @@ def _feature_names(arrays):
         (lengths >= 0).all() and (lengths <= text.size).all() and ends[-1] == text.size,
         "the names of its features have other lengths",
     )
-    parts = np.split(text, ends[:-1])
-    names = [part.tobytes().decode("utf-8", "surrogatepass") for part in parts]
+    parts = (text.data[a:b] for a, b in pairwise([0, *ends.tolist()]))
+    names = [str(part, "utf-8", "surrogatepass") for part in parts]
     return np.array(names, dtype=object)
 
 

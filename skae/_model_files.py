@@ -4,11 +4,13 @@ They are written whole or not at all. What is read is what was written, or a Pro
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import reprlib
 import secrets
+import shutil
 import stat
 
 import numpy as np
@@ -18,10 +20,14 @@ class Problem(Exception):
     """What is wrong with a file, or with what would be written."""
 
 
-def require(condition, problem):
-    """Raise Problem unless the condition holds."""
+class NewerFile(Problem):
+    """Nothing is wrong with a file, but that a later version wrote it."""
+
+
+def require(condition, problem, kind=Problem):
+    """Raise Problem, or one of its kinds, unless the condition holds."""
     if not condition:
-        raise Problem(problem)
+        raise kind(problem)
 
 
 shown = reprlib.repr  # what a file says may be long
@@ -33,8 +39,8 @@ _ENTRY, _DIGEST, _NO_DIGEST = "skae", "sha256", "0" * 64
 # Arrays are no part of the header: a thousand layers fit. JSON, once read, may take
 # fifty times the memory that it takes as text.
 _MAX_HEADER = 2**18
-# Of the types that arrays may have, by safetensors' names.
-_DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64", "U8": "uint8"}
+# Of the types that arrays may have, by safetensors' names; in the order of files.
+_DTYPES = {"I64": "int64", "F64": "float64", "F32": "float32", "U8": "uint8"}
 
 
 def check_installed(caller):
@@ -47,18 +53,65 @@ def check_installed(caller):
         ) from error
 
 
+def check_target(path):
+    """Raise OSError or ValueError where `write` is certain to fail."""
+    is_other = os.path.exists(path) and not os.path.isfile(path)
+    if is_other or not os.path.basename(path):
+        raise ValueError(f"{path} is no file that could be replaced: save elsewhere")
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "No folder for it, make it first", path)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "Its folder may not be written to", path)
+
+
+def check_source(path):
+    """Raise OSError or ValueError where there is no file to read."""
+    if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe may take forever
+        raise ValueError(f"{path} is not a file")
+
+
 def write(path, description, arrays):
     """Write a dict that JSON can hold, and C-ordered arrays by name; whole or not."""
-    from safetensors.numpy import save
-
     text = json.dumps({_DIGEST: _NO_DIGEST, **description}, allow_nan=False)
     text = text.replace(_NO_DIGEST, _digest(text, arrays), 1)
-    contents = save(arrays, {_ENTRY: text})
+    arrays = _ordered(arrays)
+    header = _header(text, arrays)
     require(
-        int.from_bytes(contents[:8], "little") <= _MAX_HEADER,
+        len(header) <= _MAX_HEADER,
         f"its parameters take more than {_MAX_HEADER} bytes",
     )
-    _replace(path, contents)
+    length = len(header).to_bytes(8, "little")
+    try:
+        _replace(os.path.realpath(path), [length, header, *arrays.values()])
+    except OSError as error:
+        # Of the file that was asked for, not of the temporary one.
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _ordered(arrays):
+    """Arrays by name, as safetensors has them in a file: by type, then by name."""
+    types = list(_DTYPES.values())
+    key = {name: (types.index(a.dtype.name), name) for name, a in arrays.items()}
+    return {name: arrays[name] for name in sorted(arrays, key=key.__getitem__)}
+
+
+def _header(text, arrays):
+    """The header of a file, to the byte that of safetensors.
+
+    That would have the whole file in memory before it is written, and twice.
+    """
+    types = {dtype: name for name, dtype in _DTYPES.items()}
+    entries, end = {"__metadata__": {_ENTRY: text}}, 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        entries[name] = {
+            "dtype": types[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": [start, end],
+        }
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    return header + b" " * (-len(header) % 8)
 
 
 def read(path, check):
@@ -69,7 +122,6 @@ def read(path, check):
     """
     from safetensors import SafetensorError, safe_open
 
-    require(stat.S_ISREG(os.stat(path).st_mode), "it is not a file")
     with open(path, "rb") as file:
         n_header = int.from_bytes(file.read(8), "little")
         n_most = min(os.fstat(file.fileno()).st_size - 8, _MAX_HEADER)
@@ -120,13 +172,17 @@ def _digest(text, arrays):
     return digest.hexdigest()
 
 
-def _replace(path, contents):
-    """Let a file have such contents, or leave it as it is."""
+def _replace(path, parts):
+    """Let a file have such contents, one after the other, or leave it as it is."""
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".skae-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(contents)
+            # Before it has contents that others might not have been allowed to read.
+            with contextlib.suppress(OSError):
+                shutil.copymode(path, temporary)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -46,8 +46,8 @@ class Checkpoint:
     Warns
     -----
     UserWarning
-        During a fit, if the file cannot be written. The fit goes on, and the file is as
-        it was the last time.
+        During a fit, if the estimator cannot be saved. The fit goes on, and the file is
+        as it was the last time.
 
     See Also
     --------
@@ -56,7 +56,9 @@ class Checkpoint:
     Notes
     -----
     A fit that Ctrl-C ends is not saved once more, as that may be within an epoch: the
-    file is that of the epoch that was saved last.
+    file is that of the epoch that was saved last. Nothing is saved while
+    ``pretrain="layerwise"`` runs, which takes 20 % of ``max_iter`` epochs for each pair
+    of layers; Ctrl-C in that time keeps nothing either.
 
     A :class:`skae.dask.DaskAutoencoderTransformer` is saved as its ``to_local()``: a
     fit that is finished from the file is one in memory.
@@ -107,8 +109,8 @@ class Checkpoint:
         _model_files.check_installed("skae.callbacks.Checkpoint")
         if every_n_epochs is None and every_n_minutes is None:
             raise ValueError("Checkpoint needs every_n_epochs or every_n_minutes")
-        # Wherever the process that fits may be.
-        self.path = os.path.abspath(path)
+        # Wherever the process that fits may be. (abspath would drop a last slash.)
+        self.path = os.path.join(os.getcwd(), os.fsdecode(path))
         self.every_n_epochs, self.every_n_minutes = every_n_epochs, every_n_minutes
         self._saved_at = {}  # by estimator that is being fitted
 
@@ -122,7 +124,7 @@ class Checkpoint:
         return {**vars(self), "_saved_at": {}}
 
     def setup(self, estimator, context):
-        """Begin a fit: see that its estimator can be saved.
+        """Begin a fit: see that its estimator can be saved, before hours of training.
 
         Parameters
         ----------
@@ -133,21 +135,24 @@ class Checkpoint:
 
         Raises
         ------
-        FileNotFoundError
-            If there is no folder for the file.
+        OSError
+            If there is no folder for the file, or none that may be written to.
         TypeError
-            If the estimator is no autoencoder of skae.
+            If the estimator is no autoencoder of skae, or a parameter is of a type that
+            files do not hold.
+        ValueError
+            If the path is that of something other than a file.
         """
-        if not _descriptions.can_describe(_local(estimator)):
+        local = _local(estimator)
+        if not _descriptions.can_describe(local):
+            is_own = isinstance(local, tuple(_descriptions.MEMBERS.values()))
             raise TypeError(
                 f"Checkpoint saves autoencoders of skae, not a "
-                f"{type(estimator).__name__}: set it on the autoencoder within"
+                f"{type(estimator).__name__}: "
+                + ("no subclasses" if is_own else "set it on the autoencoder within")
             )
-        folder = os.path.dirname(self.path)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(
-                f"There is no folder {folder} for Checkpoint's file: make it first"
-            )
+        _model_files.check_target(self.path)
+        _descriptions.described(local)
         self._saved_at[id(estimator)] = time.monotonic()
 
     def teardown(self, estimator, context):
@@ -208,13 +213,14 @@ class Checkpoint:
         return seconds >= _SECONDS_A_MINUTE * self.every_n_minutes
 
     def _save(self, estimator):
+        local = _local(estimator)
         try:
-            io.save(_local(estimator), self.path)
-        except OSError as error:
+            io.save(local, self.path)
+        except (OSError, MemoryError, TypeError, ValueError) as error:
             # Hours of training are worth more than what would be written of them.
             warnings.warn(
-                f"Checkpoint could not write {self.path}: {error}. Training goes on, "
-                "and the file is as it was",
+                f"Checkpoint could not write {self.path}: {str(error) or repr(error)}. "
+                "Training goes on, and the file is as it was",
                 UserWarning,
                 stacklevel=2,
             )

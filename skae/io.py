@@ -82,10 +82,11 @@ def save(estimator, path) -> None:
     flushed to the disk and then takes the name of the file. A process that is killed
     may leave that behind; any other failure removes it.
 
-    Files are in the format of safetensors, which other programs read, too. While one is
-    written, it is in memory, up to three times. NumPy's numbers and arrays among the
-    parameters become Python's numbers and lists. Callbacks are not saved, nor are
-    attributes that skae does not know.
+    Files are in the format of safetensors, which other programs read, too. Weights are
+    written from where they are, without a copy in memory. One that is replaced leaves
+    its permissions to the new one. NumPy's numbers and arrays among the parameters
+    become Python's numbers and lists. Callbacks are not saved, nor are attributes that
+    skae does not know.
 
     Examples
     --------
@@ -101,22 +102,15 @@ def save(estimator, path) -> None:
     >>> bool((loaded.transform(X) == autoencoder.transform(X)).all())
     True
     """
+    # It only reads files: told now, not when one is needed.
     _files.check_installed("skae.io.save")
     if not _descriptions.can_describe(estimator):
-        mend = (
-            "For anything else, as for a Pipeline around one, use skops: "
-            "skops.io.dump(estimator, path), then "
-            "skops.io.load(path, trusted=skae.io.TRUSTED_TYPES)"
-        )
-        if hasattr(estimator, "to_local"):
-            mend = "Save estimator.to_local()"
         raise TypeError(
             f"skae.io.save takes an {' or a '.join(_MEMBERS)}, got "
-            f"{type(estimator).__name__}. {mend}"
+            f"{type(estimator).__name__}. {_what_to_save_instead(estimator)}"
         )
-    path = os.path.realpath(os.fsdecode(path))
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"{path} is no file that could be replaced: save elsewhere")
+    path = os.fsdecode(path)
+    _files.check_target(path)
     description, arrays = _descriptions.described(estimator)
     try:
         _descriptions.check(
@@ -129,6 +123,22 @@ def save(estimator, path) -> None:
         raise ValueError(
             f"This {type(estimator).__name__} cannot be saved: {problem}"
         ) from None
+
+
+def _what_to_save_instead(estimator):
+    """Advice for what `save` does not take."""
+    if hasattr(estimator, "to_local"):
+        return "Save estimator.to_local()"
+    if isinstance(estimator, str | bytes | os.PathLike):
+        return "Its arguments are save(estimator, path)"
+    trusted = "skae.io.TRUSTED_TYPES"
+    if isinstance(estimator, tuple(_MEMBERS.values())):  # a class of somebody's own
+        trusted = f"[*{trusted}, ...your own types]"
+    return (
+        "For anything else, as for a Pipeline around one or for a subclass, use skops: "
+        "skops.io.dump(estimator, path), then "
+        f"skops.io.load(path, trusted={trusted})"
+    )
 
 
 def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
@@ -153,6 +163,8 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
         :func:`save` wrote. It is a ValueError.
     OSError
         If the file cannot be read.
+    ValueError
+        If `path` is something other than a file.
 
     See Also
     --------
@@ -160,10 +172,11 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
 
     Notes
     -----
-    Whatever is in the file, no code of it is run, and no more memory is taken than it
-    has bytes, but for some megabytes. A digest tells if any bit has changed since it
-    was written. It does not tell who has written it: parameters are validated by
-    ``fit``, as always, and how long that trains is among them.
+    Whatever is in the file, no code of it is run, and the memory that is taken is at
+    most some seven times its size, and some megabytes; weights take once their size. A
+    digest tells if any bit has changed since it was written. It does not tell who has
+    written it: parameters are validated by ``fit``, as always, and how long that trains
+    is among them.
 
     Examples
     --------
@@ -172,13 +185,17 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
     """
     _files.check_installed("skae.io.load")
     path = os.fsdecode(path)
+    _files.check_source(path)
     try:
         description, arrays = _files.read(path, _descriptions.check)
         return _descriptions.estimator_of(description, arrays)
     except (_files.Problem, RecursionError, *_OF_OTHER_CONTENTS) as error:
         is_told = isinstance(error, _files.Problem)
         problem = error if is_told else f"it describes something else ({error!r:.100})"
-        raise ModelFileError(
-            f"{path} cannot be loaded: {problem}. If skae.io.save wrote it, restore it "
-            "from a copy, or save the estimator again"
-        ) from error
+        advice = (
+            ". If skae.io.save wrote it, restore it from a copy, or save the estimator "
+            "again"
+        )
+        if isinstance(error, _files.NewerFile):  # a copy would be the same
+            advice = ""
+        raise ModelFileError(f"{path} cannot be loaded: {problem}{advice}") from error

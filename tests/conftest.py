@@ -15,6 +15,12 @@ def tied(request):
 
 
 @pytest.fixture
+def path(tmp_path):
+    """Where a test may save a model, in a folder with nothing else."""
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
 def pyplot():
     """Return pyplot, without windows; figures are closed after the test."""
     matplotlib = pytest.importorskip("matplotlib")

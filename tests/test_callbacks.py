@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import pickle
@@ -13,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -38,15 +40,21 @@ from .cases import (
     names_of,
     times,
 )
-from .test_io import DTYPES, assert_same, contents, path
-
-__all__ = ["path"]  # a fixture
+from .test_io import (
+    DTYPES,
+    Own,
+    assert_same,
+    contents,
+    failing,
+    make_scheduled,
+    posix,
+    without_privileges,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 needs_callbacks = pytest.mark.skipif(
     not skae.callbacks.HAS_CALLBACKS, reason="needs the callbacks of scikit-learn 1.9"
 )
-posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
 # -- fits that are cut short -----------------------------------------------------------
@@ -116,17 +124,7 @@ def test_a_checkpoint_is_finished_to_the_same_bits(name, dtype, path):
 def test_every_solver_and_schedule(
     solver, learning_rate, early_stopping, n_epochs, path
 ):
-    params = {"tol": 0.05, "n_iter_no_change": 2, "decay": 0.01}
-    if learning_rate != "adaptive" or early_stopping:
-        params |= {"tol": 0, "n_iter_no_change": 20}
-    estimator = make(
-        "minibatch",
-        solver=solver,
-        learning_rate=learning_rate,
-        early_stopping=early_stopping,
-        max_iter=14,
-        **params,
-    )
+    estimator = make_scheduled(solver, learning_rate, early_stopping, max_iter=14)
     assert_finishes(estimator, make_data(), path, n_epochs)
 
 
@@ -204,22 +202,6 @@ def test_rows_that_come_in_blocks(name, is_sparse, path, monkeypatch):
     # And, when it has ended, the last.
     whole = clone(estimator).set_callbacks(Checkpoint(path)).fit_batches(blocks_of(17))
     assert_same(whole, load(path))
-
-
-@needs_callbacks
-def test_of_dask_the_local_one_is_saved(path):
-    pytest.importorskip("distributed")
-    from skae.dask import DaskAutoencoderTransformer
-
-    local = make("adam").fit(make_data())
-    estimator = DaskAutoencoderTransformer(**local.get_params())
-    estimator.__dict__ |= {k: v for k, v in vars(local).items() if k.endswith("_")}
-    estimator._training_state, estimator._params = local._training_state, local._params
-    estimator._architecture, estimator._offset = local._architecture, local._offset
-    checkpoint = Checkpoint(path)
-    checkpoint.setup(estimator, None)
-    checkpoint._save(estimator)
-    assert_same(local, load(path))
 
 
 @needs_callbacks
@@ -406,7 +388,7 @@ def test_what_diverges_is_not_saved(rate, early_stopping, dtype, path):
         with pytest.raises(ValueError, match="Training diverged"):
             estimator.set_callbacks(checkpoint).fit(X)
     if path.exists():
-        assert np.isfinite(load(path)._params).all()
+        load(path)  # weights that are not finite are refused
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------
@@ -676,6 +658,8 @@ def test_others_are_told_where_to_set_it(path):
         other.set_callbacks(Checkpoint(path))
         with pytest.raises(TypeError, match=r"not a .*: set it on the autoencoder"):
             other.fit(X)
+    with pytest.raises(TypeError, match=r"not a Own: no subclasses$"):
+        Own().set_callbacks(Checkpoint(path)).fit(X)
 
 
 @needs_callbacks
@@ -736,6 +720,62 @@ def test_a_missing_folder_is_told_before_training(path):
     with pytest.raises(FileNotFoundError, match="make it first"):
         estimator.fit(make_data())
     assert not hasattr(estimator, "n_iter_")
+
+
+@needs_callbacks
+def test_what_is_no_file_is_told_before_training(tmp_path):
+    for no_file in (tmp_path, f"{tmp_path}/new/"):
+        estimator = make("adam").set_callbacks(Checkpoint(no_file))
+        with pytest.raises(ValueError, match="no file that could be replaced"):
+            estimator.fit(make_data())
+        assert not hasattr(estimator, "n_iter_")
+
+
+@posix
+@needs_callbacks
+def test_a_folder_that_may_not_be_written_to_is_told_before_training():
+    checkpoint = Checkpoint("/model")
+    with without_privileges(), pytest.raises(PermissionError, match="'/model'"):
+        checkpoint.setup(make("adam"), None)
+
+
+@needs_callbacks
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"random_state": np.random.RandomState(np.random.PCG64(0))},
+        {"hidden_layer_sizes": pd.Series([5])},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_parameters_that_files_do_not_hold_are_told_before_training(changes, path):
+    estimator = make("adam").set_params(**changes)
+    clone(estimator).fit(make_data())  # which they do not stop
+    estimator.set_callbacks(Checkpoint(path))
+    with pytest.raises(TypeError, match=f"cannot write {next(iter(changes))}="):
+        estimator.fit(make_data())
+    assert not hasattr(estimator, "n_iter_")
+
+
+@needs_callbacks
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (MemoryError(), r"MemoryError\(\)"),
+        (TypeError("no number"), "no number"),
+        (ValueError("no model"), "no model"),
+    ],
+)
+def test_what_fails_to_be_saved_does_not_end_a_fit(error, match, path, monkeypatch):
+    X = make_data()
+    estimator = make("adam", max_iter=10, tol=0)
+    estimator.set_callbacks(Checkpoint(path, every_n_epochs=4))
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "sha256", failing(error))
+        with pytest.warns(UserWarning, match=f"could not write .*: {match}. Train"):
+            estimator.fit(X)
+    assert not path.exists()
+    assert_same(estimator, make("adam", max_iter=10, tol=0).fit(X))
 
 
 @needs_callbacks
