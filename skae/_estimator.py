@@ -120,8 +120,8 @@ class Autoencoder(BaseAutoencoder):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. float32 stays float32; everything else becomes float64.
-            A C-ordered array or memory map of either type is not copied; a sparse
-            matrix is not made dense.
+            A C-ordered, aligned array or memory map of either type is not copied; a
+            sparse matrix is not made dense.
 
         y : Ignored
             Not used, present for API consistency by convention.

@@ -831,8 +831,9 @@ def test_memory_does_not_grow_with_the_rows(changes):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_a_memory_map_is_fitted_in_place(tmp_path):
-    """256 MB: what the process allocates, NumPy or not."""
+@pytest.mark.parametrize(("offset", "n_copies"), [(0, 0), (3, 1)])
+def test_a_memory_map_is_fitted_in_place(offset, n_copies, tmp_path):
+    """256 MB: what the process allocates, NumPy or not. Unaligned, a copy."""
     code = """
 import json, sys, threading, time, warnings
 import numpy as np
@@ -844,7 +845,8 @@ def allocated():
     return 1024 * int(fields["RssAnon"].split()[0])
 
 warnings.simplefilter("ignore")
-X = np.memmap(sys.argv[1], np.float32, "w+", shape=(640_000, 100))
+offset = int(sys.argv[2])
+X = np.memmap(sys.argv[1], np.float32, "w+", offset, shape=(640_000, 100))
 for start in range(0, len(X), 10_000):
     X[start : start + 10_000] = np.random.default_rng(start).random((10_000, 100))
 X.flush()
@@ -864,9 +866,20 @@ done.set()
 watcher.join()
 print(json.dumps([peak - before, X.nbytes]))
 """
-    grown, n_bytes = json.loads(run_python(code, tmp_path / "rows"))
+    grown, n_bytes = json.loads(run_python(code, tmp_path / "rows", offset))
     assert n_bytes == 256 * 10**6
-    assert grown < n_bytes / 2
+    assert grown < (n_copies + 0.5) * n_bytes
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_a_memory_map_is_aligned_where_it_is_validated(offset, tmp_path):
+    """So that nothing behind that copies it again, and nothing what is aligned."""
+    X = np.memmap(tmp_path / "rows", np.float32, "w+", offset, shape=(60, 6))
+    X[:] = make_data()
+    validated = make("adam")._validate_rows(X, reset=True)
+    assert np.shares_memory(validated, X) == (offset == 0)
+    rows = _rows.make_rows(validated, np.zeros(6), 1.0)
+    assert np.shares_memory(rows.values, validated)
 
 
 # -- files -----------------------------------------------------------------------------
