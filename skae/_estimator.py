@@ -3,10 +3,9 @@
 import contextlib
 import numbers
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -184,10 +183,10 @@ class Autoencoder(BaseAutoencoder):
         make_batches : callable
             Called without arguments at the beginning of each pass over the rows;
             returns an iterable of blocks, each {array-like, sparse matrix} of shape
-            (n_rows, n_features), of any number of rows. There are no weights. It has to
-            give the same number of rows every time and, unless nothing is held out, the
-            same rows in the same order. If the first block is of float32, so is the
-            computation.
+            (n_rows, n_features), of any number of rows. There are no weights, and no y.
+            It has to give the same rows in the same order every time: of later passes
+            the first row and the number of rows are compared, but what else changes is
+            not noticed. If the first block is of float32, so is the computation.
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None
@@ -201,11 +200,11 @@ class Autoencoder(BaseAutoencoder):
         Raises
         ------
         TypeError
-            If `make_batches` does not return an iterable.
+            If `make_batches` does not return an iterable, or a block is (X, y).
 
         ValueError
-            As :meth:`fit`; if there are no rows, or another number of them in a later
-            pass; with `pretrain`. The estimator is left as it was.
+            As :meth:`fit`; if there are no rows, or in a later pass another first row
+            or another number of rows; with `pretrain`. The estimator is left as it was.
 
         Warns
         -----
@@ -248,7 +247,7 @@ class Autoencoder(BaseAutoencoder):
         with self._unchanged_on_error():
             self._check_no_pretraining("fit_batches")
             saved = self._state_to_go_on_from()
-            stream = RowStream(make_batches, self._check_of_blocks(saved))
+            stream = RowStream(make_batches, partial(self._checked_block, saved))
             with contextlib.closing(stream):
                 told = {"X": None, "y": None, "metadata": None}
                 X_val = self._checked_validation_rows(X_val, stream.dtype)
@@ -265,33 +264,17 @@ class Autoencoder(BaseAutoencoder):
     def _state_to_go_on_from(self):
         return getattr(self, "_training_state", None) if self.warm_start else None
 
-    def _check_of_blocks(self, saved):
-        """A function that validates blocks of rows, the first of which tells the type.
+    def _checked_block(self, saved, block, dtype):
+        """A block of rows, validated; the first, without a dtype, tells that of all.
 
-        It returns None in place of a block without rows. `saved` is the state that is
-        gone on from.
+        `saved` is the state that is gone on from.
         """
-        first: Any = None  # a block's type, and whether it is sparse
-
-        def check(block):
-            nonlocal first
-            if np.shape(block)[:1] == (0,):
-                return None
-            if first is None:
-                block, _ = self._validate_training_data(block, None, saved)
-                first = block.dtype, sparse.issparse(block)
-                return block
-            dtype, is_sparse = first
-            block = self._validate_rows(block, dtype=dtype)
-            if sparse.issparse(block) != is_sparse:
-                raise ValueError(
-                    "make_batches gave dense and sparse blocks: they have to be all "
-                    "dense, or all sparse"
-                )
-            check_range(block, self.loss)
+        if dtype is None:
+            block, _ = self._validate_training_data(block, None, saved)
             return block
-
-        return check
+        block = self._validate_rows(block, dtype=dtype)
+        check_range(block, self.loss)
+        return block
 
     def _fit(self, data, saved, X_val, told):
         """Train on validated data; `told` is what callbacks are told."""

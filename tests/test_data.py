@@ -35,7 +35,8 @@ class Parts:
 
 
 def stream_of(X):
-    return RowStream(lambda: (X[a : a + 3] for a in range(0, len(X), 3)), lambda b: b)
+    blocks = [X[a : a + 3] for a in range(0, len(X), 3)]
+    return RowStream(lambda: blocks, lambda block, dtype: block)
 
 
 @pytest.mark.parametrize("cuts", [(1, 4, 15), (3, 5, 18)])

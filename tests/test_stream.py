@@ -201,23 +201,6 @@ def test_a_mini_batch_that_is_larger_than_a_window(small_parts, monkeypatch):
     assert [len(order) for *_, order in orders] == [60, 60, 30]
 
 
-def test_rows_may_be_augmented(small_parts):
-    """Others in every pass, where none are held out: each epoch asks for them."""
-
-    class Augmented(Blocks):
-        def blocks_of_pass(self):
-            return [block + self.n_made for block in self.blocks]
-
-    for window in (6 * 22, 2**24):
-        _stream._WINDOW_ENTRIES = window  # the fixture puts it back
-        blocks = Augmented.of(make_data(N_ROWS))
-        estimator = make("adam", max_iter=5).fit_batches(blocks)
-        plain = Blocks.of(make_data(N_ROWS))
-        make("adam", max_iter=1).fit_batches(plain)
-        assert blocks.n_made >= plain.n_made + 4
-        assert np.isfinite(estimator.loss_curve_).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "n_others"),
     [
@@ -323,6 +306,13 @@ def test_lists_and_integers_become_float64():
     assert_same_training(streamed, make("adam").fit(X.astype(np.float64)))
 
 
+def test_tuples_of_rows_are_no_pairs():
+    X = make_data(N_ROWS)
+    rows = [tuple(row) for row in X.tolist()]
+    streamed = make("adam").fit_batches(lambda: [tuple(rows[:70]), (), rows[70:], []])
+    assert_same_training(streamed, make("adam").fit(X))
+
+
 def test_the_first_block_tells_the_type():
     X = make_data(N_ROWS)
     blocks = [X[:70].astype(np.float32), X[70:]]
@@ -395,6 +385,9 @@ BAD_BLOCKS = {
     "complex": (make_data(20) + 1j, ValueError, "[Cc]omplex"),
     "sparse": (sparse.csr_matrix(make_data(20)), ValueError, "dense and sparse"),
     "scalar": (3.0, ValueError, "scalar"),
+    "width of no rows": (np.empty((0, 5)), ValueError, "5 features, .* 6 features"),
+    "(X, y)": ((make_data(20), np.arange(20)), TypeError, r"tuple .* \(X, y\), but"),
+    "[X, y]": ([make_data(20), np.arange(20)], TypeError, "list .* there is no y"),
 }
 
 
@@ -440,6 +433,36 @@ def test_bad_blocks(name, from_pass, fitted, tmp_path, monkeypatch):
     ):
         estimator.fit_batches(blocks)
     assert blocks.n_made == blocks.n_closed == from_pass
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.parametrize("from_pass", [2, 3, 6])
+@pytest.mark.parametrize("name", ["adam", "default", "lbfgs"])
+def test_other_rows(name, from_pass, kind, tmp_path, monkeypatch):
+    """As of a loader that mixes them anew in each pass."""
+    X = typed(make_data(N_ROWS), kind, np.float64)
+    mixed = X[np.random.default_rng(0).permutation(N_ROWS)]
+    blocks = Later(X[:90], X[90:], others=[X[:0], mixed], from_pass=from_pass)
+    estimator = make(name)
+    message = r"other rows, .* same order, each time; fit_batches mixes them itself"
+    with (
+        unchanged(estimator, tmp_path, monkeypatch),
+        pytest.raises(ValueError, match=message),
+    ):
+        estimator.fit_batches(blocks)
+    assert blocks.n_made == blocks.n_closed == from_pass
+
+
+def test_other_rows_in_a_buffer_that_is_used_again():
+    """With which the first row would be overwritten."""
+    X, buffer, rng = make_data(20), np.empty((20, 6)), np.random.default_rng(0)
+
+    def blocks():
+        buffer[:] = rng.permutation(X)
+        yield buffer
+
+    with pytest.raises(ValueError, match="other rows"):
+        make("adam").fit_batches(blocks)
 
 
 @pytest.mark.parametrize("from_pass", [1, 2, 5])
@@ -692,13 +715,49 @@ def test_ctrl_c_after_training(small_parts):
 # -- the stream itself -----------------------------------------------------------------
 
 
+def as_matrix(block, dtype):
+    return block if sparse.issparse(block) else np.asarray(block, dtype)
+
+
 def stream_of(X, cuts=(1, 1, 57, 58, 140)):
     blocks = Blocks.of(X, cuts)
 
-    def check(block):
-        return block if block.shape[0] else None
+    return RowStream(blocks, as_matrix), blocks
 
-    return RowStream(blocks, check), blocks
+
+def test_what_is_checked():
+    """Blocks that have rows; after the first, with the type of that."""
+    X, seen = make_data(N_ROWS).astype(np.float32), []
+
+    def check(block, dtype):
+        seen.append((len(block), dtype))
+        return np.asarray(block, dtype)
+
+    stream = RowStream(Blocks.of(X), check)
+    assert [n_rows for n_rows, _ in seen] == [1, 56, 1, 82, 10]
+    assert [dtype for _, dtype in seen] == [None] + 4 * [X.dtype]
+    del seen[:]
+    np.testing.assert_array_equal(stream[slice(0, 3)], X[:3])
+    assert seen == [(1, X.dtype), (56, X.dtype)]
+
+
+def test_lists_are_left_to_the_check():
+    """Which converts them."""
+    n_converted = 0
+
+    class Row:
+        def __array__(self, *args, **kwargs):
+            nonlocal n_converted
+            n_converted += 1
+            return np.arange(6.0)
+
+    block = [np.arange(6.0), Row()]
+    n_each = []
+    for convert in (np.asarray, lambda block: RowStream(lambda: [block], as_matrix)):
+        n_converted = 0
+        convert(block)
+        n_each.append(n_converted)
+    assert n_each[1] == n_each[0] > 0
 
 
 @pytest.mark.parametrize("make_matrix", [np.asarray, sparse.csr_matrix])
@@ -743,9 +802,33 @@ def test_rows_of_one_block_are_not_copied():
     assert not np.shares_memory(stream[slice(130, 145)], X)
 
 
+def test_a_sparse_block_is_cut_once():
+    """However many pieces are asked for, they have each of its rows once."""
+    n_cut = 0
+
+    class Counted(sparse.csr_matrix):
+        def __getitem__(self, rows):
+            nonlocal n_cut
+            found = super().__getitem__(rows)
+            n_cut += found.shape[0]
+            return found
+
+    X = sparse.csr_matrix(make_data(N_ROWS))
+    stream, _ = stream_of(Counted(X), ())
+    for ask in (lambda rows: rows, lambda rows: np.arange(N_ROWS)[rows]):
+        n_cut = 0
+        for start in range(0, N_ROWS, 10):
+            rows = ask(slice(start, start + 10))
+            np.testing.assert_array_equal(stream[rows].toarray(), X[rows].toarray())
+        assert n_cut == 1 + N_ROWS  # the first is compared
+    n_cut = 0
+    assert stream[slice(100, 102)].shape[0] == 2  # none of those before
+    assert n_cut == 1 + 2
+
+
 def test_few_rows_of_many_take_no_memory():
     block = np.random.default_rng(0).random((50_000, 20), dtype=np.float32)
-    stream = RowStream(lambda: itertools.repeat(block, 10), lambda block: block)
+    stream = RowStream(lambda: itertools.repeat(block, 10), lambda block, _: block)
     tracemalloc.start()
     try:
         rows = stream[np.array([3, 200_000, 499_999])]
@@ -796,6 +879,9 @@ def test_windows_are_whole_mini_batches(batch_size, subset, small_parts):
     rows = StreamedRows(stream, subset, np.zeros(6), 1.0)
     used = np.arange(N_ROWS) if subset is None else subset
     windows = [*rows.windows(batch_size)]
+    first = rows.first_window(batch_size)
+    assert first.n_rows == max(window.n_rows for *_, window in windows)
+    np.testing.assert_array_equal(first.values, windows[0][-1].values)
     assert [number for number, *_ in windows] == [*range(len(windows))]
     n_before = 0
     for number, start, window in windows:
