@@ -217,15 +217,16 @@ class Autoencoder(BaseAutoencoder):
         Notes
         -----
         Besides the block that is being read, some 16 million entries are in memory (64
-        MiB of float32), or a mini-batch, if that is more. With ``shuffle=True`` rows
-        come in a new order within such a window, and windows in the order of the data:
-        rows that are sorted by something should be mixed once before. Data of one
-        window train as in :meth:`fit`.
+        MiB of float32; of sparse rows those that are stored, and their columns), or a
+        mini-batch, if that is more. With ``shuffle=True`` rows come in a new order
+        within such a window, and windows in the order of the data: rows that are sorted
+        by something should be mixed once before. Data of one window train as in
+        :meth:`fit`.
 
         There are as many passes as epochs, with L-BFGS as evaluations of the objective,
         and some 5 to 10 more: by default 7, to count and check the rows, for their mean
         and scale, to set some aside, for PCA, for the objective, and to order the code.
-        Rows that are held out (by default, a fifth) are kept in a temporary file
+        Rows that are held out (by default, a fifth) are kept in temporary files
         meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`, or set
         ``early_stopping=False``, to keep none.
 

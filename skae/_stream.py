@@ -1,6 +1,7 @@
 """Rows that do not fit in memory: read anew, in order, for every pass over them."""
 
 import contextlib
+import math
 import tempfile
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ from scipy import sparse
 
 from skae._rows import dense, make_rows, row_chunks
 
-# Rows are held in memory, and shuffled, in windows of about so many entries (64 MiB of
-# float32), or of one mini-batch, if that has more.
+# Rows are held in memory, and shuffled, in windows of about so many stored entries (64
+# MiB of float32, and sparse rows have their columns besides), or of one mini-batch, if
+# that has more.
 _WINDOW_ENTRIES = 2**24
 
 
@@ -33,6 +35,9 @@ class RowStream:
     dtype : dtype
 
     is_sparse : bool
+
+    row_entries : float
+        Stored entries of a row: the mean, but 1 at least.
 
     Raises
     ------
@@ -60,11 +65,12 @@ class RowStream:
         self._first_row: Any = None  # of shape (1, n_features)
         self.dtype: Any = None
         self.is_sparse = False
-        n_rows, n_features = 0, 0
+        n_rows = n_features = n_entries = 0
         with self._closed_on_error():
             self._begin()
             while (block := self._next_block()) is not None:
                 n_rows, n_features = n_rows + block.shape[0], block.shape[1]
+                n_entries += block.size  # of a sparse block, those that are stored
         self.close()
         if not n_rows:
             raise ValueError(
@@ -72,6 +78,7 @@ class RowStream:
                 "blocks of rows each time it is called"
             )
         self.shape = n_rows, n_features
+        self.row_entries = max(1.0, n_entries / n_rows)
 
     def __getitem__(self, rows):
         """Rows by a slice or by their numbers, which increase.
@@ -90,14 +97,32 @@ class RowStream:
         return found
 
     def spool(self, numbers):
-        """Rows by their numbers, which increase, in a temporary file: a memory map."""
-        shape = len(numbers), self.shape[1]
-        with tempfile.TemporaryFile() as file:  # the map keeps it open
-            for batch in row_chunks(*shape):
-                # Written to the map they would end the process where the disk is full.
-                file.write(np.ascontiguousarray(dense(self[numbers[batch]])).data)
-            file.flush()
-            return np.memmap(file, self.dtype, mode="r", shape=shape)
+        """Rows by their numbers, which increase, in temporary files that are mapped."""
+        return (self._spool_sparse if self.is_sparse else self._spool_dense)(numbers)
+
+    def _spool_dense(self, numbers):
+        with tempfile.TemporaryFile() as file:
+            for batch in row_chunks(len(numbers), math.ceil(self.row_entries)):
+                _write(file, self[numbers[batch]])
+            return _mapped(file, self.dtype, (len(numbers), self.shape[1]))
+
+    def _spool_sparse(self, numbers):
+        counts = [np.zeros(1, dtype=np.int64)]  # of stored entries, the rows'
+        with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as columns:
+            for batch in row_chunks(len(numbers), math.ceil(self.row_entries)):
+                rows = self[numbers[batch]]
+                counts.append(np.diff(rows.indptr))
+                _write(values, rows.data)
+                _write(columns, rows.indices.astype(np.int32, copy=False))
+            starts = np.cumsum(np.concatenate(counts))
+            parts = (
+                _mapped(values, self.dtype, (starts[-1],)),
+                # SciPy would copy columns of another type than it chooses. Only that
+                # of more than 2**31 entries is int64.
+                _mapped(columns, np.dtype(np.int32), (starts[-1],)),
+                starts,
+            )
+            return sparse.csr_matrix(parts, shape=(len(numbers), self.shape[1]))
 
     def close(self):
         """Leave the blocks that are not read."""
@@ -308,6 +333,19 @@ def _stacked(pieces):
     return matrices[0] if len(matrices) == 1 else sparse.vstack(matrices, format="csr")
 
 
+def _write(file, array):
+    # Written to a map, it would end the process where the disk is full.
+    file.write(np.ascontiguousarray(array).data)
+
+
+def _mapped(file, dtype, shape):
+    """What was written to a temporary file: a memory map, which keeps it open."""
+    file.flush()
+    if 0 in shape:
+        return np.empty(shape, dtype)  # there are no empty maps
+    return np.memmap(file, dtype, mode="r", shape=shape)
+
+
 class StreamedRows(NamedTuple):
     """Rows of a stream, or some of them, as a network sees them; see `Rows`."""
 
@@ -372,4 +410,5 @@ class StreamedRows(NamedTuple):
 
     def _window_rows(self, batch_size):
         """Rows that are held in memory together."""
-        return max(1, _WINDOW_ENTRIES // (self.n_features * batch_size)) * batch_size
+        n_entries = self.stream.row_entries * batch_size
+        return max(1, int(_WINDOW_ENTRIES // n_entries)) * batch_size

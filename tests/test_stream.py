@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import json
+import mmap
 import os
 import pathlib
 import signal
@@ -841,18 +842,53 @@ def test_few_rows_of_many_take_no_memory():
     assert peak < block.nbytes / 4
 
 
-@pytest.mark.parametrize("make_matrix", [np.asarray, sparse.csr_matrix])
-def test_spooled_rows(make_matrix, tmp_path, monkeypatch, small_parts):
+def is_mapped(array):
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
+NUMBERS = np.flatnonzero(np.random.default_rng(0).random(N_ROWS) < 0.3)
+
+
+def test_spooled_rows(tmp_path, monkeypatch, small_parts):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     X = make_data(N_ROWS)
-    stream, _ = stream_of(make_matrix(X))
-    numbers = np.flatnonzero(np.random.default_rng(0).random(N_ROWS) < 0.3)
-    kept = stream.spool(numbers)
-    assert isinstance(kept, np.memmap)
-    np.testing.assert_array_equal(kept, X[numbers])
+    stream, _ = stream_of(X)
+    kept = stream.spool(NUMBERS)
+    assert is_mapped(kept)
+    np.testing.assert_array_equal(kept, X[NUMBERS])
     assert temporary_files(tmp_path)
     del kept
     assert temporary_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("columns_type", [np.int32, np.int64])
+def test_spooled_sparse_rows(columns_type, tmp_path, monkeypatch, small_parts):
+    """Their entries, not their zeros."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    X = sparse.csr_array(typed(make_data(N_ROWS), "csr", np.float32))
+    X.indices, X.indptr = X.indices.astype(columns_type), X.indptr.astype(columns_type)
+    stream, _ = stream_of(X)
+    kept, expected = stream.spool(NUMBERS), X[NUMBERS]
+    assert sparse.issparse(kept)
+    for name in ("data", "indices"):
+        array = getattr(kept, name)
+        assert is_mapped(array)
+        np.testing.assert_array_equal(array, getattr(expected, name))
+    assert (kept.dtype, kept.indices.dtype) == (np.float32, np.int32)
+    np.testing.assert_array_equal(kept.toarray(), expected.toarray())
+    assert temporary_files(tmp_path)
+    del kept, array
+    assert temporary_files(tmp_path) == []
+
+
+def test_spooled_rows_without_entries():
+    X = sparse.csr_matrix((N_ROWS, 6))
+    stream, _ = stream_of(X)
+    kept = stream.spool(NUMBERS)
+    assert kept.nnz == 0
+    np.testing.assert_array_equal(kept.toarray(), np.zeros((len(NUMBERS), 6)))
 
 
 def test_a_full_disk_is_an_error():
@@ -897,6 +933,45 @@ def test_windows_are_whole_mini_batches(batch_size, subset, small_parts):
             numbers = window.first_number + np.arange(window.n_rows)
         np.testing.assert_array_equal(numbers, here)
     assert n_before == rows.n_rows == len(used)
+
+
+def rows_with_entries(n_rows, n_entries, n_features=1000):
+    """A CSR matrix that has so many entries in every row."""
+    rng = np.random.default_rng(0)
+    columns = [rng.choice(n_features, n_entries, replace=False) for _ in range(n_rows)]
+    rows = np.repeat(np.arange(n_rows), n_entries)
+    where = rows, np.concatenate(columns)
+    values = rng.random(n_rows * n_entries)
+    return sparse.csr_matrix((values, where), shape=(n_rows, n_features))
+
+
+@pytest.mark.parametrize("n_entries", [0, 1, 3, 20])
+def test_windows_of_sparse_rows_have_so_many_entries(n_entries, monkeypatch):
+    """Zeros are not counted; a row of nothing else as one entry."""
+    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 100)
+    stream, _ = stream_of(rows_with_entries(N_ROWS, n_entries))
+    windows = StreamedRows(stream, None, np.zeros(1000), 1.0).windows(5)
+    sizes = [window.n_rows for *_, window in windows]
+    size = {0: 100, 1: 100, 3: 30, 20: 5}[n_entries]
+    assert sizes == [size] * (N_ROWS // size) + [N_ROWS % size] * (N_ROWS % size > 0)
+
+
+def test_windows_of_sparse_rows_of_several_lengths(monkeypatch):
+    """Their mean counts."""
+    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 100)
+    parts = rows_with_entries(100, 1), rows_with_entries(50, 4)
+    stream, _ = stream_of(sparse.vstack(parts, format="csr"))
+    assert stream.row_entries == 2
+    rows = StreamedRows(stream, None, np.zeros(1000), 1.0)
+    assert [window.n_rows for *_, window in rows.windows(5)] == [50, 50, 50]
+    assert stream_of(parts[0][:, :3].toarray(), ())[0].row_entries == 3
+
+
+def test_sparse_data_of_one_window_are_shuffled_as_in_fit(monkeypatch):
+    X = rows_with_entries(N_ROWS, 3, n_features=100)
+    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 3 * 154)  # 22 mini-batches
+    streamed = make("minibatch", scale=None).fit_batches(Blocks.of(X))
+    assert_same_training(streamed, make("minibatch", scale=None).fit(X))
 
 
 # -- memory ----------------------------------------------------------------------------
