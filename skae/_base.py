@@ -137,7 +137,8 @@ class BaseAutoencoder(
             reset=reset,
             ensure_all_finite=ensure_all_finite,
         )
-        return canonical(X)
+        # Aligned once, as of a memory map with an offset each pass would make a copy.
+        return canonical(X) if sparse.issparse(X) else np.require(X, None, ["C", "A"])
 
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""

@@ -186,18 +186,17 @@ class _Chunk(NamedTuple):
 
 def _chunks(data):
     """Chunks of the rows with some weight in them; of a dense matrix, not copied."""
-    X, none = data.matrix, np.empty(0, dtype=np.int32)
-    subset = none if data.subset is None else data.subset.astype(np.int32, copy=False)
+    X, subset, none = data.matrix, data.subset, np.empty(0, dtype=np.int32)
     weights = np.empty(0) if data.weights is None else data.weights
     is_dense = isinstance(X, np.ndarray)
     if is_dense:
         X = np.require(X, requirements=["C", "A"])
     # In chunks even if dense, so that Ctrl-C is noticed between them.
     for batch in row_chunks(data.n_rows, data.n_features):
-        rows = subset[batch] if data.subset is not None else batch
+        rows = batch if subset is None else subset[batch]
         of_rows = weights[rows] if weights.size else weights
-        if is_dense and data.subset is not None:
-            chunk = _Chunk(X, rows, weights)
+        if is_dense and subset is not None:  # rows of a stream may be beyond 2**31
+            chunk = _Chunk(X, rows.astype(np.int32, copy=False), weights)
         else:
             values = dense(X[rows])
             if sparse.issparse(X):

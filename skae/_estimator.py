@@ -3,10 +3,9 @@
 import contextlib
 import numbers
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -120,8 +119,8 @@ class Autoencoder(BaseAutoencoder):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. float32 stays float32; everything else becomes float64.
-            A C-ordered array or memory map of either type is not copied; a sparse
-            matrix is not made dense.
+            A C-ordered, aligned array or memory map of either type is not copied; a
+            sparse matrix is not made dense.
 
         y : Ignored
             Not used, present for API consistency by convention.
@@ -184,10 +183,10 @@ class Autoencoder(BaseAutoencoder):
         make_batches : callable
             Called without arguments at the beginning of each pass over the rows;
             returns an iterable of blocks, each {array-like, sparse matrix} of shape
-            (n_rows, n_features), of any number of rows. There are no weights. It has to
-            give the same number of rows every time and, unless nothing is held out, the
-            same rows in the same order. If the first block is of float32, so is the
-            computation.
+            (n_rows, n_features), of any number of rows. There are no weights, and no y.
+            It has to give the same rows in the same order every time: of later passes
+            the first row and the number of rows are compared, but what else changes is
+            not noticed. If the first block is of float32, so is the computation.
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None
@@ -201,11 +200,11 @@ class Autoencoder(BaseAutoencoder):
         Raises
         ------
         TypeError
-            If `make_batches` does not return an iterable.
+            If `make_batches` does not return an iterable, or a block is (X, y).
 
         ValueError
-            As :meth:`fit`; if there are no rows, or another number of them in a later
-            pass; with `pretrain`. The estimator is left as it was.
+            As :meth:`fit`; if there are no rows, or in a later pass another first row
+            or another number of rows; with `pretrain`. The estimator is left as it was.
 
         Warns
         -----
@@ -218,16 +217,18 @@ class Autoencoder(BaseAutoencoder):
         Notes
         -----
         Besides the block that is being read, some 16 million entries are in memory (64
-        MiB of float32), or a mini-batch, if that is more. With ``shuffle=True`` rows
-        come in a new order within such a window, and windows in the order of the data:
-        rows that are sorted by something should be mixed once before. Data of one
-        window train as in :meth:`fit`.
+        MiB of float32; of sparse rows those that are stored, and their columns), or a
+        mini-batch, if that is more. With ``shuffle=True`` rows come in a new order
+        within such a window, and windows in the order of the data: rows that are sorted
+        by something should be mixed once before. Data of one window train as in
+        :meth:`fit`.
 
         There are as many passes as epochs, with L-BFGS as evaluations of the objective,
         and some 5 to 10 more: by default 7, to count and check the rows, for their mean
         and scale, to set some aside, for PCA, for the objective, and to order the code.
-        Rows that are held out (by default, a fifth) are kept in a temporary file
-        meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`, or set
+        With more than 1024 features PCA is found by iteration, in 7 passes more. Rows
+        that are held out (by default, a fifth) are kept in temporary files meanwhile,
+        where ``tempfile.gettempdir()`` says; pass `X_val`, or set
         ``early_stopping=False``, to keep none.
 
         Examples
@@ -248,7 +249,7 @@ class Autoencoder(BaseAutoencoder):
         with self._unchanged_on_error():
             self._check_no_pretraining("fit_batches")
             saved = self._state_to_go_on_from()
-            stream = RowStream(make_batches, self._check_of_blocks(saved))
+            stream = RowStream(make_batches, partial(self._checked_block, saved))
             with contextlib.closing(stream):
                 told = {"X": None, "y": None, "metadata": None}
                 X_val = self._checked_validation_rows(X_val, stream.dtype)
@@ -265,33 +266,17 @@ class Autoencoder(BaseAutoencoder):
     def _state_to_go_on_from(self):
         return getattr(self, "_training_state", None) if self.warm_start else None
 
-    def _check_of_blocks(self, saved):
-        """A function that validates blocks of rows, the first of which tells the type.
+    def _checked_block(self, saved, block, dtype):
+        """A block of rows, validated; the first, without a dtype, tells that of all.
 
-        It returns None in place of a block without rows. `saved` is the state that is
-        gone on from.
+        `saved` is the state that is gone on from.
         """
-        first: Any = None  # a block's type, and whether it is sparse
-
-        def check(block):
-            nonlocal first
-            if np.shape(block)[:1] == (0,):
-                return None
-            if first is None:
-                block, _ = self._validate_training_data(block, None, saved)
-                first = block.dtype, sparse.issparse(block)
-                return block
-            dtype, is_sparse = first
-            block = self._validate_rows(block, dtype=dtype)
-            if sparse.issparse(block) != is_sparse:
-                raise ValueError(
-                    "make_batches gave dense and sparse blocks: they have to be all "
-                    "dense, or all sparse"
-                )
-            check_range(block, self.loss)
+        if dtype is None:
+            block, _ = self._validate_training_data(block, None, saved)
             return block
-
-        return check
+        block = self._validate_rows(block, dtype=dtype)
+        check_range(block, self.loss)
+        return block
 
     def _fit(self, data, saved, X_val, told):
         """Train on validated data; `told` is what callbacks are told."""

@@ -1,6 +1,7 @@
 """Rows that do not fit in memory: read anew, in order, for every pass over them."""
 
 import contextlib
+import math
 import tempfile
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ from scipy import sparse
 
 from skae._rows import dense, make_rows, row_chunks
 
-# Rows are held in memory, and shuffled, in windows of about so many entries (64 MiB of
-# float32), or of one mini-batch, if that has more.
+# Rows are held in memory, and shuffled, in windows of about so many stored entries (64
+# MiB of float32, and sparse rows have their columns besides), or of one mini-batch, if
+# that has more.
 _WINDOW_ENTRIES = 2**24
 
 
@@ -23,7 +25,8 @@ class RowStream:
         Returns an iterable of blocks of rows, the same rows each time.
 
     check : callable
-        Returns a block as a C-ordered ndarray or a CSR matrix, all of one type.
+        ``check(block, dtype)`` returns a block that has rows as a C-ordered ndarray or
+        a CSR matrix of a dtype; of the first block, None: of the dtype that all have.
 
     Attributes
     ----------
@@ -31,10 +34,19 @@ class RowStream:
 
     dtype : dtype
 
+    is_sparse : bool
+
+    row_entries : float
+        Stored entries of a row: the mean, but 1 at least.
+
     Raises
     ------
+    TypeError
+        If `make_batches` is no function or returns no iterable, or a block is (X, y).
+
     ValueError
-        If there are no rows, or another number of them in a later pass.
+        If there are no rows; if some blocks are dense and some sparse; if a later pass
+        begins with another row, or has another number of them.
     """
 
     def __init__(self, make_batches, check):
@@ -45,16 +57,20 @@ class RowStream:
             )
         self._make_batches, self._check = make_batches, check
         self._blocks: Any = None  # an iterator over blocks that are not read yet
-        self._rest: Any = None  # what is left of the block that was read last
-        self._position = 0  # of the rows, how many have been asked for
-        self._n_read = 0  # and how many are in the blocks so far
+        self._block: Any = None  # the block that was read last
+        self._n_received = 0  # rows in the blocks of this pass so far
+        self._n_given = 0  # of these, those that were given out or left out
         self._last: Any = None  # what was asked for last, and the answer
-        n_rows, n_features = 0, 0
+        # What the first block of all tells.
+        self._first_row: Any = None  # of shape (1, n_features)
+        self.dtype: Any = None
+        self.is_sparse = False
+        n_rows = n_features = n_entries = 0
         with self._closed_on_error():
             self._begin()
             while (block := self._next_block()) is not None:
                 n_rows, n_features = n_rows + block.shape[0], block.shape[1]
-                self.dtype = block.dtype
+                n_entries += block.size  # of a sparse block, those that are stored
         self.close()
         if not n_rows:
             raise ValueError(
@@ -62,6 +78,7 @@ class RowStream:
                 "blocks of rows each time it is called"
             )
         self.shape = n_rows, n_features
+        self.row_entries = max(1.0, n_entries / n_rows)
 
     def __getitem__(self, rows):
         """Rows by a slice or by their numbers, which increase.
@@ -80,19 +97,37 @@ class RowStream:
         return found
 
     def spool(self, numbers):
-        """Rows by their numbers, which increase, in a temporary file: a memory map."""
-        shape = len(numbers), self.shape[1]
-        with tempfile.TemporaryFile() as file:  # the map keeps it open
-            for batch in row_chunks(*shape):
-                # Written to the map they would end the process where the disk is full.
-                file.write(np.ascontiguousarray(dense(self[numbers[batch]])).data)
-            file.flush()
-            return np.memmap(file, self.dtype, mode="r", shape=shape)
+        """Rows by their numbers, which increase, in temporary files that are mapped."""
+        return (self._spool_sparse if self.is_sparse else self._spool_dense)(numbers)
+
+    def _spool_dense(self, numbers):
+        with tempfile.TemporaryFile() as file:
+            for batch in row_chunks(len(numbers), math.ceil(self.row_entries)):
+                _write(file, self[numbers[batch]])
+            return _mapped(file, self.dtype, (len(numbers), self.shape[1]))
+
+    def _spool_sparse(self, numbers):
+        counts = [np.zeros(1, dtype=np.int64)]  # of stored entries, the rows'
+        with tempfile.TemporaryFile() as values, tempfile.TemporaryFile() as columns:
+            for batch in row_chunks(len(numbers), math.ceil(self.row_entries)):
+                rows = self[numbers[batch]]
+                counts.append(np.diff(rows.indptr))
+                _write(values, rows.data)
+                _write(columns, rows.indices.astype(np.int32, copy=False))
+            starts = np.cumsum(np.concatenate(counts))
+            parts = (
+                _mapped(values, self.dtype, (starts[-1],)),
+                # SciPy would copy columns of another type than it chooses. Only that
+                # of more than 2**31 entries is int64.
+                _mapped(columns, np.dtype(np.int32), (starts[-1],)),
+                starts,
+            )
+            return sparse.csr_matrix(parts, shape=(len(numbers), self.shape[1]))
 
     def close(self):
         """Leave the blocks that are not read."""
         blocks, self._blocks = self._blocks, None
-        self._rest = self._last = None
+        self._block = self._last = None
         if hasattr(blocks, "close"):  # a generator, which may hold a file open
             blocks.close()
 
@@ -121,70 +156,121 @@ class RowStream:
                 "make_batches has to return an iterable of blocks of rows, not "
                 f"{_kind(blocks)}"
             ) from None
-        self._position = self._n_read = 0
+        self._n_received = self._n_given = 0
 
     def _next_block(self):
         """The next block that has rows, checked; None behind the last."""
         for block in self._blocks:
             try:
-                checked = self._check(block)
+                checked = self._checked(block)
             except (TypeError, ValueError) as error:
-                error.add_note(f"In the block that begins with row {self._n_read}")
+                error.add_note(f"In the block that begins with row {self._n_received}")
                 raise
             if checked is not None:
-                self._n_read += checked.shape[0]
+                self._n_received += checked.shape[0]
                 return checked
         return None
 
+    def _checked(self, block):
+        """A block as all are; None if it has no rows."""
+        _expect_no_target(block)
+        if _has_no_rows(block):
+            self._expect_features(np.shape(block)[1:])
+            return None
+        checked = self._check(block, self.dtype)
+        is_sparse = sparse.issparse(checked)
+        if self._first_row is None:
+            self.dtype, self.is_sparse = checked.dtype, is_sparse
+            self._first_row = dense(checked[:1]).copy()
+        if is_sparse != self.is_sparse:
+            raise ValueError(
+                "make_batches gave dense and sparse blocks: they have to be all "
+                "dense, or all sparse"
+            )
+        if not self._n_received:
+            self._expect_first_row(checked)
+        return checked
+
+    def _expect_features(self, widths):
+        """Raise ValueError if a block without rows is not as wide as the others.
+
+        An empty list tells no width, nor has it to fit before there is a row.
+        """
+        if widths and self._first_row is not None:
+            n_features = self._first_row.shape[1]
+            if widths != (n_features,):
+                raise ValueError(
+                    f"make_batches gave a block without rows, of {widths[0]} features, "
+                    f"but the others have {n_features} features"
+                )
+
+    def _expect_first_row(self, block):
+        """Raise ValueError if a pass begins with another row than the first did.
+
+        All rows would have to be kept to notice every change; loaders that mix the rows
+        anew in each pass are noticed so.
+        """
+        if not np.array_equal(dense(block[:1]), self._first_row):
+            raise ValueError(
+                "make_batches gave other rows, or the same in another order, than the "
+                "first time it was called: it has to return a fresh iterable over the "
+                "same rows, in the same order, each time; fit_batches mixes them "
+                "itself (shuffle=True)"
+            )
+
     def _read(self, rows):
         """What is asked for, of this pass or a new one."""
-        is_slice = isinstance(rows, slice)
-        start, stop = (rows.start, rows.stop) if is_slice else (rows[0], rows[-1] + 1)
-        if self._blocks is None or start < self._position:
+        start, stop, n_rows = _bounds(rows)
+        if self._blocks is None or start < self._n_given:
             self._begin()
-        parts: list[Any] = []
-        n_found = 0
-        while self._position < stop:
-            first = self._position
-            piece = self._next_piece((start if first < start else stop) - first)
-            if first < start:
-                continue
-            if not is_slice:
-                here = slice(*np.searchsorted(rows, [first, self._position]))
-                piece = piece[rows[here] - first]
-            n_found += piece.shape[0]
-            if self._position == stop < self.shape[0] and not parts:
-                parts.append(piece)  # a view, where it is of one block
-            elif sparse.issparse(piece):
-                parts.append(piece)  # a copy, as slices are
-            elif not parts:
-                # Whatever is asked for next may come to where this block was.
-                n_rows = stop - start if is_slice else len(rows)
-                parts.append(np.empty((n_rows, self.shape[1]), self.dtype))
-                parts[0][:n_found] = piece
-            else:
-                parts[0][n_found - piece.shape[0] : n_found] = piece
-        if stop == self.shape[0]:
+        pieces, is_end = self._pieces(rows, stop), stop == self.shape[0]
+        if self.is_sparse:
+            found = _stacked(pieces)
+        else:
+            # Another block is asked for to see the pass end.
+            found = self._joined(pieces, n_rows, may_be_view=not is_end)
+        if is_end:
             self._expect_end()
-        return parts[0] if len(parts) == 1 else sparse.vstack(parts, format="csr")
+        return found
 
-    def _next_piece(self, n_most):
-        """The next rows, at most so many."""
-        if self._rest is None or not self._rest.shape[0]:
-            self._rest = self._next_block()
-            if self._rest is None:
-                raise self._other_number(self._position)
-        piece, self._rest = self._rest[:n_most], self._rest[n_most:]
-        self._position += piece.shape[0]
-        return piece
+    def _pieces(self, rows, stop):
+        """What is asked for, block by block: which part of the answer, and its rows.
+
+        Rows are a view of the block, where they can be.
+        """
+        while self._n_given < stop:
+            if self._n_given == self._n_received:
+                self._block = None  # it need not stay in memory
+                self._block = self._next_block()
+                if self._block is None:
+                    raise self._other_number(self._n_received)
+            begin = self._n_received - self._block.shape[0]
+            self._n_given = min(stop, self._n_received)
+            part, of_block = _between(rows, begin, self._n_received)
+            if part.start < part.stop:
+                yield part, self._block[of_block]
+
+    def _joined(self, pieces, n_rows, *, may_be_view):
+        """Dense pieces as one array.
+
+        When the next block is asked for, the last one may be overwritten, as by
+        `readinto`: a view of it is safe only where it is all, and the rest can wait.
+        """
+        found = None
+        for part, piece in pieces:
+            if found is None:
+                if may_be_view and part.stop == n_rows:
+                    return piece
+                found = np.empty((n_rows, self.shape[1]), self.dtype)
+            found[part] = piece
+        return found
 
     def _expect_end(self):
-        n_more = self._rest.shape[0]
-        while (block := self._next_block()) is not None:
-            n_more += block.shape[0]
+        while self._next_block() is not None:
+            pass
         self.close()
-        if n_more:
-            raise self._other_number(self.shape[0] + n_more)
+        if self._n_received != self.shape[0]:
+            raise self._other_number(self._n_received)
 
     def _other_number(self, n_rows):
         return ValueError(
@@ -204,6 +290,60 @@ def _are_same(rows, others):
     if isinstance(rows, slice) or isinstance(others, slice):
         return isinstance(rows, slice) and isinstance(others, slice) and rows == others
     return np.array_equal(rows, others)
+
+
+def _has_no_rows(block):
+    if isinstance(block, list | tuple):
+        return not block  # `np.shape` would convert it
+    return np.shape(block)[:1] == (0,)
+
+
+def _expect_no_target(block):
+    """Raise TypeError if a block is (X, y), or [X, y], as data loaders give."""
+    if isinstance(block, list | tuple) and block and np.ndim(block[0]) > 1:
+        raise TypeError(
+            f"make_batches gave a {type(block).__name__} of matrices, such as (X, y), "
+            "but a block is X alone, there is no y: for X, y in loader: yield X"
+        )
+
+
+def _bounds(rows):
+    """Of what is asked for: the first row, the last plus one, and how many."""
+    if isinstance(rows, slice):
+        return rows.start, rows.stop, rows.stop - rows.start
+    return rows[0], rows[-1] + 1, len(rows)
+
+
+def _between(rows, begin, end):
+    """What is asked for of the rows of a block, from `begin` to before `end`.
+
+    As a slice of the answer, and as rows of the block: a slice, or their numbers.
+    """
+    if isinstance(rows, slice):
+        first, last = np.clip([begin, end], rows.start, rows.stop).tolist()
+        part = slice(first - rows.start, last - rows.start)
+        return part, slice(first - begin, last - begin)
+    part = slice(*np.searchsorted(rows, [begin, end]).tolist())
+    return part, rows[part] - begin
+
+
+def _stacked(pieces):
+    """CSR pieces as one; SciPy's slices are copies."""
+    matrices = [piece for _, piece in pieces]
+    return matrices[0] if len(matrices) == 1 else sparse.vstack(matrices, format="csr")
+
+
+def _write(file, array):
+    # Written to a map, it would end the process where the disk is full.
+    file.write(np.ascontiguousarray(array).data)
+
+
+def _mapped(file, dtype, shape):
+    """What was written to a temporary file: a memory map, which keeps it open."""
+    file.flush()
+    if 0 in shape:
+        return np.empty(shape, dtype)  # there are no empty maps
+    return np.memmap(file, dtype, mode="r", shape=shape)
 
 
 class StreamedRows(NamedTuple):
@@ -256,12 +396,19 @@ class StreamedRows(NamedTuple):
 
         They have whole mini-batches, but for the last.
         """
-        size = window_rows(self.n_features, batch_size)
+        size = self._window_rows(batch_size)
         for number, start in enumerate(range(0, self.n_rows, size)):
-            yield number, start, self.part(slice(start, min(start + size, self.n_rows)))
+            yield number, start, self._window(start, size)
         self.stream.close()  # the next epoch is a pass of its own
 
+    def first_window(self, batch_size):
+        """Rows of the first of `windows`, which none has more of."""
+        return self._window(0, self._window_rows(batch_size))
 
-def window_rows(n_features, batch_size):
-    """Rows that are held in memory together."""
-    return max(1, _WINDOW_ENTRIES // (n_features * batch_size)) * batch_size
+    def _window(self, start, size):
+        return self.part(slice(start, min(start + size, self.n_rows)))
+
+    def _window_rows(self, batch_size):
+        """Rows that are held in memory together."""
+        n_entries = self.stream.row_entries * batch_size
+        return max(1, int(_WINDOW_ENTRIES // n_entries)) * batch_size

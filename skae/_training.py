@@ -407,7 +407,7 @@ class StreamedTraining(PiecewiseTraining):
     """The same on rows that are not in memory together: they pass in windows."""
 
     def _rows_in_memory(self):
-        *_, first = next(self.problem.rows.windows(self.solver.batch_size))
+        first = self.problem.rows.first_window(self.solver.batch_size)
         return [first, self.problem.validation]
 
     def _run_epoch(self, state):

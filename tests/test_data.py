@@ -35,15 +35,19 @@ class Parts:
 
 
 def stream_of(X):
-    return RowStream(lambda: (X[a : a + 3] for a in range(0, len(X), 3)), lambda b: b)
+    blocks = [X[a : a + 3] for a in range(0, len(X), 3)]
+    return RowStream(lambda: blocks, lambda block, dtype: block)
 
 
-@pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 19])])
+@pytest.mark.parametrize("cuts", [(1, 4, 15), (3, 5, 18)])
+@pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 19]), np.array([3, 4])])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_parts_are_combined(subset, weighted):
+def test_parts_are_combined(subset, weighted, cuts):
+    """Some of which have no rows in use."""
     X, weights = make_data()
+    X += 10  # so that zero is not between the extremes
     data = Selection(X, subset, weights if weighted else None)
-    parts = Parts(data, (1, 4, 15))
+    parts = Parts(data, cuts)
     mean, scale = measure(data)
     mean_of_parts, scale_of_parts = measure(parts)
     np.testing.assert_allclose(mean_of_parts, mean, rtol=1e-14, atol=1e-16)
@@ -51,6 +55,7 @@ def test_parts_are_combined(subset, weighted):
     used = np.arange(20) if subset is None else subset
     used = used[weights[used] > 0] if weighted else used
     assert extremes(data) == (X[used].min(), X[used].max())
+    assert extremes(parts) == extremes(data)
 
 
 @pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
@@ -71,6 +76,25 @@ def test_streams_have_the_same_bits(subset, chunk_entries, monkeypatch):
         here, there = rows.part(batch), seen.part(batch)
         np.testing.assert_array_equal(gathered(there), gathered(here))
         np.testing.assert_array_equal(numbers_of(there), numbers_of(here))
+
+
+def test_rows_of_a_stream_may_have_numbers_beyond_32_bits():
+    X, _ = make_data()
+    beyond = 2**40
+
+    class Far:
+        """Rows of a stream that is too long to be read here."""
+
+        shape, dtype = (beyond + 20, 7), X.dtype
+
+        def __getitem__(self, rows):
+            return X[rows - beyond]
+
+    numbers = np.array([3, 4, 18])
+    mean, scale = measure(Selection(Far(), beyond + numbers))
+    expected_mean, expected_scale = measure(Selection(X, numbers))
+    np.testing.assert_allclose(mean, expected_mean, rtol=1e-14)
+    assert scale == pytest.approx(expected_scale, rel=1e-14)
 
 
 def test_kept_rows_keep_their_numbers():
