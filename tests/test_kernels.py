@@ -595,7 +595,7 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
         max_iter=2,
         shuffle=shuffle,
     )
-    stream = RowStream(lambda: (X[a : a + 7] for a in (0, 7, 14)), lambda block: block)
+    stream = RowStream(lambda: (X[a : a + 7] for a in (0, 7, 14)), lambda b, _: b)
     rows = StreamedRows(stream, None, np.zeros(N_FEATURES), 1.0)
     problem, params = problem_of(rows, **others)
     orders, run_on = [], _training.StreamedTraining._run_on
