@@ -79,7 +79,8 @@ class Plan(NamedTuple):
     first_rows: Rows  # that it began with, and whose code is ordered
     scaling: Scaling
     goes_on: bool  # from an earlier fit
-    is_cautious: bool  # leaves the principal components only if that surely does good
+    # Of a training that leaves the principal components only if that surely does good.
+    selection: CautiousSelection | None
     stays: bool  # and does not leave them: nothing could tell whether it does good
 
 
@@ -200,15 +201,20 @@ class BaseAutoencoder(
         stays = is_cautious and held_out is None
         if stays:
             solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
+        training = self._make_training(
+            problem, solver, saved, initial, seed, max_epochs
+        )
         return Plan(
             architecture,
-            self._make_training(problem, solver, saved, initial, seed, max_epochs),
+            training,
             init,
             initial,
             first_rows,
             scaling,
             goes_on=saved is not None,
-            is_cautious=is_cautious,
+            selection=self._selection(training, initial, saved)
+            if is_cautious
+            else None,
             stays=stays,
         )
 
@@ -390,19 +396,16 @@ class BaseAutoencoder(
         """
         training, max_iter = plan.training, plan.training.solver.max_iter
         n_done = self._epochs_to_finish(plan)
-        reports, selection = self._verbose_reports(plan), None
+        reports = self._verbose_reports(plan)
         with training, self._divergence_explained():
             kept_params = partial(_training.kept_params, training, plan.initial_params)
-            if plan.is_cautious:
-                selection = self._cautious_selection(plan)
-                kept_params = selection.kept_params
-                reports.append(selection)
+            if plan.selection is not None:
+                kept_params = plan.selection.kept_params
+                reports.append(plan.selection)
 
             def attributes_now(curves):
                 _training.check_finite(training, training.status)
                 attributes = self._fitted_attributes(plan, kept_params(), curves)
-                if selection is not None:
-                    attributes["_training_state"]["selected"] = selection.params
                 note_if_cut_short(attributes, training)
                 return attributes
 
@@ -466,12 +469,12 @@ class BaseAutoencoder(
         every_epoch = self.verbose > 1
         return [VerboseReport(type(self).__name__, n_before, every_epoch=every_epoch)]
 
-    def _cautious_selection(self, plan):
-        n_before, selected = 0, None
-        if plan.goes_on:
-            n_before = len(self.loss_curve_)
-            selected = self._training_state.get("selected")
-        return CautiousSelection(plan.training, plan.initial_params, n_before, selected)
+    def _selection(self, training, initial, saved):
+        """What chooses cautiously among the weights of a training."""
+        if saved is None:
+            return CautiousSelection(training, initial, 0)
+        n_before = len(self.loss_curve_)
+        return CautiousSelection(training, initial, n_before, saved.get("selected"))
 
     @contextlib.contextmanager
     def _divergence_explained(self):
@@ -536,6 +539,8 @@ class BaseAutoencoder(
                 **plan.training.saved_state(),
             },
         }
+        if plan.selection is not None:
+            attributes["_training_state"]["selected"] = plan.selection.params
         if curves.validation:
             attributes["validation_loss_curve_"] = curves.validation
         if self._is_variational:

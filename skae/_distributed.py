@@ -5,9 +5,11 @@ in the order of the partitions: the bits depend on how the rows are cut into par
 not on the workers that hold them. A fit on one partition is that on one array.
 """
 
+import contextlib
 import threading
 import uuid
-from typing import Any, NamedTuple
+from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -26,7 +28,7 @@ from skae._memory import (
 from skae._partitions import LostError, Partitions
 from skae._random_passes import shuffle
 from skae._rows import make_rows
-from skae._threads import single_threaded_blas
+from skae._threads import single_threaded, single_threaded_blas
 from skae._training import (
     PiecewiseTraining,
     Problem,
@@ -42,7 +44,7 @@ from skae._training import (
 
 def _alone(part, function, *args):
     """A function of a part, on its worker, as it is computed in a fit there."""
-    with single_threaded_blas():
+    with single_threaded(), single_threaded_blas():
         return function(part, *args)
 
 
@@ -170,7 +172,7 @@ class Job(NamedTuple):
     solver: _memory.Solver
     seed: int
     largest: int  # rows of the largest part
-    kinds: tuple[bool, ...]  # whether parts are sparse: all answers
+    kinds: tuple[bool, ...]  # whether some rows are sparse: all answers
 
 
 class Steps(NamedTuple):
@@ -182,52 +184,71 @@ class Steps(NamedTuple):
     n_rows: int  # of all parts
 
 
-class _Here(threading.local):
-    """What a thread of a worker keeps between two calls."""
+class _Kept:
+    """What a worker keeps of a training between two calls."""
 
-    token: str | None = None
-    training: Any = None
+    def __init__(self):
+        self.trainings = {}  # to compute with, by the thread's number
+        self.orders = {}  # of the rows of a part, by its number: the epoch, and these
 
 
-_HERE = _Here()
-# This epoch's order of the rows of a part, by a training's token and the part's number.
-_ORDERS: dict = {}
+_KEPT: dict[str, _Kept] = {}  # by the token of the job
+# Tokens of the last trainings to end: a call that outlives its own leaves nothing.
+_ENDED: deque[str] = deque(maxlen=1000)
+_KEPT_LOCK = threading.Lock()
+
+
+def _kept_of(job):
+    """What is kept of a training, whose thread or part has it for itself."""
+    with _KEPT_LOCK:
+        if job.token not in _KEPT and job.token in _ENDED:
+            return _Kept()
+        return _KEPT.setdefault(job.token, _Kept())
+
+
+def _forget(token):
+    """Keep nothing of a training any more."""
+    with _KEPT_LOCK:
+        _ENDED.append(token)
+        _KEPT.pop(token, None)
 
 
 def _training_here(rows, job, params):
     """A training of this thread, to compute on any of the parts with."""
-    if _HERE.token != job.token:
-        # Buffers for any part, whichever is the first here.
-        is_sparse = rows.starts.size > 0
-        other = rows.none()
-        if (not is_sparse) in job.kinds:
-            other = _nothing(rows.n_features, rows.dtype, is_sparse=not is_sparse)
-        largest = rows._replace(n_rows=job.largest)
-        problem = job.problem._replace(rows=largest, validation=other)
-        kind = LbfgsTraining if job.solver.code < 0 else StochasticTraining
-        state = new_state(params, job.seed, has_moments=False)
+    trainings, thread = _kept_of(job).trainings, threading.get_ident()
+    if thread not in trainings:
+        trainings[thread] = _begin_training(rows, job, params)
+    return trainings[thread]
+
+
+def _begin_training(rows, job, params):
+    """A training with buffers for any part, of which one is given."""
+    is_sparse = rows.starts.size > 0
+    other = rows.none()
+    if (not is_sparse) in job.kinds:
+        other = _nothing(rows.n_features, rows.dtype, is_sparse=not is_sparse)
+    largest = rows._replace(n_rows=job.largest)
+    problem = job.problem._replace(rows=largest, validation=other)
+    kind = LbfgsTraining if job.solver.code < 0 else StochasticTraining
+    state = new_state(params, job.seed, has_moments=False)
+    with single_threaded():
         training = kind(problem, job.solver, state)
-        training.problem = job.problem  # the rows are the worker's to keep, or not
-        _HERE.training, _HERE.token = training, job.token
-    return _HERE.training
-
-
-def _forget(rows, number):
-    """Forget what has been kept for a training, but for buffers."""
-    _ORDERS.pop(number, None)
+    training.problem = job.problem  # the rows are the worker's to keep, or not
+    return training
 
 
 def _order_of(rows, job, epoch, number):
     """The order of a part's rows in an epoch: empty for their own."""
     if not job.solver.shuffle:
         return np.empty(0, dtype=np.int32)
-    known = _ORDERS.get(number)
-    if known is None or known[:2] != (job.token, epoch):
+    orders = _kept_of(job).orders
+    known_epoch, order = orders.get(number, (None, None))
+    if known_epoch != epoch:
         order = np.empty(rows.n_rows, dtype=np.int32)
         apart = int(_kernels.EPOCHS_APART)
         shuffle(order, rows.n_rows, job.seed, epoch + number * apart)
-        known = _ORDERS[number] = (job.token, epoch, order)
-    return known[2]
+        orders[number] = epoch, order
+    return order
 
 
 def _share(n_rows, before, step, steps, batch_size):
@@ -307,20 +328,25 @@ class _OnWorkers(Training):
     def __init__(self, problem, solver, state, max_epochs=None):
         super().__init__(problem, solver, state, max_epochs)
         nothing = problem.rows.none()
+        on_workers = [
+            rows
+            for rows in (problem.rows, problem.validation)
+            if isinstance(rows, DistributedRows)
+        ]
         self._job = Job(
             uuid.uuid4().hex,
             problem._replace(rows=nothing, validation=nothing),
             solver,
             int(state.counters[SEED]),
             max(problem.rows.sizes),
-            problem.rows.kinds,
+            tuple({kind for rows in on_workers for kind in rows.kinds}),
         )
 
     def __exit__(self, *exc_info):
         super().__exit__(*exc_info)
-        if not isinstance(exc_info[1], LostError):
-            parts = self.problem.rows.parts
-            parts.run(_forget, per_part=[(number,) for number in range(len(parts))])
+        # Who interrupts now gets what has been trained.
+        with contextlib.suppress(KeyboardInterrupt):
+            self.problem.rows.parts.tell_workers(_forget, self._job.token)
 
     def run_epochs(self, n_epochs):
         before = [array.copy() for array in self.state], self._memory

@@ -6,6 +6,7 @@ Dask is imported when it is used. Nothing here knows of networks.
 import asyncio
 import copy
 import sys
+import threading
 import time
 from collections import Counter
 from concurrent.futures import CancelledError
@@ -26,7 +27,6 @@ _SECONDS_TO_ANSWER = 5.0
 _SECONDS_BETWEEN_TASKS = 30.0
 # For results, which may be lost while they are sent: then once more.
 _SECONDS_TO_GATHER, _MAX_GATHERS = 60.0, 3
-_LARGE_GRAPH = "distributed.admin.large-graph-warning-threshold"
 
 
 class LostError(RuntimeError):
@@ -79,25 +79,22 @@ class Partitions:
     n_features : int
 
     dtype : dtype
-
-    columns : list of str or None
-        Names of a dataframe's columns.
     """
 
-    def __init__(self, client, blocks, columns):
+    def __init__(self, client, blocks, name):
         self._client, self._blocks, self._on_close = client, blocks, ExitStack()
+        self._name = name
         self._notes: list[Any] = [None] * len(blocks)  # what is derived of the blocks
         # Addresses of workers, and the runners there, with futures that keep them.
         self._places: list[str | None] = [None] * len(blocks)
         self._runners: dict[str, tuple] = {}
         self._is_stale = True  # whether the two are to be looked up
         self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
-        self.columns = columns
         self.n_rows: list[int] = []
         self.n_features, self.dtype = 0, None
 
     @classmethod
-    def of(cls, X, client=None, *, validate):
+    def of(cls, X, client=None, *, validate, name="X"):
         """Partitions of a collection, computed where need be.
 
         Parameters
@@ -107,32 +104,36 @@ class Partitions:
             numbers of rows, or none. Blocks that are on the workers stay there.
 
         client : distributed.Client, default=None
-            None for the one in use, in a task that of its worker.
+            None for the one in use, in a task that of its worker. A task gives its
+            thread up to others until the partitions are closed.
 
         validate : callable
             What makes of a block a C-ordered array or a CSR matrix, on its worker.
             It has to be picklable, and to accept blocks without rows.
+
+        name : str, default="X"
+            What messages call the collection.
 
         Raises
         ------
         DataLostError, NoWorkersError
             As :meth:`run`; and what `validate` raises.
         """
+        check_collection(X, name)
         with ExitStack() as on_close:
-            delayed, columns = split(X)
             client = on_close.enter_context(_client_in_use(client))
             with _failures_explained(client):
                 # As ever with Dask: there may be none before someone starts them.
                 client.wait_for_workers(1)
-                blocks = _validated(client, delayed, validate)
-            partitions = cls(client, blocks, columns)
+                blocks = _validated(client, split(X), validate)
+            partitions = cls(client, blocks, name)
             partitions._on_close = on_close.pop_all()
         with ExitStack() as on_error, _failures_explained(client):
             on_error.callback(partitions.close)
-            _wait_for(client, blocks)
+            _wait_for(client, dict(enumerate(blocks)), name)
             kinds = partitions.run(_describe)
             partitions.n_rows = [n_rows for n_rows, _, _ in kinds]
-            partitions.n_features, partitions.dtype = _common_kind(kinds)
+            partitions.n_features, partitions.dtype = _common_kind(kinds, name)
             on_error.pop_all()
         return partitions
 
@@ -150,11 +151,12 @@ class Partitions:
             if self._is_stale:
                 self._find_blocks()
             derived._places = self._places
-            derived._notes = self._submit(
+            notes = self._submit(
                 range(len(self)), _note_of, (function, *args), per_part
             )
+            derived._notes = list(notes.values())
             derived._on_close.callback(_release, derived._notes)
-            _wait_for(self._client, derived._notes)
+            _wait_for(self._client, notes, self._name)
         return derived
 
     def __enter__(self):
@@ -213,6 +215,12 @@ class Partitions:
             if left:
                 results |= self._in_tasks(left, function, args, per_part)
         return [results[i] for i in range(len(self))]
+
+    def tell_workers(self, function, *args):
+        """Call a function once on every worker, as far as they answer in time."""
+        client = self._client
+        with suppress(Exception):
+            _ask(client, lambda: client.run(function, *args, on_error="ignore"), None)
 
     # -- by runners ------------------------------------------------------------------
 
@@ -301,34 +309,61 @@ class Partitions:
         self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
         futures = self._submit(numbers, function, args, per_part)
         try:
-            return dict(zip(numbers, _gather(self._client, futures), strict=True))
+            return _gather(self._client, futures, self._name)
         except BaseException:
-            _cancel(self._client, futures)
+            _cancel(self._client, list(futures.values()))
             raise
 
     def _submit(self, numbers, function, args, per_part):
-        """Tasks of some partitions, where these are."""
-        import dask
-
-        futures = []
-        # Of large arguments Dask warns, but scattered ones would be lost with their
-        # worker.
-        with dask.config.set({_LARGE_GRAPH: sys.maxsize}):
+        """Tasks of some partitions by their numbers, where these are."""
+        futures = {}
+        # Scattered arguments would be lost with their worker.
+        with large_graphs():
             for i in numbers:
                 place, more = self._places[i], per_part[i] if per_part else ()
                 where = {}
                 if place is not None:
                     where = {"workers": [place], "allow_other_workers": True}
                 item = self._blocks[i], self._notes[i]
-                futures.append(
-                    self._client.submit(
-                        _called, function, *item, *args, *more, pure=False, **where
-                    )
+                futures[i] = self._client.submit(
+                    _apply, function, *item, *args, *more, pure=False, **where
                 )
         return futures
 
 
-def _called(function, block, note, *args):
+class _Setting:
+    """A setting of Dask, changed while at least one thread wants that.
+
+    Settings are the process': with a change of its own each, of two threads the second
+    to end would restore what the first had changed.
+    """
+
+    def __init__(self, name, value):
+        self._new, self._lock, self._n_users = {name: value}, threading.Lock(), 0
+        self._change: Any = None
+
+    @contextmanager
+    def __call__(self):
+        import dask
+
+        with self._lock:
+            if not self._n_users:
+                self._change = dask.config.set(self._new)
+            self._n_users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_users -= 1
+                if not self._n_users:
+                    self._change.__exit__(None, None, None)
+
+
+# Dask would warn of large arguments.
+large_graphs = _Setting("distributed.admin.large-graph-warning-threshold", sys.maxsize)
+
+
+def _apply(function, block, note, *args):
     """A function of a block, or of what is derived of it."""
     return function(block if note is None else note.with_matrix(block), *args)
 
@@ -377,7 +412,7 @@ class _Runner:
     @staticmethod
     def _work(data, block, note, function, *args):
         # Here, not in the event loop, as they may have to be read from a disk.
-        return _called(function, data[block], data[note] if note else None, *args)
+        return _apply(function, data[block], data[note] if note else None, *args)
 
     async def cancel(self):
         """Do not begin what has not begun."""
@@ -390,27 +425,49 @@ class _Runner:
 
 @contextmanager
 def _client_in_use(client):
+    """The client, or the one in use, which may wait here."""
+    import distributed
+
+    if client is not None:
+        check_client(client)
+    with ExitStack() as on_close:
+        if _is_in_task():
+            # It leaves its thread to those that it waits for.
+            of_worker = on_close.enter_context(distributed.worker_client())
+            client = of_worker if client is None else client
+        if client is None:
+            client = _default_client()
+        yield client
+
+
+def _is_in_task():
     import distributed
 
     try:
         distributed.get_worker()
-    except ValueError:  # not in a task
-        is_task = False
-    else:
-        is_task = True
-    if client is None and is_task:
-        # The task leaves its thread to those that it waits for.
-        with distributed.worker_client() as client:
-            yield client
-        return
-    if client is None:
-        try:
-            client = distributed.default_client()
-        except ValueError:
-            raise ValueError(
-                "There is no Dask client: create one, for example "
-                "distributed.Client(), or pass it as client"
-            ) from None
+    except ValueError:
+        return False
+    return True
+
+
+def _default_client():
+    import distributed
+
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        raise ValueError(
+            "There is no Dask client: create one, for example "
+            "distributed.Client(), or pass it as client"
+        ) from None
+    check_client(client)
+    return client
+
+
+def check_client(client):
+    """Raise an error if it is not one of the kind that is supported."""
+    import distributed
+
     if not isinstance(client, distributed.Client):
         raise TypeError(
             f"client={client!r} has to be a distributed.Client: for an address, "
@@ -418,7 +475,27 @@ def _client_in_use(client):
         )
     if client.asynchronous:
         raise ValueError("An asynchronous client is not supported: pass a synchronous")
-    yield client
+
+
+def check_collection(X, name="X"):
+    """Raise an error if it is no collection of rows of numbers, as far as is known.
+
+    Nothing is computed.
+    """
+    kind = type(X).__module__  # of a Delayed every attribute is there
+    is_frame = kind.startswith("dask.dataframe")
+    if not (is_frame or kind.startswith("dask.array")) or X.ndim not in (1, 2):
+        raise TypeError(
+            f"{name} is a {_kind_of(X)}, but has to be a Dask array or dataframe: for "
+            "data in memory use AutoencoderTransformer"
+        )
+    if X.ndim == 1:
+        raise ValueError(
+            "Expected 2D array, got 1D array instead. Reshape your data using "
+            f"{name}.reshape(-1, 1) if it has a single feature"
+        )
+    if is_frame:
+        _check_columns_are_numbers(X)
 
 
 def _kind_of(X):
@@ -428,25 +505,12 @@ def _kind_of(X):
 
 
 def split(X):
-    """A Delayed of each block of rows, and the columns' names or None."""
-    kind = type(X).__module__  # of a Delayed every attribute is there
-    is_frame = kind.startswith("dask.dataframe")
-    if not (is_frame or kind.startswith("dask.array")) or X.ndim not in (1, 2):
-        raise TypeError(
-            f"X is a {_kind_of(X)}, but has to be a Dask array or dataframe: for data "
-            "in memory use AutoencoderTransformer"
-        )
-    if X.ndim == 1:
-        raise ValueError(
-            "Expected 2D array, got 1D array instead. Reshape your data using "
-            "X.reshape(-1, 1) if it has a single feature"
-        )
-    if is_frame:
-        _check_columns_are_numbers(X)
-        return X.to_delayed(), list(X.columns)
+    """A Delayed of each block of rows of a collection."""
+    if type(X).__module__.startswith("dask.dataframe"):
+        return X.to_delayed()
     if X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
-    return X.to_delayed().ravel().tolist(), None
+    return X.to_delayed().ravel().tolist()
 
 
 def _check_columns_are_numbers(X):
@@ -491,13 +555,17 @@ def _describe(block):
     return (*block.shape, block.dtype)
 
 
-def _common_kind(kinds):
+def _common_kind(kinds, name):
     """Number of features and dtype of all the partitions."""
-    common = {(n_features, dtype) for _, n_features, dtype in kinds}
-    if len(common) != 1:
-        found = ", ".join(f"{n} features of {dtype}" for n, dtype in sorted(common))
-        raise ValueError(f"Partitions differ: they have {found or 'no rows'}")
-    return common.pop()
+    (_, *first), *_ = kinds
+    for number, (_, *kind) in enumerate(kinds):
+        if kind != first:
+            (n, dtype), (other_n, other_dtype) = first, kind
+            raise ValueError(
+                f"Partitions of {name} differ: number 0 has {n} features of {dtype}, "
+                f"number {number} {other_n} features of {other_dtype}"
+            )
+    return first
 
 
 # -- waiting for tasks ---------------------------------------------------------------
@@ -552,14 +620,18 @@ def _wait_some_time(client, futures, seconds):
         distributed.wait(futures, timeout=seconds)
 
 
-def _wait_for(client, futures):
-    """Wait until all are finished, or raise why they never will be."""
+def _wait_for(client, futures, name):
+    """Wait until all are finished, or raise why they never will be.
+
+    The futures are given by the numbers of the partitions of the collection `name`.
+    """
     idle_since = None
     while True:
-        _wait_some_time(client, futures, _SECONDS_BETWEEN_LOOKS)
-        for future in futures:
-            _check(client, future)
-        if all(future.status == "finished" for future in futures):
+        _wait_some_time(client, list(futures.values()), _SECONDS_BETWEEN_LOOKS)
+        for number, future in futures.items():
+            with in_partition(number, name):
+                _check(future)
+        if all(future.status == "finished" for future in futures.values()):
             return
         processing = _ask(client, lambda: client.processing(), {})
         if any(processing.values()):
@@ -574,7 +646,17 @@ def _wait_for(client, futures):
             )
 
 
-def _check(client, future):
+@contextmanager
+def in_partition(number, name="X"):
+    """Let errors say in which partition they were raised."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"In partition {number} of {name}")
+        raise
+
+
+def _check(future):
     """Raise an error if a task has failed."""
     import distributed
 
@@ -594,14 +676,14 @@ def _check(client, future):
     raise DataLostError(_LOST)
 
 
-def _gather(client, futures):
-    """Results of tasks."""
+def _gather(client, futures, name):
+    """Results of tasks by the numbers of the partitions."""
 
     async def gather():
         return await client.gather(futures, asynchronous=True)
 
     for _ in range(_MAX_GATHERS):
-        _wait_for(client, futures)
+        _wait_for(client, futures, name)
         try:
             return client.sync(gather, callback_timeout=_SECONDS_TO_GATHER)
         except (OSError, TimeoutError, CancelledError):

@@ -120,12 +120,33 @@ _LIMIT = _SharedLimit()
 single_threaded_blas = _LIMIT.hold
 
 
+class _OfThread(threading.local):
+    """What holds for a thread alone."""
+
+    is_single = False
+
+
+_OF_THREAD = _OfThread()
+
+
+@contextlib.contextmanager
+def single_threaded():
+    """Let this thread start no others: those beside it have work of their own."""
+    before, _OF_THREAD.is_single = _OF_THREAD.is_single, True
+    try:
+        yield
+    finally:
+        _OF_THREAD.is_single = before
+
+
 def n_threads_allowed():
     """As many threads as SciPy's BLAS would use, at most ``NUMBA_NUM_THREADS``.
 
     So ``threadpoolctl.threadpool_limits``, ``OPENBLAS_NUM_THREADS`` and what joblib
     and Dask set for their workers hold for skae too.
     """
+    if _OF_THREAD.is_single:
+        return 1
     return max(1, min(_LIMIT.n_threads_before(), numba.config.NUMBA_NUM_THREADS))
 
 

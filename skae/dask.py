@@ -26,6 +26,10 @@ from skae._partitions import (
     LostError,
     NoWorkersError,
     Partitions,
+    check_client,
+    check_collection,
+    in_partition,
+    large_graphs,
     split,
 )
 from skae._sklearn import (
@@ -35,6 +39,7 @@ from skae._sklearn import (
     _get_output_config,
     with_callbacks,
 )
+from skae._training import Curves
 
 try:
     import dask
@@ -48,7 +53,7 @@ except ImportError as error:
 __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
 
 
-def _checked(block, dtype, loss):
+def _checked(block, dtype, loss, name):
     """A block as an array or CSR matrix that the loss is defined for."""
     block = check_array(
         block,
@@ -56,43 +61,77 @@ def _checked(block, dtype, loss):
         dtype=dtype,
         order="C",
         ensure_min_samples=0,
-        input_name="X",
+        input_name=name,
     )
     block = canonical(block)
-    check_range(block, loss)
+    check_range(block, loss, name)
     return block
 
 
-def _called(block, estimator, *, method, shape, kwargs):
+def _of_block(block, estimator, *, method, shape, kwargs, block_id):
     """What a method returns for a block, which may be without rows."""
     if not block.shape[0]:
         return np.empty((0, *shape), estimator._params.dtype)
-    return getattr(estimator, method)(block, **kwargs)
+    with in_partition(block_id[0]):
+        return getattr(estimator, method)(block, **kwargs)
+
+
+def _squares(block, estimator, weights, number):
+    """The number of rows of a block, and the two sums of the score over them."""
+    n_rows = block.shape[0]
+    if not n_rows:
+        return 0, 0.0, 0.0
+    with in_partition(number):
+        return n_rows, *estimator._squares(estimator._check_rows(block), weights)
 
 
 def _n_rows(block):
     return block.shape[0]
 
 
+def _sizes(X, blocks, client):
+    """The number of rows of each block of a collection."""
+    if isinstance(X, da.Array) and not np.isnan(X.chunks[0]).any():
+        return X.chunks[0]
+    count = dask.delayed(_n_rows)
+    return _computed([count(block) for block in blocks], client)
+
+
+def _check_any_rows(n_rows, n_features):
+    if not n_rows:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape=(0, {n_features})) while a minimum "
+            "of 1 is required."
+        )
+
+
 def _computed(delayed, client):
-    """Results of delayed calls, by a client or, without one, by Dask's default."""
-    if client is None:
-        return dask.compute(*delayed)
-    return client.compute(delayed, sync=True)
+    """Results of delayed calls, by a client or, without one, by Dask's default.
+
+    In a task the thread is left to others meanwhile.
+    """
+    get = None
+    if client is not None:
+        check_client(client)
+        get = client.get
+    with large_graphs():
+        return dask.compute(*delayed, scheduler=get)
 
 
-def _gathered(values, client):
-    """An array, which may be a Dask collection, here."""
-    if is_dask_collection(values):
-        (values,) = _computed([values], client)
-    return np.asarray(values)
+def _gathered_weights(weights, n_rows, client, check):
+    """Weights of rows, which may be a Dask collection, here and checked."""
+    if is_dask_collection(weights):
+        (weights,) = _computed([weights], client)
+    return check(np.asarray(weights), np.broadcast_to(0.0, (n_rows, 1)))
 
 
-def _squares(block, estimator, weights):
-    """The two sums of the score over a block."""
-    if not block.shape[0]:
-        return 0.0, 0.0
-    return estimator._squares(estimator._check_rows(block), weights)
+def _params_known_to_be_good(plan):
+    """Which weights to keep where there are no rows to judge them by."""
+    if plan.selection is not None:
+        return plan.selection.params.copy()
+    state, problem = plan.training.state, plan.training.problem
+    has_best = problem.validation.n_rows and np.isfinite(state.scalars[BEST_KEPT])
+    return (state.best_params if has_best else state.params).copy()
 
 
 def _is_for_whole_collections(estimator):
@@ -153,11 +192,15 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
     training goes on with the same result, as long as Dask knows how: data that were
     scattered from the client are gone with their worker. Then, or if no worker is left,
     :meth:`fit` raises :class:`DataLostError` or :class:`NoWorkersError`, and keeps the
-    weights of the last whole epoch, with which the estimator can be used; a fit with
-    ``warm_start=True`` finishes the other. (Of these weights the code is not ordered.)
+    weights of the last whole epoch or, with validation rows, of the best so far; by
+    default, after a start at PCA, those that have surely improved on it. With them the
+    estimator can be used; a fit with ``warm_start=True`` finishes what epochs are left.
+    (Of these weights the code is not ordered.) Without any worker when it begins,
+    :meth:`fit` waits for one.
 
-    **Threads.** Dask tells the worker processes that it starts to compute on one thread
-    each. A partition is worked on by one thread of its worker.
+    **Threads.** In training a partition is worked on by one thread of its worker.
+
+    **Tasks.** A fit in a task leaves the task's thread to others.
 
     **Workers** should be of a fixed number: what they compute are not tasks that an
     adaptive cluster counts, and it would stop most of them.
@@ -260,10 +303,12 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             if attributes is None:
                 raise
             self._set_attributes(attributes)
-            n_epochs = attributes["n_iter_"]
+            rest = ""
+            if self._was_cut_short:
+                rest = ", and a fit with warm_start=True finishes it"
             raise type(error)(
-                f"{error}. The weights after {n_epochs} whole epochs are kept: the "
-                "estimator can be used, and a fit with warm_start=True finishes it"
+                f"{error}. The weights after {self.n_iter_} whole epochs are kept: the "
+                f"estimator can be used{rest}"
             ) from error
 
     def _check_local_steps(self):
@@ -282,32 +327,29 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         with self._partitions(X, dtype, reset=saved is None) as partitions:
             if sample_weight is not None:
                 told["metadata"] = {"sample_weight": sample_weight}
-                sample_weight = _gathered(sample_weight, self.client)
-                rows = np.broadcast_to(0.0, (sum(partitions.n_rows), 1))
-                sample_weight = check_weights(sample_weight, rows)
+                sample_weight = _gathered_weights(
+                    sample_weight, sum(partitions.n_rows), self.client, check_weights
+                )
             data = DistributedSelection.of(partitions, sample_weight)
             if not is_dask_collection(X_val):
                 X_val = self._checked_validation_rows(X_val, data.dtype)
                 return self._fit(data, saved, X_val, told)
-            with self._partitions(X_val, data.dtype) as others:
+            with self._partitions(X_val, data.dtype, name="X_val") as others:
                 X_val = DistributedSelection.of(others, None)
                 return self._fit(data, saved, X_val, told)
 
     @contextlib.contextmanager
-    def _partitions(self, X, dtype, *, reset=False):
+    def _partitions(self, X, dtype, *, reset=False, name="X"):
         """Those of a collection, validated."""
-        validate = partial(_checked, dtype=dtype, loss=self.loss)
-        with Partitions.of(X, self.client, validate=validate) as partitions:
-            if not sum(partitions.n_rows):
-                raise ValueError(
-                    f"Found array with 0 sample(s) (shape=(0, {partitions.n_features}))"
-                    " while a minimum of 1 is required."
-                )
+        validate = partial(_checked, dtype=dtype, loss=self.loss, name=name)
+        with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
+            _check_any_rows(sum(partitions.n_rows), partitions.n_features)
             self._check_columns(X, partitions.n_features, reset=reset)
             yield partitions
 
-    def _check_columns(self, X, n_features, *, reset=False):
+    def _check_columns(self, X, n_features=None, *, reset=False):
         """Check, or note, how many features a collection has, and their names."""
+        n_features = X.shape[1] if n_features is None else n_features
         like = np.empty((0, n_features)) if isinstance(X, da.Array) else X._meta
         validate_data(self, like, reset=reset, skip_check_array=True)
 
@@ -327,18 +369,20 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         try:
             return super()._train(plan, context, told)
         except LostError as error:
-            state = training.state
-            if state.counters[N_EPOCHS] > n_before:
-                is_validated = training.problem.validation.n_rows > 0
-                has_best = is_validated and np.isfinite(state.scalars[BEST_KEPT])
-                params = state.best_params if has_best else state.params
-                attributes = self._training_attributes(
-                    plan, params.copy(), training.curves
-                )
+            if training.state.counters[N_EPOCHS] > n_before:
+                params = _params_known_to_be_good(plan)
+                attributes = self._training_attributes(plan, params, training.curves)
                 note_if_cut_short(attributes, training)
                 attributes |= self._validated_attributes()
                 error.attributes = attributes  # type: ignore[attr-defined]
             raise
+
+    def _selection(self, training, initial, saved):
+        selection = super()._selection(training, initial, saved)
+        if saved is not None and self._was_cut_short:
+            # When the weights of its last epoch were judged, rows may have been lost.
+            selection.end(Curves.empty(), is_last=False)
+        return selection
 
     @available_if(_is_for_whole_collections)
     def partial_fit(self, X, y=None, sample_weight=None) -> Self:
@@ -393,8 +437,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         """
         if not is_dask_collection(X):
             return super().transform(X)
-        check_is_fitted(self)
-        self._check_columns(X, X.shape[1])
+        self._check_collection(X, self._check_columns)
         return self._lazily("transform", X, (self.n_components_,))
 
     def inverse_transform(self, X):
@@ -412,8 +455,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         """
         if not is_dask_collection(X):
             return super().inverse_transform(X)
-        check_is_fitted(self)
-        self._check_code_size(X)
+        self._check_collection(X, self._check_code_size)
         return self._lazily("inverse_transform", X, (self.n_features_in_,))
 
     def reconstruction_error(self, X, *, metric="squared_error", per_feature=False):
@@ -440,8 +482,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         kwargs = {"metric": metric, "per_feature": per_feature}
         if not is_dask_collection(X):
             return super().reconstruction_error(X, **kwargs)
-        check_is_fitted(self)
-        self._check_columns(X, X.shape[1])
+        self._check_collection(X, self._check_columns)
         shape = (self.n_features_in_,) if per_feature else ()
         return self._lazily("reconstruction_error", X, shape, kwargs)
 
@@ -484,26 +525,30 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         """
         if not is_dask_collection(X):
             return super().score(X, sample_weight=sample_weight)
-        check_is_fitted(self)
-        self._check_columns(X, X.shape[1])
-        blocks, _ = split(X)
+        self._check_collection(X, self._check_columns)
+        blocks = split(X)
         weights: list = [None] * len(blocks)
         if sample_weight is not None:
-            count = dask.delayed(_n_rows)
-            n_rows = _computed([count(block) for block in blocks], self.client)
-            sample_weight = _gathered(sample_weight, self.client)
-            rows = np.broadcast_to(0.0, (sum(n_rows), 1))
-            sample_weight = _check_sample_weight(sample_weight, rows, dtype=np.float64)
-            weights = np.split(sample_weight, np.cumsum(n_rows)[:-1])
+            sizes = _sizes(X, blocks, self.client)
+            check = partial(_check_sample_weight, dtype=np.float64)
+            sample_weight = _gathered_weights(
+                sample_weight, sum(sizes), self.client, check
+            )
+            weights = np.split(sample_weight, np.cumsum(sizes)[:-1])
         local, sums_of = dask.delayed(self._for_inference()), dask.delayed(_squares)
+        items = zip(blocks, weights, range(len(blocks)), strict=True)
         sums = _computed(
-            [
-                sums_of(block, local, part)
-                for block, part in zip(blocks, weights, strict=True)
-            ],
-            self.client,
+            [sums_of(block, local, *item) for block, *item in items], self.client
         )
-        return self._share_of_variance(*map(sum, zip(*sums, strict=True)))
+        n_rows, lost, total = map(sum, zip(*sums, strict=True))
+        _check_any_rows(n_rows, self.n_features_in_)
+        return self._share_of_variance(lost, total)
+
+    def _check_collection(self, X, check):
+        """Raise an error if the estimator cannot take a collection, by its metadata."""
+        check_is_fitted(self)
+        check_collection(X)
+        check(X)
 
     def _lazily(self, method, X, shape, kwargs=None):
         """A Dask array of what a method returns for each block of a collection."""
@@ -518,7 +563,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         meta = np.empty((0,) * (1 + len(shape)), self._params.dtype)
         if isinstance(X, da.Array):
             return da.map_blocks(
-                _called,
+                _of_block,
                 X.rechunk({1: -1}),
                 local,
                 **kwargs,
@@ -526,9 +571,13 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 drop_axis=[] if shape else 1,
                 meta=meta,
             )
-        call = dask.delayed(_called, pure=True)
+        call = dask.delayed(_of_block, pure=True)
         parts = [
-            da.from_delayed(call(block, local, **kwargs), (np.nan, *shape), meta=meta)
-            for block in X.to_delayed()
+            da.from_delayed(
+                call(block, local, block_id=(number,), **kwargs),
+                (np.nan, *shape),
+                meta=meta,
+            )
+            for number, block in enumerate(X.to_delayed())
         ]
         return da.concatenate(parts, allow_unknown_chunksizes=True)

@@ -1,5 +1,6 @@
 """Dask clusters of processes on this machine, and their end."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -23,6 +24,21 @@ def make_cluster(n_workers=2):
 def make_client(cluster):
     """A client that is used only where it is named."""
     return distributed.Client(cluster, set_as_default=False)
+
+
+@contextlib.contextmanager
+def threads(n_threads):
+    """The client of a cluster of one process with so many threads."""
+    with (
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=n_threads,
+            dashboard_address=":0",
+            memory_limit=0,
+        ) as cluster,
+        make_client(cluster) as client,
+    ):
+        yield client
 
 
 def kill(pid):

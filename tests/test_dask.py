@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from skae import AutoencoderTransformer
 
@@ -20,7 +21,8 @@ distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
-from skae import _partitions  # noqa: E402
+import skae.dask  # noqa: E402
+from skae import _base, _distributed, _partitions, _threads  # noqa: E402
 from skae._distributed import (  # noqa: E402
     DistributedLbfgsTraining,
     DistributedStochasticTraining,
@@ -28,6 +30,7 @@ from skae._distributed import (  # noqa: E402
     _share,
 )
 from skae._memory import FIRST_EPOCH, N_EPOCHS, TERM_SUM  # noqa: E402
+from skae._selection import CautiousSelection  # noqa: E402
 from skae.dask import (  # noqa: E402
     DaskAutoencoderTransformer,
     DataLostError,
@@ -35,7 +38,7 @@ from skae.dask import (  # noqa: E402
 )
 
 from .cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES  # noqa: E402
-from .clusters import kill, later, make_client, make_cluster  # noqa: E402
+from .clusters import kill, later, make_client, make_cluster, threads  # noqa: E402
 from .test_partitions import bytes_moved  # noqa: E402
 
 pytestmark = [
@@ -376,10 +379,99 @@ def test_results_are_lazy(client):
     for given in (weights, da.from_array(weights, chunks=100)):
         score = found.score(lazy, sample_weight=given)
         assert score == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match=r"0 sample\(s\) \(shape=\(0, 12\)\)"):
+        found.score(lazy[:0])
     codes = found.fit_transform(lazy)
     assert isinstance(codes, da.Array)
     # In memory as ever.
     np.testing.assert_array_equal(found.transform(X), codes.compute())
+
+
+@pytest.mark.parametrize(("is_known", "n_passes"), [(True, 1), (False, 2)])
+def test_score_counts_rows_only_if_it_must(client, monkeypatch, is_known, n_passes):
+    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
+    weights, rows = np.arange(300.0), X
+    if not is_known:
+        lazy, rows = lazy[lazy[:, 0] > 0.3], X[X[:, 0] > 0.3]
+        weights = weights[: len(rows)]
+    computed, calls = skae.dask._computed, []
+
+    def compute(*args):
+        calls.append(args)
+        return computed(*args)
+
+    monkeypatch.setattr(skae.dask, "_computed", compute)
+    score = found.score(lazy, sample_weight=weights)
+    expected = found.score(rows, sample_weight=weights)
+    assert score == pytest.approx(expected, rel=1e-12)
+    assert len(calls) == n_passes
+
+
+def test_large_networks_are_sent_without_a_warning(client):
+    """Of Dask, which would have them scattered."""
+    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": 1}):
+        assert found.score(lazy) == pytest.approx(found.score(X), rel=1e-12)
+
+
+INFERENCE = ("transform", "inverse_transform", "reconstruction_error", "score")
+
+
+@pytest.mark.parametrize("method", INFERENCE)
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: da.zeros(4), ValueError, "Expected 2D array, got 1D"),
+        (lambda: da.zeros((4, 4, 4)), TypeError, "Array of 3 dimensions"),
+        (lambda: dask.delayed(X), TypeError, r"X is a Delayed.*, but has to be"),
+        (lambda: categories(), ValueError, r"'color' \(category\) are not numeric"),
+    ],
+    ids=["1-D", "3-D", "Delayed", "categories"],
+)
+def test_what_is_no_collection_of_rows(client, method, make, error, match):
+    """Before anything is computed, and after whether there is a model."""
+    unfitted = DaskAutoencoderTransformer(**SMALL)
+    with pytest.raises(NotFittedError):
+        getattr(unfitted, method)(make())
+    found = unfitted.fit(collection())
+    with pytest.raises(error, match=match):
+        getattr(found, method)(make())
+
+
+def categories():
+    dd = pytest.importorskip("dask.dataframe")
+    colors = pd.Series(["red", "blue"], dtype="category")
+    return dd.from_pandas(pd.DataFrame({"color": colors, "x": 0.0}), npartitions=1)
+
+
+def notes(caught):
+    return getattr(caught.value, "__notes__", [])
+
+
+def test_errors_say_in_which_partition(client):
+    rows = X.copy()
+    rows[150, 3] = np.nan
+    good, bad = collection(), collection(rows)
+    estimator = DaskAutoencoderTransformer(**SMALL).fit(good)
+    with pytest.raises(ValueError, match="Input X contains NaN") as caught:
+        estimator.fit(bad)
+    assert notes(caught) == ["In partition 1 of X"]
+    with pytest.raises(ValueError, match="Input X_val contains NaN") as caught:
+        estimator.fit(good, X_val=bad)
+    assert notes(caught) == ["In partition 1 of X_val"]
+    with pytest.raises(ValueError, match="and X_val has values from") as caught:
+        clone(estimator).set_params(loss="log_loss").fit(good, X_val=2 * good)
+    assert notes(caught) == ["In partition 0 of X_val"]
+    dd = pytest.importorskip("dask.dataframe")
+    for lazy in (bad, dd.from_dask_array(bad)):
+        with pytest.raises(ValueError, match="contains NaN") as caught:
+            estimator.transform(lazy).compute()
+        assert notes(caught) == ["In partition 1 of X"]
+        with pytest.raises(ValueError, match="contains NaN") as caught:
+            estimator.score(lazy)
+        assert notes(caught) == ["In partition 1 of X"]
+    with pytest.raises(ValueError, match="0 sample"):
+        estimator.fit(good, X_val=good[:0])
 
 
 def test_errors_come_at_once(client):
@@ -600,6 +692,10 @@ class After:
 
 
 LONG = {**SMALL, "batch_size": 50, "max_iter": 6}
+# Of the weights that are judged, those of epoch 18 are the best, and kept.
+CAUTIOUS = {**LONG, "n_components": 1, "early_stopping": "auto", "init": "pca"}
+CAUTIOUS |= {"max_iter": 20, "learning_rate_init": 0.08}
+CURVE = np.sin(np.random.default_rng(0).uniform(-1, 1, (300, 1)) * np.arange(1, 13))
 
 
 def pids(client):
@@ -618,12 +714,16 @@ def test_a_worker_dies_in_the_middle_of_an_epoch(
     assert_same(found, expected)
 
 
-def test_a_worker_dies_while_it_computes(mortal_client):
+def test_a_worker_dies_while_it_computes(mortal_client, monkeypatch):
     parameters = {**LONG, "max_iter": 60}
     expected = DaskAutoencoderTransformer(**parameters).fit(collection())
-    timer = later(1.0, kill, pids(mortal_client)[0])
+    victim, timers = pids(mortal_client)[0], []
+    After(monkeypatch, 3, lambda: timers.append(later(0.01, kill, victim)))
     found = DaskAutoencoderTransformer(**parameters).fit(collection())
+    (timer,) = timers
+    assert timer.finished.is_set()  # before training was
     timer.join()
+    assert victim not in pids(mortal_client)
     assert_same(found, expected)
 
 
@@ -661,18 +761,20 @@ def test_data_are_lost(mortal_client, monkeypatch, solver):
 
 
 @pytest.mark.parametrize(
-    "case",
+    ("case", "n_epochs"),
     [
-        {"early_stopping": True},
-        {"early_stopping": "auto", "init": "pca", "max_iter": 12},
-        {"solver": "lbfgs", "early_stopping": True},
+        ({"early_stopping": True}, 3),
+        (CAUTIOUS, 19),
+        ({"solver": "lbfgs", "early_stopping": True}, 3),
     ],
     ids=["adam", "cautious", "lbfgs"],
 )
-def test_data_are_lost_while_validation_rows_are_judged(client, monkeypatch, case):
+def test_data_are_lost_while_validation_rows_are_judged(
+    client, monkeypatch, case, n_epochs
+):
     """The epoch is not over before its losses are known."""
     parameters = {**LONG, **case, "n_iter_no_change": np.inf}
-    whole = DaskAutoencoderTransformer(**parameters).fit(collection(X, (300,)))
+    whole = DaskAutoencoderTransformer(**parameters).fit(collection(CURVE, (300,)))
     run = _partitions.Partitions.run
     n_calls = 0
 
@@ -680,18 +782,82 @@ def test_data_are_lost_while_validation_rows_are_judged(client, monkeypatch, cas
         nonlocal n_calls
         if function.__name__ == "_losses_of_part":
             n_calls += 1
-            if n_calls == 5:
+            if n_calls == n_epochs + 2:  # one is before the first
                 raise DataLostError("as if")
         return run(parts, function, *args, **kwargs)
 
     monkeypatch.setattr(_partitions.Partitions, "run", run_until)
     found = DaskAutoencoderTransformer(**parameters)
-    with pytest.raises(DataLostError, match="are kept"):
-        found.fit(collection(X, (300,)))
+    with pytest.raises(DataLostError, match=f"after {n_epochs} whole epochs are kept"):
+        found.fit(collection(CURVE, (300,)))
     monkeypatch.undo()
-    found.set_params(warm_start=True).fit(collection(X, (300,)))
+    found.set_params(warm_start=True).fit(collection(CURVE, (300,)))
     assert found.loss_curve_ == whole.loss_curve_
     assert found.validation_loss_curve_ == whole.validation_loss_curve_
+    np.testing.assert_array_equal(found._params, whole._params)
+    assert found.score(CURVE) == whole.score(CURVE)
+
+
+def lost(*args, **kwargs):
+    raise DataLostError("as if")
+
+
+def test_data_are_lost_while_weights_are_judged(client, monkeypatch):
+    """They are judged when there are data again."""
+    parameters = {**CAUTIOUS, "n_iter_no_change": np.inf}
+    whole = DaskAutoencoderTransformer(**parameters).fit(collection(CURVE, (300,)))
+    consider = CautiousSelection._consider
+
+    def consider_until(selection, params):
+        if selection.training.state.counters[N_EPOCHS] == 18:
+            lost()
+        consider(selection, params)
+
+    monkeypatch.setattr(CautiousSelection, "_consider", consider_until)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match="after 18 whole epochs are kept"):
+        found.fit(collection(CURVE, (300,)))
+    np.testing.assert_array_equal(found._params, found._training_state["selected"])
+    assert found.score(CURVE) < whole.score(CURVE)
+    monkeypatch.undo()
+    found.set_params(warm_start=True).fit(collection(CURVE, (300,)))
+    assert found.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(
+        found._training_state["selected"], whole._training_state["selected"]
+    )
+    np.testing.assert_array_equal(found._params, whole._params)
+
+
+def test_data_are_lost_after_the_last_epoch(client, monkeypatch):
+    """There is nothing to finish."""
+    monkeypatch.setattr(_base, "code_moments", lost)
+    found = DaskAutoencoderTransformer(**SMALL)
+    with pytest.raises(DataLostError, match=r"after 4 whole epochs .* can be used$"):
+        found.fit(collection())
+    assert found.n_iter_ == 4
+    assert np.isfinite(found.transform(X)).all()
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", [LONG, CAUTIOUS], ids=["all rows", "cautious"])
+@pytest.mark.parametrize("size", [250, 100])
+def test_lost_data_come_back_in_other_chunks(
+    client, monkeypatch, is_weighted, dtype, case, size
+):
+    """They are the same: only what was left of the epochs is run."""
+    rng = np.random.default_rng(0)
+    rows = (rng.random((1000, 12)) @ rng.random((12, 12))).astype(dtype)
+    weights = rng.random(1000) if is_weighted else None
+    parameters = {**case, "batch_size": 200, "n_iter_no_change": np.inf}
+    After(monkeypatch, 3, lost)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match="after 3 whole epochs are kept"):
+        found.fit(collection(rows, 500), None, weights)
+    monkeypatch.undo()
+    found.set_params(warm_start=True)
+    found.fit(collection(rows, size), None, weights)
+    assert found.n_iter_ == len(found.loss_curve_) == parameters["max_iter"]
 
 
 def test_no_worker_is_left(monkeypatch):
@@ -740,20 +906,59 @@ def test_interrupt_keeps_the_weights(client, monkeypatch):
 
 
 def kept_here():
-    """Orders, and the rows of the training that this thread has kept."""
-    from skae import _distributed
-
-    rows = _distributed._HERE.training.problem.rows
-    return len(_distributed._ORDERS), rows.n_rows, rows.values.size <= 12
-
-
-def test_workers_keep_no_rows(client):
-    DaskAutoencoderTransformer(**LONG).fit(collection())
-    futures = [
-        client.submit(kept_here, workers=[place], pure=False)
-        for place in client.nthreads()
+    """Of each training that this worker keeps something of: how much."""
+    return [
+        (len(kept.trainings), len(kept.orders), rows_kept_of(kept))
+        for kept in _distributed._KEPT.values()
     ]
-    assert client.gather(futures) == 2 * [(0, 0, True)]
+
+
+def rows_kept_of(kept):
+    """How many numbers of rows, but for the example of a row that buffers need."""
+    sizes = [t.problem.rows.values.size - 12 for t in kept.trainings.values()]
+    return sum(max(0, size) for size in sizes)
+
+
+def test_workers_keep_nothing(client, monkeypatch):
+    during = []
+    After(monkeypatch, 2, lambda: during.append(client.run(kept_here)))
+    DaskAutoencoderTransformer(**LONG).fit(collection())
+    (kept,) = during
+    # Each a training, and the orders of its partitions; of empty ones there is none.
+    assert [[of_fit[0] for of_fit in kept[place]] for place in kept] == [[1], [1]]
+    assert sum(kept[place][0][1] for place in kept) >= 4
+    assert all(kept[place][0][2] == 0 for place in kept)
+    assert list(client.run(kept_here).values()) == [[], []]
+
+
+def test_workers_keep_nothing_when_data_are_lost(mortal_client, monkeypatch):
+    first, second = mortal_client.nthreads()
+    block = mortal_client.scatter(X, workers=[first], hash=False)
+    data = da.concatenate([da.from_delayed(block, X.shape, X.dtype), collection()])
+    victim = mortal_client.run(os.getpid)[first]
+    After(monkeypatch, 2, lambda: kill(victim))
+    with pytest.raises(DataLostError, match="after 2 whole epochs are kept"):
+        DaskAutoencoderTransformer(**LONG).fit(data)
+    assert mortal_client.run(kept_here, workers=[second]) == {second: []}
+
+
+def test_a_call_that_outlives_its_training_leaves_nothing():
+    job = _distributed.Job("of a training", None, None, 0, 1, (False,))
+    try:
+        _distributed._kept_of(job).orders[0] = 0, np.arange(3)
+        assert len(_distributed._kept_of(job).orders) == 1
+        _distributed._forget(job.token)
+        _distributed._kept_of(job).orders[0] = 0, np.arange(3)
+        assert job.token not in _distributed._KEPT
+    finally:
+        _distributed._forget(job.token)
+
+
+def test_a_fit_is_not_lost_in_the_end(client, monkeypatch):
+    """What is left of it to do is for the workers' sake."""
+    expected = DaskAutoencoderTransformer(**SMALL).fit(collection())
+    monkeypatch.setattr(distributed.Client, "run", lost)
+    assert_same(DaskAutoencoderTransformer(**SMALL).fit(collection()), expected)
 
 
 @pytest.mark.parametrize("n_local_steps", [1, 2])
@@ -790,21 +995,60 @@ def test_dense_and_sparse_partitions(alone, solver, sparse_first):
     assert_same(found, expected.fit(collection(rows, (150, 150))))
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_validation_rows_of_another_kind(client, is_sparse):
+    """Threads whose first part is one to train on meet others later."""
+    rows = X * (X > 0.5)
+    expected = DaskAutoencoderTransformer(**{**SMALL, "max_iter": 30})
+    expected.fit(collection(rows, 100), X_val=collection(rows[:90], 90))
+    train, X_val = collection(rows, 100), collection(rows[:90], 90)
+    if is_sparse:
+        train = train.map_blocks(sparse.csr_matrix)
+    else:
+        X_val = X_val.map_blocks(sparse.csr_matrix)
+    with threads(2) as of_threads:
+        found = DaskAutoencoderTransformer(**expected.get_params())
+        found.set_params(client=of_threads)
+        alive = pids(of_threads)
+        assert_same(found.fit(train, X_val=X_val), expected)
+        assert pids(of_threads) == alive  # or the fit would go on elsewhere
+
+
 def test_several_threads_a_worker(client):
     """Which part a thread sees first is a matter of luck, and changes nothing."""
     rows = np.random.default_rng(0).standard_normal((2010, 12))
     sizes = (500, 500, 500, 500, 10)
     parameters = {**SMALL, "batch_size": 400, "max_iter": 10}
     expected = DaskAutoencoderTransformer(**parameters).fit(collection(rows, sizes))
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=3, dashboard_address=":0", memory_limit=0
-        ) as cluster,
-        make_client(cluster) as threads,
-    ):
+    with threads(3) as of_threads:
         for _ in range(3):
-            found = DaskAutoencoderTransformer(client=threads, **parameters)
+            found = DaskAutoencoderTransformer(client=of_threads, **parameters)
             assert_same(found.fit(collection(rows, sizes)), expected)
+
+
+def test_a_partition_is_worked_on_by_one_thread(monkeypatch):
+    """Where nobody tells libraries how many there may be, as in this process."""
+    of_threads = set()
+
+    class Pool(_threads.ThreadPoolExecutor):
+        def __init__(self, *args, **kwargs):
+            of_threads.add(threading.current_thread())
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_START", 1)
+    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_MEET", 1)
+    monkeypatch.setattr(_threads._LIMIT, "n_threads_before", lambda: 4)
+    monkeypatch.setattr(_threads.numba.config, "NUMBA_NUM_THREADS", 4)
+    rows = np.random.default_rng(0).random((3000, 12))
+    parameters = {**SMALL, "batch_size": 3000, "early_stopping": "auto", "init": "pca"}
+    with distributed.Client(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+    ) as client:
+        found = DaskAutoencoderTransformer(client=client, **parameters)
+        found.fit(collection(rows, 1500))
+    # The client's own work is as ever.
+    assert of_threads <= {threading.current_thread()}
 
 
 @pytest.mark.parametrize("n_local_steps", [1, 2])
@@ -818,18 +1062,51 @@ def test_tiny_partitions(client, n_local_steps):
     assert len(found.loss_curve_) == 4
 
 
-def test_two_fits_at_once(client):
-    """Their buffers on the workers are their own."""
+def test_two_fits_at_once(alone, monkeypatch):
+    """What workers keep for them is their own."""
     parameters = [LONG, {**LONG, "hidden_layer_sizes": (5, 4), "random_state": 1}]
+    parameters = [{**p, "client": alone} for p in parameters]
     expected = [DaskAutoencoderTransformer(**p).fit(collection()) for p in parameters]
-    found = [DaskAutoencoderTransformer(client=client, **p) for p in parameters]
-    threads = [
+    run, kept = DistributedStochasticTraining._run_steps, []
+    both = threading.Barrier(
+        2, action=lambda: kept.append(alone.run(kept_here)), timeout=60
+    )
+
+    def run_steps(training, *args):
+        both.wait()  # in turn, from the first step to the last
+        return run(training, *args)
+
+    monkeypatch.setattr(DistributedStochasticTraining, "_run_steps", run_steps)
+    found = [DaskAutoencoderTransformer(**p) for p in parameters]
+    at_once = [
         threading.Thread(target=estimator.fit, args=(collection(),))
         for estimator in found
     ]
-    for thread in threads:
+    for thread in at_once:
         thread.start()
-    for thread in threads:
+    for thread in at_once:
         thread.join()
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
+    (of_worker,) = kept[-1].values()
+    assert len(of_worker) == 2
+
+
+def fit_in_a_task():
+    """With the worker's client, and a collection of weights, which is gathered."""
+    client = distributed.get_client()
+    weights = da.ones(300, chunks=100)
+    found = DaskAutoencoderTransformer(client=client, **SMALL)
+    found.fit(collection(), None, weights)
+    return found._params, found.score(collection(), sample_weight=weights)
+
+
+def test_fits_in_tasks(client):
+    """On each worker's only thread, which the partitions need."""
+    expected = DaskAutoencoderTransformer(**SMALL)
+    expected.fit(collection(), None, np.ones(300))
+    futures = [client.submit(fit_in_a_task, pure=False) for _ in range(2)]
+    for future in futures:
+        params, score = future.result(timeout=120)
+        np.testing.assert_array_equal(params, expected._params)
+        assert score == pytest.approx(expected.score(X), rel=1e-12)

@@ -115,7 +115,6 @@ def test_blocks_become_arrays(client, make, dtype, persisted):
         assert parts.n_rows == list(N_ROWS)
         assert parts.n_features == 3
         assert parts.dtype == dtype
-        assert parts.columns == (["a", "b", "c"] if hasattr(data, "columns") else None)
         name = np.dtype(dtype).name
         assert parts.run(kind_of) == 4 * [("ndarray", name, True)]
         expected = blocks_of(np.asarray(make().compute(scheduler="sync")))
@@ -213,8 +212,9 @@ def refuse(block):
 
 def test_errors_of_functions_are_raised(client):
     with partitions_of(collection(), client) as parts:
-        with pytest.raises(ZeroDivisionError, match="five rows"):
+        with pytest.raises(ZeroDivisionError, match="five rows") as caught:
             parts.run(fail_on_five)
+        assert caught.value.__notes__ == ["In partition 1 of X"]
         assert parts.run(len) == list(N_ROWS)
     with pytest.raises(ValueError, match="not to my taste"):
         partitions_of(collection(), client, refuse)
@@ -227,7 +227,7 @@ def widen_five(block):
 
 
 def test_partitions_have_to_be_alike(client):
-    with pytest.raises(ValueError, match="3 features of float64, 6 features of"):
+    with pytest.raises(ValueError, match="0 has 3 features of float64, number 1 6"):
         partitions_of(collection(), client, widen_five)
 
 
@@ -248,15 +248,31 @@ def test_client_in_use(client):
         assert parts.run(len) == list(N_ROWS)
 
 
-def rows_from_a_task():
-    with partitions_of(collection()) as parts:
+def rows_from_a_task(get_client):
+    with partitions_of(collection(), get_client()) as parts:
         return parts.run(len)
 
 
-def test_from_a_task(client):
+@pytest.mark.parametrize("get_client", [lambda: None, distributed.get_client])
+def test_from_a_task(client, get_client):
     # On each worker's only thread, which the blocks need.
-    futures = [client.submit(rows_from_a_task, pure=False) for _ in range(2)]
-    assert client.gather(futures) == 2 * [list(N_ROWS)]
+    futures = [
+        client.submit(rows_from_a_task, get_client, pure=False) for _ in range(2)
+    ]
+    for future in futures:
+        assert future.result(timeout=60) == list(N_ROWS)
+
+
+def test_a_setting_that_two_threads_want():
+    name, before = "of-a-test", dask.config.get("of-a-test", "none")
+    setting = _partitions._Setting(name, 1)
+    first, second = setting(), setting()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert dask.config.get(name) == 1
+    second.__exit__(None, None, None)
+    assert dask.config.get(name, "none") == before
 
 
 def leave_a_file(block, folder):
