@@ -204,6 +204,9 @@ class BaseAutoencoder(
         training = self._make_training(
             problem, solver, saved, initial, seed, max_epochs
         )
+        selection = None
+        if is_cautious:
+            selection = self._selection(training, initial, saved)
         return Plan(
             architecture,
             training,
@@ -212,9 +215,7 @@ class BaseAutoencoder(
             first_rows,
             scaling,
             goes_on=saved is not None,
-            selection=self._selection(training, initial, saved)
-            if is_cautious
-            else None,
+            selection=selection,
             stays=stays,
         )
 

@@ -54,10 +54,10 @@ from skae._threads import (
 # as so many operations of products.
 _FLOPS_A_WEIGHT = 6
 _FLOPS_A_UNIT = 100
-# The same data, cut into other partitions, have a loss and a size that differ by less,
-# relatively. Kernels sum the losses of a block of rows in their precision: those of
-# float32 differ by up to half a rounding, as measured for 1,000 to 100,000 rows.
-_ROUNDINGS, _ROUNDINGS_OF_BLOCKS = 1e-9, 8
+# The same data, cut into other partitions, differ by less, relatively: in their size, and
+# in their loss, too, or there by so many roundings of their type. Kernels sum the losses
+# of a block of rows in float32; half a rounding was found for 1,000 to 100,000 rows.
+_SAME, _SAME_ROUNDINGS = 1e-9, 8
 
 
 class Problem(NamedTuple):
@@ -436,12 +436,12 @@ def prepare(training, initial_params):
     """
     state = training.state
     start_loss, data_size = training.value(initial_params), training.problem.data_size
-    roundings = _ROUNDINGS_OF_BLOCKS * float(np.finfo(state.params.dtype).eps)
+    tolerance = max(_SAME, _SAME_ROUNDINGS * np.finfo(state.params.dtype).eps)
     is_monitored = math.isclose(
-        start_loss, state.scalars[START_LOSS], rel_tol=max(_ROUNDINGS, roundings)
+        start_loss, state.scalars[START_LOSS], rel_tol=tolerance
     )
     is_same = is_monitored and math.isclose(
-        data_size, state.scalars[DATA_SIZE], rel_tol=_ROUNDINGS
+        data_size, state.scalars[DATA_SIZE], rel_tol=_SAME
     )
     if not is_same:
         state.scalars[DATA_SIZE] = data_size
