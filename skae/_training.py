@@ -54,9 +54,9 @@ from skae._threads import (
 # as so many operations of products.
 _FLOPS_A_WEIGHT = 6
 _FLOPS_A_UNIT = 100
-# The same data, cut into other partitions, differ by less, relatively: in their size, and
-# in their loss, too, or there by so many roundings of their type. Kernels sum the losses
-# of a block of rows in float32; half a rounding was found for 1,000 to 100,000 rows.
+# The same data, cut into other partitions, differ by less, relatively: in their size,
+# and in their loss, or there by so many roundings of their type. Kernels sum the losses
+# of a block of float32 in float32; half a rounding was found for 1,000 to 100,000 rows.
 _SAME, _SAME_ROUNDINGS = 1e-9, 8
 
 
