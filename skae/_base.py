@@ -1,7 +1,6 @@
 """What the members of the family share: from parameters and data to a training."""
 
 import contextlib
-import math
 import warnings
 from functools import cache, partial
 from typing import NamedTuple
@@ -66,7 +65,6 @@ class Scaling(NamedTuple):
     offset: np.ndarray  # (n_features,) the mean, or zeros
     scale: float
     total_variance: float  # of the training data, as the network sees them
-    data_size: float  # of the training data, of mean and spread together
 
 
 class Plan(NamedTuple):
@@ -187,7 +185,7 @@ class BaseAutoencoder(
         if held_out is not None:
             X_val = data.choose(held_out).kept()
         network = make_network(**architecture)
-        problem = self._problem(network, train, X_val, scaling)
+        problem = self._problem(network, train, X_val, scaling, validates_itself)
         first_rows = first.see(scaling.offset, scaling.scale)
         solver = describe_solver(self, train.n_rows, max_epochs)
         if saved is not None:
@@ -234,7 +232,7 @@ class BaseAutoencoder(
         is_plain = self.noise is None and self._code_term() is None
         return is_plain and self.early_stopping == "auto" and init == "pca"
 
-    def _problem(self, network, train, validation, scaling):
+    def _problem(self, network, train, validation, scaling, validates_itself):
         """What is trained on selected rows, and judged by others; None: by these."""
         loss, how = LOSSES[self.loss], (scaling.offset, scaling.scale)
         rows = train.see(*how)
@@ -246,7 +244,7 @@ class BaseAutoencoder(
             rows.none() if validation is None else validation.see(*how),
             describe_corruption(self, partial(extremes, train)),
             self._code_term(),
-            scaling.data_size,
+            validates_itself,
         )
 
     def _chosen_init(self, architecture, pretrains):
@@ -352,15 +350,13 @@ class BaseAutoencoder(
     def _measure(self, data, saved):
         """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(data)
-        data_size = math.hypot(np.abs(mean).max(), spread)
         mean = mean.astype(data.dtype)
         # What is seen on the scale of earlier rows may vary by less than that.
         least = 0.0 if saved is None else self.scale_
         offset, scale = describe_scaling(self, mean, max(spread, least))
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
-        total_variance = data.n_features * (spread / scale) ** 2
-        return Scaling(mean, offset, scale, total_variance, data_size)
+        return Scaling(mean, offset, scale, data.n_features * (spread / scale) ** 2)
 
     def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
         kind = self._training_kind(problem)

@@ -226,7 +226,8 @@ class Autoencoder(BaseAutoencoder):
         There are as many passes as epochs, with L-BFGS as evaluations of the objective,
         and some 5 to 10 more: by default 7, to count and check the rows, for their mean
         and scale, to set some aside, for PCA, for the objective, and to order the code.
-        With more than 1024 features PCA is found by iteration, in 7 passes more. Rows
+        With more than 1024 features PCA is found by iteration, in 7 passes more; data
+        of a single window take up to 2 more. Rows
         that are held out (by default, a fifth) are kept in temporary files meanwhile,
         where ``tempfile.gettempdir()`` says; pass `X_val`, or set
         ``early_stopping=False``, to keep none.

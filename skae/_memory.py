@@ -181,11 +181,11 @@ N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
 EPOCH_ROWS, N_BEFORE, PART = range(6, 9)
 N_COUNTERS = 9
 # State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
-# schedule has multiplied the learning rate by, the initial weights' loss, the sums of
-# this epoch's code terms and losses, and how large the training data are, by which they
-# are told from others.
+# schedule has multiplied the learning rate by, the initial weights' loss on the rows
+# that are monitored and on those to train on, and the sums of this epoch's code terms
+# and losses.
 BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS, TERM_SUM, LOSS_SUM = range(6)
-DATA_SIZE = 6
+START_TRAIN_LOSS = 6
 N_SCALARS = 7
 
 # What of these a training that goes on needs, by the names that files have for them;
@@ -202,7 +202,7 @@ LASTING_SCALARS = {
     "best_kept": BEST_KEPT,
     "rate_factor": RATE_FACTOR,
     "start_loss": START_LOSS,
-    "data_size": DATA_SIZE,
+    "start_train_loss": START_TRAIN_LOSS,
 }
 
 

@@ -188,6 +188,7 @@ def _replace(path, parts):
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
+            os.chmod(temporary, stat.S_IWRITE)  # else Windows keeps it
             os.unlink(temporary)
         raise
     # So that the new name outlives a loss of power. Not all systems can, and whichever

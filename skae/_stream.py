@@ -124,6 +124,12 @@ class RowStream:
             )
             return sparse.csr_matrix(parts, shape=(len(numbers), self.shape[1]))
 
+    def finish(self):
+        """Read the blocks that are not read, as there may be more than there were."""
+        if self._blocks is not None:
+            with self._closed_on_error():
+                self._expect_end()
+
     def close(self):
         """Leave the blocks that are not read."""
         blocks, self._blocks = self._blocks, None
@@ -399,7 +405,7 @@ class StreamedRows(NamedTuple):
         size = self._window_rows(batch_size)
         for number, start in enumerate(range(0, self.n_rows, size)):
             yield number, start, self._window(start, size)
-        self.stream.close()  # the next epoch is a pass of its own
+        self.stream.finish()  # the next epoch is a pass of its own
 
     def first_window(self, batch_size):
         """Rows of the first of `windows`, which none has more of."""

@@ -20,7 +20,6 @@ from skae._memory import (
     BEST_KEPT,
     BEST_LOSS,
     CYCLE_START,
-    DATA_SIZE,
     EPOCH_ROWS,
     FIRST_EPOCH,
     LOSS_SUM,
@@ -34,6 +33,7 @@ from skae._memory import (
     RATE_FACTOR,
     SEED,
     START_LOSS,
+    START_TRAIN_LOSS,
     TERM_SUM,
 )
 from skae._passes import SOLVERS
@@ -54,9 +54,9 @@ from skae._threads import (
 # as so many operations of products.
 _FLOPS_A_WEIGHT = 6
 _FLOPS_A_UNIT = 100
-# The same data, cut into other partitions, differ by less, relatively: in their size,
-# and in their loss, or there by so many roundings of their type. Kernels sum the losses
-# of a block of float32 in float32; half a rounding was found for 1,000 to 100,000 rows.
+# Losses of the same data, cut into other partitions, differ by less, relatively, or by
+# so many roundings of their type. Kernels sum the losses of a block of float32 in
+# float32; half a rounding was found for 1,000 to 100,000 rows.
 _SAME, _SAME_ROUNDINGS = 1e-9, 8
 
 
@@ -70,7 +70,8 @@ class Problem(NamedTuple):
     validation: _memory.Rows  # of no rows: no validation
     corruption: Corruption | None = None
     term: CodeTerm | None = None
-    data_size: float = np.nan  # by which rows to train on are told from others
+    # Whether validation rows are of the same data, so that others come with others.
+    validates_itself: bool = True
 
     def model(self, params):
         """The network with parameters."""
@@ -434,26 +435,29 @@ def prepare(training, initial_params):
     two things: what the kept weights must not exceed and, in a warm start, whether
     these rows are still the same. Whether they and those to train on are is returned.
     """
-    state = training.state
-    start_loss, data_size = training.value(initial_params), training.problem.data_size
-    tolerance = max(_SAME, _SAME_ROUNDINGS * np.finfo(state.params.dtype).eps)
-    is_monitored = math.isclose(
-        start_loss, state.scalars[START_LOSS], rel_tol=tolerance
-    )
-    is_same = is_monitored and math.isclose(
-        data_size, state.scalars[DATA_SIZE], rel_tol=_SAME
-    )
-    if not is_same:
-        state.scalars[DATA_SIZE] = data_size
-        training.forget_objective()
-    if is_monitored:
-        return is_same
-    state.scalars[START_LOSS] = start_loss
-    state.best_params[:] = state.params
-    is_new = np.array_equal(state.params, initial_params)
-    best_kept = start_loss if is_new else training.value(state.params)
-    state.scalars[BEST_KEPT] = best_kept
+    state, problem = training.state, training.problem
+    start_loss = start_train_loss = training.value(initial_params)
+    if not problem.validates_itself:
+        start_train_loss = training.value(initial_params, problem.rows)
+    is_monitored = _are_same(training, start_loss, START_LOSS)
+    if is_monitored and _are_same(training, start_train_loss, START_TRAIN_LOSS):
+        return True
+    if not is_monitored:
+        is_new = np.array_equal(state.params, initial_params)
+        best_kept = start_loss if is_new else training.value(state.params)
+        state.best_params[:] = state.params
+        state.scalars[BEST_KEPT] = best_kept
+    training.forget_objective()
+    # In the end: who interrupts before has the next fit do all of this.
+    state.scalars[[START_LOSS, START_TRAIN_LOSS]] = start_loss, start_train_loss
     return False
+
+
+def _are_same(training, loss, position):
+    """Whether a loss is that at a position of the scalars, but for roundings."""
+    state = training.state
+    tolerance = max(_SAME, _SAME_ROUNDINGS * np.finfo(state.params.dtype).eps)
+    return math.isclose(loss, state.scalars[position], rel_tol=tolerance)
 
 
 def fit(training, initial_params, max_iter, report=None, n_done=0):

@@ -109,8 +109,10 @@ class Checkpoint:
         _model_files.check_installed("skae.callbacks.Checkpoint")
         if every_n_epochs is None and every_n_minutes is None:
             raise ValueError("Checkpoint needs every_n_epochs or every_n_minutes")
-        # Wherever the process that fits may be. (abspath would drop a last slash.)
-        self.path = os.path.join(os.getcwd(), os.fsdecode(path))
+        self.path = os.fsdecode(path)
+        if not os.path.isabs(self.path):  # wherever the process that fits may be
+            # (abspath would drop a last slash.)
+            self.path = os.path.join(os.getcwd(), self.path)
         self.every_n_epochs, self.every_n_minutes = every_n_epochs, every_n_minutes
         self._saved_at = {}  # by estimator that is being fitted
 

@@ -30,6 +30,7 @@ from skae import (
     AutoencoderTransformer,
     _estimator,
     _inference,
+    _training,
 )
 from skae._base import TrainingInterruptedWarning
 from skae._selection import CautiousSelection
@@ -884,6 +885,47 @@ def fit_twice(estimator, X, **fit_params):
     assert once.n_iter_ == 2 * estimator.max_iter
     twice.n_iter_ += estimator.max_iter
     return once, twice
+
+
+def test_other_rows_of_the_same_mean_and_spread():
+    """Though they are judged by the same rows."""
+    X, other, X_val = (
+        StandardScaler().fit_transform(make_data(seed=seed)) for seed in range(3)
+    )
+    estimator = make("lbfgs", max_iter=30, warm_start=True, tol=1e-9)
+    before = estimator.fit(X, X_val=X_val).score(other)
+    estimator.fit(other, X_val=X_val)
+    assert estimator.n_iter_ > 3
+    assert before < 0.5 < reconstruction_r2(last_weights(estimator), other)
+
+
+def last_weights(estimator):
+    """The estimator with the weights that training ended with."""
+    estimator = pickle.loads(pickle.dumps(estimator))
+    estimator._params = estimator._training_state["arrays"]["params"]
+    return estimator
+
+
+@pytest.mark.parametrize("n_calls", [1, 2])
+def test_ctrl_c_while_other_rows_are_met(n_calls, monkeypatch):
+    """The next fit meets them again: nothing is of both."""
+    X, other = make_data(), 3 * make_data(seed=1)
+    estimator = make("adam", early_stopping=True, warm_start=True, max_iter=20)
+    expected = clone(estimator).fit(X).fit(other)
+    estimator.fit(X)
+    value, calls = _training.Training.value, []
+
+    def interrupt(training, *args):
+        calls.append(args)
+        if len(calls) == n_calls:
+            raise KeyboardInterrupt
+        return value(training, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_training.Training, "value", interrupt)
+        with pytest.warns(TrainingInterruptedWarning):
+            estimator.fit(other)
+    assert_same_fit(estimator.fit(other), expected)
 
 
 @pytest.mark.parametrize("judge", ["the rows", "others"])

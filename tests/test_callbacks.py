@@ -714,6 +714,15 @@ def test_a_full_disk_does_not_end_a_fit(path, monkeypatch):
     assert_same(estimator, make("adam", max_iter=10, tol=0).fit(X))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="folders in use are kept there")
+def test_an_absolute_path_where_the_folder_in_use_is_gone(path, tmp_path, monkeypatch):
+    folder = tmp_path / "in use"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert Checkpoint(path, every_n_epochs=1).path == str(path)
+
+
 @needs_callbacks
 def test_a_missing_folder_is_told_before_training(path):
     estimator = make("adam").set_callbacks(Checkpoint(path / "nowhere" / "model"))

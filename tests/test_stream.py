@@ -938,6 +938,15 @@ def test_windows_are_whole_mini_batches(batch_size, subset, small_parts):
     assert n_before == rows.n_rows == len(used)
 
 
+def test_more_rows_behind_the_last_that_are_trained_on():
+    """An epoch reads them, though it has no use for them."""
+    X = make_data(20)
+    stream = RowStream(Later(X, others=[X, X[:2]], from_pass=2), as_matrix)
+    rows = StreamedRows(stream, np.arange(15), np.zeros(6), 1.0)
+    with pytest.raises(ValueError, match="gave 22 rows, and 20 the first time"):
+        [*rows.windows(5)]
+
+
 def rows_with_entries(n_rows, n_entries, n_features=1000):
     """A CSR matrix that has so many entries in every row."""
     rng = np.random.default_rng(0)
