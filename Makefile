@@ -5,8 +5,9 @@ OLDEST_PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
-# Tests in two processes: each test file in one, as files share clusters and models.
-PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile
+# Tests in two processes: each file in one, as its tests share clusters and models. In
+# their own order: by default those of few tests, which take longest, would come last.
+PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
