@@ -1,6 +1,11 @@
-"""What has to be set before SciPy is imported, and fixtures of several modules."""
+"""What has to be set before SciPy is imported, and fixtures of several modules.
+
+Also the table of what the tests of reliability count. It is here, as of processes that
+run tests the one that prints knows only this folder.
+"""
 
 import os
+from collections import Counter
 
 import pytest
 
@@ -43,3 +48,34 @@ def mortal_client():
 
     with make_cluster() as cluster, distributed.Client(cluster) as client:
         yield client
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests of reliability have counted, as a table."""
+    counts: Counter = Counter()
+    seeds, lost = set(), 0
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports:
+            if "reliability" not in getattr(report, "keywords", ()):
+                continue
+            lost += outcome in ("failed", "error")
+            if getattr(report, "when", None) != "call":
+                continue
+            for name, value in report.user_properties:
+                if name == "count":
+                    section, kind, n = value
+                    counts[section, kind] += n
+                else:
+                    seeds.add(value)
+    if not counts:
+        return
+    write = terminalreporter.write_line
+    terminalreporter.section("reliability")
+    for section in sorted({section for section, _ in counts}):
+        kinds = {kind: n for (of, kind), n in counts.items() if of == section}
+        write(f"{section}: {sum(kinds.values())}")
+        for kind, n in sorted(kinds.items()):
+            write(f"{n:8d}  {kind}")
+    write(f"lost: {lost} tests failed" if lost else "lost: nothing")
+    for seed in sorted(seeds):
+        write(f"seed: SKAE_SEED={seed} repeats this run")
