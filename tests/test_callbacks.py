@@ -714,6 +714,7 @@ def test_a_full_disk_does_not_end_a_fit(path, monkeypatch):
     assert_same(estimator, make("adam", max_iter=10, tol=0).fit(X))
 
 
+@needs_callbacks
 @pytest.mark.skipif(sys.platform == "win32", reason="folders in use are kept there")
 def test_an_absolute_path_where_the_folder_in_use_is_gone(path, tmp_path, monkeypatch):
     folder = tmp_path / "in use"
