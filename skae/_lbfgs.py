@@ -26,13 +26,29 @@ _ROUNDINGS = 16
 
 
 class Memory(NamedTuple):
-    """What L-BFGS needs to go on: float64 arrays."""
+    """What L-BFGS needs to go on, in float64; files have the pairs as two arrays."""
 
     position: np.ndarray  # (n_params,)
     gradient: np.ndarray  # (n_params,)
     losses: np.ndarray  # (2,) the objective here and at the position before
-    steps: np.ndarray  # (n_corrections, n_params), oldest first
-    changes: np.ndarray  # (n_corrections, n_params), of the gradient
+    # Of each, up to _N_CORRECTIONS arrays of shape (n_params,), oldest first: as one
+    # array they would be copied in every iteration.
+    steps: tuple[np.ndarray, ...]
+    changes: tuple[np.ndarray, ...]  # of the gradient
+
+    @classmethod
+    def of(cls, arrays):
+        """What `arrays` returned of it."""
+        steps, changes = tuple(arrays["steps"]), tuple(arrays["changes"])
+        return cls(**{**arrays, "steps": steps, "changes": changes})
+
+    def arrays(self):
+        """As a dict of arrays: pairs have shape (n_corrections, n_params)."""
+        pairs = {
+            name: np.reshape(getattr(self, name), (-1, self.position.size))
+            for name in ("steps", "changes")
+        }
+        return {**self._asdict(), **pairs}
 
 
 def direction(memory):
@@ -46,7 +62,7 @@ def direction(memory):
     if not len(steps):
         # The first step has length at most 1, as in scipy's L-BFGS-B.
         return result / max(1.0, np.linalg.norm(result))
-    curvatures = np.einsum("ij,ij->i", steps, changes)
+    curvatures = [s @ c for s, c in zip(steps, changes, strict=True)]
     factors = np.empty(len(steps))
     for i in reversed(range(len(steps))):
         factors[i] = steps[i] @ result / curvatures[i]
@@ -73,14 +89,14 @@ class LbfgsTraining(Training):
         """The training that goes on from a saved state, which stays as it is."""
         training = super().resume(problem, solver, saved, max_epochs)
         if "memory" in saved:
-            training._memory = Memory(**saved["memory"])
+            training._memory = Memory.of(saved["memory"])
         return training
 
     def saved_state(self):
         """The state as a dict of dicts of arrays, for the estimator to keep."""
         saved = super().saved_state()
         if self._memory is not None:
-            saved["memory"] = self._memory._asdict()
+            saved["memory"] = self._memory.arrays()
         return saved
 
     def forget_objective(self):
@@ -108,8 +124,7 @@ class LbfgsTraining(Training):
     def _begin_memory(self):
         position = self.state.params.astype(np.float64)
         loss, gradient = self._evaluate(position)
-        none = np.empty((0, position.size))
-        return Memory(position, gradient, np.array([loss, np.inf]), none, none)
+        return Memory(position, gradient, np.array([loss, np.inf]), (), ())
 
     def _iterate(self, memory):
         """One iteration; returns the memory, and whether nothing is left to gain."""
@@ -119,9 +134,7 @@ class LbfgsTraining(Training):
             return memory, True
         found = self._search(memory)
         if found is None and len(memory.steps):  # forget, and try steepest descent
-            found = self._search(
-                memory._replace(steps=memory.steps[:0], changes=memory.changes[:0])
-            )
+            found = self._search(memory._replace(steps=(), changes=()))
         if found is None:
             return memory, True
         loss, loss_before = found.losses
@@ -148,8 +161,8 @@ class LbfgsTraining(Training):
         step, change = position - memory.position, gradient - memory.gradient
         steps, changes = memory.steps, memory.changes
         if step @ change > 0:
-            steps = np.vstack([steps, step])[-_N_CORRECTIONS:]
-            changes = np.vstack([changes, change])[-_N_CORRECTIONS:]
+            steps = (*steps, step)[-_N_CORRECTIONS:]
+            changes = (*changes, change)[-_N_CORRECTIONS:]
         losses = np.array([loss, memory.losses[0]])
         return Memory(position, gradient, losses, steps, changes)
 
