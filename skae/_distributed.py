@@ -391,6 +391,11 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     n_local_steps = 1
 
+    def __init__(self, problem, solver, state, max_epochs=None):
+        super().__init__(problem, solver, state, max_epochs)
+        # New memory in every step would cost more than the sum.
+        self._gradient = np.empty(state.params.size)
+
     def _run_epoch(self, state):
         rows, scalars, counters = self.problem.rows, state.scalars, state.counters
         scalars[[TERM_SUM, LOSS_SUM]] = 0.0
@@ -410,10 +415,12 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
         if not found:  # small partitions have had all their rows in earlier steps
             return
         losses, gradients, n_rows = zip(*found, strict=True)
-        gradient = sum(g.astype(np.float64) for g in gradients)
+        self._gradient[:] = 0.0
+        for gradient in gradients:
+            self._gradient += gradient
         rows = self.problem.rows
         weight = rows.total_weight / rows.n_rows * sum(n_rows)
-        self.take_step(state, sum(losses), gradient, weight)
+        self.take_step(state, sum(losses), self._gradient, weight)
 
     def _step_locally(self, state, steps):
         """Steps of each partition by itself, and the mean of what they lead to."""
