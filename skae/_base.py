@@ -23,7 +23,15 @@ from skae._inference import code_moments, mean_code
 from skae._initialization import chosen_init, pca_params, random_params
 from skae._kernels import INTERRUPTED, RUNNING
 from skae._lbfgs import LbfgsTraining
-from skae._memory import BEST_KEPT, CYCLE_START, N_EPOCHS, SEED, START_LOSS, Rows
+from skae._memory import (
+    BEST_KEPT,
+    CYCLE_START,
+    N_EPOCHS,
+    SEED,
+    START_LOSS,
+    Rows,
+    aligned,
+)
 from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
@@ -136,8 +144,7 @@ class BaseAutoencoder(
             reset=reset,
             ensure_all_finite=ensure_all_finite,
         )
-        # Aligned once, as of a memory map with an offset each pass would make a copy.
-        return canonical(X) if sparse.issparse(X) else np.require(X, None, ["C", "A"])
+        return canonical(X)
 
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""
@@ -153,7 +160,11 @@ class BaseAutoencoder(
         """What `fit` is given as `X_val`: a `Selection`, or None."""
         if X_val is None:
             return None
-        X_val = self._validate_rows(X_val, dtype=dtype)
+        try:
+            X_val = self._validate_rows(X_val, dtype=dtype)
+        except (TypeError, ValueError) as error:  # scikit-learn would call it X
+            error.add_note("In X_val")
+            raise
         check_range(X_val, self.loss, "X_val")
         return Selection(X_val)
 
@@ -569,21 +580,22 @@ def note_if_cut_short(attributes, training):
         attributes["_training_state"]["cut_short_of"] = max_iter
 
 
-def canonical(X):
-    """A CSR matrix with sorted columns and without duplicates; X stays as it is.
+def canonical(X, name="X"):
+    """A matrix as kernels read it; X stays as it is, and is not copied if it is so.
 
-    An array is returned as it is.
+    A CSR matrix has sorted columns without duplicates; an array is C-ordered and
+    aligned: here, once, as of a memory map with an offset each pass would make a copy.
     """
     if not sparse.issparse(X):
-        return X
+        return aligned(X)
     # A new matrix over the same arrays, as asking X would leave marks on it.
     X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
     # Kernels trust the column numbers, which SciPy takes as they come.
     low, high = X.indices.min(initial=0), X.indices.max(initial=0)
     if low < 0 or high >= X.shape[1]:
         raise ValueError(
-            f"X is a sparse matrix with column indices from {low} to {high}, but has "
-            f"{X.shape[1]} columns: build it anew with indices in range"
+            f"{name} is a sparse matrix with column indices from {low} to {high}, but "
+            f"has {X.shape[1]} columns: build it anew with indices in range"
         )
     if not X.has_canonical_format:
         X = X.copy()

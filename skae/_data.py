@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from skae import _row_passes
+from skae._memory import aligned
 from skae._rows import dense, make_rows, row_chunks, total_weight
 from skae._stream import RowStream, StreamedRows
 
@@ -53,7 +54,9 @@ class Selection(NamedTuple):
 
     def with_matrix(self, matrix):
         """The selection again."""
-        return self._replace(matrix=matrix)
+        # What came from another worker need not be aligned.
+        is_dense = isinstance(matrix, np.ndarray)
+        return self._replace(matrix=aligned(matrix) if is_dense else matrix)
 
     def kept(self):
         """The same in memory, or in a file that is mapped there."""
@@ -189,8 +192,6 @@ def _chunks(data):
     X, subset, none = data.matrix, data.subset, np.empty(0, dtype=np.int32)
     weights = np.empty(0) if data.weights is None else data.weights
     is_dense = isinstance(X, np.ndarray)
-    if is_dense:
-        X = np.require(X, requirements=["C", "A"])
     # In chunks even if dense, so that Ctrl-C is noticed between them.
     for batch in row_chunks(data.n_rows, data.n_features):
         rows = batch if subset is None else subset[batch]

@@ -10,6 +10,7 @@ import typing
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from skae._passes import Addresses
 
@@ -52,6 +53,22 @@ class Network(NamedTuple):
 _NONE = np.empty(0, dtype=np.int64)
 
 
+def aligned(matrix):
+    """A dense matrix as kernels read it: C-ordered, with aligned entries."""
+    return np.require(matrix, requirements=["C", "A"])
+
+
+def entries_of(matrix):
+    """Entries of a dense or CSR matrix, of shape (n,), and their columns if it is CSR.
+
+    As `Rows` have them, and not copied where they are so already.
+    """
+    if not sparse.issparse(matrix):
+        return aligned(matrix).reshape(-1), np.empty(0, dtype=np.int32)
+    columns = np.ascontiguousarray(matrix.indices, dtype=np.int32)
+    return np.ascontiguousarray(matrix.data), columns
+
+
 class Rows(NamedTuple):
     """The rows of a dense or CSR matrix, as the network sees them: (x - mean) / scale.
 
@@ -90,11 +107,8 @@ class Rows(NamedTuple):
 
     def with_matrix(self, matrix):
         """The rows again, of the matrix that they were made of."""
-        if not self.starts.size:
-            values = np.require(matrix, requirements=["C", "A"]).reshape(-1)
-            return self._replace(values=values)
-        columns = np.ascontiguousarray(matrix.indices, dtype=np.int32)
-        return self._replace(values=np.ascontiguousarray(matrix.data), columns=columns)
+        values, columns = entries_of(matrix)
+        return self._replace(values=values, columns=columns)
 
     def none(self):
         """Rows of the same matrix, none of them in use."""

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from skae._memory import Rows, total_weight
+from skae._memory import Rows, entries_of, total_weight
 
 # Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
 # pass over them needs copies.
@@ -63,14 +63,10 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     -------
     rows : Rows
     """
-    dtype = X.dtype
-    columns, starts = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
+    values, columns = entries_of(X)
+    starts = np.empty(0, dtype=np.int64)
     if sparse.issparse(X):
-        values = np.ascontiguousarray(X.data)
-        columns = np.ascontiguousarray(X.indices, dtype=np.int32)
         starts = np.ascontiguousarray(X.indptr, dtype=np.int64)
-    else:
-        values = np.require(X, requirements=["C", "A"]).reshape(-1)
     n_rows = X.shape[0] if subset is None else len(subset)
     subset = np.empty(0, dtype=np.int32) if subset is None else subset
     weights = np.empty(0) if weights is None else weights
@@ -80,7 +76,7 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
         starts=starts,
         subset=subset.astype(np.int32, copy=False),
         weights=weights,
-        scaling=np.append(mean, 1 / scale).astype(dtype),
+        scaling=np.append(mean, 1 / scale).astype(X.dtype),
         n_features=X.shape[1],
         n_rows=n_rows,
         total_weight=total_weight(weights, subset, n_rows),

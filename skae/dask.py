@@ -63,7 +63,7 @@ def _checked(block, dtype, loss, name):
         ensure_min_samples=0,
         input_name=name,
     )
-    block = canonical(block)
+    block = canonical(block, name)
     check_range(block, loss, name)
     return block
 

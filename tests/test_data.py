@@ -155,3 +155,17 @@ def test_small_spread_around_a_large_mean_is_seen():
     X, _ = make_data()
     _, scale = measure(Selection(X + 1e4))
     assert scale == pytest.approx(measure(Selection(X))[1], rel=1e-11)
+
+
+@pytest.mark.parametrize("kind", [Selection, _rows.make_rows])
+def test_a_matrix_comes_back_aligned(kind):
+    """Sent to another process it need not be; what is aligned is not copied."""
+    X, _ = make_data()
+    unaligned = np.frombuffer(b"x" + X.tobytes(), np.uint8)[1:].view(X.dtype)
+    note = kind(X) if kind is Selection else kind(X, np.zeros(X.shape[1]), 1.0)
+    for matrix in (X, unaligned.reshape(X.shape)):
+        item = note.without_matrix().with_matrix(matrix)
+        entries = item.matrix if kind is Selection else item.values
+        np.testing.assert_array_equal(entries.reshape(X.shape), X)
+        assert entries.flags.aligned
+        assert np.shares_memory(entries, matrix) == matrix.flags.aligned
