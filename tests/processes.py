@@ -49,6 +49,25 @@ def allowed(n_threads, *, min_flops=1):
         yield sizes
 
 
+@contextlib.contextmanager
+def interrupted_call(owner, name, number=1):
+    """Raise KeyboardInterrupt at so many-th a call of a module's or class' function.
+
+    Yields a list to which each call, that one and those that do their work, is added.
+    """
+    function, calls = getattr(owner, name), []
+
+    def call(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, call)
+        yield calls
+
+
 def blas_threads():
     """Number of threads of each BLAS, by its file."""
     return {

@@ -40,6 +40,7 @@ from .cases import (
     names_of,
     times,
 )
+from .processes import interrupted_call
 from .test_io import (
     DTYPES,
     Own,
@@ -501,7 +502,7 @@ def test_patience_begins_anew_with_other_rows_to_train_on():
 
 
 @pytest.mark.parametrize("n_fits", [0, 1])
-def test_ctrl_c_before_the_first_epoch(n_fits, monkeypatch):
+def test_ctrl_c_before_the_first_epoch(n_fits):
     X = make_data()
     estimator = make("adam", max_iter=6, tol=1e-12, warm_start=True)
     whole = clone(estimator)
@@ -509,38 +510,28 @@ def test_ctrl_c_before_the_first_epoch(n_fits, monkeypatch):
         whole.fit(X)
     for _ in range(n_fits):
         estimator.fit(X)
-    value, calls = _training.Training.value, []
-
-    def interrupt_once(training, *args):
-        calls.append(args)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return value(training, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_training.Training, "value", interrupt_once)
-        with pytest.warns(TrainingInterruptedWarning):
-            estimator.fit(X)
+    with (
+        interrupted_call(_training.Training, "value"),
+        pytest.warns(TrainingInterruptedWarning),
+    ):
+        estimator.fit(X)
     assert estimator.n_iter_ == 0
     assert estimator._was_cut_short
     assert_same(whole, estimator.fit(X))
 
 
-def test_ctrl_c_before_a_fit_is_finished_leaves_it_to_be_finished(monkeypatch):
+def test_ctrl_c_before_a_fit_is_finished_leaves_it_to_be_finished():
     X = make_data()
     estimator = make(
         "adam", max_iter=12, tol=1e-12, learning_rate="cosine", warm_start=True
     )
     whole = clone(estimator).fit(X)
     interrupted(estimator, X, 5)
-
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_training, "prepare", interrupt)
-        with pytest.warns(TrainingInterruptedWarning):
-            estimator.fit(X)
+    with (
+        interrupted_call(_training, "prepare"),
+        pytest.warns(TrainingInterruptedWarning),
+    ):
+        estimator.fit(X)
     assert estimator.n_iter_ == 5
     assert_same(whole, estimator.fit(X))
 
