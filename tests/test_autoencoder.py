@@ -52,6 +52,7 @@ from .cases import (
     make_data,
     names_of,
 )
+from .processes import interrupted_call
 
 # Most fits here are short.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -907,24 +908,17 @@ def last_weights(estimator):
 
 
 @pytest.mark.parametrize("n_calls", [1, 2])
-def test_ctrl_c_while_other_rows_are_met(n_calls, monkeypatch):
+def test_ctrl_c_while_other_rows_are_met(n_calls):
     """The next fit meets them again: nothing is of both."""
     X, other = make_data(), 3 * make_data(seed=1)
     estimator = make("adam", early_stopping=True, warm_start=True, max_iter=20)
     expected = clone(estimator).fit(X).fit(other)
     estimator.fit(X)
-    value, calls = _training.Training.value, []
-
-    def interrupt(training, *args):
-        calls.append(args)
-        if len(calls) == n_calls:
-            raise KeyboardInterrupt
-        return value(training, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_training.Training, "value", interrupt)
-        with pytest.warns(TrainingInterruptedWarning):
-            estimator.fit(other)
+    with (
+        interrupted_call(_training.Training, "value", n_calls),
+        pytest.warns(TrainingInterruptedWarning),
+    ):
+        estimator.fit(other)
     assert_same_fit(estimator.fit(other), expected)
 
 
@@ -1555,8 +1549,9 @@ def test_wrong_number_of_features():
             call(X)
     with pytest.raises(ValueError, match=r"5 features.*n_components=3"):
         fitted.inverse_transform(X)
-    with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
+    with pytest.raises(ValueError, match=r"5 features.* expecting 6") as caught:
         make("adam").fit(make_data(), X_val=X)
+    assert caught.value.__notes__ == ["In X_val"]
 
 
 def test_not_fitted():
@@ -2532,20 +2527,14 @@ def test_who_stays_at_pca_announces_one_epoch(params, capsys):
     assert estimator.score(X) == pytest.approx(pca.explained_variance_ratio_.sum())
 
 
-def test_an_interrupt_after_the_last_epoch_keeps_the_weights(monkeypatch):
-    X, calls = make_data(150), []
+def test_an_interrupt_after_the_last_epoch_keeps_the_weights():
+    X = make_data(150)
     estimator = AutoencoderTransformer(1, random_state=0)
     expected = clone(estimator).fit(X)
-    kept_params = CautiousSelection.kept_params
-
-    def interrupted(selection):
-        calls.append(selection)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return kept_params(selection)
-
-    monkeypatch.setattr(CautiousSelection, "kept_params", interrupted)
-    with pytest.warns(TrainingInterruptedWarning):
+    with (
+        interrupted_call(CautiousSelection, "kept_params") as calls,
+        pytest.warns(TrainingInterruptedWarning),
+    ):
         estimator.fit(X)
     assert len(calls) == 2
     assert_same_fit(estimator, expected)
