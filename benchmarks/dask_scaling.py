@@ -5,21 +5,25 @@ measured, too; what it says of networks and of more workers is arithmetic.
 """
 
 import argparse
+import functools
 import itertools
 import statistics
 import time
+import warnings
 from typing import NamedTuple
 
 import _report
 import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 from skae._partitions import Partitions
+from skae._threads import single_threaded
 from skae.dask import DaskAutoencoderTransformer
 
-N_FEATURES, N_ROWS, N_PARTITIONS = 784, 16_384, 2
+N_FEATURES, N_ROWS, N_PARTITIONS = 784, 32_768, 2
 
 
 class Workload(NamedTuple):
@@ -31,22 +35,28 @@ class Workload(NamedTuple):
     solver: str
     batch_size: int
     n_local_steps: int = 1
-    n_epochs: int = 4  # that are timed
+    n_epochs: int = 4  # of a fit that is timed
 
     @property
     def parameters(self):
+        of_solver = {}
+        if self.solver == "adam":
+            of_solver = {
+                "batch_size": self.batch_size,
+                "learning_rate": "constant",
+                "early_stopping": False,
+            }
         return {
             "n_components": self.n_components,
             "hidden_layer_sizes": self.hidden,
             "solver": self.solver,
-            "batch_size": self.batch_size,
             "init": "random",
             "loss": "log_loss",
-            "early_stopping": False,
-            "learning_rate": "constant",
+            "max_iter": self.n_epochs,
             "tol": 0.0,
             "n_iter_no_change": np.inf,
             "random_state": 0,
+            **of_solver,
         }
 
     @property
@@ -64,12 +74,33 @@ class Workload(NamedTuple):
 
 DEEP, MEDIUM = (1000, 500, 250), (256, 64)
 WORKLOADS = (
-    Workload("784-1000-500-250-30, Adam, batch 16384", DEEP, 30, "adam", 16_384, 1, 2),
-    Workload("784-256-64-16, L-BFGS", MEDIUM, 16, "lbfgs", 0, 1, 5),
-    Workload("784-256-64-16, Adam, batch 4096", MEDIUM, 16, "adam", 4096, 1, 4),
-    Workload("784-256-64-16, Adam, batch 256", MEDIUM, 16, "adam", 256, 1, 1),
-    Workload("the same, 16 local steps", MEDIUM, 16, "adam", 256, 16, 2),
+    Workload("784-1000-500-250-30, Adam, batch 32768", DEEP, 30, "adam", 32_768, 1, 4),
+    Workload("784-256-64-16, L-BFGS", MEDIUM, 16, "lbfgs", 0, 1, 10),
+    Workload("784-256-64-16, Adam, batch 4096", MEDIUM, 16, "adam", 4096, 1, 6),
+    Workload("784-256-64-16, Adam, batch 256", MEDIUM, 16, "adam", 256, 1, 3),
+    Workload("the same, 16 local steps", MEDIUM, 16, "adam", 256, 16, 4),
 )
+
+
+class Clock:
+    """A callback of scikit-learn that notes when epochs end."""
+
+    def __init__(self):
+        self.ends = []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.parent is not None:  # not that of the fit
+            self.ends.append(time.perf_counter())
+        return False
 
 
 def collection(client):
@@ -82,39 +113,62 @@ def collection(client):
     return kept
 
 
-def fitted(workload, client, rows, n_epochs):
-    parameters = {**workload.parameters, "max_iter": n_epochs}
-    if workload.solver == "lbfgs":
-        del parameters["batch_size"]
-    return DaskAutoencoderTransformer(
-        client=client, n_local_steps=workload.n_local_steps, **parameters
-    ).fit(rows)
+class Times:
+    """Seconds of fits, and of their epochs but the first."""
 
+    def __init__(self, make, rows):
+        self._make, self._rows = make, rows
+        self.fits, self.epochs = [], []
 
-def epoch_seconds(workload, client, rows):
-    """Seconds of an epoch: a difference of fits, without what each does once."""
-    begin = time.perf_counter()
-    fitted(workload, client, rows, 1)
-    middle = time.perf_counter()
-    fitted(workload, client, rows, 1 + workload.n_epochs)
-    end = time.perf_counter()
-    return ((end - middle) - (middle - begin)) / workload.n_epochs
-
-
-def alone_seconds(workload, rows):
-    """Seconds of an epoch of AutoencoderTransformer, in this process, on one thread."""
-    parameters = {**workload.parameters, "max_iter": 1}
-    if workload.solver == "lbfgs":
-        del parameters["batch_size"]
-
-    def fit(n_epochs):
+    def fit(self):
+        """Fit once more; returns the estimator."""
+        clock = Clock()
+        estimator = self._make().set_callbacks(clock)
         begin = time.perf_counter()
-        estimator = AutoencoderTransformer(**{**parameters, "max_iter": n_epochs})
-        _report.on_threads(1, estimator.fit)(rows)
-        return time.perf_counter() - begin
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # after so few epochs
+            estimator.fit(self._rows)
+        self.fits.append(time.perf_counter() - begin)
+        self.epochs += np.diff(clock.ends).tolist()
+        return estimator
 
-    first = fit(1)
-    return (fit(1 + workload.n_epochs) - first) / workload.n_epochs
+    def of_epochs(self):
+        return _report.Spread.of(self.epochs)
+
+    def of_fits(self):
+        return _report.Spread.of(self.fits)
+
+
+# No cluster: AutoencoderTransformer in this process, on one thread.
+ALONE, ONE, TWO, BY_SCHEDULER = "no cluster", "1 worker", "2 workers", "2, by scheduler"
+
+
+def times(workload, collections, here):
+    """Times, none yet, by the name of the case."""
+    found = {ALONE: Times(lambda: AutoencoderTransformer(**workload.parameters), here)}
+    for name, (client, rows) in collections.items():
+        make = functools.partial(
+            DaskAutoencoderTransformer,
+            client=client,
+            n_local_steps=workload.n_local_steps,
+            **workload.parameters,
+        )
+        found[name] = Times(make, rows)
+    return found
+
+
+def measured(workload, collections, here, n_rounds):
+    """Times by the name of the case, in turn; the bits are the same on all clusters."""
+    first = times(workload, collections, here)
+    params = {name: of_case.fit()._params for name, of_case in first.items()}
+    for name in collections:
+        assert np.array_equal(params[name], params[ONE]), "the bits differ"
+    found = times(workload, collections, here)
+    for i in range(n_rounds):
+        for name in list(found)[:: 1 if i % 2 == 0 else -1]:
+            with single_threaded():
+                found[name].fit()
+    return found
 
 
 def _as_it_is(block):
@@ -122,7 +176,7 @@ def _as_it_is(block):
 
 
 def _answer(block, vector):
-    return vector
+    return vector.copy()  # the same twice would be sent once
 
 
 def exchange_seconds(client, rows, n_bytes, n_rounds=30):
@@ -184,6 +238,75 @@ def predictions(latency, row_seconds):
                 )
 
 
+SIZES = (8, 100_000, 1_000_000, 5_000_000, 10_000_000)
+
+
+def exchanges(collections):
+    """Rows of the table: a size, and seconds by case."""
+    return [
+        (n_bytes, *(exchange_seconds(*case, n_bytes) for case in collections.values()))
+        for n_bytes in SIZES
+    ]
+
+
+def model_of(exchanges):
+    """The model with what was measured of two workers."""
+    (_, _, nothing, _), *_, (n_bytes, _, most, _) = exchanges
+    return Model(nothing, (most - nothing) / (2 * 2 * n_bytes))  # to and from each
+
+
+def checks(model, found):
+    """Rows of the table of the model beside what two workers took."""
+    for workload, of_cases in found.items():
+        n_steps = N_ROWS / workload.step_rows
+        n_bytes = 4 * workload.n_params * (3 if workload.n_local_steps > 1 else 1)
+        row_seconds = of_cases[ALONE].of_epochs().median / N_ROWS
+        step = model.step(row_seconds, workload.step_rows, n_bytes, 2)
+        yield workload.name, n_steps * step, of_cases[TWO].of_epochs().median
+
+
+def speed(found, of):
+    """Rows of the table of epochs, or of fits, by case, and what two workers gain."""
+    for workload, of_cases in found.items():
+        spreads = {name: of(times) for name, times in of_cases.items()}
+        ratio = spreads[ONE].median / spreads[TWO].median
+        yield workload.name, *spreads.values(), ratio
+
+
+def report(found, exchanged):
+    """The text of the report."""
+    model = model_of(exchanged)
+    row_seconds = {
+        workload.name: of_cases[ALONE].of_epochs().median / N_ROWS
+        for workload, of_cases in found.items()
+    }
+    columns = "workload, seconds", ALONE, ONE, TWO, BY_SCHEDULER, "1 / 2"
+    return REPORT.format(
+        header=_report.header(),
+        epochs=_report.table(columns, list(speed(found, Times.of_epochs))),
+        fits=_report.table(columns, list(speed(found, Times.of_fits))),
+        exchanges=_report.table(
+            ("bytes each way, ms", ONE, TWO, BY_SCHEDULER),
+            [(n_bytes, *(1e3 * s for s in seconds)) for n_bytes, *seconds in exchanged],
+        ),
+        latency=1e3 * model.latency,
+        bandwidth=1e-6 / model.seconds_a_byte,
+        checks=_report.table(
+            ("workload", "model, s", "measured, s"), list(checks(model, found))
+        ),
+        predictions=_report.table(
+            (
+                "network",
+                "rows a step",
+                "link",
+                *map(str, WORKERS),
+                "most useful",
+            ),
+            list(predictions(model.latency, row_seconds)),
+        ),
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
@@ -193,71 +316,20 @@ def main():
     with (
         LocalCluster(n_workers=1, **kwargs) as small,
         LocalCluster(n_workers=2, **kwargs) as large,
-        Client(small, set_as_default=False) as one,
-        Client(large, set_as_default=False) as two,
+        Client(small, set_as_default=False, direct_to_workers=True) as one,
+        Client(large, set_as_default=False, direct_to_workers=True) as two,
+        Client(large, set_as_default=False) as by_scheduler,
     ):
-        data = {1: (one, collection(one)), 2: (two, collection(two))}
-        here = one.gather(one.compute(data[1][1]))
-        speed, row_seconds = [], {}
+        clients = {ONE: one, TWO: two, BY_SCHEDULER: by_scheduler}
+        collections = {name: (c, collection(c)) for name, c in clients.items()}
+        here = one.gather(one.compute(collections[ONE][1]))
+        found = {}
         for workload in WORKLOADS:
-            results = {n: fitted(workload, *data[n], 2)._params for n in data}
-            assert np.array_equal(results[1], results[2]), "the bits differ"
-            seconds = {n: [] for n in data}
-            alone = []
-            for i in range(options.rounds):
-                for n in list(data)[:: 1 if i % 2 == 0 else -1]:
-                    seconds[n].append(epoch_seconds(workload, *data[n]))
-                alone.append(alone_seconds(workload, here))
-            spreads = {n: _report.Spread.of(seconds[n]) for n in data}
-            ratio = spreads[1].median / spreads[2].median
-            row_seconds[workload.name] = statistics.median(alone) / N_ROWS
-            speed.append(
-                (workload.name, statistics.median(alone), *spreads.values(), ratio)
-            )
-            print(*speed[-1], flush=True)
-        sizes = (8, 100_000, 1_000_000, 5_000_000, 10_000_000)
-        exchanges = [
-            (n_bytes, *(1e3 * exchange_seconds(*data[n], n_bytes) for n in data))
-            for n_bytes in sizes
-        ]
-    latency = exchanges[0][2] / 1e3
-    # Of two workers, to each and from each.
-    a_byte = (exchanges[-1][2] - exchanges[0][2]) / 1e3 / (4 * sizes[-1])
-    model, checks = Model(latency, a_byte), []
-    for workload, (_, _, _, two_spread, _) in zip(WORKLOADS, speed, strict=True):
-        n_steps = N_ROWS / workload.step_rows
-        n_bytes = 4 * workload.n_params * (3 if workload.n_local_steps > 1 else 1)
-        args = row_seconds[workload.name], workload.step_rows, n_bytes, 2
-        checks.append((workload.name, n_steps * model.step(*args), two_spread.median))
-    text = REPORT.format(
-        header=_report.header(),
-        speed=_report.table(
-            (
-                "workload",
-                "in one process, s",
-                "1 worker, s an epoch",
-                "2 workers, s an epoch",
-                "1 / 2",
-            ),
-            speed,
-        ),
-        exchanges=_report.table(
-            ("bytes each way", "1 worker, ms", "2 workers, ms"), exchanges
-        ),
-        latency=1e3 * latency,
-        bandwidth=1e-6 / a_byte,
-        checks=_report.table(("workload", "model, s", "measured, s"), checks),
-        predictions=_report.table(
-            (
-                "network",
-                "rows a step",
-                "link",
-                *(f"{n}" for n in WORKERS),
-                "most useful",
-            ),
-            predictions(latency, row_seconds),
-        ),
-    )
+            found[workload] = measured(workload, collections, here, options.rounds)
+            (row,) = speed({workload: found[workload]}, Times.of_epochs)
+            print(*row, sep=" | ", flush=True)
+        exchanged = exchanges(collections)
+    text = report(found, exchanged)
     with open(options.output, "w", encoding="utf-8") as file:
         file.write(text)
     print(text)
@@ -272,15 +344,24 @@ Made by `dask_scaling.py`.
 
 ## Two workers beside one
 
-16,384 × 784 random rows in two partitions, worker processes of one thread each; an
-epoch (of L-BFGS an iteration, which evaluates the gradient once or more), median and
-least to greatest. The weights have the same bits on one worker and on two.
+32,768 × 784 random rows in two partitions, worker processes of one thread each, a
+client with `direct_to_workers=True` and, last, one without. Fits of 3 to 10 epochs in
+turn, in seconds: median, and least to greatest. The weights have the same bits on one
+worker and on two. "No cluster" is `AutoencoderTransformer`, on one thread, in the
+client's process.
 
-{speed}
+An epoch but the first (of L-BFGS an iteration, which evaluates the gradient once or
+more):
+
+{epochs}
+
+A whole fit, with what is computed before the first epoch and after the last:
+
+{fits}
 
 ## An exchange
 
-A vector to each worker, and one back from each of two partitions.
+A vector to each worker, and one back from each of two partitions, in milliseconds.
 
 {exchanges}
 
@@ -292,7 +373,7 @@ A step on w workers with a partition each takes
 
 as workers compute at once, and all that is sent passes the client. Measured here:
 a latency of {latency:.1f} ms for two workers, and {bandwidth:.0f} MB/s. Beside what was
-measured on two workers:
+measured on two workers, an epoch:
 
 {checks}
 

@@ -393,8 +393,8 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     def __init__(self, problem, solver, state, max_epochs=None):
         super().__init__(problem, solver, state, max_epochs)
-        # New memory in every step would cost more than the sum.
-        self._gradient = np.empty(state.params.size)
+        # A sum of vectors and a term of it: new memory would cost more than the sum.
+        self._sum, self._term = np.empty((2, state.params.size))
 
     def _run_epoch(self, state):
         rows, scalars, counters = self.problem.rows, state.scalars, state.counters
@@ -415,12 +415,10 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
         if not found:  # small partitions have had all their rows in earlier steps
             return
         losses, gradients, n_rows = zip(*found, strict=True)
-        self._gradient[:] = 0.0
-        for gradient in gradients:
-            self._gradient += gradient
+        gradient = self._summed(gradients, [1.0] * len(gradients))
         rows = self.problem.rows
         weight = rows.total_weight / rows.n_rows * sum(n_rows)
-        self.take_step(state, sum(losses), self._gradient, weight)
+        self.take_step(state, sum(losses), gradient, weight)
 
     def _step_locally(self, state, steps):
         """Steps of each partition by itself, and the mean of what they lead to."""
@@ -431,12 +429,18 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
         states, losses, weights = zip(*found, strict=True)
         shares = np.array(weights) / sum(weights)
         for name in ("params", "moment_1", "moment_2"):
-            arrays = [getattr(other, name).astype(np.float64) for other in states]
-            mean = sum(s * a for s, a in zip(shares, arrays, strict=True))
-            getattr(state, name)[:] = mean
+            vectors = [getattr(other, name) for other in states]
+            getattr(state, name)[:] = self._summed(vectors, shares)
         for of_step in zip(*losses, strict=True):
             state.scalars[LOSS_SUM] += sum(of_step)
         state.counters[N_UPDATES] += steps.stop - steps.first
+
+    def _summed(self, vectors, factors):
+        """Vectors' sum with factors, in order, in float64; valid until the next."""
+        self._sum[:] = 0.0
+        for vector, factor in zip(vectors, factors, strict=True):
+            self._sum += np.multiply(vector, factor, out=self._term, dtype=np.float64)
+        return self._sum
 
     def _run_steps(self, function, start, steps):
         """Results of the partitions that have rows in the steps, in order."""
