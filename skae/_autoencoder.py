@@ -217,9 +217,10 @@ class AutoencoderTransformer(Autoencoder):
         together: from the input on, on the codes of the layer below (Bengio et al.,
         2007). Each gets a fifth of the epochs of the fit; the first has `loss` and
         `noise`, the others the squared error, the last `sparsity`. They begin at
-        random weights. The codes of a layer are held in memory. Ctrl-C meanwhile ends
-        the fit with KeyboardInterrupt. Neither :meth:`partial_fit` nor a fit that goes
-        on from another pretrains.
+        random weights. The codes of a layer are held in memory; by :meth:`fit_batches`
+        they are computed anew in each pass over the data. Ctrl-C meanwhile ends the fit
+        with KeyboardInterrupt. Neither :meth:`partial_fit` nor a fit that goes on from
+        another pretrains.
 
     Attributes
     ----------

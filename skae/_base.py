@@ -308,9 +308,7 @@ class BaseAutoencoder(
         n_pairs = len(architecture["activations"]) // 2
 
         def train(problem, initial, number):
-            training = self._training_kind(problem).begin(
-                problem, solver, initial, seed
-            )
+            training = self._make_training(problem, solver, None, initial, seed, None)
             name = f"{type(self).__name__}, layer {number} of {n_pairs}"
             report = None
             if self.verbose:

@@ -112,19 +112,28 @@ class DistributedSelection(NamedTuple):
 
     def see(self, offset, scale):
         """The rows as a network sees them: (x - offset) / scale."""
-        parts = self.parts.derive(_seen, offset, scale)
-        weights, are_sparse = zip(*parts.run(_described), strict=True)
-        starts = tuple(np.cumsum([0, *self.sizes[:-1]]).tolist())
-        kinds = tuple(sorted(set(are_sparse)))
-        shape = self.n_features, self.dtype
-        return DistributedRows(
-            parts, self.sizes, starts, float(sum(weights)), kinds, *shape
-        )
+        return DistributedRows.of(self.parts.derive(_seen, offset, scale), self.sizes)
 
 
 def _described(rows):
-    """Total weight, and whether they are those of a sparse matrix."""
-    return rows.total_weight, rows.starts.size > 0
+    """Total weight, whether they are those of a sparse matrix, features, dtype."""
+    return rows.total_weight, rows.starts.size > 0, rows.n_features, rows.dtype
+
+
+class _WithOwnMatrix(NamedTuple):
+    """Rows of another matrix than the block, which is kept on the worker with them."""
+
+    rows: _memory.Rows
+
+    def without_matrix(self):
+        return self
+
+    def with_matrix(self, matrix):
+        return self.rows
+
+
+def _derived(rows, function, *args):
+    return _WithOwnMatrix(_alone(rows, function, *args))
 
 
 class DistributedRows(NamedTuple):
@@ -138,6 +147,16 @@ class DistributedRows(NamedTuple):
     n_features: int
     dtype: np.dtype
 
+    @classmethod
+    def of(cls, parts, sizes):
+        """Rows in use, so many of each part."""
+        weights, are_sparse, widths, dtypes = zip(*parts.run(_described), strict=True)
+        starts = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
+        kinds = tuple(sorted(set(are_sparse)))
+        return cls(
+            parts, sizes, starts, float(sum(weights)), kinds, widths[0], dtypes[0]
+        )
+
     @property
     def n_rows(self):
         """Rows in use."""
@@ -146,6 +165,12 @@ class DistributedRows(NamedTuple):
     def map(self, function, *args):
         """A function's results for every part, in order; it is given its rows."""
         return self.parts.run(_alone, function, *args)
+
+    def derive(self, on_close, function, *args):
+        """Rows that a function makes of these, part by part, on their workers."""
+        parts = self.parts.derive(_derived, function, *args)
+        on_close.callback(parts.forget)
+        return DistributedRows.of(parts, self.sizes)
 
     def none(self):
         """Rows of a matrix in memory, none of them in use."""

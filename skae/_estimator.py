@@ -204,7 +204,7 @@ class Autoencoder(BaseAutoencoder):
 
         ValueError
             As :meth:`fit`; if there are no rows, or in a later pass another first row
-            or another number of rows; with `pretrain`. The estimator is left as it was.
+            or another number of rows. The estimator is left as it was.
 
         Warns
         -----
@@ -227,7 +227,8 @@ class Autoencoder(BaseAutoencoder):
         and some 5 to 10 more: by default 7, to count and check the rows, for their mean
         and scale, to set some aside, for PCA, for the objective, and to order the code.
         With more than 1024 features PCA is found by iteration, in 7 passes more; data
-        of a single window take up to 2 more. Rows
+        of a single window take up to 2 more. `pretrain` has as many for the epochs of
+        each layer, and some 4 more, and computes what it trains on in each. Rows
         that are held out (by default, a fifth) are kept in temporary files meanwhile,
         where ``tempfile.gettempdir()`` says; pass `X_val`, or set
         ``early_stopping=False``, to keep none.
@@ -248,21 +249,12 @@ class Autoencoder(BaseAutoencoder):
         True
         """
         with self._unchanged_on_error():
-            self._check_no_pretraining("fit_batches")
             saved = self._state_to_go_on_from()
             stream = RowStream(make_batches, partial(self._checked_block, saved))
             with contextlib.closing(stream):
                 told = {"X": None, "y": None, "metadata": None}
                 X_val = self._checked_validation_rows(X_val, stream.dtype)
                 return self._fit(Selection(stream), saved, X_val, told)
-
-    def _check_no_pretraining(self, what):
-        if self.pretrain is not None:
-            raise ValueError(
-                f"{what} does not go with pretrain={self.pretrain!r}, which holds the "
-                "codes of all rows in memory: use pretrain=None, or fit on an array or "
-                "a numpy.memmap"
-            )
 
     def _state_to_go_on_from(self):
         return getattr(self, "_training_state", None) if self.warm_start else None

@@ -99,6 +99,13 @@ class Rows(NamedTuple):
         """A function's results for every part, of which there is one."""
         return [function(self, *args)]
 
+    def derive(self, on_close, function, *args):
+        """Rows that a function makes of these, part by part.
+
+        `on_close`, an ExitStack, is told how to leave what they hold elsewhere.
+        """
+        return function(self, *args)
+
     def without_matrix(self):
         """What is kept beside a partition's block."""
         return self._replace(

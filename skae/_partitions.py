@@ -143,6 +143,7 @@ class Partitions:
         The results have a method `without_matrix`, whose result is kept on the workers
         beside the block, and that a method `with_matrix`, which takes the block and
         returns the whole: the rows so are in memory, and in Dask's account of it, once.
+        They are kept until these partitions are closed, or `forget` is called.
         The arguments, and what is raised, are those of :meth:`run`.
         """
         derived = copy.copy(self)
@@ -158,6 +159,10 @@ class Partitions:
             derived._on_close.callback(_release, derived._notes)
             _wait_for(self._client, notes, self._name)
         return derived
+
+    def forget(self):
+        """Let Dask forget what was derived, but not the blocks."""
+        self._on_close.close()
 
     def __enter__(self):
         return self

@@ -1,5 +1,7 @@
 """Greedy pretraining: layer by layer, from the input to the code."""
 
+import contextlib
+
 import numpy as np
 
 from skae._inference import encoder, propagate
@@ -38,34 +40,46 @@ def pretrained_params(architecture, problem, params, train):
     """
     network = make_network(**architecture)
     n_pairs = network.n_layers // 2
-    weights, biases = coefs(network, params), intercepts(network, params)
-    rows = problem.rows
-    for number in range(1, n_pairs + 1):
-        both = number - 1, network.n_layers - number
-        n_in, n_out = weights[both[0]].shape
-        pair = make_network(
-            [n_in, n_out, n_in],
-            [architecture["activations"][i] for i in both],
-            tied=architecture["tied"],
-        )
-        loss = problem.loss if number == 1 else LOSSES[_INNER_LOSS]
-        of_pair = Problem(
-            for_loss(pair, loss),
-            loss,
-            problem.alpha,
-            rows,
-            rows.none(),
-            problem.corruption if number == 1 else None,
-            problem.term if number == n_pairs else None,
-        )
-        initial = np.empty(pair.n_params, params.dtype)
-        _copy(both, (weights, biases), _views(pair, initial), back=False)
-        trained = train(of_pair, initial, number)
-        _copy(both, (weights, biases), _views(pair, trained), back=True)
-        if number < n_pairs:
-            codes = propagate(encoder(pair), trained, rows)
-            row_weights = weights_in_use(rows) if rows.weights.size else None
-            rows = make_rows(codes, np.zeros(n_out), 1.0, weights=row_weights)
+    of_whole, rows = _views(network, params), problem.rows
+    with contextlib.ExitStack() as on_close:
+        for number in range(1, n_pairs + 1):
+            both = number - 1, network.n_layers - number
+            of_pair = _problem_of_pair(architecture, both, problem, rows)
+            pair = of_pair.network
+            initial = np.empty(pair.n_params, params.dtype)
+            _copy(both, of_whole, _views(pair, initial), back=False)
+            trained = train(of_pair, initial, number)
+            _copy(both, of_whole, _views(pair, trained), back=True)
+            if number < n_pairs:
+                rows = rows.derive(on_close, _encoded, encoder(pair), trained)
+
+
+def _problem_of_pair(architecture, both, problem, rows):
+    """What a pair of an encoder's and a decoder's layer is trained on, and for."""
+    first, last = both
+    widths, is_first, is_last = architecture["widths"], first == 0, last == first + 1
+    pair = make_network(
+        [widths[first], widths[first + 1], widths[first]],
+        [architecture["activations"][i] for i in both],
+        tied=architecture["tied"],
+    )
+    loss = problem.loss if is_first else LOSSES[_INNER_LOSS]
+    return Problem(
+        for_loss(pair, loss),
+        loss,
+        problem.alpha,
+        rows,
+        rows.none(),
+        problem.corruption if is_first else None,
+        problem.term if is_last else None,
+    )
+
+
+def _encoded(rows, network, params):
+    """Rows of the outputs of a network for rows in memory."""
+    codes = propagate(network, params, rows)
+    weights = weights_in_use(rows) if rows.weights.size else None
+    return make_rows(codes, np.zeros(codes.shape[1]), 1.0, weights=weights)
 
 
 def _views(network, params):

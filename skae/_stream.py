@@ -216,7 +216,8 @@ class RowStream:
         All rows would have to be kept to notice every change; loaders that mix the rows
         anew in each pass are noticed so.
         """
-        if not np.array_equal(dense(block[:1]), self._first_row):
+        # NaN may come of rows that are derived.
+        if not np.array_equal(dense(block[:1]), self._first_row, equal_nan=True):
             raise ValueError(
                 "make_batches gave other rows, or the same in another order, than the "
                 "first time it was called: it has to return a fresh iterable over the "
@@ -383,6 +384,17 @@ class StreamedRows(NamedTuple):
     def map(self, function, *args):
         """A function's results for every part, of which there is one."""
         return [function(self, *args)]
+
+    def derive(self, on_close, function, *args):
+        """Rows that a function makes of these, part by part, in every pass anew."""
+
+        def blocks():
+            for batch in row_chunks(self.n_rows, self.n_features):
+                rows = function(self.part(batch), *args)
+                yield rows.values.reshape(rows.n_rows, rows.n_features)
+
+        stream = RowStream(blocks, lambda block, dtype: block)
+        return StreamedRows(stream, None, np.zeros(stream.shape[1]), 1.0)
 
     def none(self):
         """Rows of a matrix in memory that has none."""

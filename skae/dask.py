@@ -186,7 +186,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
     -----
     **Batches.** Each partition has its share of every mini-batch, in proportion to its
     rows, and ``shuffle=True`` mixes the rows of each by itself. With ``sparsity="kl"``
-    the mean activation is that of each partition's share. There is no `pretrain`.
+    the mean activation is that of each partition's share.
 
     **When workers die** their partitions are computed anew by those that are left, and
     training goes on with the same result, as long as Dask knows how: data that were
@@ -287,15 +287,14 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             If X is no Dask collection.
 
         ValueError
-            As of :class:`~skae.AutoencoderTransformer`; with `pretrain`; without a
-            client. The estimator is left as it was.
+            As of :class:`~skae.AutoencoderTransformer`; without a client. The estimator
+            is left as it was.
 
         DataLostError, NoWorkersError
             If training cannot go on; see Notes.
         """
         try:
             with self._unchanged_on_error():
-                self._check_no_pretraining("fit on a Dask collection")
                 self._check_local_steps()
                 return self._fit_partitions(X, y, sample_weight, X_val)
         except LostError as error:

@@ -51,7 +51,6 @@ X = _RNG.random((300, 12)) @ _RNG.random((12, 12))
 X /= X.max()
 SIZES = (90, 110, 1, 0, 99)
 ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES}
-ALL_CASES = {k: v for k, v in ALL_CASES.items() if not v.get("pretrain")}
 # What is told anew in each call of a kernel.
 SCRATCH = {"counters": [FIRST_EPOCH], "scalars": [TERM_SUM]}
 FITTED = ("mean_", "scale_", "loss_curve_", "loss_", "best_loss_", "n_iter_", "_params")
@@ -62,6 +61,8 @@ SMALL = {
     "early_stopping": False,
     "random_state": 0,
 }
+PRETRAINED = {**SMALL, "hidden_layer_sizes": (8, 5), "pretrain": "layerwise"}
+PRETRAINED |= {"max_iter": 10, "batch_size": 50}
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +228,7 @@ def test_batches_are_as_large_as_asked_for():
         {"solver": "sgd", "batch_size": 64, "n_local_steps": 3},
         {"early_stopping": "auto", "init": "pca", "batch_size": 100},
         {"noise": "masking", "sparsity": "l1", "batch_size": 100},
+        {"pretrain": "layerwise", "early_stopping": True, "batch_size": 100},
     ],
     ids=lambda case: "-".join(case),
 )
@@ -235,6 +237,28 @@ def test_number_of_workers_does_not_matter(client, alone, case):
     of_two = DaskAutoencoderTransformer(**parameters).fit(collection())
     of_one = DaskAutoencoderTransformer(client=alone, **parameters)
     assert_same(of_one.fit(collection()), of_two)
+
+
+def test_pretraining_on_whole_batches(client):
+    """Of weighted rows, some of them held out: as on one array, but for roundings."""
+    parameters = {**PRETRAINED, "early_stopping": True, "batch_size": 300}
+    weights = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
+    whole = AutoencoderTransformer(**parameters).fit(X, None, weights)
+    found = DaskAutoencoderTransformer(**parameters).fit(collection(), None, weights)
+    np.testing.assert_allclose(found.loss_curve_, whole.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(found.transform(X), whole.transform(X), rtol=1e-6)
+
+
+def test_layers_are_pretrained_in_local_steps(client, monkeypatch):
+    layers, locally = [], DistributedStochasticTraining._step_locally
+
+    def step_locally(training, *args):
+        layers.append(training.problem.rows.n_features)
+        locally(training, *args)
+
+    monkeypatch.setattr(DistributedStochasticTraining, "_step_locally", step_locally)
+    DaskAutoencoderTransformer(n_local_steps=2, **PRETRAINED).fit(collection())
+    assert [width for width, _ in itertools.groupby(layers)] == [12, 8, 5, 12]
 
 
 def test_noise_is_of_the_rows_number(client):
@@ -529,12 +553,31 @@ def test_data_stay_where_they_are(client):
         assert client.who_has(future)[future.key] == places[future.key]
 
 
-def test_nothing_stays_on_the_workers(client):
-    DaskAutoencoderTransformer(**SMALL).fit(collection())
+@pytest.mark.parametrize("pretrain", [None, "layerwise"])
+def test_nothing_stays_on_the_workers(client, pretrain):
+    DaskAutoencoderTransformer(**{**SMALL, "pretrain": pretrain}).fit(collection())
     deadline = time.monotonic() + 10
     while any(client.has_what().values()):
         assert time.monotonic() < deadline, client.has_what()
         time.sleep(0.05)
+
+
+def test_codes_of_layers_are_left_when_all_are_pretrained(client, monkeypatch):
+    def n_kept(**parameters):
+        """Least number of keys on the workers while the whole network is trained."""
+        numbers, run = [], DistributedStochasticTraining._run_epoch
+
+        def run_epoch(training, state):
+            if training.problem.network.n_layers == 6:
+                numbers.append(sum(map(len, client.has_what().values())))
+            return run(training, state)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DistributedStochasticTraining, "_run_epoch", run_epoch)
+            DaskAutoencoderTransformer(**{**PRETRAINED, **parameters}).fit(collection())
+        return min(numbers)
+
+    assert n_kept() == n_kept(pretrain=None) > 0
 
 
 # -- conventions -----------------------------------------------------------------------
@@ -618,9 +661,6 @@ def test_what_it_does_not_do(client):
     for other in (dask.delayed(X), da.zeros((4, 4, 4))):
         with pytest.raises(TypeError, match=r"has to be a Dask array or dataframe"):
             DaskAutoencoderTransformer().fit(other)
-    estimator = DaskAutoencoderTransformer(pretrain="layerwise")
-    with pytest.raises(ValueError, match=r"pretrain='layerwise'.*use pretrain=None"):
-        estimator.fit(collection())
     with pytest.raises(TypeError, match=r"ndarray.*AutoencoderTransformer"):
         DaskAutoencoderTransformer().fit(X)
     with pytest.raises(TypeError, match=r"client='tcp://here'.*distributed\.Client"):
@@ -711,6 +751,23 @@ def test_a_worker_dies_in_the_middle_of_an_epoch(
     died = After(monkeypatch, 3, lambda: kill(pids(mortal_client)[0]))
     found = DaskAutoencoderTransformer(**parameters).fit(collection())
     assert died.called
+    assert_same(found, expected)
+
+
+def test_a_worker_dies_while_a_layer_is_pretrained(mortal_client, monkeypatch):
+    """The codes that it held are computed anew."""
+    expected = DaskAutoencoderTransformer(**PRETRAINED).fit(collection())
+    run, killed = DistributedStochasticTraining._run_steps, []
+
+    def run_steps(training, *args):
+        if training.problem.rows.n_features == 5 and args[-1].first and not killed:
+            killed.append(pids(mortal_client)[0])
+            kill(*killed)
+        return run(training, *args)
+
+    monkeypatch.setattr(DistributedStochasticTraining, "_run_steps", run_steps)
+    found = DaskAutoencoderTransformer(**PRETRAINED).fit(collection())
+    assert killed
     assert_same(found, expected)
 
 

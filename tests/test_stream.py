@@ -22,7 +22,7 @@ from skae._memory import N_BEFORE, PART
 from skae._stream import RowStream, StreamedRows
 from skae.metrics import reconstruction_r2
 
-from .cases import data_for, make, make_data, names_of
+from .cases import ALL_CASES, data_for, make, make_data, names_of
 from .test_autoencoder import (
     Watcher,
     assert_same_fit,
@@ -35,7 +35,6 @@ from .test_package import run_python
 # Most fits here are short.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-STREAMED = names_of(lambda params: params.get("pretrain") is None)
 N_ROWS = 150
 
 
@@ -88,7 +87,7 @@ def assert_same_training(a, b):
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", STREAMED)
+@pytest.mark.parametrize("name", ALL_CASES)
 def test_is_fit_bit_for_bit(name, dtype, kind, small_parts, monkeypatch):
     """In small windows without a shuffle, and in one window with it."""
     estimators = [make(name), make(name)]
@@ -220,6 +219,18 @@ def test_number_of_passes(changes, n_others, is_iterated, small_parts, monkeypat
     blocks = Blocks.of(make_data(N_ROWS, 20))  # more than the iteration's vectors
     estimator = make("default", max_iter=6, tol=0, **changes).fit_batches(blocks)
     assert blocks.n_made - estimator.n_iter_ == n_others
+
+
+def test_number_of_passes_of_pretraining(small_parts):
+    """Those of each layer's epochs, and four more; the first's rows are counted."""
+    changes = {"max_iter": 10, "tol": 0, "learning_rate": "constant"}
+    n_made = {}
+    for pretrain, init in ((None, "random"), ("layerwise", "auto")):
+        blocks = Blocks.of(make_data(N_ROWS))
+        estimator = make("pretrained", pretrain=pretrain, init=init, **changes)
+        estimator.fit_batches(blocks)
+        n_made[pretrain] = blocks.n_made - estimator.n_iter_
+    assert n_made["layerwise"] - n_made[None] == 3 * (2 + 4) - 1
 
 
 # -- going on --------------------------------------------------------------------------
@@ -568,7 +579,7 @@ def test_errors_of_the_generator_pass_through(from_pass, tmp_path, monkeypatch):
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
-@pytest.mark.parametrize("name", ["cautious", "adam", "lbfgs"])
+@pytest.mark.parametrize("name", ["cautious", "adam", "lbfgs", "pretrained"])
 def test_one_generator_is_open_at_a_time(name, small_parts):
     """Closed, not just forgotten."""
     blocks, held = Blocks.of(make_data(N_ROWS)), []
@@ -594,14 +605,6 @@ def test_no_generator_is_left_open(seed, small_parts):
     changes = {"validation_fraction": 0.5, "random_state": seed}
     estimator = make("early_stopping", **changes).fit_batches(make_batches)
     assert blocks.n_made == blocks.n_closed == len(held) > estimator.n_iter_
-
-
-def test_pretraining_wants_all_rows():
-    estimator = make("pretrained")
-    before = joblib.hash(vars(estimator))
-    with pytest.raises(ValueError, match=r"pretrain='layerwise'.*use pretrain=None"):
-        estimator.fit_batches(Blocks.of(make_data(N_ROWS)))
-    assert joblib.hash(vars(estimator)) == before
 
 
 def test_divergence_leaves_the_estimator_and_no_file(tmp_path, monkeypatch):
@@ -799,6 +802,14 @@ def test_rows_in_order_are_read_once():
     assert blocks.n_made == 4
 
 
+def test_nan_is_the_same_in_each_pass():
+    """Codes of a layer may have some."""
+    X = np.full((5, 2), np.nan)
+    stream = RowStream(lambda: [X], as_matrix)
+    for _ in range(2):
+        np.testing.assert_array_equal(stream[slice(0, 5)], X)
+
+
 def test_rows_of_one_block_are_not_copied():
     X = make_data(N_ROWS)
     stream, _ = stream_of(X)
@@ -990,7 +1001,12 @@ def test_sparse_data_of_one_window_are_shuffled_as_in_fit(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"solver": "lbfgs", "hidden_layer_sizes": (4,)}]
+    "changes",
+    [
+        {},
+        {"solver": "lbfgs", "hidden_layer_sizes": (4,)},
+        {"pretrain": "layerwise", "hidden_layer_sizes": (100,)},
+    ],
 )
 def test_memory_does_not_grow_with_the_rows(changes):
     """300 MB, with default parameters but for the number of epochs."""
