@@ -8,6 +8,7 @@ thread outlives the call that started it: no fork and no second fit could meet a
 import contextlib
 import functools
 import math
+import os
 import sys
 import threading
 from collections import deque
@@ -72,7 +73,7 @@ class _SharedLimit:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._holders: set[object] = set()
+        self._holders: dict[object, int] = {}  # with the numbers of their threads
         self._before: Any = None  # the limits before the first of them
         self._n_threads_before = 1
 
@@ -86,7 +87,7 @@ class _SharedLimit:
                     self._n_threads_before = _n_blas_threads()
                     self._before = _blas().limit(limits=None)
                 # Whatever interrupts the rest, its release restores what was before.
-                self._holders.add(holder)
+                self._holders[holder] = threading.get_ident()
                 if is_first:
                     _limit_blas()
             yield
@@ -105,11 +106,20 @@ class _SharedLimit:
 
     def _release(self, holder):
         with self._lock:
-            self._holders.discard(holder)
-            if not self._holders and self._before is not None:
-                with _control_of_openblas():
-                    self._before.restore_original_limits()
-                self._before = None
+            self._holders.pop(holder, None)
+            self._restore_without_holders()
+
+    def _restore_without_holders(self):
+        if not self._holders and self._before is not None:
+            with _control_of_openblas():
+                self._before.restore_original_limits()
+            self._before = None
+
+    def forget_other_threads(self):
+        """Leave what they held: a forked process has none of them."""
+        self._lock, here = threading.Lock(), threading.get_ident()
+        self._holders = {h: n for h, n in self._holders.items() if n == here}
+        self._restore_without_holders()
 
     def n_threads_before(self):
         with self._lock:
@@ -118,6 +128,8 @@ class _SharedLimit:
 
 _LIMIT = _SharedLimit()
 single_threaded_blas = _LIMIT.hold
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_LIMIT.forget_other_threads)
 
 
 class _OfThread(threading.local):

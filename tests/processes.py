@@ -5,9 +5,11 @@ import faulthandler
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -79,6 +81,25 @@ def blas_threads():
 
 def our_threads():
     return [t.name for t in threading.enumerate() if t.name.startswith("skae")]
+
+
+def in_fork(function, *args, timeout=30):
+    """Whether a function returns something true in a forked process, in time."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if function(*args) else 1)
+        finally:
+            os._exit(1)
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
 
 
 def in_new_process(job, *args, timeout=PATIENCE, without=(), **environment):

@@ -36,7 +36,7 @@ from skae._rows import make_rows
 
 from . import processes
 from .cases import ACTIVATION_NAMES
-from .processes import allowed, blas_threads, our_threads, team_sizes
+from .processes import allowed, blas_threads, in_fork, our_threads, team_sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -563,6 +563,47 @@ def job_fork():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_fork_after_a_threaded_fit():
     assert in_new_process(job_fork) == "ended"
+
+
+def is_in_order(before, expected):
+    """Whether BLAS is as before, and a fit, which sets its limit, is as ever."""
+    are_before = blas_threads() == before
+    is_same = digest("lbfgs") == expected
+    return are_before and is_same and blas_threads() == before
+
+
+def job_fork_while_the_limit_is_set():
+    """By a thread that the child does not have, but whose lock it has."""
+    expected, before, in_child = digest("lbfgs"), blas_threads(), []
+    with _threads.single_threaded_blas(), _threads._LIMIT._lock:
+        other = threading.Thread(
+            target=lambda: in_child.append(in_fork(is_in_order, before, expected))
+        )
+        other.start()
+        other.join()
+    return in_child, is_in_order(before, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_fork_while_another_thread_sets_the_limit():
+    assert in_new_process(job_fork_while_the_limit_is_set) == [[True], True]
+
+
+def job_fork_in_a_fit():
+    """By its own thread: what a child does in it, BLAS does on one thread."""
+    before = blas_threads()
+
+    def is_limited():
+        return set(blas_threads().values()) == {1}
+
+    with _threads.single_threaded_blas():
+        in_child = in_fork(is_limited)
+    return in_child, blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_fork_in_a_fit():
+    assert in_new_process(job_fork_in_a_fit) == [True, True]
 
 
 # -- threads that die, or never live --------------------------------------------

@@ -26,7 +26,13 @@ from skae._warmup import c_functions
 from skae.io import load, save
 
 from ..cases import times
-from ..processes import allowed, blas_threads, in_new_process, our_threads
+from ..processes import (
+    allowed,
+    blas_threads,
+    in_fork,
+    in_new_process,
+    our_threads,
+)
 from .support import NAMES, SEED, assert_usable, copy_of, make, rows, state_of
 
 pytestmark = [
@@ -513,21 +519,11 @@ def test_killed_workers_of_a_search(count, tmp_path):
     count(FAULTS, "SIGKILL of a search's worker: an error, and the next one works", n)
 
 
-def _in_child(states):
-    """Whether a forked process gets the same from its fits, on more threads."""
-    child = os.fork()
-    if child == 0:
-        with allowed(2):
-            same = [state_of(make(n).fit(rows())) == s for n, s in states.items()]
-        os._exit(0 if all(same) and not our_threads() else 1)
-    for _ in range(600):
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return status == 0
-        time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+def _are_same(states, threads):
+    """Whether fits come to these states, and leave BLAS as many threads."""
+    with allowed(2):
+        are_same = [state_of(make(n).fit(rows())) == s for n, s in states.items()]
+    return all(are_same) and blas_threads() == threads and not our_threads()
 
 
 def job_forks(n_forks, seed):
@@ -535,23 +531,32 @@ def job_forks(n_forks, seed):
     rng, threads = random.Random(seed), blas_threads()
     with allowed(2):
         states = {name: state_of(make(name).fit(rows())) for name in NAMES}
-    ended = threading.Event()
+    ended, n_fits = threading.Event(), 0
 
-    def fit_until_the_end():
-        while not ended.is_set():
-            make("minibatch", max_iter=20).fit(rows())
-
-    for are_fits in (False, True):
-        other = threading.Thread(target=fit_until_the_end)
-        if are_fits:
-            other.start()
+    def fork_often():
         for _ in range(n_forks):
             time.sleep(0.01 * rng.random())
             names = rng.sample(NAMES, 2)
-            assert _in_child({name: states[name] for name in names}), names
-        ended.set()
-        if are_fits:
+            some = {name: states[name] for name in names}
+            assert in_fork(_are_same, some, threads), names
+
+    def fit_until_the_end():
+        nonlocal n_fits
+        while not ended.is_set():
+            make("minibatch", max_iter=20).fit(rows())
+            n_fits += 1
+
+    fork_often()
+    with allowed(2):
+        other = threading.Thread(target=fit_until_the_end)
+        other.start()
+        try:
+            fork_often()
+            assert other.is_alive()
+        finally:
+            ended.set()
             other.join()
+    assert n_fits > n_forks
     assert blas_threads() == threads
     return 2 * n_forks
 
