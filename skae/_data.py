@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from skae import _row_passes
-from skae._memory import aligned
+from skae._memory import with_aligned_arrays
 from skae._rows import dense, make_rows, row_chunks, total_weight
 from skae._stream import RowStream, StreamedRows
 
@@ -54,9 +54,7 @@ class Selection(NamedTuple):
 
     def with_matrix(self, matrix):
         """The selection again."""
-        # What came from another worker need not be aligned.
-        is_dense = isinstance(matrix, np.ndarray)
-        return self._replace(matrix=aligned(matrix) if is_dense else matrix)
+        return with_aligned_arrays(self._replace(matrix=matrix))
 
     def kept(self):
         """The same in memory, or in a file that is mapped there."""

@@ -129,7 +129,7 @@ class _WithOwnMatrix(NamedTuple):
         return self
 
     def with_matrix(self, matrix):
-        return self.rows
+        return _memory.with_aligned_arrays(self.rows)
 
 
 def _derived(rows, function, *args):

@@ -59,7 +59,7 @@ def direction(memory):
     """
     steps, changes = memory.steps, memory.changes
     result = -memory.gradient
-    if not len(steps):
+    if not steps:
         # The first step has length at most 1, as in scipy's L-BFGS-B.
         return result / max(1.0, np.linalg.norm(result))
     curvatures = [s @ c for s, c in zip(steps, changes, strict=True)]
@@ -133,7 +133,7 @@ class LbfgsTraining(Training):
         if np.abs(memory.gradient).max() <= self.solver.tol:
             return memory, True
         found = self._search(memory)
-        if found is None and len(memory.steps):  # forget, and try steepest descent
+        if found is None and memory.steps:  # forget, and try steepest descent
             found = self._search(memory._replace(steps=(), changes=()))
         if found is None:
             return memory, True

@@ -53,9 +53,15 @@ class Network(NamedTuple):
 _NONE = np.empty(0, dtype=np.int64)
 
 
-def aligned(matrix):
-    """A dense matrix as kernels read it: C-ordered, with aligned entries."""
-    return np.require(matrix, requirements=["C", "A"])
+def aligned(array):
+    """An array as kernels read it: C-ordered, with aligned entries."""
+    return np.require(array, requirements=["C", "A"])
+
+
+def with_aligned_arrays(record):
+    """A named tuple that may have come from another process, where no array need be."""
+    arrays = {k: v for k, v in record._asdict().items() if isinstance(v, np.ndarray)}
+    return record._replace(**{name: aligned(v) for name, v in arrays.items()})
 
 
 def entries_of(matrix):
@@ -65,8 +71,8 @@ def entries_of(matrix):
     """
     if not sparse.issparse(matrix):
         return aligned(matrix).reshape(-1), np.empty(0, dtype=np.int32)
-    columns = np.ascontiguousarray(matrix.indices, dtype=np.int32)
-    return np.ascontiguousarray(matrix.data), columns
+    columns = aligned(matrix.indices.astype(np.int32, copy=False))
+    return aligned(matrix.data), columns
 
 
 class Rows(NamedTuple):
@@ -115,7 +121,7 @@ class Rows(NamedTuple):
     def with_matrix(self, matrix):
         """The rows again, of the matrix that they were made of."""
         values, columns = entries_of(matrix)
-        return self._replace(values=values, columns=columns)
+        return with_aligned_arrays(self._replace(values=values, columns=columns))
 
     def none(self):
         """Rows of the same matrix, none of them in use."""

@@ -152,16 +152,19 @@ class Partitions:
             if self._is_stale:
                 self._find_blocks()
             derived._places = self._places
-            notes = self._submit(
-                range(len(self)), _note_of, (function, *args), per_part
-            )
+            # One task has what all need, which may be large: the scheduler keeps what
+            # notes are made of as long as them.
+            with large_graphs():
+                shared = self._client.submit(_together, function, *args, pure=False)
+            notes = self._submit(range(len(self)), _note_of, (shared,), per_part)
             derived._notes = list(notes.values())
-            derived._on_close.callback(_release, derived._notes)
+            derived._on_close.callback(_release, [*derived._notes, shared])
             _wait_for(self._client, notes, self._name)
+            shared.release()  # there is the recipe
         return derived
 
     def forget(self):
-        """Let Dask forget what was derived, but not the blocks."""
+        """Let Dask forget what was derived, but not the blocks; of derived ones."""
         self._on_close.close()
 
     def __enter__(self):
@@ -373,9 +376,17 @@ def _apply(function, block, note, *args):
     return function(block if note is None else note.with_matrix(block), *args)
 
 
-def _note_of(item, function, *args):
-    """What a function makes of a block, or of what is derived of it, but the block."""
-    return function(item, *args).without_matrix()
+def _together(*items):
+    return items
+
+
+def _note_of(item, shared, *args):
+    """What a function makes of a block, or of what is derived of it, but the block.
+
+    The function and its first arguments are shared by all.
+    """
+    function, *first = shared
+    return function(item, *first, *args).without_matrix()
 
 
 def _release(futures):

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
-from skae._memory import Rows, entries_of, total_weight
+from skae._memory import Rows, aligned, entries_of, total_weight
 
 # Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
 # pass over them needs copies.
@@ -66,7 +66,7 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     values, columns = entries_of(X)
     starts = np.empty(0, dtype=np.int64)
     if sparse.issparse(X):
-        starts = np.ascontiguousarray(X.indptr, dtype=np.int64)
+        starts = aligned(X.indptr.astype(np.int64, copy=False))
     n_rows = X.shape[0] if subset is None else len(subset)
     subset = np.empty(0, dtype=np.int32) if subset is None else subset
     weights = np.empty(0) if weights is None else weights

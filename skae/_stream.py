@@ -392,8 +392,10 @@ class StreamedRows(NamedTuple):
             for batch in row_chunks(self.n_rows, self.n_features):
                 rows = function(self.part(batch), *args)
                 yield rows.values.reshape(rows.n_rows, rows.n_features)
+            self.stream.finish()
 
         stream = RowStream(blocks, lambda block, dtype: block)
+        on_close.callback(stream.close)
         return StreamedRows(stream, None, np.zeros(stream.shape[1]), 1.0)
 
     def none(self):

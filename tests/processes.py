@@ -55,7 +55,7 @@ def allowed(n_threads, *, min_flops=1):
 def interrupted_call(owner, name, number=1):
     """Raise KeyboardInterrupt at so many-th a call of a module's or class' function.
 
-    Yields a list to which each call, that one and those that do their work, is added.
+    The others do their work. Yields a list to which every call is added.
     """
     function, calls = getattr(owner, name), []
 

@@ -229,6 +229,7 @@ def test_batches_are_as_large_as_asked_for():
         {"early_stopping": "auto", "init": "pca", "batch_size": 100},
         {"noise": "masking", "sparsity": "l1", "batch_size": 100},
         {"pretrain": "layerwise", "early_stopping": True, "batch_size": 100},
+        {"pretrain": "layerwise", "solver": "lbfgs"},
     ],
     ids=lambda case: "-".join(case),
 )

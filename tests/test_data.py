@@ -8,6 +8,7 @@ from scipy import sparse
 
 from skae import _rows
 from skae._data import Selection, extremes, measure
+from skae._distributed import _WithOwnMatrix
 from skae._stream import RowStream
 
 from .test_rows import gathered, make_data, numbers_of
@@ -157,15 +158,43 @@ def test_small_spread_around_a_large_mean_is_seen():
     assert scale == pytest.approx(measure(Selection(X))[1], rel=1e-11)
 
 
-@pytest.mark.parametrize("kind", [Selection, _rows.make_rows])
-def test_a_matrix_comes_back_aligned(kind):
-    """Sent to another process it need not be; what is aligned is not copied."""
-    X, _ = make_data()
-    unaligned = np.frombuffer(b"x" + X.tobytes(), np.uint8)[1:].view(X.dtype)
-    note = kind(X) if kind is Selection else kind(X, np.zeros(X.shape[1]), 1.0)
-    for matrix in (X, unaligned.reshape(X.shape)):
-        item = note.without_matrix().with_matrix(matrix)
-        entries = item.matrix if kind is Selection else item.values
-        np.testing.assert_array_equal(entries.reshape(X.shape), X)
-        assert entries.flags.aligned
-        assert np.shares_memory(entries, matrix) == matrix.flags.aligned
+def unaligned(array):
+    """A copy, as one may come from another process."""
+    raw = np.frombuffer(b"x" + array.tobytes(), np.uint8)[1:]
+    return raw.view(array.dtype).reshape(array.shape)
+
+
+def arrays_of(record):
+    return {k: v for k, v in record._asdict().items() if isinstance(v, np.ndarray)}
+
+
+def moved(item):
+    """A named tuple or a matrix that came from another process."""
+    if isinstance(item, np.ndarray):
+        return unaligned(item)
+    if sparse.issparse(item):
+        parts = (unaligned(item.data), unaligned(item.indices), item.indptr)
+        return sparse.csr_matrix(parts, shape=item.shape)
+    return item._replace(**{k: unaligned(v) for k, v in arrays_of(item).items()})
+
+
+@pytest.mark.parametrize("make_matrix", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("kind", ["selection", "rows", "rows with their own matrix"])
+def test_what_comes_back_is_aligned(kind, make_matrix):
+    X, weights = make_data()
+    matrix = make_matrix(X)
+    item = Selection(matrix, np.arange(3, 15), weights)
+    if kind != "selection":
+        item = item.see(np.zeros(X.shape[1]), 1.0)
+    if kind == "rows with their own matrix":
+        back = _WithOwnMatrix(moved(item)).with_matrix(None)
+    else:
+        back = moved(item.without_matrix()).with_matrix(moved(matrix))
+        again = item.without_matrix().with_matrix(matrix)
+        assert all(
+            np.shares_memory(array, getattr(item, name))
+            for name, array in arrays_of(again).items()
+            if array.size
+        )
+    assert all(array.flags.aligned for array in arrays_of(back).values())
+    np.testing.assert_equal(arrays_of(back), arrays_of(item))

@@ -36,7 +36,7 @@ def test_direction_is_that_of_the_two_loop_recursion():
     steps, changes = rng.standard_normal((2, 4, 9))
     changes *= np.sign(np.einsum("ij,ij->i", steps, changes))[:, np.newaxis]
     gradient = rng.standard_normal(9)
-    memory = Memory(np.zeros(9), gradient, np.zeros(2), steps, changes)
+    memory = Memory(np.zeros(9), gradient, np.zeros(2), tuple(steps), tuple(changes))
     # scipy's starts from the identity, ours from gamma times it: scale space by its
     # root.
     root = np.sqrt(steps[-1] @ changes[-1] / (changes[-1] @ changes[-1]))

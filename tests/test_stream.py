@@ -593,8 +593,9 @@ def test_one_generator_is_open_at_a_time(name, small_parts):
     assert blocks.n_made == blocks.n_closed == len(held)
 
 
+@pytest.mark.parametrize("name", ["early_stopping", "pretrained"])
 @pytest.mark.parametrize("seed", [0, 5])
-def test_no_generator_is_left_open(seed, small_parts):
+def test_no_generator_is_left_open(seed, name, small_parts):
     """With the sixth seed, the last row is held out: no epoch reads that far."""
     blocks, held = Blocks.of(make_data(N_ROWS)), []
 
@@ -603,7 +604,7 @@ def test_no_generator_is_left_open(seed, small_parts):
         return held[-1]
 
     changes = {"validation_fraction": 0.5, "random_state": seed}
-    estimator = make("early_stopping", **changes).fit_batches(make_batches)
+    estimator = make(name, early_stopping=True, **changes).fit_batches(make_batches)
     assert blocks.n_made == blocks.n_closed == len(held) > estimator.n_iter_
 
 
@@ -800,6 +801,28 @@ def test_rows_in_order_are_read_once():
     # A pass that has ended is not gone on with, not even for the same rows.
     np.testing.assert_array_equal(stream[np.array([99, 149])], X[[99, 149]])
     assert blocks.n_made == 4
+
+
+def test_rows_that_are_derived():
+    """In every pass to its end, though the last rows are not in use; then left."""
+    X = make_data(N_ROWS)
+    stream, blocks = stream_of(X)
+    used = np.arange(0, N_ROWS - 20, 3)
+    rows = StreamedRows(stream, used, np.zeros(X.shape[1]), 2.0)
+
+    def doubled(rows, factor):
+        values = factor * rows.values.reshape(rows.n_rows, -1)
+        return _rows.make_rows(values, np.zeros(X.shape[1]), 1.0)
+
+    with contextlib.ExitStack() as on_close:
+        derived = rows.derive(on_close, doubled, 2.0)
+        for _ in range(2):
+            values = derived.part(slice(0, len(used))).values
+            np.testing.assert_array_equal(values, 2.0 * X[used].ravel())
+            assert blocks.n_made == blocks.n_closed
+        derived.part(slice(0, 5))
+        assert derived.stream._blocks is not None
+    assert derived.stream._blocks is None
 
 
 def test_nan_is_the_same_in_each_pass():
