@@ -31,7 +31,7 @@ $(OLDEST)/stamp: pyproject.toml constraints-oldest.txt
 demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
 	$(BIN)/python -m skae --output demo
 
-test: $(VENV)/test.stamp demo ## The demo, then the test suite
+test: $(VENV)/test-all.stamp demo ## The demo, then the test suite
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 soak: $(VENV)/test.stamp ## The tests of reliability and files, more of everything

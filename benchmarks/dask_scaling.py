@@ -249,9 +249,9 @@ def exchanges(collections):
     ]
 
 
-def model_of(exchanges):
+def model_of(exchanged):
     """The model with what was measured of two workers."""
-    (_, _, nothing, _), *_, (n_bytes, _, most, _) = exchanges
+    (_, _, nothing, _), *_, (n_bytes, _, most, _) = exchanged
     return Model(nothing, (most - nothing) / (2 * 2 * n_bytes))  # to and from each
 
 
@@ -268,7 +268,7 @@ def checks(model, found):
 def speed(found, of):
     """Rows of the table of epochs, or of fits, by case, and what two workers gain."""
     for workload, of_cases in found.items():
-        spreads = {name: of(times) for name, times in of_cases.items()}
+        spreads = {name: of(of_case) for name, of_case in of_cases.items()}
         ratio = spreads[ONE].median / spreads[TWO].median
         yield workload.name, *spreads.values(), ratio
 
@@ -373,7 +373,7 @@ A step on w workers with a partition each takes
 
 as workers compute at once, and all that is sent passes the client. Measured here:
 a latency of {latency:.1f} ms for two workers, and {bandwidth:.0f} MB/s. Beside what was
-measured on two workers, an epoch:
+measured on two workers, an epoch (an iteration of L-BFGS counts as one step):
 
 {checks}
 

@@ -163,7 +163,8 @@ class AutoencoderTransformer(Autoencoder):
 
     warm_start : bool, default=False
         Whether :meth:`fit` goes on exactly where the last one stopped: two fits of k
-        epochs are one of 2k, bit for bit. `mean_` and `scale_` stay as they are. A fit
+        epochs are one of 2k, bit for bit, but for the cosine schedule and `pretrain`,
+        which go by the epochs of one fit. `mean_` and `scale_` stay as they are. A fit
         that was cut short, by Ctrl-C or as a :class:`skae.callbacks.Checkpoint` has it,
         is finished: of its epochs, those that are left are run.
 

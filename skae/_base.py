@@ -149,12 +149,24 @@ class BaseAutoencoder(
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""
         dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
-        _warn_of_dask(X)
+        self._warn_of_dask(X)
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
         check_range(X, self.loss)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X)
         return X, sample_weight
+
+    def _warn_of_dask(self, X):
+        """Say what becomes of a Dask collection; Dask is not imported for that."""
+        if type(X).__module__.partition(".")[0] != "dask":
+            return
+        message = (
+            "X is a Dask collection, whose data are gathered in the memory of this "
+            "process"
+        )
+        if not self._is_variational:
+            message += ": skae.dask.DaskAutoencoderTransformer trains where they are"
+        warnings.warn(message, UserWarning, stacklevel=2)
 
     def _checked_validation_rows(self, X_val, dtype):
         """What `fit` is given as `X_val`: a `Selection`, or None."""
@@ -648,17 +660,6 @@ def check_weights(sample_weight, X):
     if not sample_weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return sample_weight
-
-
-def _warn_of_dask(X):
-    """Say what becomes of a Dask collection; Dask is not imported for that."""
-    if type(X).__module__.partition(".")[0] == "dask":
-        warnings.warn(
-            "X is a Dask collection, whose data are gathered in the memory of this "
-            "process: skae.dask.DaskAutoencoderTransformer trains where they are",
-            UserWarning,
-            stacklevel=2,
-        )
 
 
 def check_range(X, name, what="X"):

@@ -227,11 +227,11 @@ class Autoencoder(BaseAutoencoder):
         and some 5 to 10 more: by default 7, to count and check the rows, for their mean
         and scale, to set some aside, for PCA, for the objective, and to order the code.
         With more than 1024 features PCA is found by iteration, in 7 passes more; data
-        of a single window take up to 2 more. `pretrain` has as many for the epochs of
-        each layer, and some 4 more, and computes what it trains on in each. Rows
-        that are held out (by default, a fifth) are kept in temporary files meanwhile,
-        where ``tempfile.gettempdir()`` says; pass `X_val`, or set
-        ``early_stopping=False``, to keep none.
+        of a single window take up to 2 more. With `pretrain` each layer takes a pass
+        for each of its epochs and some 4 more, in which the codes of the layers below
+        are computed anew. Rows that are held out (by default, a fifth) are kept in
+        temporary files meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`,
+        or set ``early_stopping=False``, to keep none.
 
         Examples
         --------

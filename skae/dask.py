@@ -186,7 +186,8 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
     -----
     **Batches.** Each partition has its share of every mini-batch, in proportion to its
     rows, and ``shuffle=True`` mixes the rows of each by itself. With ``sparsity="kl"``
-    the mean activation is that of each partition's share.
+    the mean activation is that of each partition's share. With `pretrain` the codes of
+    all layers are held by the workers until the last is trained.
 
     **When workers die** their partitions are computed anew by those that are left, and
     training goes on with the same result, as long as Dask knows how: data that were
@@ -195,8 +196,9 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
     weights of the last whole epoch or, with validation rows, of the best so far; by
     default, after a start at PCA, those that have surely improved on it. With them the
     estimator can be used; a fit with ``warm_start=True`` finishes what epochs are left.
-    (Of these weights the code is not ordered.) Without any worker when it begins,
-    :meth:`fit` waits for one.
+    (Of these weights the code is not ordered.) While layers are pretrained nothing is
+    kept, and the estimator is as it was. Without any worker when it begins, :meth:`fit`
+    waits for one.
 
     **Threads.** In training a partition is worked on by one thread of its worker.
 

@@ -523,14 +523,20 @@ def test_models_travel_without_the_state_of_training(client):
     np.testing.assert_array_equal(error.compute(), expected)
 
 
-def test_nothing_is_computed_before_it_is_asked_for(client):
+@pytest.mark.parametrize("as_frame", [False, True])
+@pytest.mark.parametrize("method", [*INFERENCE[:-1], "score_samples"])
+def test_nothing_is_computed_before_it_is_asked_for(client, method, as_frame):
     found = DaskAutoencoderTransformer(**SMALL).fit(collection())
 
     def fails(block):
         raise AssertionError("computed")
 
-    lazy = da.map_blocks(fails, collection(), dtype=X.dtype, meta=X[:0])
-    result = found.transform(lazy)
+    rows = X[:, :2] if method == "inverse_transform" else X
+    lazy = da.map_blocks(fails, collection(rows), dtype=X.dtype, meta=rows[:0])
+    if as_frame:
+        dd = pytest.importorskip("dask.dataframe")
+        lazy = dd.from_dask_array(lazy)
+    result = getattr(found, method)(lazy)
     with pytest.raises(AssertionError, match="computed"):
         result.compute()
 

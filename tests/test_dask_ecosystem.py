@@ -1,5 +1,7 @@
 """What Dask and dask-ml do with estimators, done with an autoencoder."""
 
+import os
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -62,13 +64,23 @@ def passed_over(blocks):
     return model
 
 
-def test_search_on_dask_workers(client):
+def _score_and_tell(folder, estimator, X, y=None):
+    """A score; the process that computes it leaves its number in a folder."""
+    (folder / str(os.getpid())).touch()
+    return estimator.score(X)
+
+
+def test_search_on_dask_workers(client, tmp_path):
     grid = {"n_components": [1, 2]}
     expected = GridSearchCV(make(), grid, cv=2).fit(X)
     # Before joblib 1.3 it had another name.
     on_backend = getattr(joblib, "parallel_config", joblib.parallel_backend)
     with on_backend("dask", client=client):
-        search = GridSearchCV(make(), grid, cv=2).fit(X)
+        scoring = partial(_score_and_tell, tmp_path)
+        search = GridSearchCV(make(), grid, cv=2, scoring=scoring).fit(X)
+    scorers = {int(path.name) for path in tmp_path.iterdir()}
+    assert scorers
+    assert scorers <= set(client.run(os.getpid).values())
     name = "mean_test_score"
     assert np.array_equal(search.cv_results_[name], expected.cv_results_[name])
     assert is_same_network(search.best_estimator_, expected.best_estimator_)
@@ -103,14 +115,19 @@ def test_parallel_post_fit(client, wrappers, kind):
 
 @pytest.mark.parametrize("as_frame", [False, True])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_fit_warns_that_it_gathers(method, as_frame):
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
+def test_fit_warns_that_it_gathers(kind, method, as_frame):
+    """And names the class that does not, where there is one."""
     data = dd.from_dask_array(LAZY, columns=list("abcd")) if as_frame else LAZY
-    model = make()
+    model = make(kind)
     with pytest.warns(UserWarning, match="gathered") as caught:
         getattr(model, method)(data)
     (warning,) = [w for w in caught if w.category is UserWarning]
-    assert "skae.dask.DaskAutoencoderTransformer" in str(warning.message)
-    expected = getattr(make(), method)(X)
+    is_named = "skae.dask.DaskAutoencoderTransformer" in str(warning.message)
+    assert is_named == (kind is AutoencoderTransformer)
+    expected = getattr(make(kind), method)(X)
     assert is_same_network(model, expected)
     assert np.array_equal(model.transform(data), expected.transform(X))
 

@@ -1054,8 +1054,11 @@ def test_memory_does_not_grow_with_the_rows(changes):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-@pytest.mark.parametrize(("offset", "n_copies"), [(0, 0), (3, 1)])
-def test_a_memory_map_is_fitted_in_place(offset, n_copies, tmp_path):
+@pytest.mark.parametrize(
+    ("dtype", "solver", "offset", "n_copies"),
+    [("f4", "adam", 0, 0), ("f4", "adam", 3, 1), ("f8", "lbfgs", 0, 0)],
+)
+def test_a_memory_map_is_fitted_in_place(dtype, solver, offset, n_copies, tmp_path):
     """256 MB: what the process allocates, NumPy or not. Unaligned, a copy."""
     code = """
 import json, sys, threading, time, warnings
@@ -1068,12 +1071,14 @@ def allocated():
     return 1024 * int(fields["RssAnon"].split()[0])
 
 warnings.simplefilter("ignore")
-offset = int(sys.argv[2])
-X = np.memmap(sys.argv[1], np.float32, "w+", offset, shape=(640_000, 100))
+offset, dtype, solver = int(sys.argv[2]), np.dtype(sys.argv[3]), sys.argv[4]
+n_rows = 256 * 10**6 // (100 * dtype.itemsize)
+X = np.memmap(sys.argv[1], dtype, "w+", offset, shape=(n_rows, 100))
 for start in range(0, len(X), 10_000):
     X[start : start + 10_000] = np.random.default_rng(start).random((10_000, 100))
 X.flush()
-estimator = AutoencoderTransformer(max_iter=1, random_state=0).fit(X[:100])
+estimator = AutoencoderTransformer(max_iter=1, solver=solver, random_state=0)
+estimator.fit(X[:100])
 before = peak = allocated()
 done = threading.Event()
 
@@ -1089,7 +1094,9 @@ done.set()
 watcher.join()
 print(json.dumps([peak - before, X.nbytes]))
 """
-    grown, n_bytes = json.loads(run_python(code, tmp_path / "rows", offset))
+    grown, n_bytes = json.loads(
+        run_python(code, tmp_path / "rows", offset, dtype, solver)
+    )
     assert n_bytes == 256 * 10**6
     assert grown < (n_copies + 0.5) * n_bytes
 

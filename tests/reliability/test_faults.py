@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -16,6 +17,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.model_selection import GridSearchCV
@@ -277,6 +279,23 @@ def small_disk(tmp_path_factory):
         subprocess.run(["umount", str(folder)], check=True)
 
 
+def test_fit_batches_on_a_full_disk(count, small_disk, monkeypatch):
+    """For rows that are held out: the estimator stays as it was, and no file."""
+    folder, X = small_disk(64), rows(4000)
+    model = make("early_stopping", validation_fraction=0.5).fit(rows())
+    before = state_of(model)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for _ in range(times(3, 30)):
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            model.fit_batches(lambda: np.split(X, 4))
+        assert caught.value.errno == errno.ENOSPC
+        assert state_of(model) == before
+        assert not [*folder.iterdir()]
+        count(FAULTS, "fit_batches on a full disk: the estimator is as before")
+    monkeypatch.undo()
+    model.fit_batches(lambda: np.split(X, 4))
+
+
 def test_save_on_a_full_disk(count, small_disk):
     folder, model = small_disk(128), large_model(0)
     small = make("minibatch").fit(rows())
@@ -433,20 +452,41 @@ def _forget_small(folder):
 
 
 def job_lost_cache(source, folder_that_fills):
-    """The folder is removed, becomes a file, or is full, while the process runs."""
+    """The folder is removed, becomes a file, or its disk is full or read-only.
+
+    All while the process runs.
+    """
     folder, expected = warm_cache(source), cached_states()
-    faults = ["removed", "not writable"]
-    _forget_small(folder)  # so that they would be written anew
+    faults = ["removed", "that is a file"]
     if folder_that_fills:
         filler = Path(folder_that_fills) / "filler"
-        with contextlib.suppress(OSError), filler.open("wb", 0) as file:
-            while True:
-                file.write(b"x" * 1024)
-        faults.append("on a full disk")
-    _fit_all(expected)
-    if folder_that_fills:
-        assert _hits() < sum(len(f._compiled) for f in c_functions())
-        filler.unlink()
+
+        def fill():
+            with contextlib.suppress(OSError), filler.open("wb", 0) as file:
+                while True:
+                    file.write(b"x" * 1024)
+
+        def remount(how):
+            command = ["mount", "-o", f"remount,{how}", folder_that_fills]
+            subprocess.run(command, check=True)
+
+        for fault, begin, end in (
+            ("on a full disk", fill, filler.unlink),
+            ("on a read-only disk", lambda: remount("ro"), lambda: remount("rw")),
+        ):
+            _forget_small(folder)  # so that they would be written anew
+            files = sorted(folder.glob("*"))
+            begin()
+            try:
+                _fit_all(expected)
+            finally:
+                end()
+            assert sorted(folder.glob("*")) == files
+            if begin is fill:  # of a read-only disk Numba takes another
+                assert _hits() < sum(len(f._compiled) for f in c_functions())
+            faults.append(fault)
+            _fit_all(expected)
+            assert len([*folder.glob("*")]) > len(files)
     shutil.rmtree(folder)
     folder.write_text("no folder")  # which stops even root
     _fit_all(expected)
@@ -559,6 +599,44 @@ def job_forks(n_forks, seed):
     assert n_fits > n_forks
     assert blas_threads() == threads
     return 2 * n_forks
+
+
+ON_DASK = {
+    "adam": {"batch_size": 50},
+    "lbfgs": {"solver": "lbfgs"},
+    "held-out rows": {"batch_size": 50, "early_stopping": True},
+    "pretrained": {"batch_size": 50, "pretrain": "layerwise"},
+}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("kind", ON_DASK)
+def test_killed_dask_workers(count, kind, mortal_client):
+    """At some moment of a fit: another worker computes anew what it had, alike."""
+    import dask.array as da
+
+    from skae.dask import DaskAutoencoderTransformer
+
+    from ..clusters import kill, later
+
+    def fitted():
+        X = da.random.default_rng(0).random((600, 12), chunks=(100, 12))
+        return DaskAutoencoderTransformer(
+            hidden_layer_sizes=(8,), max_iter=20, random_state=0, **ON_DASK[kind]
+        ).fit(X)
+
+    fitted()  # has compiled
+    begin = time.perf_counter()
+    expected = state_of(fitted().to_local())
+    seconds = time.perf_counter() - begin
+    rng = random.Random(SEED)
+    pids = sorted(mortal_client.run(os.getpid).values())
+    # A worker that is killed twice in 15 s is given up: of two, each once.
+    for pid in rng.sample(pids, times(1, 2)):
+        timer = later(seconds * rng.random(), kill, pid)
+        assert state_of(fitted().to_local()) == expected
+        timer.join()
+        count(FAULTS, "SIGKILL of a Dask worker in a fit: the same bits")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

@@ -6,6 +6,7 @@ import random
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from skae.io import load, save
@@ -32,11 +33,14 @@ def job_many_fits(folder, n_fits, n_before, seed):
     rng = random.Random(seed)
     path = Path(folder) / "model.safetensors"
 
-    def use(name, dtype, n_threads, *, saves=True):
+    def use(name, dtype, n_threads, *, in_blocks, saves=True):
         X = rows(1000, 12, dtype).copy()
         model = make(name)
         with allowed(n_threads):
-            model.fit(X)
+            if in_blocks:
+                model.fit_batches(lambda: np.split(X, 4))
+            else:
+                model.fit(X)
             model.score(X)
             if model.solver != "lbfgs":
                 model.partial_fit(X[:100])
@@ -51,7 +55,8 @@ def job_many_fits(folder, n_fits, n_before, seed):
 
     for name in NAMES:  # compiles
         for dtype in ("float64", "float32"):
-            use(name, dtype, 2)
+            for in_blocks in (False, True):
+                use(name, dtype, 2, in_blocks=in_blocks)
     found = []
     for n in range(n_before + n_fits):
         if (n >= n_before and n % 20 == 0) or n == n_before + n_fits - 1:
@@ -59,7 +64,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
             found.append((resident_kilobytes(), n_files, threading.active_count()))
         name = rng.choice(NAMES)
         dtype, n_threads = rng.choice(["float64", "float32"]), rng.choice([1, 2])
-        use(name, dtype, n_threads, saves=n % 5 == 0)
+        use(name, dtype, n_threads, in_blocks=n % 4 == 0, saves=n % 5 == 0)
     return found
 
 
