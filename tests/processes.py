@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -89,6 +90,8 @@ def in_fork(function, *args, timeout=30):
     if child == 0:
         try:
             os._exit(0 if function(*args) else 1)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     end = time.monotonic() + timeout

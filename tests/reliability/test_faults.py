@@ -629,14 +629,16 @@ def test_killed_dask_workers(count, kind, mortal_client):
     begin = time.perf_counter()
     expected = state_of(fitted().to_local())
     seconds = time.perf_counter() - begin
-    rng = random.Random(SEED)
+    rng = random.Random(f"{SEED} {kind}")
     pids = sorted(mortal_client.run(os.getpid).values())
     # A worker that is killed twice in 15 s is given up: of two, each once.
     for pid in rng.sample(pids, times(1, 2)):
-        timer = later(seconds * rng.random(), kill, pid)
+        # Mostly in time; that of a fit varies.
+        timer = later(0.8 * seconds * rng.random(), kill, pid)
         assert state_of(fitted().to_local()) == expected
+        if timer.finished.is_set():
+            count(FAULTS, "SIGKILL of a Dask worker in a fit: the same bits")
         timer.join()
-        count(FAULTS, "SIGKILL of a Dask worker in a fit: the same bits")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
