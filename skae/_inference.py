@@ -135,9 +135,11 @@ class _Sums(NamedTuple):
         Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
         sample variances", 1979, equation 2.1.
         """
-        weight = self.weight + other.weight
-        if not weight:
+        if not other.weight:
             return self
+        if not self.weight:  # whose difference to the other may not be squared
+            return other
+        weight = self.weight + other.weight
         difference = other.mean - self.mean
         scatter = self.scatter + other.scatter
         scatter += np.outer(difference[: len(scatter)], difference) * (

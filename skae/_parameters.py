@@ -141,7 +141,9 @@ def _check_size(mean, spread):
     The arguments are those of `describe_scaling`.
     """
     info, dtype = np.finfo(mean.dtype), mean.dtype
-    if not (np.isfinite(mean).all() and spread < np.sqrt(info.max / mean.size)):
+    # Of two rows the sample's variance is twice the square of their deviation.
+    largest = np.sqrt(info.max / (2 * mean.size))
+    if not (np.isfinite(mean).all() and spread < largest):
         raise ValueError(
             f"X is too large for {dtype}: its variance is not finite. Scale it, for "
             "example with StandardScaler"
