@@ -164,10 +164,9 @@ def measured(workload, collections, here, n_rounds):
     for name in collections:
         assert np.array_equal(params[name], params[ONE]), "the bits differ"
     found = times(workload, collections, here)
-    for i in range(n_rounds):
-        for name in list(found)[:: 1 if i % 2 == 0 else -1]:
-            with single_threaded():
-                found[name].fit()
+    cases = {name: of_case.fit for name, of_case in found.items()}
+    with single_threaded():
+        _report.interleaved(cases, n_rounds, warm_up=False)
     return found
 
 
@@ -255,13 +254,17 @@ def model_of(exchanged):
     return Model(nothing, (most - nothing) / (2 * 2 * n_bytes))  # to and from each
 
 
+def row_seconds(of_cases):
+    """Seconds a row, without a cluster."""
+    return of_cases[ALONE].of_epochs().median / N_ROWS
+
+
 def checks(model, found):
     """Rows of the table of the model beside what two workers took."""
     for workload, of_cases in found.items():
         n_steps = N_ROWS / workload.step_rows
         n_bytes = 4 * workload.n_params * (3 if workload.n_local_steps > 1 else 1)
-        row_seconds = of_cases[ALONE].of_epochs().median / N_ROWS
-        step = model.step(row_seconds, workload.step_rows, n_bytes, 2)
+        step = model.step(row_seconds(of_cases), workload.step_rows, n_bytes, 2)
         yield workload.name, n_steps * step, of_cases[TWO].of_epochs().median
 
 
@@ -276,10 +279,7 @@ def speed(found, of):
 def report(found, exchanged):
     """The text of the report."""
     model = model_of(exchanged)
-    row_seconds = {
-        workload.name: of_cases[ALONE].of_epochs().median / N_ROWS
-        for workload, of_cases in found.items()
-    }
+    seconds = {w.name: row_seconds(of_cases) for w, of_cases in found.items()}
     columns = "workload, seconds", ALONE, ONE, TWO, BY_SCHEDULER, "1 / 2"
     return REPORT.format(
         header=_report.header(),
@@ -302,7 +302,7 @@ def report(found, exchanged):
                 *map(str, WORKERS),
                 "most useful",
             ),
-            list(predictions(model.latency, row_seconds)),
+            list(predictions(model.latency, seconds)),
         ),
     )
 
