@@ -105,6 +105,13 @@ def in_fork(function, *args, timeout=30):
     return False
 
 
+def score_and_tell(folder, estimator, X, y=None):
+    """A score, of a worker that tells its number and takes some time."""
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(0.1)
+    return estimator.score(X)
+
+
 def in_new_process(job, *args, timeout=PATIENCE, without=(), **environment):
     """What a function of a test module returns in a new process; fails if it hangs.
 

@@ -11,6 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
 from .clusters import make_cluster
+from .processes import score_and_tell
 from .test_package import run_python
 
 da = pytest.importorskip("dask.array")
@@ -64,19 +65,13 @@ def passed_over(blocks):
     return model
 
 
-def _score_and_tell(folder, estimator, X, y=None):
-    """A score; the process that computes it leaves its number in a folder."""
-    (folder / str(os.getpid())).touch()
-    return estimator.score(X)
-
-
 def test_search_on_dask_workers(client, tmp_path):
     grid = {"n_components": [1, 2]}
     expected = GridSearchCV(make(), grid, cv=2).fit(X)
     # Before joblib 1.3 it had another name.
     on_backend = getattr(joblib, "parallel_config", joblib.parallel_backend)
     with on_backend("dask", client=client):
-        scoring = partial(_score_and_tell, tmp_path)
+        scoring = partial(score_and_tell, tmp_path)
         search = GridSearchCV(make(), grid, cv=2, scoring=scoring).fit(X)
     scorers = {int(path.name) for path in tmp_path.iterdir()}
     assert scorers

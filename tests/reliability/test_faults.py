@@ -34,6 +34,7 @@ from ..processes import (
     in_fork,
     in_new_process,
     our_threads,
+    score_and_tell,
 )
 from .support import NAMES, SEED, assert_usable, copy_of, make, rows, state_of
 
@@ -512,13 +513,6 @@ def test_a_lost_cache(count, request, tmp_path):
 # -- workers, forks, threads -----------------------------------------------------------
 
 
-def _score_and_tell(folder, estimator, X, y=None):
-    """A score, of a worker that tells its number and takes some time."""
-    (Path(folder) / str(os.getpid())).touch()
-    time.sleep(0.1)
-    return estimator.score(X)
-
-
 def job_killed_workers(folder, n_kills, seed):
     rng, errors, X = random.Random(seed), 0, rows(60)
 
@@ -540,7 +534,7 @@ def job_killed_workers(folder, n_kills, seed):
         killer = threading.Thread(target=kill_one)
         killer.start()
         try:
-            search(2, functools.partial(_score_and_tell, folder))
+            search(2, functools.partial(score_and_tell, folder))
         except TerminatedWorkerError as error:
             errors += "terminated" in str(error)
         killer.join()
