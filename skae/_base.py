@@ -13,12 +13,12 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import ShuffleSplit
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from skae import _training
 from skae._data import Selection, extremes, measure
+from skae._hold_out import hold_out
 from skae._inference import code_moments, mean_code
 from skae._initialization import chosen_init, pca_params, random_params
 from skae._kernels import INTERRUPTED, RUNNING
@@ -55,6 +55,8 @@ _DTYPES = (np.float64, np.float32)
 # With fewer rows "auto" does not leave the principal components: of those held out,
 # too few are left to tell whether that would do good.
 _MIN_ROWS_TO_JUDGE = 40
+# The same of samples that are held out together, such as groups.
+_MIN_UNITS_TO_JUDGE = 4
 # Of the epochs of a fit, how many more each layer gets before.
 _PRETRAINING_SHARE = 0.2
 # Attributes that a fit with other parameters does not leave.
@@ -187,7 +189,7 @@ class BaseAutoencoder(
 
     # -- from parameters and data to a training ------------------------------------
 
-    def _plan(self, data, saved, *, X_val=None, max_epochs=None):
+    def _plan(self, data, saved, *, X_val=None, groups=None, max_epochs=None):
         """A training of validated data, new or going on from a saved state.
 
         There will be `max_epochs` at most, and no rows are set aside for validation; or
@@ -198,15 +200,15 @@ class BaseAutoencoder(
         init, seed = self._init_and_seed(architecture, saved, pretrains)
         validates_itself = max_epochs is None and X_val is None
         is_cautious = validates_itself and self._is_cautious(init)
-        subset = held_out = None
+        split = None
         if validates_itself:
-            subset, held_out = self._split(data, seed, is_cautious)
-        train = data.choose(subset)
+            split = self._split(data, seed, is_cautious, groups)
+        train = data if split is None else data.choose(split.train)
         # Where training is cautious all rows have their say in where it begins.
         first = data if is_cautious else train
         scaling = self._measure(first, saved)
-        if held_out is not None:
-            X_val = data.choose(held_out).kept()
+        if split is not None:
+            X_val = data.choose(split.held_out).kept()
         network = make_network(**architecture)
         problem = self._problem(network, train, X_val, scaling, validates_itself)
         first_rows = first.see(scaling.offset, scaling.scale)
@@ -219,7 +221,7 @@ class BaseAutoencoder(
             )
             if pretrains:
                 self._pretrain(architecture, problem, initial, seed)
-        stays = is_cautious and held_out is None
+        stays = is_cautious and split is None
         if stays:
             solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
         training = self._make_training(
@@ -227,7 +229,8 @@ class BaseAutoencoder(
         )
         selection = None
         if is_cautious:
-            selection = self._selection(training, initial, saved)
+            units = None if split is None else split.units
+            selection = self._selection(training, initial, saved, units)
         return Plan(
             architecture,
             training,
@@ -280,26 +283,35 @@ class BaseAutoencoder(
             raise ValueError(f"init='pca' does not go with {other}: use init='auto'")
         return "random" if self.init == "auto" else self.init
 
-    def _split(self, data, seed, is_cautious):
-        """Numbers of the training and of the validation rows; None: all, and none."""
-        nothing, n_rows = (None, None), data.n_rows
+    def _split(self, data, seed, is_cautious, groups):
+        """Samples to train on and to validate by; None: nothing is held out."""
         if not is_cautious and not stops_by_validation(self):
-            return nothing
-        used = np.ones(n_rows, bool) if data.weights is None else data.weights > 0
+            return None
+        used = np.ones(data.n_rows, bool) if data.weights is None else data.weights > 0
         if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
-            return nothing
-        train, held_out = self._hold_out(n_rows, seed)
-        n_train, n_held_out = used[train].sum(), used[held_out].sum()
-        # Differences of two rows at least have a variance.
+            return None
+        split = hold_out(data, self.validation_fraction, seed, groups)
         if is_cautious:
-            return (train, held_out) if n_train and n_held_out >= 2 else nothing
-        for name, n_used in (("training", n_train), ("validation", n_held_out)):
-            if not n_used:
+            if split is None or not used[split.train].any():
+                return None
+            n_units = len(np.unique(split.units[used[split.held_out]]))
+            return split if n_units >= _MIN_UNITS_TO_JUDGE else None
+        if split is None:
+            raise ValueError(
+                "early_stopping=True cannot set validation samples aside, as all "
+                "samples are identical or of one group: pass X_val, or "
+                "early_stopping=False"
+            )
+        for name, numbers in (
+            ("training", split.train),
+            ("validation", split.held_out),
+        ):
+            if not used[numbers].any():
                 raise ValueError(
                     f"All {name} rows have sample_weight 0: change random_state or "
                     "validation_fraction, or pass X_val"
                 )
-        return train, held_out
+        return split
 
     def _initial_params(self, network, activations, init, seed, rows):
         """Where training begins, in the dtype of the rows."""
@@ -360,14 +372,6 @@ class BaseAutoencoder(
                 "with warm_start=False"
             )
 
-    def _hold_out(self, n_rows, seed):
-        """Numbers of the training and of the validation rows."""
-        splitter = ShuffleSplit(
-            n_splits=1, test_size=self.validation_fraction, random_state=seed
-        )
-        train, held_out = map(np.sort, next(splitter.split(np.empty((n_rows, 1)))))
-        return train, held_out
-
     def _measure(self, data, saved):
         """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(data)
@@ -398,6 +402,13 @@ class BaseAutoencoder(
         return training
 
     # -- training --------------------------------------------------------------------
+
+    @staticmethod
+    def _callback_arguments(X, y, sample_weight=None, groups=None):
+        """Arguments of a fit, as callbacks receive them."""
+        metadata = {"sample_weight": sample_weight, "groups": groups}
+        metadata = {k: v for k, v in metadata.items() if v is not None}
+        return {"X": X, "y": y, "metadata": metadata or None}
 
     def _begin_callbacks(self, told, n_epochs):
         """The callbacks' context of a fit, or None without callbacks."""
@@ -487,12 +498,12 @@ class BaseAutoencoder(
         every_epoch = self.verbose > 1
         return [VerboseReport(type(self).__name__, n_before, every_epoch=every_epoch)]
 
-    def _selection(self, training, initial, saved):
+    def _selection(self, training, initial, saved, units):
         """What chooses cautiously among the weights of a training."""
         if saved is None:
-            return CautiousSelection(training, initial, 0)
-        n_before = len(self.loss_curve_)
-        return CautiousSelection(training, initial, n_before, saved.get("selected"))
+            return CautiousSelection(training, initial, 0, units=units)
+        n_before, selected = len(self.loss_curve_), saved.get("selected")
+        return CautiousSelection(training, initial, n_before, selected, units=units)
 
     @contextlib.contextmanager
     def _divergence_explained(self):
@@ -660,6 +671,28 @@ def check_weights(sample_weight, X):
     if not sample_weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return sample_weight
+
+
+def check_groups(groups, n_samples):
+    """Validate group labels; returns numbers of shape (n_samples,), or None."""
+    if groups is None:
+        return None
+    groups = check_array(
+        groups, ensure_2d=False, dtype=None, ensure_min_samples=0, input_name="groups"
+    )
+    groups = column_or_1d(groups)
+    if len(groups) != n_samples:
+        raise ValueError(
+            f"groups has {len(groups)} labels, but X has {n_samples} samples: pass one "
+            "label for each sample"
+        )
+    try:
+        return np.unique(groups, return_inverse=True)[1]
+    except TypeError as error:  # of objects without an order
+        raise ValueError(
+            f"groups has labels that cannot be told apart: {error}. Pass numbers, or "
+            "strings"
+        ) from error
 
 
 def check_range(X, name, what="X"):

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
-from skae._base import BaseAutoencoder, check_range
+from skae._base import BaseAutoencoder, check_groups, check_range
 from skae._data import Selection
 from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
@@ -112,7 +112,7 @@ class Autoencoder(BaseAutoencoder):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
         """Train the autoencoder.
 
         Parameters
@@ -134,6 +134,13 @@ class Autoencoder(BaseAutoencoder):
             Validation data. Their loss is computed after every epoch, and the
             weights of the best epoch are kept. With `early_stopping` it also ends
             training.
+
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups of samples that belong together, such as the subject or
+            the day of a measurement. Where `early_stopping` sets samples aside for
+            validation, groups are not split between training and validation. Without
+            groups, identical samples are kept together, and near copies and
+            neighbours in a series where they are noticed; see Notes.
 
         Returns
         -------
@@ -160,12 +167,11 @@ class Autoencoder(BaseAutoencoder):
         with self._unchanged_on_error():
             saved = self._state_to_go_on_from()
             X, sample_weight = self._validate_training_data(X, sample_weight, saved)
-            told = {"X": X, "y": y, "metadata": None}
-            if sample_weight is not None:
-                told["metadata"] = {"sample_weight": sample_weight}
+            groups = check_groups(groups, X.shape[0])
+            told = self._callback_arguments(X, y, sample_weight, groups)
             data = Selection(X, weights=sample_weight)
             X_val = self._checked_validation_rows(X_val, data.dtype)
-            return self._fit(data, saved, X_val, told)
+            return self._fit(data, saved, X_val, told, groups)
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -252,7 +258,7 @@ class Autoencoder(BaseAutoencoder):
             saved = self._state_to_go_on_from()
             stream = RowStream(make_batches, partial(self._checked_block, saved))
             with contextlib.closing(stream):
-                told = {"X": None, "y": None, "metadata": None}
+                told = self._callback_arguments(None, None)
                 X_val = self._checked_validation_rows(X_val, stream.dtype)
                 return self._fit(Selection(stream), saved, X_val, told)
 
@@ -271,9 +277,9 @@ class Autoencoder(BaseAutoencoder):
         check_range(block, self.loss)
         return block
 
-    def _fit(self, data, saved, X_val, told):
+    def _fit(self, data, saved, X_val, told, groups=None):
         """Train on validated data; `told` is what callbacks are told."""
-        plan = self._plan(data, saved, X_val=X_val)
+        plan = self._plan(data, saved, X_val=X_val, groups=groups)
         context = self._begin_callbacks(told, plan.training.solver.max_iter)
         attributes = self._train(plan, context, told)
         self._set_attributes(attributes)

@@ -44,13 +44,18 @@ class CautiousSelection:
         `params` of these.
     """
 
-    def __init__(self, training, initial_params, n_before, selected=None):
+    def __init__(
+        self, training, initial_params, n_before, selected=None, *, units=None
+    ):
         self.training, self.n_before = training, n_before
         self.initial_params = initial_params
         rows = training.problem.validation
         weights = np.concatenate(rows.map(weights_in_use))
         self._used = weights > 0
         self._shares = weights[self._used] / rows.total_weight
+        units = np.arange(len(weights)) if units is None else units
+        _, self._units = np.unique(units[self._used], return_inverse=True)
+        self._shares_of_units = np.bincount(self._units, self._shares)
         self.params, self.gain = initial_params.copy(), 0.0
         self._selected = selected
         self._start_objective = None
@@ -108,15 +113,33 @@ class CautiousSelection:
         """How much the loss has surely fallen; 0 if it is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             falls = self._start_losses - self._losses(params)
-            freedom = falls.size - 1
-            if freedom < 1:
-                return 0.0
-            mean = self._shares @ falls
-            variance = (falls.size / freedom) * self._shares**2 @ (falls - mean) ** 2
-            gain = mean - stdtrit(freedom, _CONFIDENCE) * np.sqrt(variance)
+            of_units = np.bincount(self._units, self._shares * falls)
+            gain = _lower_bound(of_units, self._shares_of_units)
+            if gain > 0:
+                of_units[of_units.argmax()] = 0.0
+                gain = min(gain, _lower_bound(of_units, self._shares_of_units))
         return gain if np.isfinite(gain) else 0.0
 
     def _losses(self, params):
         problem = self.training.problem
         losses = row_losses(problem.loss, problem.network, params, problem.validation)
         return losses[self._used]
+
+
+def _lower_bound(parts, shares):
+    """Lower end of the confidence interval of a weighted mean.
+
+    Parameters
+    ----------
+    parts : ndarray of shape (n_units,)
+        Of the mean, by unit: independent, each expected to be its share of the mean.
+
+    shares : ndarray of shape (n_units,)
+    """
+    freedom = len(parts) - 1
+    if freedom < 1:
+        return 0.0
+    mean = parts.sum()
+    deviations = parts - shares * mean
+    variance = (len(parts) / freedom) * deviations @ deviations
+    return mean - stdtrit(freedom, _CONFIDENCE) * np.sqrt(variance)

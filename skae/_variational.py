@@ -311,7 +311,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     # -- fitting ---------------------------------------------------------------------
 
-    def fit(self, X, y=None, *, X_val=None) -> Self:
+    def fit(self, X, y=None, *, X_val=None, groups=None) -> Self:
         """Train the autoencoder.
 
         There are no sample weights: scikit-learn asks that a row of weight two be the
@@ -332,6 +332,11 @@ class VariationalAutoencoderTransformer(Autoencoder):
             Validation data. Their loss is computed after every epoch, and the
             weights of the best epoch are kept. With `early_stopping` it also ends
             training.
+
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups of samples that belong together. With `early_stopping`,
+            they are not split between training and validation. See
+            :meth:`AutoencoderTransformer.fit`.
 
         Returns
         -------
@@ -354,7 +359,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
             If Ctrl-C ends training. The best weights so far are kept, and a fit with
             `warm_start` finishes it. (A search goes on with its next fit.)
         """
-        return super().fit(X, y, X_val=X_val)
+        return super().fit(X, y, X_val=X_val, groups=groups)
 
     @available_if(_solver_takes_batches)
     def partial_fit(self, X, y=None) -> Self:

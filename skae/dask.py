@@ -13,7 +13,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import canonical, check_range, check_weights, note_if_cut_short
+from skae._base import (
+    canonical,
+    check_groups,
+    check_range,
+    check_weights,
+    note_if_cut_short,
+)
 from skae._distributed import (
     DistributedLbfgsTraining,
     DistributedSelection,
@@ -258,7 +264,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None) -> Self:
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
         """Train the autoencoder where the data are.
 
         Parameters
@@ -277,6 +283,10 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         X_val : dask Array or DataFrame, or array-like, of shape \
                 (n_validation, n_features), default=None
             Validation data. See :meth:`skae.AutoencoderTransformer.fit`.
+
+        groups : array-like or dask Array of shape (n_samples,), default=None
+            Labels of groups of samples that belong together. They are gathered. See
+            :meth:`skae.AutoencoderTransformer.fit`.
 
         Returns
         -------
@@ -298,7 +308,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         try:
             with self._unchanged_on_error():
                 self._check_local_steps()
-                return self._fit_partitions(X, y, sample_weight, X_val)
+                return self._fit_partitions(X, y, sample_weight, X_val, groups)
         except LostError as error:
             attributes = getattr(error, "attributes", None)
             if attributes is None:
@@ -319,25 +329,28 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 "whose every step is over all rows: use 1, or another solver"
             )
 
-    def _fit_partitions(self, X, y, sample_weight, X_val):
+    def _fit_partitions(self, X, y, sample_weight, X_val, groups):
         saved = self._state_to_go_on_from()
         dtype = [np.float64, np.float32]
         if saved is not None:
             dtype = saved["arrays"]["params"].dtype
-        told = {"X": X, "y": y, "metadata": None}
+        told = self._callback_arguments(X, y, sample_weight, groups)
         with self._partitions(X, dtype, reset=saved is None) as partitions:
+            n_rows = sum(partitions.n_rows)
             if sample_weight is not None:
-                told["metadata"] = {"sample_weight": sample_weight}
                 sample_weight = _gathered_weights(
-                    sample_weight, sum(partitions.n_rows), self.client, check_weights
+                    sample_weight, n_rows, self.client, check_weights
                 )
+            if is_dask_collection(groups):
+                (groups,) = _computed([groups], self.client)
+            groups = check_groups(groups, n_rows)
             data = DistributedSelection.of(partitions, sample_weight)
             if not is_dask_collection(X_val):
                 X_val = self._checked_validation_rows(X_val, data.dtype)
-                return self._fit(data, saved, X_val, told)
+                return self._fit(data, saved, X_val, told, groups)
             with self._partitions(X_val, data.dtype, name="X_val") as others:
                 X_val = DistributedSelection.of(others, None)
-                return self._fit(data, saved, X_val, told)
+                return self._fit(data, saved, X_val, told, groups)
 
     @contextlib.contextmanager
     def _partitions(self, X, dtype, *, reset=False, name="X"):
@@ -378,8 +391,8 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 error.attributes = attributes  # type: ignore[attr-defined]
             raise
 
-    def _selection(self, training, initial, saved):
-        selection = super()._selection(training, initial, saved)
+    def _selection(self, training, initial, saved, units):
+        selection = super()._selection(training, initial, saved, units)
         if saved is not None and self._was_cut_short:
             # When the weights of its last epoch were judged, rows may have been lost.
             selection.end(Curves.empty(), is_last=False)

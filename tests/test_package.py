@@ -70,6 +70,7 @@ LEVELS = {
     "_parameters": 7,
     "_pca": 8,
     "_data": 8,
+    "_hold_out": 8,
     "_threads": 7,
     "_warmup": 7,
     "_inference": 8,

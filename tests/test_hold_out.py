@@ -1,0 +1,285 @@
+"""Which samples are held out: identical and related ones stay together."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
+from sklearn.preprocessing import StandardScaler, scale
+
+from skae import AutoencoderTransformer
+from skae._data import Selection
+from skae._hold_out import duplicates, hold_out, related_samples
+from skae._stream import RowStream
+from skae.metrics import reconstruction_r2_score
+
+
+def selection(X):
+    return Selection(np.ascontiguousarray(X))
+
+
+def streamed(X, n_blocks=7):
+    return Selection(
+        RowStream(lambda: iter(np.array_split(X, n_blocks)), lambda block, dtype: block)
+    )
+
+
+# ---------------------------------------------------------------------------
+# Identical samples
+# ---------------------------------------------------------------------------
+
+RNG = np.random.RandomState(0)
+DIGITS = load_digits().data
+MATRICES = {
+    "small whole numbers": RNG.randint(0, 4, (300, 5)).astype(float),
+    "float32": RNG.randint(0, 4, (300, 5)).astype(np.float32),
+    "drawn with replacement": RNG.standard_normal((100, 3))[RNG.randint(0, 100, 300)],
+    "many zeros": np.round(RNG.standard_normal((300, 6)) * (RNG.rand(300, 6) < 0.2)),
+}
+
+
+def numbered(X):
+    """Labels of the samples by what is in them, slowly."""
+    seen = {}
+    return [seen.setdefault(tuple(row), len(seen)) for row in X.tolist()]
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_labels_are_those_of_equal_samples(name):
+    X = MATRICES[name]
+    expected = numbered(X + 0.0)
+    assert max(expected) < len(X) - 1
+    for data in (
+        selection(X),
+        selection(np.where(X == 0, -0.0, X)),
+        Selection(sparse.csr_matrix(X)),
+        streamed(X),
+    ):
+        np.testing.assert_array_equal(duplicates(data), expected)
+
+
+def test_an_explicit_zero_of_a_sparse_matrix_is_a_zero():
+    X = sparse.csr_matrix(np.eye(3)[[0, 1, 2, 1]])
+    X.data[3] = 0.0
+    assert duplicates(Selection(X)) is None
+    X.data[1] = 0.0
+    np.testing.assert_array_equal(duplicates(Selection(X)), [0, 1, 2, 1])
+
+
+def test_different_samples_are_told_apart():
+    """Numbers of few bits, whose products with a key would be multiples of 2**32."""
+    grid = np.stack(np.meshgrid(*[np.arange(40.0)] * 3), axis=-1).reshape(-1, 3)
+    for dtype in (np.float32, np.float64):
+        assert duplicates(selection(grid.astype(dtype))) is None
+
+
+# ---------------------------------------------------------------------------
+# The split
+# ---------------------------------------------------------------------------
+
+
+def test_of_different_samples_it_is_a_random_split():
+    X = RNG.standard_normal((203, 4))
+    expected = next(ShuffleSplit(1, test_size=0.3, random_state=5).split(X))
+    split = hold_out(selection(X), 0.3, 5)
+    np.testing.assert_array_equal(split.train, np.sort(expected[0]))
+    np.testing.assert_array_equal(split.held_out, np.sort(expected[1]))
+    assert len(np.unique(split.units)) == len(split.held_out) == 61
+
+
+@pytest.mark.parametrize("labels", ["groups", "copies"])
+def test_units_are_not_split(labels):
+    groups = RNG.randint(0, 60, 600)
+    X = RNG.standard_normal((600, 4))
+    if labels == "copies":
+        X = X[groups]
+    for seed in range(5):
+        given = groups if labels == "groups" else None
+        split = hold_out(selection(X), 0.2, seed, given)
+        inside, outside = groups[split.held_out], groups[split.train]
+        assert not set(inside) & set(outside)
+        assert 100 < len(split.held_out) <= 120
+        assert sorted([*split.train, *split.held_out]) == list(range(600))
+        # A unit for each group.
+        pairs = set(zip(split.units, inside, strict=True))
+        assert len(pairs) == len(set(inside)) == len(set(split.units))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_held_out"), [([90, 5, 5], 10), ([40, 35, 25], 25), ([1, 99], 1)]
+)
+def test_large_units_are_trained_on(sizes, n_held_out):
+    groups = np.repeat(["a", "b", "c"][: len(sizes)], sizes)
+    for seed in range(4):
+        split = hold_out(selection(RNG.rand(100, 2)), 0.2, seed, groups)
+        assert len(split.held_out) == n_held_out
+
+
+def test_nothing_is_held_out_of_one_unit():
+    assert hold_out(selection(np.ones((50, 3))), 0.2, 0) is None
+    assert hold_out(selection(RNG.rand(50, 3)), 0.2, 0, np.zeros(50)) is None
+    assert hold_out(selection(np.ones((1, 3))), 0.2, 0) is None
+
+
+# ---------------------------------------------------------------------------
+# Near copies and series
+# ---------------------------------------------------------------------------
+
+CANCER = scale(load_breast_cancer().data)
+
+
+def copies(noise, *, in_order, n_subjects=25, n_samples=40):
+    """Noisy copies of some samples, and the number of that which each is of."""
+    rng = np.random.RandomState(1)
+    subjects = np.repeat(np.arange(n_subjects), n_samples)
+    subjects = subjects if in_order else rng.permutation(subjects)
+    X = CANCER[rng.permutation(len(CANCER))[:n_subjects]][subjects]
+    return X + noise * rng.standard_normal(X.shape), subjects
+
+
+def windows(n_windows, length=30):
+    """Overlapping windows of an autoregressive series."""
+    rng = np.random.RandomState(2)
+    series = np.zeros(n_windows + length - 1)
+    for t in range(2, len(series)):
+        series[t] = 1.6 * series[t - 1] - 0.75 * series[t - 2] + rng.standard_normal()
+    return np.lib.stride_tricks.sliding_window_view(series, length).copy()
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+@pytest.mark.parametrize("noise", [1e-9, 0.01, 0.2])
+def test_noisy_copies_are_noticed(noise, in_order):
+    X, subjects = copies(noise, in_order=in_order)
+    for data in (selection(X), Selection(sparse.csr_matrix(X)), streamed(X)):
+        split = hold_out(data, 0.2, 0)
+        held_out = set(subjects[split.held_out])
+        assert len(split.held_out) > 100
+        assert len(set(split.units)) == len(held_out)
+        # A copy that is unusually far from the others may be left on the other side.
+        leaked = np.isin(subjects[split.train], list(held_out)).sum()
+        assert leaked <= 0.02 * len(split.held_out)
+
+
+def test_a_series_is_held_out_in_blocks():
+    X = windows(1500)
+    split = hold_out(selection(X), 0.2, 0)
+    begins = np.flatnonzero(np.diff(split.held_out) > 1)
+    assert len(begins) < 12
+    assert (np.diff(begins) >= 29).all()
+    # In another order nothing is near in it.
+    X = np.random.RandomState(0).permutation(X)
+    assert related_samples(selection(X), None, 0) is None
+
+
+@pytest.mark.parametrize("scaling", [None, StandardScaler()])
+@pytest.mark.parametrize("order", ["as it comes", "by class"])
+def test_nothing_is_noticed_in_independent_samples(scaling, order):
+    X, y = load_digits(return_X_y=True)
+    X = X[np.argsort(y, kind="stable")] if order == "by class" else X
+    X = X if scaling is None else scaling.fit_transform(X)
+    for seed in range(5):
+        assert related_samples(selection(X), None, seed) is None
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_distances_neither_under_nor_overflow(size):
+    X, _ = copies(0.01, in_order=True)
+    related = related_samples(selection(X), None, 0)
+    X = X * size
+    np.testing.assert_array_equal(related_samples(selection(X), None, 0), related)
+
+
+# ---------------------------------------------------------------------------
+# What it is for
+# ---------------------------------------------------------------------------
+
+
+def drawn_with_replacement():
+    order = np.random.RandomState(0).permutation(len(CANCER))
+    train, test = CANCER[order[:284]], CANCER[order[284:]]
+    return train[np.random.RandomState(1).randint(0, 284, 1500)], test
+
+
+def of_subjects():
+    X, _ = copies(0.2, in_order=False)
+    order = np.random.RandomState(1).permutation(len(CANCER))
+    return X, CANCER[order[25:]]
+
+
+def of_a_series():
+    X = windows(1500)
+    return X[:700], X[760:]
+
+
+@pytest.mark.parametrize("make", [drawn_with_replacement, of_subjects, of_a_series])
+def test_new_samples_are_not_reconstructed_worse_than_by_pca(make):
+    """Of the samples as they were held out before, R² was up to 0.3 below PCA's."""
+    X, X_test = make()
+    for n_components in (2, 5):
+        pca = PCA(n_components).fit(X)
+        autoencoder = AutoencoderTransformer(n_components, random_state=0).fit(X)
+        gain = reconstruction_r2_score(autoencoder, X_test)
+        gain -= reconstruction_r2_score(pca, X_test)
+        assert gain > -0.005
+
+
+def test_groups_are_kept_together_in_a_fit():
+    """Of noise that is all their own, groups let nothing be learnt."""
+    rng = np.random.RandomState(3)
+    groups = rng.permutation(np.repeat(np.arange(40), 15))
+    base = rng.standard_normal((240, 20))
+    X = base[groups] + 0.7 * rng.standard_normal((600, 20))
+    X_test = base[40:] + 0.7 * rng.standard_normal((200, 20))
+    pca = PCA(3).fit(X)
+    fitted = AutoencoderTransformer(3, random_state=0).fit(X, groups=groups)
+    gain = reconstruction_r2_score(fitted, X_test) - reconstruction_r2_score(
+        pca, X_test
+    )
+    assert gain > -0.005
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (np.arange(5), "groups has 5 labels, but X has 60 samples"),
+        (np.ones((60, 2)), "groups|y should be a 1d array"),
+        ([1.0, np.nan] * 30, "groups contains NaN"),
+        ([1, "a", None] * 20, "groups"),
+    ],
+)
+def test_wrong_groups(groups, message):
+    estimator = AutoencoderTransformer(1, max_iter=2)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(RNG.rand(60, 3), groups=groups)
+    with pytest.raises(NotFittedError):
+        estimator.transform(RNG.rand(2, 3))
+
+
+def test_groups_are_routed():
+    import sklearn
+    from sklearn.model_selection import GroupKFold, cross_validate
+    from sklearn.pipeline import make_pipeline
+
+    X, groups = RNG.rand(120, 4), np.repeat(np.arange(30), 4)
+    seen = []
+
+    class Recorder(AutoencoderTransformer):
+        def fit(self, X, y=None, *, groups=None):
+            seen.append(groups)
+            return super().fit(X, y, groups=groups)
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(
+            StandardScaler(), Recorder(1, max_iter=2).set_fit_request(groups=True)
+        )
+        cross_validate(pipeline, X, cv=GroupKFold(3), params={"groups": groups})
+    assert [len(labels) for labels in seen] == [80, 80, 80]
+
+
+def test_as_many_groups_as_scikit_learn_would_hold_out():
+    groups = np.repeat(np.arange(50), 4)
+    split = hold_out(selection(RNG.rand(200, 2)), 0.2, 0, groups)
+    theirs = next(GroupShuffleSplit(1, test_size=0.2).split(groups, groups=groups))
+    assert len(split.held_out) == len(theirs[1])
