@@ -32,6 +32,7 @@ from skae._memory import (
     Rows,
     aligned,
 )
+from skae._names import HintingMixin
 from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
@@ -91,6 +92,7 @@ class Plan(NamedTuple):
 
 
 class BaseAutoencoder(
+    HintingMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupportMixin,

@@ -4,8 +4,10 @@ from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     Interval,
+    InvalidParameterError,
     Options,
     StrOptions,
+    make_constraint,
     validate_params,
 )
 from sklearn.utils._set_output import _get_output_config
@@ -30,12 +32,14 @@ __all__ = [
     "HAS_CALLBACKS",
     "CallbackSupportMixin",
     "Interval",
+    "InvalidParameterError",
     "Options",
     "StrOptions",
     "_check_sample_weight",
     "_fit_context",
     "_get_output_config",
     "_safe_indexing",
+    "make_constraint",
     "validate_params",
     "with_callbacks",
 ]

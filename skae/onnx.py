@@ -17,6 +17,7 @@ from skae import (
     __version__,
     _vector_math,
 )
+from skae._names import check_name
 from skae._passes import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._vector_math import ERFCX_CENTRE
 
@@ -103,8 +104,7 @@ def to_onnx(estimator, part="reconstruct"):
             f"{type(estimator).__name__}. For a Pipeline call skae.onnx.register(), "
             "then skl2onnx.to_onnx(pipeline, X[:1])"
         )
-    if part not in tuple(_PARTS):
-        raise ValueError(f"part={part!r} must be one of {tuple(_PARTS)}")
+    check_name(part, "part", _PARTS)
     check_is_fitted(estimator)
     _check_installed("to_onnx", "onnx")
     from onnx import helper
