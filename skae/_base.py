@@ -48,7 +48,11 @@ from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
 from skae._selection import CautiousSelection
-from skae._sklearn import CallbackSupportMixin, _check_sample_weight
+from skae._sklearn import (
+    CallbackSupportMixin,
+    DocumentedMixin,
+    _check_sample_weight,
+)
 from skae._threads import single_threaded_blas
 from skae._training import StochasticTraining, StreamedTraining
 
@@ -93,6 +97,7 @@ class Plan(NamedTuple):
 
 class BaseAutoencoder(
     HintingMixin,
+    DocumentedMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupportMixin,

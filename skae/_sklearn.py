@@ -28,9 +28,25 @@ except ImportError:
         return method
 
 
+# Where the site of docs/ is published. Until the first release it is built from a
+# clone only, by `make docs`; CONTRIBUTING.md says what a release has to do.
+DOCUMENTATION = "https://skae.readthedocs.io/en/latest/"
+
+
+class DocumentedMixin:
+    """Lets an estimator's HTML representation link to its page of the site."""
+
+    _doc_link_module = "skae"
+    # scikit-learn fills in the public module and the class.
+    _doc_link_template = (
+        DOCUMENTATION + "generated/{estimator_module}.{estimator_name}.html"
+    )
+
+
 __all__ = [
     "HAS_CALLBACKS",
     "CallbackSupportMixin",
+    "DocumentedMixin",
     "Interval",
     "InvalidParameterError",
     "Options",

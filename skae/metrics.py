@@ -20,6 +20,11 @@ __all__ = [
     "reconstruction_r2_score",
 ]
 
+
+def __dir__():
+    return __all__
+
+
 # Entries of one dense float64 row batch (32 MiB). Three or four arrays of this size
 # are alive at once, however many rows X has.
 BATCH_ENTRIES = 2**22

@@ -23,6 +23,11 @@ from skae._vector_math import ERFCX_CENTRE
 
 __all__ = ["register", "to_onnx"]
 
+
+def __dir__():
+    return __all__
+
+
 # Of the year 2022: old enough for every runtime in use, and it has all that is needed.
 _OPSET, _IR_VERSION = 18, 8
 

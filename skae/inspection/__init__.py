@@ -19,3 +19,7 @@ __all__ = [
     "ReconstructionErrorDisplay",
     "compare_with_pca",
 ]
+
+
+def __dir__():
+    return __all__
