@@ -32,7 +32,7 @@ from skae._memory import (
     Rows,
     aligned,
 )
-from skae._names import HintingMixin
+from skae._names import hints
 from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
@@ -96,7 +96,6 @@ class Plan(NamedTuple):
 
 
 class BaseAutoencoder(
-    HintingMixin,
     DocumentedMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -125,6 +124,10 @@ class BaseAutoencoder(
         return tags
 
     # -- validation ----------------------------------------------------------------
+
+    def _validate_params(self):
+        with hints(self):
+            super()._validate_params()
 
     @contextlib.contextmanager
     def _unchanged_on_error(self):

@@ -1,6 +1,7 @@
 """Names that parameters take, and what a wrong value was probably meant to be."""
 
 import ast
+import contextlib
 import difflib
 import numbers
 import re
@@ -173,16 +174,16 @@ def check_name(value, parameter, names):
         )
 
 
-class HintingMixin:
-    """Names, in an error about a parameter, what its value was meant to be."""
-
-    def _validate_params(self):
-        try:
-            super()._validate_params()
-        except InvalidParameterError as error:
-            params = self.get_params(deep=False)
-            error.args = (f"{error}{_hint_of(params, self._parameter_constraints)}",)
-            raise
+@contextlib.contextmanager
+def hints(estimator):
+    """Add to an error about a parameter what its value was probably meant to be."""
+    try:
+        yield
+    except InvalidParameterError as error:
+        params = estimator.get_params(deep=False)
+        question = _hint_of(params, estimator._parameter_constraints)
+        error.args = (f"{error}{question}",)
+        raise
 
 
 def _hint_of(params, constraints_of):
