@@ -241,10 +241,10 @@ def reconstruction_error(
     >>> X = load_iris().data
     >>> pipeline = make_pipeline(StandardScaler(), PCA(n_components=2)).fit(X)
     >>> reconstruction_error(pipeline, X[:2], per_feature=True).round(3)
-    array([[0.   , 0.   , 0.026, 0.007],
-           [0.   , 0.   , 0.022, 0.003]])
+    array([[0.007, 0.   , 0.004, 0.003],
+           [0.026, 0.001, 0.042, 0.005]])
     >>> reconstruction_error(pipeline, X[:2]).round(3)
-    array([0.033, 0.026])
+    array([0.014, 0.074])
     """
     check_metric(metric)
     _check_can_reconstruct(estimator)

@@ -6,6 +6,22 @@ import numpy as np
 # the splits, and than what a table with three decimals shows.
 _CLEAR_DEVIATIONS = 2
 _SMALLEST = 0.0005
+# What is said of code sizes where the autoencoder is clearly better than PCA, clearly
+# worse, neither of them, and where there is no difference.
+_RECONSTRUCTIONS = (
+    "The autoencoder reconstructs more of the variance than PCA {where}: {size}.",
+    "The autoencoder reconstructs less of the variance than PCA {where}: {size}.",
+    "Neither reconstructs clearly more of the variance {where}: the difference is "
+    "{size}.",
+    "The autoencoder reconstructs as much of the variance as PCA {where}.",
+)
+_PREDICTIONS = (
+    "The autoencoder's code predicts y better than PCA's {where}: by {size} in {name}.",
+    "PCA's code predicts y better than the autoencoder's {where}: by {size} in {name}.",
+    "Neither code predicts y clearly better {where}: the difference in {name} is "
+    "{size}.",
+    "PCA's code predicts y as well as the autoencoder's {where}.",
+)
 # So many code sizes are named, of more the number is given.
 _MAX_NAMED = 4
 
@@ -33,9 +49,10 @@ def verdict(code_sizes, r2, prediction=None, reference=None, score_name="score")
     -------
     text : str
     """
-    sentences = _of_reconstructions(code_sizes, r2[1] - r2[0])
+    sentences = _sentences(_RECONSTRUCTIONS, code_sizes, r2[1] - r2[0])
     if prediction is not None:
-        sentences += _of_predictions(code_sizes, prediction, score_name)
+        gain = prediction[1] - prediction[0]
+        sentences += _sentences(_PREDICTIONS, code_sizes, gain, name=score_name)
         sentences.append(_of_reference(code_sizes, prediction, reference, score_name))
     n_splits = r2[0].shape[1]
     sentences.append(
@@ -46,58 +63,26 @@ def verdict(code_sizes, r2, prediction=None, reference=None, score_name="score")
     return " ".join(sentences)
 
 
-def _of_reconstructions(code_sizes, gain):
-    better, worse, alike = _groups(gain)
-    sentences, subject = [], "The autoencoder"
-    for group, word in ((better, "more"), (worse, "less")):
-        if len(group):
-            where, largest = _where(code_sizes, group), _largest(gain, group)
-            size = f"{_size(gain[largest])} {word}"
-            if len(group) == 1:
-                text = f"{size} of the variance than PCA {where}"
-            else:
-                at = _components([code_sizes[largest]])
-                text = f"{word} of the variance than PCA {where}: up to {size}, {at}"
-            sentences.append(f"{subject} reconstructs {text}.")
-            subject = "It"
-    if len(alike) == len(code_sizes):
-        where = _where(code_sizes, alike)
-        sentences.append(
-            f"The autoencoder reconstructs as much of the variance as PCA {where}"
-            f"{_within_spread(gain)}."
+def _sentences(templates, code_sizes, gain, **words):
+    """Return a sentence for each group of code sizes that is not empty."""
+    mean, deviation = gain.mean(axis=1), gain.std(axis=1)
+    is_none = np.abs(mean) <= _SMALLEST
+    is_clear = ~is_none & (np.abs(mean) > _CLEAR_DEVIATIONS * deviation)
+    groups = (
+        is_clear & (mean > 0),
+        is_clear & (mean < 0),
+        ~is_clear & ~is_none,
+        is_none,
+    )
+    return [
+        template.format(
+            where=_where(code_sizes, group),
+            size=_size(code_sizes, gain, group),
+            **words,
         )
-    elif len(alike):
-        where = _where(code_sizes, alike)
-        sentences.append(
-            f"{where[0].upper()}{where[1:]} it reconstructs as much"
-            f"{_within_spread(gain)}."
-        )
-    return sentences
-
-
-def _of_predictions(code_sizes, prediction, score_name):
-    gain = prediction[1] - prediction[0]
-    better, worse, alike = _groups(gain)
-    sentences, begin = [], "To predict y, "
-    for group, owner in ((better, "the autoencoder's"), (worse, "PCA's")):
-        if len(group):
-            largest = _largest(gain, group)
-            size = _size(gain[largest])
-            where, rest = _where(code_sizes, group), ""
-            if len(group) > 1:
-                size = f"up to {size}"
-                rest = f", {_components([code_sizes[largest]])}"
-            text = f"{begin}{owner} code is better {where}: {score_name} {size} higher"
-            sentences.append(f"{text[0].upper()}{text[1:]}{rest}.")
-            begin = ""
-    if len(alike):
-        where = _where(code_sizes, alike)
-        text = (
-            f"{begin}PCA's code is as good as the autoencoder's {where}"
-            f"{_within_spread(gain)}."
-        )
-        sentences.append(text)
-    return sentences
+        for template, group in zip(templates, map(np.flatnonzero, groups), strict=True)
+        if len(group)
+    ]
 
 
 def _of_reference(code_sizes, prediction, reference, score_name):
@@ -113,24 +98,14 @@ def _of_reference(code_sizes, prediction, reference, score_name):
     )
 
 
-def _within_spread(gain):
-    return ", within the spread over the splits" if gain.shape[1] > 1 else ""
-
-
-def _groups(gain):
-    """Return the numbers of the code sizes: clearly better, clearly worse, the rest."""
-    mean, deviation = gain.mean(axis=1), gain.std(axis=1)
-    is_clear = np.abs(mean) > np.maximum(_CLEAR_DEVIATIONS * deviation, _SMALLEST)
-    return (
-        np.flatnonzero(is_clear & (mean > 0)),
-        np.flatnonzero(is_clear & (mean < 0)),
-        np.flatnonzero(~is_clear),
-    )
-
-
-def _largest(gain, group):
-    """Return the number of the code size with the largest mean difference."""
-    return group[np.argmax(np.abs(gain.mean(axis=1))[group])]
+def _size(code_sizes, gain, group):
+    """Return how large the largest mean difference is, whatever its sign."""
+    largest = group[np.argmax(np.abs(gain.mean(axis=1))[group])]
+    gains = gain[largest]
+    size = _mean_and_deviation(gains * np.sign(gains.mean()))
+    if len(group) == 1:
+        return size
+    return f"up to {size}, {_components([code_sizes[largest]])}"
 
 
 def _where(code_sizes, group):
@@ -145,11 +120,6 @@ def _components(code_sizes):
     *first, last = map(str, code_sizes)
     listed = f"{', '.join(first)} and {last}" if first else last
     return f"with {listed} component{'' if listed == '1' else 's'}"
-
-
-def _size(gains):
-    """Return how large a difference is, whatever its sign."""
-    return _mean_and_deviation(gains * np.sign(gains.mean()))
 
 
 def _mean_and_deviation(scores):
