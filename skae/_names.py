@@ -10,8 +10,8 @@ import numpy as np
 
 from skae._sklearn import InvalidParameterError, StrOptions, make_constraint
 
-# What others call the names that are used here, in letters and digits only. Of a
-# parameter's names, in their order, the first one that has the synonym was meant.
+# What others call the names that are used here, in letters and digits only. The first
+# of a parameter's names that has the synonym is the one that was meant.
 _SYNONYMS = {
     # activations
     "identity": "linear lin affine passthrough",

@@ -186,7 +186,7 @@ def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
 def reconstruction_error(
     estimator, X, *, metric="squared_error", per_feature=False, as_frame=False
 ):
-    """Error of each row's reconstruction by a fitted transformer, in the units of X.
+    """Error of each sample's reconstruction, in the units of X.
 
     Parameters
     ----------
@@ -195,8 +195,8 @@ def reconstruction_error(
         :class:`skae.AutoencoderTransformer`, a Pipeline of such steps, or a fitted
         search for one.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Rows to reconstruct. They are passed on in batches of rows, as they are (a
-        dataframe stays one); only one batch at a time is made dense.
+        Samples to reconstruct. They are passed on in batches, as they are (a dataframe
+        stays one); only one batch at a time is made dense.
     metric : {"squared_error", "absolute_error"}, default="squared_error"
         Squared or absolute difference of an entry and its reconstruction.
     per_feature : bool, default=False
@@ -440,7 +440,7 @@ def _sliceable(X, name="X"):
 
 
 def sparse_columns(X):
-    """Return, of a pandas DataFrame, which columns are sparse; else an empty list."""
+    """Return which columns of a pandas DataFrame are sparse, else an empty list."""
     dtypes = getattr(X, "dtypes", ())
     return [type(dtype).__name__ == "SparseDtype" for dtype in dtypes]
 

@@ -258,6 +258,7 @@ def test_a_generator_that_was_used_up():
         (2.5, r"cv=2\.5 must be"),
         (5.0, r"cv=5\.0 must be.*Did you mean 5\?"),
         (range(5), r"cv=range\(0, 5\) must be a number of folds.* Did you mean 5\?"),
+        (range(0), r"cv=range\(0, 0\) must be a number of folds.*rows\.$"),
         (np.arange(5), r"cv=array\(\[0, 1, 2, 3, 4\]\) must be a number of folds"),
         (np.array(5.0), r"must be a number of folds"),
         ([range(100)], "each a pair of the indices"),
@@ -561,6 +562,8 @@ def test_forms_of_targets(form):
         ({"predictor": Ridge()}, ValueError, "predictor without y: pass y"),
         ({"y": SPECIES[:9]}, ValueError, "inconsistent numbers of samples"),
         ({"y": np.full(150, np.nan)}, ValueError, "y contains NaN"),
+        ({"y": ["a", None] * 75}, ValueError, "y has missing values"),
+        ({"y": np.array(["a", 1.5] * 75, object)}, ValueError, "several types"),
         ({"y": np.ones(150)}, ValueError, "the same value, .*, for all samples"),
         ({"y": SPECIES, "predictor": "ridge"}, TypeError, "'ridge' must be an estim"),
         ({"y": SPECIES, "predictor": Ridge}, TypeError, "must be an estimator with"),
@@ -568,7 +571,7 @@ def test_forms_of_targets(form):
         (
             {"y": SPECIES, "cv": [(range(50), range(50, 150))]},
             ValueError,
-            "training rows of split 0 are all of one class of y",
+            "training samples of split 0 are all of one class of y",
         ),
     ],
 )

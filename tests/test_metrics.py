@@ -568,7 +568,7 @@ def test_errors_that_cannot_be(monkeypatch):
     with pytest.raises(TypeError, match="no inverse_transform"):
         reconstruction_error(ColumnTransformer([]), TRAIN)
     with pytest.raises(NotFittedError):
-        reconstruction_error(PCA(), TRAIN)
+        reconstruction_error(MinMaxScaler(), TRAIN)
     with pytest.raises(ValueError, match="X contains NaN"):
         reconstruction_error(pca, np.full((2, 64), np.nan))
     monkeypatch.setitem(sys.modules, "pandas", None)

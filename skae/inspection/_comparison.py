@@ -124,9 +124,9 @@ def compare_with_pca(
     R² is in the units of X, whatever a Pipeline does inside: of features on different
     scales the largest decide. Where each is to count the same, pass scaled rows.
 
-    What is predicted is held out from everything: preprocessing, reduction and
-    predictor are fitted on the training rows of a split. The predictor without
-    reduction sees what the reduction sees, behind the same preprocessing.
+    Preprocessing, reduction and predictor are fitted on the training samples of a
+    split, and see nothing of those held out. The predictor without reduction sees what
+    the reduction sees, behind the same preprocessing.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def _make_splits(cv, X, y, *, stratify):
         splits = list(cv.split(X, y))
     else:
         is_iterable = isinstance(cv, Iterable) and getattr(cv, "shape", None) != ()
-        if not is_iterable or isinstance(cv, (str, bytes, Mapping, type)):
+        if not is_iterable or isinstance(cv, (str, bytes, range, Mapping, type)):
             raise _wrong_cv(cv)
         splits = list(cv)
     if not splits:
@@ -281,9 +281,8 @@ def _make_splits(cv, X, y, *, stratify):
 
 
 def _wrong_cv(cv):
-    meant = len(cv) if isinstance(cv, range) else cv
-    folds = [Interval(numbers.Integral, 2, None, closed="left")]
-    question = f" Did you mean {meant}?" if meant is not cv else hint(cv, folds)
+    meant = [len(cv)] if isinstance(cv, range) else cv
+    question = hint(meant, [Interval(numbers.Integral, 2, None, closed="left")])
     return ValueError(
         f"cv={reprlib.repr(cv)} must be a number of folds, a splitter such as "
         "KFold(5), or an iterable of splits, each a pair of the indices of training "
@@ -292,7 +291,7 @@ def _wrong_cv(cv):
 
 
 def _indices(part, n_rows):
-    """Return the numbers of rows; ValueError if they are none."""
+    """Return the indices of a split's rows; ValueError if they are none."""
     part = np.asarray(part)
     if part.dtype == object:
         part = np.asarray(part.tolist())
@@ -307,8 +306,8 @@ def _check_classes(splits, y, cv):
     for number, (train, _) in enumerate(splits):
         if len(np.unique(y[train])) < 2:
             raise ValueError(
-                f"cv={reprlib.repr(cv)}: the training rows of split {number} are all "
-                "of one class of y. Pass an int, which mixes and stratifies the rows, "
+                f"cv={reprlib.repr(cv)}: the training samples of split {number} are "
+                "all of one class of y. Pass an int, which shuffles and stratifies, "
                 "or StratifiedKFold(5, shuffle=True)"
             )
 

@@ -16,7 +16,7 @@ MAX_TICKS = 10
 MAX_GAP_RATIO = 5
 # Inches of a new figure with two panels.
 _TWO_PANELS = (11.0, 4.8)
-# Of the table as text: its first column, a column by its name, and lines.
+# Characters of the table as text: its first column, the others by name, a line.
 _LABEL_WIDTH = 9
 _WIDTHS = {PCA_NAME: 8, AUTOENCODER_NAME: 13, "gain": 17}
 _LINE_WIDTH = 79
@@ -109,8 +109,8 @@ class PCAComparisonDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, or a pair of them, default=None
-            Where to draw: R², and the prediction scores where there are some. Of a
-            single one given only R² is drawn. None makes a new figure.
+            Where to draw: R², and the prediction scores where there are some. On a
+            single one only R² is drawn. None makes a new figure.
 
         line_kw : dict, default=None
             Keyword arguments of the lines, for :meth:`matplotlib.axes.Axes.plot`.

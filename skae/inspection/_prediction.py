@@ -41,10 +41,17 @@ def check_target(y, X):
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.ravel()
     check_consistent_length(X, y)
+    if y.dtype == object and any(value is None for value in y.ravel()):
+        raise ValueError("y has missing values: leave these samples out")
     with warnings.catch_warnings():
-        # Of many classes, which are judged below.
+        # It warns of many classes, which are judged below.
         warnings.simplefilter("ignore", UserWarning)
-        kind = type_of_target(y, input_name="y")
+        try:
+            kind = type_of_target(y, input_name="y")
+        except TypeError as error:
+            raise ValueError(
+                "y has values of several types, which are neither classes nor numbers"
+            ) from error
     if kind not in ("binary", "multiclass"):
         return y, False
     classes, counts = np.unique(y, return_counts=True)

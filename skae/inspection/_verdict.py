@@ -6,8 +6,8 @@ import numpy as np
 # the splits, and than what a table with three decimals shows.
 _CLEAR_DEVIATIONS = 2
 _SMALLEST = 0.0005
-# What is said of code sizes where the autoencoder is clearly better than PCA, clearly
-# worse, neither of them, and where there is no difference.
+# Sentences about the code sizes where the autoencoder is clearly better than PCA,
+# clearly worse, neither, and where there is no difference.
 _RECONSTRUCTIONS = (
     "The autoencoder reconstructs more of the variance than PCA {where}: {size}.",
     "The autoencoder reconstructs less of the variance than PCA {where}: {size}.",
@@ -86,7 +86,7 @@ def _sentences(templates, code_sizes, gain, **words):
 
 
 def _of_reference(code_sizes, prediction, reference, score_name):
-    # Of scores that look equal PCA's is the best.
+    # Where scores look equal, PCA's counts as the best.
     means = np.round([scores.mean(axis=1) for scores in prediction], 3)
     which, size = np.unravel_index(np.argmax(means), means.shape)
     owner = ("PCA's", "the autoencoder's")[which]
