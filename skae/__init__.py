@@ -1,5 +1,7 @@
 """Autoencoders for scikit-learn, trained by Numba kernels."""
 
+import importlib
+
 from skae._autoencoder import AutoencoderTransformer
 from skae._variational import VariationalAutoencoderTransformer
 from skae._warmup import warmup
@@ -12,3 +14,16 @@ __all__ = [
     "__version__",
     "warmup",
 ]
+
+# They are imported when they are first used; some need packages that are optional.
+_MODULES = ("callbacks", "dask", "datasets", "inspection", "io", "metrics", "onnx")
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"skae.{name}")
+    raise AttributeError(f"module 'skae' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*__all__, *_MODULES])

@@ -5,9 +5,10 @@ import numbers
 from skae._code_passes import SPARSITIES
 from skae._estimator import Autoencoder
 from skae._initialization import INITS
+from skae._names import Names
 from skae._passes import ACTIVATIONS, LOSSES
 from skae._random_passes import CORRUPTIONS
-from skae._sklearn import Interval, StrOptions
+from skae._sklearn import Interval
 
 
 class AutoencoderTransformer(Autoencoder):
@@ -337,21 +338,21 @@ class AutoencoderTransformer(Autoencoder):
 
     _parameter_constraints: dict = {
         **Autoencoder._parameter_constraints,
-        "code_activation": [StrOptions(set(ACTIVATIONS))],
+        "code_activation": [Names(ACTIVATIONS)],
         "tied_weights": ["boolean"],
-        "loss": [StrOptions(set(LOSSES))],
+        "loss": [Names(LOSSES)],
         "scale": [
-            StrOptions({"auto"}),
+            Names(["auto"]),
             Interval(numbers.Real, 0, None, closed="neither"),
             None,
         ],
-        "init": [StrOptions(set(INITS))],
-        "noise": [StrOptions(set(CORRUPTIONS)), None],
+        "init": [Names(INITS)],
+        "noise": [Names(CORRUPTIONS), None],
         "noise_level": [Interval(numbers.Real, 0, None, closed="left")],
-        "sparsity": [StrOptions(set(SPARSITIES)), None],
+        "sparsity": [Names(SPARSITIES), None],
         "sparsity_target": [Interval(numbers.Real, 0, 1, closed="neither")],
         "sparsity_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "pretrain": [StrOptions({"layerwise"}), None],
+        "pretrain": [Names(["layerwise"]), None],
     }
 
     def __init__(

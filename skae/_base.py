@@ -32,6 +32,7 @@ from skae._memory import (
     Rows,
     aligned,
 )
+from skae._names import hints
 from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
@@ -47,7 +48,11 @@ from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
 from skae._selection import CautiousSelection
-from skae._sklearn import CallbackSupportMixin, _check_sample_weight
+from skae._sklearn import (
+    CallbackSupportMixin,
+    DocumentedMixin,
+    _check_sample_weight,
+)
 from skae._threads import single_threaded_blas
 from skae._training import StochasticTraining, StreamedTraining
 
@@ -93,6 +98,7 @@ class Plan(NamedTuple):
 
 
 class BaseAutoencoder(
+    DocumentedMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupportMixin,
@@ -120,6 +126,10 @@ class BaseAutoencoder(
         return tags
 
     # -- validation ----------------------------------------------------------------
+
+    def _validate_params(self):
+        with hints(self):
+            super()._validate_params()
 
     @contextlib.contextmanager
     def _unchanged_on_error(self):

@@ -8,6 +8,7 @@ draw the picture.
 import csv
 import math
 import os
+import textwrap
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,20 +16,20 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
     ParameterGrid,
     train_test_split,
 )
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._base import interrupt_ends_all
 from skae._demo_data import DemoError, load
-from skae.inspection._comparison import MAX_TICKS
+from skae.inspection._comparison_display import MAX_TICKS, PCAComparisonDisplay
+from skae.inspection._prediction import linear_classifier
 from skae.metrics import reconstruction_r2
 
 SCALERS = {"minmax": MinMaxScaler, "standard": StandardScaler}
@@ -50,9 +51,8 @@ AUTOENCODER = {
     "n_iter_no_change": np.inf,  # the schedule runs to its end
 }
 MAX_ITER = 100
-# Enough for a linear classifier on a standardised code to converge.
-CLASSIFIER_MAX_ITER = 1000
 
+LINE_WIDTH = 79
 N_IMAGES = 10
 # Okabe and Ito's palette: distinct to colour-blind readers too.
 COLORS = {"PCA": "#0072B2", "autoencoder": "#D55E00"}
@@ -388,10 +388,7 @@ def code_accuracy(transformer, split):
     X_train, X_test = split.X_train, split.X_test
     if transformer != "passthrough":
         X_train, X_test = transformer.transform(X_train), transformer.transform(X_test)
-    classifier = make_pipeline(
-        StandardScaler(), LogisticRegression(max_iter=CLASSIFIER_MAX_ITER)
-    )
-    classifier.fit(X_train, split.y_train)
+    classifier = linear_classifier().fit(X_train, split.y_train)
     return float(classifier.score(X_test, split.y_test))
 
 
@@ -448,8 +445,27 @@ def print_choice(search, results, accuracy_without_code):
         f"The grid search picks: {describe(chosen.reducer)} (R2 {chosen.cv_r2:z.3f} in "
         f"the folds, {chosen.r2:z.3f} held out)."
     )
+    verdict = verdict_of(search).replace("±", "+-")  # terminals may know ASCII only
+    print(textwrap.fill(f"In the folds: {verdict}", LINE_WIDTH))
     if accuracy_without_code is not None:
         print(f"Accuracy from all features: {accuracy_without_code:.3f}.")
+
+
+def verdict_of(search):
+    """Return what the folds of a search say of both reductions, in words."""
+    results = search.cv_results_
+    reducers = results["param_reduce"]
+    by_fold = [results[f"split{i}_test_score"] for i in range(search.n_splits_)]
+    return PCAComparisonDisplay(
+        results={
+            "estimator": np.repeat([*map(name_of, reducers)], search.n_splits_),
+            "n_components": np.repeat(
+                np.array(results["param_reduce__n_components"], dtype=int),
+                search.n_splits_,
+            ),
+            "test_score": np.column_stack(by_fold).ravel(),
+        }
+    ).verdict
 
 
 def write_table(results, path):

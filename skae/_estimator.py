@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae import _inference
 from skae._base import BaseAutoencoder, check_groups, check_range
 from skae._data import Selection
+from skae._names import Names, check_name
 from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._rows import dense, make_rows, row_chunks
@@ -20,7 +21,6 @@ from skae._schedules import SCHEDULES
 from skae._sklearn import (
     Interval,
     Options,
-    StrOptions,
     _check_sample_weight,
     _fit_context,
     with_callbacks,
@@ -39,9 +39,7 @@ def _solver_takes_batches(estimator):
 
 def check_metric(metric):
     """Raise ValueError if there is no such metric of a reconstruction."""
-    metrics = ("squared_error", "absolute_error", "loss")
-    if metric not in metrics:
-        raise ValueError(f"metric={metric!r} must be one of {metrics}")
+    check_name(metric, "metric", ("squared_error", "absolute_error", "loss"))
 
 
 class Autoencoder(BaseAutoencoder):
@@ -50,19 +48,19 @@ class Autoencoder(BaseAutoencoder):
     _parameter_constraints: dict = {
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [
-            StrOptions({"auto"}),
+            Names(["auto"]),
             "array-like",
             Interval(numbers.Integral, 1, None, closed="left"),
         ],
-        "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
-        "output_activation": [StrOptions({"auto", *ACTIVATIONS})],
-        "solver": [StrOptions({"lbfgs", *SOLVERS})],
+        "activation": [Names(ACTIVATIONS), "array-like"],
+        "output_activation": [Names(["auto", *ACTIVATIONS])],
+        "solver": [Names([*SOLVERS, "lbfgs"])],
         "alpha": [Interval(numbers.Real, 0, None, closed="left")],
         "batch_size": [
-            StrOptions({"auto"}),
+            Names(["auto"]),
             Interval(numbers.Integral, 1, None, closed="left"),
         ],
-        "learning_rate": [StrOptions({"auto", *SCHEDULES})],
+        "learning_rate": [Names(["auto", *SCHEDULES])],
         "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
         "decay": [Interval(numbers.Real, 0, None, closed="left")],
         "power_t": [Interval(numbers.Real, 0, None, closed="left")],
@@ -72,7 +70,7 @@ class Autoencoder(BaseAutoencoder):
         "beta_2": [Interval(numbers.Real, 0, 1, closed="left")],
         "epsilon": [Interval(numbers.Real, 0, None, closed="neither")],
         "max_iter": [
-            StrOptions({"auto"}),
+            Names(["auto"]),
             Interval(numbers.Integral, 1, None, closed="left"),
         ],
         "shuffle": ["boolean"],
@@ -81,7 +79,7 @@ class Autoencoder(BaseAutoencoder):
             Interval(numbers.Integral, 1, None, closed="left"),
             Options(numbers.Real, {np.inf}),
         ],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "early_stopping": ["boolean", Names(["auto"])],
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],

@@ -9,6 +9,7 @@ import numpy as np
 
 from skae._code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
 from skae._memory import Solver
+from skae._names import Names, hint
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._random_passes import (
     CORRUPTIONS,
@@ -19,6 +20,7 @@ from skae._random_passes import (
     Corruption,
 )
 from skae._schedules import SCHEDULES
+from skae._sklearn import Interval
 
 # What "auto" stands for, chosen in benchmarks/defaults. Layers have at least two units
 # for each principal component, which carry it at the start.
@@ -43,12 +45,17 @@ def describe_network(estimator, n_features):
     hidden = _hidden_layers(estimator, n_features)
     n_components = int(estimator.n_components)
     names = estimator.activation
-    names = [names] * len(hidden) if isinstance(names, str) else list(names)
-    are_known = all(isinstance(n, str) and n in ACTIVATIONS for n in names)
-    if len(names) != len(hidden) or not are_known:
+    if isinstance(names, str):
+        names = [names] * len(hidden)
+    elif isinstance(names, (set, frozenset)) or getattr(names, "shape", None) == ():
+        names = [names]  # has no order, or no length
+    names = list(names)
+    unknown = [n for n in names if not isinstance(n, str) or n not in ACTIVATIONS]
+    if len(names) != len(hidden) or unknown:
+        meant = hint(unknown[0], [Names(ACTIVATIONS)]) if unknown else ""
         raise ValueError(
             f"activation={estimator.activation!r} must be one name, or one for each of "
-            f"the {len(hidden)} hidden layers, out of {sorted(ACTIVATIONS)}"
+            f"the {len(hidden)} hidden layers, out of {list(ACTIVATIONS)}.{meant}"
         )
     return {
         "widths": [n_features, *hidden, n_components, *hidden[::-1], n_features],
@@ -70,10 +77,12 @@ def _hidden_layers(estimator, n_features):
         n_scores = min(int(estimator.n_components), n_features)
         return [max(n_units, 2 * n_scores) for n_units in _AUTO_HIDDEN]
     hidden = [sizes] if isinstance(sizes, numbers.Integral) else list(sizes)
-    if any(not isinstance(n, numbers.Integral) or n < 1 for n in hidden):
+    wrong = [n for n in hidden if not isinstance(n, numbers.Integral) or n < 1]
+    if wrong:
+        meant = hint(wrong[0], [Interval(numbers.Integral, 1, None, closed="left")])
         raise ValueError(
             f"hidden_layer_sizes={sizes!r}: every layer needs a whole number of units, "
-            "at least 1"
+            f"at least 1.{meant}"
         )
     return [int(n) for n in hidden]
 

@@ -1,4 +1,4 @@
-"""Progress of a fit: what `verbose` prints, and scikit-learn's callbacks."""
+"""Progress: what `verbose` prints, and scikit-learn's callbacks of a fit."""
 
 import copy
 import time
@@ -63,6 +63,32 @@ class VerboseReport:
             line += f"  validation loss {curves.validation[-1]:.6g}"
         print(line, flush=True)
         return False
+
+
+class StepReport:
+    """Prints a line for each of several steps, when it is done.
+
+    Parameters
+    ----------
+    name : str
+        Begins each line.
+
+    n_steps : int
+    """
+
+    def __init__(self, name, n_steps):
+        self.name, self.n_steps, self.n_done = name, n_steps, 0
+        self.begin = time.monotonic()
+
+    def end(self, text):
+        """Print what a step has come to, and the seconds since the first began."""
+        self.n_done += 1
+        seconds = time.monotonic() - self.begin
+        print(
+            f"[{self.name}] {self.n_done:>{len(str(self.n_steps))}}/{self.n_steps}  "
+            f"{text}  {seconds:.1f} s",
+            flush=True,
+        )
 
 
 class CallbackReport:

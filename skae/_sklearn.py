@@ -4,8 +4,10 @@ from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     Interval,
+    InvalidParameterError,
     Options,
     StrOptions,
+    make_constraint,
     validate_params,
 )
 from sklearn.utils._set_output import _get_output_config
@@ -26,16 +28,34 @@ except ImportError:
         return method
 
 
+# Where the site of docs/ is published. Until the first release it is built from a
+# clone only, by `make docs`; CONTRIBUTING.md says what a release has to do.
+DOCUMENTATION = "https://skae.readthedocs.io/en/latest/"
+
+
+class DocumentedMixin:
+    """Lets an estimator's HTML representation link to its page of the site."""
+
+    _doc_link_module = "skae"
+    # scikit-learn fills in the public module and the class.
+    _doc_link_template = (
+        DOCUMENTATION + "generated/{estimator_module}.{estimator_name}.html"
+    )
+
+
 __all__ = [
     "HAS_CALLBACKS",
     "CallbackSupportMixin",
+    "DocumentedMixin",
     "Interval",
+    "InvalidParameterError",
     "Options",
     "StrOptions",
     "_check_sample_weight",
     "_fit_context",
     "_get_output_config",
     "_safe_indexing",
+    "make_constraint",
     "validate_params",
     "with_callbacks",
 ]

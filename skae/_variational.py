@@ -14,9 +14,10 @@ from skae._code_passes import VARIATIONAL, WARMUP, WEIGHT, CodeTerm
 from skae._estimator import Autoencoder, _solver_takes_batches
 from skae._initialization import INITS
 from skae._memory import SEED
+from skae._names import Names
 from skae._passes import LOSSES, SOLVERS
 from skae._rows import row_chunks
-from skae._sklearn import Interval, StrOptions
+from skae._sklearn import Interval
 
 # Losses that are, but for a constant, the negative logarithm of a likelihood.
 _LIKELIHOODS = ("squared_error", "log_loss")
@@ -233,9 +234,9 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     _parameter_constraints: dict = {
         **Autoencoder._parameter_constraints,
-        "loss": [StrOptions(set(_LIKELIHOODS))],
-        "init": [StrOptions(set(INITS) - {"pca"})],
-        "solver": [StrOptions(set(SOLVERS))],
+        "loss": [Names(_LIKELIHOODS)],
+        "init": [Names(name for name in INITS if name != "pca")],
+        "solver": [Names(SOLVERS)],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
         "kl_warmup": [Interval(numbers.Integral, 0, None, closed="left")],
     }

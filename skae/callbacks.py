@@ -10,6 +10,11 @@ from skae._sklearn import HAS_CALLBACKS, Interval, validate_params
 
 __all__ = ["Checkpoint"]
 
+
+def __dir__():
+    return __all__
+
+
 _SECONDS_A_MINUTE = 60
 
 

@@ -59,6 +59,10 @@ except ImportError as error:
 __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
 
 
+def __dir__():
+    return __all__
+
+
 def _checked(block, dtype, loss, name):
     """A block as an array or CSR matrix that the loss is defined for."""
     block = check_array(

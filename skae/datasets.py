@@ -22,6 +22,11 @@ __all__ = [
     "make_uniform",
 ]
 
+
+def __dir__():
+    return __all__
+
+
 # Mean radii of the two donuts, by class, and how far their copied features go astray.
 RADII = np.array([5.0, 10.0])
 COPY_ERROR = 0.1

@@ -14,6 +14,11 @@ from skae import _model_files as _files
 
 __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "save"]
 
+
+def __dir__():
+    return __all__
+
+
 _MEMBERS = _descriptions.MEMBERS
 
 # What skops need not ask about: ``skops.io.load(file, trusted=TRUSTED_TYPES)``.

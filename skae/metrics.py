@@ -10,13 +10,26 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import check_consistent_length
 
+from skae._names import check_name
 from skae._sklearn import _safe_indexing
 
-__all__ = ["argmax_accuracy", "reconstruction_r2", "reconstruction_r2_score"]
+__all__ = [
+    "argmax_accuracy",
+    "reconstruction_error",
+    "reconstruction_r2",
+    "reconstruction_r2_score",
+]
+
+
+def __dir__():
+    return __all__
+
 
 # Entries of one dense float64 row batch (32 MiB). Three or four arrays of this size
 # are alive at once, however many rows X has.
 BATCH_ENTRIES = 2**22
+# Smallest number of float64 with all its digits.
+TINY = float(np.finfo(np.float64).tiny)
 
 
 def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
@@ -105,18 +118,27 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     _check_can_reconstruct(estimator)
     X = _sliceable(X)
     sample_weight = _check_weights(sample_weight, X)
-    batches = _row_batches(X)
+    batches = list(_weighted_batches(X, sample_weight))
 
-    mean = _weighted_mean(X, sample_weight, batches)
+    mean, unit = _mean_and_unit(X, batches)
     error = variation = 0.0
-    for batch in batches:
+    is_perfect = True
+    for batch, weight in batches:
         values, reconstructed = _reconstruct(estimator, _safe_indexing(X, batch))
-        weight = sample_weight[batch]
-        error += weight @ _squared_norms(values - reconstructed)
-        variation += weight @ _squared_norms(values - mean)
+        with np.errstate(over="ignore"):
+            difference = (values - reconstructed) * unit
+            error += weight @ _squared_norms(difference)
+        is_perfect = is_perfect and not difference.any()
+        del difference, reconstructed
+        variation += weight @ _squared_norms((values - mean) * unit)
 
     if variation == 0.0:
-        return 1.0 if error == 0.0 else 0.0
+        return 1.0 if is_perfect else 0.0
+    if not np.isfinite(error):
+        raise ValueError(
+            f"{_name(estimator)} reconstructs X so badly that the squared error is not "
+            "finite, measured by the spread of X: there is no R²"
+        )
     return float(1.0 - error / variation)
 
 
@@ -161,6 +183,78 @@ def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
     return reconstruction_r2_score(estimator, X, sample_weight=sample_weight)
 
 
+def reconstruction_error(
+    estimator, X, *, metric="squared_error", per_feature=False, as_frame=False
+):
+    """Error of each sample's reconstruction, in the units of X.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted transformer with ``transform`` and ``inverse_transform``: PCA, NMF,
+        :class:`skae.AutoencoderTransformer`, a Pipeline of such steps, or a fitted
+        search for one.
+    X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+        Samples to reconstruct. They are passed on in batches, as they are (a dataframe
+        stays one); only one batch at a time is made dense.
+    metric : {"squared_error", "absolute_error"}, default="squared_error"
+        Squared or absolute difference of an entry and its reconstruction.
+    per_feature : bool, default=False
+        Whether to return the error of every entry, not the sums over features.
+    as_frame : bool, default=False
+        Whether to return a pandas Series or DataFrame, with the index of X where X is
+        a pandas DataFrame. Its columns are the names of the features: those of X if it
+        is a dataframe, else ``feature_names_in_`` of the estimator, else "x0", "x1",
+        and so on.
+
+    Returns
+    -------
+    error : ndarray, Series or DataFrame of shape (n_samples,) or \
+            (n_samples, n_features)
+        Errors, in float64.
+
+    Raises
+    ------
+    ImportError
+        If `as_frame` is true and pandas is not installed.
+    TypeError
+        If the estimator has no ``transform`` or no ``inverse_transform``.
+    ValueError
+        If `metric` is none of the two, if X or its reconstruction is not numeric and
+        finite, if their shapes differ, or if the errors are too large or too small for
+        float64.
+
+    See Also
+    --------
+    reconstruction_r2_score : One number, the share of the variance.
+    skae.AutoencoderTransformer.reconstruction_error : The method of an autoencoder,
+        which also knows the loss that it was trained with.
+    skae.inspection.ReconstructionErrorDisplay : Draws a histogram of the errors.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skae.metrics import reconstruction_error
+    >>> X = load_iris().data
+    >>> pipeline = make_pipeline(StandardScaler(), PCA(n_components=2)).fit(X)
+    >>> reconstruction_error(pipeline, X[:2], per_feature=True).round(3)
+    array([[0.007, 0.   , 0.004, 0.003],
+           [0.026, 0.001, 0.042, 0.005]])
+    >>> reconstruction_error(pipeline, X[:2]).round(3)
+    array([0.014, 0.074])
+    """
+    check_metric(metric)
+    _check_can_reconstruct(estimator)
+    if as_frame:
+        _import_pandas()
+    X = _sliceable(X)
+    errors = errors_of(lambda: _reconstructions(estimator, X), metric, per_feature)
+    return _with_names(errors, estimator, X, metric) if as_frame else errors
+
+
 def argmax_accuracy(X, X_reconstructed) -> float:
     """Share of rows whose largest entry is reconstructed as the largest.
 
@@ -193,10 +287,8 @@ def argmax_accuracy(X, X_reconstructed) -> float:
     >>> argmax_accuracy([[1, 0, 0], [0, 1, 0]], [[0.7, 0.2, 0.1], [0.5, 0.2, 0.3]])
     0.5
     """
-    X = check_array(X, accept_sparse="csr", input_name="X")
-    X_reconstructed = check_array(
-        X_reconstructed, accept_sparse="csr", input_name="X_reconstructed"
-    )
+    X = _sparse_or_dense(X, "X")
+    X_reconstructed = _sparse_or_dense(X_reconstructed, "X_reconstructed")
     if X.shape != X_reconstructed.shape:
         raise ValueError(
             f"X has shape {X.shape}, X_reconstructed {X_reconstructed.shape}; the "
@@ -207,8 +299,114 @@ def argmax_accuracy(X, X_reconstructed) -> float:
     return float(np.mean(expected == np.ravel(X_reconstructed.argmax(axis=1))))
 
 
+# -- errors ------------------------------------------------------------------------
+
+
+def _squared_norms(rows):
+    return np.einsum("ij,ij->i", rows, rows)
+
+
+# Metric -> function of differences that gives the errors of entries, and of rows.
+_METRICS = {
+    "squared_error": (np.square, _squared_norms),
+    "absolute_error": (np.abs, lambda rows: np.abs(rows).sum(axis=1)),
+}
+
+
+def check_metric(metric):
+    """Raise ValueError if there is no such metric of all transformers."""
+    if isinstance(metric, str) and metric == "loss":
+        raise ValueError(
+            f"metric='loss' must be one of {tuple(_METRICS)}: only an autoencoder "
+            "itself knows its loss. Call its own method, "
+            "estimator.reconstruction_error(X, metric='loss'), in a Pipeline that of "
+            "the last step on what the steps before it return"
+        )
+    check_name(metric, "metric", _METRICS)
+
+
+def errors_of(pairs, metric, per_feature=False):
+    """Errors of reconstructions, of entries or summed over the features.
+
+    Parameters
+    ----------
+    pairs : callable
+        Returns an iterable of pairs of rows and their reconstructions, float64.
+
+    metric : str
+
+    per_feature : bool, default=False
+
+    Raises
+    ------
+    ValueError
+        If errors overflow, or if squares underflow so that nothing is left of them.
+    """
+    measure = _METRICS[metric][0 if per_feature else 1]
+    parts = []
+    for rows, reconstructed in pairs():
+        with np.errstate(over="ignore", under="ignore"):
+            parts.append(measure(rows - reconstructed))
+    errors = np.concatenate(parts)
+    if not np.isfinite(errors).all():
+        raise ValueError(
+            f"Errors of the reconstruction are too large for float64 with "
+            f"metric={metric!r}: divide X by a large number before fitting"
+            f"{_or_absolute(metric)}"
+        )
+    if metric == "squared_error" and errors.max() < TINY:
+        largest = max(np.abs(a - b).max() for a, b in pairs())
+        if largest > 0:
+            raise ValueError(
+                f"Errors of the reconstruction, at most {largest:g}, are so small that "
+                "their squares underflow in float64: multiply X by a large number "
+                f"before fitting{_or_absolute(metric)}"
+            )
+    return errors
+
+
+def _or_absolute(metric):
+    return "" if metric == "absolute_error" else ", or use metric='absolute_error'"
+
+
+def _reconstructions(estimator, X):
+    """Yield rows and their reconstructions, batch by batch."""
+    for batch in _row_batches(X):
+        yield _reconstruct(estimator, _safe_indexing(X, batch))
+
+
+def _import_pandas():
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError("as_frame=True needs pandas: pip install pandas") from error
+    return pandas
+
+
+def _with_names(errors, estimator, X, metric):
+    """Return errors as a Series or DataFrame, with the names of rows and features."""
+    pandas = _import_pandas()
+    index = X.index if isinstance(X, pandas.DataFrame) else None
+    if errors.ndim == 1:
+        return pandas.Series(errors, index=index, name=metric)
+    names = getattr(X, "columns", None)
+    if names is None:
+        names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        names = [f"x{i}" for i in range(errors.shape[1])]
+    return pandas.DataFrame(errors, index=index, columns=names)
+
+
+# -- rows and their reconstructions ------------------------------------------------
+
+
 def _check_can_reconstruct(estimator):
     """Raise TypeError, naming what is missing, if there is no way back to X."""
+    if isinstance(estimator, type):
+        raise TypeError(
+            f"{estimator.__name__} is a class, not a fitted estimator: pass what fit "
+            "returns"
+        )
     for method in ("transform", "inverse_transform"):
         if hasattr(estimator, method):
             continue
@@ -230,15 +428,21 @@ def _name(estimator):
     return type(estimator).__name__
 
 
-def _sliceable(X):
+def _sliceable(X, name="X"):
     """Return X in a form that can be cut into row batches; frames stay frames."""
     if issparse(X):
         X = X.tocsr()
     if not hasattr(X, "shape"):
-        return check_array(X, input_name="X")
+        return check_array(X, input_name=name)
     if len(X.shape) != 2 or 0 in X.shape:
-        check_array(X, accept_sparse=True, input_name="X")  # raises the usual message
+        check_array(X, accept_sparse=True, input_name=name)  # raises the usual message
     return X
+
+
+def sparse_columns(X):
+    """Return which columns of a pandas DataFrame are sparse, else an empty list."""
+    dtypes = getattr(X, "dtypes", ())
+    return [type(dtype).__name__ == "SparseDtype" for dtype in dtypes]
 
 
 def _row_batches(X):
@@ -261,7 +465,7 @@ def _reconstruct(estimator, rows):
 
 
 def _check_weights(sample_weight, X):
-    """Return the row weights as float64 of shape (n_samples,)."""
+    """Return the row weights as float64 of shape (n_samples,), of at most 1."""
     if sample_weight is None:
         return np.ones(X.shape[0])
     sample_weight = check_array(
@@ -276,27 +480,59 @@ def _check_weights(sample_weight, X):
     check_consistent_length(X, sample_weight)
     if not sample_weight.any():
         raise ValueError("sample_weight has no positive entry.")
-    return sample_weight
+    return sample_weight / sample_weight.max()
 
 
 def _dense(rows, name="X"):
     """Return rows as a dense float64 array, checked to be numeric and finite."""
     if issparse(rows):
         rows = rows.toarray()
+    elif any(
+        sparse_columns(rows)
+    ):  # which scikit-learn makes a sparse matrix, or warns
+        columns = [np.asarray(rows.iloc[:, i]) for i in range(rows.shape[1])]
+        rows = np.column_stack(columns)
     return check_array(rows, dtype=np.float64, ensure_min_samples=0, input_name=name)
 
 
-def _weighted_mean(X, sample_weight, batches):
-    """Return the weighted mean of the rows, exactly the common row if all are equal."""
+def _sparse_or_dense(X, name):
+    """Return a CSR matrix or an array of numbers, checked to be finite."""
+    if any(sparse_columns(X)):
+        X = _dense(X, name)
+    return check_array(X, accept_sparse="csr", input_name=name)
+
+
+def _weighted_batches(X, sample_weight):
+    """Yield the rows of each batch that have a weight, as an index, and the weights."""
+    for batch in _row_batches(X):
+        weight = sample_weight[batch]
+        used = np.flatnonzero(weight)
+        if len(used) == len(weight):
+            yield batch, weight
+        elif len(used):
+            yield batch.start + used, weight[used]
+
+
+def _mean_and_unit(X, batches):
+    """Return the weighted mean of the rows, and a factor that makes their spread one.
+
+    The mean is exactly the common row if all are equal. The factor is a power of two,
+    so that it changes no digits; with it squares neither over- nor underflow.
+    """
     # Relative to the first row that counts, constant columns are exact zeros: no
     # rounding that could pass for variance.
-    first = int(np.flatnonzero(sample_weight)[0])
-    origin = _dense(_safe_indexing(X, slice(first, first + 1)))[0]
-    offset = np.zeros_like(origin)
-    for batch in batches:
-        offset += sample_weight[batch] @ (_dense(_safe_indexing(X, batch)) - origin)
-    return origin + offset / sample_weight.sum()
-
-
-def _squared_norms(rows):
-    return np.einsum("ij,ij->i", rows, rows)
+    origin = _dense(_safe_indexing(X, batches[0][0]))[0]
+    total_weight = sum(weight.sum() for _, weight in batches)
+    offset, largest = np.zeros_like(origin), 0.0
+    for batch, weight in batches:
+        with np.errstate(over="ignore"):
+            deviations = _dense(_safe_indexing(X, batch)) - origin
+        largest = max(largest, deviations.max(), -deviations.min())
+        if not np.isfinite(largest):
+            raise ValueError(
+                "X is too large for float64: differences of its rows are not finite. "
+                "Divide it by a large number"
+            )
+        offset += (weight / total_weight) @ deviations
+    exponent = np.frexp(largest)[1]
+    return origin + offset, 2.0 ** -np.clip(float(exponent), -1000, 1000)

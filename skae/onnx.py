@@ -17,10 +17,16 @@ from skae import (
     __version__,
     _vector_math,
 )
+from skae._names import check_name
 from skae._passes import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._vector_math import ERFCX_CENTRE
 
 __all__ = ["register", "to_onnx"]
+
+
+def __dir__():
+    return __all__
+
 
 # Of the year 2022: old enough for every runtime in use, and it has all that is needed.
 _OPSET, _IR_VERSION = 18, 8
@@ -103,8 +109,7 @@ def to_onnx(estimator, part="reconstruct"):
             f"{type(estimator).__name__}. For a Pipeline call skae.onnx.register(), "
             "then skl2onnx.to_onnx(pipeline, X[:1])"
         )
-    if part not in tuple(_PARTS):
-        raise ValueError(f"part={part!r} must be one of {tuple(_PARTS)}")
+    check_name(part, "part", _PARTS)
     check_is_fitted(estimator)
     _check_installed("to_onnx", "onnx")
     from onnx import helper

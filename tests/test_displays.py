@@ -432,7 +432,10 @@ def test_forms_of_rows(pyplot, form):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"which": "last"}, r"which='last' must be \"first\", \"best\", \"worst\" or"),
+        (
+            {"which": "last"},
+            r"which='last' must be one of \('first', 'best', 'worst'\) or",
+        ),
         ({"which": [0.5]}, r"which=\[0\.5\] must be"),
         ({"which": []}, r"which=\[\] must be"),
         ({"which": 3}, "which=3 must be"),

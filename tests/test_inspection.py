@@ -1,8 +1,10 @@
 """Tests of compare_with_pca against loops written out, and of what it draws."""
 
+import re
 import sys
 import warnings
 from functools import partial
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,14 +12,17 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_s_curve
 from sklearn.decomposition import PCA, FactorAnalysis, TruncatedSVD
-from sklearn.feature_selection import VarianceThreshold
+from sklearn.feature_selection import SelectKBest, VarianceThreshold
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
     LeaveOneOut,
     ShuffleSplit,
+    StratifiedKFold,
     TimeSeriesSplit,
 )
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
@@ -38,6 +43,11 @@ QUICK = AutoencoderTransformer(
 )
 # Where only the frame is tested anything that has n_components will do.
 LINEAR = TruncatedSVD(random_state=0)
+
+
+SCORES = np.array(
+    [[[0.1, 0.2], [0.3, 0.5], [0.6, 0.6]], [[0.2, 0.4], [0.5, 0.7], [0.6, 0.8]]]
+)
 
 
 def naive_scores(estimator, X, splits):
@@ -238,10 +248,55 @@ def test_a_generator_that_was_used_up():
         compare_with_pca(IRIS, [1], cv=used, estimator=LINEAR)
 
 
-@pytest.mark.parametrize("cv", [1, 0, "five", 2.5])
-def test_bad_cv(cv):
-    with pytest.raises(ValueError, match=str(cv)):
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        (1, "n_splits=1"),
+        (0, "n_splits=0"),
+        ("five", r"cv='five' must be a number of folds, .*rows\.$"),
+        ("5", r"cv='5' must be a number of folds.*Did you mean 5\?"),
+        (2.5, r"cv=2\.5 must be"),
+        (5.0, r"cv=5\.0 must be.*Did you mean 5\?"),
+        (range(5), r"cv=range\(0, 5\) must be a number of folds.* Did you mean 5\?"),
+        (range(0), r"cv=range\(0, 0\) must be a number of folds.*rows\.$"),
+        (np.arange(5), r"cv=array\(\[0, 1, 2, 3, 4\]\) must be a number of folds"),
+        (np.array(5.0), r"must be a number of folds"),
+        ([range(100)], "each a pair of the indices"),
+        ((range(100), range(100, 150)), "each a pair of the indices"),
+        ([([0.5, 1.5], [2.5, 3.5])], "each a pair of the indices"),
+        ({"train": [0], "test": [1]}, "each a pair of the indices"),
+        (KFold, "a splitter such as KFold"),
+        (
+            [(range(100), [100, 150])],
+            "split 0 has rows that X, with 150 rows, does not",
+        ),
+        ([([], [0, 1])], "split 0 has no rows to train on"),
+        ((i for i in range(3)), "each a pair of the indices"),
+    ],
+    ids=str,
+)
+def test_bad_cv(cv, message):
+    with pytest.raises(ValueError, match=message):
         compare_with_pca(IRIS, [1], cv=cv, estimator=LINEAR)
+
+
+def test_forms_of_splits():
+    train, held_out = np.arange(50, 150), np.arange(50)
+    mask = np.arange(150) >= 50
+    whole = [(np.arange(75), np.arange(75, 150)), (np.arange(75, 150), np.arange(75))]
+    pd = pytest.importorskip("pandas")
+    for cv, splits in [
+        ([(range(50, 150), range(50))], [(train, held_out)]),
+        ([(train.tolist(), held_out.tolist())], [(train, held_out)]),
+        (((a, b) for a, b in [(mask, ~mask)]), [(train, held_out)]),
+        ([(pd.Index(train), pd.Series(held_out))], [(train, held_out)]),
+        (np.array(whole), whole),
+        (np.array(whole, dtype=object), whole),
+        (dict.fromkeys([(range(75), range(75, 150))]).keys(), whole[:1]),
+    ]:
+        display = compare_with_pca(IRIS, [1], cv=cv, estimator=LINEAR)
+        expected = naive_scores(PCA(1), IRIS, splits)
+        assert scores_of(display, "PCA") == pytest.approx(expected)
 
 
 # Forms of X
@@ -380,12 +435,16 @@ def test_table():
             fit_times=[[[0.5, 1.5], [2, 2]], [[8, 9], [100, 1000]]],
         )
     )
-    assert str(display).splitlines() == [
+    lines = str(display).splitlines()
+    assert lines[:5] == [
         "                  R², held out                           fit seconds",
         "code size     PCA  autoencoder             gain     PCA  autoencoder",
         "        2   0.200        0.550   +0.350 ± 0.050   1.000        8.500",
         "       10   0.000       -0.300   -0.300 ± 0.100   2.000      550.000",
+        "",
     ]
+    assert " ".join(lines[5:]) == display.verdict
+    assert max(map(len, lines)) < 80
 
 
 def test_table_is_not_misled_by_the_first_fit():
@@ -393,15 +452,304 @@ def test_table_is_not_misled_by_the_first_fit():
     times = scores + 0.1
     times[1, 0, 0] = 8.0  # it compiled
     display = PCAComparisonDisplay(results=table(scores, [1], times))
-    assert repr(display).split()[-2:] == ["0.100", "0.100"]
+    assert repr(display).splitlines()[2].split()[-2:] == ["0.100", "0.100"]
+
+
+# Prediction from the code
+
+
+SPECIES = load_iris().target
+WIDTH = IRIS[:, 3] + np.arange(150) % 7 / 70  # a number
+
+
+def naive_predictions(pipeline, predictor, X, y, splits):
+    """Return scores of a predictor that sees codes of held-out rows."""
+    scores = []
+    for train, test in splits:
+        fitted = clone(pipeline).fit(X[train], y[train])
+        predictor = clone(predictor).fit(fitted.transform(X[train]), y[train])
+        scores.append(predictor.score(fitted.transform(X[test]), y[test]))
+    return scores
+
+
+CLASSIFIER = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+REGRESSOR = make_pipeline(StandardScaler(), Ridge())
+
+
+@pytest.mark.parametrize(
+    ("y", "given", "predictor", "folds", "name"),
+    [
+        (SPECIES, None, CLASSIFIER, StratifiedKFold, "accuracy"),
+        (SPECIES.astype(str), None, CLASSIFIER, StratifiedKFold, "accuracy"),
+        (SPECIES > 0, None, CLASSIFIER, StratifiedKFold, "accuracy"),
+        (SPECIES[:, np.newaxis] * 1.0, None, CLASSIFIER, StratifiedKFold, "accuracy"),
+        (WIDTH, None, REGRESSOR, KFold, "R² of y"),
+        # Whole numbers, of which some are rare.
+        (np.round(WIDTH * 50), None, REGRESSOR, KFold, "R² of y"),
+        (np.round(WIDTH * 50).astype(int), None, REGRESSOR, KFold, "R² of y"),
+        (np.column_stack([WIDTH, -WIDTH]), None, REGRESSOR, KFold, "R² of y"),
+        (SPECIES, Ridge(), Ridge(), KFold, "score"),
+        (SPECIES, NearestCentroid(), NearestCentroid(), StratifiedKFold, "score"),
+    ],
+    ids=lambda value: "y" if isinstance(value, np.ndarray) else type(value).__name__,
+)
+def test_predictions_are_those_of_separate_fits(y, given, predictor, folds, name):
+    # A step that sees y, of the training rows only.
+    picked = SelectKBest(k=3) if folds is StratifiedKFold else StandardScaler()
+    display = compare_with_pca(
+        IRIS,
+        [1, 2],
+        y=y,
+        predictor=given,
+        cv=3,
+        estimator=make_pipeline(picked, QUICK),
+    )
+    target = y.ravel() if y.shape[1:] == (1,) else y
+    splits = list(folds(3, shuffle=True, random_state=0).split(IRIS, target))
+    arguments = predictor, IRIS, target, splits
+    for reducer_name, reducer in {"PCA": PCA(), "autoencoder": QUICK}.items():
+        is_this = display.results["estimator"] == reducer_name
+        for i, n in enumerate([1, 2]):
+            reducer = clone(reducer).set_params(n_components=n)
+            expected = naive_predictions(make_pipeline(picked, reducer), *arguments)
+            found = display.results["prediction_score"][is_this][3 * i : 3 * i + 3]
+            assert found == pytest.approx(expected, abs=1e-9)
+    expected = naive_predictions(make_pipeline(picked), *arguments)
+    reference = display.results["prediction_score_all_features"]
+    assert reference == pytest.approx(np.tile(expected, 4), abs=1e-9)
+    assert display.score_name == name
+    assert f"{name}, held out" in repr(display)
+
+
+def test_r2_does_not_depend_on_what_is_predicted():
+    splits = list(KFold(3).split(IRIS))[::-1]
+    compare = partial(compare_with_pca, IRIS, [1], cv=splits, estimator=QUICK)
+    scores = compare().results
+    assert "prediction_score" not in scores
+    given = compare(y=WIDTH).results
+    assert np.array_equal(scores["test_score"], given["test_score"])
+    assert set(given) - set(scores) == {
+        "prediction_score",
+        "prediction_score_all_features",
+    }
+
+
+@pytest.mark.parametrize("form", ["pandas", "polars", "list", "categorical", "sparse"])
+def test_forms_of_targets(form):
+    names = load_iris().target_names[SPECIES]
+    X, y = IRIS, names
+    if form == "list":
+        y = names.tolist()
+    elif form == "categorical":
+        y = pytest.importorskip("pandas").Series(names.tolist(), dtype="category")
+    elif form == "sparse":
+        X = sp.csr_array(X)
+    else:
+        y = pytest.importorskip(form).Series(names.tolist())
+    compare = partial(compare_with_pca, cv=2, estimator=PCA())
+    expected = compare(IRIS, [2], y=SPECIES).results
+    found = compare(X, [2], y=y).results
+    if form == "sparse":  # without centring
+        assert np.all(found["prediction_score_all_features"] > 0.8)
+    else:
+        for column in ("prediction_score", "prediction_score_all_features"):
+            assert np.array_equal(found[column], expected[column])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"predictor": Ridge()}, ValueError, "predictor without y: pass y"),
+        ({"y": SPECIES[:9]}, ValueError, "inconsistent numbers of samples"),
+        ({"y": np.full(150, np.nan)}, ValueError, "y contains NaN"),
+        ({"y": ["a", None] * 75}, ValueError, "y has missing values"),
+        ({"y": np.array(["a", 1.5] * 75, object)}, ValueError, "several types"),
+        ({"y": np.ones(150)}, ValueError, "the same value, .*, for all samples"),
+        ({"y": SPECIES, "predictor": "ridge"}, TypeError, "'ridge' must be an estim"),
+        ({"y": SPECIES, "predictor": Ridge}, TypeError, "must be an estimator with"),
+        ({"y": SPECIES, "predictor": StandardScaler()}, TypeError, "fit and score"),
+        (
+            {"y": SPECIES, "cv": [(range(50), range(50, 150))]},
+            ValueError,
+            "training samples of split 0 are all of one class of y",
+        ),
+    ],
+)
+def test_targets_and_predictors_that_cannot_be(arguments, error, message):
+    with pytest.raises(error, match=message):
+        compare_with_pca(IRIS, [1], **{"cv": 2, "estimator": LINEAR, **arguments})
+
+
+def test_sparse_columns():
+    pd = pytest.importorskip("pandas")
+    X = np.where(IRIS > 1.5, IRIS, 0.0)
+    frame = pd.DataFrame(X, columns=list("abcd")).astype(pd.SparseDtype(float, 0.0))
+    found, expected = (
+        compare_with_pca(rows, cv=2, y=SPECIES, estimator=LINEAR).results
+        for rows in (frame, sp.csr_array(X))
+    )
+    assert found["test_score"] == pytest.approx(expected["test_score"])
+    with pytest.raises(ValueError, match="1 to 3 components"):
+        compare_with_pca(frame, [4], cv=2, estimator=LINEAR)
+
+
+def test_verbose(capsys):
+    compare = partial(compare_with_pca, IRIS, [1, 2], cv=2, estimator=LINEAR)
+    compare(y=SPECIES)
+    assert capsys.readouterr().out == ""
+    compare(y=SPECIES, verbose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    pattern = (
+        r"\[compare_with_pca\] 5/5  autoencoder  code size 2 .*"
+        r"R² 0\.\d{3}  accuracy 0\.\d{3}  \d+\.\d s"
+    )
+    assert re.fullmatch(pattern, lines[-1])
+    compare(verbose=1)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+# The verdict
+
+
+def with_predictions(results, scores, reference):
+    """Return results with prediction scores, of the shape of those of R²."""
+    reference = np.broadcast_to(reference, np.shape(scores))
+    return results | {
+        "prediction_score": np.ravel(scores),
+        "prediction_score_all_features": np.ravel(reference),
+    }
+
+
+def verdict_of(gains, code_sizes, predictions=None, reference=(0.9, 0.9)):
+    """Return the verdict for gains, of shape (n_code_sizes, n_splits), over 0.5."""
+    pca = np.full(np.shape(gains), 0.5)
+    results = table([pca, pca + gains], code_sizes)
+    if predictions is not None:
+        results = with_predictions(results, [pca, pca + predictions], reference)
+    return PCAComparisonDisplay(results=results, score_name="accuracy").verdict
+
+
+TWO = "(±: standard deviation over the 2 splits.)"
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        (
+            [[0.1, 0.12], [0.2, 0.22]],
+            "The autoencoder reconstructs more of the variance than PCA at every code "
+            "size: up to 0.210 ± 0.010, with 2 components.",
+        ),
+        (
+            [[0.1, 0.12], [-0.1, 0.2]],
+            "The autoencoder reconstructs more of the variance than PCA with 1 "
+            "component: 0.110 ± 0.010. Neither reconstructs clearly more of the "
+            "variance with 2 components: the difference is 0.050 ± 0.150.",
+        ),
+        (
+            [[-0.1, -0.12], [0.2, 0.2]],
+            "The autoencoder reconstructs more of the variance than PCA with 2 "
+            "components: 0.200 ± 0.000. The autoencoder reconstructs less of the "
+            "variance than PCA with 1 component: 0.110 ± 0.010.",
+        ),
+        (
+            [[0.001, -0.001], [1e-9, 1e-9]],
+            "The autoencoder reconstructs as much of the variance as PCA at every code "
+            "size.",
+        ),
+        (
+            [[0.1, -0.01], [-0.1, -0.31]],  # less than twice the deviation
+            "Neither reconstructs clearly more of the variance at every code size: the "
+            "difference is up to 0.205 ± 0.105, with 2 components.",
+        ),
+    ],
+)
+def test_verdict(gains, expected):
+    assert verdict_of(gains, [1, 2]) == f"{expected} {TWO}"
+
+
+def test_verdict_of_one_code_size_of_many_and_of_one_split():
+    assert "with 7 components: 0.100 ± 0.000. (" in verdict_of([[0.1, 0.1]], [7])
+    many = verdict_of([[0.1, 0.1]] * 6 + [[0, 0]], range(1, 8))
+    assert "than PCA at 6 of 7 code sizes: up to 0.100 ± 0.000, with 1 comp" in many
+    one = verdict_of([[0.1], [0.0]], [1, 2])
+    assert one.endswith(
+        "as much of the variance as PCA with 2 components. (There is one split only, "
+        "which does not tell how much this varies.)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected", "best"),
+    [
+        (
+            [[0.2, 0.22], [-0.1, -0.12]],
+            "The autoencoder's code predicts y better than PCA's with 1 component: by "
+            "0.210 ± 0.010 in accuracy. PCA's code predicts y better than the "
+            "autoencoder's with 2 components: by 0.110 ± 0.010 in accuracy.",
+            "the autoencoder's with 1 component, reaches 0.710 ± 0.010",
+        ),
+        (
+            [[1e-9, 1e-9], [0, 0]],
+            "PCA's code predicts y as well as the autoencoder's at every code size.",
+            "PCA's with 1 component, reaches 0.500 ± 0.000",
+        ),
+        (
+            [[0.0, 0.02], [0.1, -0.2]],
+            "Neither code predicts y clearly better at every code size: the difference "
+            "in accuracy is up to 0.050 ± 0.150, with 2 components.",
+            "the autoencoder's with 1 component, reaches 0.510 ± 0.010",
+        ),
+    ],
+)
+def test_verdict_on_predictions(gains, expected, best):
+    verdict = verdict_of([[0, 0], [0, 0]], [1, 2], np.array(gains))
+    assert verdict.partition("at every code size. ")[2] == (
+        f"{expected} Without reduction the accuracy is 0.900 ± 0.000; the best code, "
+        f"{best}. {TWO}"
+    )
+
+
+def test_table_with_predictions():
+    results = table([[[0.1, 0.3]], [[0.4, 0.7]]], [2])
+    scores = [[[0.9, 0.8]], [[0.7, 0.8]]]
+    display = PCAComparisonDisplay(
+        results=with_predictions(results, scores, [0.95, 0.97]), score_name="accuracy"
+    )
+    lines = repr(display).splitlines()
+    assert lines[3:8] == [
+        "",
+        "            accuracy, held out",
+        "code size     PCA  autoencoder             gain",
+        "        2   0.850        0.750   -0.100 ± 0.100",
+        "all features: 0.960 ± 0.010",
+    ]
+    assert max(map(len, lines)) < 80
+
+
+@pytest.mark.parametrize("has_predictions", [False, True])
+def test_table_in_notebooks(has_predictions):
+    results = table(SCORES, [1, 2, 3])
+    if has_predictions:
+        results = with_predictions(results, SCORES, 0.9)
+    display = PCAComparisonDisplay(results=results, score_name="<b>&'")
+    text = display._repr_html_()
+    assert "<b>" not in text
+    # The table is well-formed, and each of its lines is as wide.
+    root = ElementTree.fromstring(f"<div>{text}</div>")
+    widths = {
+        sum(int(cell.get("colspan", 1)) for cell in row) for row in root.iter("tr")
+    }
+    assert widths == {9 if has_predictions else 6}
+    assert root.find("p").text == display.verdict
+    cells = [cell.text for cell in root.iter("td")]
+    assert cells[:3] == ["0.150", "0.300", "+0.150 ± 0.050"]
+    titles = [cell.text for cell in root.iter("th")]
+    assert ("<b>&', held out" in titles) == has_predictions
 
 
 # The picture
-
-
-SCORES = np.array(
-    [[[0.1, 0.2], [0.3, 0.5], [0.6, 0.6]], [[0.2, 0.4], [0.5, 0.7], [0.6, 0.8]]]
-)
 
 
 def color_of(artist):
@@ -437,6 +785,44 @@ def test_plot_draws_means_and_deviations(pyplot):
             assert (edge.min(), edge.max()) == pytest.approx((low, high))
         assert color_of(band) == color_of(line)
     assert display.lines_[0].get_color() != display.lines_[1].get_color()
+
+
+def test_predictions_have_a_panel(pyplot):
+    results = with_predictions(table(SCORES, [1, 2, 3]), 1 - SCORES, [0.8, 1.0])
+    display = PCAComparisonDisplay(results=results, score_name="accuracy")
+    display.plot(line_kw={"linewidth": 3})
+    assert display.figure_.axes == [display.ax_, display.prediction_ax_]
+    assert "accuracy" in display.prediction_ax_.get_ylabel()
+    texts = display.prediction_ax_.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["PCA", "autoencoder", "all features"]
+    *lines, reference = display.prediction_lines_
+    for line, scores, other in zip(lines, 1 - SCORES, display.lines_, strict=True):
+        assert line.get_ydata() == pytest.approx(scores.mean(axis=1))
+        assert line.get_linewidth() == 3
+        assert line.get_color() == other.get_color()
+    assert set(reference.get_ydata()) == {0.9}
+    assert len(display.prediction_fill_between_) == 3
+    _, axes = pyplot.subplots(2, 1)
+    display.plot(axes)
+    assert [display.ax_, display.prediction_ax_] == list(axes)
+    display.plot(axes[0])
+    assert display.ax_ is axes[0]
+    assert display.prediction_ax_ is None
+    assert display.prediction_lines_ == []
+    with pytest.raises(ValueError, match="ax has 3 axes, but there are two panels"):
+        display.plot(pyplot.subplots(3)[1])
+
+
+@pytest.mark.parametrize("size", [(4, 3), (13, 4)])
+def test_labels_fit(pyplot, size):
+    results = with_predictions(table(SCORES, [1, 2, 3]), SCORES, 0.9)
+    figure, axes = pyplot.subplots(1, 2, figsize=size, layout="constrained")
+    PCAComparisonDisplay(results=results, score_name="accuracy").plot(axes)
+    figure.draw_without_rendering()
+    for ax in axes:
+        box = ax.yaxis.label.get_window_extent()
+        assert box.x0 >= 0
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.height
 
 
 def test_plot_on_given_axes_and_with_given_styles(pyplot):

@@ -137,6 +137,18 @@ def test_grid_search_picks_the_best_of_the_folds(job, tmp_path):
     assert f"picks: {name}, code size {code_size} " in out
 
 
+def test_the_folds_are_judged_in_words(job, tmp_path):
+    data = save_npz(tmp_path / "iris.npz", X=IRIS)
+    _, out, _ = job("--data", data, "--code-sizes", 1, 3, "--cv", 2, "--no-plot")
+    out.encode("ascii")  # what any terminal can print
+    said = " ".join(out.partition("In the folds: ")[2].split())
+    # It begins at PCA, and three epochs change little.
+    assert said.startswith(
+        "The autoencoder reconstructs as much of the variance as PCA at every code size"
+    )
+    assert "(+-: standard deviation over the 2 splits.)" in said
+
+
 def test_without_labels_there_is_no_accuracy(job, tmp_path):
     np.save(tmp_path / "rows.npy", IRIS)
     status, out, _ = job("--data", tmp_path / "rows.npy", "--code-sizes", 2)

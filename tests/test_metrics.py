@@ -1,7 +1,11 @@
 """Tests of skae.metrics against sums written out naively."""
 
 import pickle
+import sys
 import tracemalloc
+import warnings
+from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +23,13 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 from sklearn.utils.fixes import parse_version
 
 import skae.metrics
-from skae.metrics import argmax_accuracy, reconstruction_r2, reconstruction_r2_score
+from skae import AutoencoderTransformer
+from skae.metrics import (
+    argmax_accuracy,
+    reconstruction_error,
+    reconstruction_r2,
+    reconstruction_r2_score,
+)
 
 DIGITS = load_digits().data
 TRAIN, HELD_OUT = DIGITS[:300], DIGITS[300:450]
@@ -377,6 +387,193 @@ def test_scorer_ignores_y_and_pickles():
     pca = PCA(n_components=2).fit(TRAIN)
     labels = np.zeros(len(HELD_OUT))
     assert scorer(pca, HELD_OUT, labels) == reconstruction_r2_score(pca, HELD_OUT)
+
+
+# Frames with sparse columns
+
+
+def sparse_frame(X, columns=slice(None)):
+    """Return a frame whose columns, or some of them, are sparse."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(X.shape[1])])
+    names = frame.columns[columns]
+    return frame.astype(dict.fromkeys(names, pd.SparseDtype(float, 0.0)))
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(3, 9)], ids=["all", "some"])
+def test_sparse_columns(monkeypatch, columns):
+    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", 64 * 64)  # several batches
+    frame = sparse_frame(HELD_OUT, columns)
+    # scikit-learn warns of frames where some columns are sparse.
+    copies = Reconstructor(lambda X: X * 0.5)
+    expected = reconstruction_r2_score(copies, HELD_OUT)
+    assert reconstruction_r2_score(copies, frame) == pytest.approx(expected)
+    errors = reconstruction_error(copies, frame, per_feature=True, as_frame=True)
+    assert errors.to_numpy() == pytest.approx((HELD_OUT / 2) ** 2)
+    assert list(errors.columns) == list(frame.columns)
+    assert argmax_accuracy(frame, frame) == 1.0
+    if columns == slice(None):
+        svd = TruncatedSVD(n_components=3, random_state=0)
+        rows = sp.csr_array(HELD_OUT)
+        expected = reconstruction_r2_score(svd.fit(rows), rows)
+        score = reconstruction_r2_score(svd.fit(frame), frame)
+        assert score == pytest.approx(expected)
+
+
+# Numbers near the ends of the range
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-170, 1e-26, 1e153, 1e300])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_r2_does_not_depend_on_the_unit(unit, weighted):
+    weights = 1e300 * np.arange(150.0) if weighted else None
+    scale = Reconstructor(lambda X: 0.9 * X)
+    expected = reconstruction_r2_score(scale, HELD_OUT, sample_weight=weights)
+    X = HELD_OUT * unit
+    score = reconstruction_r2_score(scale, X, sample_weight=weights)
+    assert score == pytest.approx(expected, rel=1e-9)
+    same = X[:1].repeat(3, axis=0)
+    assert reconstruction_r2_score(scale, same) == 0.0
+
+
+def test_r2_that_does_not_exist():
+    far = Reconstructor(lambda X: X + 1e200)
+    with pytest.raises(ValueError, match="reconstructs X so badly that the squared"):
+        reconstruction_r2_score(far, HELD_OUT)
+    with pytest.raises(ValueError, match="differences of its rows are not finite"):
+        reconstruction_r2_score(Reconstructor(np.copy), [[1.7e308], [-1.7e308]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit"),
+    [
+        (np.float32, 1e-26),
+        (np.float32, 1e30),
+        *((np.float64, unit) for unit in (1e-170, 1e-26, 1e150, 1e153, 1e160, 1e308)),
+    ],
+)
+@pytest.mark.parametrize("per_feature", [False, True])
+@pytest.mark.parametrize("metric", ["squared_error", "absolute_error"])
+def test_errors_are_finite_and_exact_or_refused(metric, per_feature, dtype, unit):
+    X = (np.array([[1.0, -1.0], [0.5, 0.0]]) * unit).astype(dtype)
+    flipped = Reconstructor(np.negative)
+    compute = partial(
+        reconstruction_error, flipped, X, metric=metric, per_feature=per_feature
+    )
+    power = 2 if metric == "squared_error" else 1
+    entries = [
+        [(2 * abs(Fraction(float(x)))) ** power for x in row] for row in X.tolist()
+    ]
+    exact = entries if per_feature else [[sum(row)] for row in entries]
+    if unit == 1e308 or (unit == 1e160 and power == 2):
+        with pytest.raises(ValueError, match="too large for float64"):
+            compute()
+        return
+    if unit == 1e-170 and power == 2:
+        with pytest.raises(ValueError, match=r"at most 2e-170.*or use metric='abs"):
+            compute()
+        return
+    errors = compute().reshape(2, -1)
+    assert errors.dtype == np.float64
+    for row, exact_row in zip(errors.tolist(), exact, strict=True):
+        assert row == pytest.approx([float(e) for e in exact_row], rel=1e-12, abs=0)
+
+
+# reconstruction_error
+
+
+@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=lambda t: str(t)[:40])
+@pytest.mark.parametrize("rows_per_batch", [40, 1000])
+def test_errors_equal_the_naive_formula(monkeypatch, transformer, rows_per_batch):
+    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", rows_per_batch * 64)
+    fitted = sklearn.base.clone(transformer).fit(TRAIN)
+    compute = partial(reconstruction_error, fitted, HELD_OUT)
+    difference = HELD_OUT - fitted.inverse_transform(fitted.transform(HELD_OUT))
+    for metric, entries in [
+        ("squared_error", difference**2),
+        ("absolute_error", abs(difference)),
+    ]:
+        # NMF's transform ends when a whole batch has converged.
+        tolerance = {"rel": 0.1, "abs": 1} if isinstance(fitted, NMF) else {"rel": 1e-9}
+        found = compute(metric=metric)
+        assert found == pytest.approx(entries.sum(axis=1), **tolerance)
+        found = compute(metric=metric, per_feature=True)
+        assert found.shape == HELD_OUT.shape
+        assert found.sum(axis=1) == pytest.approx(entries.sum(axis=1), **tolerance)
+    assert np.array_equal(compute(), compute(metric="squared_error"))
+
+
+def test_errors_of_a_fitted_search_and_of_lists():
+    search = GridSearchCV(PCA(), {"n_components": [2, 5]}, scoring=reconstruction_r2)
+    search.fit(TRAIN)
+    expected = reconstruction_error(search.best_estimator_, HELD_OUT)
+    assert np.array_equal(reconstruction_error(search, HELD_OUT.tolist()), expected)
+    assert reconstruction_error(search, sp.csr_array(HELD_OUT)) == pytest.approx(
+        expected
+    )
+
+
+def test_errors_agree_with_the_autoencoders_own_method():
+    autoencoder = AutoencoderTransformer(3, max_iter=1, learning_rate="cosine")
+    autoencoder.fit(TRAIN)
+    for metric in ("squared_error", "absolute_error"):
+        for per_feature in (False, True):
+            how = {"metric": metric, "per_feature": per_feature}
+            assert reconstruction_error(autoencoder, TRAIN, **how) == pytest.approx(
+                autoencoder.reconstruction_error(TRAIN, **how)
+            )
+
+
+def test_frames_of_errors():
+    pd = pytest.importorskip("pandas")
+    names = [f"pixel{i}" for i in range(64)]
+    framed = pd.DataFrame(HELD_OUT, columns=names, index=np.arange(150) * 2)
+    pipeline = make_pipeline(MinMaxScaler(), PCA(5)).fit(
+        pd.DataFrame(TRAIN, columns=names)
+    )
+    compute = partial(reconstruction_error, pipeline, as_frame=True)
+    values = reconstruction_error(pipeline, framed, per_feature=True)
+    table = compute(framed, per_feature=True)
+    pd.testing.assert_frame_equal(
+        table, pd.DataFrame(values, index=framed.index, columns=names)
+    )
+    series = compute(framed, metric="absolute_error")
+    assert series.name == "absolute_error"
+    assert series.index.equals(framed.index)
+    polars = pytest.importorskip("polars")
+    table = compute(polars.DataFrame(HELD_OUT, schema=names), per_feature=True)
+    assert list(table.columns) == names
+    assert table.index.equals(pd.RangeIndex(150))
+    # Names that the estimator knows, and names that nobody knows.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        assert list(compute(HELD_OUT, per_feature=True).columns) == names
+    copies = Reconstructor(lambda X: X)
+    for X in (np.eye(3), np.eye(3).tolist(), sp.eye_array(3)):
+        table = reconstruction_error(copies, X, per_feature=True, as_frame=True)
+        assert list(table.columns) == ["x0", "x1", "x2"]
+    frame = pd.DataFrame(np.eye(3), columns=[7, 8, 9])
+    table = reconstruction_error(copies, frame, per_feature=True, as_frame=True)
+    assert list(table.columns) == [7, 8, 9]
+
+
+def test_errors_that_cannot_be(monkeypatch):
+    pca = PCA(2).fit(TRAIN)
+    with pytest.raises(ValueError, match="Call its own method, estim"):
+        reconstruction_error(pca, TRAIN, metric="loss")
+    with pytest.raises(ValueError, match="Did you mean 'squared_error'"):
+        reconstruction_error(pca, TRAIN, metric="mse")
+    with pytest.raises(TypeError, match="PCA is a class, not a fitted estimator"):
+        reconstruction_error(PCA, TRAIN)
+    with pytest.raises(TypeError, match="no inverse_transform"):
+        reconstruction_error(ColumnTransformer([]), TRAIN)
+    with pytest.raises(NotFittedError):
+        reconstruction_error(MinMaxScaler(), TRAIN)
+    with pytest.raises(ValueError, match="X contains NaN"):
+        reconstruction_error(pca, np.full((2, 64), np.nan))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="as_frame=True needs pandas: pip install"):
+        reconstruction_error(pca, TRAIN, as_frame=True)
 
 
 # argmax_accuracy

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import BaseEstimator
 
 import skae
 from skae import (
@@ -26,6 +27,7 @@ from skae import (
     _vector_math,
 )
 from skae._compilation import COMPILED_MODULES
+from skae._sklearn import DOCUMENTATION
 from skae._warmup import c_functions
 
 PACKAGE = Path(skae.__file__).parent
@@ -48,8 +50,9 @@ LEVELS = {
     "_partitions": 0,
     "_reporting": 0,
     "_demo_data": 0,
+    "_names": 1,
     "datasets": 1,
-    "metrics": 1,
+    "metrics": 2,
     "_vector_math": 1,
     "_vectors": 0,
     "_products": 1,
@@ -85,13 +88,16 @@ LEVELS = {
     "_variational": 12,
     "__init__": 13,
     "inspection._drawing": 0,
-    "inspection._models": 2,
+    "inspection._models": 3,
+    "inspection._verdict": 0,
+    "inspection._prediction": 0,
+    "inspection._comparison_display": 1,
     "inspection._comparison": 13,
-    "inspection._components": 3,
-    "inspection._latent_space": 3,
-    "inspection._loss_curve": 3,
-    "inspection._reconstruction": 3,
-    "inspection._reconstruction_error": 3,
+    "inspection._components": 4,
+    "inspection._latent_space": 4,
+    "inspection._loss_curve": 4,
+    "inspection._reconstruction": 4,
+    "inspection._reconstruction_error": 4,
     "inspection": 14,
     "_demo": 14,
     "dask": 14,
@@ -176,6 +182,75 @@ def test_version_and_names():
     assert "AutoencoderTransformer" in skae.__all__
     assert all(hasattr(skae, name) for name in skae.__all__)
     assert len(set(skae.__all__)) == len(skae.__all__)
+
+
+PUBLIC_MODULES = sorted(n for n in SOURCES if not n.startswith("_") and "." not in n)
+
+USE_MODULES = """
+import sys
+
+import skae
+
+public, optional = sys.argv[1:], ("dask", "matplotlib", "onnx", "safetensors")
+names = ["AutoencoderTransformer", "VariationalAutoencoderTransformer", "warmup"]
+assert dir(skae) == sorted([*names, "__version__", *public]), dir(skae)
+loaded = {name for name in sys.modules if name.startswith("skae.")}
+assert not loaded & {f"skae.{name}" for name in public}, loaded
+assert not set(optional) & set(sys.modules)
+assert skae.inspection.LossCurveDisplay
+assert not set(optional) & set(sys.modules)
+from skae import metrics
+import skae.io
+assert metrics is skae.metrics is sys.modules["skae.metrics"]
+sys.modules["dask"] = None
+for _ in range(2):
+    try:
+        skae.dask
+    except ImportError as error:
+        assert "pip install 'skae[dask]'" in str(error)
+    else:
+        raise AssertionError
+del sys.modules["dask"]
+for name in public:
+    module = getattr(skae, name)
+    assert dir(module) == sorted(module.__all__), name
+try:
+    skae.metric
+except AttributeError as error:
+    print(error)
+"""
+
+
+def test_modules_are_attributes_that_are_imported_when_they_are_used():
+    pytest.importorskip("dask")
+    printed = run_python(USE_MODULES, *PUBLIC_MODULES)
+    assert printed == "module 'skae' has no attribute 'metric'\n"
+
+
+def estimators():
+    """Pairs of the name that a public estimator has in the API, and an instance."""
+    for module in (skae, pytest.importorskip("skae.dask")):
+        for name in module.__all__:
+            member = getattr(module, name)
+            if isinstance(member, type) and issubclass(member, BaseEstimator):
+                yield f"{module.__name__}.{name}", member()
+
+
+def test_notebooks_link_to_the_pages_of_the_api():
+    settings = (ROOT / "docs" / "conf.py").read_text("utf-8")
+    (folder,) = re.findall(r":toctree: (\w+)", settings)
+    names = []
+    for name, estimator in estimators():
+        link = f"{DOCUMENTATION}{folder}/{name}.html"
+        assert estimator._get_doc_link() == link
+        assert f'href="{link}"' in estimator._repr_html_()
+        names.append(name)
+    assert len(names) == 3
+
+    class Other(AutoencoderTransformer):
+        pass
+
+    assert Other()._get_doc_link() == ""  # it has no page
 
 
 def test_types_are_shipped():

@@ -3,7 +3,8 @@
 matplotlib is imported when something is drawn, not before.
 """
 
-from skae.inspection._comparison import PCAComparisonDisplay, compare_with_pca
+from skae.inspection._comparison import compare_with_pca
+from skae.inspection._comparison_display import PCAComparisonDisplay
 from skae.inspection._components import ComponentsDisplay
 from skae.inspection._latent_space import LatentSpaceDisplay
 from skae.inspection._loss_curve import LossCurveDisplay
@@ -19,3 +20,7 @@ __all__ = [
     "ReconstructionErrorDisplay",
     "compare_with_pca",
 ]
+
+
+def __dir__():
+    return __all__

@@ -1,36 +1,53 @@
-"""PCA beside an autoencoder, cross-validated, as a table and a picture."""
+"""PCA beside an autoencoder, cross-validated."""
 
 import numbers
+import reprlib
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
-from sklearn.model_selection import KFold, check_cv, cross_validate
+from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 
 from skae import _base
 from skae._autoencoder import AutoencoderTransformer
-from skae._sklearn import _safe_indexing
-from skae.inspection._drawing import check_axes
-from skae.metrics import _sliceable, reconstruction_r2
+from skae._names import hint
+from skae._reporting import StepReport
+from skae._sklearn import Interval, _safe_indexing
+from skae.inspection._comparison_display import (
+    AUTOENCODER_NAME,
+    PCA_NAME,
+    REFERENCE,
+    SCORE,
+    PCAComparisonDisplay,
+)
+from skae.inspection._prediction import check_predictor, check_target, is_stratified
+from skae.metrics import _sliceable, reconstruction_r2, sparse_columns
 
 CODE_SIZES = (1, 2, 3, 5, 10)
-PCA_NAME, AUTOENCODER_NAME = "PCA", "autoencoder"
-# With more code sizes than this matplotlib chooses the ticks.
-MAX_TICKS = 10
-# scikit-learn's rule for a logarithmic axis: how unlike the gaps between values are.
-MAX_GAP_RATIO = 5
+N_FOLDS = 5
 
 
 def compare_with_pca(
-    X, n_components=None, *, cv=5, estimator=None, n_jobs=None
-) -> "PCAComparisonDisplay":
+    X,
+    n_components=None,
+    *,
+    y=None,
+    predictor=None,
+    cv=N_FOLDS,
+    estimator=None,
+    n_jobs=None,
+    verbose=False,
+) -> PCAComparisonDisplay:
     """Cross-validate PCA and an autoencoder, to see what the nonlinearity is worth.
 
     Both are fitted and judged on the same splits, by the same measure: the share of
     the variance of held-out rows that is reconstructed
-    (:func:`skae.metrics.reconstruction_r2`).
+    (:func:`skae.metrics.reconstruction_r2`). With a target `y` a predictor is fitted on
+    each code as well, and on the data without reduction, because a better
+    reconstruction is not always a better feature.
 
     Parameters
     ----------
@@ -43,15 +60,27 @@ def compare_with_pca(
         them, less one if they are sparse. None takes those of 1, 2, 3, 5 and 10 that
         are within it and below the number of features.
 
+    y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+        What is predicted from the codes: classes, or numbers. Whole numbers are classes
+        if there are at most 20 different ones, of which one at least has 5 samples, or
+        if each has.
+
+    predictor : estimator, default=None
+        What predicts `y`, an estimator with ``fit`` and ``score``. It is cloned. None
+        is :class:`~sklearn.linear_model.LogisticRegression` for classes and
+        :class:`~sklearn.linear_model.Ridge` for numbers, behind a
+        :class:`~sklearn.preprocessing.StandardScaler`.
+
     cv : int, cross-validation splitter, iterable or None, default=5
         What is held out:
 
         - int: so many folds of rows in random order, because files are often sorted by
-          class; the order is the same in every call. None is 5;
+          class; the order is the same in every call. Where `y` are classes, each fold
+          has the same proportion of them. None is 5;
         - a splitter, such as :class:`~sklearn.model_selection.TimeSeriesSplit`, that
-          needs no labels and no groups;
+          needs no groups;
         - an iterable of splits, each a pair of the indices of training and held-out
-          rows. It serves for the others:
+          rows, or of masks. It serves for the others:
           ``GroupKFold(5).split(X, groups=groups)``.
 
     estimator : object, default=None
@@ -65,10 +94,13 @@ def compare_with_pca(
         :func:`~sklearn.model_selection.cross_validate`. None is 1, which leaves all
         processors to each fit.
 
+    verbose : bool, default=False
+        Whether to print a line when the fits of an estimator and code size are done.
+
     Returns
     -------
     display : PCAComparisonDisplay
-        Prints as a table; ``display.plot()`` draws it, and
+        Prints as a table and a verdict; ``display.plot()`` draws it, and
         ``pandas.DataFrame(display.results)`` has the numbers. They are the same in
         every call, but for the times, if the estimator's `random_state` is an int.
 
@@ -76,9 +108,11 @@ def compare_with_pca(
     ------
     ValueError
         If a code size is not a whole number or out of bounds, if `cv` gives no splits
-        or holds out a single row, or if X cannot be fitted or scored.
+        or holds out a single row, if X cannot be fitted or scored, or if `y` does not
+        go with X or cannot be predicted.
     TypeError
-        If the estimator has no `n_components`, or cannot reconstruct.
+        If the estimator has no `n_components`, or cannot reconstruct; if the predictor
+        is no estimator with a score.
 
     See Also
     --------
@@ -89,6 +123,10 @@ def compare_with_pca(
     -----
     R² is in the units of X, whatever a Pipeline does inside: of features on different
     scales the largest decide. Where each is to count the same, pass scaled rows.
+
+    Preprocessing, reduction and predictor are fitted on the training samples of a
+    split, and see nothing of those held out. The predictor without reduction sees what
+    the reduction sees, behind the same preprocessing.
 
     Examples
     --------
@@ -103,204 +141,197 @@ def compare_with_pca(
     code size     PCA  autoencoder             gain     PCA  autoencoder
             1   0.673        0.8...   +0.1... ± 0.0...
             2   0.868        0.9...   +0.0... ± 0.0...
+    <BLANKLINE>
+    The autoencoder reconstructs more of the variance than PCA with 1 component: ...
     >>> display.plot()  # doctest: +SKIP
     """
     X = _sliceable(X)
-    splits = _make_splits(cv, X)
-    candidates = _candidates(estimator)
+    are_classes, score_name = False, "score"
+    if y is not None:
+        y, are_classes = check_target(y, X)
+        predictor, score_name = check_predictor(
+            predictor, y, are_classes, is_sparse=_is_sparse(X)
+        )
+    elif predictor is not None:
+        raise ValueError("predictor without y: pass y, which is to be predicted")
+    splits = _make_splits(cv, X, y, stratify=is_stratified(predictor, are_classes))
+    if are_classes:
+        _check_classes(splits, y, cv)
+    pipelines = _pipelines(estimator)
     code_sizes = _check_code_sizes(
-        n_components, _rows_for_pca(candidates[PCA_NAME], X, splits)
+        n_components, _rows_for_pca(pipelines[PCA_NAME], X, y, splits)
     )
+    n_steps = len(pipelines) * len(code_sizes) + (y is not None)
+    report = StepReport("compare_with_pca", n_steps) if verbose else None
+    how = {"cv": splits, "n_jobs": n_jobs, "error_score": "raise"}
     parts = []
     with _base.interrupt_ends_all():
-        for name, pipeline in candidates.items():
+        reference = {}
+        if y is not None:
+            preprocessing = pipelines[PCA_NAME].steps[:-1]
+            unreduced = Pipeline([*preprocessing, ("predict", predictor)])
+            scores = cross_validate(unreduced, X, y, **how)["test_score"]
+            reference = {REFERENCE: scores}
+            if report is not None:
+                report.end(f"all features  {score_name} {scores.mean():z.3f}")
+        for name, pipeline in pipelines.items():
             for code_size in code_sizes:
-                scores = cross_validate(
-                    pipeline.set_params(**{_code_size_parameter(pipeline): code_size}),
-                    X,
-                    scoring=reconstruction_r2,
-                    cv=splits,
-                    n_jobs=n_jobs,
-                    error_score="raise",
-                )
+                pipeline.set_params(**{_code_size_parameter(pipeline): code_size})
+                candidate = _Candidate(pipeline, predictor)
+                scores = cross_validate(candidate, X, y, scoring=_score, **how)
                 rows = {
                     "estimator": np.full(len(splits), name),
                     "n_components": np.full(len(splits), code_size),
                     "split": np.arange(len(splits)),
+                    "fit_time": scores["fit_time"],
+                    "score_time": scores["score_time"],
+                    "test_score": scores["test_r2"],
                 }
-                parts.append(rows | scores)
+                if y is not None:
+                    rows[SCORE] = scores["test_prediction"]
+                parts.append(rows | reference)
+                if report is not None:
+                    report.end(_describe(rows, score_name))
     return PCAComparisonDisplay(
-        results={key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        results={
+            key: np.concatenate([part[key] for part in parts]) for key in parts[0]
+        },
+        score_name=score_name,
     )
 
 
-class PCAComparisonDisplay:
-    """Held-out R² of PCA and an autoencoder by code size, and what it costs.
+def _describe(rows, score_name):
+    """Return a line about an estimator and code size."""
+    text = f"{rows['estimator'][0]:<11}  code size {rows['n_components'][0]:<4} "
+    text += f"R² {rows['test_score'].mean():z.3f}"
+    if SCORE in rows:
+        text += f"  {score_name} {rows[SCORE].mean():z.3f}"
+    return text
 
-    It is made by :func:`compare_with_pca`. Its ``repr`` is a table: for each code size
-    the mean R² of both over the splits, the mean and standard deviation of the gain in
-    R² of the autoencoder over PCA, and the median seconds of a fit.
 
-    Parameters
-    ----------
-    results : dict of str to ndarray of shape (n_estimators * n_code_sizes * n_splits,)
-        A row for each estimator, code size and split, sorted in this order.
+class _Candidate(BaseEstimator):
+    """A reduction, and what predicts a target from its code.
 
-    Attributes
-    ----------
-    results : dict of str to ndarray of shape (n_estimators * n_code_sizes * n_splits,)
-        Columns of a table, which ``pandas.DataFrame(display.results)`` makes of it:
-
-        - "estimator": "PCA" or "autoencoder";
-        - "n_components": the code size;
-        - "split": the number of the split, from 0;
-        - "fit_time", "score_time": seconds. The first fit of an autoencoder in a
-          process loads its kernels, some 0.2 seconds, or compiles them: see
-          :func:`skae.warmup`;
-        - "test_score": R² of the held-out rows, at most 1.
-
-    ax_ : matplotlib Axes
-        Axes with the curves; as what follows, after :meth:`plot`.
-
-    figure_ : matplotlib Figure
-        Their figure.
-
-    lines_ : list of matplotlib Line2D
-        Means over the splits, of PCA and of the autoencoder.
-
-    fill_between_ : list of matplotlib PolyCollection
-        Bands of one standard deviation over the splits on either side of the means.
-
-    See Also
-    --------
-    compare_with_pca : Makes it from data.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from skae.inspection import compare_with_pca
-    >>> display = compare_with_pca(load_iris().data, [1, 2], cv=3)
-    >>> display.results["test_score"].shape  # 2 estimators, 2 code sizes, 3 splits
-    (12,)
-    >>> display.plot().ax_.get_xlabel()  # doctest: +SKIP
-    'Code size (n_components)'
+    The predictor is fitted where it is scored: the time of a fit is the reduction's.
     """
 
-    def __init__(self, *, results):
-        self.results = results
+    def __init__(self, pipeline, predictor=None):
+        self.pipeline = pipeline
+        self.predictor = predictor
 
-    def plot(self, ax=None, *, line_kw=None, fill_between_kw=None):
-        """Draw held-out R² against the code size.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
-
-        line_kw : dict, default=None
-            Keyword arguments of the lines, for :meth:`matplotlib.axes.Axes.plot`.
-
-        fill_between_kw : dict, default=None
-            Keyword arguments of the bands, for
-            :meth:`matplotlib.axes.Axes.fill_between`.
-
-        Returns
-        -------
-        display : PCAComparisonDisplay
-            The display itself.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
-        ax = check_axes(ax, f"{type(self).__name__}.plot")
-        code_sizes = self._code_sizes()
-        self.lines_, self.fill_between_ = [], []
-        for name in (PCA_NAME, AUTOENCODER_NAME):
-            scores = self._by_split("test_score", name)
-            mean, deviation = scores.mean(axis=1), scores.std(axis=1)
-            (line,) = ax.plot(
-                code_sizes, mean, **{"marker": "o", "label": name, **(line_kw or {})}
-            )
-            band = {"color": line.get_color(), "alpha": 0.2}
-            self.lines_.append(line)
-            self.fill_between_.append(
-                ax.fill_between(
-                    code_sizes,
-                    mean - deviation,
-                    mean + deviation,
-                    **{**band, **(fill_between_kw or {})},
-                )
-            )
-        _mark_code_sizes(ax, code_sizes)
-        ax.set_xlabel("Code size (n_components)")
-        ax.set_ylabel("Held-out R² (mean ± standard deviation)")
-        ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
+    def fit(self, X, y=None):
+        """Fit the reduction."""
+        self.pipeline_ = clone(self.pipeline).fit(X, y)
+        self.training_data_ = X, y
         return self
 
-    def __repr__(self):
-        r2, seconds = (
-            [self._by_split(column, name) for name in (PCA_NAME, AUTOENCODER_NAME)]
-            for column in ("test_score", "fit_time")
-        )
-        gain = r2[1] - r2[0]
-        pair = f"{PCA_NAME:>8}{AUTOENCODER_NAME:>13}"
-        lines = [
-            f"{'':9}{'R², held out':>21}{'':17}{'fit seconds':>21}",
-            f"code size{pair}{'gain':>17}{pair}",
-        ]
-        for i, code_size in enumerate(self._code_sizes()):
-            # The median, because the first fit of a process loads the kernels.
-            pca_seconds, autoencoder_seconds = (np.median(s[i]) for s in seconds)
-            lines.append(
-                f"{code_size:9}{r2[0][i].mean():z8.3f}{r2[1][i].mean():z13.3f}"
-                f"{gain[i].mean():+z9.3f} ± {gain[i].std():.3f}"
-                f"{pca_seconds:8.3f}{autoencoder_seconds:13.3f}"
-            )
-        return "\n".join(lines)
-
-    def _code_sizes(self):
-        return np.unique(self.results["n_components"])
-
-    def _by_split(self, column, name):
-        """Return an estimator's values of shape (n_code_sizes, n_splits)."""
-        values = self.results[column][self.results["estimator"] == name]
-        return values.reshape(len(self._code_sizes()), -1)
+    def score_prediction(self, X, y):
+        """Return the score of a predictor that sees the codes only."""
+        X_train, y_train = self.training_data_
+        predictor = clone(self.predictor)
+        predictor.fit(self.pipeline_.transform(X_train), y_train)
+        return float(predictor.score(self.pipeline_.transform(X), y))
 
 
-def _make_splits(cv, X):
+def _score(candidate, X, y=None):
+    scores = {"r2": reconstruction_r2(candidate.pipeline_, X)}
+    if candidate.predictor is not None:
+        scores["prediction"] = candidate.score_prediction(X, y)
+    return scores
+
+
+def _make_splits(cv, X, y, *, stratify):
     """Return a list of pairs of indices: the same for every estimator."""
+    n_rows = X.shape[0]
     if cv is None or isinstance(cv, numbers.Integral):
-        cv = KFold(5 if cv is None else cv, shuffle=True, random_state=0)
-    splits = list(check_cv(cv).split(X))
+        folds = StratifiedKFold if stratify else KFold
+        cv = folds(N_FOLDS if cv is None else cv, shuffle=True, random_state=0)
+    if hasattr(cv, "split") and not isinstance(cv, (str, bytes, type)):
+        splits = list(cv.split(X, y))
+    else:
+        is_iterable = isinstance(cv, Iterable) and getattr(cv, "shape", None) != ()
+        if not is_iterable or isinstance(cv, (str, bytes, range, Mapping, type)):
+            raise _wrong_cv(cv)
+        splits = list(cv)
     if not splits:
         raise ValueError(
-            f"cv={cv!r} gives no splits. A generator gives them only once: pass a "
-            "splitter or a list."
+            f"cv={reprlib.repr(cv)} gives no splits. A generator gives them only once: "
+            "pass a splitter or a list."
         )
+    try:
+        splits = [
+            (_indices(train, n_rows), _indices(held_out, n_rows))
+            for train, held_out in splits
+        ]
+    except (TypeError, ValueError):  # no pair, or not of indices
+        raise _wrong_cv(cv) from None
+    for number, (train, held_out) in enumerate(splits):
+        indices = np.concatenate([train, held_out])
+        if not len(train) or indices.min() < -n_rows or indices.max() >= n_rows:
+            problem = f"has rows that X, with {n_rows} rows, does not have"
+            problem = problem if len(train) else "has no rows to train on"
+            raise ValueError(f"cv={reprlib.repr(cv)}: split {number} {problem}")
     n_least = min(len(held_out) for _, held_out in splits)
     if n_least < 2:  # R² needs rows with a variance
         raise ValueError(
-            f"cv={cv!r} holds out {n_least} of {X.shape[0]} rows, but R² needs 2: "
-            "take fewer folds"
+            f"cv={reprlib.repr(cv)} holds out {n_least} of {n_rows} rows, but R² needs "
+            "2: take fewer folds"
         )
     return splits
 
 
-def _rows_for_pca(pipeline, X, splits):
+def _wrong_cv(cv):
+    meant = [len(cv)] if isinstance(cv, range) else cv
+    question = hint(meant, [Interval(numbers.Integral, 2, None, closed="left")])
+    return ValueError(
+        f"cv={reprlib.repr(cv)} must be a number of folds, a splitter such as "
+        "KFold(5), or an iterable of splits, each a pair of the indices of training "
+        f"rows and of held-out rows.{question}"
+    )
+
+
+def _indices(part, n_rows):
+    """Return the indices of a split's rows; ValueError if they are none."""
+    part = np.asarray(part)
+    if part.dtype == object:
+        part = np.asarray(part.tolist())
+    if part.dtype.kind == "b" and part.shape == (n_rows,):
+        return np.flatnonzero(part)
+    if part.ndim != 1 or (part.size and part.dtype.kind not in "iu"):
+        raise ValueError
+    return part.astype(np.intp)
+
+
+def _check_classes(splits, y, cv):
+    for number, (train, _) in enumerate(splits):
+        if len(np.unique(y[train])) < 2:
+            raise ValueError(
+                f"cv={reprlib.repr(cv)}: the training samples of split {number} are "
+                "all of one class of y. Pass an int, which shuffles and stratifies, "
+                "or StratifiedKFold(5, shuffle=True)"
+            )
+
+
+def _is_sparse(X):
+    """Whether scikit-learn sees a sparse matrix; it may be a frame."""
+    columns = sparse_columns(X)
+    return issparse(X) or (len(columns) > 0 and all(columns))
+
+
+def _rows_for_pca(pipeline, X, y, splits):
     """Return the smallest training split as the last step of a pipeline sees it."""
     train = min((train for train, _ in splits), key=len)
     rows = _safe_indexing(X, train)
-    return clone(pipeline[:-1]).fit_transform(rows) if len(pipeline) > 1 else rows
+    if len(pipeline) == 1:
+        return rows
+    return clone(pipeline[:-1]).fit_transform(rows, None if y is None else y[train])
 
 
 def _check_code_sizes(n_components, rows):
     """Return the code sizes in increasing order, each once; PCA of `rows` has them."""
     n_rows, n_features = rows.shape
     # Of sparse rows PCA finds the components by ARPACK, which leaves one out.
-    largest = min(n_features, n_rows) - issparse(rows)
+    largest = min(n_features, n_rows) - _is_sparse(rows)
     if largest < 1:
         raise ValueError(
             f"PCA of a sparse matrix needs 2 rows and features, but the smallest "
@@ -324,7 +355,7 @@ def _check_code_sizes(n_components, rows):
     return np.unique(code_sizes).tolist()
 
 
-def _candidates(estimator):
+def _pipelines(estimator):
     """Return pipelines with nothing but their last step to tell them apart."""
     if estimator is None:
         estimator = AutoencoderTransformer(random_state=0)
@@ -343,13 +374,3 @@ def _candidates(estimator):
 
 def _code_size_parameter(pipeline):
     return f"{pipeline.steps[-1][0]}__n_components"
-
-
-def _mark_code_sizes(ax, code_sizes):
-    """Scale the horizontal axis, and put its ticks at the code sizes."""
-    gaps = np.diff(code_sizes)
-    if len(gaps) and gaps.max() > MAX_GAP_RATIO * gaps.min():
-        ax.set_xscale("log")
-    if len(code_sizes) <= MAX_TICKS:
-        ax.set_xticks(code_sizes, labels=code_sizes)
-        ax.minorticks_off()

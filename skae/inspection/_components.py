@@ -5,6 +5,7 @@ import math
 import numpy as np
 from sklearn.utils import check_array, check_scalar
 
+from skae._names import check_name
 from skae.inspection._drawing import (
     check_axes,
     check_image_shape,
@@ -145,8 +146,7 @@ class ComponentsDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_scalar(n_components, "n_components", (int, np.integer), min_val=1)
-        if order not in _ORDERS:
-            raise ValueError(f"order={order!r} must be one of {_ORDERS}")
+        check_name(order, "order", _ORDERS)
         check_fitted(estimator)
         weights = _weights(last_step(estimator))
         indices = np.arange(len(weights))

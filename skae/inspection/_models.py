@@ -2,24 +2,10 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skae._sklearn import _safe_indexing
-from skae.metrics import (
-    _check_can_reconstruct,
-    _name,
-    _reconstruct,
-    _row_batches,
-    _squared_norms,
-)
-
-ROW_ERRORS = {
-    "squared_error": _squared_norms,
-    "absolute_error": lambda difference: np.abs(difference).sum(axis=1),
-}
+from skae.metrics import _check_can_reconstruct, _dense, _name, _sliceable
 
 
 def check_fitted(estimator, what="estimator"):
@@ -86,14 +72,4 @@ def named_reconstructions(X, reconstructions):
 
 
 def _checked(rows, name):
-    rows = check_array(rows, accept_sparse=True, dtype=np.float64, input_name=name)
-    return rows if isinstance(rows, np.ndarray) else rows.toarray()
-
-
-def reconstruction_errors(model, X, metric):
-    """Return the error of each row's reconstruction, of shape (n_samples,)."""
-    errors = []
-    for batch in _row_batches(X):
-        rows, reconstructed = _reconstruct(model, _safe_indexing(X, batch))
-        errors.append(ROW_ERRORS[metric](rows - reconstructed))
-    return np.concatenate(errors)
+    return _dense(_sliceable(rows, name), name)

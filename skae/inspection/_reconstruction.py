@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_scalar
 
+from skae._names import Names, hint
 from skae._sklearn import _safe_indexing
 from skae.inspection._drawing import (
     check_axes,
@@ -13,15 +14,11 @@ from skae.inspection._drawing import (
     mosaic_size,
     remove_frame,
 )
-from skae.inspection._models import (
-    ROW_ERRORS,
-    named_reconstructions,
-    reconstructing_models,
-    reconstruction_errors,
-)
-from skae.metrics import _reconstruct, _sliceable
+from skae.inspection._models import named_reconstructions, reconstructing_models
+from skae.metrics import _reconstruct, _sliceable, errors_of, reconstruction_error
 
 _ORIGINALS = "original"
+_ORDERS = ("first", "best", "worst")
 
 
 class ReconstructionDisplay:
@@ -161,9 +158,7 @@ class ReconstructionDisplay:
         image_shape = check_image_shape(image_shape, X.shape[1])
 
         def squared_errors():
-            return reconstruction_errors(
-                next(iter(models.values())), X, "squared_error"
-            )
+            return reconstruction_error(next(iter(models.values())), X)
 
         indices = _choose(which, n_images, X.shape[0], squared_errors)
         rows = _safe_indexing(X, indices)
@@ -254,7 +249,8 @@ class ReconstructionDisplay:
         image_shape = check_image_shape(image_shape, X.shape[1])
 
         def squared_errors():
-            return ROW_ERRORS["squared_error"](X - next(iter(reconstructions.values())))
+            first = next(iter(reconstructions.values()))
+            return errors_of(lambda: [(X, first)], "squared_error")
 
         indices = _choose(which, n_images, X.shape[0], squared_errors)
         display = cls(
@@ -317,6 +313,7 @@ def _choose(which, n_images, n_rows, squared_errors):
     Of rows with equal errors the first come first.
     """
     check_scalar(n_images, "n_images", (int, np.integer), min_val=1)
+    allowed = f"must be one of {_ORDERS} or an array of row numbers"
     if isinstance(which, str):
         if which == "first":
             return np.arange(min(n_images, n_rows))
@@ -324,7 +321,7 @@ def _choose(which, n_images, n_rows, squared_errors):
             return np.argsort(squared_errors(), kind="stable")[:n_images]
         if which == "worst":
             return np.argsort(-squared_errors(), kind="stable")[:n_images]
-    allowed = 'must be "first", "best", "worst" or an array of row numbers'
+        raise ValueError(f"which={which!r} {allowed}.{hint(which, [Names(_ORDERS)])}")
     indices = np.asarray(which)
     if indices.dtype.kind == "b":
         raise ValueError(f"which={which!r} {allowed}: pass np.flatnonzero(mask)")

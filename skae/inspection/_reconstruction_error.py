@@ -5,13 +5,8 @@ import math
 import numpy as np
 
 from skae.inspection._drawing import check_axes, check_matplotlib, style
-from skae.inspection._models import (
-    ROW_ERRORS,
-    named_reconstructions,
-    reconstructing_models,
-    reconstruction_errors,
-)
-from skae.metrics import _sliceable
+from skae.inspection._models import named_reconstructions, reconstructing_models
+from skae.metrics import check_metric, errors_of, reconstruction_error
 
 # More histograms than this are outlines.
 _MAX_FILLED = 3
@@ -116,7 +111,7 @@ class ReconstructionErrorDisplay:
         See Also
         --------
         ReconstructionErrorDisplay.from_predictions : Takes reconstructions.
-        skae.AutoencoderTransformer.reconstruction_error : These errors, and others.
+        skae.metrics.reconstruction_error : Computes these errors.
 
         Examples
         --------
@@ -130,11 +125,10 @@ class ReconstructionErrorDisplay:
         ['5: 547 ± 195', '20: 127 ± 58']
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        _check_metric(metric)
+        check_metric(metric)
         models = reconstructing_models(estimator)
-        X = _sliceable(X)
         errors = {
-            name: reconstruction_errors(model, X, metric)
+            name: reconstruction_error(model, X, metric=metric)
             for name, model in models.items()
         }
         return cls(errors=errors, metric=metric).plot(ax, bins=bins, **hist_kw)
@@ -194,10 +188,11 @@ class ReconstructionErrorDisplay:
         array([1., 3.])
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
-        _check_metric(metric)
+        check_metric(metric)
         X, reconstructions = named_reconstructions(X, reconstructions)
         errors = {
-            name: ROW_ERRORS[metric](X - rows) for name, rows in reconstructions.items()
+            name: errors_of(lambda rows=rows: [(X, rows)], metric)
+            for name, rows in reconstructions.items()
         }
         return cls(errors=errors, metric=metric).plot(ax, bins=bins, **hist_kw)
 
@@ -226,7 +221,7 @@ class ReconstructionErrorDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        _check_metric(self.metric)
+        check_metric(self.metric)
         ax = check_axes(ax, f"{type(self).__name__}.plot")
         from matplotlib.patches import Patch
 
@@ -247,11 +242,6 @@ class ReconstructionErrorDisplay:
         ax.legend(title="mean ± standard deviation")
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _check_metric(metric):
-    if not isinstance(metric, str) or metric not in ROW_ERRORS:
-        raise ValueError(f"metric={metric!r} must be one of {tuple(ROW_ERRORS)}")
 
 
 def _mean_and_deviation(errors):

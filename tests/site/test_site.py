@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import skae
+from skae._sklearn import DOCUMENTATION
+
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
@@ -146,6 +149,17 @@ def test_links():
                 dead.append(f"{path.relative_to(SITE.resolve())}: {link}")
     assert dead == []
     assert sum(len(page.links) for page in pages.values()) > 1000
+
+
+def test_estimators_link_to_their_pages():
+    """In notebooks, where the site is published."""
+    for estimator in (
+        skae.AutoencoderTransformer(),
+        skae.VariationalAutoencoderTransformer(),
+        skae.dask.DaskAutoencoderTransformer(),
+    ):
+        page = estimator._get_doc_link().removeprefix(DOCUMENTATION)
+        assert (SITE / page).is_file(), page
 
 
 def test_from_the_start_to_an_example(visit):

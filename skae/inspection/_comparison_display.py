@@ -1,0 +1,334 @@
+"""What a comparison of PCA and an autoencoder has come to: table, words, picture."""
+
+import html
+import textwrap
+
+import numpy as np
+
+from skae.inspection._drawing import check_axes, check_matplotlib
+from skae.inspection._verdict import verdict
+
+PCA_NAME, AUTOENCODER_NAME = "PCA", "autoencoder"
+SCORE, REFERENCE = "prediction_score", "prediction_score_all_features"
+# With more code sizes than this matplotlib chooses the ticks.
+MAX_TICKS = 10
+# scikit-learn's rule for a logarithmic axis: how unlike the gaps between values are.
+MAX_GAP_RATIO = 5
+# Inches of a new figure with two panels.
+_TWO_PANELS = (11.0, 4.8)
+# Characters of the table as text: its first column, the others by name, a line.
+_LABEL_WIDTH = 9
+_WIDTHS = {PCA_NAME: 8, AUTOENCODER_NAME: 13, "gain": 17}
+_LINE_WIDTH = 79
+_REFERENCE_COLOR = "0.4"
+_ALL_FEATURES = "all features"
+
+
+class PCAComparisonDisplay:
+    """Held-out R² of PCA and an autoencoder by code size, and what it costs.
+
+    It is made by :func:`compare_with_pca`. Its ``repr``, and what notebooks show of it,
+    are a table and a verdict in words. The table has for each code size the mean R² of
+    both over the splits, the mean and standard deviation of the gain in R² of the
+    autoencoder over PCA, and the median seconds of a fit; and the same of the scores of
+    a predictor, where there are some.
+
+    Parameters
+    ----------
+    results : dict of str to ndarray of shape (n_estimators * n_code_sizes * n_splits,)
+        A row for each estimator, code size and split, sorted in this order.
+
+    score_name : str, default="score"
+        What the scores of the predictor are, such as "accuracy".
+
+    Attributes
+    ----------
+    results : dict of str to ndarray of shape (n_estimators * n_code_sizes * n_splits,)
+        Columns of a table, which ``pandas.DataFrame(display.results)`` makes of it:
+
+        - "estimator": "PCA" or "autoencoder";
+        - "n_components": the code size;
+        - "split": the number of the split, from 0;
+        - "fit_time", "score_time": seconds. The first fit of an autoencoder in a
+          process loads its kernels, some 0.2 seconds, or compiles them: see
+          :func:`skae.warmup`. A predictor is part of the score;
+        - "test_score": R² of the held-out rows, at most 1;
+        - "prediction_score": score of the predictor that sees the codes, on the
+          held-out rows. Only with a target;
+        - "prediction_score_all_features": the same of the predictor that sees all
+          features, for comparison. It depends on the split only.
+
+    verdict : str
+        Which of both is better at which code size, and by how much. A difference counts
+        if its mean is more than twice its standard deviation over the splits.
+
+    ax_ : matplotlib Axes
+        Axes with the curves of R²; as what follows, after :meth:`plot`.
+
+    figure_ : matplotlib Figure
+        Their figure.
+
+    lines_ : list of matplotlib Line2D
+        Means over the splits, of PCA and of the autoencoder.
+
+    fill_between_ : list of matplotlib PolyCollection
+        Bands of one standard deviation over the splits on either side of the means.
+
+    prediction_ax_ : matplotlib Axes or None
+        Axes with the curves of the prediction scores.
+
+    prediction_lines_ : list of matplotlib Line2D
+        Means over the splits, of PCA, of the autoencoder and of all features. Without
+        prediction scores it is empty, as is what follows.
+
+    prediction_fill_between_ : list of matplotlib artists
+        Bands of one standard deviation on either side of these.
+
+    See Also
+    --------
+    compare_with_pca : Makes it from data.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skae.inspection import compare_with_pca
+    >>> display = compare_with_pca(load_iris().data, [1, 2], cv=3)
+    >>> display.results["test_score"].shape  # 2 estimators, 2 code sizes, 3 splits
+    (12,)
+    >>> display.plot().ax_.get_xlabel()  # doctest: +SKIP
+    'Code size (n_components)'
+    """
+
+    def __init__(self, *, results, score_name="score"):
+        self.results = results
+        self.score_name = score_name
+
+    def plot(self, ax=None, *, line_kw=None, fill_between_kw=None):
+        """Draw held-out R² against the code size, and beside it prediction scores.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, or a pair of them, default=None
+            Where to draw: R², and the prediction scores where there are some. On a
+            single one only R² is drawn. None makes a new figure.
+
+        line_kw : dict, default=None
+            Keyword arguments of the lines, for :meth:`matplotlib.axes.Axes.plot`.
+
+        fill_between_kw : dict, default=None
+            Keyword arguments of the bands, for
+            :meth:`matplotlib.axes.Axes.fill_between`.
+
+        Returns
+        -------
+        display : PCAComparisonDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        self.ax_, self.prediction_ax_ = self._axes(ax)
+        self.figure_ = self.ax_.figure
+        styles = line_kw or {}, fill_between_kw or {}
+        self.lines_, self.fill_between_ = self._draw_curves(
+            self.ax_, "test_score", *styles
+        )
+        self.ax_.set_ylabel(_label("R²"))
+        self.ax_.legend()
+        self.prediction_lines_, self.prediction_fill_between_ = [], []
+        if self.prediction_ax_ is not None:
+            self._draw_predictions(self.prediction_ax_, *styles)
+        return self
+
+    def _axes(self, ax):
+        """Return the axes of R² and those of the prediction scores, or None."""
+        caller = f"{type(self).__name__}.plot"
+        if not self._has_predictions():
+            return check_axes(ax, caller), None
+        if ax is None:
+            check_matplotlib(caller)
+            import matplotlib.pyplot as plt
+
+            return plt.subplots(1, 2, figsize=_TWO_PANELS, layout="constrained")[1]
+        if np.size(ax) == 1:
+            return check_axes(np.ravel(ax)[0], caller), None
+        if np.size(ax) != 2:
+            raise ValueError(
+                f"ax has {np.size(ax)} axes, but there are two panels: R² and the "
+                "prediction scores"
+            )
+        return [check_axes(panel, caller) for panel in np.ravel(ax)]
+
+    def _draw_curves(self, ax, column, line_kw, fill_between_kw):
+        """Return the lines and the bands of both, of one column."""
+        code_sizes = self._code_sizes()
+        lines, bands = [], []
+        for name in (PCA_NAME, AUTOENCODER_NAME):
+            scores = self._by_split(column, name)
+            mean, deviation = scores.mean(axis=1), scores.std(axis=1)
+            (line,) = ax.plot(
+                code_sizes, mean, **{"marker": "o", "label": name, **line_kw}
+            )
+            band = {"color": line.get_color(), "alpha": 0.2}
+            lines.append(line)
+            bands.append(
+                ax.fill_between(
+                    code_sizes,
+                    mean - deviation,
+                    mean + deviation,
+                    **{**band, **fill_between_kw},
+                )
+            )
+        _mark_code_sizes(ax, code_sizes)
+        ax.set_xlabel("Code size (n_components)")
+        return lines, bands
+
+    def _draw_predictions(self, ax, *styles):
+        lines, bands = self._draw_curves(ax, SCORE, *styles)
+        reference = self._reference()
+        mean, deviation = reference.mean(), reference.std()
+        style = {"color": _REFERENCE_COLOR, "zorder": 0}
+        lines.append(ax.axhline(mean, linestyle="--", label=_ALL_FEATURES, **style))
+        bands.append(
+            ax.axhspan(mean - deviation, mean + deviation, alpha=0.15, **style)
+        )
+        ax.set_ylabel(_label(self.score_name))
+        ax.legend()
+        self.prediction_lines_, self.prediction_fill_between_ = lines, bands
+
+    @property
+    def verdict(self):
+        """What the table says, in words."""
+        r2 = self._of_both("test_score")
+        if not self._has_predictions():
+            return verdict(self._code_sizes(), r2)
+        return verdict(
+            self._code_sizes(),
+            r2,
+            self._of_both(SCORE),
+            self._reference(),
+            self.score_name,
+        )
+
+    def __repr__(self):
+        r2, *prediction, seconds = self._groups()
+        parts = [_text_table(self._code_sizes(), [r2, seconds])]
+        for group in prediction:
+            table = _text_table(self._code_sizes(), [group])
+            parts.append(f"{table}\n{_ALL_FEATURES}: {self._reference_text()}")
+        parts.append(textwrap.fill(self.verdict, _LINE_WIDTH))
+        return "\n\n".join(parts)
+
+    def _repr_html_(self):
+        groups = self._groups()
+        titles = "".join(
+            _html_cell(title, "th", f'colspan="{len(columns)}"')
+            for title, columns in groups
+        )
+        names = "".join(
+            _html_cell(name, "th") for _, columns in groups for name in columns
+        )
+        lines = [
+            "<table>",
+            f"<thead><tr><th></th>{titles}</tr>",
+            f"<tr><th>code size</th>{names}</tr></thead>",
+            "<tbody>",
+        ]
+        cells = [column for _, columns in groups for column in columns.values()]
+        for code_size, *row in zip(self._code_sizes(), *cells, strict=True):
+            line = "".join(_html_cell(cell, "td") for cell in row)
+            lines.append(f"<tr>{_html_cell(code_size, 'th')}{line}</tr>")
+        if self._has_predictions():
+            (_, before), (_, columns), (_, after) = groups
+            lines.append(
+                f"<tr>{_html_cell(_ALL_FEATURES, 'th')}"
+                f'<td colspan="{len(before)}"></td>'
+                + _html_cell(self._reference_text(), "td", f'colspan="{len(columns)}"')
+                + f'<td colspan="{len(after)}"></td></tr>'
+            )
+        lines += ["</tbody>", "</table>", f"<p>{html.escape(self.verdict)}</p>"]
+        return "\n".join(lines)
+
+    def _groups(self):
+        """Return the columns of the table: pairs of a title and of cells by name."""
+        groups = [("R², held out", _scores_and_gain(*self._of_both("test_score")))]
+        if self._has_predictions():
+            title = f"{self.score_name}, held out"
+            groups.append((title, _scores_and_gain(*self._of_both(SCORE))))
+        # The median, because the first fit of a process loads the kernels.
+        seconds = [np.median(s, axis=1) for s in self._of_both("fit_time")]
+        columns = {
+            name: [f"{second:.3f}" for second in column]
+            for name, column in zip((PCA_NAME, AUTOENCODER_NAME), seconds, strict=True)
+        }
+        return [*groups, ("fit seconds", columns)]
+
+    def _has_predictions(self):
+        return SCORE in self.results
+
+    def _reference(self):
+        """Return the scores of all features, of shape (n_splits,)."""
+        return self._by_split(REFERENCE, PCA_NAME)[0]
+
+    def _reference_text(self):
+        reference = self._reference()
+        return f"{reference.mean():z.3f} ± {reference.std():.3f}"
+
+    def _of_both(self, column):
+        return [self._by_split(column, name) for name in (PCA_NAME, AUTOENCODER_NAME)]
+
+    def _code_sizes(self):
+        return np.unique(self.results["n_components"])
+
+    def _by_split(self, column, name):
+        """Return an estimator's values of shape (n_code_sizes, n_splits)."""
+        values = self.results[column][self.results["estimator"] == name]
+        return values.reshape(len(self._code_sizes()), -1)
+
+
+def _label(score_name):
+    return f"Held-out {score_name}\nmean ± standard deviation"
+
+
+def _scores_and_gain(pca, autoencoder):
+    """Return cells by the name of their column, from scores by code size and split."""
+    gain = autoencoder - pca
+    return {
+        PCA_NAME: [f"{scores.mean():z.3f}" for scores in pca],
+        AUTOENCODER_NAME: [f"{scores.mean():z.3f}" for scores in autoencoder],
+        "gain": [f"{gains.mean():+z.3f} ± {gains.std():.3f}" for gains in gain],
+    }
+
+
+def _text_table(code_sizes, groups):
+    """Return lines of columns, of groups of them side by side."""
+    titles, names = " " * _LABEL_WIDTH, "code size"
+    lines = [f"{code_size:{_LABEL_WIDTH}}" for code_size in code_sizes]
+    for title, columns in groups:
+        width = _WIDTHS[PCA_NAME] + _WIDTHS[AUTOENCODER_NAME]
+        titles += f"{title:>{width}}" + " " * _WIDTHS["gain"] * ("gain" in columns)
+        for name, cells in columns.items():
+            names += f"{name:>{_WIDTHS[name]}}"
+            lines = [
+                f"{line}{cell:>{_WIDTHS[name]}}"
+                for line, cell in zip(lines, cells, strict=True)
+            ]
+    return "\n".join([titles.rstrip(), names, *lines])
+
+
+def _html_cell(text, tag, attributes=""):
+    return (
+        f"<{tag} {attributes}>".replace(" >", ">") + f"{html.escape(str(text))}</{tag}>"
+    )
+
+
+def _mark_code_sizes(ax, code_sizes):
+    """Scale the horizontal axis, and put its ticks at the code sizes."""
+    gaps = np.diff(code_sizes)
+    if len(gaps) and gaps.max() > MAX_GAP_RATIO * gaps.min():
+        ax.set_xscale("log")
+    if len(code_sizes) <= MAX_TICKS:
+        ax.set_xticks(code_sizes, labels=code_sizes)
+        ax.minorticks_off()

@@ -1,0 +1,126 @@
+"""A comparison of PCA and an autoencoder over code sizes and splits, in words."""
+
+import numpy as np
+
+# A mean difference is clear if it is larger than this many standard deviations over
+# the splits, and than what a table with three decimals shows.
+_CLEAR_DEVIATIONS = 2
+_SMALLEST = 0.0005
+# Sentences about the code sizes where the autoencoder is clearly better than PCA,
+# clearly worse, neither, and where there is no difference.
+_RECONSTRUCTIONS = (
+    "The autoencoder reconstructs more of the variance than PCA {where}: {size}.",
+    "The autoencoder reconstructs less of the variance than PCA {where}: {size}.",
+    "Neither reconstructs clearly more of the variance {where}: the difference is "
+    "{size}.",
+    "The autoencoder reconstructs as much of the variance as PCA {where}.",
+)
+_PREDICTIONS = (
+    "The autoencoder's code predicts y better than PCA's {where}: by {size} in {name}.",
+    "PCA's code predicts y better than the autoencoder's {where}: by {size} in {name}.",
+    "Neither code predicts y clearly better {where}: the difference in {name} is "
+    "{size}.",
+    "PCA's code predicts y as well as the autoencoder's {where}.",
+)
+# So many code sizes are named, of more the number is given.
+_MAX_NAMED = 4
+
+
+def verdict(code_sizes, r2, prediction=None, reference=None, score_name="score"):
+    """Say which of both is better at which code size, and by how much.
+
+    Parameters
+    ----------
+    code_sizes : sequence of int
+
+    r2 : pair of ndarray of shape (n_code_sizes, n_splits)
+        Scores of PCA and of the autoencoder.
+
+    prediction : pair of ndarray of shape (n_code_sizes, n_splits), default=None
+        Scores of a predictor that sees their codes.
+
+    reference : ndarray of shape (n_splits,), default=None
+        Scores of a predictor that sees all features; only with `prediction`.
+
+    score_name : str, default="score"
+        What the scores of the predictor are.
+
+    Returns
+    -------
+    text : str
+    """
+    sentences = _sentences(_RECONSTRUCTIONS, code_sizes, r2[1] - r2[0])
+    if prediction is not None:
+        gain = prediction[1] - prediction[0]
+        sentences += _sentences(_PREDICTIONS, code_sizes, gain, name=score_name)
+        sentences.append(_of_reference(code_sizes, prediction, reference, score_name))
+    n_splits = r2[0].shape[1]
+    sentences.append(
+        f"(±: standard deviation over the {n_splits} splits.)"
+        if n_splits > 1
+        else "(There is one split only, which does not tell how much this varies.)"
+    )
+    return " ".join(sentences)
+
+
+def _sentences(templates, code_sizes, gain, **words):
+    """Return a sentence for each group of code sizes that is not empty."""
+    mean, deviation = gain.mean(axis=1), gain.std(axis=1)
+    is_none = np.abs(mean) <= _SMALLEST
+    is_clear = ~is_none & (np.abs(mean) > _CLEAR_DEVIATIONS * deviation)
+    groups = (
+        is_clear & (mean > 0),
+        is_clear & (mean < 0),
+        ~is_clear & ~is_none,
+        is_none,
+    )
+    return [
+        template.format(
+            where=_where(code_sizes, group),
+            size=_size(code_sizes, gain, group),
+            **words,
+        )
+        for template, group in zip(templates, map(np.flatnonzero, groups), strict=True)
+        if len(group)
+    ]
+
+
+def _of_reference(code_sizes, prediction, reference, score_name):
+    # Where scores look equal, PCA's counts as the best.
+    means = np.round([scores.mean(axis=1) for scores in prediction], 3)
+    which, size = np.unravel_index(np.argmax(means), means.shape)
+    owner = ("PCA's", "the autoencoder's")[which]
+    best = prediction[which][size]
+    return (
+        f"Without reduction the {score_name} is {_mean_and_deviation(reference)}; the "
+        f"best code, {owner} {_components([code_sizes[size]])}, reaches "
+        f"{_mean_and_deviation(best)}."
+    )
+
+
+def _size(code_sizes, gain, group):
+    """Return how large the largest mean difference is, whatever its sign."""
+    largest = group[np.argmax(np.abs(gain.mean(axis=1))[group])]
+    gains = gain[largest]
+    size = _mean_and_deviation(gains * np.sign(gains.mean()))
+    if len(group) == 1:
+        return size
+    return f"up to {size}, {_components([code_sizes[largest]])}"
+
+
+def _where(code_sizes, group):
+    if len(group) == len(code_sizes) > 1:
+        return "at every code size"
+    if len(group) > _MAX_NAMED:
+        return f"at {len(group)} of {len(code_sizes)} code sizes"
+    return _components([code_sizes[i] for i in group])
+
+
+def _components(code_sizes):
+    *first, last = map(str, code_sizes)
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"with {listed} component{'' if listed == '1' else 's'}"
+
+
+def _mean_and_deviation(scores):
+    return f"{scores.mean():z.3f} ± {scores.std():.3f}"
