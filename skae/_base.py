@@ -222,7 +222,10 @@ class BaseAutoencoder(
         network = make_network(**architecture)
         problem = self._problem(network, train, X_val, scaling, validates_itself)
         first_rows = first.see(scaling.offset, scaling.scale)
-        solver = describe_solver(self, train.n_rows, max_epochs)
+        watches_validation = split is not None or stops_by_validation(self)
+        solver = describe_solver(
+            self, train.n_rows, max_epochs, watches_validation=watches_validation
+        )
         if saved is not None:
             initial = saved["initial_params"]
         else:

@@ -25,7 +25,7 @@ from skae._sklearn import Interval
 # What "auto" stands for, chosen in benchmarks/defaults. Layers have at least two units
 # for each principal component, which carry it at the start.
 _AUTO_HIDDEN = (100, 50)
-_AUTO_BATCH_SIZE, _AUTO_UPDATES = 100, 10_000
+_AUTO_BATCH_SIZE, _AUTO_UPDATES = 32, 10_000
 # Many rows take long, and only such a batch has work for two threads: MNIST's fit takes
 # two thirds of the time, for 0.004 of R².
 _MANY_ROWS, _LARGE_BATCH_SIZE, _LARGE_UPDATES = 20_000, 200, 5_000
