@@ -39,6 +39,7 @@ from skae._compilation import (
 )
 from skae._memory import (
     ABANDONED,
+    BEST_EPOCH,
     BEST_KEPT,
     BEST_LOSS,
     BLOCK,
@@ -691,6 +692,8 @@ def _keep_best(state, loss, team):
     scalars = doubles(state.scalars)
     if loss < scalars[BEST_KEPT]:
         scalars[BEST_KEPT] = loss
+        counters = integers(state.counters)
+        counters[BEST_EPOCH] = counters[N_EPOCHS]
         call(team.passes.copy, (state.best_params, state.params, team.n_params))
 
 

@@ -206,7 +206,8 @@ CURVES = ("loss_curve", "validation_curve", "term_curve")
 # of which N_BEFORE came before the PART that is trained on (0, 1, ...).
 N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
 EPOCH_ROWS, N_BEFORE, PART = range(6, 9)
-N_COUNTERS = 9
+BEST_EPOCH = 9  # of best_params: the number of epochs before they were reached
+N_COUNTERS = 10
 # State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
 # schedule has multiplied the learning rate by, the initial weights' loss on the rows
 # that are monitored and on those to train on, and the sums of this epoch's code terms
@@ -222,6 +223,7 @@ LASTING_COUNTERS = {
     "n_epochs": N_EPOCHS,
     "cycle_start": CYCLE_START,
     "n_no_change": N_NO_CHANGE,
+    "best_epoch": BEST_EPOCH,
     "seed": SEED,
 }
 LASTING_SCALARS = {

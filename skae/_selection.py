@@ -8,6 +8,7 @@ from scipy.special import stdtrit
 
 from skae._inference import row_losses
 from skae._rows import weights_in_use
+from skae._training import Kept
 
 _CONFIDENCE = 0.95
 # Student's interval is not valid for heavy tails: where the squares of a few samples are
@@ -44,8 +45,17 @@ class CautiousSelection:
     n_before : int
         Epochs of earlier fits that this one goes on from.
 
-    selected : ndarray of shape (n_params,), default=None
-        `params` of these.
+    selected : Kept, default=None
+        What these kept.
+
+    units : ndarray of shape (n_rows,), default=None
+        Of every held-out row, the number of the unit that it was held out with: rows
+        of a unit are no independent evidence. None: each row is a unit.
+
+    Attributes
+    ----------
+    kept : Kept
+        The weights that have improved most.
     """
 
     def __init__(
@@ -60,7 +70,7 @@ class CautiousSelection:
         units = np.arange(len(weights)) if units is None else units
         _, self._units = np.unique(units[self._used], return_inverse=True)
         self._shares_of_units = np.bincount(self._units, self._shares)
-        self.params, self.gain = initial_params.copy(), 0.0
+        self.kept, self.gain = Kept.initial(initial_params), 0.0
         self._selected = selected
         self._start_objective = None
 
@@ -82,17 +92,18 @@ class CautiousSelection:
         """Judge the weights if it is time; returns False: training goes on."""
         n_epochs = self.n_before + len(curves.loss)
         if next_epoch(n_epochs - 1) == n_epochs:
-            self._consider(self.training.state.params)
+            last = Kept.last(self.training)
+            self._consider(last._replace(name="selected"))
         return False
 
-    def kept_params(self):
-        """The weights to keep if training ended now."""
+    def kept_weights(self):
+        """The weights to keep if training ended now, as `Kept`."""
         self._consider_selected()
-        now, start = self.training.state.params, self.initial_params
-        best = now if self._gain(now) > self.gain else self.params
-        if not np.array_equal(best, start) and not self._is_lower(best):
-            best = start
-        return best.copy()
+        last = Kept.last(self.training)
+        best = last if self._gain(last.params) > self.gain else self.kept
+        if best.epoch and not self._is_lower(best.params):
+            best = Kept.initial(self.initial_params)
+        return best
 
     @functools.cached_property
     def _start_losses(self):
@@ -108,10 +119,10 @@ class CautiousSelection:
             self._start_objective = new[0]
         return objective <= self._start_objective  # NaN is not
 
-    def _consider(self, params):
-        gain = self._gain(params)
+    def _consider(self, kept):
+        gain = self._gain(kept.params)
         if gain > self.gain:
-            self.params, self.gain = params.copy(), gain
+            self.kept, self.gain = kept, gain
 
     def _gain(self, params):
         """How much the loss has surely fallen; 0 if it is not finite."""

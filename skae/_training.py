@@ -17,6 +17,7 @@ from skae._code_passes import CodeTerm
 from skae._compilation import CFunction
 from skae._kernels import DIVERGED, INTERRUPTED, RUNNING
 from skae._memory import (
+    BEST_EPOCH,
     BEST_KEPT,
     BEST_LOSS,
     CYCLE_START,
@@ -96,6 +97,25 @@ class Curves(NamedTuple):
 
     def followed_by(self, later):
         return Curves(*(a + b for a, b in zip(self, later, strict=True)))
+
+
+class Kept(NamedTuple):
+    """Weights that a fit keeps."""
+
+    params: np.ndarray
+    epoch: int  # after how many epochs; 0: the initial weights
+    name: str  # "params", "best_params", "initial_params" or "selected"
+
+    @classmethod
+    def last(cls, training):
+        """The weights of the last epoch."""
+        state = training.state
+        return cls(state.params.copy(), int(state.counters[N_EPOCHS]), "params")
+
+    @classmethod
+    def initial(cls, initial_params):
+        """The weights before any training."""
+        return cls(initial_params.copy(), 0, "initial_params")
 
 
 class DivergedError(ArithmeticError):
@@ -447,6 +467,7 @@ def prepare(training, initial_params):
         best_kept = start_loss if is_new else training.value(state.params)
         state.best_params[:] = state.params
         state.scalars[BEST_KEPT] = best_kept
+        state.counters[BEST_EPOCH] = state.counters[N_EPOCHS]
     training.forget_objective()
     # In the end: who interrupts before has the next fit do all of this.
     state.scalars[[START_LOSS, START_TRAIN_LOSS]] = start_loss, start_train_loss
@@ -543,8 +564,8 @@ def _epochs_to_report(report, n_done, seconds_an_epoch):
     return min(report.epochs_to_next(n_done), at_most)
 
 
-def kept_params(training, initial_params):
-    """The weights that a fit keeps.
+def kept_weights(training, initial_params):
+    """The weights that a fit keeps, as `Kept`.
 
     With validation rows those of the best epoch; without, the last epoch's, unless
     their objective is higher than the start's: then the best epoch's. The last epoch's,
@@ -556,19 +577,22 @@ def kept_params(training, initial_params):
         If no weights with a finite objective are at hand.
     """
     state = training.state
-    candidates = [state.params, state.best_params, initial_params]
+    last, initial = Kept.last(training), Kept.initial(initial_params)
+    best_epoch = int(state.counters[BEST_EPOCH])
+    best = Kept(state.best_params.copy(), best_epoch, "best_params")
+    candidates = [last, best, initial]
     if training.problem.validation.n_rows:
-        candidates = [state.best_params]
-    if state.counters[N_EPOCHS] < training.solver.first_judged:
-        return state.params.copy()  # it was another objective
-    for params in candidates:
-        loss = training.value(params)
+        candidates = [best]
+    if last.epoch < training.solver.first_judged:
+        return last  # it was another objective
+    for kept in candidates:
+        loss = training.value(kept.params)
         # The start's loss is NaN if it was not, or could not be, computed.
         if np.isfinite(loss) and not loss > state.scalars[START_LOSS]:
-            return params.copy()
+            return kept
     if not np.isfinite(loss):
         raise DivergedError
-    return params.copy()
+    return kept
 
 
 def check_finite(training, status):
