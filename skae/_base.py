@@ -32,7 +32,7 @@ from skae._memory import (
     Rows,
     aligned,
 )
-from skae._network import for_loss, make_network, order_code
+from skae._network import explained_variance, for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
     describe_network,
@@ -46,6 +46,7 @@ from skae._passes import LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
+from skae._rows import n_counted
 from skae._selection import CautiousSelection
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
 from skae._threads import single_threaded_blas
@@ -72,7 +73,9 @@ class Scaling(NamedTuple):
     mean: np.ndarray  # (n_features,) of the training data
     offset: np.ndarray  # (n_features,) the mean, or zeros
     scale: float
-    total_variance: float  # of the training data, as the network sees them
+    # Of the rows in use, as the network sees them.
+    mean_seen: np.ndarray  # (n_features,) float64
+    total_variance: float
 
 
 class Plan(NamedTuple):
@@ -370,14 +373,16 @@ class BaseAutoencoder(
 
     def _measure(self, data, saved):
         """How the network sees the data; a network that goes on sees as before."""
-        mean, spread = measure(data)
-        mean = mean.astype(data.dtype)
+        exact_mean, spread = measure(data)
+        mean = exact_mean.astype(data.dtype)
         # What is seen on the scale of earlier rows may vary by less than that.
         least = 0.0 if saved is None else self.scale_
         offset, scale = describe_scaling(self, mean, max(spread, least))
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
-        return Scaling(mean, offset, scale, data.n_features * (spread / scale) ** 2)
+        mean_seen = (exact_mean - offset) / scale
+        total_variance = data.n_features * (spread / scale) ** 2
+        return Scaling(mean, offset, scale, mean_seen, total_variance)
 
     def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
         kind = self._training_kind(problem)
@@ -521,10 +526,17 @@ class BaseAutoencoder(
             moments = code_moments(network, params, rows)
             # What neither a tie nor a penalty depends on may be chosen.
             free_scale = not plan.architecture["tied"] and self.alpha == 0
-            variances = order_code(network, params, moments, free_scale=free_scale)
-            attributes |= _explained_variance(
-                variances, rows.total_weight, plan.scaling
-            )
+            explained = order_code(network, params, moments, free_scale=free_scale)
+            if not free_scale:
+                activations = plan.architecture["activations"]
+                explained = explained_variance(
+                    network,
+                    params,
+                    moments,
+                    plan.scaling.mean_seen,
+                    is_linear={*activations[len(activations) // 2 :]} == {"identity"},
+                )
+            attributes |= _in_units(explained, n_counted(rows), plan.scaling)
         return attributes
 
     def _training_attributes(self, plan, params, curves):
@@ -613,16 +625,17 @@ def canonical(X, name="X"):
     return X
 
 
-def _explained_variance(variances, total_weight, scaling):
-    """The code's variances, in the units of the data and as shares."""
-    # As PCA's, with n - 1 in the denominator.
-    correction = total_weight / (total_weight - 1) if total_weight > 1 else 1.0
-    unit = scaling.scale**2 * correction
-    total = scaling.total_variance if scaling.total_variance > 0 else 1.0
+def _in_units(explained, n_rows, scaling):
+    """What entries of the code explain, in the units of the data and as shares."""
+    total = scaling.total_variance
+    # Of all of it roundings may make more.
+    explained = explained * min(1.0, total / (explained.sum() or 1.0))
+    # As PCA's, with n - 1 in the denominator; of weights only the ratios count.
+    unit = scaling.scale**2 * n_rows / max(1, n_rows - 1)
     dtype = scaling.mean.dtype
     return {
-        "explained_variance_": (variances * unit).astype(dtype),
-        "explained_variance_ratio_": (variances / total).astype(dtype),
+        "explained_variance_": (explained * unit).astype(dtype),
+        "explained_variance_ratio_": (explained / (total or 1.0)).astype(dtype),
     }
 
 

@@ -280,6 +280,50 @@ def test_linear_network_is_pca(tied, data):
 # -- the ordered code ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("max_iter", ["auto", 3])
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+@pytest.mark.parametrize("hidden", [(), (16,)])
+@pytest.mark.parametrize("changes", [{"alpha": 0.1}, {"tied_weights": True}])
+def test_explained_variance_is_a_share(changes, hidden, loss, max_iter):
+    """Also where the scale of the code is not free."""
+    X = datasets.load_digits().data[:300]
+    params = {"hidden_layer_sizes": hidden, "loss": loss, **changes}
+    if max_iter != "auto":
+        params |= {"max_iter": max_iter, "init": "random", "early_stopping": False}
+    estimator = AutoencoderTransformer(5, random_state=0, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(X)
+    ratio = estimator.explained_variance_ratio_
+    assert (ratio >= 0).all()
+    assert ratio.sum() <= 1
+    if hidden == ():
+        assert ratio.sum() <= max(0.0, estimator.score(X)) + 1e-12
+    if loss == "squared_error" and max_iter == "auto":
+        best = PCA(5).fit(X).explained_variance_ratio_
+        assert ratio.sum() == pytest.approx(best.sum(), abs=0.05)
+        if hidden == ():  # at PCA, or near
+            np.testing.assert_allclose(ratio, best, atol=1e-3)
+
+
+def test_explained_variance_does_not_depend_on_the_unit_of_weights():
+    X = make_data()
+    weights = np.random.default_rng(0).random(60)
+    estimator = AutoencoderTransformer(hidden_layer_sizes=(), random_state=0, tol=0)
+    expected = estimator.fit(X).explained_variance_
+    np.testing.assert_allclose(expected, PCA(2).fit(X).explained_variance_, rtol=1e-6)
+    # A row without weight is not there.
+    more, ones = np.vstack([X, 9 * X]), np.repeat([1.0, 0.0], 60)
+    estimator.fit(more, sample_weight=ones)
+    np.testing.assert_allclose(estimator.explained_variance_, expected, rtol=1e-6)
+    values = [
+        estimator.fit(X, sample_weight=factor * weights).explained_variance_
+        for factor in (1.0, (1 + 2e-16) / weights.sum(), 1e-3, 1024.0)
+    ]
+    for other in values[1:]:
+        np.testing.assert_allclose(other, values[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ORDERED)
 def test_code_is_ordered(name):
     estimator = make(name, n_components=3, early_stopping=False)
@@ -293,20 +337,26 @@ def test_code_is_ordered(name):
     np.testing.assert_allclose(covariance, np.diag(variances), atol=1e-12 * size)
     assert (np.diff(variances) <= 0).all()
 
-    unbiased = code.var(axis=0, ddof=1) * estimator.scale_**2
-    np.testing.assert_allclose(estimator.explained_variance_, unbiased, rtol=1e-10)
-    np.testing.assert_allclose(
-        estimator.explained_variance_ratio_,
-        unbiased / X.var(axis=0, ddof=1).sum(),
-        rtol=1e-10,
-    )
     # Of the rows on the code; see there.
     cross = code.T @ (X - X.mean(axis=0)) / len(X)
     largest = np.abs(cross).argmax(axis=1)
     assert (cross[range(3), largest] > 0).all()
+    regression = cross / variances[:, np.newaxis]
     if not estimator.tied_weights and estimator.alpha == 0:
-        regression = cross / variances[:, np.newaxis] / estimator.scale_
-        np.testing.assert_allclose(regression @ regression.T, np.eye(3), atol=1e-9)
+        gram = regression @ regression.T / estimator.scale_**2
+        np.testing.assert_allclose(gram, np.eye(3), atol=1e-9)
+    explained = (regression**2).sum(axis=1) * variances
+    total = X.var(axis=0).sum()
+    if estimator.tied_weights and estimator.hidden_layer_sizes == ():
+        # The decoder is linear, but not yet the best.
+        assert estimator.score(X) < explained.sum() / total
+        explained *= estimator.score(X) * total / explained.sum()
+    np.testing.assert_allclose(
+        estimator.explained_variance_ratio_, explained / total, rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        estimator.explained_variance_, explained * len(X) / (len(X) - 1), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -739,10 +789,10 @@ def test_integer_weights_repeat_rows(name, dtype, rtol):
     assert_close_fit(estimator, repeated, X, rtol)
     np.testing.assert_allclose(estimator.mean_, repeated.mean_, rtol=rtol)
     if has_ordered_code(estimator.get_params()):
-        for attribute in ("explained_variance_", "explained_variance_ratio_"):
-            np.testing.assert_allclose(
-                getattr(estimator, attribute), getattr(repeated, attribute), rtol=rtol
-            )
+        ratio = estimator.explained_variance_ratio_
+        np.testing.assert_allclose(
+            ratio, repeated.explained_variance_ratio_, rtol=rtol, atol=rtol * ratio[0]
+        )
     score = estimator.score(X, sample_weight=weights)
     assert score == pytest.approx(repeated.score(np.repeat(X, weights, axis=0)), 1e-4)
 
