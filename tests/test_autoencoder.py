@@ -39,6 +39,7 @@ from skae.metrics import reconstruction_r2, reconstruction_r2_score
 
 from . import reference
 from .cases import (
+    AT_PCA_CASES,
     ACTIVATION_NAMES,
     ALL_CASES,
     LOSS_NAMES,
@@ -278,6 +279,21 @@ def test_linear_network_is_pca(tied, data):
 
 
 # -- the ordered code ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_rows", [30, 60])  # of few, PCA is not left
+@pytest.mark.parametrize("name", AT_PCA_CASES)
+def test_order_does_not_hang_on_rounding(name, n_rows, dtype):
+    rng = np.random.default_rng(0)
+    X = make_data(n_rows).astype(dtype)
+    nearly = X * (1 + np.finfo(dtype).eps * rng.standard_normal(X.shape))
+    estimator = AutoencoderTransformer(3, random_state=0, **AT_PCA_CASES[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        code = estimator.fit_transform(X)
+        other = clone(estimator).fit_transform(nearly.astype(dtype))
+    np.testing.assert_allclose(other, code, atol=1e4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("max_iter", ["auto", 3])
