@@ -39,9 +39,9 @@ from skae.metrics import reconstruction_r2, reconstruction_r2_score
 
 from . import reference
 from .cases import (
-    AT_PCA_CASES,
     ACTIVATION_NAMES,
     ALL_CASES,
+    AT_PCA_CASES,
     LOSS_NAMES,
     RANGES,
     RESTARTS,
