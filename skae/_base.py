@@ -56,6 +56,9 @@ _DTYPES = (np.float64, np.float32)
 # With fewer rows "auto" does not leave the principal components: of those held out,
 # too few are left to tell whether that would do good.
 _MIN_ROWS_TO_JUDGE = 40
+# Entries that are so many roundings out of a loss' range are taken to be at its bound.
+# MinMaxScaler makes as many as a feature is larger than its spread: 64 for a year.
+_RANGE_ROUNDINGS = 256
 # Of the epochs of a fit, how many more each layer gets before.
 _PRETRAINING_SHARE = 0.2
 # Attributes that a fit with other parameters does not leave.
@@ -154,7 +157,7 @@ class BaseAutoencoder(
         dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
         self._warn_of_dask(X)
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
-        check_range(X, self.loss)
+        X = check_range(X, self.loss)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X)
         return X, sample_weight
@@ -180,8 +183,7 @@ class BaseAutoencoder(
         except (TypeError, ValueError) as error:  # scikit-learn would call it X
             error.add_note("In X_val")
             raise
-        check_range(X_val, self.loss, "X_val")
-        return Selection(X_val)
+        return Selection(check_range(X_val, self.loss, "X_val"))
 
     def _validated_attributes(self):
         """What validation has set, by name."""
@@ -504,7 +506,7 @@ class BaseAutoencoder(
         try:
             yield
         except _training.DivergedError:
-            mend = f"Lower learning_rate_init (now {self.learning_rate_init:g})"
+            mend = f"Lower learning_rate_init (now {self.learning_rate_init})"
             if self.solver == "lbfgs":
                 mend = "Use another init"
             raise ValueError(
@@ -667,7 +669,7 @@ def check_weights(sample_weight, X):
     sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
     if (sample_weight < 0).any():
         raise ValueError(
-            f"Negative values in sample_weight: the smallest is {sample_weight.min():g}"
+            f"Negative values in sample_weight: the smallest is {sample_weight.min()}"
             "; weights have to be >= 0"
         )
     if not sample_weight.any():
@@ -675,20 +677,55 @@ def check_weights(sample_weight, X):
     return sample_weight
 
 
-def check_range(X, name, what="X"):
-    """Raise ValueError if the loss is not defined for an entry of X."""
+def check_range(X, name, what="X", *, size=0.0):
+    """X with all entries in the range of a loss.
+
+    Entries that only rounding has put outside are moved to the bound, in a copy.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix}
+
+    name : str
+        Of the loss.
+
+    what : str, default="X"
+        What errors call X.
+
+    size : float, default=0
+        A number as large as the data that X belongs to, where there are others.
+
+    Returns
+    -------
+    X : {ndarray, CSR matrix}
+        The same if nothing is outside.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not defined for an entry.
+    """
     loss = LOSSES[name]
     if loss.is_scaled:
-        return
-    values = X.data if sparse.issparse(X) else X
+        return X
+    values = X.data if sparse.issparse(X) else np.asarray(X)
     low, high = values.min(initial=0.0), values.max(initial=0.0)
     if low >= loss.low and high <= loss.high:
-        return
+        return X
+    unit = loss.high if np.isfinite(loss.high) else max(float(high), size)
+    rounding = _RANGE_ROUNDINGS * np.finfo(X.dtype).eps * unit
+    if low >= loss.low - rounding and high <= loss.high + rounding:
+        values = np.clip(values, loss.low, loss.high)
+        if sparse.issparse(X):
+            return type(X)((values, X.indices, X.indptr), shape=X.shape)
+        return values
     # scikit-learn's checks want an error on negative data to begin like this.
     problem = "Negative values in data" if low < loss.low else "Values above 1 in data"
     legal = "values in [0, 1]" if loss.high == 1 else "values >= 0"
+    # With all digits: 1.0000001 is not 1.
+    lowest, highest = (str(value).removesuffix(".0") for value in (low, high))
     raise ValueError(
         f"{problem} passed to loss={name!r}: it needs {legal}, and {what} has values "
-        f"from {low:g} to {high:g}. Scale it with MinMaxScaler, or use "
+        f"from {lowest} to {highest}. Scale it with MinMaxScaler(clip=True), or use "
         "loss='squared_error'"
     )

@@ -268,8 +268,7 @@ class Autoencoder(BaseAutoencoder):
             block, _ = self._validate_training_data(block, None, saved)
             return block
         block = self._validate_rows(block, dtype=dtype)
-        check_range(block, self.loss)
-        return block
+        return check_range(block, self.loss)
 
     def _fit(self, data, saved, X_val, told):
         """Train on validated data; `told` is what callbacks are told."""
@@ -434,6 +433,12 @@ class Autoencoder(BaseAutoencoder):
         -------
         error : ndarray of shape (n_samples,) or (n_samples, n_features)
             Sums over features, or entries.
+
+        Raises
+        ------
+        ValueError
+            With the metric "loss", if the loss is not defined for an entry of X, as
+            "log_loss" is for values in [0, 1] only.
         """
         check_metric(metric)
         X = self._check_rows(X)
@@ -473,6 +478,11 @@ class Autoencoder(BaseAutoencoder):
         check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
         return _inference.propagate(network, params, self._as_rows(X), check=check)
 
+    def _in_range(self, X):
+        """Validated rows that the loss is defined for."""
+        size = float(np.abs(self.mean_).max())
+        return check_range(X, self._training_state["loss"], size=size)
+
     def _as_rows(self, X):
         return make_rows(X, self._offset, self.scale_)
 
@@ -485,7 +495,7 @@ class Autoencoder(BaseAutoencoder):
     def _entry_errors(self, X, metric):
         """Pairs of a slice of the rows and the errors of their entries."""
         if metric == "loss":
-            loss = LOSSES[self._training_state["loss"]]
+            X, loss = self._in_range(X), LOSSES[self._training_state["loss"]]
             network, params = self._fitted_network()
             for batch in row_chunks(*X.shape):
                 rows = self._as_rows(X[batch])

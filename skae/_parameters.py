@@ -185,7 +185,7 @@ def describe_corruption(estimator, extremes):
         )
     if noise != "gaussian" and level > 1:
         raise ValueError(
-            f"noise_level={level:g} is the share of the entries that noise={noise!r} "
+            f"noise_level={level} is the share of the entries that noise={noise!r} "
             "corrupts: it has to be in [0, 1]"
         )
     settings = np.zeros(N_CORRUPTION_SETTINGS)

@@ -64,8 +64,7 @@ def _checked(block, dtype, loss, name):
         input_name=name,
     )
     block = canonical(block, name)
-    check_range(block, loss, name)
-    return block
+    return check_range(block, loss, name)
 
 
 def _of_block(block, estimator, *, method, shape, kwargs, block_id):

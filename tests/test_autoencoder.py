@@ -22,7 +22,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import validation
 from sklearn.utils.validation import has_fit_parameter
 
@@ -1665,6 +1665,65 @@ def test_data_out_of_range(loss, low, high, message, part, as_given):
     with pytest.raises(ValueError, match=message) as caught:
         estimator.fit(as_given(X), X_val=X_val)
     assert "MinMaxScaler" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1 + 1e-7, -1e-7, 1 + 1e-12])
+def test_data_out_of_range_are_named_with_all_digits(value):
+    X = make_data(loss="log_loss")
+    X[3, 2] = value
+    with pytest.raises(ValueError, match=re.escape(f"{value}")):
+        make("log_loss").fit(X)
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("loss", ["log_loss", "poisson"])
+def test_roundings_out_of_range(loss, dtype, as_given, tmp_path):
+    """MinMaxScaler makes them; the network is trained on, and judged by, the bound."""
+    exact = make_data(loss="log_loss").astype(dtype)
+    exact[3, 2], exact[5, 1], exact[7, 0] = 0, 1, 1
+    X, eps = exact.copy(), np.finfo(dtype).eps
+    X[3, 2] = -eps
+    if loss == "log_loss":
+        X[5, 1], X[7, 0] = 1 + eps, 1 + 200 * eps
+    np.save(tmp_path / "rows.npy", X)
+    given = as_given(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    expected = make("adam", loss=loss, max_iter=3).fit(exact, X_val=exact)
+    estimator = clone(expected).fit(given, X_val=given)
+    assert_same_fit(estimator, expected)
+    np.testing.assert_array_equal(
+        estimator.reconstruction_error(given, metric="loss"),
+        expected.reconstruction_error(exact, metric="loss"),
+    )
+    # A row by itself is as small as its neighbours let it be.
+    row = estimator.reconstruction_error(given[3:4] * 1, metric="loss")
+    assert np.isfinite(row).all()
+    assert (np.load(tmp_path / "rows.npy") == X).all()
+    batches = clone(expected).set_params(shuffle=False)
+    whole = clone(batches).fit(exact)
+    assert_same_fit(batches.fit_batches(lambda: [given[:30], given[30:]]), whole)
+    batches, whole = clone(expected), clone(expected)
+    assert_same_fit(batches.partial_fit(given), whole.partial_fit(exact))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_minmax_scaler_makes_is_in_range(dtype):
+    rng = np.random.default_rng(0)
+    X = np.hstack([rng.random((50, 1000)) + offset for offset in (0, 9, 66, 200)])
+    X = MinMaxScaler().fit_transform((3.7 * X).astype(dtype))
+    assert X.max() > 1  # else the test tells nothing
+    make("log_loss", max_iter=1).fit(X)
+
+
+@pytest.mark.parametrize("loss", ["log_loss", "poisson"])
+def test_the_loss_of_rows_out_of_its_range(loss):
+    """An outlier would look most normal."""
+    X = make_data(loss="log_loss")
+    estimator = make("adam", loss=loss, max_iter=2).fit(X)
+    bad = np.where(np.eye(60, 6) > 0, -3.0, X)
+    with pytest.raises(ValueError, match=f"Negative.*{loss}.*from -3 to"):
+        estimator.reconstruction_error(bad, metric="loss")
+    assert np.isfinite(estimator.reconstruction_error(bad)).all()
 
 
 @pytest.mark.parametrize("output", ACTIVATION_NAMES)
