@@ -317,7 +317,7 @@ def test_every_parameter_is_checked():
 def test_elbo_of_roundings_out_of_range():
     X = make_data(loss="log_loss")
     X[3, 2] = 1.0
-    estimator = make("variational_log_loss").fit(X)
+    estimator = make(loss="log_loss").fit(X)
     rounded = X.copy()
     rounded[3, 2] = 1 + 2e-16
     expected = estimator.elbo(X)
