@@ -45,7 +45,7 @@ from skae._parameters import (
 from skae._passes import LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
-from skae._reporting import CallbackReport, JoinedReports, VerboseReport
+from skae._reporting import CallbackReport, JoinedReports, VerboseReport, warn
 from skae._rows import n_counted
 from skae._selection import CautiousSelection
 from skae._sklearn import CallbackSupportMixin, _check_sample_weight
@@ -172,7 +172,7 @@ class BaseAutoencoder(
         )
         if not self._is_variational:
             message += ": skae.dask.DaskAutoencoderTransformer trains where they are"
-        warnings.warn(message, UserWarning, stacklevel=2)
+        warn(message)
 
     def _checked_validation_rows(self, X_val, dtype):
         """What `fit` is given as `X_val`: a `Selection`, or None."""
@@ -453,11 +453,10 @@ class BaseAutoencoder(
             and not (self.solver in SOLVERS and schedule(self) == "cosine")
             and not plan.stays
         ):
-            warnings.warn(
+            warn(
                 f"Maximum iterations ({max_iter}) reached and the optimization "
                 "hasn't converged yet. Increase max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return attributes
 
@@ -657,10 +656,9 @@ def interrupt_ends_all():
 
 
 def _warn_of_interrupt():
-    warnings.warn(
+    warn(
         "Training interrupted by user: the best weights so far are kept.",
         TrainingInterruptedWarning,
-        stacklevel=2,
     )
 
 
