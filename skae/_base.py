@@ -1,6 +1,7 @@
 """What the members of the family share: from parameters and data to a training."""
 
 import contextlib
+import re
 import warnings
 from functools import cache, partial
 from typing import NamedTuple
@@ -47,8 +48,9 @@ from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport, warn
 from skae._rows import n_counted
+from skae._scores import check_weights
 from skae._selection import CautiousSelection
-from skae._sklearn import CallbackSupportMixin, _check_sample_weight
+from skae._sklearn import CallbackSupportMixin
 from skae._threads import single_threaded_blas
 from skae._training import StochasticTraining, StreamedTraining
 
@@ -141,15 +143,17 @@ class BaseAutoencoder(
 
     def _validate_rows(self, X, *, dtype=_DTYPES, reset=False, ensure_all_finite=True):
         dtype = dtype if isinstance(dtype, tuple) else (dtype,)
-        X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=dtype,
-            order="C",
-            reset=reset,
-            ensure_all_finite=ensure_all_finite,
-        )
+        # What becomes infinite in float32 is found.
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = validate_data(
+                self,
+                X,
+                accept_sparse="csr",
+                dtype=dtype,
+                order="C",
+                reset=reset,
+                ensure_all_finite=ensure_all_finite,
+            )
         return canonical(X)
 
     def _validate_training_data(self, X, sample_weight, saved):
@@ -159,7 +163,7 @@ class BaseAutoencoder(
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
         X = check_range(X, self.loss)
         if sample_weight is not None:
-            sample_weight = check_weights(sample_weight, X)
+            sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
 
     def _warn_of_dask(self, X):
@@ -178,11 +182,19 @@ class BaseAutoencoder(
         """What `fit` is given as `X_val`: a `Selection`, or None."""
         if X_val is None:
             return None
+        if isinstance(X_val, list | tuple) and X_val and np.ndim(X_val[0]) > 1:
+            raise ValueError(
+                f"X_val is a {type(X_val).__name__} of matrices, such as (X, y), but "
+                "validation data are X alone, there is no y: pass X_val=X"
+            )
         try:
             X_val = self._validate_rows(X_val, dtype=dtype)
-        except (TypeError, ValueError) as error:  # scikit-learn would call it X
-            error.add_note("In X_val")
-            raise
+        except (TypeError, ValueError) as error:  # scikit-learn calls it X
+            message = re.sub(r"\bX\b", "X_val", str(error))
+            if "X_val" not in message:
+                message = f"X_val: {message}"
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(message) from error
         return Selection(check_range(X_val, self.loss, "X_val"))
 
     def _validated_attributes(self):
@@ -504,6 +516,11 @@ class BaseAutoencoder(
     def _divergence_explained(self):
         try:
             yield
+        except _training.ValidationLossError:
+            raise ValueError(
+                "X_val is too large: at the weights that training starts with its loss "
+                "is not finite, unlike that of X. Bring both to the same units"
+            ) from None
         except _training.DivergedError:
             mend = f"Lower learning_rate_init (now {self.learning_rate_init})"
             if self.solver == "lbfgs":
@@ -660,19 +677,6 @@ def _warn_of_interrupt():
         "Training interrupted by user: the best weights so far are kept.",
         TrainingInterruptedWarning,
     )
-
-
-def check_weights(sample_weight, X):
-    """Sample weights of rows as an array of float64; ValueError if they are none."""
-    sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    if (sample_weight < 0).any():
-        raise ValueError(
-            f"Negative values in sample_weight: the smallest is {sample_weight.min()}"
-            "; weights have to be >= 0"
-        )
-    if not sample_weight.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
-    return sample_weight
 
 
 def check_range(X, name, what="X", *, size=0.0):

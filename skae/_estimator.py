@@ -17,11 +17,11 @@ from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._rows import dense, make_rows, row_chunks
 from skae._schedules import SCHEDULES
+from skae._scores import Squares, check_weights
 from skae._sklearn import (
     Interval,
     Options,
     StrOptions,
-    _check_sample_weight,
     _fit_context,
     with_callbacks,
 )
@@ -383,7 +383,7 @@ class Autoencoder(BaseAutoencoder):
             Not used, present for API consistency by convention.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in both sums.
+            Non-negative weights of the rows in both sums.
 
         Returns
         -------
@@ -393,24 +393,19 @@ class Autoencoder(BaseAutoencoder):
         """
         X = self._check_rows(X)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        return self._share_of_variance(*self._squares(X, sample_weight))
+            sample_weight = check_weights(sample_weight, X.shape[0])
+        return self._squares(X, sample_weight).share
 
     def _squares(self, X, sample_weight):
         """Squared errors of the reconstructions and deviations, summed over rows."""
-        lost, total = 0.0, 0.0
+        squares = Squares()
         for batch, reconstruction in self._reconstructions(X):
-            weight = 1.0 if sample_weight is None else sample_weight[batch, np.newaxis]
             chunk = dense(X[batch]).astype(np.float64, copy=False)
-            lost += (weight * (chunk - reconstruction) ** 2).sum()
-            total += (weight * (chunk - self.mean_) ** 2).sum()
-        return lost, total
-
-    @staticmethod
-    def _share_of_variance(lost, total):
-        if total == 0:  # as r2_score
-            return 1.0 if lost == 0 else 0.0
-        return float(1 - lost / total)
+            with np.errstate(over="ignore"):
+                errors, deviations = chunk - reconstruction, chunk - self.mean_
+            weights = None if sample_weight is None else sample_weight[batch]
+            squares = squares.plus(Squares.of(errors, deviations, weights))
+        return squares
 
     def reconstruction_error(
         self, X, *, metric="squared_error", per_feature=False
@@ -432,20 +427,23 @@ class Autoencoder(BaseAutoencoder):
         Returns
         -------
         error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            Sums over features, or entries.
+            Sums over features, or entries; inf for outliers whose squares are above the
+            range of the dtype.
 
         Raises
         ------
         ValueError
-            With the metric "loss", if the loss is not defined for an entry of X, as
-            "log_loss" is for values in [0, 1] only.
+            If the training data are so small that squares are below the range of the
+            dtype; with the metric "loss", if the loss is not defined for an entry of X,
+            as "log_loss" is for values in [0, 1] only.
         """
         check_metric(metric)
         X = self._check_rows(X)
         shape = X.shape if per_feature else X.shape[:1]
         errors = np.empty(shape, dtype=X.dtype)
         for batch, error in self._entry_errors(X, metric):
-            errors[batch] = error if per_feature else error.sum(axis=1)
+            with np.errstate(over="ignore"):
+                errors[batch] = error if per_feature else error.sum(axis=1)
         return errors
 
     def score_samples(self, X) -> np.ndarray:
@@ -502,5 +500,14 @@ class Autoencoder(BaseAutoencoder):
                 yield batch, _inference.entry_losses(loss, network, params, rows)
             return
         power = 2 if metric == "squared_error" else 1
+        least = np.finfo(X.dtype).tiny
+        if power == 2 and self.scale_ < np.sqrt(least):
+            raise ValueError(
+                f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
+                f"are below {least:.3g}, the least number of {X.dtype}: use "
+                "metric='absolute_error', or multiply the data by a large number"
+            )
         for batch, reconstruction in self._reconstructions(X):
-            yield batch, np.abs(dense(X[batch]) - reconstruction) ** power
+            with np.errstate(over="ignore"):
+                error = np.abs(dense(X[batch]) - reconstruction) ** power
+            yield batch, error

@@ -132,6 +132,15 @@ def describe_scaling(estimator, mean, spread):
             f"scale={scale!r} is out of the range of {mean.dtype}: it has to be from "
             f"{lowest:g} to {highest:g}"
         )
+    ratio = spread / float(scale)
+    if spread > 0 and not np.sqrt(lowest) <= ratio <= np.sqrt(
+        highest / (2 * mean.size)
+    ):
+        raise ValueError(
+            f"scale={scale!r} is too far from the spread of the data, {spread:.3g}: "
+            f"divided by it their squares are out of the range of {mean.dtype}. Use "
+            "scale='auto', or a number nearer to it"
+        )
     return mean, float(scale)
 
 

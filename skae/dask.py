@@ -4,7 +4,7 @@ import contextlib
 import copy
 import inspect
 import numbers
-from functools import partial
+from functools import partial, reduce
 from typing import Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import canonical, check_range, check_weights, note_if_cut_short
+from skae._base import canonical, check_range, note_if_cut_short
 from skae._distributed import (
     DistributedLbfgsTraining,
     DistributedSelection,
@@ -32,9 +32,9 @@ from skae._partitions import (
     large_graphs,
     split,
 )
+from skae._scores import Squares, check_weights
 from skae._sklearn import (
     Interval,
-    _check_sample_weight,
     _fit_context,
     _get_output_config,
     with_callbacks,
@@ -76,12 +76,12 @@ def _of_block(block, estimator, *, method, shape, kwargs, block_id):
 
 
 def _squares(block, estimator, weights, number):
-    """The number of rows of a block, and the two sums of the score over them."""
+    """The number of rows of a block, and the sums of the score over them."""
     n_rows = block.shape[0]
     if not n_rows:
-        return 0, 0.0, 0.0
+        return 0, Squares()
     with in_partition(number):
-        return n_rows, *estimator._squares(estimator._check_rows(block), weights)
+        return n_rows, estimator._squares(estimator._check_rows(block), weights)
 
 
 def _n_rows(block):
@@ -117,11 +117,11 @@ def _computed(delayed, client):
         return dask.compute(*delayed, scheduler=get)
 
 
-def _gathered_weights(weights, n_rows, client, check):
+def _gathered_weights(weights, n_rows, client):
     """Weights of rows, which may be a Dask collection, here and checked."""
     if is_dask_collection(weights):
         (weights,) = _computed([weights], client)
-    return check(np.asarray(weights), np.broadcast_to(0.0, (n_rows, 1)))
+    return check_weights(weights, n_rows)
 
 
 def _params_known_to_be_good(plan):
@@ -328,7 +328,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             if sample_weight is not None:
                 told["metadata"] = {"sample_weight": sample_weight}
                 sample_weight = _gathered_weights(
-                    sample_weight, sum(partitions.n_rows), self.client, check_weights
+                    sample_weight, sum(partitions.n_rows), self.client
                 )
             data = DistributedSelection.of(partitions, sample_weight)
             if not is_dask_collection(X_val):
@@ -530,19 +530,16 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         weights: list = [None] * len(blocks)
         if sample_weight is not None:
             sizes = _sizes(X, blocks, self.client)
-            check = partial(_check_sample_weight, dtype=np.float64)
-            sample_weight = _gathered_weights(
-                sample_weight, sum(sizes), self.client, check
-            )
+            sample_weight = _gathered_weights(sample_weight, sum(sizes), self.client)
             weights = np.split(sample_weight, np.cumsum(sizes)[:-1])
         local, sums_of = dask.delayed(self._for_inference()), dask.delayed(_squares)
         items = zip(blocks, weights, range(len(blocks)), strict=True)
         sums = _computed(
             [sums_of(block, local, *item) for block, *item in items], self.client
         )
-        n_rows, lost, total = map(sum, zip(*sums, strict=True))
-        _check_any_rows(n_rows, self.n_features_in_)
-        return self._share_of_variance(lost, total)
+        n_rows, squares = zip(*sums, strict=True)
+        _check_any_rows(sum(n_rows), self.n_features_in_)
+        return reduce(Squares.plus, squares).share
 
     def _check_collection(self, X, check):
         """Raise an error if the estimator cannot take a collection, by its metadata."""

@@ -8,8 +8,8 @@ an autoencoder and compare like with like.
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array, gen_batches
-from sklearn.utils.validation import check_consistent_length
 
+from skae._scores import Squares, check_weights
 from skae._sklearn import _safe_indexing
 
 __all__ = ["argmax_accuracy", "reconstruction_r2", "reconstruction_r2_score"]
@@ -104,20 +104,19 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     """
     _check_can_reconstruct(estimator)
     X = _sliceable(X)
-    sample_weight = _check_weights(sample_weight, X)
+    if sample_weight is None:
+        sample_weight = np.ones(X.shape[0])
+    sample_weight = check_weights(sample_weight, X.shape[0])
     batches = _row_batches(X)
 
     mean = _weighted_mean(X, sample_weight, batches)
-    error = variation = 0.0
+    squares = Squares()
     for batch in batches:
         values, reconstructed = _reconstruct(estimator, _safe_indexing(X, batch))
-        weight = sample_weight[batch]
-        error += weight @ _squared_norms(values - reconstructed)
-        variation += weight @ _squared_norms(values - mean)
-
-    if variation == 0.0:
-        return 1.0 if error == 0.0 else 0.0
-    return float(1.0 - error / variation)
+        with np.errstate(over="ignore"):
+            errors, deviations = values - reconstructed, values - mean
+        squares = squares.plus(Squares.of(errors, deviations, sample_weight[batch]))
+    return squares.share
 
 
 def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
@@ -260,25 +259,6 @@ def _reconstruct(estimator, rows):
     return values, reconstructed
 
 
-def _check_weights(sample_weight, X):
-    """Return the row weights as float64 of shape (n_samples,)."""
-    if sample_weight is None:
-        return np.ones(X.shape[0])
-    sample_weight = check_array(
-        sample_weight,
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_non_negative=True,
-        input_name="sample_weight",
-    )
-    if sample_weight.ndim != 1:
-        raise ValueError(f"sample_weight must be 1-D, got shape {sample_weight.shape}.")
-    check_consistent_length(X, sample_weight)
-    if not sample_weight.any():
-        raise ValueError("sample_weight has no positive entry.")
-    return sample_weight
-
-
 def _dense(rows, name="X"):
     """Return rows as a dense float64 array, checked to be numeric and finite."""
     if issparse(rows):
@@ -292,11 +272,7 @@ def _weighted_mean(X, sample_weight, batches):
     # rounding that could pass for variance.
     first = int(np.flatnonzero(sample_weight)[0])
     origin = _dense(_safe_indexing(X, slice(first, first + 1)))[0]
-    offset = np.zeros_like(origin)
+    offset, share = np.zeros_like(origin), sample_weight / sample_weight.sum()
     for batch in batches:
-        offset += sample_weight[batch] @ (_dense(_safe_indexing(X, batch)) - origin)
-    return origin + offset / sample_weight.sum()
-
-
-def _squared_norms(rows):
-    return np.einsum("ij,ij->i", rows, rows)
+        offset += share[batch] @ (_dense(_safe_indexing(X, batch)) - origin)
+    return origin + offset

@@ -47,6 +47,7 @@ LEVELS = {
     "_sklearn": 0,
     "_partitions": 0,
     "_reporting": 0,
+    "_scores": 0,
     "_demo_data": 0,
     "datasets": 1,
     "metrics": 1,

@@ -1,0 +1,120 @@
+"""What scores are made of: weights of rows, sums of squares of any size."""
+
+import math
+import numbers
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_array
+
+# Only the ratios of weights count. Those that are larger or smaller by more than this
+# power of two than 1 are brought near it, as their sums and products would overflow.
+_MODERATE_WEIGHT = 32
+# Squares of numbers that are larger or smaller by this power of two have digits to
+# spare on both sides.
+_MODERATE_SIZE = 256
+
+
+def check_weights(sample_weight, n_rows):
+    """Weights of rows as an array.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_rows,) or number
+        Only their ratios count.
+
+    n_rows : int
+
+    Returns
+    -------
+    sample_weight : ndarray of shape (n_rows,), dtype=float64
+        As they are, or all divided by the same power of two.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, an entry is negative or not finite, or none is positive.
+    """
+    if isinstance(sample_weight, numbers.Number):
+        sample_weight = np.full(n_rows, sample_weight)
+    sample_weight = check_array(
+        sample_weight,
+        ensure_2d=False,
+        dtype=np.float64,
+        order="C",
+        input_name="sample_weight",
+    )
+    if sample_weight.ndim != 1:
+        raise ValueError(
+            f"sample_weight must be 1-D, got shape {sample_weight.shape}: pass one "
+            f"weight for each of the {n_rows} rows of X"
+        )
+    if sample_weight.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight.shape == {sample_weight.shape}, expected {(n_rows,)}: X "
+            "and sample_weight have inconsistent numbers of samples"
+        )
+    if (sample_weight < 0).any():
+        raise ValueError(
+            f"Negative values in sample_weight: the smallest is {sample_weight.min()}"
+            "; weights have to be >= 0"
+        )
+    if not sample_weight.any():
+        raise ValueError(
+            "sample_weight has no positive entry. Sample weights must contain at least "
+            "one non-zero number."
+        )
+    exponent = math.frexp(sample_weight.max())[1]
+    if abs(exponent) > _MODERATE_WEIGHT:
+        sample_weight = np.ldexp(sample_weight, -exponent)
+    return sample_weight
+
+
+class Squares(NamedTuple):
+    """Weighted sums of squared errors and deviations, in units of ``4**exponent``."""
+
+    lost: float = 0.0
+    total: float = 0.0
+    exponent: int | None = None  # None: of nothing but zeros
+
+    @classmethod
+    def of(cls, errors, deviations, weights=None):
+        """Those of rows, which are (n_rows, n_features)."""
+        largest = max(np.abs(errors).max(), np.abs(deviations).max())
+        if not largest:
+            return cls()
+        # The unit is a power of two, so that ordinary sums are the same bits without.
+        exponent = math.frexp(largest)[1]
+        if abs(exponent) <= _MODERATE_SIZE:
+            exponent = 0
+        else:
+            errors, deviations = (np.ldexp(v, -exponent) for v in (errors, deviations))
+        weights = np.ones(len(errors)) if weights is None else weights
+        lost, total = (
+            float(weights @ np.einsum("ij,ij->i", values, values))
+            for values in (errors, deviations)
+        )
+        return cls(lost, total, exponent)
+
+    def plus(self, other):
+        """The sums over the rows of both."""
+        exponents = [s.exponent for s in (self, other) if s.exponent is not None]
+        if not exponents:
+            return self
+        exponent = max(exponents)
+        parts = [s._in_units(exponent) for s in (self, other)]
+        lost, total = map(sum, zip(*parts, strict=True))
+        return Squares(lost, total, exponent)
+
+    def _in_units(self, exponent):
+        if self.exponent is None:
+            return 0.0, 0.0
+        shift = 2 * (self.exponent - exponent)
+        return math.ldexp(self.lost, shift), math.ldexp(self.total, shift)
+
+    @property
+    def share(self):
+        """R²; without deviations, as that of scikit-learn, 1 or 0."""
+        if self.total == 0:
+            return 1.0 if self.lost == 0 else 0.0
+        return float(1 - self.lost / self.total)
