@@ -1,6 +1,7 @@
 """What the members of the family share: from parameters and data to a training."""
 
 import contextlib
+import numbers
 import re
 import warnings
 from functools import cache, partial
@@ -147,7 +148,7 @@ class BaseAutoencoder(
         with np.errstate(over="ignore", invalid="ignore"):
             X = validate_data(
                 self,
-                X,
+                in_native_order(X),
                 accept_sparse="csr",
                 dtype=dtype,
                 order="C",
@@ -370,6 +371,13 @@ class BaseAutoencoder(
                 "hidden_layer_sizes, the activations or tied_weights back, or fit "
                 "with warm_start=False"
             )
+        if LOSSES[self.loss].is_scaled and not self._has_scale_of(saved):
+            raise ValueError(
+                f"A network cannot go on training with scale={self.scale!r}: it has "
+                f"seen the data divided by {self.scale_!r}, with "
+                f"scale={saved.get('scale', 'auto')!r}. Set scale back, or fit with "
+                "warm_start=False"
+            )
         if LOSSES[self.loss].is_scaled != LOSSES[saved["loss"]].is_scaled:
             raise ValueError(
                 f"A network cannot go on training with loss={self.loss!r}: with "
@@ -377,12 +385,29 @@ class BaseAutoencoder(
                 "with warm_start=False"
             )
 
+    def _has_scale_of(self, saved):
+        """Whether `scale` is as it was, or the number that the data were divided by."""
+        # A file does not say what it was.
+        before = saved.get("scale", self.scale)
+        if isinstance(self.scale, numbers.Real) and before is not None:
+            return self.scale == self.scale_
+        return self.scale == before
+
     def _hold_out(self, n_rows, seed):
         """Numbers of the training and of the validation rows."""
         splitter = ShuffleSplit(
             n_splits=1, test_size=self.validation_fraction, random_state=seed
         )
-        train, held_out = map(np.sort, next(splitter.split(np.empty((n_rows, 1)))))
+        try:
+            split = next(splitter.split(np.empty((n_rows, 1))))
+        except ValueError:  # which speaks of test_size
+            raise ValueError(
+                f"early_stopping={self.early_stopping!r} cannot set aside "
+                f"validation_fraction={self.validation_fraction!r} of n_samples="
+                f"{n_rows}: no rows would be left to train on. Use early_stopping=False"
+                ", X_val, more rows, or another validation_fraction"
+            ) from None
+        train, held_out = map(np.sort, split)
         return train, held_out
 
     def _measure(self, data, saved):
@@ -583,6 +608,7 @@ class BaseAutoencoder(
                 "solver": self.solver,
                 "loss": self.loss,
                 "init": plan.init,
+                "scale": self.scale,
                 "initial_params": plan.initial_params,
                 **plan.training.saved_state(),
             },
@@ -618,6 +644,18 @@ def note_if_cut_short(attributes, training):
     max_iter = training.solver.max_iter
     if training.is_cut_short and attributes["n_iter_"] < max_iter:
         attributes["_training_state"]["cut_short_of"] = max_iter
+
+
+def in_native_order(X):
+    """An array of floats in this machine's order of bytes; anything else as it is.
+
+    scikit-learn would take float32 of the other order for any other type, and make it
+    float64.
+    """
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and not dtype.isnative:
+        return X.astype(dtype.newbyteorder("="))
+    return X
 
 
 def canonical(X, name="X"):

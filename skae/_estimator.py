@@ -336,8 +336,14 @@ class Autoencoder(BaseAutoencoder):
         -------
         X_new : ndarray of shape (n_samples, n_components)
             Their codes. A row's code does not depend on the other rows.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a row so far from the training data that its code is
+            out of the range of the dtype.
         """
-        return self._encode(X)
+        return self._expect_finite(self._encode(X), "codes")
 
     def inverse_transform(self, X) -> np.ndarray:
         """Decode codes.
@@ -351,6 +357,12 @@ class Autoencoder(BaseAutoencoder):
         -------
         X_original : ndarray of shape (n_samples, n_features)
             Their reconstructions, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a code so large that its reconstruction is out of the
+            range of the dtype.
         """
         check_is_fitted(self)
         X = check_array(X, dtype=self._params.dtype, order="C")
@@ -358,7 +370,21 @@ class Autoencoder(BaseAutoencoder):
         network, params = self._fitted_network()
         network = _inference.decoder(network)
         rows = make_rows(X, np.zeros(self.n_components_), 1.0)
-        return _inference.propagate(network, params, rows, self._offset, self.scale_)
+        out = _inference.propagate(network, params, rows, self._offset, self.scale_)
+        return self._expect_finite(out, "reconstructions")
+
+    def _expect_finite(self, out, what):
+        """What a network has made of X, or ValueError if it left the finite numbers."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            may_be = np.isfinite(out.sum(dtype=np.float64))
+        if not may_be and not np.isfinite(out).all():
+            row = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
+            raise ValueError(
+                f"X is too large: its {what} are out of the range of {out.dtype}, that "
+                f"of row {row} first. Rows should be like those of the training data, "
+                "and codes like theirs"
+            )
+        return out
 
     def _check_code_size(self, X):
         if X.shape[1] != self.n_components_:
@@ -388,7 +414,8 @@ class Autoencoder(BaseAutoencoder):
         Returns
         -------
         score : float
-            At most 1, which is best. 0 where the rows are all equal to the mean but
+            At most 1, which is best; -inf where reconstructions are out of the range of
+            the dtype. 0 where the rows are all equal to the mean but
             their reconstructions are not.
         """
         X = self._check_rows(X)
@@ -497,7 +524,9 @@ class Autoencoder(BaseAutoencoder):
             network, params = self._fitted_network()
             for batch in row_chunks(*X.shape):
                 rows = self._as_rows(X[batch])
-                yield batch, _inference.entry_losses(loss, network, params, rows)
+                error = _inference.entry_losses(loss, network, params, rows)
+                error[np.isnan(error)] = np.inf
+                yield batch, error
             return
         power = 2 if metric == "squared_error" else 1
         least = np.finfo(X.dtype).tiny
@@ -510,4 +539,5 @@ class Autoencoder(BaseAutoencoder):
         for batch, reconstruction in self._reconstructions(X):
             with np.errstate(over="ignore"):
                 error = np.abs(dense(X[batch]) - reconstruction) ** power
+            error[np.isnan(error)] = np.inf
             yield batch, error

@@ -81,6 +81,8 @@ class Squares(NamedTuple):
     def of(cls, errors, deviations, weights=None):
         """Those of rows, which are (n_rows, n_features)."""
         largest = max(np.abs(errors).max(), np.abs(deviations).max())
+        if not np.isfinite(largest):  # reconstructions overflow
+            return cls(math.inf, math.inf, 0)
         if not largest:
             return cls()
         # The unit is a power of two, so that ordinary sums are the same bits without.
@@ -115,6 +117,8 @@ class Squares(NamedTuple):
     @property
     def share(self):
         """R²; without deviations, as that of scikit-learn, 1 or 0."""
+        if not math.isfinite(self.lost):
+            return -math.inf
         if self.total == 0:
             return 1.0 if self.lost == 0 else 0.0
         return float(1 - self.lost / self.total)

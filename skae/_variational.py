@@ -399,7 +399,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
         X_new : ndarray of shape (n_samples, n_components)
             Means. A row's does not depend on the other rows.
         """
-        return np.ascontiguousarray(self._encode(X)[:, : self.n_components_])
+        means = np.ascontiguousarray(self._encode(X)[:, : self.n_components_])
+        return self._expect_finite(means, "codes")
 
     def transform_distribution(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Encode rows as their posteriors.

@@ -13,7 +13,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import canonical, check_range, note_if_cut_short
+from skae._base import (
+    canonical,
+    check_range,
+    in_native_order,
+    note_if_cut_short,
+)
 from skae._distributed import (
     DistributedLbfgsTraining,
     DistributedSelection,
@@ -56,7 +61,7 @@ __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
 def _checked(block, dtype, loss, name):
     """A block as an array or CSR matrix that the loss is defined for."""
     block = check_array(
-        block,
+        in_native_order(block),
         accept_sparse="csr",
         dtype=dtype,
         order="C",

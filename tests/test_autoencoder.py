@@ -1078,6 +1078,30 @@ def test_warm_start_of_another_network(change, method):
     estimator.set_params(warm_start=False).fit(X)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("auto", 2.0), (2.0, "auto"), (2.0, None), (None, 2.0), (None, "auto"), (2, 3)],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_warm_start_with_another_scale(before, after, method):
+    X = make_data()
+    estimator = make("adam", warm_start=True, scale=before, max_iter=2).fit(X)
+    code = estimator.transform(X)
+    estimator.set_params(scale=after)
+    with pytest.raises(
+        ValueError, match=f"scale={after!r}.*scale={before!r}.*Set scale"
+    ):
+        getattr(estimator, method)(X)
+    np.testing.assert_array_equal(estimator.transform(X), code)
+    estimator.set_params(scale=before).fit(X)
+    estimator.set_params(scale=after, warm_start=False).fit(X)
+
+
+def test_warm_start_with_the_number_that_auto_was():
+    estimator = make("adam", warm_start=True, max_iter=2).fit(make_data())
+    estimator.set_params(scale=estimator.scale_).fit(make_data())
+
+
 def test_without_warm_start_everything_is_new():
     X, other = make_data(), make_data(seed=1, n_features=4)
     estimator = make("adam").fit(X)
@@ -1650,6 +1674,59 @@ def test_squared_errors_above_the_range_are_infinite(dtype, factor):
     assert errors[50] == np.inf
     assert np.isfinite(errors[:50]).all()
     assert estimator.score(far) <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_out_of_the_range_of_the_dtype(dtype):
+    """Finite rows or codes do not become NaN."""
+    X = make_data().astype(dtype)
+    estimator = make("adam").fit(X)
+    signs = np.where(np.arange(6) % 2, -1, 1)
+    rows = (np.finfo(dtype).max * signs * [[1.0], [0.3]]).astype(dtype)
+    codes = rows[:, :2] * np.sign(rows[:, :2])
+    for method, what, given in (
+        (estimator.transform, "codes", np.vstack([X[:3], rows])),
+        (estimator.inverse_transform, "reconstructions", np.vstack([codes, codes])),
+    ):
+        message = f"X is too large: its {what} are out of the range of {X.dtype}"
+        with pytest.raises(ValueError, match=message):
+            method(given)
+    errors = estimator.reconstruction_error(np.vstack([X[:3], rows]))
+    assert np.isfinite(errors[:3]).all()
+    assert (errors[3:] == np.inf).all()
+    assert not np.isnan(estimator.reconstruction_error(rows, metric="loss")).any()
+    assert estimator.score(rows) <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_order_of_bytes(dtype):
+    """That of another machine changes no result, nor its type."""
+    X = make_data().astype(dtype)
+    other = X.astype(np.dtype(dtype).newbyteorder())
+    assert not other.dtype.isnative
+    expected = make("adam", max_iter=2).fit(X, X_val=X)
+    estimator = clone(expected).fit(other, X_val=other)
+    assert_same_fit(estimator, expected)
+    for result in (estimator.mean_, estimator.transform(other)):
+        assert result.dtype == dtype
+        assert result.dtype.isnative
+    np.testing.assert_array_equal(estimator.transform(other), expected.transform(X))
+    code = estimator.transform(X)
+    np.testing.assert_array_equal(
+        estimator.inverse_transform(code.astype(code.dtype.newbyteorder())),
+        estimator.inverse_transform(code),
+    )
+    batches = make("adam", max_iter=2, shuffle=False).fit_batches(lambda: [other])
+    assert batches.transform(X).dtype == dtype
+
+
+@pytest.mark.parametrize(("n_rows", "share"), [(1, 0.2), (3, 0.9), (2, 0.6)])
+def test_too_few_rows_to_set_some_aside(n_rows, share):
+    estimator = make("early_stopping", validation_fraction=share)
+    message = rf"early_stopping=True.*validation_fraction={share}.*n_samples={n_rows}"
+    with pytest.raises(ValueError, match=message) as caught:
+        estimator.fit(make_data(n_rows))
+    assert "test_size" not in str(caught.value)
 
 
 def validation_rows(X):
