@@ -276,3 +276,7 @@ def _weighted_mean(X, sample_weight, batches):
     for batch in batches:
         offset += share[batch] @ (_dense(_safe_indexing(X, batch)) - origin)
     return origin + offset
+
+
+def _squared_norms(rows):
+    return np.einsum("ij,ij->i", rows, rows)

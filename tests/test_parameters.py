@@ -209,7 +209,7 @@ def test_bad_hidden_layer_sizes(sizes, message):
 
 def test_activations_in_no_order():
     estimator = AutoencoderTransformer(activation={"relu", "tanh"})
-    with pytest.raises(ValueError, match="activation=.* is a set, .*use a tuple"):
+    with pytest.raises(ValueError, match=r"activation=.* is a set, .*use a tuple"):
         estimator.fit(np.eye(5))
 
 
