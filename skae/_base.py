@@ -387,7 +387,7 @@ class BaseAutoencoder(
 
     def _has_scale_of(self, saved):
         """Whether `scale` is as it was, or the number that the data were divided by."""
-        # A file does not say what it was.
+        # An estimator pickled by an earlier version does not say what it was.
         before = saved.get("scale", self.scale)
         if isinstance(self.scale, numbers.Real) and before is not None:
             return self.scale == self.scale_
