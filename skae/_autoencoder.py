@@ -270,16 +270,21 @@ class AutoencoderTransformer(Autoencoder):
         :meth:`partial_fit`. Only with `sparsity`.
 
     explained_variance_ : ndarray of shape (n_components,)
-        Variance of the code's entries over the training data, in the units of the
-        data, in decreasing order: what linear functions of the code explain, unless
-        weights are tied or penalised. Only with ``code_activation="identity"`` and
+        What each entry of the code explains linearly of the variance of the training
+        data, in their units. It is the variance of the entry, in decreasing order,
+        unless weights are tied or penalised: then that depends on the weights, too, and
+        this is the variance of the best linear function of the entry. Where in that
+        case the decoder is linear and not the best, as a penalty shrinks it, all are
+        reduced by one factor to what it reconstructs. As PCA's, it has n - 1 in the
+        denominator, n being the number of rows with a weight above 0: it does not
+        depend on the unit of the weights. Only with ``code_activation="identity"`` and
         without `sparsity`.
 
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        `explained_variance_` divided by the variance of the data. Unless weights are
-        tied or penalised its cumulative sum is the share that is linear in the first
-        entries of the code; what :meth:`score` exceeds it by is not. For a network
-        without nonlinear layers and ``loss="squared_error"`` it is PCA's. Only with
+        `explained_variance_` divided by the variance of the data. Its sum is at most 1,
+        and its cumulative sum the share that is linear in the first entries of the
+        code; what :meth:`score` exceeds it by is not. For a network without nonlinear
+        layers and ``loss="squared_error"`` it is PCA's. Only with
         ``code_activation="identity"`` and without `sparsity`.
 
     n_features_in_ : int
@@ -309,6 +314,8 @@ class AutoencoderTransformer(Autoencoder):
     PCA. Where neither a tie nor `alpha` sets the scale of the code, the first j entries
     are those j linear functions of the code that explain most of the data linearly
     (reduced-rank regression: Izenman, 1975), and their variance is what they explain.
+    Elsewhere the code is only rotated; of entries with equal variances (that differ by
+    less than 1.5e-8, relatively, in float32 by 3.5e-4) the first explain most.
     Neighbouring weights absorb all this, so that reconstructions do not change. For a
     network without nonlinear layers, the code times `scale_` is PCA's.
 

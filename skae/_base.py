@@ -1,6 +1,8 @@
 """What the members of the family share: from parameters and data to a training."""
 
 import contextlib
+import numbers
+import re
 import warnings
 from functools import cache, partial
 from typing import NamedTuple
@@ -33,7 +35,7 @@ from skae._memory import (
     aligned,
 )
 from skae._names import hints
-from skae._network import for_loss, make_network, order_code
+from skae._network import explained_variance, for_loss, make_network, order_code
 from skae._parameters import (
     describe_corruption,
     describe_network,
@@ -46,13 +48,11 @@ from skae._parameters import (
 from skae._passes import LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
-from skae._reporting import CallbackReport, JoinedReports, VerboseReport
+from skae._reporting import CallbackReport, JoinedReports, VerboseReport, warn
+from skae._rows import n_counted
+from skae._scores import check_weights
 from skae._selection import CautiousSelection
-from skae._sklearn import (
-    CallbackSupportMixin,
-    DocumentedMixin,
-    _check_sample_weight,
-)
+from skae._sklearn import CallbackSupportMixin, DocumentedMixin
 from skae._threads import single_threaded_blas
 from skae._training import StochasticTraining, StreamedTraining
 
@@ -62,6 +62,9 @@ _DTYPES = (np.float64, np.float32)
 _MIN_ROWS_TO_JUDGE = 40
 # The same of samples that are held out together, such as groups.
 _MIN_UNITS_TO_JUDGE = 4
+# Entries that are so many roundings out of a loss' range are taken to be at its bound.
+# MinMaxScaler makes as many as a feature is larger than its spread: 64 for a year.
+_RANGE_ROUNDINGS = 256
 # Of the epochs of a fit, how many more each layer gets before.
 _PRETRAINING_SHARE = 0.2
 # Attributes that a fit with other parameters does not leave.
@@ -79,7 +82,9 @@ class Scaling(NamedTuple):
     mean: np.ndarray  # (n_features,) of the training data
     offset: np.ndarray  # (n_features,) the mean, or zeros
     scale: float
-    total_variance: float  # of the training data, as the network sees them
+    # Of the rows in use, as the network sees them.
+    mean_seen: np.ndarray  # (n_features,) float64
+    total_variance: float
 
 
 class Plan(NamedTuple):
@@ -147,15 +152,17 @@ class BaseAutoencoder(
 
     def _validate_rows(self, X, *, dtype=_DTYPES, reset=False, ensure_all_finite=True):
         dtype = dtype if isinstance(dtype, tuple) else (dtype,)
-        X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=dtype,
-            order="C",
-            reset=reset,
-            ensure_all_finite=ensure_all_finite,
-        )
+        # What becomes infinite in float32 is found.
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = validate_data(
+                self,
+                in_native_order(X),
+                accept_sparse="csr",
+                dtype=dtype,
+                order="C",
+                reset=reset,
+                ensure_all_finite=ensure_all_finite,
+            )
         return canonical(X)
 
     def _validate_training_data(self, X, sample_weight, saved):
@@ -163,9 +170,9 @@ class BaseAutoencoder(
         dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
         self._warn_of_dask(X)
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
-        check_range(X, self.loss)
+        X = check_range(X, self.loss)
         if sample_weight is not None:
-            sample_weight = check_weights(sample_weight, X)
+            sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
 
     def _warn_of_dask(self, X):
@@ -178,19 +185,26 @@ class BaseAutoencoder(
         )
         if not self._is_variational:
             message += ": skae.dask.DaskAutoencoderTransformer trains where they are"
-        warnings.warn(message, UserWarning, stacklevel=2)
+        warn(message)
 
     def _checked_validation_rows(self, X_val, dtype):
         """What `fit` is given as `X_val`: a `Selection`, or None."""
         if X_val is None:
             return None
+        if isinstance(X_val, list | tuple) and X_val and np.ndim(X_val[0]) > 1:
+            raise ValueError(
+                f"X_val is a {type(X_val).__name__} of matrices, such as (X, y), but "
+                "validation data are X alone, there is no y: pass X_val=X"
+            )
         try:
             X_val = self._validate_rows(X_val, dtype=dtype)
-        except (TypeError, ValueError) as error:  # scikit-learn would call it X
-            error.add_note("In X_val")
-            raise
-        check_range(X_val, self.loss, "X_val")
-        return Selection(X_val)
+        except (TypeError, ValueError) as error:  # scikit-learn calls it X
+            message = re.sub(r"\bX\b", "X_val", str(error))
+            if "X_val" not in message:
+                message = f"X_val: {message}"
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(message) from error
+        return Selection(check_range(X_val, self.loss, "X_val"))
 
     def _validated_attributes(self):
         """What validation has set, by name."""
@@ -311,15 +325,15 @@ class BaseAutoencoder(
             return split if n_units >= _MIN_UNITS_TO_JUDGE else None
         if split is None:
             raise ValueError(
-                "early_stopping=True cannot set validation samples aside, as all "
-                "samples are identical or of one group: pass X_val, or "
-                "early_stopping=False"
+                f"early_stopping={self.early_stopping!r} cannot set aside "
+                f"validation_fraction={self.validation_fraction!r} of n_samples="
+                f"{data.n_rows}: no samples would be left to train on, or all are "
+                "identical or of one group. Use early_stopping=False, X_val, more "
+                "samples, or another validation_fraction"
             )
-        for name, numbers in (
-            ("training", split.train),
-            ("validation", split.held_out),
-        ):
-            if not used[numbers].any():
+        parts = {"training": split.train, "validation": split.held_out}
+        for name, numbered in parts.items():
+            if not used[numbered].any():
                 raise ValueError(
                     f"All {name} rows have sample_weight 0: change random_state or "
                     "validation_fraction, or pass X_val"
@@ -378,6 +392,13 @@ class BaseAutoencoder(
                 "hidden_layer_sizes, the activations or tied_weights back, or fit "
                 "with warm_start=False"
             )
+        if LOSSES[self.loss].is_scaled and not self._has_scale_of(saved):
+            raise ValueError(
+                f"A network cannot go on training with scale={self.scale!r}: it has "
+                f"seen the data divided by {self.scale_!r}, with "
+                f"scale={saved.get('scale', 'auto')!r}. Set scale back, or fit with "
+                "warm_start=False"
+            )
         if LOSSES[self.loss].is_scaled != LOSSES[saved["loss"]].is_scaled:
             raise ValueError(
                 f"A network cannot go on training with loss={self.loss!r}: with "
@@ -385,16 +406,26 @@ class BaseAutoencoder(
                 "with warm_start=False"
             )
 
+    def _has_scale_of(self, saved):
+        """Whether `scale` is as it was, or the number that the data were divided by."""
+        # An estimator pickled by an earlier version does not say what it was.
+        before = saved.get("scale", self.scale)
+        if isinstance(self.scale, numbers.Real) and before is not None:
+            return self.scale == self.scale_
+        return self.scale == before
+
     def _measure(self, data, saved):
         """How the network sees the data; a network that goes on sees as before."""
-        mean, spread = measure(data)
-        mean = mean.astype(data.dtype)
+        exact_mean, spread = measure(data)
+        mean = exact_mean.astype(data.dtype)
         # What is seen on the scale of earlier rows may vary by less than that.
         least = 0.0 if saved is None else self.scale_
         offset, scale = describe_scaling(self, mean, max(spread, least))
         if saved is not None:
             mean, offset, scale = self.mean_, self._offset, self.scale_
-        return Scaling(mean, offset, scale, data.n_features * (spread / scale) ** 2)
+        mean_seen = (exact_mean - offset) / scale
+        total_variance = data.n_features * (spread / scale) ** 2
+        return Scaling(mean, offset, scale, mean_seen, total_variance)
 
     def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
         kind = self._training_kind(problem)
@@ -470,11 +501,10 @@ class BaseAutoencoder(
             and not (self.solver in SOLVERS and schedule(self) == "cosine")
             and not plan.stays
         ):
-            warnings.warn(
+            warn(
                 f"Maximum iterations ({max_iter}) reached and the optimization "
                 "hasn't converged yet. Increase max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=2,
             )
         return attributes
 
@@ -522,8 +552,13 @@ class BaseAutoencoder(
     def _divergence_explained(self):
         try:
             yield
+        except _training.ValidationLossError:
+            raise ValueError(
+                "X_val is too large: at the weights that training starts with its loss "
+                "is not finite, unlike that of X. Bring both to the same units"
+            ) from None
         except _training.DivergedError:
-            mend = f"Lower learning_rate_init (now {self.learning_rate_init:g})"
+            mend = f"Lower learning_rate_init (now {self.learning_rate_init})"
             if self.solver == "lbfgs":
                 mend = "Use another init"
             raise ValueError(
@@ -545,10 +580,17 @@ class BaseAutoencoder(
             moments = code_moments(network, params, rows)
             # What neither a tie nor a penalty depends on may be chosen.
             free_scale = not plan.architecture["tied"] and self.alpha == 0
-            variances = order_code(network, params, moments, free_scale=free_scale)
-            attributes |= _explained_variance(
-                variances, rows.total_weight, plan.scaling
-            )
+            explained = order_code(network, params, moments, free_scale=free_scale)
+            if not free_scale:
+                activations = plan.architecture["activations"]
+                explained = explained_variance(
+                    network,
+                    params,
+                    moments,
+                    plan.scaling.mean_seen,
+                    is_linear={*activations[len(activations) // 2 :]} == {"identity"},
+                )
+            attributes |= _in_units(explained, n_counted(rows), plan.scaling)
         return attributes
 
     def _training_attributes(self, plan, params, curves):
@@ -577,6 +619,7 @@ class BaseAutoencoder(
                 "solver": self.solver,
                 "loss": self.loss,
                 "init": plan.init,
+                "scale": self.scale,
                 "initial_params": plan.initial_params,
                 **plan.training.saved_state(),
             },
@@ -614,6 +657,18 @@ def note_if_cut_short(attributes, training):
         attributes["_training_state"]["cut_short_of"] = max_iter
 
 
+def in_native_order(X):
+    """An array of floats in this machine's order of bytes; anything else as it is.
+
+    scikit-learn would take float32 of the other order for any other type, and make it
+    float64.
+    """
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and not dtype.isnative:
+        return X.astype(dtype.newbyteorder("="))
+    return X
+
+
 def canonical(X, name="X"):
     """A matrix as kernels read it; X stays as it is, and is not copied if it is so.
 
@@ -637,16 +692,17 @@ def canonical(X, name="X"):
     return X
 
 
-def _explained_variance(variances, total_weight, scaling):
-    """The code's variances, in the units of the data and as shares."""
-    # As PCA's, with n - 1 in the denominator.
-    correction = total_weight / (total_weight - 1) if total_weight > 1 else 1.0
-    unit = scaling.scale**2 * correction
-    total = scaling.total_variance if scaling.total_variance > 0 else 1.0
+def _in_units(explained, n_rows, scaling):
+    """What entries of the code explain, in the units of the data and as shares."""
+    total = scaling.total_variance
+    # Of all of it roundings may make more.
+    explained = explained * min(1.0, total / (explained.sum() or 1.0))
+    # As PCA's, with n - 1 in the denominator; of weights only the ratios count.
+    unit = scaling.scale**2 * n_rows / max(1, n_rows - 1)
     dtype = scaling.mean.dtype
     return {
-        "explained_variance_": (variances * unit).astype(dtype),
-        "explained_variance_ratio_": (variances / total).astype(dtype),
+        "explained_variance_": (explained * unit).astype(dtype),
+        "explained_variance_ratio_": (explained / (total or 1.0)).astype(dtype),
     }
 
 
@@ -666,24 +722,10 @@ def interrupt_ends_all():
 
 
 def _warn_of_interrupt():
-    warnings.warn(
+    warn(
         "Training interrupted by user: the best weights so far are kept.",
         TrainingInterruptedWarning,
-        stacklevel=2,
     )
-
-
-def check_weights(sample_weight, X):
-    """Sample weights of rows as an array of float64; ValueError if they are none."""
-    sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-    if (sample_weight < 0).any():
-        raise ValueError(
-            f"Negative values in sample_weight: the smallest is {sample_weight.min():g}"
-            "; weights have to be >= 0"
-        )
-    if not sample_weight.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
-    return sample_weight
 
 
 def check_groups(groups, n_samples):
@@ -708,20 +750,55 @@ def check_groups(groups, n_samples):
         ) from error
 
 
-def check_range(X, name, what="X"):
-    """Raise ValueError if the loss is not defined for an entry of X."""
+def check_range(X, name, what="X", *, size=0.0):
+    """X with all entries in the range of a loss.
+
+    Entries that only rounding has put outside are moved to the bound, in a copy.
+
+    Parameters
+    ----------
+    X : {ndarray, CSR matrix}
+
+    name : str
+        Of the loss.
+
+    what : str, default="X"
+        What errors call X.
+
+    size : float, default=0
+        A number as large as the data that X belongs to, where there are others.
+
+    Returns
+    -------
+    X : {ndarray, CSR matrix}
+        The same if nothing is outside.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not defined for an entry.
+    """
     loss = LOSSES[name]
     if loss.is_scaled:
-        return
-    values = X.data if sparse.issparse(X) else X
+        return X
+    values = X.data if sparse.issparse(X) else np.asarray(X)
     low, high = values.min(initial=0.0), values.max(initial=0.0)
     if low >= loss.low and high <= loss.high:
-        return
+        return X
+    unit = loss.high if np.isfinite(loss.high) else max(float(high), size)
+    rounding = _RANGE_ROUNDINGS * np.finfo(X.dtype).eps * unit
+    if low >= loss.low - rounding and high <= loss.high + rounding:
+        values = np.clip(values, loss.low, loss.high)
+        if sparse.issparse(X):
+            return type(X)((values, X.indices, X.indptr), shape=X.shape)
+        return values
     # scikit-learn's checks want an error on negative data to begin like this.
     problem = "Negative values in data" if low < loss.low else "Values above 1 in data"
     legal = "values in [0, 1]" if loss.high == 1 else "values >= 0"
+    # With all digits: 1.0000001 is not 1.
+    lowest, highest = (str(value).removesuffix(".0") for value in (low, high))
     raise ValueError(
         f"{problem} passed to loss={name!r}: it needs {legal}, and {what} has values "
-        f"from {low:g} to {high:g}. Scale it with MinMaxScaler, or use "
+        f"from {lowest} to {highest}. Scale it with MinMaxScaler(clip=True), or use "
         "loss='squared_error'"
     )

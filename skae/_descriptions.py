@@ -281,6 +281,8 @@ def estimator_of(description, arrays):
                 getattr(estimator, f"set_{method}_request")(**requests)
     if description["fitted"] is not None:
         estimator.__dict__.update(attributes_of(description["fitted"], arrays))
+        # The file does not say with which it was fitted: nearly always with this one.
+        estimator._training_state["scale"] = estimator.scale
     return estimator
 
 

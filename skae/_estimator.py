@@ -18,10 +18,10 @@ from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._rows import dense, make_rows, row_chunks
 from skae._schedules import SCHEDULES
+from skae._scores import Squares, check_weights
 from skae._sklearn import (
     Interval,
     Options,
-    _check_sample_weight,
     _fit_context,
     with_callbacks,
 )
@@ -272,8 +272,7 @@ class Autoencoder(BaseAutoencoder):
             block, _ = self._validate_training_data(block, None, saved)
             return block
         block = self._validate_rows(block, dtype=dtype)
-        check_range(block, self.loss)
-        return block
+        return check_range(block, self.loss)
 
     def _fit(self, data, saved, X_val, told, groups=None):
         """Train on validated data; `told` is what callbacks are told."""
@@ -341,8 +340,14 @@ class Autoencoder(BaseAutoencoder):
         -------
         X_new : ndarray of shape (n_samples, n_components)
             Their codes. A row's code does not depend on the other rows.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a row so far from the training data that its code is
+            out of the range of the dtype.
         """
-        return self._encode(X)
+        return self._expect_finite(self._encode(X), "codes")
 
     def inverse_transform(self, X) -> np.ndarray:
         """Decode codes.
@@ -356,6 +361,12 @@ class Autoencoder(BaseAutoencoder):
         -------
         X_original : ndarray of shape (n_samples, n_features)
             Their reconstructions, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a code so large that its reconstruction is out of the
+            range of the dtype.
         """
         check_is_fitted(self)
         X = check_array(X, dtype=self._params.dtype, order="C")
@@ -363,7 +374,21 @@ class Autoencoder(BaseAutoencoder):
         network, params = self._fitted_network()
         network = _inference.decoder(network)
         rows = make_rows(X, np.zeros(self.n_components_), 1.0)
-        return _inference.propagate(network, params, rows, self._offset, self.scale_)
+        out = _inference.propagate(network, params, rows, self._offset, self.scale_)
+        return self._expect_finite(out, "reconstructions")
+
+    def _expect_finite(self, out, what):
+        """What a network has made of X, or ValueError if it left the finite numbers."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            may_be = np.isfinite(out.sum(dtype=np.float64))
+        if not may_be and not np.isfinite(out).all():
+            row = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
+            raise ValueError(
+                f"X is too large: its {what} are out of the range of {out.dtype}, that "
+                f"of row {row} first. Rows should be like those of the training data, "
+                "and codes like theirs"
+            )
+        return out
 
     def _check_code_size(self, X):
         if X.shape[1] != self.n_components_:
@@ -388,34 +413,30 @@ class Autoencoder(BaseAutoencoder):
             Not used, present for API consistency by convention.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in both sums.
+            Non-negative weights of the rows in both sums.
 
         Returns
         -------
         score : float
-            At most 1, which is best. 0 where the rows are all equal to the mean but
+            At most 1, which is best; -inf where reconstructions are out of the range of
+            the dtype. 0 where the rows are all equal to the mean but
             their reconstructions are not.
         """
         X = self._check_rows(X)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        return self._share_of_variance(*self._squares(X, sample_weight))
+            sample_weight = check_weights(sample_weight, X.shape[0])
+        return self._squares(X, sample_weight).share
 
     def _squares(self, X, sample_weight):
         """Squared errors of the reconstructions and deviations, summed over rows."""
-        lost, total = 0.0, 0.0
+        squares = Squares()
         for batch, reconstruction in self._reconstructions(X):
-            weight = 1.0 if sample_weight is None else sample_weight[batch, np.newaxis]
             chunk = dense(X[batch]).astype(np.float64, copy=False)
-            lost += (weight * (chunk - reconstruction) ** 2).sum()
-            total += (weight * (chunk - self.mean_) ** 2).sum()
-        return lost, total
-
-    @staticmethod
-    def _share_of_variance(lost, total):
-        if total == 0:  # as r2_score
-            return 1.0 if lost == 0 else 0.0
-        return float(1 - lost / total)
+            with np.errstate(over="ignore"):
+                errors, deviations = chunk - reconstruction, chunk - self.mean_
+            weights = None if sample_weight is None else sample_weight[batch]
+            squares = squares.plus(Squares.of(errors, deviations, weights))
+        return squares
 
     def reconstruction_error(
         self, X, *, metric="squared_error", per_feature=False
@@ -437,14 +458,23 @@ class Autoencoder(BaseAutoencoder):
         Returns
         -------
         error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            Sums over features, or entries.
+            Sums over features, or entries; inf for outliers whose squares are above the
+            range of the dtype.
+
+        Raises
+        ------
+        ValueError
+            If the training data are so small that squares are below the range of the
+            dtype; with the metric "loss", if the loss is not defined for an entry of X,
+            as "log_loss" is for values in [0, 1] only.
         """
         check_metric(metric)
         X = self._check_rows(X)
         shape = X.shape if per_feature else X.shape[:1]
         errors = np.empty(shape, dtype=X.dtype)
         for batch, error in self._entry_errors(X, metric):
-            errors[batch] = error if per_feature else error.sum(axis=1)
+            with np.errstate(over="ignore"):
+                errors[batch] = error if per_feature else error.sum(axis=1)
         return errors
 
     def score_samples(self, X) -> np.ndarray:
@@ -477,6 +507,11 @@ class Autoencoder(BaseAutoencoder):
         check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
         return _inference.propagate(network, params, self._as_rows(X), check=check)
 
+    def _in_range(self, X):
+        """Validated rows that the loss is defined for."""
+        size = float(np.abs(self.mean_).max())
+        return check_range(X, self._training_state["loss"], size=size)
+
     def _as_rows(self, X):
         return make_rows(X, self._offset, self.scale_)
 
@@ -489,12 +524,24 @@ class Autoencoder(BaseAutoencoder):
     def _entry_errors(self, X, metric):
         """Pairs of a slice of the rows and the errors of their entries."""
         if metric == "loss":
-            loss = LOSSES[self._training_state["loss"]]
+            X, loss = self._in_range(X), LOSSES[self._training_state["loss"]]
             network, params = self._fitted_network()
             for batch in row_chunks(*X.shape):
                 rows = self._as_rows(X[batch])
-                yield batch, _inference.entry_losses(loss, network, params, rows)
+                error = _inference.entry_losses(loss, network, params, rows)
+                error[np.isnan(error)] = np.inf
+                yield batch, error
             return
         power = 2 if metric == "squared_error" else 1
+        least = np.finfo(X.dtype).tiny
+        if power == 2 and self.scale_ < np.sqrt(least):
+            raise ValueError(
+                f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
+                f"are below {least:.3g}, the least number of {X.dtype}: use "
+                "metric='absolute_error', or multiply the data by a large number"
+            )
         for batch, reconstruction in self._reconstructions(X):
-            yield batch, np.abs(dense(X[batch]) - reconstruction) ** power
+            with np.errstate(over="ignore"):
+                error = np.abs(dense(X[batch]) - reconstruction) ** power
+            error[np.isnan(error)] = np.inf
+            yield batch, error

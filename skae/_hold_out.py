@@ -83,7 +83,7 @@ def hold_out(data, fraction, seed, groups=None):
         return _split_units(related, fraction, seed)
     if labels is not None:
         return _split_units(labels, fraction, seed)
-    if n_samples < 2:
+    if not 0 < math.ceil(fraction * n_samples) < n_samples:
         return None
     splitter = ShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
     train, held_out = map(np.sort, next(splitter.split(np.empty((n_samples, 1)))))

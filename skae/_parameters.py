@@ -4,6 +4,7 @@ Functions of an estimator, of which they read parameters only.
 """
 
 import numbers
+from collections.abc import Mapping, Set
 
 import numpy as np
 
@@ -32,6 +33,8 @@ _MANY_ROWS, _LARGE_BATCH_SIZE, _LARGE_UPDATES = 20_000, 200, 5_000
 _MIN_AUTO_EPOCHS = 10
 _AUTO_ITERATIONS = 200  # of L-BFGS
 _NEVER = np.iinfo(np.int64).max
+# What kernels can count: units of a layer; epochs, also in float64.
+_MOST_UNITS, _MOST_EPOCHS = 2**31 - 1, 2**53
 
 
 def describe_network(estimator, n_features):
@@ -43,12 +46,13 @@ def describe_network(estimator, n_features):
         If parameters do not go together.
     """
     hidden = _hidden_layers(estimator, n_features)
-    n_components = int(estimator.n_components)
+    n_components = _at_most(_MOST_UNITS, n_components=estimator.n_components)
     names = estimator.activation
+    _expect_sequence(activation=names)
     if isinstance(names, str):
         names = [names] * len(hidden)
-    elif isinstance(names, (set, frozenset)) or getattr(names, "shape", None) == ():
-        names = [names]  # has no order, or no length
+    elif getattr(names, "shape", None) == ():
+        names = [names]  # has no length
     names = list(names)
     unknown = [n for n in names if not isinstance(n, str) or n not in ACTIVATIONS]
     if len(names) != len(hidden) or unknown:
@@ -76,15 +80,40 @@ def _hidden_layers(estimator, n_features):
     if isinstance(sizes, str):  # "auto"
         n_scores = min(int(estimator.n_components), n_features)
         return [max(n_units, 2 * n_scores) for n_units in _AUTO_HIDDEN]
-    hidden = [sizes] if isinstance(sizes, numbers.Integral) else list(sizes)
-    wrong = [n for n in hidden if not isinstance(n, numbers.Integral) or n < 1]
+    _expect_sequence(hidden_layer_sizes=sizes)
+    if isinstance(sizes, np.ndarray):
+        sizes = sizes.tolist()  # of none and of more dimensions, too
+    hidden = [sizes] if isinstance(sizes, numbers.Real) else list(sizes)
+    wrong = [n for n in hidden if not _is_whole(n) or n < 1]
     if wrong:
         meant = hint(wrong[0], [Interval(numbers.Integral, 1, None, closed="left")])
         raise ValueError(
             f"hidden_layer_sizes={sizes!r}: every layer needs a whole number of units, "
             f"at least 1.{meant}"
         )
-    return [int(n) for n in hidden]
+    return [_at_most(_MOST_UNITS, hidden_layer_sizes=n) for n in hidden]
+
+
+def _expect_sequence(**parameter):
+    """Raise ValueError if the entries of a parameter have no order."""
+    ((name, value),) = parameter.items()
+    if isinstance(value, Set | Mapping):
+        raise ValueError(
+            f"{name}={value!r} is a {type(value).__name__}, which is no sequence: use "
+            "a tuple or a list, with an entry for each layer"
+        )
+
+
+def _is_whole(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _at_most(limit, **parameter):
+    """A whole number, by its name, as an int; ValueError if it is too large."""
+    ((name, value),) = parameter.items()
+    if value > limit:
+        raise ValueError(f"{name}={value!r} is too large: it has to be {limit} at most")
+    return int(value)
 
 
 def _output_activation(estimator):
@@ -141,6 +170,15 @@ def describe_scaling(estimator, mean, spread):
             f"scale={scale!r} is out of the range of {mean.dtype}: it has to be from "
             f"{lowest:g} to {highest:g}"
         )
+    ratio = spread / float(scale)
+    if spread > 0 and not np.sqrt(lowest) <= ratio <= np.sqrt(
+        highest / (2 * mean.size)
+    ):
+        raise ValueError(
+            f"scale={scale!r} is too far from the spread of the data, {spread:.3g}: "
+            f"divided by it their squares are out of the range of {mean.dtype}. Use "
+            "scale='auto', or a number nearer to it"
+        )
     return mean, float(scale)
 
 
@@ -194,7 +232,7 @@ def describe_corruption(estimator, extremes):
         )
     if noise != "gaussian" and level > 1:
         raise ValueError(
-            f"noise_level={level:g} is the share of the entries that noise={noise!r} "
+            f"noise_level={level} is the share of the entries that noise={noise!r} "
             "corrupts: it has to be in [0, 1]"
         )
     settings = np.zeros(N_CORRUPTION_SETTINGS)
@@ -291,7 +329,9 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
         tol=float(estimator.tol),
         n_iter_no_change=int(min(patience, _NEVER)),
         # While the divergence's weight rises, so may the loss.
-        first_judged=int(getattr(estimator, "kl_warmup", 0)),
+        first_judged=_at_most(
+            _MOST_EPOCHS, kl_warmup=getattr(estimator, "kl_warmup", 0)
+        ),
         watch_validation=int(watches_validation),
     )
 
@@ -323,7 +363,7 @@ def _batch_size(estimator, n_rows):
 def _n_epochs(estimator, n_rows, batch_size):
     """Epochs, or iterations, of a fit."""
     if estimator.max_iter != "auto":
-        return int(estimator.max_iter)
+        return _at_most(_MOST_EPOCHS, max_iter=estimator.max_iter)
     if estimator.solver not in SOLVERS:
         return _AUTO_ITERATIONS
     n_updates = _AUTO_UPDATES if n_rows <= _MANY_ROWS else _LARGE_UPDATES

@@ -1,13 +1,32 @@
-"""Progress: what `verbose` prints, and scikit-learn's callbacks of a fit."""
+"""What users are told: warnings, what `verbose` prints, scikit-learn's callbacks."""
 
 import copy
+import sys
 import time
+import warnings
 
 # Without a line for so long, a training that reports seems to hang.
 SECONDS_BETWEEN_LINES = 5.0
 # About so many lines are printed by a fit of `max_iter` epochs.
 _N_LINES = 20
 _ROUND_NUMBERS = (1, 2, 5)
+
+
+# Code that stands between a user's line and what it makes the package do.
+_NOT_USERS = {"skae", "sklearn", "joblib"}
+
+
+def warn(message, category=UserWarning):
+    """Warn of the user's line: the innermost one that is in no package between."""
+    frame, level = sys._getframe(1), 2
+    # The outermost, where there is no line of a user, as in another thread.
+    while frame.f_back is not None and _package(frame) in _NOT_USERS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _package(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 def readable_interval(max_iter):

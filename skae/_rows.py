@@ -90,6 +90,20 @@ def weights_in_use(rows):
     return rows.weights[rows.subset if rows.subset.size else slice(None)]
 
 
+def n_counted(rows):
+    """How many rows in use have a weight."""
+    return int(sum(rows.map(_n_counted_of_part)))
+
+
+def _n_counted_of_part(rows):
+    # Rows of a stream have no weights.
+    return (
+        np.count_nonzero(weights_in_use(rows))
+        if isinstance(rows, Rows)
+        else rows.n_rows
+    )
+
+
 # Rows that tell how many zeros there are in all.
 _SAMPLED_ROWS = 1000
 

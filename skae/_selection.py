@@ -11,9 +11,9 @@ from skae._rows import weights_in_use
 from skae._training import Kept
 
 _CONFIDENCE = 0.95
-# Student's interval is not valid for heavy tails: where the squares of a few samples are
-# most of the loss, a gain on them alone does not last. Weights have to be better, too,
-# if the gains of this share of the samples, those that gain most, do not count.
+# Student's interval is not valid for heavy tails: where the squares of a few samples
+# are most of the loss, a gain on them alone does not last. Weights have to be better,
+# too, if the gains of this share of the samples, the largest, do not count.
 _LEFT_OUT = 0.02
 # Epochs at which weights are judged: each so many times as late as the one before.
 _SPACING = 1.2
@@ -134,7 +134,9 @@ class CautiousSelection:
                 # The few units that gain most must not decide.
                 n_units = len(of_units)
                 n_left_out = math.ceil(_LEFT_OUT * n_units)
-                of_units[np.argpartition(of_units, n_units - n_left_out)[-n_left_out:]] = 0
+                of_units[
+                    np.argpartition(of_units, n_units - n_left_out)[-n_left_out:]
+                ] = 0
                 gain = min(gain, _lower_bound(of_units, self._shares_of_units))
         return gain if np.isfinite(gain) else 0.0
 

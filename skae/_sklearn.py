@@ -11,7 +11,6 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import _check_sample_weight
 
 try:  # public, but new in scikit-learn 1.9 and still allowed to change
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -51,7 +50,6 @@ __all__ = [
     "InvalidParameterError",
     "Options",
     "StrOptions",
-    "_check_sample_weight",
     "_fit_context",
     "_get_output_config",
     "_safe_indexing",

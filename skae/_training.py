@@ -122,6 +122,10 @@ class DivergedError(ArithmeticError):
     """The loss or a weight stopped being finite."""
 
 
+class ValidationLossError(ArithmeticError):
+    """The loss of given validation rows is not finite from the start."""
+
+
 def new_state(params, seed, *, has_moments):
     """The state before any training, from initial parameters."""
     n_moments = params.size if has_moments else 0
@@ -454,11 +458,18 @@ def prepare(training, initial_params):
     The loss of the initial parameters, before any fit, on the monitored rows tells
     two things: what the kept weights must not exceed and, in a warm start, whether
     these rows are still the same. Whether they and those to train on are is returned.
+
+    Raises
+    ------
+    ValidationLossError
+        If only the loss of validation rows that were given is not finite.
     """
     state, problem = training.state, training.problem
     start_loss = start_train_loss = training.value(initial_params)
     if not problem.validates_itself:
         start_train_loss = training.value(initial_params, problem.rows)
+        if np.isfinite(start_train_loss) and not np.isfinite(start_loss):
+            raise ValidationLossError
     is_monitored = _are_same(training, start_loss, START_LOSS)
     if is_monitored and _are_same(training, start_train_loss, START_TRAIN_LOSS):
         return True

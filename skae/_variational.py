@@ -9,7 +9,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
-from skae._base import check_range
 from skae._code_passes import VARIATIONAL, WARMUP, WEIGHT, CodeTerm
 from skae._estimator import Autoencoder, _solver_takes_batches
 from skae._initialization import INITS
@@ -406,7 +405,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
         X_new : ndarray of shape (n_samples, n_components)
             Means. A row's does not depend on the other rows.
         """
-        return np.ascontiguousarray(self._encode(X)[:, : self.n_components_])
+        means = np.ascontiguousarray(self._encode(X)[:, : self.n_components_])
+        return self._expect_finite(means, "codes")
 
     def transform_distribution(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Encode rows as their posteriors.
@@ -495,8 +495,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
             raise ValueError(
                 f"n_draws={n_draws!r} has to be a whole number, at least 1"
             )
-        X = self._check_rows(X)
-        check_range(X, self._training_state["loss"])
+        X = self._in_range(self._check_rows(X))
         network, params = self._fitted_network()
         loss = LOSSES[self._training_state["loss"]]
         seed = int(self._training_state["arrays"]["counters"][SEED])

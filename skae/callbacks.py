@@ -3,9 +3,9 @@
 import numbers
 import os
 import time
-import warnings
 
 from skae import _descriptions, _model_files, io
+from skae._reporting import warn
 from skae._sklearn import HAS_CALLBACKS, Interval, validate_params
 
 __all__ = ["Checkpoint"]
@@ -225,11 +225,9 @@ class Checkpoint:
             io.save(local, self.path)
         except (OSError, MemoryError, TypeError, ValueError) as error:
             # Hours of training are worth more than what would be written of them.
-            warnings.warn(
+            warn(
                 f"Checkpoint could not write {self.path}: {str(error) or repr(error)}. "
-                "Training goes on, and the file is as it was",
-                UserWarning,
-                stacklevel=2,
+                "Training goes on, and the file is as it was"
             )
 
 

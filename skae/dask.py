@@ -4,7 +4,7 @@ import contextlib
 import copy
 import inspect
 import numbers
-from functools import partial
+from functools import partial, reduce
 from typing import Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from skae._base import (
     canonical,
     check_groups,
     check_range,
-    check_weights,
+    in_native_order,
     note_if_cut_short,
 )
 from skae._distributed import (
@@ -38,9 +38,9 @@ from skae._partitions import (
     large_graphs,
     split,
 )
+from skae._scores import Squares, check_weights
 from skae._sklearn import (
     Interval,
-    _check_sample_weight,
     _fit_context,
     _get_output_config,
     with_callbacks,
@@ -66,7 +66,7 @@ def __dir__():
 def _checked(block, dtype, loss, name):
     """A block as an array or CSR matrix that the loss is defined for."""
     block = check_array(
-        block,
+        in_native_order(block),
         accept_sparse="csr",
         dtype=dtype,
         order="C",
@@ -74,8 +74,7 @@ def _checked(block, dtype, loss, name):
         input_name=name,
     )
     block = canonical(block, name)
-    check_range(block, loss, name)
-    return block
+    return check_range(block, loss, name)
 
 
 def _of_block(block, estimator, *, method, shape, kwargs, block_id):
@@ -87,12 +86,12 @@ def _of_block(block, estimator, *, method, shape, kwargs, block_id):
 
 
 def _squares(block, estimator, weights, number):
-    """The number of rows of a block, and the two sums of the score over them."""
+    """The number of rows of a block, and the sums of the score over them."""
     n_rows = block.shape[0]
     if not n_rows:
-        return 0, 0.0, 0.0
+        return 0, Squares()
     with in_partition(number):
-        return n_rows, *estimator._squares(estimator._check_rows(block), weights)
+        return n_rows, estimator._squares(estimator._check_rows(block), weights)
 
 
 def _n_rows(block):
@@ -128,11 +127,11 @@ def _computed(delayed, client):
         return dask.compute(*delayed, scheduler=get)
 
 
-def _gathered_weights(weights, n_rows, client, check):
+def _gathered_weights(weights, n_rows, client):
     """Weights of rows, which may be a Dask collection, here and checked."""
     if is_dask_collection(weights):
         (weights,) = _computed([weights], client)
-    return check(np.asarray(weights), np.broadcast_to(0.0, (n_rows, 1)))
+    return check_weights(weights, n_rows)
 
 
 def _params_known_to_be_good(plan):
@@ -342,9 +341,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         with self._partitions(X, dtype, reset=saved is None) as partitions:
             n_rows = sum(partitions.n_rows)
             if sample_weight is not None:
-                sample_weight = _gathered_weights(
-                    sample_weight, n_rows, self.client, check_weights
-                )
+                sample_weight = _gathered_weights(sample_weight, n_rows, self.client)
             if is_dask_collection(groups):
                 (groups,) = _computed([groups], self.client)
             groups = check_groups(groups, n_rows)
@@ -548,19 +545,16 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         weights: list = [None] * len(blocks)
         if sample_weight is not None:
             sizes = _sizes(X, blocks, self.client)
-            check = partial(_check_sample_weight, dtype=np.float64)
-            sample_weight = _gathered_weights(
-                sample_weight, sum(sizes), self.client, check
-            )
+            sample_weight = _gathered_weights(sample_weight, sum(sizes), self.client)
             weights = np.split(sample_weight, np.cumsum(sizes)[:-1])
         local, sums_of = dask.delayed(self._for_inference()), dask.delayed(_squares)
         items = zip(blocks, weights, range(len(blocks)), strict=True)
         sums = _computed(
             [sums_of(block, local, *item) for block, *item in items], self.client
         )
-        n_rows, lost, total = map(sum, zip(*sums, strict=True))
-        _check_any_rows(n_rows, self.n_features_in_)
-        return self._share_of_variance(lost, total)
+        n_rows, squares = zip(*sums, strict=True)
+        _check_any_rows(sum(n_rows), self.n_features_in_)
+        return reduce(Squares.plus, squares).share
 
     def _check_collection(self, X, check):
         """Raise an error if the estimator cannot take a collection, by its metadata."""

@@ -8,9 +8,9 @@ an autoencoder and compare like with like.
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array, gen_batches
-from sklearn.utils.validation import check_consistent_length
 
 from skae._names import check_name
+from skae._scores import Squares, check_weights
 from skae._sklearn import _safe_indexing
 
 __all__ = [
@@ -117,29 +117,25 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     """
     _check_can_reconstruct(estimator)
     X = _sliceable(X)
-    sample_weight = _check_weights(sample_weight, X)
+    if sample_weight is None:
+        sample_weight = np.ones(X.shape[0])
+    sample_weight = check_weights(sample_weight, X.shape[0])
     batches = list(_weighted_batches(X, sample_weight))
 
-    mean, unit = _mean_and_unit(X, batches)
-    error = variation = 0.0
-    is_perfect = True
+    mean = _weighted_mean(X, batches)
+    squares = Squares()
     for batch, weight in batches:
         values, reconstructed = _reconstruct(estimator, _safe_indexing(X, batch))
         with np.errstate(over="ignore"):
-            difference = (values - reconstructed) * unit
-            error += weight @ _squared_norms(difference)
-        is_perfect = is_perfect and not difference.any()
-        del difference, reconstructed
-        variation += weight @ _squared_norms((values - mean) * unit)
-
-    if variation == 0.0:
-        return 1.0 if is_perfect else 0.0
-    if not np.isfinite(error):
+            errors, deviations = values - reconstructed, values - mean
+        squares = squares.plus(Squares.of(errors, deviations, weight))
+    share = squares.share
+    if not np.isfinite(share):
         raise ValueError(
             f"{_name(estimator)} reconstructs X so badly that the squared error is not "
-            "finite, measured by the spread of X: there is no R²"
+            "finite: there is no R²"
         )
-    return float(1.0 - error / variation)
+    return share
 
 
 def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
@@ -464,25 +460,6 @@ def _reconstruct(estimator, rows):
     return values, reconstructed
 
 
-def _check_weights(sample_weight, X):
-    """Return the row weights as float64 of shape (n_samples,), of at most 1."""
-    if sample_weight is None:
-        return np.ones(X.shape[0])
-    sample_weight = check_array(
-        sample_weight,
-        ensure_2d=False,
-        dtype=np.float64,
-        ensure_non_negative=True,
-        input_name="sample_weight",
-    )
-    if sample_weight.ndim != 1:
-        raise ValueError(f"sample_weight must be 1-D, got shape {sample_weight.shape}.")
-    check_consistent_length(X, sample_weight)
-    if not sample_weight.any():
-        raise ValueError("sample_weight has no positive entry.")
-    return sample_weight / sample_weight.max()
-
-
 def _dense(rows, name="X"):
     """Return rows as a dense float64 array, checked to be numeric and finite."""
     if issparse(rows):
@@ -513,26 +490,24 @@ def _weighted_batches(X, sample_weight):
             yield batch.start + used, weight[used]
 
 
-def _mean_and_unit(X, batches):
-    """Return the weighted mean of the rows, and a factor that makes their spread one.
-
-    The mean is exactly the common row if all are equal. The factor is a power of two,
-    so that it changes no digits; with it squares neither over- nor underflow.
-    """
+def _weighted_mean(X, batches):
+    """Return the weighted mean of the rows, exactly the common row if all are equal."""
     # Relative to the first row that counts, constant columns are exact zeros: no
     # rounding that could pass for variance.
     origin = _dense(_safe_indexing(X, batches[0][0]))[0]
     total_weight = sum(weight.sum() for _, weight in batches)
-    offset, largest = np.zeros_like(origin), 0.0
+    offset = np.zeros_like(origin)
     for batch, weight in batches:
         with np.errstate(over="ignore"):
             deviations = _dense(_safe_indexing(X, batch)) - origin
-        largest = max(largest, deviations.max(), -deviations.min())
-        if not np.isfinite(largest):
+        if not np.isfinite(deviations).all():
             raise ValueError(
                 "X is too large for float64: differences of its rows are not finite. "
                 "Divide it by a large number"
             )
         offset += (weight / total_weight) @ deviations
-    exponent = np.frexp(largest)[1]
-    return origin + offset, 2.0 ** -np.clip(float(exponent), -1000, 1000)
+    return origin + offset
+
+
+def _squared_norms(rows):
+    return np.einsum("ij,ij->i", rows, rows)

@@ -58,6 +58,17 @@ CASES = {
     "sparse_kl": {**_SMALL, "sparsity": "kl", "code_activation": "logistic"},
 }
 
+# Training starts at PCA, and does not get far: rounding must not choose the order of a
+# code whose scale is not free. For tests of the code, and scikit-learn's checks.
+_AT_PCA = {"hidden_layer_sizes": (16,), "max_iter": 20}
+AT_PCA_CASES = {
+    "penalised_at_pca": {**_AT_PCA, "alpha": 1e-3},
+    "much_penalised_at_pca": {**_AT_PCA, "alpha": 1.0, "hidden_layer_sizes": ()},
+    "tied_at_pca": {**_AT_PCA, "tied_weights": True},
+    "tied_penalised_at_pca": {**_AT_PCA, "tied_weights": True, "alpha": 1e-3},
+    "tied_linear_at_pca": {**_AT_PCA, "hidden_layer_sizes": (), "tied_weights": True},
+}
+
 # These need data in [0, 1].
 UNIT_RANGE_CASES = {
     "log_loss": {**_SMALL, "loss": "log_loss"},

@@ -14,6 +14,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
 from .cases import (
+    AT_PCA_CASES,
     CASES,
     SAMPLING_CASES,
     UNIT_RANGE_CASES,
@@ -31,7 +32,10 @@ from .sklearn_adapters import (
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 ESTIMATORS = {
-    **{name: AutoencoderTransformer(**params) for name, params in CASES.items()},
+    **{
+        name: AutoencoderTransformer(**params)
+        for name, params in {**CASES, **AT_PCA_CASES}.items()
+    },
     **{name: UnitRangeAutoencoder(**p) for name, p in UNIT_RANGE_CASES.items()},
     **{name: UnweightedAutoencoder(**p) for name, p in SAMPLING_CASES.items()},
     # The default of 10,000 updates takes a second a fit.

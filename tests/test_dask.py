@@ -695,6 +695,17 @@ def test_errors_change_nothing(client, rows, parameters, match):
     assert all(vars(estimator)[k] is before[k] for k in before if k.endswith("_"))
 
 
+def test_roundings_out_of_range(client):
+    rounded = np.where(X.max() == X, 1 + 2e-16, X / X.max())
+    assert rounded.max() > 1
+    params = {**SMALL, "loss": "log_loss"}
+    found, expected = (
+        DaskAutoencoderTransformer(**params).fit(collection(rows))
+        for rows in (rounded, np.minimum(rounded, 1))
+    )
+    np.testing.assert_array_equal(found.coefs_[0], expected.coefs_[0])
+
+
 def test_weights_have_to_fit(client):
     with pytest.raises(ValueError, match=r"sample_weight\.shape"):
         DaskAutoencoderTransformer(**SMALL).fit(collection(), None, np.ones(7))

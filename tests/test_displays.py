@@ -789,7 +789,8 @@ def test_styles_and_axes_of_scatters(pyplot, pca):
 
 
 @pytest.mark.parametrize(
-    "components", [(0, 0), (0, 5), (-1, 0), (0,), 1, (0, 1.0), "ab"]
+    "components",
+    [(0, 0), (0, 5), (-1, 0), (0,), 1, (0, 1.0), "ab", (True, False), (0, True)],
 )
 def test_bad_components(pyplot, pca, components):
     with pytest.raises(ValueError, match="must be two different numbers from 0 to 4"):

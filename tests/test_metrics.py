@@ -318,6 +318,24 @@ def test_bad_weights(weights, message):
         reconstruction_r2_score(Reconstructor(np.copy), TRAIN, sample_weight=weights)
 
 
+@pytest.mark.parametrize("factor", [1e-300, 1e-170, 1e153, 1e300])
+def test_score_of_any_size(factor):
+    """Squares would under- or overflow, and 2**n changes no bit of what they are."""
+    X = np.random.default_rng(0).random((60, 5))
+    half = Reconstructor(lambda X: X / 2)
+    score = reconstruction_r2_score(half, X)
+    assert reconstruction_r2_score(half, factor * X) == pytest.approx(score, rel=1e-12)
+
+
+@pytest.mark.parametrize("factor", [5e-324, 1e-300, 1e300, 1e308])
+def test_only_ratios_of_weights_count(factor):
+    half, rows = Reconstructor(lambda X: X / 2), TRAIN
+    weights = np.r_[np.zeros(100), np.ones(200)]
+    assert reconstruction_r2_score(
+        half, rows, sample_weight=factor * weights
+    ) == pytest.approx(reconstruction_r2_score(half, rows[100:]), rel=1e-12)
+
+
 # The scorer
 
 

@@ -10,6 +10,7 @@ from skae._network import (
     make_network,
     order_code,
     part,
+    signs_of,
 )
 
 from .reference import forward
@@ -124,3 +125,52 @@ def test_order_of_a_constant_code():
     variances = order_code(network, params, moments, free_scale=True)
     np.testing.assert_array_equal(variances, 0)
     assert np.isfinite(params).all()
+
+
+@pytest.mark.parametrize("free_scale", [False, True])
+@pytest.mark.parametrize(
+    ("n_units", "n_features", "sizes"),
+    [
+        (4, 6, [3.0, 2.0, 1.0, 0.5]),
+        (4, 6, [3.0, 2.0, 0.0, 0.0]),
+        (6, 3, [3.0, 2.0, 1.0]),  # more entries than explain anything linearly
+    ],
+)
+def test_order_does_not_hang_on_rounding(n_units, n_features, sizes, free_scale):
+    """Variances are all equal, as at PCA with a penalty; what is explained is not."""
+    network = make_network(
+        [n_features, n_units, n_features], ["identity"] * 2, tied=False
+    )
+    rng = np.random.default_rng(0)
+    params = rng.standard_normal(network.n_params)
+    axes = np.linalg.qr(rng.standard_normal((n_units, n_units)))[0]
+    rows = np.linalg.qr(rng.standard_normal((n_features, n_features)))[0]
+    cross = axes[:, : len(sizes)] * sizes @ rows[: len(sizes)]
+
+    def ordered(seed):
+        roundings = np.random.default_rng(seed)
+
+        def perturbed(array):
+            return array * (1 + 1e-15 * roundings.standard_normal(array.shape))
+
+        own, new = perturbed(params), np.eye(n_units)
+        new += 1e-15 * roundings.standard_normal(new.shape)
+        moments = Moments(np.zeros(n_units), (new + new.T) / 2, perturbed(cross))
+        order_code(network, own, moments, free_scale=free_scale)
+        explained = np.linalg.norm(moments.cross, axis=1)
+        expected = np.append(sizes, np.zeros(n_units - len(sizes)))
+        np.testing.assert_allclose(
+            explained, expected**2 if free_scale else expected, atol=1e-9
+        )
+        return own
+
+    results = [ordered(seed) for seed in range(5)]
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-7)
+
+
+def test_signs_do_not_hang_on_rounding():
+    """Of entries that are equally large the first decides, as of svd_flip exactly."""
+    components = np.array([[0.1, -1.0, 1 + 1e-12], [1.0, -1 - 1e-9, 0.0], [0.5, 2, -3]])
+    np.testing.assert_array_equal(signs_of(components), [-1, 1, -1])
+    np.testing.assert_array_equal(signs_of(np.zeros((2, 3))), 1)

@@ -49,6 +49,7 @@ LEVELS = {
     "_sklearn": 0,
     "_partitions": 0,
     "_reporting": 0,
+    "_scores": 0,
     "_demo_data": 0,
     "_names": 1,
     "datasets": 1,

@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._parameters import describe_network, describe_solver
 from skae._schedules import SCHEDULES
 
@@ -169,3 +169,60 @@ def test_tags_of_a_loss_that_is_none():
     assert not get_tags(estimator).input_tags.positive_only
     with pytest.raises(ValueError, match="The 'loss' parameter"):
         estimator.fit(np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "hidden"),
+    [
+        (np.array(8), [8]),
+        (np.int32(8), [8]),
+        ([np.int64(8), 4], [8, 4]),
+        (np.array([8, 4]), [8, 4]),
+        (range(8, 6, -1), [8, 7]),
+    ],
+)
+def test_hidden_layer_sizes(sizes, hidden):
+    estimator = AutoencoderTransformer(hidden_layer_sizes=sizes)
+    assert describe_network(estimator, 5)["widths"][1:-1] == [*hidden, 2, *hidden[::-1]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({8, 4}, "is a set, .*use a tuple or a list"),
+        (frozenset([8]), "is a frozenset, .*use a tuple or a list"),
+        ({8: 4}, "is a dict, .*use a tuple or a list"),
+        (True, "whole number of units"),
+        ([True, 8], "whole number of units"),
+        (np.array([True]), "whole number of units"),
+        (np.array(8.5), "whole number of units"),
+        ([8.0], "whole number of units"),
+        ([[8, 4]], "whole number of units"),
+        ([2**31], "2147483648 is too large: .* 2147483647 at most"),
+    ],
+)
+def test_bad_hidden_layer_sizes(sizes, message):
+    estimator = AutoencoderTransformer(hidden_layer_sizes=sizes)
+    with pytest.raises(ValueError, match=f"hidden_layer_sizes=.*{message}"):
+        estimator.fit(np.eye(5))
+
+
+def test_activations_in_no_order():
+    estimator = AutoencoderTransformer(activation={"relu", "tanh"})
+    with pytest.raises(ValueError, match=r"activation=.* is a set, .*use a tuple"):
+        estimator.fit(np.eye(5))
+
+
+@pytest.mark.parametrize("name", ["n_components", "max_iter", "kl_warmup"])
+@pytest.mark.parametrize("value", [2**54, 2**63, 2**70])
+def test_whole_numbers_that_are_too_large(name, value):
+    estimator = VariationalAutoencoderTransformer(**{name: value})
+    with pytest.raises(ValueError, match=f"{name}={value} is too large: .* at most"):
+        estimator.fit(np.eye(5))
+
+
+@pytest.mark.parametrize("name", ["batch_size", "n_iter_no_change"])
+def test_whole_numbers_that_mean_all(name):
+    params = {"max_iter": 2, "learning_rate": "cosine", "hidden_layer_sizes": (3,)}
+    estimator = AutoencoderTransformer(**params, **{name: 2**70})
+    assert estimator.fit(np.eye(5)).n_iter_ >= 1

@@ -1,9 +1,25 @@
 """What a fit prints, and how often."""
 
-import pytest
+import inspect
+import warnings
 
-from skae._reporting import JoinedReports, VerboseReport, readable_interval
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from skae import (
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+    _training,
+)
+from skae._base import TrainingInterruptedWarning
+from skae._kernels import INTERRUPTED
+from skae._reporting import JoinedReports, VerboseReport, readable_interval, warn
 from skae._training import Curves
+
+from .cases import make_data
 
 
 @pytest.mark.parametrize(
@@ -79,3 +95,56 @@ def test_joined_reports_are_all_told_and_each_can_stop(answers):
     assert joined.end(curves, is_last=False) == any(answers)
     for report in reports:
         assert report.calls == [("begin", 7), (curves, False)]
+
+
+def _search(estimator, X):
+    grid = {"alpha": [0.0, 0.1]}
+    return GridSearchCV(estimator, grid, cv=2, error_score="raise").fit(X)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda estimator, X: estimator.fit(X),
+        lambda estimator, X: estimator.fit_transform(X),
+        lambda estimator, X: estimator.fit_batches(lambda: [X]),
+        lambda estimator, X: make_pipeline(MinMaxScaler(), estimator).fit(X),
+        lambda estimator, X: make_pipeline(MinMaxScaler(), estimator).fit_transform(X),
+        _search,
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
+def test_warnings_point_to_the_users_line(kind, call):
+    estimator = kind(hidden_layer_sizes=(3,), max_iter=1, learning_rate="constant")
+    if kind is AutoencoderTransformer:
+        estimator.set_params(init="random", early_stopping=False)
+    with pytest.warns(ConvergenceWarning) as caught:
+        call(estimator, make_data(80))
+    lines, first = inspect.getsourcelines(call)
+    for warning in caught:
+        assert warning.filename == __file__
+        assert first <= warning.lineno < first + len(lines)
+
+
+def test_warning_of_an_interrupt_points_to_the_users_line(monkeypatch):
+    run = _training.run
+
+    def interrupted(*args):
+        return INTERRUPTED, run(*args)[1]
+
+    monkeypatch.setattr(_training, "run", interrupted)
+    estimator = AutoencoderTransformer(hidden_layer_sizes=(3,), max_iter=2)
+    with pytest.warns(TrainingInterruptedWarning) as caught:
+        estimator.fit(make_data())
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_warning_without_a_users_line():
+    names = {"__name__": "skae.nothing", "warn": warn}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        exec("def tell():\n    warn('here')", names)
+        names["tell"]()
+    assert [warning.filename for warning in caught] == [__file__]

@@ -312,3 +312,14 @@ def test_bad_parameter_values(name, value):
 def test_every_parameter_is_checked():
     constraints = VariationalAutoencoderTransformer._parameter_constraints
     assert set(constraints) == set(VariationalAutoencoderTransformer().get_params())
+
+
+def test_elbo_of_roundings_out_of_range():
+    X = make_data(loss="log_loss")
+    X[3, 2] = 1.0
+    estimator = make(loss="log_loss").fit(X)
+    rounded = X.copy()
+    rounded[3, 2] = 1 + 2e-16
+    expected = estimator.elbo(X)
+    np.testing.assert_allclose(estimator.elbo(rounded), expected, rtol=1e-12)
+    assert rounded[3, 2] > 1

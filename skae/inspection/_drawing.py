@@ -46,6 +46,11 @@ def style(defaults, given, artist):
     return {**defaults, **normalize_kwargs(given, artist)}
 
 
+def is_whole(value):
+    """Whether a value is a whole number; True and False, a mask's entries, are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def check_image_shape(image_shape, n_features):
     """Return height and width of an image of so many pixels; None is a square."""
     mend = (
@@ -65,7 +70,7 @@ def check_image_shape(image_shape, n_features):
         shape = ()
     if (
         len(shape) != 2
-        or not all(isinstance(side, numbers.Integral) for side in shape)
+        or not all(is_whole(side) for side in shape)
         or min(shape) < 1
         or shape[0] * shape[1] != n_features
     ):

@@ -1,13 +1,12 @@
 """Where rows lie in the space of codes."""
 
-import numbers
 from functools import partial
 
 import numpy as np
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
-from skae.inspection._drawing import check_axes, check_matplotlib
+from skae.inspection._drawing import check_axes, check_matplotlib, is_whole
 from skae.inspection._models import check_fitted
 from skae.metrics import _name
 
@@ -240,7 +239,7 @@ def _check_components(components, n_components):
         pair = ()
     if (
         len(pair) != 2
-        or not all(isinstance(i, numbers.Integral) for i in pair)
+        or not all(is_whole(i) for i in pair)
         or not all(0 <= i < n_components for i in pair)
         or pair[0] == pair[1]
     ):
