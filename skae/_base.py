@@ -39,10 +39,11 @@ from skae._parameters import (
     describe_scaling,
     describe_solver,
     describe_sparsity,
+    output_range,
     schedule,
     stops_by_validation,
 )
-from skae._passes import LOSSES, SOLVERS
+from skae._passes import ACTIVATION_RANGES, LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport
@@ -114,7 +115,11 @@ class BaseAutoencoder(
         tags.input_tags.sparse = True
         # Tags are asked for before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
-        tags.input_tags.positive_only = loss is not None and not loss.is_scaled
+        is_auto = isinstance(self.scale, str) and isinstance(self.output_activation, str)
+        low, _ = ACTIVATION_RANGES.get(self.output_activation if is_auto else "", (1, 1))
+        tags.input_tags.positive_only = low == 0 or (
+            loss is not None and not loss.is_scaled
+        )
         return tags
 
     # -- validation ----------------------------------------------------------------
@@ -152,9 +157,16 @@ class BaseAutoencoder(
         self._warn_of_dask(X)
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
         check_range(X, self.loss)
+        check_output_range(X, self._output_range(saved))
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X)
         return X, sample_weight
+
+    def _output_range(self, saved):
+        """What the output can be, if the network sees the training data as they are."""
+        if saved is not None and (self.scale_ != 1 or self._offset.any()):
+            return None  # as it was fitted with another `scale`, or before there was one
+        return output_range(self)
 
     def _warn_of_dask(self, X):
         """Say what becomes of a Dask collection; Dask is not imported for that."""
@@ -678,4 +690,37 @@ def check_range(X, name, what="X"):
         f"{problem} passed to loss={name!r}: it needs {legal}, and {what} has values "
         f"from {low:g} to {high:g}. Scale it with MinMaxScaler, or use "
         "loss='squared_error'"
+    )
+
+
+# How far beyond a limited output training data may be: what rounding to float32 leaves.
+_BEYOND = 1e-6
+
+
+def check_output_range(X, limits, what="X"):
+    """Raise ValueError if no output can be like an entry of X.
+
+    `limits` are an `OutputRange` or None. Of data that are out of it the network would
+    reconstruct the nearest that it can, and nothing but the score would tell.
+    """
+    if limits is None:
+        return
+    values = X.data if sparse.issparse(X) else X
+    none = max(0.0, limits.low)  # that sparse rows leave out, or there are none
+    low, high = float(values.min(initial=none)), float(values.max(initial=none))
+    if limits.low - _BEYOND <= low and high <= limits.high + _BEYOND:
+        return
+    if low >= limits.low - _BEYOND:
+        problem = f"Values above {limits.high:g}"
+    else:
+        problem = f"Values below {limits.low:g}" if limits.low else "Negative values"
+    legal, scaler = f"in [{limits.low:g}, {limits.high:g}]", "MinMaxScaler()"
+    if np.isinf(limits.high):
+        legal = f">= {limits.low:g}"
+    elif limits.low < 0:
+        scaler = f"MinMaxScaler(feature_range=({limits.low:g}, {limits.high:g}))"
+    raise ValueError(
+        f"{problem} in data passed to output_activation={limits.activation!r}: its "
+        f"values are {legal}, and {what} has values from {low!r} to {high!r}. Scale it "
+        f"with {scaler}, or use output_activation='identity'"
     )

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
-from skae._base import BaseAutoencoder, check_range
+from skae._base import BaseAutoencoder, check_output_range, check_range
 from skae._data import Selection
 from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
@@ -269,6 +269,7 @@ class Autoencoder(BaseAutoencoder):
             return block
         block = self._validate_rows(block, dtype=dtype)
         check_range(block, self.loss)
+        check_output_range(block, self._output_range(saved))
         return block
 
     def _fit(self, data, saved, X_val, told):

@@ -4,12 +4,13 @@ Functions of an estimator, of which they read parameters only.
 """
 
 import numbers
+from typing import NamedTuple
 
 import numpy as np
 
 from skae._code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
 from skae._memory import Solver
-from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._passes import ACTIVATION_RANGES, ACTIVATIONS, LOSSES, SOLVERS
 from skae._random_passes import (
     CORRUPTIONS,
     HIGHEST,
@@ -90,6 +91,27 @@ def _output_activation(estimator):
     return output
 
 
+class OutputRange(NamedTuple):
+    """What values an output activation can have."""
+
+    activation: str
+    low: float
+    high: float
+
+
+def output_range(estimator):
+    """Values of the output that "auto" as `scale` leaves data for as they are, or None.
+
+    None where the output is unlimited, where the loss has a range itself, and where
+    `scale` is given.
+    """
+    if not LOSSES[estimator.loss].is_scaled or estimator.scale != "auto":
+        return None
+    output = _output_activation(estimator)
+    limits = ACTIVATION_RANGES.get(output)
+    return None if limits is None else OutputRange(output, *limits)
+
+
 def describe_scaling(estimator, mean, spread):
     """What the network subtracts from the data, and what it divides them by.
 
@@ -121,7 +143,7 @@ def describe_scaling(estimator, mean, spread):
             f"scale={scale!r}: with loss={estimator.loss!r} the network sees the data "
             "as they are. Use scale='auto', or another loss"
         )
-    if scale is None or not is_scaled:
+    if scale is None or not is_scaled or output_range(estimator) is not None:
         return np.zeros_like(mean), 1.0
     if scale == "auto":
         scale = spread if spread > 0 else 1.0

@@ -13,7 +13,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import canonical, check_range, check_weights, note_if_cut_short
+from skae._base import (
+    canonical,
+    check_output_range,
+    check_range,
+    check_weights,
+    note_if_cut_short,
+)
 from skae._distributed import (
     DistributedLbfgsTraining,
     DistributedSelection,
@@ -53,8 +59,11 @@ except ImportError as error:
 __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
 
 
-def _checked(block, dtype, loss, name):
-    """A block as an array or CSR matrix that the loss is defined for."""
+def _checked(block, dtype, loss, limits, name):
+    """A block as an array or CSR matrix that the loss is defined for.
+
+    `limits` are those of the output that it has to be within, or None.
+    """
     block = check_array(
         block,
         accept_sparse="csr",
@@ -65,6 +74,7 @@ def _checked(block, dtype, loss, name):
     )
     block = canonical(block, name)
     check_range(block, loss, name)
+    check_output_range(block, limits, name)
     return block
 
 
@@ -325,7 +335,9 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         if saved is not None:
             dtype = saved["arrays"]["params"].dtype
         told = {"X": X, "y": y, "metadata": None}
-        with self._partitions(X, dtype, reset=saved is None) as partitions:
+        limits = self._output_range(saved)
+        reset = saved is None
+        with self._partitions(X, dtype, limits=limits, reset=reset) as partitions:
             if sample_weight is not None:
                 told["metadata"] = {"sample_weight": sample_weight}
                 sample_weight = _gathered_weights(
@@ -340,9 +352,10 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 return self._fit(data, saved, X_val, told)
 
     @contextlib.contextmanager
-    def _partitions(self, X, dtype, *, reset=False, name="X"):
+    def _partitions(self, X, dtype, *, limits=None, reset=False, name="X"):
         """Those of a collection, validated."""
-        validate = partial(_checked, dtype=dtype, loss=self.loss, name=name)
+        how = {"dtype": dtype, "loss": self.loss, "limits": limits, "name": name}
+        validate = partial(_checked, **how)
         with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
             _check_any_rows(sum(partitions.n_rows), partitions.n_features)
             self._check_columns(X, partitions.n_features, reset=reset)

@@ -414,17 +414,105 @@ def test_tied_saturating_networks_want_small_inputs():
     assert estimator.score(X) > pca - 0.01
 
 
-def test_data_as_they_are():
+@pytest.mark.parametrize("scale", ["auto", None])
+def test_data_as_they_are(scale):
     """A logistic output, and the squared error."""
     X = np.random.default_rng(0).random((60, 6))
     params = {"code_activation": "tanh", "output_activation": "logistic"}
-    estimator = make("tied_linear", **params, scale=None).fit(X)
+    estimator = make("tied_linear", **params, scale=scale).fit(X)
     assert estimator.scale_ == 1
     np.testing.assert_allclose(estimator.mean_, X.mean(axis=0), rtol=1e-12)
     layers = zip(estimator.coefs_, estimator.intercepts_, strict=True)
     (encode, encode_bias), (decode, decode_bias) = layers
     expected = expit(np.tanh(X @ encode + encode_bias) @ decode + decode_bias)
     np.testing.assert_allclose(reconstruct(estimator, X), expected, rtol=1e-10)
+
+
+# The values that an activation can have, by its definition.
+OUTPUT_RANGES = {
+    "logistic": (0, 1),
+    "sigmoid": (0, 1),
+    "tanh": (-1, 1),
+    "relu": (0, np.inf),
+    "elu": (-1, np.inf),
+    "selu": (-1.7580993408473766, np.inf),
+    "gelu": (-0.169971207, np.inf),
+    "silu": (-0.278464542, np.inf),
+    "softplus": (0, np.inf),
+}
+
+
+def within(low, high, seed=0):
+    """Data that fill a range, or a part of it."""
+    X = np.random.default_rng(seed).random((60, 6))
+    X[0, 0], X[1, 1] = 0, 1
+    return low + X * (min(high, 3) - low)
+
+
+@pytest.mark.parametrize("output", OUTPUT_RANGES)
+def test_limited_outputs_see_the_data_as_they_are(output):
+    low, high = OUTPUT_RANGES[output]
+    X = within(low, high)
+    estimator = make("adam", output_activation=output)
+    for how in ("fit", "partial_fit"):
+        fitted = getattr(clone(estimator), how)(X)
+        assert fitted.scale_ == 1
+        assert not fitted._offset.any()
+    fitted.partial_fit(X)
+    fitted = estimator.fit_batches(lambda: iter([X[:40], X[40:]]))
+    assert fitted.scale_ == 1
+    # What a scaler's rounding leaves, and new data, are no errors.
+    far = 1.5 * X - 0.5
+    estimator.fit(X + 1e-7 * np.where(X == X.max(), 1, -1), X_val=far)
+    assert np.isfinite(estimator.score(far))
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("how", ["fit", "partial_fit", "fit_batches", "go on"])
+@pytest.mark.parametrize("output", OUTPUT_RANGES)
+def test_data_out_of_the_range_of_the_output(output, how, as_given):
+    low, high = OUTPUT_RANGES[output]
+    estimator, good = make("adam", output_activation=output), within(low, high)
+    beyond = {low - 0.0625, high + 0.0625} - {np.inf}
+    for value in beyond:
+        bad = good.copy()
+        bad[3, 2] = value
+        if how == "go on":
+            estimator = clone(estimator).partial_fit(good)
+        before = dict(vars(estimator))
+        name = "partial_fit" if how == "go on" else how
+        X = as_given(bad)
+        with pytest.raises(ValueError, match=f"output_activation='{output}'") as caught:
+            getattr(estimator, name)((lambda: [X]) if name == "fit_batches" else X)
+        message = str(caught.value)
+        assert f"from {float(bad.min())!r} to {float(bad.max())!r}" in message
+        scaler = "(feature_range=(-1, 1))" if output == "tanh" else "()"
+        assert f"MinMaxScaler{scaler}" in message
+        assert vars(estimator) == before
+        # Who gives a scale is trusted.
+        for scale in (None, 2.0):
+            clone(estimator).set_params(scale=scale).fit(X)
+
+
+def test_a_limited_output_is_not_a_trap():
+    """It was centred and scaled data that a logistic output cannot be."""
+    X = datasets.load_digits().data / 16
+    plain, limited = (
+        AutoencoderTransformer(
+            10, hidden_layer_sizes=(64,), output_activation=output, random_state=0
+        )
+        for output in ("auto", "logistic")
+    )
+    assert limited.fit(X).score(X) > 0.8
+    assert limited.score(X) > plain.fit(X).score(X) - 0.03
+
+
+def test_a_network_fitted_on_scaled_data_goes_on():
+    """Models of older versions with a limited output have centred and scaled."""
+    X = make_data()
+    estimator = make("adam", output_activation="logistic", scale=2.0).fit(X)
+    estimator.set_params(scale="auto").partial_fit(X)
+    assert estimator.scale_ == 2
 
 
 @pytest.mark.parametrize(
@@ -1290,6 +1378,7 @@ def test_training_that_only_does_harm(solver, validated):
         activation="tanh",
         code_activation="tanh",
         output_activation="tanh",
+        scale=1.0,
         alpha=0.0,
         learning_rate_init=1e3,
         max_iter=30,
