@@ -18,9 +18,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skae import _training
-from skae._data import Selection, extremes, measure
+from skae._data import Selection, extremes, largest_distance, measure
 from skae._inference import code_moments, mean_code
-from skae._initialization import chosen_init, pca_params, random_params
+from skae._initialization import (
+    chosen_init,
+    n_saturating,
+    pca_params,
+    random_params,
+)
 from skae._kernels import INTERRUPTED, RUNNING
 from skae._lbfgs import LbfgsTraining
 from skae._memory import (
@@ -34,6 +39,7 @@ from skae._memory import (
 )
 from skae._network import for_loss, make_network, order_code
 from skae._parameters import (
+    auto_scale,
     describe_corruption,
     describe_network,
     describe_scaling,
@@ -115,8 +121,12 @@ class BaseAutoencoder(
         tags.input_tags.sparse = True
         # Tags are asked for before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
-        is_auto = isinstance(self.scale, str) and isinstance(self.output_activation, str)
-        low, _ = ACTIVATION_RANGES.get(self.output_activation if is_auto else "", (1, 1))
+        is_auto = isinstance(self.scale, str) and isinstance(
+            self.output_activation, str
+        )
+        low, _ = ACTIVATION_RANGES.get(
+            self.output_activation if is_auto else "", (1, 1)
+        )
         tags.input_tags.positive_only = low == 0 or (
             loss is not None and not loss.is_scaled
         )
@@ -165,7 +175,9 @@ class BaseAutoencoder(
     def _output_range(self, saved):
         """What the output can be, if the network sees the training data as they are."""
         if saved is not None and (self.scale_ != 1 or self._offset.any()):
-            return None  # as it was fitted with another `scale`, or before there was one
+            return (
+                None  # as it was fitted with another `scale`, or before there was one
+            )
         return output_range(self)
 
     def _warn_of_dask(self, X):
@@ -216,7 +228,7 @@ class BaseAutoencoder(
         train = data.choose(subset)
         # Where training is cautious all rows have their say in where it begins.
         first = data if is_cautious else train
-        scaling = self._measure(first, saved)
+        scaling = self._measure(first, saved, architecture, init)
         if held_out is not None:
             X_val = data.choose(held_out).kept()
         network = make_network(**architecture)
@@ -264,8 +276,11 @@ class BaseAutoencoder(
     def _is_cautious(self, init):
         """Whether to leave the principal components only if that surely does good."""
         # PCA is what a plain autoencoder must not fall behind.
-        is_plain = self.noise is None and self._code_term() is None
-        return is_plain and self.early_stopping == "auto" and init == "pca"
+        return self._is_plain and self.early_stopping == "auto" and init == "pca"
+
+    @property
+    def _is_plain(self):
+        return self.noise is None and self._code_term() is None
 
     def _problem(self, network, train, validation, scaling, validates_itself):
         """What is trained on selected rows, and judged by others; None: by these."""
@@ -284,7 +299,8 @@ class BaseAutoencoder(
 
     def _chosen_init(self, architecture, pretrains):
         if not pretrains and self.scale is not None:
-            return chosen_init(self.init, architecture)
+            has_room = self.scale == "auto" and self._is_plain
+            return chosen_init(self.init, architecture, has_room=has_room)
         if self.init == "pca":
             other = "scale=None, as principal components are those of centred data"
             if pretrains:
@@ -380,15 +396,21 @@ class BaseAutoencoder(
         train, held_out = map(np.sort, next(splitter.split(np.empty((n_rows, 1)))))
         return train, held_out
 
-    def _measure(self, data, saved):
+    def _measure(self, data, saved, architecture, init):
         """How the network sees the data; a network that goes on sees as before."""
         mean, spread = measure(data)
+        # A penalty or noise is in the network's units, too: they stay as they are.
+        n_layers = n_saturating(architecture) if self._is_plain else 0
+        largest = partial(largest_distance, data, mean, spread)
+        auto = partial(auto_scale, n_layers, init, spread, largest)
         mean = mean.astype(data.dtype)
-        # What is seen on the scale of earlier rows may vary by less than that.
-        least = 0.0 if saved is None else self.scale_
-        offset, scale = describe_scaling(self, mean, max(spread, least))
-        if saved is not None:
-            mean, offset, scale = self.mean_, self._offset, self.scale_
+        if saved is None:
+            offset, scale = describe_scaling(self, mean, spread, auto)
+        else:
+            # What is seen on the scale of earlier rows may vary by less than that.
+            fitted = self.scale_
+            describe_scaling(self, mean, max(spread, fitted), lambda: fitted)
+            mean, offset, scale = self.mean_, self._offset, fitted
         return Scaling(mean, offset, scale, data.n_features * (spread / scale) ** 2)
 
     def _make_training(self, problem, solver, saved, initial, seed, max_epochs):

@@ -52,7 +52,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     output_activation : str, default="auto"
         Activation of the output: "auto" is "logistic" for the loss "log_loss", else
-        "identity".
+        "identity". Where it has a range, the network sees the data as they are, and the
+        normal likelihood has their unit as its standard deviation: choose `beta`.
 
     loss : {"squared_error", "log_loss"}, default="squared_error"
         Negative logarithm of the likelihood, without constants. "squared_error" is half
@@ -191,7 +192,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     scale_ : float
         Root mean square of all entries of the centred training data, which the
-        network sees divided by it; 1 for constant data and for the loss "log_loss".
+        network sees divided by it; 1 for constant data, for the loss "log_loss", and
+        where the output has a range.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
