@@ -116,8 +116,8 @@ def output_range(estimator):
 # benchmarks/defaults/tied.py. At PCA's weights a score has to be so small that
 # "tanh" is nearly linear: of a sample at `_ROOM` times the square root of the number of
 # such layers times its own distance from the mean, less than a thousandth is lost. From
-# random weights training would end before it has found such a network: there a larger
-# root mean square is the best that can be done.
+# random weights training would end, by `tol`, long before it has found such a network:
+# there the scale suits those that train to the end, as published ones do.
 _ROOM, _ROOM_AT_RANDOM = 5.0, 4.0
 
 
