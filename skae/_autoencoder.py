@@ -58,21 +58,23 @@ class AutoencoderTransformer(Autoencoder):
         How the network sees the data, see Notes.
 
         - "auto": centred, and divided by the root mean square of the centred training
-          data. For "log_loss" and "poisson", which have a fixed range, as they are.
-        - float: centred, and divided by this, in the units of the data. It matters
-          where weights are tied and the code saturates, as with "logistic" and "tanh":
-          by what the weights enlarge on the way in, they do so on the way out, too, so
-          that only small inputs stay where the activation is nearly linear. Try 3 to
-          10 times the root mean square.
-        - None: as they are, for an output of limited range, such as "logistic", with
-          the loss "squared_error". Such a network does not begin at PCA.
+          data, or by more where weights are tied and layers saturate ("tanh",
+          "logistic"). As they are for the losses "log_loss" and "poisson", which have
+          a fixed range, and where the output has one: for "logistic" training data
+          have to be in [0, 1], for "tanh" in [-1, 1], for "relu" and "softplus" at
+          least 0, and for "elu", "selu", "gelu" and "silu", which are limited from
+          below, too, at least -1, -1.758, -0.1699 and -0.2784. Such a network does not
+          begin at PCA.
+        - float: centred, and divided by this, in the units of the data.
+        - None: as they are, whatever the output.
 
     init : {"auto", "pca", "random", "glorot", "he", "lecun", "normal"}, \
             default="auto"
         Where training begins.
 
         - "pca": the network is PCA, exactly if hidden layers have one of the
-          activations but "tanh" and "logistic", and nearly so with these. A layer with
+          activations but "tanh" and "logistic", and nearly so with these (with tied
+          weights as nearly as `scale` makes their inputs small). A layer with
           fewer units than the code carries the leading scores only. With twice as many
           or more, and another activation than "elu" and "selu", rows unlike the
           training rows are reconstructed as by PCA, too. It needs a linear output.
@@ -83,8 +85,8 @@ class AutoencoderTransformer(Autoencoder):
           zero biases; or standard normal, biases too.
         - "random": of these what suits each layer's activation, "he" for the
           rectifier's kin, "lecun" for selu, "glorot" elsewhere.
-        - "auto": "pca" where it is exact, the code linear and nothing pretrained, else
-          "random".
+        - "auto": "pca" where it is exact, the code linear and nothing pretrained, or
+          where weights are tied and `scale`, "auto", makes inputs small; else "random".
 
     solver : {"adam", "sgd", "rmsprop", "lbfgs"}, default="adam"
         Optimizer. "lbfgs" uses all rows at every iteration and suits small data.
@@ -262,8 +264,8 @@ class AutoencoderTransformer(Autoencoder):
 
     scale_ : float
         What the network sees data divided by: `scale`, or with "auto" the root mean
-        square of all entries of the centred training data; 1 for constant data, and
-        where the network sees the data as they are.
+        square of all entries of the centred training data, or more, see Notes; 1 for
+        constant data, and where the network sees the data as they are.
 
     mean_activation_ : ndarray of shape (n_components,)
         Mean of the code's units over the training data, or the batch of
@@ -303,10 +305,18 @@ class AutoencoderTransformer(Autoencoder):
     -----
     **Scale.** For the losses without a fixed range ("squared_error",
     "absolute_error", "huber") the network sees ``(X - mean_) / scale_``, unless
-    `scale` is None, and :meth:`inverse_transform` undoes it. `scale_` is one number, so
-    the geometry is PCA's, and with ``scale="auto"`` fitting on ``c * X + d`` gives the
-    same code. Scaling each feature is :class:`~sklearn.preprocessing.StandardScaler`'s
-    job, in a pipeline.
+    `scale` is None or the output has a range, and :meth:`inverse_transform` undoes it.
+    `scale_` is one number, so the geometry is PCA's, and with ``scale="auto"`` fitting
+    on ``c * X + d`` gives the same code. Scaling each feature is
+    :class:`~sklearn.preprocessing.StandardScaler`'s job, in a pipeline.
+
+    What tied weights enlarge on the way in they enlarge on the way out, too. So only
+    small data keep "tanh" and "logistic" units, in the code or in hidden layers, where
+    they are nearly linear, and "auto" divides by more: by 5 times the square root of
+    the number of such layers times the largest distance of a training sample from the
+    mean, and training starts near PCA; or, from random weights, by 4 root mean squares.
+    Not with `noise` or `sparsity`, which are in the network's units, as `alpha` and
+    `tol` are.
 
     **Order.** With ``code_activation="identity"``, and no `sparsity`, the code has mean
     zero over the training data, its entries are uncorrelated and of decreasing

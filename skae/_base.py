@@ -19,10 +19,15 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from skae import _training
-from skae._data import Selection, extremes, measure
+from skae._data import Selection, extremes, largest_distance, measure
 from skae._hold_out import hold_out
 from skae._inference import code_moments, mean_code
-from skae._initialization import chosen_init, pca_params, random_params
+from skae._initialization import (
+    chosen_init,
+    n_saturating,
+    pca_params,
+    random_params,
+)
 from skae._kernels import INTERRUPTED, RUNNING
 from skae._lbfgs import LbfgsTraining
 from skae._memory import (
@@ -37,15 +42,17 @@ from skae._memory import (
 from skae._names import hints
 from skae._network import explained_variance, for_loss, make_network, order_code
 from skae._parameters import (
+    auto_scale,
     describe_corruption,
     describe_network,
     describe_scaling,
     describe_solver,
     describe_sparsity,
+    output_range,
     schedule,
     stops_by_validation,
 )
-from skae._passes import LOSSES, SOLVERS
+from skae._passes import ACTIVATION_RANGES, LOSSES, SOLVERS
 from skae._pca import least_scores, principal_components
 from skae._pretraining import pretrained_params
 from skae._reporting import CallbackReport, JoinedReports, VerboseReport, warn
@@ -127,7 +134,15 @@ class BaseAutoencoder(
         tags.input_tags.sparse = True
         # Tags are asked for before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
-        tags.input_tags.positive_only = loss is not None and not loss.is_scaled
+        is_auto = isinstance(self.scale, str) and isinstance(
+            self.output_activation, str
+        )
+        low, _ = ACTIVATION_RANGES.get(
+            self.output_activation if is_auto else "", (1, 1)
+        )
+        tags.input_tags.positive_only = low == 0 or (
+            loss is not None and not loss.is_scaled
+        )
         return tags
 
     # -- validation ----------------------------------------------------------------
@@ -171,9 +186,18 @@ class BaseAutoencoder(
         self._warn_of_dask(X)
         X = self._validate_rows(X, dtype=dtype, reset=saved is None)
         X = check_range(X, self.loss)
+        check_output_range(X, self._output_range(saved))
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
+
+    def _output_range(self, saved):
+        """What the output can be, if the network sees the training data as they are."""
+        if saved is not None and (self.scale_ != 1 or self._offset.any()):
+            return (
+                None  # as it was fitted with another `scale`, or before there was one
+            )
+        return output_range(self)
 
     def _warn_of_dask(self, X):
         """Say what becomes of a Dask collection; Dask is not imported for that."""
@@ -230,7 +254,7 @@ class BaseAutoencoder(
         train = data if split is None else data.choose(split.train)
         # Where training is cautious all rows have their say in where it begins.
         first = data if is_cautious else train
-        scaling = self._measure(first, saved)
+        scaling = self._measure(first, saved, architecture, init)
         if split is not None:
             X_val = data.choose(split.held_out).kept()
         network = make_network(**architecture)
@@ -282,8 +306,11 @@ class BaseAutoencoder(
     def _is_cautious(self, init):
         """Whether to leave the principal components only if that surely does good."""
         # PCA is what a plain autoencoder must not fall behind.
-        is_plain = self.noise is None and self._code_term() is None
-        return is_plain and self.early_stopping == "auto" and init == "pca"
+        return self._is_plain and self.early_stopping == "auto" and init == "pca"
+
+    @property
+    def _is_plain(self):
+        return self.noise is None and self._code_term() is None
 
     def _problem(self, network, train, validation, scaling, validates_itself):
         """What is trained on selected rows, and judged by others; None: by these."""
@@ -302,7 +329,8 @@ class BaseAutoencoder(
 
     def _chosen_init(self, architecture, pretrains):
         if not pretrains and self.scale is not None:
-            return chosen_init(self.init, architecture)
+            has_room = self.scale == "auto" and self._is_plain
+            return chosen_init(self.init, architecture, has_room=has_room)
         if self.init == "pca":
             other = "scale=None, as principal components are those of centred data"
             if pretrains:
@@ -414,15 +442,21 @@ class BaseAutoencoder(
             return self.scale == self.scale_
         return self.scale == before
 
-    def _measure(self, data, saved):
+    def _measure(self, data, saved, architecture, init):
         """How the network sees the data; a network that goes on sees as before."""
         exact_mean, spread = measure(data)
+        # A penalty or noise is in the network's units, too: they stay as they are.
+        n_layers = n_saturating(architecture) if self._is_plain else 0
+        largest = partial(largest_distance, data, exact_mean, spread)
+        auto = partial(auto_scale, n_layers, init, spread, largest)
         mean = exact_mean.astype(data.dtype)
-        # What is seen on the scale of earlier rows may vary by less than that.
-        least = 0.0 if saved is None else self.scale_
-        offset, scale = describe_scaling(self, mean, max(spread, least))
-        if saved is not None:
-            mean, offset, scale = self.mean_, self._offset, self.scale_
+        if saved is None:
+            offset, scale = describe_scaling(self, mean, spread, auto)
+        else:
+            # What is seen on the scale of earlier rows may vary by less than that.
+            fitted = self.scale_
+            describe_scaling(self, mean, max(spread, fitted), lambda: fitted)
+            mean, offset, scale = self.mean_, self._offset, fitted
         mean_seen = (exact_mean - offset) / scale
         total_variance = data.n_features * (spread / scale) ** 2
         return Scaling(mean, offset, scale, mean_seen, total_variance)
@@ -801,4 +835,37 @@ def check_range(X, name, what="X", *, size=0.0):
         f"{problem} passed to loss={name!r}: it needs {legal}, and {what} has values "
         f"from {lowest} to {highest}. Scale it with MinMaxScaler(clip=True), or use "
         "loss='squared_error'"
+    )
+
+
+# How far beyond a limited output training data may be: what rounding to float32 leaves.
+_BEYOND = 1e-6
+
+
+def check_output_range(X, limits, what="X"):
+    """Raise ValueError if no output can be like an entry of X.
+
+    `limits` are an `OutputRange` or None. Of data that are out of it the network would
+    reconstruct the nearest that it can, and nothing but the score would tell.
+    """
+    if limits is None:
+        return
+    values = X.data if sparse.issparse(X) else X
+    none = max(0.0, limits.low)  # that sparse rows leave out, or there are none
+    low, high = float(values.min(initial=none)), float(values.max(initial=none))
+    if limits.low - _BEYOND <= low and high <= limits.high + _BEYOND:
+        return
+    if low >= limits.low - _BEYOND:
+        problem = f"Values above {limits.high:g}"
+    else:
+        problem = f"Values below {limits.low:g}" if limits.low else "Negative values"
+    legal, scaler = f"in [{limits.low:g}, {limits.high:g}]", "MinMaxScaler()"
+    if np.isinf(limits.high):
+        legal = f">= {limits.low:g}"
+    elif limits.low < 0:
+        scaler = f"MinMaxScaler(feature_range=({limits.low:g}, {limits.high:g}))"
+    raise ValueError(
+        f"{problem} in data passed to output_activation={limits.activation!r}: its "
+        f"values are {legal}, and {what} has values from {low!r} to {high!r}. Scale it "
+        f"with {scaler}, or use output_activation='identity'"
     )

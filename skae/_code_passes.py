@@ -134,14 +134,45 @@ def _expm1(x):
     return -m / (m + one) if x > 0 else m
 
 
+# The logarithm of a variance is what its unit says from LOWEST_PLAIN to HIGHEST_PLAIN;
+# beyond, it comes nearer and nearer to a bound that is ROOM further out. A relu unit
+# makes of a sample that is 100 standard deviations out a number whose exponential
+# overflows, or whose draws throw training off; but no posterior gains by a variance
+# that is much above the prior's, 1. In float32 both bounds have an exponential.
+LOWEST_PLAIN, HIGHEST_PLAIN, ROOM = -60.0, 3.0, 3.0
+
+
+@formula
+def _bounded(unit):
+    """The logarithm of a variance, of its unit, and its derivative.
+
+    Of the unit clipped to [LOWEST_PLAIN, HIGHEST_PLAIN], c, and what is left, r, it is
+    c + sign(r) ROOM (1 - s), where s = ROOM / (ROOM + |r|); the derivative is s².
+    """
+    low, high = like(LOWEST_PLAIN, unit), like(HIGHEST_PLAIN, unit)
+    one, room = like(1.0, unit), like(ROOM, unit)
+    clipped = low if unit < low else unit
+    clipped = high if unit > high else clipped
+    rest = unit - clipped
+    s = room / (room + abs(rest))
+    return clipped + math.copysign(room * (one - s), rest), s * s
+
+
+def bounded_log_variance(units):
+    """The same of an array, without the derivative."""
+    clipped = np.clip(units, LOWEST_PLAIN, HIGHEST_PLAIN)
+    rest = units - clipped
+    return clipped + np.copysign(ROOM * (1 - ROOM / (ROOM + np.abs(rest))), rest)
+
+
 @as_pass("vvvidnnddnn", REDUCTION)
 def _draw_code(
     units, kept, weights, picked, settings, seed, epoch, total, term, n_units, n_rows
 ):
     """Draw the code from the posterior, and add its divergence from the prior.
 
-    Of the units, the first half are the posterior's means m, the others the logarithms
-    l of its variances. In place of the means the code m + e^(l / 2) * noise is left
+    Of the units, the first half are the posterior's means m; of the others come the
+    logarithms l of its variances. In place of the means m + e^(l / 2) * noise is left
     (equation 10, section 2.4). The divergence from the standard normal prior,
     (m² + e^l - 1 - l) / 2 (appendix B), is added to `term`, and WEIGHT times it to
     `total`; over the first WARMUP epochs that weight rises evenly.
@@ -156,7 +187,8 @@ def _draw_code(
         to, log_to = j * n_rows, (n_code + j) * n_rows
         part = zero
         for i in range(n_rows):
-            mean, log_variance = units[to + i], units[log_to + i]
+            mean = units[to + i]
+            log_variance, slope = _bounded(units[log_to + i])
             noise, _ = normal_pair(bits_at(stream, picked[i] * n_code + j), mean)
             weight = _row_weight(weights, i, zero)
             excess = _expm1(log_variance)
@@ -164,16 +196,16 @@ def _draw_code(
             deviation = _exp_of_half(log_variance) * noise
             units[to + i] = mean + deviation
             kept[to + i] = beta * weight * mean
-            # The derivative of the code by the logarithm.
-            kept[log_to + i] = half * deviation
-            units[log_to + i] = beta * weight * half * excess
+            # The derivative of the code by the logarithm's unit.
+            kept[log_to + i] = slope * half * deviation
+            units[log_to + i] = slope * beta * weight * half * excess
         term[0] += np.float64(part)
         total[0] += factor * np.float64(part)
 
 
 @as_pass("vvnn")
 def _backward_draw(delta, kept, n_units, n_rows):
-    """From the derivative by the code to those by means and logarithms of variances."""
+    """From the derivative by the code to those by the units of its layer."""
     n_code = n_units // 2 * n_rows
     for i in range(n_code):
         slope = delta[i]

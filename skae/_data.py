@@ -115,6 +115,25 @@ def extremes(data):
     return min(lows), max(highs)
 
 
+def largest_distance(data, mean, spread):
+    """The largest distance of a row in use that has a weight from the mean.
+
+    Parameters
+    ----------
+    data : Selection
+
+    mean : ndarray of shape (n_features,)
+
+    spread : float
+        Not 0. What `measure` has found: divided by it, squares cannot overflow.
+
+    Returns
+    -------
+    distance : float
+    """
+    return spread * float(np.sqrt(max(data.map(_largest_square, mean, spread))))
+
+
 # ---------------------------------------------------------------------------
 # Of one part
 # ---------------------------------------------------------------------------
@@ -148,12 +167,19 @@ def _squared_deviations(data, mean, size):
 def _extremes(data):
     low, high = np.inf, -np.inf
     for chunk in _chunks(data):
-        used = chunk.subset if chunk.subset.size else slice(None)
-        values = chunk.values[used]
-        if chunk.weights.size:
-            values = values[chunk.weights[used] > 0]
+        values = chunk.used_values
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     return low, high
+
+
+def _largest_square(data, mean, spread):
+    """The largest squared distance from the mean, in units of `spread`."""
+    largest = 0.0
+    for chunk in _chunks(data):
+        deviations = (chunk.used_values.astype(np.float64) - mean) / spread
+        squares = np.einsum("ij,ij->i", deviations, deviations)
+        largest = max(largest, float(squares.max()))
+    return largest
 
 
 class _Chunk(NamedTuple):
@@ -175,6 +201,13 @@ class _Chunk(NamedTuple):
             used = self.weights[self.subset] if self.subset.size else self.weights
             first = int(np.argmax(used > 0))
         return self.subset[first] if self.subset.size else first
+
+    @property
+    def used_values(self):
+        """Rows that count."""
+        used = self.subset if self.subset.size else slice(None)
+        values = self.values[used]
+        return values[self.weights[used] > 0] if self.weights.size else values
 
     @property
     def total_weight(self):

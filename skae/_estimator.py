@@ -11,7 +11,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
-from skae._base import BaseAutoencoder, check_groups, check_range
+from skae._base import (
+    BaseAutoencoder,
+    check_groups,
+    check_output_range,
+    check_range,
+)
 from skae._data import Selection
 from skae._names import Names, check_name
 from skae._network import coefs, intercepts, make_network
@@ -272,7 +277,9 @@ class Autoencoder(BaseAutoencoder):
             block, _ = self._validate_training_data(block, None, saved)
             return block
         block = self._validate_rows(block, dtype=dtype)
-        return check_range(block, self.loss)
+        block = check_range(block, self.loss)
+        check_output_range(block, self._output_range(saved))
+        return block
 
     def _fit(self, data, saved, X_val, told, groups=None):
         """Train on validated data; `told` is what callbacks are told."""

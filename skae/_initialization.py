@@ -109,10 +109,11 @@ _CARRIERS = {
 }
 
 
-def chosen_init(init, architecture):
+def chosen_init(init, architecture, *, has_room=False):
     """The start that `init` stands for: what "auto" is, or as it is.
 
-    "auto" is "pca" where the network can be PCA exactly, else "random".
+    "auto" is "pca" where the network can be PCA exactly, or nearly, with tied weights
+    on a scale that is chosen for it (`has_room`), else "random".
 
     Raises
     ------
@@ -121,24 +122,30 @@ def chosen_init(init, architecture):
     """
     *inner, output = architecture["activations"]
     code = inner[len(inner) // 2]
-    is_exact = all(_CARRIERS[name].is_exact for name in inner)
     if init == "auto":
-        applies = is_exact and code == output == "identity"
-        applies = applies and not architecture["variational"]
+        is_exact = all(_CARRIERS[name].is_exact for name in inner)
+        applies = is_exact and code == "identity"
+        applies = applies or (has_room and n_saturating(architecture) > 0)
+        applies = applies and output == "identity" and not architecture["variational"]
         return "pca" if applies else "random"
     if init == "pca" and output != "identity":
         raise ValueError(
             f"init='pca' needs a linear output, but it is {output!r}: use "
             "init='auto', or output_activation='identity' with a loss that allows it"
         )
-    comes_back = is_exact and _CARRIERS[code].slope == 1.0
-    if init == "pca" and architecture["tied"] and not comes_back:
-        raise ValueError(
-            f"init='pca' with tied_weights=True does not go with {inner!r}: these "
-            "activations do not carry a score forth and back through the same "
-            "weights. Use another activation, or init='auto'"
-        )
     return init
+
+
+def n_saturating(architecture):
+    """How many layers tied weights have to keep where these are nearly linear.
+
+    What tied weights enlarge on the way in they enlarge on the way out, too: they
+    cannot make the input of "tanh" or "logistic" units small.
+    """
+    *inner, _ = architecture["activations"]
+    if not architecture["tied"]:
+        return 0
+    return sum(not _CARRIERS[name].is_exact for name in inner)
 
 
 def pca_params(network, activations, components, least, seed, dtype):
@@ -183,13 +190,10 @@ def pca_params(network, activations, components, least, seed, dtype):
             send, receive = (axes * deviations).T, None
             shift = np.zeros(len(axes))
         else:
-            carrier, scale = _CARRIERS[name], np.ones(n_carried)
-            # Of tied weights the code's scale decides what comes back through them.
-            if is_tied and number == middle:
-                scale = deviations
-            elif is_tied and number > middle:
-                scale = deviations**2 / carrier.slope
-            send, receive, shift = _carry(carrier, weights.shape[1], least, scale)
+            carrier, width = _CARRIERS[name], weights.shape[1]
+            # Tied weights give back what they took: nothing is brought to variance 1.
+            scale = deviations if is_tied else np.ones(n_carried)
+            send, receive, shift = _carry(carrier, width, least, scale, is_tied)
         if not is_tied or number <= middle:
             n_carriers = send.shape[1]
             weights[:, :n_carriers] = read @ send
@@ -200,8 +204,12 @@ def pca_params(network, activations, components, least, seed, dtype):
     return params.astype(dtype, copy=False)
 
 
-def _carry(carrier, width, least, scale):
+def _carry(carrier, width, least, scale, is_tied):
     """How a layer carries scores, of which it has as many units at least.
+
+    With tied weights a score that is sent `gain` times as large comes back, through the
+    same weights, `gain` times as large again: as it was if their product with the slope
+    is 1.
 
     Returns
     -------
@@ -215,14 +223,14 @@ def _carry(carrier, width, least, scale):
         What a unit sees where all scores are zero.
     """
     n_carried, shift = len(scale), np.zeros(width)
-    if carrier.pair is not None and width >= 2 * n_carried:
-        send = np.hstack([np.diag(scale), -np.diag(scale)])
-        inverse = np.vstack([np.diag(1 / scale), -np.diag(1 / scale)]) / carrier.pair
-    else:
-        scale = carrier.gain * scale
-        send, inverse = np.diag(scale), np.diag(1 / (carrier.slope * scale))
-        if carrier.margin is not None:
-            shift[:n_carried] = carrier.margin - scale * least()[:n_carried]
+    in_pairs = carrier.pair is not None and width >= 2 * n_carried
+    slope = carrier.pair if in_pairs else carrier.slope
+    scale = scale / np.sqrt(slope) if is_tied else scale * carrier.gain
+    send, inverse = np.diag(scale), np.diag(1 / (slope * scale))
+    if in_pairs:
+        send, inverse = np.hstack([send, -send]), np.vstack([inverse, -inverse])
+    elif carrier.margin is not None:
+        shift[:n_carried] = carrier.margin - scale * least()[:n_carried]
     receive = np.zeros((width, n_carried))
     receive[: len(inverse)] = inverse
     return send, receive, shift

@@ -5,13 +5,14 @@ Functions of an estimator, of which they read parameters only.
 
 import numbers
 from collections.abc import Mapping, Set
+from typing import NamedTuple
 
 import numpy as np
 
 from skae._code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
 from skae._memory import Solver
 from skae._names import Names, hint
-from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._passes import ACTIVATION_RANGES, ACTIVATIONS, LOSSES, SOLVERS
 from skae._random_passes import (
     CORRUPTIONS,
     HIGHEST,
@@ -128,7 +129,65 @@ def _output_activation(estimator):
     return output
 
 
-def describe_scaling(estimator, mean, spread):
+class OutputRange(NamedTuple):
+    """What values an output activation can have."""
+
+    activation: str
+    low: float
+    high: float
+
+
+def output_range(estimator):
+    """Values of the output that "auto" as `scale` leaves data for as they are, or None.
+
+    None where the output is unlimited, where the loss has a range itself, and where
+    `scale` is given.
+    """
+    if not LOSSES[estimator.loss].is_scaled or estimator.scale != "auto":
+        return None
+    output = _output_activation(estimator)
+    limits = ACTIVATION_RANGES.get(output)
+    return None if limits is None else OutputRange(output, *limits)
+
+
+# What "auto" as `scale` is where weights are tied and units saturate, chosen in
+# benchmarks/defaults/tied.py. At PCA's weights a score has to be so small that
+# "tanh" is nearly linear: of a sample at `_ROOM` times the square root of the number of
+# such layers times its own distance from the mean, less than a thousandth is lost. From
+# random weights training would end, by `tol`, long before it has found such a network:
+# there the scale suits those that train to the end, as published ones do.
+_ROOM, _ROOM_AT_RANDOM = 5.0, 4.0
+
+
+def auto_scale(n_saturating, init, spread, largest):
+    """What "auto" as `scale` stands for.
+
+    Parameters
+    ----------
+    n_saturating : int
+        Layers that tied weights have to keep nearly linear.
+
+    init : str
+        Where training begins.
+
+    spread : float
+        Root mean square of the centred training data.
+
+    largest : callable
+        Returns the largest distance of a sample from their mean.
+
+    Returns
+    -------
+    scale : float
+    """
+    if not n_saturating:
+        return spread
+    if init != "pca":
+        return _ROOM_AT_RANDOM * spread
+    return _ROOM * np.sqrt(n_saturating) * largest()
+
+
+def describe_scaling(estimator, mean, spread, auto):
     """What the network subtracts from the data, and what it divides them by.
 
     Parameters
@@ -140,6 +199,9 @@ def describe_scaling(estimator, mean, spread):
 
     spread : float
         Root mean square of the centred training data.
+
+    auto : callable
+        Returns what "auto" stands for, of data that are not constant.
 
     Returns
     -------
@@ -159,10 +221,10 @@ def describe_scaling(estimator, mean, spread):
             f"scale={scale!r}: with loss={estimator.loss!r} the network sees the data "
             "as they are. Use scale='auto', or another loss"
         )
-    if scale is None or not is_scaled:
+    if scale is None or not is_scaled or output_range(estimator) is not None:
         return np.zeros_like(mean), 1.0
     if scale == "auto":
-        scale = spread if spread > 0 else 1.0
+        scale = auto() if spread > 0 else 1.0
     info = np.finfo(mean.dtype)
     lowest, highest = float(info.tiny), float(info.max)
     if not lowest <= scale <= highest:
@@ -185,7 +247,7 @@ def describe_scaling(estimator, mean, spread):
 def _check_size(mean, spread):
     """Raise ValueError if there is no variance of the data in their dtype.
 
-    The arguments are those of `describe_scaling`.
+    The arguments are the first of `describe_scaling`.
     """
     info, dtype = np.finfo(mean.dtype), mean.dtype
     # Of two rows the sample's variance is twice the square of their deviation.

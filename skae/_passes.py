@@ -155,6 +155,18 @@ ACTIVATIONS = {
     "softplus": _activation_pass(_softplus),
 }
 IDENTITY = 0
+# What values an activation can have, unless all: the lowest, and the highest.
+ACTIVATION_RANGES = {
+    "logistic": (0.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "relu": (0.0, math.inf),
+    "elu": (-1.0, math.inf),
+    "selu": (-SELU_SCALE * SELU_ALPHA, math.inf),
+    "gelu": (-0.16997120747990369, math.inf),
+    "silu": (-0.27846454276107380, math.inf),
+    "softplus": (0.0, math.inf),
+}
 
 
 # ---------------------------------------------------------------------------

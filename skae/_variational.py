@@ -9,7 +9,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
-from skae._code_passes import VARIATIONAL, WARMUP, WEIGHT, CodeTerm
+from skae._code_passes import (
+    VARIATIONAL,
+    WARMUP,
+    WEIGHT,
+    CodeTerm,
+    bounded_log_variance,
+)
 from skae._estimator import Autoencoder, _solver_takes_batches
 from skae._initialization import INITS
 from skae._memory import SEED
@@ -46,7 +52,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     output_activation : str, default="auto"
         Activation of the output: "auto" is "logistic" for the loss "log_loss", else
-        "identity".
+        "identity". Where it has a range, the network sees the data as they are, and the
+        normal likelihood has their unit as its standard deviation: choose `beta`.
 
     loss : {"squared_error", "log_loss"}, default="squared_error"
         Negative logarithm of the likelihood, without constants. "squared_error" is half
@@ -147,7 +154,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
     ----------
     coefs_ : list of ndarray of shape (n_in, n_out)
         Weights of the layers, encoder first. The last layer of the encoder has
-        ``2 * n_components`` units: the means, then the logarithms of the variances.
+        ``2 * n_components`` units: the means, then the logarithms of the variances
+        before they are bounded; see Notes.
 
     intercepts_ : list of ndarray of shape (n_out,)
         Biases of the layers.
@@ -184,7 +192,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     scale_ : float
         Root mean square of all entries of the centred training data, which the
-        network sees divided by it; 1 for constant data and for the loss "log_loss".
+        network sees divided by it; 1 for constant data, for the loss "log_loss", and
+        where the output has a range.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -204,6 +213,10 @@ class VariationalAutoencoderTransformer(Autoencoder):
     (Kingma & Welling, "Auto-encoding variational Bayes", 2014, equation 10), once for
     every row and epoch. :meth:`transform`, :meth:`inverse_transform`, :meth:`score`
     and :meth:`reconstruction_error` draw nothing: they use the posterior mean.
+
+    The logarithm of a variance is bounded, so that no outlier makes training diverge:
+    it is the number z that the encoder gives where z is from -60 to 3; above it is
+    ``6 - 9 / z``, and below ``-63 - 9 / (z + 57)``, with the same slopes at the ends.
 
     The code is not rotated to principal axes as that of
     :class:`AutoencoderTransformer` is: the posterior's entries are independent along
@@ -424,9 +437,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
         standard_deviation : ndarray of shape (n_samples, n_components)
             Of the posterior's entries, which are independent.
         """
-        mean, log_variance = np.hsplit(self._encode(X), 2)
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(mean), np.exp(log_variance / 2)
+        mean, log_variance = _posterior(self._encode(X))
+        return mean, np.exp(log_variance / 2)
 
     def sample(self, n_samples=1, random_state=None) -> np.ndarray:
         """Decode codes that are drawn from the prior.
@@ -467,8 +479,12 @@ class VariationalAutoencoderTransformer(Autoencoder):
         likelihood, less the divergence of the posterior from the prior (Kingma &
         Welling, 2014, equation 3). It is that of the model with a divergence of weight
         1 and, for the loss "squared_error", a standard deviation of `scale_`, whatever
-        `beta` is. What is drawn for a row depends on `random_state` in :meth:`fit` and
-        the number of the row in X.
+        `beta` is.
+
+        The bound of a row depends on this row alone, not on its place, the other rows
+        or earlier calls: all rows share the normal numbers that their codes are drawn
+        with, which `random_state` in :meth:`fit` determines. These come in pairs of
+        opposite signs and have mean squares of 1, which halves the error.
 
         Parameters
         ----------
@@ -483,7 +499,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
         elbo : ndarray of shape (n_samples,), dtype=float64
             In nats. For the loss "squared_error", of the density in the units of the
             data, with all constants; for "log_loss" of the probability. -inf for a row
-            so far from all others that its posterior overflows.
+            so far from all others that the squares of its entries overflow.
 
         Raises
         ------
@@ -498,21 +514,18 @@ class VariationalAutoencoderTransformer(Autoencoder):
         X = self._in_range(self._check_rows(X))
         network, params = self._fitted_network()
         loss = LOSSES[self._training_state["loss"]]
-        seed = int(self._training_state["arrays"]["counters"][SEED])
-        random_state = np.random.RandomState(seed)
+        draws = self._draws(n_draws)
         elbo = np.full(X.shape[0], -self._log_of_unit())
         for batch in row_chunks(*X.shape):
             rows = self._as_rows(X[batch])
             code = _inference.propagate(_inference.encoder(network), params, rows)
-            mean, log_variance = np.hsplit(code.astype(np.float64), 2)
-            # A row's come after each other, whatever rows are in the chunk.
-            shape = len(mean), n_draws, self.n_components_
-            noise = random_state.standard_normal(shape)
+            mean, log_variance = _posterior(code.astype(np.float64))
+            deviation = np.exp(log_variance / 2)
             with np.errstate(over="ignore", invalid="ignore"):
                 excess = np.expm1(log_variance) - log_variance
                 elbo[batch] -= (mean**2 + excess).sum(axis=1) / 2
-                for i in range(n_draws):
-                    drawn = mean + np.exp(log_variance / 2) * noise[:, i]
+                for noise in draws:
+                    drawn = mean + deviation * noise
                     losses = _inference.decoded_losses(
                         loss, network, params, drawn, rows
                     )
@@ -520,9 +533,27 @@ class VariationalAutoencoderTransformer(Autoencoder):
         elbo[np.isnan(elbo)] = -np.inf
         return elbo
 
+    def _draws(self, n_draws):
+        """Normal numbers of shape (n_draws, n_components), the same for every row.
+
+        They come in pairs of opposite signs, and their mean squares are 1, so that of
+        a reconstruction that is linear in them only products of two are left to chance.
+        """
+        seed = int(self._training_state["arrays"]["counters"][SEED])
+        shape = (n_draws + 1) // 2, self.n_components_
+        half = np.random.RandomState(seed).standard_normal(shape)
+        half /= np.sqrt((half**2).mean(axis=0))
+        return np.concatenate([half, -half])[:n_draws]
+
     def _log_of_unit(self):
         """What the loss leaves out of a row's negative log-likelihood."""
         if self._training_state["loss"] == "log_loss":
             return 0.0
         log_of_entry = np.log(2 * np.pi) / 2 + np.log(self.scale_)
         return self.n_features_in_ * log_of_entry
+
+
+def _posterior(code):
+    """Means and logarithms of variances, of the units of the code's layer."""
+    mean, log_variance = np.hsplit(code, 2)
+    return np.ascontiguousarray(mean), bounded_log_variance(log_variance)

@@ -16,6 +16,7 @@ from skae._autoencoder import AutoencoderTransformer
 from skae._base import (
     canonical,
     check_groups,
+    check_output_range,
     check_range,
     in_native_order,
     note_if_cut_short,
@@ -63,8 +64,11 @@ def __dir__():
     return __all__
 
 
-def _checked(block, dtype, loss, name):
-    """A block as an array or CSR matrix that the loss is defined for."""
+def _checked(block, dtype, loss, limits, name):
+    """A block as an array or CSR matrix that the loss is defined for.
+
+    `limits` are those of the output that it has to be within, or None.
+    """
     block = check_array(
         in_native_order(block),
         accept_sparse="csr",
@@ -74,7 +78,9 @@ def _checked(block, dtype, loss, name):
         input_name=name,
     )
     block = canonical(block, name)
-    return check_range(block, loss, name)
+    block = check_range(block, loss, name)
+    check_output_range(block, limits, name)
+    return block
 
 
 def _of_block(block, estimator, *, method, shape, kwargs, block_id):
@@ -338,7 +344,9 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         if saved is not None:
             dtype = saved["arrays"]["params"].dtype
         told = self._callback_arguments(X, y, sample_weight, groups)
-        with self._partitions(X, dtype, reset=saved is None) as partitions:
+        limits = self._output_range(saved)
+        reset = saved is None
+        with self._partitions(X, dtype, limits=limits, reset=reset) as partitions:
             n_rows = sum(partitions.n_rows)
             if sample_weight is not None:
                 sample_weight = _gathered_weights(sample_weight, n_rows, self.client)
@@ -354,9 +362,10 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
                 return self._fit(data, saved, X_val, told, groups)
 
     @contextlib.contextmanager
-    def _partitions(self, X, dtype, *, reset=False, name="X"):
+    def _partitions(self, X, dtype, *, limits=None, reset=False, name="X"):
         """Those of a collection, validated."""
-        validate = partial(_checked, dtype=dtype, loss=self.loss, name=name)
+        how = {"dtype": dtype, "loss": self.loss, "limits": limits, "name": name}
+        validate = partial(_checked, **how)
         with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
             _check_any_rows(sum(partitions.n_rows), partitions.n_features)
             self._check_columns(X, partitions.n_features, reset=reset)

@@ -76,6 +76,17 @@ UNIT_RANGE_CASES = {
     "log_loss_lbfgs": {**_SMALL, "loss": "log_loss", "solver": "lbfgs"},
 }
 
+# These need data in the range of the output, unless a scale is given.
+LIMITED_OUTPUT_CASES = {
+    "logistic_output": {**_SMALL, "output_activation": "logistic"},
+    "tanh_output_tied": {
+        **_SMALL,
+        "output_activation": "tanh",
+        "code_activation": "logistic",
+        "tied_weights": True,
+    },
+}
+
 # Here the fit depends on which rows are drawn, or on what is drawn for a row, so that a
 # row of weight two is not the same as two rows.
 SAMPLING_CASES = {

@@ -192,13 +192,22 @@ def objective(
     return value, coef_gradients, bias_gradients
 
 
+def bounded(unit):
+    """The logarithm of a variance, and its derivative by its unit.
+
+    The unit itself from -60 to 3, and nowhere 3 or more outside of that.
+    """
+    rest = unit - np.clip(unit, -60, 3)
+    return unit - rest + 3 * rest / (3 + np.abs(rest)), (1 + np.abs(rest) / 3) ** -2.0
+
+
 def variational_objective(
     X, coefs, intercepts, activations, *, loss, beta, noise, weights=None
 ):
     """The objective of a variational autoencoder for given normal noise, its gradient.
 
     Returns a value, the mean divergence, and lists of coefs' and biases' gradients.
-    The last layer of the encoder gives means and logarithms of variances.
+    The last layer of the encoder gives means and, bounded, logarithms of variances.
     """
     weights = np.ones(len(X)) if weights is None else weights
     weights = (weights / weights.sum())[:, np.newaxis]
@@ -206,7 +215,8 @@ def variational_objective(
     of_encoder = [part[:middle] for part in (coefs, intercepts, activations)]
     of_decoder = [part[middle:] for part in (coefs, intercepts, activations)]
     below, below_inputs = forward(X, *of_encoder)
-    mean, log_variance = np.hsplit(below[-1], 2)
+    mean, unit = np.hsplit(below[-1], 2)
+    log_variance, bound_slope = bounded(unit)
     deviation = np.exp(log_variance / 2)
     above, above_inputs = forward(mean + deviation * noise, *of_decoder)
     value_of, slope_of = LOSSES[loss]
@@ -221,8 +231,8 @@ def variational_objective(
             delta = np.hstack(
                 [
                     delta + beta * weights * mean,
-                    delta * noise * deviation / 2
-                    + beta * weights * (deviation**2 - 1) / 2,
+                    bound_slope * delta * noise * deviation / 2
+                    + bound_slope * beta * weights * (deviation**2 - 1) / 2,
                 ]
             )
         delta = delta * ACTIVATIONS[activations[i]][1](inputs[i])

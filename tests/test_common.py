@@ -16,6 +16,7 @@ from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from .cases import (
     AT_PCA_CASES,
     CASES,
+    LIMITED_OUTPUT_CASES,
     SAMPLING_CASES,
     UNIT_RANGE_CASES,
     VARIATIONAL_CASES,
@@ -37,6 +38,15 @@ ESTIMATORS = {
         for name, params in {**CASES, **AT_PCA_CASES}.items()
     },
     **{name: UnitRangeAutoencoder(**p) for name, p in UNIT_RANGE_CASES.items()},
+    **{name: UnitRangeAutoencoder(**p) for name, p in LIMITED_OUTPUT_CASES.items()},
+    **{
+        f"{name}_as_given": AutoencoderTransformer(**{**params, "scale": None})
+        for name, params in LIMITED_OUTPUT_CASES.items()
+    },
+    # Non-negative data are what a tag can ask for.
+    "relu_output": AutoencoderTransformer(
+        **{**LIMITED_OUTPUT_CASES["logistic_output"], "output_activation": "relu"}
+    ),
     **{name: UnweightedAutoencoder(**p) for name, p in SAMPLING_CASES.items()},
     # The default of 10,000 updates takes a second a fit.
     "variational_default": VariationalAutoencoderTransformer(max_iter=100),

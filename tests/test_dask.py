@@ -679,6 +679,7 @@ def test_what_it_does_not_do(client):
     [
         (np.where(X > 0.9, np.nan, X), {}, "contains NaN"),
         (2 * X, {"loss": "log_loss"}, "Values above 1.*MinMaxScaler"),
+        (X - 0.5, {"output_activation": "relu"}, "Negative values.*MinMaxScaler"),
         (X[:0], {}, "0 sample"),
         (X, {"n_local_steps": 0}, "n_local_steps"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from skae import _rows
-from skae._data import Selection, extremes, measure
+from skae._data import Selection, extremes, largest_distance, measure
 from skae._distributed import _WithOwnMatrix
 from skae._stream import RowStream
 
@@ -57,6 +57,9 @@ def test_parts_are_combined(subset, weighted, cuts):
     used = used[weights[used] > 0] if weighted else used
     assert extremes(data) == (X[used].min(), X[used].max())
     assert extremes(parts) == extremes(data)
+    farthest = np.linalg.norm(X[used] - mean, axis=1).max()
+    assert largest_distance(data, mean, 2.0) == pytest.approx(farthest, rel=1e-14)
+    assert largest_distance(parts, mean, 2.0) == largest_distance(data, mean, 2.0)
 
 
 @pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
@@ -71,6 +74,8 @@ def test_streams_have_the_same_bits(subset, chunk_entries, monkeypatch):
     streamed_mean, streamed_scale = measure(streamed)
     np.testing.assert_array_equal(streamed_mean, mean)
     assert (streamed_scale, extremes(streamed)) == (scale, extremes(data))
+    farthest = [largest_distance(rows, mean, scale) for rows in (data, streamed)]
+    assert farthest[0] == farthest[1]
     rows, seen = data.see(mean, scale), streamed.see(mean, scale)
     assert (seen.n_rows, seen.total_weight) == (rows.n_rows, rows.total_weight)
     for batch in (slice(0, 2), slice(1, 4)):

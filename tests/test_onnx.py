@@ -126,6 +126,7 @@ def fitted_deep(activation, dtype, tied):
         activation=activation,
         code_activation=activation,
         output_activation=activation,
+        scale=2.0,
         tied_weights=tied,
         **SMALL,
     ).fit(make_data().astype(dtype))

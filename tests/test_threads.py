@@ -356,6 +356,7 @@ def test_any_chunking_gives_the_same_bits_for_every_activation(activation, dtype
         activation=activation,
         code_activation=activation,
         output_activation=activation,
+        scale=2.0,
         max_iter=1,
         random_state=0,
     ).fit(X)

@@ -42,7 +42,6 @@ model = AutoencoderTransformer(
     hidden_layer_sizes=(),
     code_activation="logistic",
     tied_weights=True,
-    scale=None,
     init="glorot",
     solver="sgd",
     learning_rate="inverse_time",

@@ -14,7 +14,7 @@ cost, half the mean squared error, of 0.000948. Here are the same network and ru
 # --------
 #
 # Full batches, momentum, and a learning rate of 1e-5 for gradients that are summed over
-# the rows; ours are means. ``scale=None`` leaves the data as `MinMaxScaler` made them.
+# the rows; ours are means.
 import time
 import warnings
 
@@ -37,7 +37,6 @@ rule = AutoencoderTransformer(
     hidden_layer_sizes=(),
     code_activation="logistic",
     tied_weights=True,
-    scale=None,
     init="glorot",
     solver="sgd",
     learning_rate="constant",

@@ -36,7 +36,6 @@ rule = AutoencoderTransformer(
     hidden_layer_sizes=(),
     code_activation="logistic",
     output_activation="logistic",
-    scale=None,
     init="normal",
     learning_rate="constant",
     learning_rate_init=0.01,

@@ -31,7 +31,6 @@ model = AutoencoderTransformer(
     hidden_layer_sizes=(),
     code_activation="logistic",
     output_activation="logistic",
-    scale=None,
     init="normal",
     solver="sgd",
     momentum=0,
