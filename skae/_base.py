@@ -3,6 +3,7 @@
 import contextlib
 import numbers
 import re
+import time
 import warnings
 from functools import cache, partial
 from typing import NamedTuple
@@ -31,6 +32,7 @@ from skae._initialization import (
 from skae._kernels import INTERRUPTED, RUNNING
 from skae._lbfgs import LbfgsTraining
 from skae._memory import (
+    BEST_EPOCH,
     BEST_KEPT,
     CYCLE_START,
     N_EPOCHS,
@@ -43,20 +45,27 @@ from skae._names import hints
 from skae._network import explained_variance, for_loss, make_network, order_code
 from skae._parameters import (
     auto_scale,
+    check_code_size,
     describe_corruption,
     describe_network,
     describe_scaling,
     describe_solver,
     describe_sparsity,
     output_range,
-    schedule,
     stops_by_validation,
 )
 from skae._passes import ACTIVATION_RANGES, LOSSES, SOLVERS
-from skae._pca import least_scores, principal_components
+from skae._pca import least_scores, n_components_for, principal_components
 from skae._pretraining import pretrained_params
-from skae._reporting import CallbackReport, JoinedReports, VerboseReport, warn
+from skae._reporting import (
+    CallbackReport,
+    JoinedReports,
+    VerboseReport,
+    print_end,
+    warn,
+)
 from skae._rows import n_counted
+from skae._schedules import SCHEDULES
 from skae._scores import check_weights
 from skae._selection import CautiousSelection
 from skae._sklearn import CallbackSupportMixin, DocumentedMixin
@@ -107,6 +116,7 @@ class Plan(NamedTuple):
     # Of a training that leaves the principal components only if that surely does good.
     selection: CautiousSelection | None
     stays: bool  # and does not leave them: nothing could tell whether it does good
+    max_iter: int  # epochs, if it does not stay
 
 
 class BaseAutoencoder(
@@ -243,7 +253,8 @@ class BaseAutoencoder(
         There will be `max_epochs` at most, and no rows are set aside for validation; or
         `max_iter`.
         """
-        architecture = describe_network(self, data.n_features)
+        n_components = self._code_size(data, saved)
+        architecture = describe_network(self, data.n_features, n_components)
         pretrains = self.pretrain is not None and max_epochs is None
         init, seed = self._init_and_seed(architecture, saved, pretrains)
         validates_itself = max_epochs is None and X_val is None
@@ -264,6 +275,8 @@ class BaseAutoencoder(
         solver = describe_solver(
             self, train.n_rows, max_epochs, watches_validation=watches_validation
         )
+        if self._finishes(saved, solver):
+            solver = solver._replace(schedule=saved.get("schedule", solver.schedule))
         if saved is not None:
             initial = saved["initial_params"]
         else:
@@ -272,7 +285,7 @@ class BaseAutoencoder(
             )
             if pretrains:
                 self._pretrain(architecture, problem, initial, seed)
-        stays = is_cautious and split is None
+        stays, max_iter = is_cautious and split is None, solver.max_iter
         if stays:
             solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
         training = self._make_training(
@@ -292,7 +305,36 @@ class BaseAutoencoder(
             goes_on=saved is not None,
             selection=selection,
             stays=stays,
+            max_iter=max_iter,
         )
+
+    def _code_size(self, data, saved):
+        """Size of the code: `n_components`, or as many as PCA needs for that share."""
+        n_components = check_code_size(self.n_components)
+        if isinstance(n_components, int):
+            self._warn_of_wide_code(n_components, data.n_features)
+            return n_components
+        if saved is not None:
+            return self.n_components_
+        mean, spread = measure(data)
+        rows = data.see(mean.astype(data.dtype), spread or 1.0)
+        with single_threaded_blas():
+            return n_components_for(rows, n_components)
+
+    def _warn_of_wide_code(self, n_components, n_features):
+        if n_components >= n_features and self._is_plain:
+            warn(
+                f"n_components={n_components} is not below the number of features, "
+                f"{n_features}: the network may pass its input on, and learns nothing "
+                "from that. Use fewer components, noise, or sparsity"
+            )
+
+    def _finishes(self, saved, solver):
+        """Whether a fit runs the epochs that are left of one that was cut short."""
+        # With another number of epochs, or another solver, another fit is wanted.
+        before = {} if saved is None else saved
+        wanted = self.solver, solver.max_iter
+        return (before.get("solver"), before.get("cut_short_of")) == wanted
 
     def _init_and_seed(self, architecture, saved, pretrains):
         """How weights begin, and what all random numbers depend on."""
@@ -465,13 +507,18 @@ class BaseAutoencoder(
         kind = self._training_kind(problem)
         if saved is None:
             return kind.begin(problem, solver, initial, seed, max_epochs)
-        if saved["solver"] == self.solver:
+        arrays, params = saved["arrays"], None
+        if max_epochs is not None:
+            params = kept_before(saved)
+        if saved["solver"] != self.solver and params is None:
+            params = arrays["params"]
+        if params is None:
             return kind.resume(problem, solver, saved, max_epochs)
-        # From the same weights, without the other solver's memory of its steps.
-        arrays = saved["arrays"]
-        training = kind.begin(problem, solver, arrays["params"], seed, max_epochs)
+        # From these weights, without what was remembered of the steps to others, or
+        # of another solver's.
+        training = kind.begin(problem, solver, params, seed, max_epochs)
         state = training.state
-        lasting = [N_EPOCHS, CYCLE_START]
+        lasting = [N_EPOCHS, CYCLE_START, BEST_EPOCH]
         state.counters[lasting] = arrays["counters"][lasting]
         state.best_params[:] = arrays["best_params"]
         state.scalars[[BEST_KEPT, START_LOSS]] = arrays["scalars"][
@@ -502,17 +549,18 @@ class BaseAutoencoder(
         `context` is that of the callbacks or None, `told` what they are told.
         """
         training, max_iter = plan.training, plan.training.solver.max_iter
-        n_done = self._epochs_to_finish(plan)
+        begin, n_done = time.monotonic(), self._epochs_to_finish(plan)
         reports = self._verbose_reports(plan)
         with training, self._divergence_explained():
-            kept_params = partial(_training.kept_params, training, plan.initial_params)
+            kept = partial(_training.kept_weights, training, plan.initial_params)
             if plan.selection is not None:
-                kept_params = plan.selection.kept_params
+                kept = plan.selection.kept_weights
                 reports.append(plan.selection)
 
             def attributes_now(curves):
                 _training.check_finite(training, training.status)
-                attributes = self._fitted_attributes(plan, kept_params(), curves)
+                attributes = self._fitted_attributes(plan, kept(), curves)
+                attributes["max_iter_"] = plan.max_iter
                 note_if_cut_short(attributes, training)
                 return attributes
 
@@ -526,21 +574,36 @@ class BaseAutoencoder(
                 attributes = attributes_now(curves)
             except KeyboardInterrupt:  # after the last epoch, or once more
                 status, attributes = INTERRUPTED, attributes_now(curves)
+        is_planned = plan.stays or (
+            self.solver in SOLVERS and training.solver.schedule == SCHEDULES["cosine"]
+        )
+        if self.verbose:
+            reason = self._reason(plan, status, attributes["n_iter_"])
+            print_end(type(self).__name__, attributes, reason, time.monotonic() - begin)
         if status == INTERRUPTED:
             _warn_of_interrupt()
-        elif (
-            status == RUNNING
-            and attributes["n_iter_"] == max_iter
-            # They end as planned.
-            and not (self.solver in SOLVERS and schedule(self) == "cosine")
-            and not plan.stays
-        ):
+        elif status == RUNNING and attributes["n_iter_"] == max_iter and not is_planned:
             warn(
-                f"Maximum iterations ({max_iter}) reached and the optimization "
-                "hasn't converged yet. Increase max_iter or tol.",
+                f"Maximum iterations ({max_iter}) reached and the optimization hasn't "
+                f"converged yet. Increase max_iter (now {self.max_iter!r}) or tol (now "
+                f"{self.tol}), or use learning_rate='cosine', which ends as planned.",
                 ConvergenceWarning,
             )
         return attributes
+
+    def _reason(self, plan, status, n_iter):
+        """Why training ended, in words."""
+        solver = plan.training.solver
+        if plan.stays:
+            return "too few samples, or groups, to judge by"
+        if status == INTERRUPTED:
+            return "interrupted"
+        if status == RUNNING:
+            return "max_iter" if n_iter >= solver.max_iter else "a callback"
+        if self.solver == "lbfgs" and not solver.watch_validation:
+            return "converged"
+        which = "validation" if solver.watch_validation else "training"
+        return f"no better {which} loss for {self.n_iter_no_change} epochs"
 
     def _train_once(self, plan):
         """Train as `partial_fit` does; returns the fitted attributes."""
@@ -548,8 +611,8 @@ class BaseAutoencoder(
         with training, self._divergence_explained():
             status, curves = _training.run(training, 1)
             _training.check_finite(training, status)
-            params = training.state.params.copy()
-            attributes = self._fitted_attributes(plan, params, curves)
+            kept = _training.Kept.last(training)
+            attributes = self._fitted_attributes(plan, kept, curves)
         if status == INTERRUPTED:
             _warn_of_interrupt()
         return attributes
@@ -561,10 +624,8 @@ class BaseAutoencoder(
 
     def _epochs_to_finish(self, plan):
         """Epochs of the fit that this one finishes, as that was cut short; or 0."""
-        saved = self._training_state if plan.goes_on else {}
-        max_iter = plan.training.solver.max_iter
-        # With another number of epochs, or another solver, another fit is wanted.
-        if (saved.get("solver"), saved.get("cut_short_of")) != (self.solver, max_iter):
+        saved = self._training_state if plan.goes_on else None
+        if not self._finishes(saved, plan.training.solver):
             return 0
         return plan.training.n_epochs_of_fit
 
@@ -579,7 +640,10 @@ class BaseAutoencoder(
         """What chooses cautiously among the weights of a training."""
         if saved is None:
             return CautiousSelection(training, initial, 0, units=units)
-        n_before, selected = len(self.loss_curve_), saved.get("selected")
+        n_before, selected = len(self.loss_curve_), None
+        if "selected" in saved:
+            epoch = saved.get("selected_epoch", 0)
+            selected = _training.Kept(saved["selected"], epoch, "selected")
         return CautiousSelection(training, initial, n_before, selected, units=units)
 
     @contextlib.contextmanager
@@ -602,9 +666,11 @@ class BaseAutoencoder(
                 "StandardScaler"
             ) from None
 
-    def _fitted_attributes(self, plan, params, curves):
-        """What a fit leaves on the estimator, by name. Changes `params` in place."""
-        attributes = self._training_attributes(plan, params, curves)
+    def _fitted_attributes(self, plan, kept, curves):
+        """What a fit leaves on the estimator, by name."""
+        params = kept.params.copy()  # to be changed in place
+        attributes = self._training_attributes(plan, kept, curves)
+        attributes["_params"] = params
         network, rows = plan.training.problem.network, plan.first_rows
         if self._is_variational:
             return attributes
@@ -612,6 +678,8 @@ class BaseAutoencoder(
             attributes["mean_activation_"] = mean_code(network, params, rows)
         elif self.code_activation == "identity":
             moments = code_moments(network, params, rows)
+            if not all(np.isfinite(moment).all() for moment in moments):
+                raise _training.DivergedError
             # What neither a tie nor a penalty depends on may be chosen.
             free_scale = not plan.architecture["tied"] and self.alpha == 0
             explained = order_code(network, params, moments, free_scale=free_scale)
@@ -627,7 +695,7 @@ class BaseAutoencoder(
             attributes |= _in_units(explained, n_counted(rows), plan.scaling)
         return attributes
 
-    def _training_attributes(self, plan, params, curves):
+    def _training_attributes(self, plan, kept, curves):
         """The same, but for what is computed of the rows."""
         if plan.goes_on:
             curves = self._curves().followed_by(curves)
@@ -637,10 +705,15 @@ class BaseAutoencoder(
         # Losses before are of another objective.
         watched = watched[max(0, plan.training.solver.first_judged - 1) :] or watched
         start_loss = float(plan.training.state.scalars[START_LOSS])
+        widths = plan.architecture["widths"]
         attributes = {
-            "n_components_": int(self.n_components),
-            "n_layers_": len(plan.architecture["widths"]),
+            "n_components_": widths[len(widths) // 2],
+            "n_layers_": len(widths),
+            "hidden_layer_sizes_": tuple(widths[1 : len(widths) // 2]),
+            "batch_size_": plan.training.solver.batch_size,
             "n_iter_": plan.training.n_epochs_of_fit,
+            "best_iter_": kept.epoch,
+            "initial_loss_": start_loss,
             "mean_": plan.scaling.mean,
             "scale_": plan.scaling.scale,
             "loss_curve_": curves.loss,
@@ -648,18 +721,21 @@ class BaseAutoencoder(
             "best_loss_": min(watched, default=start_loss),
             "_architecture": plan.architecture,
             "_offset": plan.scaling.offset,
-            "_params": params,
+            "_params": kept.params,
             "_training_state": {
                 "solver": self.solver,
                 "loss": self.loss,
                 "init": plan.init,
                 "scale": self.scale,
                 "initial_params": plan.initial_params,
+                "kept": kept.name,
                 **plan.training.saved_state(),
             },
         }
         if plan.selection is not None:
-            attributes["_training_state"]["selected"] = plan.selection.params
+            selected = plan.selection.kept
+            attributes["_training_state"]["selected"] = selected.params
+            attributes["_training_state"]["selected_epoch"] = selected.epoch
         if curves.validation:
             attributes["validation_loss_curve_"] = curves.validation
         if self._is_variational:
@@ -688,7 +764,16 @@ def note_if_cut_short(attributes, training):
     """Note among attributes that a fit has not had all of its epochs."""
     max_iter = training.solver.max_iter
     if training.is_cut_short and attributes["n_iter_"] < max_iter:
-        attributes["_training_state"]["cut_short_of"] = max_iter
+        state = attributes["_training_state"]
+        state["cut_short_of"], state["schedule"] = max_iter, training.solver.schedule
+
+
+def kept_before(saved):
+    """The weights that the last fit kept, if those are not the ones it ended with."""
+    name = saved.get("kept", "params")  # earlier versions do not say
+    if name == "params":
+        return None
+    return saved["arrays"][name] if name == "best_params" else saved[name]
 
 
 def in_native_order(X):

@@ -26,6 +26,7 @@ from skae._memory import (
 )
 from skae._model_files import NewerFile, require, shown
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._schedules import SCHEDULES
 
 MEMBERS = {
     member.__name__: member
@@ -43,6 +44,9 @@ def can_describe(estimator):
 VERSION = 1
 _LARGEST_COUNT = 2**53
 
+# Whole numbers that a fit came to, and what it notes of the weights that it keeps.
+_CHOSEN = ("best_iter_", "batch_size_", "max_iter_")
+_KEPT = ("kept", "selected_epoch", "schedule")
 _NUMBERS = ("n_iter_", "scale_", "loss_", "best_loss_")
 _TRAINING = {"solver": {"lbfgs", *SOLVERS}, "loss": set(LOSSES), "init": set(INITS)}
 _OUTPUTS = (None, "default", "pandas", "polars")
@@ -103,6 +107,11 @@ def described(estimator):
         "numbers": {name: _encoded(attributes[name], name) for name in _NUMBERS},
         "training": {name: training[name] for name in _TRAINING},
         "cut_short_of": training.get("cut_short_of"),
+        "chosen": {
+            **{name: attributes.get(name) for name in _CHOSEN},
+            **{name: training.get(name) for name in _KEPT},
+            "scale": _encoded(training.get("scale", "auto"), "scale"),
+        },
         "counters": {name: counters[at] for name, at in LASTING_COUNTERS.items()},
         "scalars": {
             name: _encoded(scalars[at], name) for name, at in LASTING_SCALARS.items()
@@ -281,8 +290,9 @@ def estimator_of(description, arrays):
                 getattr(estimator, f"set_{method}_request")(**requests)
     if description["fitted"] is not None:
         estimator.__dict__.update(attributes_of(description["fitted"], arrays))
-        # The file does not say with which it was fitted: nearly always with this one.
-        estimator._training_state["scale"] = estimator.scale
+        # Files of earlier versions do not say with which it was fitted: nearly always
+        # with this one.
+        estimator._training_state.setdefault("scale", estimator.scale)
     return estimator
 
 
@@ -302,7 +312,15 @@ def attributes_of(fitted, arrays):
     if (planned := fitted["cut_short_of"]) is not None:
         require(_is_count(planned, 1), "it was cut short of no epochs")
         training["cut_short_of"] = planned
+    chosen, kept = _chosen(fitted.get("chosen", {}), training)
+    training |= kept
+    scalars = training["arrays"]["scalars"]
     attributes = {
+        **chosen,
+        "hidden_layer_sizes_": tuple(
+            architecture["widths"][1 : len(architecture["widths"]) // 2]
+        ),
+        "initial_loss_": float(scalars[LASTING_SCALARS["start_loss"]]),
         "n_features_in_": architecture["widths"][0],
         "n_components_": architecture["widths"][len(architecture["widths"]) // 2],
         "n_layers_": len(architecture["widths"]),
@@ -317,9 +335,27 @@ def attributes_of(fitted, arrays):
     return attributes
 
 
+def _chosen(said, training):
+    """Fitted attributes that are whole numbers, and notes on the weights kept."""
+    chosen = {k: said[k] for k in _CHOSEN if said.get(k) is not None}
+    kept = {k: said[k] for k in _KEPT if said.get(k) is not None}
+    names = {"params", "best_params", "initial_params", *training.keys() & {"selected"}}
+    require(
+        all(map(_is_count, chosen.values()))
+        and kept.get("kept", "params") in names
+        and _is_count(kept.get("selected_epoch", 0))
+        and kept.get("schedule", 0) in SCHEDULES.values(),
+        "what it was chosen by is not that of a fit",
+    )
+    if "scale" in said:
+        kept["scale"] = _decoded(said["scale"])
+    return chosen, kept
+
+
 def _counters(fitted):
     counters = np.zeros(N_COUNTERS, dtype=np.int64)
-    said = {name: fitted["counters"][name] for name in LASTING_COUNTERS}
+    said = {"best_epoch": 0, **fitted["counters"]}  # earlier versions do not say
+    said = {name: said[name] for name in LASTING_COUNTERS}
     require(
         all(map(_is_count, said.values())) and said["cycle_start"] <= said["n_epochs"],
         "its counters are not those of a training",

@@ -51,7 +51,12 @@ class Autoencoder(BaseAutoencoder):
     """What users call, whichever member of the family they have."""
 
     _parameter_constraints: dict = {
-        "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_components": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Interval(numbers.Real, 0, 1, closed="neither"),
+            # Answered by what to do instead.
+            Options(object, {None, "mle"}),
+        ],
         "hidden_layer_sizes": [
             Names(["auto"]),
             "array-like",

@@ -38,7 +38,27 @@ _NEVER = np.iinfo(np.int64).max
 _MOST_UNITS, _MOST_EPOCHS = 2**31 - 1, 2**53
 
 
-def describe_network(estimator, n_features):
+def check_code_size(n_components):
+    """`n_components` as an int, or as a float below 1: a share of the variance.
+
+    Raises
+    ------
+    ValueError
+        If it is a way to choose it that PCA alone has, or too large.
+    """
+    if n_components is None or n_components == "mle":
+        ways = "all components" if n_components is None else "Minka's rule for PCA"
+        raise ValueError(
+            f"n_components={n_components!r} would be {ways}: choose the size of the "
+            "code, such as n_components=2, or a share of the variance, such as "
+            "n_components=0.95 for as many as PCA needs to explain it"
+        )
+    if isinstance(n_components, numbers.Integral):
+        return _at_most(_MOST_UNITS, n_components=n_components)
+    return float(n_components)
+
+
+def describe_network(estimator, n_features, n_components):
     """Widths, activations and tie of the layers, as `make_network` takes them.
 
     Raises
@@ -46,8 +66,7 @@ def describe_network(estimator, n_features):
     ValueError
         If parameters do not go together.
     """
-    hidden = _hidden_layers(estimator, n_features)
-    n_components = _at_most(_MOST_UNITS, n_components=estimator.n_components)
+    hidden = _hidden_layers(estimator, min(n_components, n_features))
     names = estimator.activation
     _expect_sequence(activation=names)
     if isinstance(names, str):
@@ -75,11 +94,10 @@ def describe_network(estimator, n_features):
     }
 
 
-def _hidden_layers(estimator, n_features):
-    """Units of the encoder's layers before the code."""
+def _hidden_layers(estimator, n_scores):
+    """Units of the encoder's layers before a code that holds `n_scores` of PCA."""
     sizes = estimator.hidden_layer_sizes
     if isinstance(sizes, str):  # "auto"
-        n_scores = min(int(estimator.n_components), n_features)
         return [max(n_units, 2 * n_scores) for n_units in _AUTO_HIDDEN]
     _expect_sequence(hidden_layer_sizes=sizes)
     if isinstance(sizes, np.ndarray):
@@ -409,10 +427,13 @@ def stops_by_validation(estimator):
 
 
 def schedule(estimator, max_epochs=None):
-    """The learning rate's schedule: "auto" is "cosine" where the end is planned."""
+    """The learning rate's schedule: "auto" is "cosine" where the end is planned.
+
+    It is not in `partial_fit`, nor where another fit may follow (`warm_start`).
+    """
     if estimator.learning_rate != "auto":
         return estimator.learning_rate
-    is_planned = estimator.max_iter == "auto" and max_epochs is None
+    is_planned = max_epochs is None and not estimator.warm_start
     return "cosine" if is_planned else "constant"
 
 

@@ -65,6 +65,16 @@ def principal_components(rows, n_components, seed):
     return Components(np.ascontiguousarray(axes), deviations)
 
 
+def n_components_for(rows, share):
+    """Number of components that explain more than a share of the variance, as PCA's."""
+    deviations = principal_components(rows, rows.n_features, 0).deviations
+    explained = np.cumsum(deviations**2)
+    if not explained.size:  # constant rows
+        return 1
+    n_components = np.searchsorted(explained / explained[-1], share, side="right") + 1
+    return int(min(n_components, explained.size))
+
+
 def _scatter(rows, basis):
     """Sum over the rows of weight * outer(row, row), times a basis if there is one."""
     return sum(rows.map(_scatter_of_part, basis))

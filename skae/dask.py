@@ -27,7 +27,7 @@ from skae._distributed import (
     DistributedStochasticTraining,
 )
 from skae._estimator import check_metric
-from skae._memory import BEST_KEPT, N_EPOCHS
+from skae._memory import BEST_EPOCH, BEST_KEPT, N_EPOCHS
 from skae._partitions import (
     DataLostError,
     LostError,
@@ -46,7 +46,7 @@ from skae._sklearn import (
     _get_output_config,
     with_callbacks,
 )
-from skae._training import Curves
+from skae._training import Curves, Kept
 
 try:
     import dask
@@ -140,13 +140,16 @@ def _gathered_weights(weights, n_rows, client):
     return check_weights(weights, n_rows)
 
 
-def _params_known_to_be_good(plan):
+def _weights_known_to_be_good(plan):
     """Which weights to keep where there are no rows to judge them by."""
     if plan.selection is not None:
-        return plan.selection.params.copy()
+        return plan.selection.kept
     state, problem = plan.training.state, plan.training.problem
     has_best = problem.validation.n_rows and np.isfinite(state.scalars[BEST_KEPT])
-    return (state.best_params if has_best else state.params).copy()
+    if not has_best:
+        return Kept.last(plan.training)
+    epoch = int(state.counters[BEST_EPOCH])
+    return Kept(state.best_params.copy(), epoch, "best_params")
 
 
 def _is_for_whole_collections(estimator):
@@ -394,8 +397,9 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             return super()._train(plan, context, told)
         except LostError as error:
             if training.state.counters[N_EPOCHS] > n_before:
-                params = _params_known_to_be_good(plan)
-                attributes = self._training_attributes(plan, params, training.curves)
+                kept = _weights_known_to_be_good(plan)
+                attributes = self._training_attributes(plan, kept, training.curves)
+                attributes["max_iter_"] = plan.max_iter
                 note_if_cut_short(attributes, training)
                 attributes |= self._validated_attributes()
                 error.attributes = attributes  # type: ignore[attr-defined]

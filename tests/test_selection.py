@@ -7,9 +7,10 @@ import pytest
 from scipy import stats
 
 from skae import _selection
+from skae._memory import N_COUNTERS, N_EPOCHS
 from skae._rows import make_rows
 from skae._selection import CautiousSelection, next_epoch
-from skae._training import Curves
+from skae._training import Curves, Kept
 
 
 def test_epochs_become_rarer():
@@ -31,7 +32,8 @@ class Stub:
     def __init__(self, losses, monkeypatch, *, on_training=None, weights=None):
         rows = make_rows(np.zeros((len(losses(0.0)), 1)), [0.0], 1.0, weights=weights)
         self.problem = SimpleNamespace(validation=rows, rows=None, loss=0, network=0)
-        self.state = SimpleNamespace(params=np.zeros(1))
+        counters = np.zeros(N_COUNTERS, dtype=np.int64)
+        self.state = SimpleNamespace(params=np.zeros(1), counters=counters)
         self.on_training = on_training or (lambda p: -p)
         monkeypatch.setattr(
             _selection, "row_losses", lambda loss, network, p, rows: losses(p[0])
@@ -44,19 +46,25 @@ class Stub:
         curve = []
         for p in values:
             self.state.params[0] = p
+            self.state.counters[N_EPOCHS] += 1
             curve.append(p)
             assert not selection.end(Curves(curve, [], []), is_last=False)
-        return selection.kept_params()[0]
+        return selection.kept_weights().params[0]
 
 
-FALLS = np.array([1.0, 2.0, 3.0, 6.0])
+def kept(value):
+    """Weights that an earlier fit kept."""
+    return Kept(np.array([value]), 1, "selected")
+
+
+FALLS = np.array([1.0, 2.0, 3.0, 2.5, 2.0, 6.0])
 
 
 def bound(falls):
-    """Lower end of the one-sided interval, by scipy."""
-    return stats.ttest_1samp(falls, 0, alternative="greater").confidence_interval(0.95)[
-        0
-    ]
+    """Lower end of the one-sided interval, by scipy, without the largest of few."""
+    rest = np.where(falls == falls.max(), 0.0, falls)
+    tests = [stats.ttest_1samp(f, 0, alternative="greater") for f in (falls, rest)]
+    return min(test.confidence_interval(0.95).low for test in tests)
 
 
 def test_gain_is_the_lower_end_of_a_confidence_interval(monkeypatch):
@@ -78,9 +86,9 @@ def test_weights_now_count_but_only_now(monkeypatch):
     training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
     selection = CautiousSelection(training, np.zeros(1), 6)  # the next is 8
     assert training.train(selection, 1.0) == 1.0
-    assert selection.params[0] == 0.0
+    assert selection.kept.params[0] == 0.0
     assert training.train(selection, 1.0, 1.5) == 1.5
-    assert selection.params[0] == 1.5
+    assert selection.kept.params[0] == 1.5
 
 
 def test_an_improvement_that_is_not_sure_is_none(monkeypatch):
@@ -114,7 +122,7 @@ def test_equal_weights_are_no_weights_and_rows_without_are_no_rows(monkeypatch):
     def losses(p):
         return np.append(10 - p * FALLS, [np.inf, np.nan])
 
-    weighted = Stub(losses, monkeypatch, weights=np.array([3.0] * 4 + [0, 0]))
+    weighted = Stub(losses, monkeypatch, weights=np.array([3.0] * len(FALLS) + [0, 0]))
     other = CautiousSelection(weighted, np.zeros(1), 0)
     weighted.train(other, 1.0)
     assert other.gain == pytest.approx(selection.gain)
@@ -128,9 +136,9 @@ def test_without_rows_the_start_is_kept(monkeypatch):
 
 def test_what_earlier_fits_selected_is_judged_anew(monkeypatch):
     training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
-    selection = CautiousSelection(training, np.zeros(1), 1, np.array([0.7]))
+    selection = CautiousSelection(training, np.zeros(1), 1, kept(0.7))
     assert training.train(selection, 0.5) == 0.7
-    worse = CautiousSelection(training, np.zeros(1), 1, np.array([-0.7]))
+    worse = CautiousSelection(training, np.zeros(1), 1, kept(-0.7))
     assert training.train(worse, 0.5) == 0.5
 
 
@@ -149,7 +157,7 @@ def test_nothing_is_computed_before_the_first_epoch(monkeypatch):
 
     training = Stub(losses, monkeypatch)
     calls.clear()
-    selection = CautiousSelection(training, np.zeros(1), 3, np.ones(1))
+    selection = CautiousSelection(training, np.zeros(1), 3, kept(1.0))
     assert not calls
     selection.begin(1)
     assert calls == [0, 1]
@@ -160,5 +168,32 @@ def test_nothing_is_computed_before_the_first_epoch(monkeypatch):
 
 def test_earlier_weights_are_kept_if_training_never_began(monkeypatch):
     training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
-    selection = CautiousSelection(training, np.zeros(1), 3, np.ones(1))
-    assert selection.kept_params() == 1
+    selection = CautiousSelection(training, np.zeros(1), 3, kept(1.0))
+    assert selection.kept_weights().params == 1
+
+
+def test_few_samples_must_not_decide(monkeypatch):
+    """Student's interval is above zero, and the gain is that of 2 % of the samples."""
+    falls = np.full(100, 0.1)
+    falls[:2] = 40.0, 50.0
+    falls[2:30] = -0.2
+    training = Stub(lambda p: 100 - p * falls, monkeypatch)
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
+    falls[2:30] = 0.1
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 1.0
+
+
+def test_samples_of_a_unit_are_judged_together(monkeypatch):
+    """Copies of a sample make nothing surer."""
+    falls = np.array([3.0, -1.0, 2.0, 1.5, -0.5, 2.5, 0.2, 0.1])
+    plain = Stub(lambda p: 10 - p * falls, monkeypatch)
+    selection = CautiousSelection(plain, np.zeros(1), 0)
+    plain.train(selection, 1.0)
+    copied = Stub(lambda p: np.tile(10 - p * falls, 9), monkeypatch)
+    units = np.tile(np.arange(8)[::-1], 9)
+    other = CautiousSelection(copied, np.zeros(1), 0, units=units)
+    copied.train(other, 1.0)
+    assert other.gain == pytest.approx(selection.gain)
+    alone = CautiousSelection(copied, np.zeros(1), 0)
+    copied.train(alone, 1.0)
+    assert alone.gain > other.gain
