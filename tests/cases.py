@@ -25,6 +25,7 @@ _SMALL = {
     "max_iter": 20,
     "init": "random",
     "early_stopping": False,
+    "learning_rate": "constant",
 }
 
 CASES = {

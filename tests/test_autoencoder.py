@@ -3003,7 +3003,7 @@ def test_an_interrupt_after_the_last_epoch_keeps_the_weights():
     estimator = AutoencoderTransformer(1, random_state=0)
     expected = clone(estimator).fit(X)
     with (
-        interrupted_call(CautiousSelection, "kept_params") as calls,
+        interrupted_call(CautiousSelection, "kept_weights") as calls,
         pytest.warns(TrainingInterruptedWarning),
     ):
         estimator.fit(X)

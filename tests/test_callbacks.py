@@ -822,13 +822,13 @@ def test_it_is_a_callback_that_is_not_propagated(path):
 def test_nothing_is_computed_for_epochs_that_are_not_saved(path, monkeypatch):
     """Weights are measured, and codes ordered, only for what is written."""
     calls = []
-    kept_params = _training.kept_params
+    kept_params = _training.kept_weights
 
     def count(*args):
         calls.append(args)
         return kept_params(*args)
 
-    monkeypatch.setattr(_training, "kept_params", count)
+    monkeypatch.setattr(_training, "kept_weights", count)
     estimator = make("adam", max_iter=20, tol=0)
     estimator.set_callbacks(Checkpoint(path, every_n_epochs=8)).fit(make_data())
     assert len(calls) == 3
