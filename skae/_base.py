@@ -20,7 +20,13 @@ from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from skae import _training
-from skae._data import Selection, extremes, largest_distance, measure
+from skae._data import (
+    Selection,
+    extremes,
+    largest_distance,
+    measure,
+    with_constant,
+)
 from skae._hold_out import hold_out
 from skae._inference import code_moments, mean_code
 from skae._initialization import (
@@ -247,11 +253,14 @@ class BaseAutoencoder(
 
     # -- from parameters and data to a training ------------------------------------
 
-    def _plan(self, data, saved, *, X_val=None, groups=None, max_epochs=None):
+    def _plan(
+        self, data, saved, *, X_val=None, groups=None, max_epochs=None, constant=None
+    ):
         """A training of validated data, new or going on from a saved state.
 
         There will be `max_epochs` at most, and no rows are set aside for validation; or
-        `max_iter`.
+        `max_iter`. `constant` is the state of a training on data without a spread,
+        which count for the mean and scale of a new one.
         """
         n_components = self._code_size(data, saved)
         architecture = describe_network(self, data.n_features, n_components)
@@ -265,7 +274,7 @@ class BaseAutoencoder(
         train = data if split is None else data.choose(split.train)
         # Where training is cautious all rows have their say in where it begins.
         first = data if is_cautious else train
-        scaling = self._measure(first, saved, architecture, init)
+        scaling = self._measure(first, saved, constant, architecture, init)
         if split is not None:
             X_val = data.choose(split.held_out).kept()
         network = make_network(**architecture)
@@ -416,7 +425,8 @@ class BaseAutoencoder(
         if init != "pca":
             return random_params(network, activations, init, seed, dtype)
         with single_threaded_blas():  # the same bits whatever their number
-            components = principal_components(rows, int(self.n_components), seed)
+            n_components = int(network.widths[network.n_layers // 2])
+            components = principal_components(rows, n_components, seed)
             least = cache(partial(least_scores, rows, components))
             return pca_params(network, activations, components, least, seed, dtype)
 
@@ -484,9 +494,12 @@ class BaseAutoencoder(
             return self.scale == self.scale_
         return self.scale == before
 
-    def _measure(self, data, saved, architecture, init):
+    def _measure(self, data, saved, constant, architecture, init):
         """How the network sees the data; a network that goes on sees as before."""
         exact_mean, spread = measure(data)
+        if constant is not None:
+            weight = data.total_weight, constant["constant"]
+            exact_mean, spread = with_constant(exact_mean, spread, self.mean_, *weight)
         # A penalty or noise is in the network's units, too: they stay as they are.
         n_layers = n_saturating(architecture) if self._is_plain else 0
         largest = partial(largest_distance, data, exact_mean, spread)
@@ -595,22 +608,26 @@ class BaseAutoencoder(
         """Why training ended, in words."""
         solver = plan.training.solver
         if plan.stays:
-            return "too few samples, or groups, to judge by"
+            return "too few samples, or groups, to judge a training by"
         if status == INTERRUPTED:
             return "interrupted"
         if status == RUNNING:
-            return "max_iter" if n_iter >= solver.max_iter else "a callback"
+            return "max_iter" if n_iter >= solver.max_iter else "ended by a callback"
         if self.solver == "lbfgs" and not solver.watch_validation:
             return "converged"
         which = "validation" if solver.watch_validation else "training"
-        return f"no better {which} loss for {self.n_iter_no_change} epochs"
+        return f"no lower {which} loss in {self.n_iter_no_change} epochs"
 
     def _train_once(self, plan):
         """Train as `partial_fit` does; returns the fitted attributes."""
         training = plan.training
+        before = training.state.params.copy()
         with training, self._divergence_explained():
             status, curves = _training.run(training, 1)
             _training.check_finite(training, status)
+            if curves.loss:
+                earlier = self.loss_curve_[-1:] if plan.goes_on else []
+                _training.check_not_exploded(training, before, curves.loss[-1], earlier)
             kept = _training.Kept.last(training)
             attributes = self._fitted_attributes(plan, kept, curves)
         if status == INTERRUPTED:
@@ -661,7 +678,8 @@ class BaseAutoencoder(
                 mend = "Use another init"
             raise ValueError(
                 f"Training diverged: with solver={self.solver!r} and "
-                f"loss={self.loss!r} the loss or a weight became infinite or NaN. "
+                f"loss={self.loss!r} the loss exploded, or a weight became infinite "
+                "or NaN. "
                 f"{mend}, or bring the features to a common scale, for example with "
                 "StandardScaler"
             ) from None
@@ -732,6 +750,10 @@ class BaseAutoencoder(
                 **plan.training.saved_state(),
             },
         }
+        if self._is_without_spread(plan):
+            weight = plan.first_rows.total_weight
+            weight += getattr(self, "_training_state", {}).get("constant", 0.0)
+            attributes["_training_state"]["constant"] = weight
         if plan.selection is not None:
             selected = plan.selection.kept
             attributes["_training_state"]["selected"] = selected.params
@@ -741,6 +763,11 @@ class BaseAutoencoder(
         if self._is_variational:
             attributes["kl_curve_"] = curves.term
         return attributes
+
+    def _is_without_spread(self, plan):
+        """Whether the data did not tell on which scale the network is to see them."""
+        is_scaled = LOSSES[self.loss].is_scaled and self.scale is not None
+        return is_scaled and not plan.goes_on and plan.scaling.total_variance == 0
 
     def _curves(self):
         """Those of the fits before."""

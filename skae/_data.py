@@ -5,6 +5,7 @@ order of the parts. Here there is one part. A collection of partitions on other 
 (see ``dask``) has the same methods and several.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,14 @@ class Selection(NamedTuple):
     def n_features(self):
         """Columns of the matrix."""
         return self.matrix.shape[1]
+
+    @property
+    def total_weight(self):
+        """Of the rows in use."""
+        if self.weights is None:
+            return float(self.n_rows)
+        weights = self.weights if self.subset is None else self.weights[self.subset]
+        return float(weights.sum())
 
     @property
     def dtype(self):
@@ -107,6 +116,39 @@ def measure(data):
     scale = size * float(np.sqrt((squares / total_weight).mean()))
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
+
+
+def with_constant(mean, spread, value, weight, weight_of_value):
+    """Mean and root mean square as of `measure`, with samples more that are all equal.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_features,)
+
+    spread : float
+
+    value : ndarray of shape (n_features,)
+        What the samples more are.
+
+    weight, weight_of_value : float
+        Total weights of the samples measured, and of those more.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,)
+
+    spread : float
+    """
+    share = weight_of_value / (weight + weight_of_value)
+    difference = value - mean
+    between = math.sqrt(share * (1 - share)) * _root_mean_square(difference)
+    within = math.sqrt(1 - share) * spread
+    return mean + share * difference, math.hypot(within, between)
+
+
+def _root_mean_square(values):
+    size = float(np.abs(values).max()) or 1.0
+    return size * float(np.sqrt(np.mean((values / size) ** 2)))
 
 
 def extremes(data):

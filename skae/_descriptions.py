@@ -111,6 +111,7 @@ def described(estimator):
             **{name: attributes.get(name) for name in _CHOSEN},
             **{name: training.get(name) for name in _KEPT},
             "scale": _encoded(training.get("scale", "auto"), "scale"),
+            "constant": training.get("constant"),
         },
         "counters": {name: counters[at] for name, at in LASTING_COUNTERS.items()},
         "scalars": {
@@ -349,6 +350,10 @@ def _chosen(said, training):
     )
     if "scale" in said:
         kept["scale"] = _decoded(said["scale"])
+    if said.get("constant") is not None:
+        weight = said["constant"]
+        require(type(weight) is float and 0 < weight < math.inf, "it has no weight")
+        kept["constant"] = weight
     return chosen, kept
 
 

@@ -54,8 +54,6 @@ class Autoencoder(BaseAutoencoder):
         "n_components": [
             Interval(numbers.Integral, 1, None, closed="left"),
             Interval(numbers.Real, 0, 1, closed="neither"),
-            # Answered by what to do instead.
-            Options(object, {None, "mle"}),
         ],
         "hidden_layer_sizes": [
             Names(["auto"]),
@@ -271,7 +269,9 @@ class Autoencoder(BaseAutoencoder):
                 return self._fit(Selection(stream), saved, X_val, told)
 
     def _state_to_go_on_from(self):
-        return getattr(self, "_training_state", None) if self.warm_start else None
+        saved = getattr(self, "_training_state", None) if self.warm_start else None
+        # On a scale that no data have told nothing is worth going on from.
+        return None if saved is not None and "constant" in saved else saved
 
     def _checked_block(self, saved, block, dtype):
         """A block of rows, validated; the first, without a dtype, tells that of all.
@@ -305,8 +305,10 @@ class Autoencoder(BaseAutoencoder):
 
         The first call, unless it follows a fit, draws the weights and measures
         `mean_` and `scale_`, which then stay as they are: let its batch be
-        representative. Nothing is held out, and the last weights are kept; after a
-        :meth:`fit`, training goes on from its last weights, too, whichever that kept.
+        representative. (After a batch without any spread, such as a single sample,
+        the next one begins again, and both count.) Nothing is held out, and the last
+        weights are kept. After a :meth:`fit`, training continues from the weights that
+        it kept.
         There is no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
 
         Parameters
@@ -332,10 +334,12 @@ class Autoencoder(BaseAutoencoder):
             diverges. The estimator is left as it was.
         """
         with self._unchanged_on_error():
-            saved = getattr(self, "_training_state", None)
+            saved, constant = getattr(self, "_training_state", None), None
             X, sample_weight = self._validate_training_data(X, sample_weight, saved)
             data = Selection(X, weights=sample_weight)
-            plan = self._plan(data, saved, max_epochs=1)
+            if saved is not None and "constant" in saved:
+                saved, constant = None, saved
+            plan = self._plan(data, saved, max_epochs=1, constant=constant)
             return self._set_attributes(self._train_once(plan))
 
     # -- inference -------------------------------------------------------------------

@@ -71,6 +71,12 @@ _NUMBERS = {
     "noise": "noise_level",
     "sparsity": "sparsity_weight",
 }
+# What PCA takes, and an autoencoder cannot.
+_INSTEAD = (
+    " Unlike PCA, an autoencoder needs the size of its code, such as n_components=2, "
+    "or a share of the variance, such as n_components=0.95: as many as PCA needs."
+)
+_ONLY_OF_PCA = {"n_components": (None, "mle", "auto")}
 _LITERAL = re.compile(r"[-+.,()\[\]\d\s_e]{1,100}", re.IGNORECASE)
 
 
@@ -192,6 +198,8 @@ def _hint_of(params, constraints_of):
         constraints = constraints_of.get(parameter, "no_validation")
         if constraints == "no_validation" or _is_legal(value, constraints):
             continue
+        if isinstance(value, str | None) and value in _ONLY_OF_PCA.get(parameter, ()):
+            return _INSTEAD
         other = _NUMBERS.get(parameter)
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if is_number and _is_legal(value, constraints_of.get(other, [])):

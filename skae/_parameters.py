@@ -41,18 +41,8 @@ _MOST_UNITS, _MOST_EPOCHS = 2**31 - 1, 2**53
 def check_code_size(n_components):
     """`n_components` as an int, or as a float below 1: a share of the variance.
 
-    Raises
-    ------
-    ValueError
-        If it is a way to choose it that PCA alone has, or too large.
+    Raises ValueError if it is too large.
     """
-    if n_components is None or n_components == "mle":
-        ways = "all components" if n_components is None else "Minka's rule for PCA"
-        raise ValueError(
-            f"n_components={n_components!r} would be {ways}: choose the size of the "
-            "code, such as n_components=2, or a share of the variance, such as "
-            "n_components=0.95 for as many as PCA needs to explain it"
-        )
     if isinstance(n_components, numbers.Integral):
         return _at_most(_MOST_UNITS, n_components=n_components)
     return float(n_components)

@@ -93,17 +93,18 @@ def print_end(name, attributes, reason, seconds):
     which = "loss" if curve is None else "validation loss"
     curve = attributes["loss_curve_"] if curve is None else curve
     initial, epoch = attributes["initial_loss_"], attributes["best_iter_"]
-    start = "PCA" if attributes["_training_state"]["init"] == "pca" else "initial"
+    start = (
+        "PCA" if attributes["_training_state"]["init"] == "pca" else "initial weights"
+    )
     # Validation losses are of the last epochs.
     position = epoch - 1 - (len(attributes["loss_curve_"]) - len(curve))
     if epoch == 0:
-        kept = f"{start} weights are kept, {which} {initial:.6g}"
+        kept = f"kept {start}, {which} {initial:.6g}"
     else:
         loss = f"{curve[position]:.6g}" if position >= 0 else "unknown"
-        kept = f"epoch {epoch} is kept, {which} {loss} ({start}: {initial:.6g})"
+        kept = f"kept epoch {epoch}, {which} {loss} ({start}: {initial:.6g})"
     print(
-        f"[{name}] ended after {attributes['n_iter_']} epochs by {reason}; {kept}; "
-        f"{seconds:.1f} s",
+        f"[{name}] end: {reason}; {kept}; {seconds:.1f} s",
         flush=True,
     )
 

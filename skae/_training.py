@@ -606,6 +606,25 @@ def kept_weights(training, initial_params):
     return kept
 
 
+# A pass over some rows that makes their loss so many times as large has diverged.
+_EXPLOSION = 10.0
+
+
+def check_not_exploded(training, before, loss, earlier):
+    """Raise DivergedError if a pass over the rows has made their loss much larger.
+
+    `before` are the weights before the pass, `loss` that of the pass, and `earlier` a
+    list of that of the pass before, if there was one: where they do not differ much,
+    the rows need not be read again.
+    """
+    rows = training.problem.rows
+    start = earlier or [training.value(before, rows)]
+    if loss > _EXPLOSION * start[0]:
+        now, then = training.values([training.state.params, before], rows)
+        if now > _EXPLOSION * then:
+            raise DivergedError
+
+
 def check_finite(training, status):
     """Raise DivergedError where training has left the finite numbers."""
     if status == DIVERGED or not np.isfinite(training.state.params).all():

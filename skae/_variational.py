@@ -380,7 +380,10 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
         The first call, unless it follows a fit, draws the weights and measures
         `mean_` and `scale_`, which then stay as they are: let its batch be
-        representative. Nothing is held out, and the last weights are kept.
+        representative. (After a batch without any spread, such as a single sample,
+        the next one begins again, and both count.) Nothing is held out, and the last
+        weights are kept. After a :meth:`fit`, training continues from the weights that
+        it kept.
 
         Parameters
         ----------

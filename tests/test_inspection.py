@@ -271,7 +271,7 @@ def test_a_generator_that_was_used_up():
             "split 0 has rows that X, with 150 rows, does not",
         ),
         ([([], [0, 1])], "split 0 has no rows to train on"),
-        ((i for i in range(3)), "each a pair of the indices"),
+        (iter(range(3)), "each a pair of the indices"),
     ],
     ids=str,
 )

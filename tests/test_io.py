@@ -110,6 +110,7 @@ def assert_same(a, b, **how):
 def assert_same_but_for_the_fits(once, twice):
     """Of one fit, and of two."""
     twice.n_iter_, twice.max_iter = once.n_iter_, once.max_iter
+    twice.max_iter_ = once.max_iter_
     assert_same(once, twice, passing=(CYCLE_START,))
 
 
