@@ -1,5 +1,8 @@
 """Autoencoders for scikit-learn, trained by Numba kernels."""
 
+import skae._machine  # noqa: F401
+
+# isort: split
 from skae._autoencoder import AutoencoderTransformer
 from skae._variational import VariationalAutoencoderTransformer
 from skae._warmup import warmup
