@@ -15,6 +15,7 @@ from collections import deque
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
+import joblib
 import numba
 import numpy as np
 import threadpoolctl
@@ -34,7 +35,8 @@ def _blas():
 
 
 def _n_blas_threads():
-    return max((library["num_threads"] for library in _blas().info()), default=1)
+    """Of a BLAS that threadpoolctl does not know, such as Accelerate, no limit."""
+    return max((library["num_threads"] for library in _blas().info()), default=math.inf)
 
 
 @contextlib.contextmanager
@@ -75,7 +77,7 @@ class _SharedLimit:
         self._lock = threading.Lock()
         self._holders: dict[object, int] = {}  # with the numbers of their threads
         self._before: Any = None  # the limits before the first of them
-        self._n_threads_before = 1
+        self._n_threads_before: float = 1
 
     @contextlib.contextmanager
     def hold(self):
@@ -155,11 +157,15 @@ def n_threads_allowed():
     """As many threads as SciPy's BLAS would use, at most ``NUMBA_NUM_THREADS``.
 
     So ``threadpoolctl.threadpool_limits``, ``OPENBLAS_NUM_THREADS`` and what joblib
-    and Dask set for their workers hold for skae too.
+    and Dask set for their workers hold for skae too. Nor are there more threads than
+    joblib counts processors: a container's quota, which neither BLAS nor Numba knows,
+    would have threads that wait for each other stopped in turn. Joblib reads files for
+    that, in 50 microseconds, and is asked only where there is work of milliseconds.
     """
     if _OF_THREAD.is_single:
         return 1
-    return max(1, min(_LIMIT.n_threads_before(), numba.config.NUMBA_NUM_THREADS))
+    limits = _LIMIT.n_threads_before(), numba.config.NUMBA_NUM_THREADS
+    return int(max(1, min(*limits, joblib.cpu_count())))
 
 
 # Floating point operations of a thread that are worth a meeting at a barrier, of half a

@@ -101,8 +101,8 @@ LEVELS = {
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
 # Of modules that need an extra, beside these.
 OF_EXTRAS = {"dask": {"dask"}}
-# What comes with a dependency: with Numba.
-IMPLIED_DEPENDENCIES = {"llvmlite"}
+# What comes with a dependency: with Numba, with scikit-learn.
+IMPLIED_DEPENDENCIES = {"llvmlite", "joblib"}
 PRINTING_MODULES = {"__main__", "_demo", "_reporting"}
 COMPILERS = {
     "cfunc",
