@@ -80,7 +80,12 @@ _POLLS_BEFORE_YIELD = 2000
 
 @inner
 def barrier(team):
-    """Wait for all threads of the team; False when one of them died."""
+    """Wait for all threads of the team; False when one of them died.
+
+    Who does not look at the result computes, up to the next that is looked at, with
+    numbers that mean nothing. That harms nobody: no memory but the team's is used,
+    and the run raises the error of the thread that died.
+    """
     if team.n_threads == 1:
         return True
     control = integers(team.control)

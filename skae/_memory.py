@@ -6,6 +6,7 @@ of addresses, whatever it works on, and one compilation serves both dtypes.
 """
 
 import functools
+import math
 import typing
 from typing import NamedTuple
 
@@ -13,6 +14,26 @@ import numpy as np
 from scipy import sparse
 
 from skae._passes import Addresses
+from skae._vectors import LINE_BYTES, LINE_DOUBLES
+
+
+def empty_lines(shape, dtype):
+    """As `numpy.empty`, but beginning with a cache line.
+
+    Loads of vectors that cross lines take twice as long.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + LINE_BYTES, dtype=np.uint8)
+    first = -memory.ctypes.data % LINE_BYTES
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+def in_lines(n_rows, n_entries, dtype):
+    """Zeros of shape (n_rows, at least n_entries), each row in lines of its own."""
+    per_line = LINE_BYTES // np.dtype(dtype).itemsize
+    lines = empty_lines((n_rows, -(-n_entries // per_line) * per_line), dtype)
+    lines[:] = 0
+    return lines
 
 
 class Layer(NamedTuple):
@@ -289,8 +310,10 @@ class Team(NamedTuple):
     code_means: int  # the same; 0 if nothing depends on them
     seed: int  # of what is drawn for rows
     control: np.ndarray  # int64, see below
+    # What each lane or thread has a row of is `in_lines`, and longer than said here.
     lane_losses: np.ndarray  # (MAX_LANES, 2) float64: the objective; its code term
     lane_codes: np.ndarray  # (MAX_LANES, code + 1) float64: sums of code and weights
+    lane_code_entries: int  # of a row of these
     penalty: np.ndarray  # (2,) float64: a sum of squares, the penalty before a step
     held: np.ndarray  # (slots,) records of Held
     blocks: np.ndarray  # (n_threads,) records of Block
@@ -311,7 +334,13 @@ class Team(NamedTuple):
     units: np.ndarray
     slopes: np.ndarray  # the same, derivatives of the activations
     kept: np.ndarray  # (n_threads, block_rows * code) dtype, those of the code's term
-    gradients: np.ndarray  # (lanes, n_params) dtype
+    lane_gradients: np.ndarray  # (lanes, n_params) dtype
+    lane_gradient_entries: int  # of a row of these
+
+    @property
+    def gradients(self):
+        """The gradients of the lanes, of shape (lanes, n_params)."""
+        return self.lane_gradients[:, : self.n_params]
 
 
 # Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
@@ -319,7 +348,9 @@ class Team(NamedTuple):
 # the middle of its rows sets ABANDONED: nobody may use the sums. rank 0 copies its
 # decision to STATUS. Both are read behind a barrier.
 ARRIVED, GENERATION, INTERRUPT, BROKEN, ABANDONED, STATUS = range(6)
-N_CONTROLS = 16  # padded to a multiple of the cache line
+N_CONTROLS = 16  # a cache line
+# Entries of a row of Team.lane_losses.
+N_LANE_LOSSES = LINE_DOUBLES
 
 
 @functools.cache
@@ -329,6 +360,19 @@ def record_type(kind):
     hints = typing.get_type_hints(kind).items()
     fields = [(name, kinds.get(hint) or record_type(hint)) for name, hint in hints]
     return np.dtype(fields, align=True)
+
+
+def _in_line(record):
+    """The dtype of a record, padded to whole cache lines."""
+    size = -(-record.itemsize // LINE_BYTES) * LINE_BYTES
+    formats, offsets = zip(*record.fields.values(), strict=True)
+    padded: typing.Any = {
+        "names": record.names,
+        "formats": formats,
+        "offsets": offsets,
+        "itemsize": size,
+    }
+    return np.dtype(padded, align=True)
 
 
 def address(value):
@@ -363,4 +407,5 @@ def arguments_of(values):
 # What kernels call them.
 LAYER, MODEL, ROWS = record_type(Layer), record_type(Model), record_type(Rows)
 SOLVER, STATE, TEAM = record_type(Solver), record_type(State), record_type(Team)
-BLOCK, HELD = record_type(Block), record_type(Held)
+# Threads write theirs for every block.
+BLOCK, HELD = _in_line(record_type(Block)), _in_line(record_type(Held))

@@ -12,6 +12,9 @@ from skae._numba import architecture, cgutils, processor
 
 INT64 = ir.IntType(64)
 _INT32 = ir.IntType(32)
+# Of the cache's longest lines, or of two that are fetched together. What threads write
+# begins so many bytes, or float64, apart, so that no line is written by two of them.
+LINE_BYTES, LINE_DOUBLES = 128, 16
 # Rows and columns that are transposed together, in registers.
 SQUARE = 8
 
