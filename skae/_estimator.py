@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _inference
-from skae._base import BaseAutoencoder, check_range
+from skae._base import BaseAutoencoder, check_before_conversion, check_range
 from skae._data import Selection
 from skae._network import coefs, intercepts, make_network
 from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
@@ -354,6 +354,7 @@ class Autoencoder(BaseAutoencoder):
             Their reconstructions, in the units of the training data.
         """
         check_is_fitted(self)
+        check_before_conversion(X)
         X = check_array(X, dtype=self._params.dtype, order="C")
         self._check_code_size(X)
         network, params = self._fitted_network()

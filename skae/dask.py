@@ -13,7 +13,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import canonical, check_range, check_weights, note_if_cut_short
+from skae._base import (
+    canonical,
+    check_before_conversion,
+    check_range,
+    check_weights,
+    note_if_cut_short,
+)
 from skae._distributed import (
     DistributedLbfgsTraining,
     DistributedSelection,
@@ -55,6 +61,7 @@ __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
 
 def _checked(block, dtype, loss, name):
     """A block as an array or CSR matrix that the loss is defined for."""
+    check_before_conversion(block, name)
     block = check_array(
         block,
         accept_sparse="csr",
