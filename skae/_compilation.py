@@ -102,6 +102,16 @@ def _made_under(name):
     return _MADE[name]
 
 
+# Entries of arrays, by the letters of `CFunction`.
+_ENTRIES = {"d": np.float64, "i": np.int64, "c": np.int32}
+
+
+def _is_readable(array, letter):
+    """Whether a loop that knows no strides reads an array as it is."""
+    dtype = _ENTRIES.get(letter, array.dtype)
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype
+
+
 class CFunction:
     """A C function: a loop over contiguous memory, or a kernel.
 
@@ -161,10 +171,17 @@ class CFunction:
     def __call__(self, *arguments):
         """Run on arrays, empty ones as null, and numbers; takes the dtype from them.
 
-        Other threads of Python run meanwhile.
+        Other threads of Python run meanwhile. Arrays of another dtype or layout than
+        the loop reads are a ValueError.
         """
         pairs = list(zip(arguments, self.arguments, strict=True))
         dtypes = {array.dtype for array, letter in pairs if letter == "v"}
+        for array, letter in pairs:
+            if letter not in "nf" and array.size and not _is_readable(array, letter):
+                raise ValueError(
+                    f"{self.function.__name__} cannot read an array of {array.dtype} "
+                    f"with strides {array.strides} as {letter!r}"
+                )
         function = self.compiled(*dtypes).ctypes
         pointers = [
             argument

@@ -63,10 +63,12 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     flops = flops_a_row * rows.n_rows
     n_threads = n_threads_for(-(-rows.n_rows // _blocks.block_rows(network)), flops)
     sums = in_lines(n_threads, 1, np.float64)
+    model = Model(network, params)
+    rows.check(model)
     with ThreadTeam(n_threads) as team:
         team.run(
             _kernels.propagate,
-            Model(network, params),
+            model,
             rows,
             np.append(mean, scale).astype(dtype),
             out,

@@ -133,6 +133,32 @@ class Rows(NamedTuple):
         """
         return function(self, *args)
 
+    def check(self, model):
+        """Raise ValueError where kernels would read beyond the arrays, or misread them.
+
+        They look at nothing: this is asked once for each time that Python calls them.
+        """
+        n_rows, n_features = self.n_rows, self.n_features
+        n_lines = self.starts.size - 1
+        if not self.starts.size:
+            n_lines = self.values.size // max(1, n_features)
+        n_numbered = min(n_lines, self.weights.size or n_lines)
+        problems = {
+            "dtype": self.dtype != model.params.dtype,
+            "columns": n_features != model.network.layers["width"][0],
+            "scaling": self.scaling.size != n_features + 1,
+            "types": self.scaling.dtype != self.dtype
+            or self.columns.dtype != np.int32
+            or self.subset.dtype != np.int32
+            or self.starts.dtype != np.int64
+            or self.weights.dtype != np.float64,
+            "parameters": model.params.size != model.network.n_params,
+            "rows": n_rows > (self.subset.size or n_numbered),
+        }
+        wrong = [name for name, is_wrong in problems.items() if is_wrong]
+        if wrong and n_rows:
+            raise ValueError(f"rows do not fit the network: {', '.join(wrong)}")
+
     def without_matrix(self):
         """What is kept beside a partition's block."""
         return self._replace(
@@ -379,7 +405,10 @@ def address(value):
     """Where an array begins, 0 if it is empty; anything else as it is."""
     if not isinstance(value, np.ndarray):
         return value
-    assert value.flags.c_contiguous, "kernels see memory without strides"
+    if not value.flags.c_contiguous:
+        raise ValueError(
+            "kernels see memory without strides: the array has to be copied"
+        )
     return value.ctypes.data if value.size else 0
 
 
