@@ -9,6 +9,7 @@ from .test_package import run_python
 
 WITHOUT_NAME = """
 import scipy.optimize._linesearch as module
+import sklearn.base  # of its oldest versions, one imports the name itself
 
 {change}
 
