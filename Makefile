@@ -5,17 +5,21 @@ OLDEST_PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+PRERELEASE := .venv-prerelease
 # Tests in two processes: each file in one, as its tests share clusters and models. In
 # their own order: by default those of few tests, which take longest, would come last.
 PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# Where changes of Numba, scikit-learn and SciPy would show first; two minutes.
+PRERELEASE_TESTS ?= $(addprefix tests/test_,numba.py scipy.py vectors.py products.py lbfgs.py common.py)
+
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
 .NOTPARALLEL:
-.PHONY: help demo test soak lint types oldest docs test-docs dist clean
+.PHONY: help demo test soak lint types oldest prerelease docs test-docs dist clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' Makefile
 
 # The environment with one of pyproject.toml's extras, made anew when that changes.
 $(VENV)/%.stamp: pyproject.toml
@@ -26,6 +30,11 @@ $(VENV)/%.stamp: pyproject.toml
 $(OLDEST)/stamp: pyproject.toml constraints-oldest.txt
 	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
+	touch $@
+
+$(PRERELEASE)/stamp: pyproject.toml
+	$(PYTHON) -m venv --clear $(PRERELEASE)
+	$(PRERELEASE)/bin/python -m pip install --quiet --editable . 'pytest>=8.0'
 	touch $@
 
 demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
@@ -47,6 +56,12 @@ types: $(VENV)/dev.stamp ## Check types
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
 	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
 
+# Looked for each time; the rest stays released.
+prerelease: $(PRERELEASE)/stamp ## Some tests with pre-releases of Numba and scikit-learn
+	$(PRERELEASE)/bin/python -m pip install --quiet --pre --upgrade numba scikit-learn
+	$(PRERELEASE)/bin/python -m pip list | grep -iE '^(numba|llvmlite|scikit-learn|numpy|scipy) '
+	$(PRERELEASE)/bin/python -m pytest --quiet $(PRERELEASE_TESTS)
+
 docs: $(VENV)/docs.stamp ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
@@ -59,6 +74,6 @@ dist: $(VENV)/dev.stamp ## Build and check the sdist and the wheel in dist/
 	$(BIN)/python -m twine check --strict dist/*
 
 clean: ## Delete environments, caches and everything built
-	rm -rf $(VENV) $(OLDEST) build demo dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(PRERELEASE) build demo dist .mypy_cache .pytest_cache .ruff_cache
 	rm -rf docs/_build docs/api.rst docs/auto_examples docs/generated
 	find skae tests -name __pycache__ -prune -exec rm -rf {} +

@@ -17,6 +17,7 @@ import sys
 import time
 from typing import NamedTuple
 
+import joblib
 import threadpoolctl
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -144,9 +145,7 @@ def header():
 
 def n_cores():
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return joblib.cpu_count()
 
 
 def thread_counts():

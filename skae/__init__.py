@@ -2,6 +2,9 @@
 
 import importlib
 
+import skae._machine  # noqa: F401
+
+# isort: split
 from skae._autoencoder import AutoencoderTransformer
 from skae._variational import VariationalAutoencoderTransformer
 from skae._warmup import warmup

@@ -4,11 +4,11 @@ import sys
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skae._compilation import inner, integers
 from skae._memory import ABANDONED, ARRIVED, BROKEN, GENERATION
+from skae._numba import architecture, cgutils
 
 
 @intrinsic
@@ -47,6 +47,32 @@ def _yield_processor(typingctx):
     return types.void(), codegen
 
 
+# By kind of processor, LLVM's function by which a waiting thread leaves its core to the
+# other thread there, the argument of it, and how many polls take as long.
+_PAUSES = {
+    "x86_64": ("x86.sse2.pause", None, 20),
+    "aarch64": ("aarch64.hint", 1, 1),
+    "arm64": ("aarch64.hint", 1, 1),
+}
+
+
+@intrinsic
+def _pause(typingctx):
+    """Wait for a moment; return how many polls, at least 1, take as long."""
+
+    def codegen(context, builder, signature, args):
+        name, hint, n_polls = _PAUSES.get(architecture(context), (None, None, 1))
+        if name is not None:
+            hints = [] if hint is None else [ir.Constant(ir.IntType(32), hint)]
+            kind = ir.FunctionType(ir.VoidType(), [hint.type for hint in hints])
+            module = builder.module
+            function = cgutils.get_or_insert_function(module, kind, f"llvm.{name}")
+            builder.call(function, hints)
+        return ir.Constant(ir.IntType(64), n_polls)
+
+    return types.int64(), codegen
+
+
 # Waiting threads poll for some microseconds, as the other is nearly always about to
 # arrive, then leave the processor to whoever needs it.
 _POLLS_BEFORE_YIELD = 2000
@@ -54,7 +80,12 @@ _POLLS_BEFORE_YIELD = 2000
 
 @inner
 def barrier(team):
-    """Wait for all threads of the team; False when one of them died."""
+    """Wait for all threads of the team; False when one of them died.
+
+    Who does not look at the result computes, up to the next that is looked at, with
+    numbers that mean nothing. That harms nobody: no memory but the team's is used,
+    and the run raises the error of the thread that died.
+    """
     if team.n_threads == 1:
         return True
     control = integers(team.control)
@@ -67,7 +98,7 @@ def barrier(team):
     while atomic_load(control, GENERATION) == generation:
         if atomic_load(control, BROKEN) != 0:
             return False
-        polls += 1
+        polls += _pause()
         if polls > _POLLS_BEFORE_YIELD:
             _yield_processor()
     return True

@@ -70,7 +70,7 @@ from skae._reporting import (
     print_end,
     warn,
 )
-from skae._rows import n_counted
+from skae._rows import check_size, n_counted
 from skae._schedules import SCHEDULES
 from skae._scores import check_weights
 from skae._selection import CautiousSelection
@@ -183,6 +183,7 @@ class BaseAutoencoder(
 
     def _validate_rows(self, X, *, dtype=_DTYPES, reset=False, ensure_all_finite=True):
         dtype = dtype if isinstance(dtype, tuple) else (dtype,)
+        check_before_conversion(X)
         # What becomes infinite in float32 is found.
         with np.errstate(over="ignore", invalid="ignore"):
             X = validate_data(
@@ -823,19 +824,51 @@ def canonical(X, name="X"):
     """
     if not sparse.issparse(X):
         return aligned(X)
+    check_compressed(X, name)
     # A new matrix over the same arrays, as asking X would leave marks on it.
     X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-    # Kernels trust the column numbers, which SciPy takes as they come.
-    low, high = X.indices.min(initial=0), X.indices.max(initial=0)
-    if low < 0 or high >= X.shape[1]:
-        raise ValueError(
-            f"{name} is a sparse matrix with column indices from {low} to {high}, but "
-            f"has {X.shape[1]} columns: build it anew with indices in range"
-        )
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
     return X
+
+
+def check_compressed(X, name="X"):
+    """Raise ValueError if a CSR or CSC matrix points to what it does not have.
+
+    Kernels, and SciPy where it converts one, trust these numbers, which SciPy takes as
+    they come.
+    """
+    (n_lines, n_across), kind, mend = X.shape, "column", "build it anew"
+    if X.format == "csc":
+        n_lines, n_across, kind = n_across, n_lines, "row"
+    starts, n_entries = np.asarray(X.indptr), min(len(X.data), len(X.indices))
+    problem = ""
+    if starts.shape != (n_lines + 1,):
+        problem = f"has {starts.size} entries instead of {n_lines + 1}"
+    elif starts[0] != 0:
+        problem = f"begins with {starts[0]} instead of 0"
+    elif (starts[1:] < starts[:-1]).any():
+        problem = "decreases"
+    elif starts[-1] > n_entries:
+        problem = f"ends with {starts[-1]}, but there are {n_entries} stored entries"
+    if problem:
+        raise ValueError(f"{name} is a sparse matrix whose indptr {problem}: {mend}")
+    used = X.indices[: starts[-1]]
+    low, high = used.min(initial=0), used.max(initial=0)
+    if low < 0 or high >= n_across:
+        raise ValueError(
+            f"{name} is a sparse matrix with {kind} indices from {low} to {high}, but "
+            f"has {n_across} {kind}s: {mend} with indices in range"
+        )
+
+
+def check_before_conversion(X, name="X"):
+    """Raise ValueError for what must not even be converted to what kernels read."""
+    if hasattr(X, "shape"):
+        check_size(X, name)
+    if sparse.issparse(X) and X.format == "csc":
+        check_compressed(X, name)
 
 
 def _in_units(explained, n_rows, scaling):

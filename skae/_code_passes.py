@@ -14,6 +14,7 @@ import numpy as np
 from skae._compilation import REDUCTION, CFunction, as_pass, formula, is_null, like
 from skae._random_passes import POSTERIOR, bits_at, normal_pair, stream_of
 from skae._vector_math import exp, expm1
+from skae._vectors import LINE_DOUBLES
 
 # What terms need besides arrays: entries of `settings`, float64. Behind these a thread
 # has, of each entry of the code, the derivative by its mean over the batch.
@@ -74,17 +75,19 @@ def _divergence_of_means(sums, settings, n_lanes, n_units):
 
     Ng, "Sparse autoencoder", CS294A lecture notes, 2011, section 3: the sum over the
     units of KL(TARGET, mean), of two Bernoulli distributions; times WEIGHT, and times
-    what the batch counts for, BATCH_WEIGHT. `sums` are (n_lanes, n_units + 1).
+    what the batch counts for, BATCH_WEIGHT. `sums` are (n_lanes, n_units + 1), in rows
+    of whole cache lines.
     """
+    row = (n_units // LINE_DOUBLES + 1) * LINE_DOUBLES
     factor, target = settings[WEIGHT] * settings[BATCH_WEIGHT], settings[TARGET]
     total_weight = 0.0
     for lane in range(n_lanes):
-        total_weight += sums[lane * (n_units + 1) + n_units]
+        total_weight += sums[lane * row + n_units]
     value = 0.0
     for j in range(n_units):
         total = 0.0
         for lane in range(n_lanes):
-            total += sums[lane * (n_units + 1) + j]
+            total += sums[lane * row + j]
         mean = total / total_weight if total_weight > 0 else target
         on, off = max(mean, _LEAST_SHARE), max(1.0 - mean, _LEAST_SHARE)
         value += target * math.log(target / on)

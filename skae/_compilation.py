@@ -16,24 +16,17 @@ function calls directly anew in each of its callers.
 import contextlib
 import ctypes
 import functools
-import gc
 import hashlib
-import pickle
+import pkgutil
 import types as types_of_python
-from pathlib import Path
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
-from numba.core.ccallback import CFunc
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.errors import NumbaWarning, TypingError
-from numba.core.runtime import rtsys
-from numba.core.serialize import dumps
 from numba.extending import intrinsic
+
+from skae._numba import c_function, cache_path, cgutils, options_known
 
 # The modules whose code is compiled.
 COMPILED_MODULES = (
@@ -43,6 +36,7 @@ COMPILED_MODULES = (
     "_compilation",
     "_kernels",
     "_memory",
+    "_numba",
     "_passes",
     "_products",
     "_random_passes",
@@ -62,11 +56,11 @@ REDUCTION = {"nsz", "arcp", "contract", "afn", "reassoc"}
 # error_model="numpy": the zero check of a division would stop vectorisation.
 _OPTIONS = {"error_model": "numpy", "fastmath": EXACT}
 # Kernels have no arrays: no references are counted.
-_KERNEL_OPTIONS = _OPTIONS | {"_nrt": False}
+_KERNEL_OPTIONS = _OPTIONS | options_known(_nrt=False)
 
 # A formula of one number. LLVM does not vectorise a loop that calls a function, and
 # would deem these too long to inline.
-formula = numba.njit(forceinline=True, **_OPTIONS)
+formula = numba.njit(**options_known(forceinline=True), **_OPTIONS)
 # A piece of a kernel that is compiled by itself, as it is called from several places.
 inner = numba.njit(**_KERNEL_OPTIONS)
 # One that is not, which makes the compilation of kernels shorter by half.
@@ -78,9 +72,10 @@ def _digest():
     """Of the sources of all compiled code."""
     digest = hashlib.blake2b(digest_size=6)
     for name in COMPILED_MODULES:
-        path = Path(__file__).with_name(f"{name}.py")
-        if path.exists():  # else Numba finds no place for a cache either
-            digest.update(path.read_bytes())
+        # From wherever Python imports it, such as a zip. Without sources there is no
+        # cache on disk either.
+        with contextlib.suppress(OSError):
+            digest.update(pkgutil.get_data("skae", f"{name}.py") or b"")
     return digest.hexdigest()
 
 
@@ -95,81 +90,6 @@ def _stamped(function):
     return function
 
 
-class _Sealed(CompileResultCacheImpl):
-    """Machine code as it is in files: with a digest, as what is damaged must not run.
-
-    Numba trusts its files, which a crash may leave as they should not be.
-    """
-
-    def _seal(self, contents):
-        # With the name, so that a damaged index does not lead to another's code.
-        return hashlib.blake2b(self.filename_base.encode() + contents).digest()
-
-    def reduce(self, cres):
-        contents = dumps(super().reduce(cres))
-        return self._seal(contents), contents
-
-    def rebuild(self, target_context, payload):
-        seal, contents = payload
-        if self._seal(contents) != seal:
-            raise ValueError("damaged machine code")
-        return super().rebuild(target_context, pickle.loads(contents))
-
-
-class _Cache(FunctionCache):
-    """Numba's cache on disk, which loads machine code and nothing else.
-
-    Numba's own first registers all that it can compile, which takes longer than to
-    load our code; its compiler does so itself where nothing is found here. Nor does
-    it survive a file that is damaged, or a disk that is full: here, what cannot be
-    read is compiled once more, and what cannot be written serves this process only.
-    """
-
-    _impl_class = _Sealed
-
-    def load_overload(self, sig, target_context):
-        rtsys.initialize(target_context)  # passes name its functions
-        # What reading a damaged file raises may be anything.
-        with contextlib.suppress(Exception):
-            found = self._load_overload(sig, target_context)
-            if found is not None and found.signature == sig:
-                return found
-        return None
-
-    def save_overload(self, sig, data):
-        with contextlib.suppress(OSError):
-            try:
-                self._save_overload(sig, data)
-            except (OSError, NumbaWarning):
-                raise
-            except Exception:  # of an index that is damaged
-                self.flush()
-                self._save_overload(sig, data)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection():
-    """While the compiler makes objects that stay it would be a tenth of its time."""
-    with global_compiler_lock:  # so that one thread at a time switches it
-        was_enabled = gc.isenabled()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if was_enabled:
-                gc.enable()
-
-
-def _c_function(signature, function, **options):
-    """What `numba.cfunc` makes, its machine code cached where there is a place."""
-    made = CFunc(function, (signature.args, signature.return_type), {}, options)
-    with contextlib.suppress(RuntimeError):  # no writable cache folder
-        made._cache = _Cache(function)  # type: ignore[attr-defined]
-    with _no_garbage_collection():
-        made.compile()
-    return made
-
-
 _MADE: dict = {}  # C functions by their stamped names
 
 
@@ -180,6 +100,16 @@ def _made_under(name):
             "need the same version of skae"
         )
     return _MADE[name]
+
+
+# Entries of arrays, by the letters of `CFunction`.
+_ENTRIES = {"d": np.float64, "i": np.int64, "c": np.int32}
+
+
+def _is_readable(array, letter):
+    """Whether a loop that knows no strides reads an array as it is."""
+    dtype = _ENTRIES.get(letter, array.dtype)
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype
 
 
 class CFunction:
@@ -224,7 +154,7 @@ class CFunction:
                 "f": types.float64,
             }
             signature = self.returns(*[kinds[letter] for letter in self.arguments])
-            compiled = _c_function(signature, self.function, **self.options)
+            compiled = c_function(signature, self.function, **self.options)
             # Of two threads' results the first stays, as its address may be in use.
             self._compiled.setdefault(dtype, compiled)
         return self._compiled[dtype]
@@ -236,15 +166,22 @@ class CFunction:
     @property
     def cache_path(self):
         """Folder of the machine code, or None."""
-        return self.compiled()._cache.cache_path
+        return cache_path(self.compiled())
 
     def __call__(self, *arguments):
         """Run on arrays, empty ones as null, and numbers; takes the dtype from them.
 
-        Other threads of Python run meanwhile.
+        Other threads of Python run meanwhile. Arrays of another dtype or layout than
+        the loop reads are a ValueError.
         """
         pairs = list(zip(arguments, self.arguments, strict=True))
         dtypes = {array.dtype for array, letter in pairs if letter == "v"}
+        for array, letter in pairs:
+            if letter not in "nf" and array.size and not _is_readable(array, letter):
+                raise ValueError(
+                    f"{self.function.__name__} cannot read an array of {array.dtype} "
+                    f"with strides {array.strides} as {letter!r}"
+                )
         function = self.compiled(*dtypes).ctypes
         pointers = [
             argument
@@ -374,7 +311,7 @@ def call(typingctx, address, args):
     Nothing checks that they are what the pass takes.
     """
     if any(not isinstance(arg, types.Integer) or arg.bitwidth != 64 for arg in args):
-        raise TypingError(f"addresses and sizes have to be int64, not {args}")
+        raise numba.TypingError(f"addresses and sizes have to be int64, not {args}")
 
     def codegen(context, builder, signature, values):
         arguments = cgutils.unpack_tuple(builder, values[1])

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae import _inference
 from skae._base import (
     BaseAutoencoder,
+    check_before_conversion,
     check_groups,
     check_output_range,
     check_range,
@@ -385,6 +386,7 @@ class Autoencoder(BaseAutoencoder):
             range of the dtype.
         """
         check_is_fitted(self)
+        check_before_conversion(X)
         X = check_array(X, dtype=self._params.dtype, order="C")
         self._check_code_size(X)
         network, params = self._fitted_network()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skae import _blocks, _kernels
-from skae._memory import Model
+from skae._memory import Model, in_lines
 from skae._network import for_loss, part
 from skae._rows import (
     make_rows,
@@ -62,11 +62,13 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     flops_a_row = _FLOPS_A_WEIGHT * int(n_weights) + _FLOPS_A_UNIT * network.n_units
     flops = flops_a_row * rows.n_rows
     n_threads = n_threads_for(-(-rows.n_rows // _blocks.block_rows(network)), flops)
-    sums = np.zeros(n_threads)
+    sums = in_lines(n_threads, 1, np.float64)
+    model = Model(network, params)
+    rows.check(model)
     with ThreadTeam(n_threads) as team:
         team.run(
             _kernels.propagate,
-            Model(network, params),
+            model,
             rows,
             np.append(mean, scale).astype(dtype),
             out,

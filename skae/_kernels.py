@@ -53,6 +53,7 @@ from skae._memory import (
     MODEL,
     N_BEFORE,
     N_EPOCHS,
+    N_LANE_LOSSES,
     N_NO_CHANGE,
     N_UPDATES,
     NO_EPOCH,
@@ -85,6 +86,7 @@ from skae._schedules import (
     bias_correction,
     learning_rate,
 )
+from skae._vectors import LINE_BYTES
 
 # What a run of epochs ended with.
 RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
@@ -156,7 +158,7 @@ def _row_weights(rows, block, team):
 @inlined
 def _totals(block, team):
     """Address of the sums of a block's lane: its losses, and its code terms."""
-    return team.lane_losses + 2 * _BYTES * block.lane
+    return team.lane_losses + N_LANE_LOSSES * _BYTES * block.lane
 
 
 @inlined
@@ -402,8 +404,8 @@ def _backward(model, rows, block, to, team):
 @inlined
 def _begin_lane(lane, rank, team):
     """Forget a lane's sums, but that the first begins with what is the batch's own."""
-    losses = doubles(team.lane_losses)
-    losses[2 * lane] = losses[2 * lane + 1] = 0.0
+    losses, at = doubles(team.lane_losses), N_LANE_LOSSES * lane
+    losses[at] = losses[at + 1] = 0.0
     if lane == 0 and team.code_means != 0:
         losses[0] = doubles(_term_settings_at(team, rank))[BATCH_TERM]
 
@@ -413,7 +415,7 @@ def _add_code(model, rows, block, team):
     """Add a block's code to the sum of its lane."""
     code = _layer(model.network, model.network.n_layers // 2)
     units = _at(team, team.units, _units_at(code, block, team))
-    sums = team.lane_codes + _BYTES * (team.n_code + 1) * block.lane
+    sums = team.lane_codes + _BYTES * team.lane_code_entries * block.lane
     arrays = units, _row_weights(rows, block, team), sums
     call(team.passes.add_code, (*arrays, team.n_code, block.n_rows))
 
@@ -453,14 +455,15 @@ def lanes(model, rows, order, start, stop, team, rank, aim):
             left = rows.n_rows - (begin + n_batch) if is_random else 0
             block.ahead = begin + n_batch
             block.n_ahead = max(0, min(block.n_rows, left))
-            at = address_of(model), address_of(rows), address_of(block)
-            call(team.forward, (*at, address_of(team)))
+            of_block = address_of(model), address_of(rows), address_of(block)
+            call(team.forward, (*of_block, address_of(team)))
             if aim == ENCODE:
                 _add_code(model, rows, block, team)
                 continue
             _evaluate(model, rows, block, team)
             if aim == LEARN:
-                gradients = _at(team, team.gradients, lane * team.n_params)
+                at = lane * team.lane_gradient_entries
+                gradients = _at(team, team.lane_gradients, at)
                 _backward(model, rows, block, (gradients, begin == first), team)
 
 
@@ -479,7 +482,7 @@ def code_means(model, rows, order, start, stop, team, rank):
     arguments = model, rows, order, start, stop, team, rank
     rows, team = record(rows, ROWS), record(team, TEAM)
     n_lanes = lanes_of(stop - start, team.block_rows)
-    n_sums = team.n_code + 1
+    n_sums = team.lane_code_entries
     for lane in range(rank, n_lanes, team.n_threads):
         for j in range(lane * n_sums, (lane + 1) * n_sums):
             doubles(team.lane_codes)[j] = 0.0
@@ -505,7 +508,7 @@ def _sum_lanes(team, n_rows, which):
     """Of a batch of so many rows: the losses (0), or the code's term (1)."""
     losses, total = doubles(team.lane_losses), 0.0
     for lane in range(lanes_of(n_rows, team.block_rows)):
-        total += losses[2 * lane + which]
+        total += losses[N_LANE_LOSSES * lane + which]
     return total
 
 
@@ -524,9 +527,10 @@ def _settings_at(team, rank):
 @inlined
 def _sum_gradients(n_lanes, team, start, n):
     """Add the lanes' gradients to the first's, of some parameters; its address."""
-    gradient = _at(team, team.gradients, start)
+    gradient = _at(team, team.lane_gradients, start)
     for lane in range(1, n_lanes):
-        other = _at(team, team.gradients, lane * team.n_params + start)
+        at = lane * team.lane_gradient_entries + start
+        other = _at(team, team.lane_gradients, at)
         call(team.passes.add, (gradient, other, n))
     return gradient
 
@@ -642,7 +646,10 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     """One update, whose loss rank 0 adds to LOSS_SUM; returns whether all gave up.
 
     What another rank has abandoned may only be read between the barrier behind the
-    lanes and the next: later, it may be the next batch.
+    lanes and the next: later, it may be the next batch. STATUS is read behind the last
+    barrier: by then rank 0 may have gone on to `_finish_epoch` and written it once
+    more, without a barrier between. It never is INTERRUPTED there, so that the
+    comparison has the same outcome on all ranks.
     """
     start, stop = batch
     counters, control = integers(state.counters), integers(team.control)
@@ -831,10 +838,10 @@ def propagate(model, rows, scaling, out, sums, team, rank):
 
     `scaling` (n_outputs + 1,) are the mean and the scale. Blocks are always full: a
     row's result does not depend on the number of rows, nor on the others. What the rank
-    has read is added to its float64 of `sums`.
+    has read is added to the first float64 of its row of `sums`.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
-    control, total = integers(team.control), sums + _BYTES * rank
+    control, total = integers(team.control), sums + LINE_BYTES * rank
     block, last = _block_of(team, rank), _layer(model.network, model.network.n_layers)
     block.rank, block.slot, block.order = rank, rank, _NO_ORDER
     block.n_rows, block.n_ahead = team.block_rows, 0

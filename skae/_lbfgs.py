@@ -9,14 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The search of scipy's own L-BFGS-B (More & Thuente, 1994). The public `line_search`
-# warns when it fails, and warnings cannot be silenced for one thread alone.
-from scipy.optimize._linesearch import line_search_wolfe1
-
 from skae import _kernels
 from skae._kernels import CONVERGED, RUNNING
 from skae._memory import N_UPDATES
 from skae._passes import scale_gradient
+from skae._scipy import line_search
 from skae._training import Training
 
 # Pairs of steps and gradient changes that are remembered: scipy's default.
@@ -145,7 +142,7 @@ class LbfgsTraining(Training):
         """Memory after a step that satisfies the strong Wolfe conditions, or None."""
         loss_before, towards = memory.losses[1], direction(memory)
         with np.errstate(all="ignore"):
-            length, *_ = line_search_wolfe1(
+            length, *_ = line_search(
                 lambda position: self._evaluate(position)[0],
                 lambda position: self._evaluate(position)[1],
                 memory.position,

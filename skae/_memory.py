@@ -6,6 +6,7 @@ of addresses, whatever it works on, and one compilation serves both dtypes.
 """
 
 import functools
+import math
 import typing
 from typing import NamedTuple
 
@@ -13,6 +14,26 @@ import numpy as np
 from scipy import sparse
 
 from skae._passes import Addresses
+from skae._vectors import LINE_BYTES, LINE_DOUBLES
+
+
+def empty_lines(shape, dtype):
+    """As `numpy.empty`, but beginning with a cache line.
+
+    Loads of vectors that cross lines take twice as long.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + LINE_BYTES, dtype=np.uint8)
+    first = -memory.ctypes.data % LINE_BYTES
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+def in_lines(n_rows, n_entries, dtype):
+    """Zeros of shape (n_rows, at least n_entries), each row in lines of its own."""
+    per_line = LINE_BYTES // np.dtype(dtype).itemsize
+    lines = empty_lines((n_rows, -(-n_entries // per_line) * per_line), dtype)
+    lines[:] = 0
+    return lines
 
 
 class Layer(NamedTuple):
@@ -111,6 +132,32 @@ class Rows(NamedTuple):
         `on_close`, an ExitStack, is told how to leave what they hold elsewhere.
         """
         return function(self, *args)
+
+    def check(self, model):
+        """Raise ValueError where kernels would read beyond the arrays, or misread them.
+
+        They look at nothing: this is asked once for each time that Python calls them.
+        """
+        n_rows, n_features = self.n_rows, self.n_features
+        n_lines = self.starts.size - 1
+        if not self.starts.size:
+            n_lines = self.values.size // max(1, n_features)
+        n_numbered = min(n_lines, self.weights.size or n_lines)
+        problems = {
+            "dtype": self.dtype != model.params.dtype,
+            "columns": n_features != model.network.layers["width"][0],
+            "scaling": self.scaling.size != n_features + 1,
+            "types": self.scaling.dtype != self.dtype
+            or self.columns.dtype != np.int32
+            or self.subset.dtype != np.int32
+            or self.starts.dtype != np.int64
+            or self.weights.dtype != np.float64,
+            "parameters": model.params.size != model.network.n_params,
+            "rows": n_rows > (self.subset.size or n_numbered),
+        }
+        wrong = [name for name, is_wrong in problems.items() if is_wrong]
+        if wrong and n_rows:
+            raise ValueError(f"rows do not fit the network: {', '.join(wrong)}")
 
     def without_matrix(self):
         """What is kept beside a partition's block."""
@@ -291,8 +338,10 @@ class Team(NamedTuple):
     code_means: int  # the same; 0 if nothing depends on them
     seed: int  # of what is drawn for rows
     control: np.ndarray  # int64, see below
+    # What each lane or thread has a row of is `in_lines`, and longer than said here.
     lane_losses: np.ndarray  # (MAX_LANES, 2) float64: the objective; its code term
     lane_codes: np.ndarray  # (MAX_LANES, code + 1) float64: sums of code and weights
+    lane_code_entries: int  # of a row of these
     penalty: np.ndarray  # (2,) float64: a sum of squares, the penalty before a step
     held: np.ndarray  # (slots,) records of Held
     blocks: np.ndarray  # (n_threads,) records of Block
@@ -313,7 +362,13 @@ class Team(NamedTuple):
     units: np.ndarray
     slopes: np.ndarray  # the same, derivatives of the activations
     kept: np.ndarray  # (n_threads, block_rows * code) dtype, those of the code's term
-    gradients: np.ndarray  # (lanes, n_params) dtype
+    lane_gradients: np.ndarray  # (lanes, n_params) dtype
+    lane_gradient_entries: int  # of a row of these
+
+    @property
+    def gradients(self):
+        """The gradients of the lanes, of shape (lanes, n_params)."""
+        return self.lane_gradients[:, : self.n_params]
 
 
 # Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
@@ -321,7 +376,9 @@ class Team(NamedTuple):
 # the middle of its rows sets ABANDONED: nobody may use the sums. rank 0 copies its
 # decision to STATUS. Both are read behind a barrier.
 ARRIVED, GENERATION, INTERRUPT, BROKEN, ABANDONED, STATUS = range(6)
-N_CONTROLS = 16  # padded to a multiple of the cache line
+N_CONTROLS = 16  # a cache line
+# Entries of a row of Team.lane_losses.
+N_LANE_LOSSES = LINE_DOUBLES
 
 
 @functools.cache
@@ -333,11 +390,27 @@ def record_type(kind):
     return np.dtype(fields, align=True)
 
 
+def _in_line(record):
+    """The dtype of a record, padded to whole cache lines."""
+    size = -(-record.itemsize // LINE_BYTES) * LINE_BYTES
+    formats, offsets = zip(*record.fields.values(), strict=True)
+    padded: typing.Any = {
+        "names": record.names,
+        "formats": formats,
+        "offsets": offsets,
+        "itemsize": size,
+    }
+    return np.dtype(padded, align=True)
+
+
 def address(value):
     """Where an array begins, 0 if it is empty; anything else as it is."""
     if not isinstance(value, np.ndarray):
         return value
-    assert value.flags.c_contiguous, "kernels see memory without strides"
+    if not value.flags.c_contiguous:
+        raise ValueError(
+            "kernels see memory without strides: the array has to be copied"
+        )
     return value.ctypes.data if value.size else 0
 
 
@@ -365,4 +438,5 @@ def arguments_of(values):
 # What kernels call them.
 LAYER, MODEL, ROWS = record_type(Layer), record_type(Model), record_type(Rows)
 SOLVER, STATE, TEAM = record_type(Solver), record_type(State), record_type(Team)
-BLOCK, HELD = record_type(Block), record_type(Held)
+# Threads write theirs for every block.
+BLOCK, HELD = _in_line(record_type(Block)), _in_line(record_type(Held))

@@ -7,10 +7,10 @@ processor's multipliers can do, from 4-2-4 networks to 784-1000.
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skae._compilation import as_pass, formula, prefetch, shifted
+from skae._numba import cgutils
 from skae._vectors import INT64, SQUARE, Vectors, multiples, registers
 
 # Rows of a tile; of a row, a tile has a vector or two. The sums then fill half of the

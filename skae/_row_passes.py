@@ -5,10 +5,10 @@ The matrices are in C order; a block is (n_units, n_rows).
 
 import numpy as np
 from numba import carray, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skae._compilation import as_pass, formula, is_null, like, prefetch, shifted
+from skae._numba import cgutils
 from skae._vectors import SQUARE, Vectors
 
 # ---------------------------------------------------------------------------

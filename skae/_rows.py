@@ -14,6 +14,21 @@ _CHUNK_ENTRIES = 2**19
 _PIECE_ENTRIES = 2**22
 
 
+# Kernels have numbers of rows and columns as int32.
+_MAX_SIZE = 2**31 - 1
+
+
+def check_size(X, name="X"):
+    """Raise ValueError if a matrix has more rows or columns than kernels can number."""
+    for size, what in zip(np.shape(X), ("rows", "columns"), strict=False):
+        # Of a collection of Dask's it may not be known yet.
+        if isinstance(size, int | np.integer) and size > _MAX_SIZE:
+            raise ValueError(
+                f"{name} has {size:,} {what}, and at most {_MAX_SIZE:,} can be used at "
+                "once. More rows can be read in blocks, by fit_batches"
+            )
+
+
 def row_chunks(n_rows, n_features):
     """Slices over the rows, of bounded memory."""
     if not n_rows:  # as of a partition
@@ -63,6 +78,7 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     -------
     rows : Rows
     """
+    check_size(X)
     values, columns = entries_of(X)
     starts = np.empty(0, dtype=np.int64)
     if sparse.issparse(X):

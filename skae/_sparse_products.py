@@ -8,10 +8,10 @@ same, so that which of the two is called is a question of speed alone.
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from skae._compilation import as_pass, formula, like, prefetch, shifted
+from skae._numba import cgutils
 from skae._products import DEPTH, PART_COLUMNS
 from skae._vectors import INT64, SQUARE, Vectors, multiples
 

@@ -15,6 +15,7 @@ from collections import deque
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
+import joblib
 import numba
 import numpy as np
 import threadpoolctl
@@ -22,7 +23,18 @@ import threadpoolctl
 from skae import _blocks, _kernels, _memory, _passes
 from skae._code_passes import N_TERM_SETTINGS, CodeTerm
 from skae._compilation import CFunction
-from skae._memory import BLOCK, BROKEN, HELD, INTERRUPT, N_CONTROLS, NOTHING, Team
+from skae._memory import (
+    BLOCK,
+    BROKEN,
+    HELD,
+    INTERRUPT,
+    N_CONTROLS,
+    N_LANE_LOSSES,
+    NOTHING,
+    Team,
+    empty_lines,
+    in_lines,
+)
 from skae._products import DEPTH
 from skae._random_passes import CORRUPTIONS, Corruption
 from skae._rows import density, piece_rows
@@ -34,7 +46,8 @@ def _blas():
 
 
 def _n_blas_threads():
-    return max((library["num_threads"] for library in _blas().info()), default=1)
+    """Of a BLAS that threadpoolctl does not know, such as Accelerate, no limit."""
+    return max((library["num_threads"] for library in _blas().info()), default=math.inf)
 
 
 @contextlib.contextmanager
@@ -75,7 +88,7 @@ class _SharedLimit:
         self._lock = threading.Lock()
         self._holders: dict[object, int] = {}  # with the numbers of their threads
         self._before: Any = None  # the limits before the first of them
-        self._n_threads_before = 1
+        self._n_threads_before: float = 1
 
     @contextlib.contextmanager
     def hold(self):
@@ -155,11 +168,15 @@ def n_threads_allowed():
     """As many threads as SciPy's BLAS would use, at most ``NUMBA_NUM_THREADS``.
 
     So ``threadpoolctl.threadpool_limits``, ``OPENBLAS_NUM_THREADS`` and what joblib
-    and Dask set for their workers hold for skae too.
+    and Dask set for their workers hold for skae too. Nor are there more threads than
+    joblib counts processors: a container's quota, which neither BLAS nor Numba knows,
+    would have threads that wait for each other stopped in turn. Joblib reads files for
+    that, in 50 microseconds, and is asked only where there is work of milliseconds.
     """
     if _OF_THREAD.is_single:
         return 1
-    return max(1, min(_LIMIT.n_threads_before(), numba.config.NUMBA_NUM_THREADS))
+    limits = _LIMIT.n_threads_before(), numba.config.NUMBA_NUM_THREADS
+    return int(max(1, min(*limits, joblib.cpu_count())))
 
 
 # Floating point operations of a thread that are worth a meeting at a barrier, of half a
@@ -218,7 +235,7 @@ class ThreadTeam:
 
     def __init__(self, n_threads):
         self.n_threads = n_threads
-        self.control = np.zeros(N_CONTROLS, dtype=np.int64)
+        self.control = in_lines(1, N_CONTROLS, np.int64)[0]
         self._pool = None
         # An interrupted submit may leave a thread behind that the pool does not know
         # of, nor waits for: no rank begins before all are there.
@@ -347,6 +364,11 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
     n_seen = n_features + n_features % 2 if corruption else 0
     passes = _learning_passes(learning) if learns else {}
     activations = network.layers["activation"]
+    held = empty_lines(slots[:1], HELD)
+    held["values"] = NOTHING
+    lane_codes = in_lines(_blocks.MAX_LANES, n_code + 1, np.float64)
+    term_settings = _term_settings(term, n_threads, n_code)
+    gradients = in_lines(n_lanes, network.n_params if learns else 0, dtype)
     return Team(
         n_threads=n_threads,
         itemsize=itemsize,
@@ -362,42 +384,31 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
         code_means=_kernels.code_means.address() if "add_code" in passes else 0,
         seed=learning.seed if learns else 0,
         control=team.control,
-        lane_losses=np.empty((_blocks.MAX_LANES, 2)),
-        lane_codes=np.empty((_blocks.MAX_LANES, n_code + 1)),
-        penalty=np.zeros(2),
-        held=np.full(slots[0], NOTHING, dtype=HELD),
-        blocks=np.zeros(n_threads, dtype=BLOCK),
-        settings=np.zeros((n_threads, _passes.N_SETTINGS)),
+        lane_losses=in_lines(_blocks.MAX_LANES, N_LANE_LOSSES, np.float64),
+        lane_codes=lane_codes,
+        lane_code_entries=lane_codes.shape[1],
+        penalty=in_lines(1, 2, np.float64)[0],
+        held=held,
+        blocks=empty_lines((n_threads,), BLOCK),
+        settings=in_lines(n_threads, _passes.N_SETTINGS, np.float64),
         corruption=corruption.settings if corruption else np.empty(0),
-        term_settings=_term_settings(term, n_threads, n_code),
-        n_term_settings=N_TERM_SETTINGS + n_code,
+        term_settings=term_settings,
+        n_term_settings=term_settings.shape[1],
         n_code=n_code,
         zero=np.zeros(1, dtype=dtype),
         order=np.empty(n_rows if learns and learning.shuffles else 0, dtype=np.int32),
-        picked=np.empty(slots, dtype=np.int64),
-        row_weights=np.empty(slots, dtype=dtype),
-        inputs=np.empty((slots[0], block_rows * n_features), dtype=dtype),
-        corrupted=np.empty((n_threads, block_rows * n_seen), dtype=dtype),
-        packed=_empty_lines((n_threads, n_packed), dtype),
-        units=np.empty(blocks, dtype=dtype),
-        slopes=np.empty(blocks, dtype=dtype),
-        kept=np.empty((n_threads, block_rows * n_code), dtype=dtype),
-        gradients=np.empty((n_lanes, network.n_params if learns else 0), dtype=dtype),
+        # Their rows are lines, too, but of networks so wide that it does not matter.
+        picked=empty_lines(slots, np.int64),
+        row_weights=empty_lines(slots, dtype),
+        inputs=empty_lines((slots[0], block_rows * n_features), dtype),
+        corrupted=empty_lines((n_threads, block_rows * n_seen), dtype),
+        packed=empty_lines((n_threads, n_packed), dtype),
+        units=empty_lines(blocks, dtype),
+        slopes=empty_lines(blocks, dtype),
+        kept=empty_lines((n_threads, block_rows * n_code), dtype),
+        lane_gradients=gradients,
+        lane_gradient_entries=gradients.shape[1],
     )
-
-
-_LINE_BYTES = 64  # of the cache
-
-
-def _empty_lines(shape, dtype):
-    """As `numpy.empty`, but beginning with a cache line.
-
-    Loads of vectors that cross lines take twice as long.
-    """
-    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(n_bytes + _LINE_BYTES, dtype=np.uint8)
-    first = -memory.ctypes.data % _LINE_BYTES
-    return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 # Zeros are left out of products where at most so large a share of the entries is not
@@ -430,7 +441,7 @@ def _learning_passes(learning):
 
 
 def _term_settings(term, n_threads, n_code):
-    settings = np.zeros((n_threads, N_TERM_SETTINGS + n_code))
+    settings = in_lines(n_threads, N_TERM_SETTINGS + n_code, np.float64)
     if term is not None:
         for position, value in term.settings.items():
             settings[:, position] = value

@@ -293,12 +293,25 @@ class Training(abc.ABC):
         return 0.5 * alpha * squares[0]
 
     def _check_room(self, n_rows):
-        """Lanes of so many rows have a gradient each; kernels do not look."""
+        """Raise ValueError if lanes of so many rows have no gradient each."""
         n_lanes = _blocks.n_lanes(n_rows, self._workspace.block_rows)
-        assert n_lanes <= len(self._workspace.gradients)
+        if n_lanes > len(self._workspace.gradients):
+            raise ValueError(
+                f"the working memory is that of smaller batches than of {n_rows} rows"
+            )
+
+    def _check_epoch(self, rows):
+        """Raise ValueError if the working memory is not that of such an epoch."""
+        self._check_room(min(self.solver.batch_size, rows.n_rows))
+        if self.solver.shuffle and self._workspace.order.size < rows.n_rows:
+            raise ValueError(
+                f"the working memory has an order of {self._workspace.order.size} "
+                f"rows, not of {rows.n_rows}"
+            )
 
     def _run_on(self, kernel, model, rows, *args):
         """Run a kernel on some of the rows, in memory."""
+        rows.check(model)
         if rows is not self.problem.rows:
             # Others may have been at the same address.
             self._workspace.held["values"] = NOTHING
@@ -369,9 +382,13 @@ class StochasticTraining(Training):
         return list(SOLVERS.values())[self.solver.code]
 
     def _run_epochs(self, state, n_epochs):
+        model = self.problem.model(state.params)
+        for rows in (self.problem.rows, self.problem.validation):
+            rows.check(model)
+        self._check_epoch(self.problem.rows)
         return self._team.run(
             _kernels.train,
-            self.problem.model(state.params),
+            model,
             self.problem.rows,
             self.problem.validation,
             self.solver,
@@ -399,6 +416,9 @@ class StochasticTraining(Training):
         epoch : int
         """
         self._check_room(batch[1] - batch[0])
+        n_ordered = order.size or rows.n_rows
+        if not 0 <= batch[0] <= batch[1] <= n_ordered:
+            raise ValueError(f"a batch at {batch} of {n_ordered} rows")
         args = self.problem.model(params), rows, order, *batch, epoch
         loss = self._run_on(_kernels.summed_gradient, *args)
         return loss, self._workspace.gradients[0].copy(), batch[1] - batch[0]
@@ -443,6 +463,7 @@ class StreamedTraining(PiecewiseTraining):
             counters[[N_BEFORE, PART]] = start, number
             model = self.problem.model(state.params)
             args = model, window, self.solver, state
+            self._check_epoch(window)
             status = self._run_on(_kernels.train_part, *args)
             if status != RUNNING:
                 return status

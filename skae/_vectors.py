@@ -7,26 +7,31 @@ processor it is compiled for.
 """
 
 from llvmlite import ir
-from numba.core import cgutils
+
+from skae._numba import architecture, cgutils, processor
 
 INT64 = ir.IntType(64)
 _INT32 = ir.IntType(32)
+# Of the cache's longest lines, or of two that are fetched together. What threads write
+# begins so many bytes, or float64, apart, so that no line is written by two of them.
+LINE_BYTES, LINE_DOUBLES = 128, 16
 # Rows and columns that are transposed together, in registers.
 SQUARE = 8
 
-# Bytes of a vector register and number of registers; without either feature those of
-# the ARM processors and, but for the number, of the oldest x86-64.
+# Bytes of a vector register and number of registers, by features of x86 processors;
+# without either, and of ARM processors.
 _REGISTERS = {"+avx512f": (64, 32), "+avx": (32, 16)}
-_OTHER_REGISTERS = (16, 32)
+_OLDEST_REGISTERS, _ARM_REGISTERS = (16, 16), (16, 32)
 
 
 def registers(context):
     """Bytes of a vector register, and their number, where the code will run."""
-    features = context.codegen().magic_tuple()[2].split(",")
+    features = processor(context)[2].split(",")
     for feature, size in _REGISTERS.items():
         if feature in features:
             return size
-    return _OTHER_REGISTERS
+    is_x86 = architecture(context) == "x86_64"
+    return _OLDEST_REGISTERS if is_x86 else _ARM_REGISTERS
 
 
 class Vectors:
@@ -98,8 +103,12 @@ class Vectors:
         return self._shuffled(first, unknown, [0] * self.n)
 
     def multiply_add(self, a, b, total):
-        """The entries of a * b + total, rounded once."""
-        return self._call(f"fma.{self._name}", self.type, a, b, total)
+        """The entries of a * b + total.
+
+        Rounded once where the processor has an instruction for that; elsewhere `fma`
+        would be a function of the C library, called for each entry.
+        """
+        return self._call(f"fmuladd.{self._name}", self.type, a, b, total)
 
     def sum(self, vector):
         """Sum of the entries: of the halves' sum, and so on."""

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skae._autoencoder import AutoencoderTransformer
 from skae._base import (
     canonical,
+    check_before_conversion,
     check_groups,
     check_output_range,
     check_range,
@@ -69,6 +70,7 @@ def _checked(block, dtype, loss, limits, name):
 
     `limits` are those of the output that it has to be within, or None.
     """
+    check_before_conversion(block, name)
     block = check_array(
         in_native_order(block),
         accept_sparse="csr",

@@ -273,7 +273,7 @@ def test_a_generator_that_was_used_up():
         ([([], [0, 1])], "split 0 has no rows to train on"),
         (iter(range(3)), "each a pair of the indices"),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_bad_cv(cv, message):
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,7 @@
 """The package as a whole: imports, its cache of machine code, memory, dependencies."""
 
 import ast
+import importlib
 import itertools
 import json
 import os
@@ -18,14 +19,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 import skae
-from skae import (
-    AutoencoderTransformer,
-    _kernels,
-    _passes,
-    _products,
-    _row_passes,
-    _vector_math,
-)
+from skae import AutoencoderTransformer
 from skae._compilation import COMPILED_MODULES
 from skae._sklearn import DOCUMENTATION
 from skae._warmup import c_functions
@@ -45,6 +39,9 @@ TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in SOURCES.item
 
 # A module may import those of lower levels, which know nothing of it.
 LEVELS = {
+    "_machine": -1,
+    "_numba": -1,
+    "_scipy": -1,
     "_compilation": 0,
     "_sklearn": 0,
     "_partitions": 0,
@@ -112,8 +109,8 @@ LEVELS = {
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
 # Of modules that need an extra, beside these.
 OF_EXTRAS = {"dask": {"dask"}}
-# What comes with a dependency: with Numba.
-IMPLIED_DEPENDENCIES = {"llvmlite"}
+# What comes with a dependency: with Numba, with scikit-learn.
+IMPLIED_DEPENDENCIES = {"llvmlite", "joblib"}
 PRINTING_MODULES = {"__main__", "_demo", "_reporting"}
 COMPILERS = {
     "cfunc",
@@ -129,19 +126,19 @@ COMPILERS = {
     "stencil",
     "vectorize",
 }
-COMPILED = (_kernels, _passes, _products, _row_passes, _vector_math)
+COMPILED = [importlib.import_module(f"skae.{name}") for name in COMPILED_MODULES]
 MAX_ARGUMENTS = 8
 
 
 def run_python(code, *args, cwd=ROOT, timeout=300, **environment):
     """Run code in a new process, with warnings as errors; returns what it prints.
 
-    A variable that is None is unset.
+    `cwd` is a folder or a zip with the package. A variable that is None is unset.
     """
     variables = {**os.environ, "PYTHONPATH": str(cwd), **environment}
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *map(str, args)],
-        cwd=cwd,
+        cwd=cwd if cwd.is_dir() else cwd.parent,
         env={name: value for name, value in variables.items() if value is not None},
         timeout=timeout,
         capture_output=True,
@@ -377,17 +374,19 @@ def test_kernels_have_few_arguments():
 
 
 KERNELS = """
+import importlib
 import json
 
 from numba.core.dispatcher import Dispatcher
 
-from skae import _kernels, _passes, _products, _row_passes, _vector_math
+from skae import _kernels
+from skae._compilation import COMPILED_MODULES
 from skae._warmup import c_functions
 
 DISPATCHERS = {
     name: value
-    for module in (_kernels, _passes, _products, _row_passes, _vector_math)
-    for name, value in vars(module).items()
+    for module in COMPILED_MODULES
+    for name, value in vars(importlib.import_module(f"skae.{module}")).items()
     if isinstance(value, Dispatcher)
 }
 PASSES = {p.function.__qualname__: p._compiled for p in c_functions()}
@@ -407,7 +406,7 @@ assert not recorder.buffer, recorder.buffer
     % [f"skae.{name}".removesuffix(".__init__") for name in LEVELS]
     + KERNELS
     + """
-assert len(DISPATCHERS) > 40
+assert len(DISPATCHERS) > 50
 assert len(PASSES) > 40
 assert not [name for name, d in DISPATCHERS.items() if d.signatures]
 assert not any(PASSES.values())
@@ -571,6 +570,8 @@ def copied_package(tmp_path):
 
 FIT_READ_ONLY = (
     """
+import warnings
+
 import numpy as np
 
 import skae
@@ -579,8 +580,15 @@ assert skae.__file__.startswith({folder!r}), skae.__file__
 X = np.random.default_rng(0).random((50, 3)).astype(np.float32)
 model = skae.AutoencoderTransformer(
     1, hidden_layer_sizes=(), max_iter=3, tol=1e9, n_iter_no_change=1, random_state=0
-).fit(X)
-model.inverse_transform(model.transform(X))
+)
+with warnings.catch_warnings(record=True) as caught:
+    if {is_shown}:
+        warnings.simplefilter("always")
+    model.fit(X)
+    model.inverse_transform(model.transform(X))
+messages = [str(w.message) for w in caught]
+assert len(messages) == {is_shown}, messages
+assert not messages or "NUMBA_CACHE_DIR" in messages[0]
 """
     + KERNELS
     + """
@@ -592,10 +600,15 @@ print(np.round(model.loss_, 4))
 )
 
 
-def test_read_only_installation_and_home(copied_package):
-    """A plain file in the cache folder's place stops even root."""
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_read_only_installation_and_home(copied_package, is_shown):
+    """A plain file in the cache folder's place stops even root.
+
+    There is one warning, which does not end a fit where warnings are errors.
+    """
     (copied_package / "skae" / "__pycache__").write_text("not a folder")
     code = FIT_READ_ONLY.replace("{folder!r}", repr(str(copied_package)))
+    code = code.replace("{is_shown}", str(is_shown))
     X = np.random.default_rng(0).random((50, 3)).astype(np.float32)
     expected = AutoencoderTransformer(
         1,
@@ -641,6 +654,28 @@ def test_an_edit_of_a_called_function_is_noticed(copied_package):
     assert source.count(before) == 1
     formulas.write_text(source.replace(before, before.replace("2.0", "3.0")), "utf-8")
     assert run_python(MEASURE_LOSS, **cold) == "0.511 0\n"
+
+
+def test_a_zip_is_known_by_all_of_its_sources(copied_package):
+    """Of the package in a zip, an edit of any compiled module changes the digest."""
+    formulas = copied_package / "skae" / "_vector_math.py"
+    digests = []
+    for edit in ("", "# another"):
+        formulas.write_text(formulas.read_text("utf-8") + edit, "utf-8")
+        archive = shutil.make_archive(
+            copied_package / "elsewhere" / "all", "zip", copied_package, "skae"
+        )
+        code = """
+import skae
+from skae._compilation import _digest
+
+assert ".zip" in skae.__file__
+print(_digest())
+"""
+        digests.append(run_python(code, cwd=Path(archive)))
+    here = run_python("from skae._compilation import _digest; print(_digest())")
+    assert digests[0] == here
+    assert digests[1] != here
 
 
 # -- memory ------------------------------------------------------------------------

@@ -129,5 +129,5 @@ def test_products_let_nan_through(compiled, name):
 def test_sums_of_products_are_vectors(compiled, name, dtype):
     code = compiled[name, np.dtype(dtype)].inspect_llvm()
     # As LLVM has optimised it: no sum is split into numbers.
-    assert "@llvm.fma.v" in code
-    assert "@llvm.fma.f" not in code
+    assert "@llvm.fmuladd.v" in code
+    assert "@llvm.fmuladd.f" not in code

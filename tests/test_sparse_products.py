@@ -81,8 +81,8 @@ def test_nan_is_no_zero():
 @pytest.mark.parametrize("of", [dense_sparse_product, sparse_dense_product])
 def test_sums_of_products_are_vectors(of, dtype):
     fresh = numba.cfunc(of.compiled(dtype)._sig, **of.options)(of.function)
-    assert "@llvm.fma.v" in fresh.inspect_llvm()
-    assert "@llvm.fma.f" not in fresh.inspect_llvm()
+    assert "@llvm.fmuladd.v" in fresh.inspect_llvm()
+    assert "@llvm.fmuladd.f" not in fresh.inspect_llvm()
 
 
 # -- in fits ---------------------------------------------------------------------

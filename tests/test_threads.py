@@ -207,6 +207,72 @@ def test_same_bits_under_a_blas_limit():
         assert_same_bits(results("minibatch"), expected)
 
 
+class _NoBlas:
+    """What threadpoolctl finds where BLAS is Accelerate."""
+
+    def info(self):
+        return []
+
+    def limit(self, *, limits):
+        return self
+
+    def restore_original_limits(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("blas", "numba_says", "processors", "expected"),
+    [
+        (8, 8, 8, 8),
+        (2, 8, 8, 2),
+        (8, 3, 8, 3),
+        (8, 8, 4, 4),
+        (8, 8, 1, 1),
+        (None, 8, 6, 6),
+        (None, 2, 6, 2),
+        (None, 8, 1, 1),
+    ],
+)
+def test_how_many_threads_are_allowed(
+    blas, numba_says, processors, expected, monkeypatch
+):
+    """No more than a container's quota; without a known BLAS as many as processors."""
+    library = _NoBlas()
+    if blas is not None:
+        library.info = lambda: [{"num_threads": 1}, {"num_threads": blas}]
+    monkeypatch.setattr(_threads, "_blas", lambda: library)
+    monkeypatch.setattr(_threads.numba.config, "NUMBA_NUM_THREADS", numba_says)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: processors)
+    assert _threads.n_threads_allowed() == expected
+    with _threads.single_threaded_blas():
+        assert _threads.n_threads_allowed() == expected
+    with _threads.single_threaded():
+        assert _threads.n_threads_allowed() == 1
+
+
+def test_a_fit_without_a_known_blas(monkeypatch):
+    expected = results("minibatch")
+    monkeypatch.setattr(_threads, "_blas", _NoBlas)
+    monkeypatch.setattr(_threads.numba.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
+    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_START", 1)
+    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_MEET", 1)
+    with team_sizes() as sizes:
+        found = results("minibatch")
+    assert max(sizes) == 3
+    assert_same_bits(found, expected)
+
+
+@pytest.mark.parametrize("variable", ["LOKY_MAX_CPU_COUNT", "NUMBA_NUM_THREADS"])
+def test_limits_of_workers_hold_at_any_time(variable):
+    assert in_new_process(job_threads_allowed, **{variable: "1"}) == 1
+
+
+def job_threads_allowed():
+    """How many are allowed here."""
+    return _threads.n_threads_allowed()
+
+
 @pytest.mark.parametrize("shape", [(100_000, 3), (30_000, 20), (300, 3000)])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_same_bits_of_large_data_under_a_blas_limit(shape, weighted):

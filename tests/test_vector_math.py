@@ -32,8 +32,9 @@ def largest_error(found, function, x):
         return float(max(errors))
 
 
-# The coefficients of erfcx are interpolated in float64, to 1e-14.
-ERFCX_ERRORS = {np.float32: 5.0, np.float64: 100.0}
+# The coefficients of erfcx are interpolated in float64, to 1e-14. In float32 the error
+# is below 5 with fused multiplications, 5.7 without.
+ERFCX_ERRORS = {np.float32: 6.0, np.float64: 100.0}
 # name -> truth, range, largest error allowed. Values are normal numbers.
 FORMULAS = {
     "exp": (mpmath.exp, (-87, 0), 1.0),

@@ -1,0 +1,143 @@
+"""Memory that kernels work on."""
+
+import ast
+import itertools
+
+import numpy as np
+import pytest
+
+from skae import _inference, _memory, _passes
+from skae._data import Selection
+from skae._memory import BLOCK, HELD, LINE_BYTES, in_lines
+from skae._threads import ThreadTeam
+
+from .cases import data_for, make
+from .processes import allowed
+from .test_package import TREES
+
+# What each thread, or each lane, writes a row of.
+ROWS_OF_THREADS = (
+    "lane_losses",
+    "lane_codes",
+    "settings",
+    "term_settings",
+    "lane_gradients",
+)
+ALIGNED = ("control", "penalty", "held", "blocks", "picked", "row_weights", "inputs")
+ALIGNED += ("corrupted", "packed", "units", "slopes", "kept")
+
+
+@pytest.mark.parametrize("n_entries", [0, 1, 15, 16, 17])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_in_lines(n_entries, dtype):
+    rows = in_lines(3, n_entries, dtype)
+    assert rows.shape[1] >= n_entries
+    assert rows.flags.c_contiguous
+    assert not rows.any()
+    if n_entries:
+        assert rows.ctypes.data % LINE_BYTES == 0
+        assert rows.strides[0] % LINE_BYTES == 0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", ["sparse_kl", "masking_noise", "minibatch"])
+def test_no_cache_line_is_written_by_two_threads(name, monkeypatch):
+    teams, run = [], ThreadTeam.run
+
+    def spy(team, kernel, *args, **options):
+        teams.extend(arg for arg in args if isinstance(arg, _memory.Team))
+        sums = [arg for arg in args if isinstance(arg, np.ndarray) and arg.ndim == 2]
+        for array in sums if kernel is _inference._kernels.propagate else ():
+            if array.shape[0] == team.n_threads and array.dtype == float:
+                assert array.strides[0] % LINE_BYTES == 0
+        return run(team, kernel, *args, **options)
+
+    monkeypatch.setattr(ThreadTeam, "run", spy)
+    with allowed(2):
+        model = make(name, max_iter=2)
+        model.fit(data_for(model, n_rows=300))
+        model.transform(data_for(model, n_rows=2500))
+    assert max(team.n_threads for team in teams) == 2
+    for team in teams:
+        for field in ROWS_OF_THREADS:
+            rows = getattr(team, field)
+            assert rows.ctypes.data % LINE_BYTES == 0 or not rows.size
+            assert rows.strides[0] % LINE_BYTES == 0 or not rows.size
+        for field in ALIGNED:
+            array = getattr(team, field)
+            assert array.ctypes.data % LINE_BYTES == 0 or not array.size, field
+    for record in (BLOCK, HELD):
+        assert record.itemsize % LINE_BYTES == 0
+
+
+# -- what kernels would read beyond --------------------------------------------------
+
+
+def training_of(**changes):
+    """A training of 300 rows in batches, and its problem's rows."""
+    model = make("minibatch", batch_size=150, **changes)
+    X = data_for(model, n_rows=300)
+    plan = model._plan(Selection(X), None)
+    return plan.training
+
+
+WRONG_ROWS = {
+    "dtype": lambda rows: rows._replace(values=rows.values.astype(np.float32)),
+    "scaling": lambda rows: rows._replace(scaling=rows.scaling[:-1]),
+    "types": lambda rows: rows._replace(subset=np.arange(300)),
+    "weights": lambda rows: rows._replace(weights=np.ones(300, np.float32)),
+    "rows": lambda rows: rows._replace(n_rows=301),
+    "values": lambda rows: rows._replace(values=rows.values[:-1]),
+    "few weights": lambda rows: rows._replace(weights=np.ones(299)),
+    "subset": lambda rows: rows._replace(subset=np.arange(5, dtype=np.int32)),
+    "columns": lambda rows: rows._replace(n_features=rows.n_features - 1),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ROWS)
+def test_rows_that_do_not_fit(name):
+    training = training_of()
+    wrong = WRONG_ROWS[name](training.problem.rows)
+    with pytest.raises(ValueError, match="rows do not fit"):
+        training.value(training.state.params, wrong)
+    training.problem = training.problem._replace(rows=wrong)
+    with training, pytest.raises(ValueError, match="rows do not fit"):
+        training.run_epochs(1)
+
+
+def test_working_memory_that_does_not_fit():
+    training = training_of()
+    rows = training.problem.rows
+    small = training._workspace._replace(order=training._workspace.order[:10])
+    training._workspace, whole = small, training._workspace
+    with training, pytest.raises(ValueError, match="an order of 10 rows, not of 300"):
+        training.run_epochs(1)
+    none = whole.lane_gradients[:0].copy()
+    training._workspace = whole._replace(lane_gradients=none)
+    with pytest.raises(ValueError, match="smaller batches than of 150"):
+        training.run_epochs(1)
+    with pytest.raises(ValueError, match="smaller batches than of 300"):
+        training._summed_gradient(training.state.params)
+    training._workspace = whole
+    order = np.arange(300, dtype=np.int32)
+    with pytest.raises(ValueError, match=r"a batch at \(200, 301\) of 300 rows"):
+        training.batch_gradient(training.state.params, rows, order, (200, 301), 0)
+
+
+def test_arrays_that_are_not_what_a_loop_reads():
+    strided = np.ones((4, 4))[:, 0]
+    with pytest.raises(ValueError, match="without strides"):
+        _memory.address(strided)
+    for values, squares in (
+        (strided, np.zeros(1)),
+        (np.ones(4), np.zeros(1, np.float32)),
+        (np.ones(4), np.zeros(2)[::-1]),
+    ):
+        with pytest.raises(ValueError, match="add_squares cannot read an array"):
+            _passes.add_squares(values, squares, 4)
+
+
+def test_no_memory_rests_on_assertions():
+    """Which `python -O` leaves out."""
+    statements = itertools.chain(*map(ast.walk, TREES.values()))
+    assert not [node for node in statements if isinstance(node, ast.Assert)]
