@@ -450,7 +450,7 @@ class BaseAutoencoder(
                 if status == INTERRUPTED:
                     raise KeyboardInterrupt
                 _training.check_finite(training, status)
-                return _training.kept_params(training, initial)
+                return _training.kept_weights(training, initial).params
 
         with self._divergence_explained():
             pretrained_params(architecture, problem, params, train)

@@ -507,7 +507,3 @@ def _weighted_mean(X, batches):
             )
         offset += (weight / total_weight) @ deviations
     return origin + offset
-
-
-def _squared_norms(rows):
-    return np.einsum("ij,ij->i", rows, rows)
