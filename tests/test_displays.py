@@ -110,10 +110,16 @@ def test_loss_curves_and_their_names(pyplot):
     assert texts(ax.get_legend().get_texts()) == [
         "small, training",
         "small, validation",
-        f"small, lowest (epoch {best})",
+        "small, initial weights",
+        f"small, kept (epoch {best})",
     ]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Epoch", "Loss")
-    assert list(ax.lines) == [display.line_, display.validation_line_, marker]
+    assert [*ax.lines[:2], ax.lines[3]] == [
+        display.line_,
+        display.validation_line_,
+        marker,
+    ]
+    assert display.initial_line_.get_ydata()[0] == model.initial_loss_
     assert len({line.get_color() for line in ax.lines}) == 1
     assert [line.get_linestyle() for line in ax.lines[:2]] == ["-", "--"]
     # Of the validation rows, not of the training.
@@ -123,9 +129,25 @@ def test_loss_curves_and_their_names(pyplot):
 def test_without_validation_there_is_one_curve(pyplot, autoencoder):
     display = LossCurveDisplay.from_estimator(autoencoder)
     assert display.validation_line_ is None
-    assert display.best_marker_ is None
     assert texts(display.ax_.get_legend().get_texts()) == [
-        "AutoencoderTransformer, training"
+        "AutoencoderTransformer, training",
+        "AutoencoderTransformer, initial weights",
+        f"AutoencoderTransformer, kept (epoch {autoencoder.n_iter_})",
+    ]
+
+
+def test_pca_is_marked_where_it_is_kept(pyplot):
+    """Nothing is to be learnt of noise: the point is where training began."""
+    noise = np.random.RandomState(0).standard_normal((100, 5))
+    model = AutoencoderTransformer(2, random_state=0).fit(noise)
+    display = LossCurveDisplay.from_estimator(model)
+    assert model.best_iter_ == 0
+    marker = display.best_marker_
+    assert (marker.get_xdata()[0], marker.get_ydata()[0]) == (0, model.initial_loss_)
+    legend = texts(display.ax_.get_legend().get_texts())
+    assert legend[2:] == [
+        "AutoencoderTransformer, PCA",
+        "AutoencoderTransformer, kept (PCA)",
     ]
 
 

@@ -26,8 +26,14 @@ class LossCurveDisplay:
         validation rows came with a warm start. None: there is none.
 
     best_epoch : int, default=None
-        Number of the epoch, from 1, whose validation loss is to be marked as the
-        lowest. None marks nothing.
+        Number of the epoch, from 1, whose weights were kept, to be marked; 0 for the
+        initial weights, which have `initial_loss`. None marks nothing.
+
+    initial_loss : float, default=None
+        Loss of the initial weights, drawn as a horizontal line. None draws none.
+
+    initial_name : str, default="initial weights"
+        What the legend calls them, such as "PCA".
 
     name : str, default=None
         Name in the legend. None leaves it out.
@@ -42,6 +48,9 @@ class LossCurveDisplay:
 
     best_marker_ : matplotlib Line2D or None
         Point at `best_epoch`.
+
+    initial_line_ : matplotlib Line2D or None
+        Line at `initial_loss`.
 
     ax_ : matplotlib Axes
         Axes with the curves.
@@ -65,21 +74,29 @@ class LossCurveDisplay:
     """
 
     def __init__(
-        self, *, loss_curve, validation_loss_curve=None, best_epoch=None, name=None
+        self,
+        *,
+        loss_curve,
+        validation_loss_curve=None,
+        best_epoch=None,
+        initial_loss=None,
+        initial_name="initial weights",
+        name=None,
     ):
         self.loss_curve = loss_curve
         self.validation_loss_curve = validation_loss_curve
         self.best_epoch = best_epoch
+        self.initial_loss = initial_loss
+        self.initial_name = initial_name
         self.name = name
 
     @classmethod
     def from_estimator(cls, estimator, *, name=None, ax=None, yscale=None, **line_kw):
         """Draw the loss curves of a fitted estimator.
 
-        Where there is a validation loss, its lowest value (`best_loss_`) is marked. The
-        weights of this epoch are those that were kept, unless training began at
-        weights that were better still, or ``early_stopping="auto"`` chose more
-        cautiously: see the notes of :class:`~skae.AutoencoderTransformer`.
+        The epoch whose weights were kept (`best_iter_`) is marked, and a line shows the
+        loss of the initial weights (`initial_loss_`): PCA's, where training began
+        there.
 
         Parameters
         ----------
@@ -151,6 +168,8 @@ class LossCurveDisplay:
             loss_curve=model.loss_curve_,
             validation_loss_curve=validation,
             best_epoch=_best_epoch(model, validation),
+            initial_loss=_initial_loss(model),
+            initial_name=_initial_name(model),
             name=_name(model) if name is None else name,
         )
         return display.plot(ax, yscale=yscale, **line_kw)
@@ -195,7 +214,7 @@ class LossCurveDisplay:
         defaults = {"marker": "o"} if len(losses) == 1 else {}
         defaults["label"] = f"{prefix}training"
         (self.line_,) = ax.plot(epochs, losses, **style(defaults, line_kw, Line2D))
-        self.validation_line_ = self.best_marker_ = None
+        self.validation_line_ = None
         if self.validation_loss_curve is not None:
             validation = np.asarray(self.validation_loss_curve)
             validated = epochs[len(losses) - len(validation) :]
@@ -204,33 +223,64 @@ class LossCurveDisplay:
             (self.validation_line_,) = ax.plot(
                 validated, validation, **style(defaults, line_kw, Line2D)
             )
-            if self.best_epoch is not None:
-                (self.best_marker_,) = ax.plot(
-                    self.best_epoch,
-                    validation[self.best_epoch - validated[0]],
-                    linestyle="",
-                    marker="o",
-                    color=self.validation_line_.get_color(),
-                    label=f"{prefix}lowest (epoch {self.best_epoch})",
-                )
+        self._mark(ax, prefix)
         ax.set_yscale(_suitable_scale(ax) if yscale is None else yscale)
         ax.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
         ax.set_xlabel("Epoch")
         ax.set_ylabel("Loss")
-        ax.legend()
+        ax.legend(fontsize="small")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
+    def _mark(self, ax, prefix):
+        """Mark the epoch whose weights were kept, and the loss of the initial ones."""
+        color, losses = self.line_.get_color(), self.loss_curve
+        if self.validation_loss_curve is not None:
+            losses = self.validation_loss_curve
+        # Validation losses are those of the last epochs.
+        before = len(self.loss_curve) - len(losses)
+        self.initial_line_ = self.best_marker_ = None
+        if self.initial_loss is not None:
+            self.initial_line_ = ax.axhline(
+                self.initial_loss,
+                linestyle=":",
+                color=color,
+                label=f"{prefix}{self.initial_name}",
+            )
+        best, text = self.best_epoch, f"{prefix}kept (epoch {self.best_epoch})"
+        if best is None or (best == 0 and self.initial_loss is None):
+            return
+        if best == 0:
+            loss, text = self.initial_loss, f"{prefix}kept ({self.initial_name})"
+        elif best > before:
+            loss = losses[best - before - 1]
+        else:
+            return
+        (self.best_marker_,) = ax.plot(
+            best, loss, linestyle="", marker="o", color=color, label=text
+        )
+
 
 def _best_epoch(model, validation):
-    """Return the epoch of the lowest validation loss, from 1, or None without any."""
+    """Return the epoch whose weights were kept, from 1, 0 or None if it is unknown."""
     validation = [] if validation is None else list(validation)
-    if not validation:
-        return None
-    # Not the lowest of all where losses have been of another objective before.
+    if hasattr(model, "best_iter_") or not validation:
+        return getattr(model, "best_iter_", None)
+    # Another estimator's: not the lowest of all where losses were of another objective.
     best = getattr(model, "best_loss_", min(validation))
     n_before = len(model.loss_curve_) - len(validation)
     return n_before + 1 + validation.index(best) if best in validation else None
+
+
+def _initial_loss(model):
+    """Return the loss of the weights that training began with, or None."""
+    loss = getattr(model, "initial_loss_", None)
+    return loss if loss is not None and np.isfinite(loss) else None
+
+
+def _initial_name(model):
+    state = getattr(model, "_training_state", {})
+    return "PCA" if state.get("init") == "pca" else "initial weights"
 
 
 def _suitable_scale(ax):
