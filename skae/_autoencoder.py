@@ -21,8 +21,10 @@ class AutoencoderTransformer(Autoencoder):
 
     Parameters
     ----------
-    n_components : int, default=2
-        Size of the code.
+    n_components : int or float, default=2
+        Size of the code. A float in (0, 1) is a share of the variance, as for
+        :class:`~sklearn.decomposition.PCA`: the size is the number of principal
+        components that explain more than this share.
 
     hidden_layer_sizes : int, sequence of int or "auto", default="auto"
         Widths of the encoder's layers between input and code; the decoder mirrors
@@ -96,14 +98,15 @@ class AutoencoderTransformer(Autoencoder):
         (not biases) is added to the mean loss.
 
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. "auto" is 100, or 200 for more than 20,000 rows to
-        train on; no more than there are. "lbfgs" ignores it.
+        Number of samples in a mini-batch. "auto" is 32, or 200 with more than 20,000
+        training samples; at most all of them. "lbfgs" ignores it.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"
         Schedule of the learning rate, `t` being the number of updates so far.
 
-        - "auto": "cosine" in :meth:`fit` if `max_iter` is "auto", else "constant".
+        - "auto": "cosine" in :meth:`fit`; "constant" with `warm_start`, as another fit
+          may follow, and in :meth:`partial_fit`.
         - "constant": `learning_rate_init`.
         - "inverse_time": ``learning_rate_init / (1 + decay * t)``.
         - "invscaling": ``learning_rate_init / (t + 1) ** power_t``.
@@ -146,7 +149,8 @@ class AutoencoderTransformer(Autoencoder):
         Whether the rows come in a new order in every epoch.
 
     tol : float, default=1e-4
-        Training ends when the loss has not improved by at least `tol` for more than
+        Training ends when the loss, or the validation loss where `early_stopping` sets
+        samples aside, has not improved by at least `tol` for more than
         `n_iter_no_change` epochs. "lbfgs" ends when no entry of the gradient is
         larger. With `noise` and an "auto" `max_iter` only a validation loss ends it,
         with `early_stopping` ("adaptive" learning rates excepted).
@@ -155,11 +159,11 @@ class AutoencoderTransformer(Autoencoder):
         See `tol`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to stop by the loss of validation rows instead of the training loss:
-        those of `X_val` in :meth:`fit`, or else a random share of the training rows.
-        "auto" sets rows aside where training starts at PCA, and leaves PCA only for
-        weights that are surely better; see Notes. Elsewhere, and with `noise` or
-        `sparsity`, it is False.
+        Whether to stop by the loss of validation samples instead of the training loss:
+        those of `X_val` in :meth:`fit`, or else a random share of the training
+        samples. "auto" sets samples aside where training starts at PCA, stops by
+        their loss, and leaves PCA only for weights that are better with confidence;
+        see Notes. Elsewhere, and with `noise` or `sparsity`, it is False.
 
     validation_fraction : float, default=0.2
         Share of the training rows that `early_stopping` sets aside, in (0, 1).
@@ -243,6 +247,24 @@ class AutoencoderTransformer(Autoencoder):
 
     n_iter_ : int
         Epochs of the last :meth:`fit`, and one for each :meth:`partial_fit` since.
+
+    best_iter_ : int
+        Epoch whose weights were kept, counted as in `loss_curve_` from 1; 0 for the
+        initial weights: PCA's, where training began there.
+
+    hidden_layer_sizes_ : tuple of int
+        Widths of the encoder's layers between input and code.
+
+    batch_size_ : int
+        Number of samples in a mini-batch.
+
+    max_iter_ : int
+        Maximum number of epochs of the last :meth:`fit`.
+
+    initial_loss_ : float
+        Objective of the initial weights over the validation samples, or over the
+        training samples where there are none. NaN where it was not computed, as by
+        :meth:`partial_fit`.
 
     loss_ : float
         Objective in the last epoch: the mean over samples of the loss, while the
@@ -330,14 +352,21 @@ class AutoencoderTransformer(Autoencoder):
     network without nonlinear layers, the code times `scale_` is PCA's.
 
     **Which weights are kept.** With ``early_stopping="auto"``, a start at PCA, and
-    neither `X_val` nor `noise` nor `sparsity`: of some epochs, ever rarer, those whose
-    loss on held-out rows is surely lowest, by the lower end of a one-sided 95 %
-    confidence interval of the mean difference to PCA's; PCA itself if that is never
-    above zero, if the objective over the rows trained on rises, or with fewer than 40
-    training rows. Mean, scale and PCA are those of all rows. Otherwise, with validation
-    rows, the weights of the epoch with the lowest validation loss; without, the last
+    neither `X_val` nor `noise` nor `sparsity`, the validation loss is evaluated at
+    geometrically spaced epochs. Weights replace PCA's only if the lower bound of a
+    one-sided 95 % confidence interval for the mean improvement is positive, also
+    without the 2 % of the validation samples that improve most; the weights with the
+    largest bound are kept. PCA is kept, too, if the objective over the training samples
+    rises, with fewer than 40 samples, and with fewer than four groups to validate by.
+    Mean, scale and PCA are those of all samples. Otherwise, with validation samples,
+    the weights of the epoch with the lowest validation loss are kept; without, the last
     epoch's, unless their objective exceeds the initial weights': then those of the best
     epoch.
+
+    **Samples set aside for validation** are drawn at random, but not one by one:
+    identical samples stay on one side, and so do the `groups` of :meth:`fit`. Without
+    `groups`, near copies of samples are kept together, and a series is held out in
+    blocks, where the distances between some samples show that there are such.
 
     Examples
     --------

@@ -40,8 +40,9 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     Parameters
     ----------
-    n_components : int, default=2
-        Size of the code.
+    n_components : int or float, default=2
+        Size of the code, or a share of the variance. See
+        :class:`AutoencoderTransformer`.
 
     hidden_layer_sizes : int, sequence of int or "auto", default="auto"
         Widths of the encoder's layers between input and code; the decoder mirrors
@@ -168,6 +169,24 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     n_iter_ : int
         Epochs of the last :meth:`fit`, and one for each :meth:`partial_fit` since.
+
+    best_iter_ : int
+        Epoch whose weights were kept, counted as in `loss_curve_` from 1; 0 for the
+        initial weights.
+
+    hidden_layer_sizes_ : tuple of int
+        Widths of the encoder's layers between input and code.
+
+    batch_size_ : int
+        Number of samples in a mini-batch.
+
+    max_iter_ : int
+        Maximum number of epochs of the last :meth:`fit`.
+
+    initial_loss_ : float
+        Objective of the initial weights over the validation samples, or over the
+        training samples where there are none. NaN where it was not computed, as by
+        :meth:`partial_fit`.
 
     loss_ : float
         Objective in the last epoch: the mean over samples of the loss, plus the
