@@ -98,8 +98,8 @@ class AutoencoderTransformer(Autoencoder):
         (not biases) is added to the mean loss.
 
     batch_size : int or "auto", default="auto"
-        Number of samples in a mini-batch. "auto" is 32, or 200 with more than 20,000
-        training samples; at most all of them. "lbfgs" ignores it.
+        Number of samples in a mini-batch. "auto" is 32; all of up to 100 training
+        samples, and 200 with more than 20,000. "lbfgs" ignores it.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"

@@ -28,6 +28,8 @@ from skae._sklearn import Interval
 # for each principal component, which carry it at the start.
 _AUTO_HIDDEN = (100, 50)
 _AUTO_BATCH_SIZE, _AUTO_UPDATES = 32, 10_000
+# So few rows are one batch: a weight of 2 then is the same as two rows.
+_FEW_ROWS = 100
 # Many rows take long, and only such a batch has work for two threads: MNIST's fit takes
 # two thirds of the time, for 0.004 of R².
 _MANY_ROWS, _LARGE_BATCH_SIZE, _LARGE_UPDATES = 20_000, 200, 5_000
@@ -430,6 +432,8 @@ def schedule(estimator, max_epochs=None):
 def _batch_size(estimator, n_rows):
     if estimator.batch_size != "auto":
         return estimator.batch_size
+    if n_rows <= _FEW_ROWS:
+        return n_rows
     return _AUTO_BATCH_SIZE if n_rows <= _MANY_ROWS else _LARGE_BATCH_SIZE
 
 
