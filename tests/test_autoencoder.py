@@ -1134,6 +1134,8 @@ def test_warm_start_goes_on(name, dtype):
     estimator = make(name, max_iter=6, tol=1e-12)
     if estimator.pretrain is not None:
         estimator.set_params(pretrain=None)  # its length is that of the first fit
+    if estimator.learning_rate == "auto":
+        estimator.set_params(learning_rate="constant")  # without `warm_start` a cosine
     X = data_for(estimator).astype(dtype)
     assert_same_fit(*fit_twice(estimator, X))
 
@@ -1338,6 +1340,8 @@ def test_overfitting(tied, solver):
         hidden_layer_sizes=(60,),
         activation="tanh",
         tied_weights=tied,
+        scale=1.0,
+        init="random",
         solver=solver,
         learning_rate_init=0.02,
         max_iter=400,
@@ -1363,6 +1367,8 @@ def test_early_stopping_stops(tied, solver):
         "hidden_layer_sizes": (60,),
         "activation": "tanh",
         "tied_weights": tied,
+        "scale": 1.0,
+        "init": "random",
         "solver": solver,
         "learning_rate_init": 0.02,
         "max_iter": 400,
@@ -2599,7 +2605,8 @@ LINE = re.compile(
 def test_verbose(name, max_iter, capsys):
     estimator = make(name, verbose=True, max_iter=max_iter, tol=0)
     estimator.set_params(n_iter_no_change=np.inf).fit(make_data())
-    lines = capsys.readouterr().out.splitlines()
+    *lines, end = capsys.readouterr().out.splitlines()
+    assert end.startswith("[AutoencoderTransformer] end: ")
     assert min(5, max_iter) <= len(lines) <= 25
     curve = getattr(estimator, "validation_loss_curve_", None)
     for line in lines:
@@ -2618,7 +2625,7 @@ def test_verbose(name, max_iter, capsys):
 def test_verbose_every_epoch(capsys):
     X = make_data()
     estimator = make("adam", verbose=2, max_iter=50, warm_start=True).fit(X)
-    assert len(capsys.readouterr().out.splitlines()) == 50
+    assert len(LINE.findall(capsys.readouterr().out)) == 50
     estimator.fit(X)
     epochs = [m.group(1, 2) for m in LINE.finditer(capsys.readouterr().out)]
     assert epochs[0] == ("51", "100")
@@ -2880,8 +2887,7 @@ def test_cautious_fits_begin_at_the_pca_of_all_rows():
     X = make_data(100)
     estimator = AutoencoderTransformer(2, max_iter=1, random_state=0)
     estimator.set_params(learning_rate_init=1e-300)
-    with pytest.warns(ConvergenceWarning):
-        estimator.fit(X)
+    estimator.fit(X)
     np.testing.assert_allclose(estimator.mean_, X.mean(axis=0), rtol=1e-12)
     pca = PCA(2).fit(X)
     assert estimator.score(X) == pytest.approx(pca.explained_variance_ratio_.sum())
@@ -2910,16 +2916,15 @@ def test_auto_length_and_schedule():
     X = make_data(250)
     endless = {"tol": 0, "n_iter_no_change": np.inf, "early_stopping": False}
     estimator = AutoencoderTransformer(random_state=0, **endless).fit(X)
-    assert estimator.n_iter_ == -(-10_000 // 3)
+    assert estimator.n_iter_ == 10_000 // 8
     cosine = clone(estimator).set_params(max_iter=30, learning_rate="cosine").fit(X)
+    auto = clone(estimator).set_params(max_iter=30).fit(X)
     constant = clone(estimator).set_params(max_iter=30, learning_rate="constant")
-    auto = clone(estimator).set_params(max_iter=30)
-    for model in (constant, auto):
-        with pytest.warns(ConvergenceWarning):
-            model.fit(X)
-    assert auto.loss_curve_ == constant.loss_curve_ != cosine.loss_curve_
+    with pytest.warns(ConvergenceWarning):
+        constant.fit(X)
+    assert auto.loss_curve_ == cosine.loss_curve_ != constant.loss_curve_
     # The last of many epochs of a cosine changes nothing any more.
-    assert np.ptp(estimator.loss_curve_[-5:]) < 1e-6 * estimator.loss_
+    assert np.ptp(estimator.loss_curve_[-5:]) < 1e-5 * estimator.loss_
     lbfgs = AutoencoderTransformer(solver="lbfgs", tol=0, early_stopping=False)
     assert lbfgs.fit(X).n_iter_ <= 200
 
