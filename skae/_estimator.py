@@ -28,6 +28,7 @@ from skae._scores import Squares, check_weights
 from skae._sklearn import (
     Interval,
     Options,
+    RealNotInt,
     _fit_context,
     with_callbacks,
 )
@@ -54,7 +55,7 @@ class Autoencoder(BaseAutoencoder):
     _parameter_constraints: dict = {
         "n_components": [
             Interval(numbers.Integral, 1, None, closed="left"),
-            Interval(numbers.Real, 0, 1, closed="neither"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
         ],
         "hidden_layer_sizes": [
             Names(["auto"]),

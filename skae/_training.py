@@ -638,12 +638,17 @@ def check_not_exploded(training, before, loss, earlier):
     list of that of the pass before, if there was one: where they do not differ much,
     the rows need not be read again.
     """
-    rows = training.problem.rows
+    rows, is_scaled = training.problem.rows, training.problem.loss.is_scaled
+
+    def is_larger(now, then):
+        # A likelihood's logarithm may be near zero, or of either sign.
+        unit = then if is_scaled else max(abs(then), rows.n_features)
+        return now - then > _EXPLOSION * unit
+
     start = earlier or [training.value(before, rows)]
-    if loss > _EXPLOSION * start[0]:
-        now, then = training.values([training.state.params, before], rows)
-        if now > _EXPLOSION * then:
-            raise DivergedError
+    weights = [training.state.params, before]
+    if is_larger(loss, start[0]) and is_larger(*training.values(weights, rows)):
+        raise DivergedError
 
 
 def check_finite(training, status):
