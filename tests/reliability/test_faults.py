@@ -23,7 +23,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.model_selection import GridSearchCV
 
 import skae
-from skae._numba import _Cache, _digest
+from skae._compilation import _digest
+from skae._numba import _Cache
 from skae._warmup import c_functions
 from skae.io import load, save
 
