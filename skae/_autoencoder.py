@@ -98,8 +98,9 @@ class AutoencoderTransformer(Autoencoder):
         (not biases) is added to the mean loss.
 
     batch_size : int or "auto", default="auto"
-        Number of samples in a mini-batch. "auto" is 32; all of up to 100 training
-        samples, and 200 with more than 20,000. "lbfgs" ignores it.
+        Number of samples in a mini-batch. "auto" is 32, or 100 with `noise` or
+        `sparsity`; all of up to 100 training samples, and 200 with more than 20,000.
+        "lbfgs" ignores it.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"
@@ -162,8 +163,9 @@ class AutoencoderTransformer(Autoencoder):
         Whether to stop by the loss of validation samples instead of the training loss:
         those of `X_val` in :meth:`fit`, or else a random share of the training
         samples. "auto" sets samples aside where training starts at PCA, stops by
-        their loss, and leaves PCA only for weights that are better with confidence;
-        see Notes. Elsewhere, and with `noise` or `sparsity`, it is False.
+        their loss (after at least 100 updates without improvement), and leaves PCA only
+        for weights that are better with confidence; see Notes. Elsewhere, and with
+        `noise` or `sparsity`, it is False.
 
     validation_fraction : float, default=0.2
         Share of the training rows that `early_stopping` sets aside, in (0, 1).

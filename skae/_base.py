@@ -332,7 +332,7 @@ class BaseAutoencoder(
             return n_components_for(rows, n_components)
 
     def _warn_of_wide_code(self, n_components, n_features):
-        if n_components >= n_features and self._is_plain:
+        if n_components >= n_features > 1 and self._is_plain:
             warn(
                 f"n_components={n_components} is not below the number of features, "
                 f"{n_features}: the network may pass its input on, and learns nothing "
@@ -397,7 +397,8 @@ class BaseAutoencoder(
         used = np.ones(data.n_rows, bool) if data.weights is None else data.weights > 0
         if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
             return None
-        split = hold_out(data, self.validation_fraction, seed, groups)
+        with single_threaded_blas():  # the same bits for any number of threads
+            split = hold_out(data, self.validation_fraction, seed, groups)
         if is_cautious:
             if split is None or not used[split.train].any():
                 return None
@@ -748,6 +749,7 @@ class BaseAutoencoder(
                 "scale": self.scale,
                 "initial_params": plan.initial_params,
                 "kept": kept.name,
+                "schedule": plan.training.solver.schedule,
                 **plan.training.saved_state(),
             },
         }
@@ -792,8 +794,7 @@ def note_if_cut_short(attributes, training):
     """Note among attributes that a fit has not had all of its epochs."""
     max_iter = training.solver.max_iter
     if training.is_cut_short and attributes["n_iter_"] < max_iter:
-        state = attributes["_training_state"]
-        state["cut_short_of"], state["schedule"] = max_iter, training.solver.schedule
+        attributes["_training_state"]["cut_short_of"] = max_iter
 
 
 def kept_before(saved):

@@ -238,8 +238,9 @@ class Autoencoder(BaseAutoencoder):
         :meth:`fit`.
 
         There are as many passes as epochs, with L-BFGS as evaluations of the objective,
-        and some 5 to 10 more: by default 7, to count and check the rows, for their mean
-        and scale, to set some aside, for PCA, for the objective, and to order the code.
+        and some 8 to 12 more: by default 11, to count and check the samples, to look
+        for those that are identical or related, for their mean and scale, to set some
+        aside, for PCA, for the objective, and to order the code.
         With more than 1024 features PCA is found by iteration, in 7 passes more; data
         of a single window take up to 2 more. With `pretrain` each layer takes a pass
         for each of its epochs and some 4 more, in which the codes of the layers below

@@ -140,7 +140,8 @@ def duplicates(data):
 def _hashes(data, keys):
     """A hash of each sample of a part, the same for sparse and dense samples."""
     hashes = [np.empty(0, dtype=np.uint64)]
-    for batch in row_chunks(data.n_rows, data.n_features):
+    # Some arrays as large as a chunk are alive at once.
+    for batch in row_chunks(data.n_rows, 4 * data.n_features):
         rows = data.matrix[batch if data.subset is None else data.subset[batch]]
         if sparse.issparse(rows):
             products = _mixed(rows.data) * keys[rows.indices]
@@ -256,13 +257,19 @@ class _Look:
     def at_lag(self, lag):
         """Distances of the queries to the nearer of the samples before and after."""
         nearest = np.full(len(self._queries), np.inf)
-        for numbers in (self._queries - lag, self._queries + lag):
-            exists = (numbers >= 0) & (numbers < len(self._distinct))
-            if exists.any():
-                there = np.concatenate(self._map(_samples, numbers[exists]))
-                there = (there - self.center) / self.unit
-                distance = np.sqrt(((self.samples[exists] - there) ** 2).sum(axis=1))
-                nearest[exists] = np.minimum(nearest[exists], distance)
+        sides = self._queries - lag, self._queries + lag
+        exist = [(side >= 0) & (side < len(self._distinct)) for side in sides]
+        numbers = np.unique(
+            np.concatenate([s[e] for s, e in zip(sides, exist, strict=True)])
+        )
+        there = np.concatenate(self._map(_samples, numbers))
+        there = (there - self.center) / self.unit
+        for side, exists in zip(sides, exist, strict=True):
+            difference = (
+                self.samples[exists] - there[np.searchsorted(numbers, side[exists])]
+            )
+            distance = np.sqrt((difference**2).sum(axis=1))
+            nearest[exists] = np.minimum(nearest[exists], distance)
         return nearest
 
 

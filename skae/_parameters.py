@@ -28,6 +28,11 @@ from skae._sklearn import Interval
 # for each principal component, which carry it at the start.
 _AUTO_HIDDEN = (100, 50)
 _AUTO_BATCH_SIZE, _AUTO_UPDATES = 32, 10_000
+# What is drawn for samples, and the mean activation of a batch, want more of them.
+_BATCH_SIZE_OF_MEANS = 100
+# Before "auto" stops, the validation loss has not fallen for so many updates: those of
+# one batch need many epochs, which take no time.
+_PATIENT_UPDATES = 100
 # So few rows are one batch: a weight of 2 then is the same as two rows.
 _FEW_ROWS = 100
 # Many rows take long, and only such a batch has work for two threads: MNIST's fit takes
@@ -376,7 +381,9 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
     batch_size = n_rows
     if stochastic:
         batch_size = min(_batch_size(estimator, n_rows), n_rows)
-    patience = estimator.n_iter_no_change
+    patience, n_batches = estimator.n_iter_no_change, -(-n_rows // batch_size)
+    if watches_validation and not stops_by_validation(estimator):
+        patience = max(patience, -(-_PATIENT_UPDATES // n_batches))
     # L-BFGS knows itself when the training loss has converged; of one that noise is
     # drawn for, some epochs without progress do not tell.
     is_planned = _draws_noise(estimator) and estimator.max_iter == "auto"
@@ -434,7 +441,10 @@ def _batch_size(estimator, n_rows):
         return estimator.batch_size
     if n_rows <= _FEW_ROWS:
         return n_rows
-    return _AUTO_BATCH_SIZE if n_rows <= _MANY_ROWS else _LARGE_BATCH_SIZE
+    if n_rows > _MANY_ROWS:
+        return _LARGE_BATCH_SIZE
+    is_plain = not _draws_noise(estimator) and estimator.sparsity is None
+    return _AUTO_BATCH_SIZE if is_plain else _BATCH_SIZE_OF_MEANS
 
 
 def _n_epochs(estimator, n_rows, batch_size):

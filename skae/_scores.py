@@ -90,7 +90,9 @@ class SumOfSquares(NamedTuple):
             exponent = 0
         else:
             values = np.ldexp(values, -exponent)
-        return cls(float(weights @ np.einsum("ij,ij->i", values, values)), exponent)
+        # Not a product by BLAS, whose bits depend on its number of threads.
+        norms = np.einsum("ij,ij->i", values, values)
+        return cls(float((weights * norms).sum()), exponent)
 
     def plus(self, other):
         """The sum of both."""

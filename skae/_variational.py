@@ -72,7 +72,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
         Strength of the L2 penalty of the weights.
 
     batch_size : int or "auto", default="auto"
-        Rows in a mini-batch. See :class:`AutoencoderTransformer`.
+        Number of samples in a mini-batch. "auto" is 100, and 200 with more than 20,000
+        training samples; at most all of them.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"

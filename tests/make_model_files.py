@@ -29,11 +29,16 @@ def models():
         hidden_layer_sizes=(3,),
         max_iter=5,
         n_iter_no_change=np.inf,
+        learning_rate="constant",
         random_state=np.random.RandomState(0),
     )
     autoencoder.fit(pd.DataFrame(X, columns=["a", "b", "ç", "d"]))
     variational = VariationalAutoencoderTransformer(
-        2, hidden_layer_sizes=(3,), max_iter=5, random_state=0
+        2,
+        hidden_layer_sizes=(3,),
+        max_iter=5,
+        learning_rate="constant",
+        random_state=0,
     ).fit(X.astype(np.float32))
     for model in (autoencoder, variational):
         model.mean_ = model._offset = np.round(model.mean_)

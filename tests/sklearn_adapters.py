@@ -134,8 +134,16 @@ class MLPRegressor(AutoencoderTransformer):
             hidden_layer_sizes=tuple(sizes[:-1]),
             activation=activation,
             code_activation=activation,
-            **{"init": "glorot", "max_iter": 1000, **params},
+            **{
+                "init": "glorot",
+                "max_iter": 1000,
+                "learning_rate": "constant",
+                **params,
+            },
         )
+
+    def _warn_of_wide_code(self, *args):
+        """Not of a layer of a network for regression."""
 
     @classmethod
     def _get_param_names(cls):

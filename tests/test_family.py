@@ -182,6 +182,7 @@ def test_l1_makes_entries_of_the_code_small():
     sizes = []
     for weight in (0.0, 0.1, 1.0):
         params = {"sparsity": "l1", "sparsity_weight": weight, "tied_weights": True}
+        params |= {"learning_rate": "constant", "batch_size": 100}
         estimator = make(n_components=16, **params, max_iter=30).fit(X)
         sizes.append(np.abs(estimator.transform(X)).mean())
     assert sizes[0] > 1.1 * sizes[1]
@@ -295,4 +296,4 @@ def test_going_on_without_validation_forgets_its_curve():
 
 def test_max_iter_is_warned_of():
     with pytest.warns(ConvergenceWarning, match=re.escape("(2) reached")):
-        make(noise="gaussian", max_iter=2).fit(make_data())
+        make(noise="gaussian", max_iter=2, learning_rate="constant").fit(make_data())

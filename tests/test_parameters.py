@@ -15,8 +15,9 @@ from skae._schedules import SCHEDULES
     [
         (1, 1, 10_000),
         (99, 99, 10_000),
-        (101, 100, 10_000),
-        (20_000, 100, 10_000),
+        (100, 100, 10_000),
+        (101, 32, 10_000),
+        (20_000, 32, 10_000),
         (20_001, 200, 5_000),
         (100_000, 200, 5_000),
         (1_000_000, 200, 50_000),  # ten epochs
@@ -27,6 +28,21 @@ def test_auto_batches_and_epochs(n_rows, batch_size, n_updates):
     assert solver.batch_size == batch_size
     n_batches = -(-n_rows // batch_size)
     assert n_updates <= solver.max_iter * n_batches < n_updates + n_batches
+    # Means over a batch, and what is drawn, want larger ones.
+    for changes in ({"noise": "masking"}, {"sparsity": "l1"}):
+        larger = describe_solver(AutoencoderTransformer(**changes), n_rows)
+        assert larger.batch_size == min(n_rows, 100 if n_rows <= 20_000 else 200)
+    variational = describe_solver(VariationalAutoencoderTransformer(), n_rows)
+    assert variational.batch_size == larger.batch_size
+
+
+def test_auto_is_patient_for_some_updates():
+    estimator = AutoencoderTransformer()
+    for n_rows, patience in ((90, 100), (200, 15), (1000, 10)):
+        solver = describe_solver(estimator, n_rows, watches_validation=True)
+        assert solver.n_iter_no_change == patience
+    estimator.set_params(early_stopping=True)
+    assert describe_solver(estimator, 90).n_iter_no_change == 10
 
 
 def test_a_batch_size_that_is_set_is_kept():
@@ -41,7 +57,8 @@ def test_a_batch_size_that_is_set_is_kept():
     [
         ({}, None, "cosine"),
         ({}, 1, "constant"),
-        ({"max_iter": 30}, None, "constant"),
+        ({"max_iter": 30}, None, "cosine"),
+        ({"warm_start": True}, None, "constant"),
         ({"learning_rate": "invscaling"}, None, "invscaling"),
         ({"learning_rate": "cosine", "max_iter": 30}, 1, "cosine"),
     ],
@@ -55,7 +72,8 @@ def test_auto_schedule(params, max_epochs, schedule):
     ("n_components", "hidden"), [(2, [100, 50]), (30, [100, 60]), (70, [140, 140])]
 )
 def test_auto_hidden_layers_have_room_for_the_scores(n_components, hidden):
-    widths = describe_network(AutoencoderTransformer(n_components), 80)["widths"]
+    estimator = AutoencoderTransformer(n_components)
+    widths = describe_network(estimator, 80, n_components)["widths"]
     assert widths == [80, *hidden, n_components, *hidden[::-1], 80]
 
 
@@ -71,11 +89,11 @@ def test_the_default_network_begins_at_pca(n_components):
 
 
 def test_more_units_than_principal_components_carry_nothing():
-    widths = describe_network(AutoencoderTransformer(1000), 60)["widths"]
+    widths = describe_network(AutoencoderTransformer(1000), 60, 1000)["widths"]
     assert widths == [60, 120, 120, 1000, 120, 120, 60]
 
 
-@pytest.mark.parametrize(("n_rows", "n_epochs"), [(24_000, 53), (26_000, 49)])
+@pytest.mark.parametrize(("n_rows", "n_epochs"), [(24_000, 17), (26_000, 49)])
 def test_auto_is_for_the_rows_that_are_trained_on(n_rows, n_epochs):
     X = np.random.default_rng(0).standard_normal((n_rows, 2))
     estimator = AutoencoderTransformer(1, hidden_layer_sizes=(), random_state=0)
@@ -183,7 +201,8 @@ def test_tags_of_a_loss_that_is_none():
 )
 def test_hidden_layer_sizes(sizes, hidden):
     estimator = AutoencoderTransformer(hidden_layer_sizes=sizes)
-    assert describe_network(estimator, 5)["widths"][1:-1] == [*hidden, 2, *hidden[::-1]]
+    widths = describe_network(estimator, 5, 2)["widths"]
+    assert widths[1:-1] == [*hidden, 2, *hidden[::-1]]
 
 
 @pytest.mark.parametrize(

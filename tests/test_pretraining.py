@@ -135,7 +135,7 @@ def test_every_layer_is_announced(capsys):
     for number in range(1, 5):
         name = f"[AutoencoderTransformer, layer {number} of 4] epoch 2/2  loss "
         assert sum(line.startswith(name) for line in lines) == 1
-    assert lines[-1].startswith("[AutoencoderTransformer] epoch 10/10")
+    assert lines[-2].startswith("[AutoencoderTransformer] epoch 10/10")
 
 
 def test_divergence_is_explained():

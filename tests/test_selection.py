@@ -161,7 +161,7 @@ def test_nothing_is_computed_before_the_first_epoch(monkeypatch):
     assert not calls
     selection.begin(1)
     assert calls == [0, 1]
-    assert selection.params == 1
+    assert selection.kept.params == 1
     selection.begin(1)
     assert calls == [0, 1]
 
@@ -174,12 +174,12 @@ def test_earlier_weights_are_kept_if_training_never_began(monkeypatch):
 
 def test_few_samples_must_not_decide(monkeypatch):
     """Student's interval is above zero, and the gain is that of 2 % of the samples."""
-    falls = np.full(100, 0.1)
-    falls[:2] = 40.0, 50.0
-    falls[2:30] = -0.2
+    falls = np.full(400, 0.1)
+    falls[:8], falls[8:168] = 5.0, -0.2
+    assert stats.ttest_1samp(falls, 0, alternative="greater").pvalue < 0.05
     training = Stub(lambda p: 100 - p * falls, monkeypatch)
     assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
-    falls[2:30] = 0.1
+    falls[8:168] = 0.1
     assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 1.0
 
 

@@ -190,8 +190,9 @@ def test_same_bits_where_lanes_do_not_divide_by_threads(n_threads):
 
 def test_same_bits_going_on_with_another_number_of_threads():
     X = data()
-    expected = AutoencoderTransformer(**{**_LARGE, "max_iter": 8}).fit(X)
-    model = AutoencoderTransformer(**_LARGE, warm_start=True)
+    params = {**_LARGE, "warm_start": True}
+    expected = AutoencoderTransformer(**{**params, "max_iter": 8}).fit(X)
+    model = AutoencoderTransformer(**params)
     for n_threads in (4, 1):
         with allowed(n_threads):
             model.fit(X)

@@ -85,6 +85,7 @@ def only_convergence_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "n_components=.* is not below the number")
         # scikit-learn, looking for NaN, adds up all numbers first.
         warnings.filterwarnings("ignore", "invalid value encountered in reduce")
         yield
