@@ -275,7 +275,7 @@ class _Look:
 
 def _chunks(data):
     """Slices of the samples in use of a part, and these, dense, in float64."""
-    for batch in row_chunks(data.n_rows, data.n_features):
+    for batch in row_chunks(data.n_rows, 4 * data.n_features):
         used = batch if data.subset is None else data.subset[batch]
         yield batch, dense(data.matrix[used]).astype(np.float64)
 
