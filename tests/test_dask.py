@@ -59,6 +59,7 @@ SMALL = {
     "max_iter": 4,
     "init": "random",
     "early_stopping": False,
+    "learning_rate": "constant",
     "random_state": 0,
 }
 PRETRAINED = {**SMALL, "hidden_layer_sizes": (8, 5), "pretrain": "layerwise"}
@@ -726,7 +727,8 @@ def test_divergence(client):
 def test_verbose(client, capsys):
     DaskAutoencoderTransformer(**{**SMALL, "verbose": 2}).fit(collection())
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
+    assert "kept epoch 4" in lines[-1]
     assert all(line.startswith("[DaskAutoencoderTransformer]") for line in lines)
 
 

@@ -321,7 +321,7 @@ def test_samples_are_like_the_data():
     """Moments of the samples; a code from the prior is not a code of a row."""
     X = load_digits().data / 16
     estimator = VariationalAutoencoderTransformer(
-        8, loss="log_loss", random_state=0, max_iter=100
+        8, loss="log_loss", learning_rate="constant", random_state=0, max_iter=100
     ).fit(X)
     samples = estimator.sample(2000, random_state=0)
     correlation = np.corrcoef(samples.mean(axis=0), X.mean(axis=0))[0, 1]
