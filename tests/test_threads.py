@@ -261,9 +261,7 @@ def test_a_fit_without_a_known_blas(monkeypatch):
     with team_sizes() as sizes:
         found = results("minibatch")
     assert max(sizes) == 3
-    # The order of the code is computed by BLAS, which has any number of threads.
-    name = "loss_curve_"
-    assert_same_bits({name: found[name]}, {name: expected[name]})
+    # What BLAS computes (PCA, the order of the code) it does by any number of threads.
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12)
 
