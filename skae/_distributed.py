@@ -45,9 +45,9 @@ from skae._training import (
 def _alone(part, function, *args):
     """A function of a part, on its worker, as it is computed in a fit there."""
     # Arrays come from another process wherever its message has room for them.
-    args = [_memory.aligned(a) if isinstance(a, np.ndarray) else a for a in args]
+    arrays = (_memory.aligned(a) if isinstance(a, np.ndarray) else a for a in args)
     with single_threaded(), single_threaded_blas():
-        return function(part, *args)
+        return function(part, *arrays)
 
 
 def _selected(block, first_number, weights):
