@@ -211,9 +211,7 @@ class BaseAutoencoder(
     def _output_range(self, saved):
         """What the output can be, if the network sees the training data as they are."""
         if saved is not None and (self.scale_ != 1 or self._offset.any()):
-            return (
-                None  # as it was fitted with another `scale`, or before there was one
-            )
+            return None  # fitted with another `scale`, or before there was a range
         return output_range(self)
 
     def _warn_of_dask(self, X):
@@ -618,7 +616,7 @@ class BaseAutoencoder(
         if self.solver == "lbfgs" and not solver.watch_validation:
             return "converged"
         which = "validation" if solver.watch_validation else "training"
-        return f"no lower {which} loss in {self.n_iter_no_change} epochs"
+        return f"no lower {which} loss in {solver.n_iter_no_change} epochs"
 
     def _train_once(self, plan):
         """Train as `partial_fit` does; returns the fitted attributes."""
