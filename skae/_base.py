@@ -70,7 +70,7 @@ from skae._reporting import (
     print_end,
     warn,
 )
-from skae._rows import check_size, n_counted
+from skae._rows import check_size, has_matrices, n_counted
 from skae._schedules import SCHEDULES
 from skae._scores import check_weights
 from skae._selection import CautiousSelection
@@ -123,6 +123,7 @@ class Plan(NamedTuple):
     selection: CautiousSelection | None
     stays: bool  # and does not leave them: nothing could tell whether it does good
     max_iter: int  # epochs, if it does not stay
+    earlier_weight: float  # of constant data before, which count for the scaling, too
 
 
 class BaseAutoencoder(
@@ -230,7 +231,7 @@ class BaseAutoencoder(
         """What `fit` is given as `X_val`: a `Selection`, or None."""
         if X_val is None:
             return None
-        if isinstance(X_val, list | tuple) and X_val and np.ndim(X_val[0]) > 1:
+        if has_matrices(X_val):
             raise ValueError(
                 f"X_val is a {type(X_val).__name__} of matrices, such as (X, y), but "
                 "validation data are X alone, there is no y: pass X_val=X"
@@ -314,6 +315,7 @@ class BaseAutoencoder(
             selection=selection,
             stays=stays,
             max_iter=max_iter,
+            earlier_weight=0.0 if constant is None else constant["constant"],
         )
 
     def _code_size(self, data, saved):
@@ -752,8 +754,7 @@ class BaseAutoencoder(
             },
         }
         if self._is_without_spread(plan):
-            weight = plan.first_rows.total_weight
-            weight += getattr(self, "_training_state", {}).get("constant", 0.0)
+            weight = plan.first_rows.total_weight + plan.earlier_weight
             attributes["_training_state"]["constant"] = weight
         if plan.selection is not None:
             selected = plan.selection.kept

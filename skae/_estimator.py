@@ -183,7 +183,7 @@ class Autoencoder(BaseAutoencoder):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_batches(self, make_batches, *, X_val=None) -> Self:
+    def fit_batches(self, make_batches, *, X_val=None, groups=None) -> Self:
         """Train on rows that are read in blocks, anew in every epoch.
 
         For data that do not fit in memory and are not one array on disk: HDF5, Zarr,
@@ -206,6 +206,10 @@ class Autoencoder(BaseAutoencoder):
                 default=None
             Validation data, in memory. See :meth:`fit`.
 
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups of samples that belong together, in the order of the rows.
+            See :meth:`fit`.
+
         Returns
         -------
         self : object
@@ -218,7 +222,8 @@ class Autoencoder(BaseAutoencoder):
 
         ValueError
             As :meth:`fit`; if there are no rows, or in a later pass another first row
-            or another number of rows. The estimator is left as it was.
+            or another number of rows, or not as many labels as rows. The estimator is
+            left as it was.
 
         Warns
         -----
@@ -267,9 +272,10 @@ class Autoencoder(BaseAutoencoder):
             saved = self._state_to_go_on_from()
             stream = RowStream(make_batches, partial(self._checked_block, saved))
             with contextlib.closing(stream):
-                told = self._callback_arguments(None, None)
+                groups = check_groups(groups, stream.shape[0])
+                told = self._callback_arguments(None, None, groups=groups)
                 X_val = self._checked_validation_rows(X_val, stream.dtype)
-                return self._fit(Selection(stream), saved, X_val, told)
+                return self._fit(Selection(stream), saved, X_val, told, groups)
 
     def _state_to_go_on_from(self):
         saved = getattr(self, "_training_state", None) if self.warm_start else None

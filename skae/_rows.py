@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import gen_batches
 
 from skae._memory import Rows, aligned, entries_of, total_weight
 
@@ -29,11 +28,21 @@ def check_size(X, name="X"):
             )
 
 
+def has_matrices(value):
+    """Whether something is (X, y), or [X, y], as data loaders give."""
+    is_sequence = isinstance(value, list | tuple)
+    return is_sequence and len(value) > 0 and np.ndim(value[0]) > 1
+
+
 def row_chunks(n_rows, n_features):
     """Slices over the rows, of bounded memory."""
-    if not n_rows:  # as of a partition
-        return iter(())
-    return gen_batches(n_rows, max(1, _CHUNK_ENTRIES // n_features))
+    return _slices(n_rows, max(1, _CHUNK_ENTRIES // n_features))
+
+
+def _slices(n_rows, size):
+    """As scikit-learn's `gen_batches`, whose checks take longer than few rows."""
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
 
 
 def piece_rows(n_features):
@@ -47,7 +56,7 @@ def pieces(rows):
     if rows.n_rows <= size and isinstance(rows, Rows):
         yield rows
         return
-    for batch in gen_batches(rows.n_rows, size):
+    for batch in _slices(rows.n_rows, size):
         yield rows.part(batch)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from skae._rows import dense, make_rows, row_chunks
+from skae._rows import dense, has_matrices, make_rows, row_chunks
 
 # Rows are held in memory, and shuffled, in windows of about so many stored entries (64
 # MiB of float32, and sparse rows have their columns besides), or of one mini-batch, if
@@ -306,8 +306,8 @@ def _has_no_rows(block):
 
 
 def _expect_no_target(block):
-    """Raise TypeError if a block is (X, y), or [X, y], as data loaders give."""
-    if isinstance(block, list | tuple) and block and np.ndim(block[0]) > 1:
+    """Raise TypeError if a block is (X, y)."""
+    if has_matrices(block):
         raise TypeError(
             f"make_batches gave a {type(block).__name__} of matrices, such as (X, y), "
             "but a block is X alone, there is no y: for X, y in loader: yield X"

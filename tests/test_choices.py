@@ -244,6 +244,15 @@ def test_a_first_batch_without_spread_fixes_nothing(n_samples, tmp_path):
     assert warm.scale_ > 50
 
 
+@followed
+def test_a_fit_forgets_constant_data_before():
+    X = 100 * WINE + 7
+    model = AutoencoderTransformer(2, max_iter=2, random_state=0)
+    model.partial_fit(np.full((1000, 13), 7.0)).fit(np.zeros((20, 13))).partial_fit(X)
+    both = np.concatenate([np.zeros((20, 13)), X])
+    np.testing.assert_allclose(model.mean_, both.mean(axis=0), rtol=1e-12)
+
+
 def test_single_samples_have_a_scale():
     model = AutoencoderTransformer(2, random_state=0)
     for x in 100 * WINE[:4]:

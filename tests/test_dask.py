@@ -169,6 +169,19 @@ def test_weights_and_validation_data_on_one_partition(client, solver):
             assert_same(found, whole)
 
 
+def test_groups(client):
+    groups = np.random.default_rng(1).permutation(np.repeat(np.arange(60), 5))
+    parameters = {**SMALL, "early_stopping": True}
+    whole = AutoencoderTransformer(**parameters).fit(X, groups=groups)
+    for given in (groups, da.from_array(groups, chunks=70)):
+        found = DaskAutoencoderTransformer(**parameters)
+        assert_same(found.fit(collection(X, (300,)), groups=given), whole)
+    alone = AutoencoderTransformer(**parameters).fit(X)
+    assert alone.validation_loss_curve_ != whole.validation_loss_curve_
+    with pytest.raises(ValueError, match="groups has 3 labels, but X has 300 samples"):
+        found.fit(collection(), groups=[1, 2, 3])
+
+
 # -- several partitions ----------------------------------------------------------------
 
 

@@ -240,6 +240,19 @@ def test_groups_are_kept_together_in_a_fit():
     assert gain > -0.005
 
 
+def test_groups_of_a_stream():
+    X, groups = RNG.rand(200, 6), RNG.permutation(np.repeat(np.arange(40), 5))
+    model = AutoencoderTransformer(
+        2, max_iter=3, early_stopping=True, random_state=0, init="random"
+    )
+    expected = model.fit(X, groups=groups).transform(X)
+    model.fit_batches(lambda: iter(np.array_split(X, 7)), groups=groups)
+    np.testing.assert_array_equal(model.transform(X), expected)
+    assert (expected != model.fit(X).transform(X)).any()
+    with pytest.raises(ValueError, match="groups has 3 labels, but X has 200 samples"):
+        model.fit_batches(lambda: [X], groups=[1, 2, 3])
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
