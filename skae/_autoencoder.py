@@ -116,7 +116,7 @@ class AutoencoderTransformer(Autoencoder):
         - "cosine": half a cosine from `learning_rate_init` to 0 over the `max_iter`
           epochs of a fit; a warm-started fit begins it anew.
 
-    learning_rate_init : float, default=0.001
+    learning_rate_init : float, default=0.002
         Initial learning rate of "adam", "sgd" and "rmsprop".
 
     decay : float, default=0.0
@@ -419,7 +419,7 @@ class AutoencoderTransformer(Autoencoder):
         alpha=0.0,
         batch_size="auto",
         learning_rate="auto",
-        learning_rate_init=0.001,
+        learning_rate_init=0.002,
         decay=0.0,
         power_t=0.5,
         momentum=0.9,
