@@ -117,7 +117,7 @@ def test_scores_are_those_of_separate_fits(scaler):
 
 
 def test_default_autoencoder_and_repeated_calls():
-    X, _ = make_s_curve(100, random_state=0)
+    X, _ = make_s_curve(300, random_state=0)
     compare = partial(compare_with_pca, X, [1], cv=2)
     scores = compare().results["test_score"]
     assert np.array_equal(compare().results["test_score"], scores)
