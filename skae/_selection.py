@@ -132,11 +132,8 @@ class CautiousSelection:
             gain = _lower_bound(of_units, self._shares_of_units)
             if gain > 0:
                 # The few units that gain most must not decide.
-                n_units = len(of_units)
-                n_left_out = math.ceil(_LEFT_OUT * n_units)
-                of_units[
-                    np.argpartition(of_units, n_units - n_left_out)[-n_left_out:]
-                ] = 0
+                n_kept = len(of_units) - math.ceil(_LEFT_OUT * len(of_units))
+                of_units[np.argpartition(of_units, n_kept - 1)[n_kept:]] = 0
                 gain = min(gain, _lower_bound(of_units, self._shares_of_units))
         return gain if np.isfinite(gain) else 0.0
 
