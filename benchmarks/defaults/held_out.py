@@ -50,8 +50,8 @@ TABULAR = (
     "mammography",
     "shuttle",
 )
-# Fits of so many entries use both cores, and are timed alone.
-LARGE = 10_000_000
+# Fits of so many entries use both cores, are timed alone, and are of so many splits.
+LARGE, N_LARGE_SEEDS = 10_000_000, 2
 
 
 def load(name):
@@ -125,15 +125,15 @@ def run(sets, seeds, code_sizes):
     cells = []
     for name in sets:
         n_rows, n_features = load(name).shape
+        is_large = n_rows * n_features > LARGE
         jobs = [
             joblib.delayed(cell)(name, n_components, scaling, seed)
             for n_components in code_sizes
             if n_components < n_features
             for scaling in ("raw", "standardised")
-            for seed in seeds
+            for seed in (seeds[:N_LARGE_SEEDS] if is_large else seeds)
         ]
-        n_jobs = 1 if n_rows * n_features > LARGE else 2
-        cells += joblib.Parallel(n_jobs)(jobs)
+        cells += joblib.Parallel(1 if is_large else 2)(jobs)
         print(summary(cells[-len(jobs) :]).replace("\n", "; "), name, flush=True)
     return cells
 
@@ -178,6 +178,7 @@ def page(cells, seeds):
             scaling,
             f"{statistics.mean(c['pca_test'] for c in group):.3f}",
             *(f"{gain(c):+.4f}" for c in group),
+            *[""] * (len(seeds) - len(group)),
         ]
         for (name, n_components, scaling), group in ordered
     ]
