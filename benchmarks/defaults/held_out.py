@@ -148,11 +148,12 @@ def summary(cells):
     on_training = min(c["autoencoder_train"] - c["pca_train"] for c in cells)
     below = [c for c in cells if gain(c) < -TOLERANCE]
     for_two = sum(c["gain_without_two"] >= -TOLERANCE for c in below)
+    blame = f", {for_two} of them for not more than two rows" if below else ""
     seconds = [c["seconds"] for c in cells]
     return "\n".join(
         [
             f"{len(below)} of {len(cells)} cells below PCA - {TOLERANCE} on held-out "
-            f"rows, {for_two} of them for not more than two rows",
+            f"rows{blame}",
             f"least held-out gain {min(map(gain, cells)):+.4f}",
             f"least training gain {on_training:+.1e}",
             f"median held-out gain, standardised {statistics.median(standardised):.3f}",
@@ -194,8 +195,9 @@ random 70/30 splits by the seeds (also the autoencoder's `random_state`), raw an
 standardised, worst settings first. PCA's column is its mean R². The sets:
 {names}. Those
 called adbench are of [ADBench](https://github.com/Minqi824/ADBench) (Han et al., 2022),
-the donut is a noisy double ring of four features, MNIST is in float32, the others are
-scikit-learn's. Made by `benchmarks/defaults/held_out.py`.
+the donut is a noisy double ring of four features, MNIST (if it is there) is in float32
+and on {N_LARGE_SEEDS} splits, the others are scikit-learn's. Made by
+`benchmarks/defaults/held_out.py`.
 
 {points}
 
