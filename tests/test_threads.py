@@ -794,6 +794,7 @@ def job_interrupts(n_threads):
                 model = AutoencoderTransformer(
                     **{**_LARGE, "solver": solver, "max_iter": 10**6, "tol": 0.0},
                     n_iter_no_change=np.inf,
+                    early_stopping=False,  # before the first epoch it would be an error
                 )
                 delays.append(interrupted_fit(model, _noise(), seconds))
         assert sizes[0] == n_threads
