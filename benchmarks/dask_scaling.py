@@ -19,9 +19,9 @@ from distributed import Client, LocalCluster
 from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
-from skae._partitions import Partitions
-from skae._threads import single_threaded
+from skae._runtime.threads import single_threaded
 from skae.dask import DaskAutoencoderTransformer
+from skae.dask.partitions import Partitions
 
 N_FEATURES, N_ROWS, N_PARTITIONS = 784, 32_768, 2
 

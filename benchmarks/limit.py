@@ -42,9 +42,9 @@ from _report import (
 )
 from workloads import WORKLOADS
 
-from skae import _passes
-from skae._compilation import call
-from skae._memory import address
+from skae._compiled import passes
+from skae._compiled.compilation import call
+from skae._compiled.records import address
 
 MATRIX_SIZE = 1024
 # 128 KiB of float32, twice or three times of which a pass works on.
@@ -104,14 +104,14 @@ def filling_rate(shape):
 def forward_rate(name):
     """Entries a second of an activation."""
     z, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
-    return 20 * z.size / repeated(_passes.ACTIVATIONS[name], z, slope, z.size)
+    return 20 * z.size / repeated(passes.ACTIVATIONS[name], z, slope, z.size)
 
 
 def backward_rate():
     """Entries a second of the product with the slope, and of its sums over rows."""
     delta, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
     gradient, shape = np.zeros(BLOCK_ENTRIES, DTYPE), (N_UNITS, BLOCK_ROWS)
-    seconds = repeated(_passes._backward_units, delta, slope, gradient, *shape, 1)
+    seconds = repeated(passes._backward_units, delta, slope, gradient, *shape, 1)
     return 20 * delta.size / seconds
 
 
@@ -119,14 +119,14 @@ def loss_rate(name):
     """Entries a second."""
     z, x, values = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
     arrays, sizes = (z, x, NONE, values, np.zeros(1)), (N_UNITS, BLOCK_ROWS, 16)
-    return 20 * z.size / repeated(_passes.LOSSES[name].compute, *arrays, *sizes)
+    return 20 * z.size / repeated(passes.LOSSES[name].compute, *arrays, *sizes)
 
 
 def step_rate(name, n_params):
     """Parameters a second."""
-    arrays, settings = np.ones((4, n_params), DTYPE), np.ones(_passes.N_SETTINGS)
+    arrays, settings = np.ones((4, n_params), DTYPE), np.ones(passes.N_SETTINGS)
     n = max(3, 2_000_000 // n_params)
-    step = _passes.SOLVERS[name]
+    step = passes.SOLVERS[name]
     return n * n_params / repeated(step, *arrays, settings, n_params, repeats=n)
 
 
@@ -169,7 +169,7 @@ class Epoch:
         """Parts of the limit, with rates measured now."""
         work, n_rows = self.workload, len(self.rows)
         rate = functools.partial(together, self.threads)
-        built_in = _passes.LOSSES[work.loss].has_activation
+        built_in = passes.LOSSES[work.loss].has_activation
         activations = work.activations[: -1 if built_in else None]
         widths = self.network.widths[1:]
         units = sum(

@@ -38,16 +38,16 @@ def data_sets():
 
 def use_exp():
     """Replace the loss before anything is compiled."""
-    from skae import _passes
-    from skae._compilation import formula
+    from skae._compiled import passes
+    from skae._compiled.compilation import formula
 
     @formula
     def poisson_loss_of_log_rate(z, target):
         rate = math.exp(z)
         return rate - target * z, rate - target
 
-    compute = _passes._loss_pass(poisson_loss_of_log_rate)
-    _passes.LOSSES["poisson"] = _passes.LOSSES["poisson"]._replace(compute=compute)
+    compute = passes._loss_pass(poisson_loss_of_log_rate)
+    passes.LOSSES["poisson"] = passes.LOSSES["poisson"]._replace(compute=compute)
 
 
 def measure():

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.special import expit
 
 from skae import AutoencoderTransformer
-from skae._initialization import random_params
-from skae._network import coefs, intercepts, make_network
+from skae._model.initialization import random_params
+from skae._model.network import coefs, intercepts, make_network
 
 RANDOM_STATE = 0
 # The objective is evaluated on so many rows, the first ones.

@@ -2,12 +2,12 @@
 
 import importlib
 
-import skae._machine  # noqa: F401
+import skae._runtime.machine  # noqa: F401
 
 # isort: split
 from skae._autoencoder import AutoencoderTransformer
+from skae._runtime.warmup import warmup
 from skae._variational import VariationalAutoencoderTransformer
-from skae._warmup import warmup
 
 __version__ = "0.1.0.dev0"
 

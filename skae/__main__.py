@@ -5,8 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from skae import _demo, warmup
-from skae._demo_data import DemoError
+from skae import warmup
+from skae._cli import demo
+from skae._cli.demo_data import DemoError
 
 # What the shell reports for a program ended by Ctrl-C.
 INTERRUPTED = 130
@@ -72,7 +73,7 @@ def build_parser():
     )
     data.add_argument(
         "--scaler",
-        choices=sorted(_demo.SCALERS),
+        choices=sorted(demo.SCALERS),
         default="minmax",
         help="how features are scaled before the reduction (default: %(default)s)",
     )
@@ -84,7 +85,7 @@ def build_parser():
         metavar="N",
         help=(
             "numbers a row is reduced to (default: those of "
-            f"{' '.join(map(str, _demo.CODE_SIZES))} that are smaller than a row)"
+            f"{' '.join(map(str, demo.CODE_SIZES))} that are smaller than a row)"
         ),
     )
     comparison.add_argument(
@@ -97,7 +98,7 @@ def build_parser():
     comparison.add_argument(
         "--max-iter",
         type=_positive_int,
-        default=_demo.MAX_ITER,
+        default=demo.MAX_ITER,
         metavar="EPOCHS",
         help="epochs the autoencoder is trained for (default: %(default)s)",
     )
@@ -115,8 +116,7 @@ def build_parser():
         default=Path("skae-demo"),
         metavar="FOLDER",
         help=(
-            f"where {_demo.TABLE_FILE} and {_demo.PICTURE_FILE} go (default: "
-            "%(default)s)"
+            f"where {demo.TABLE_FILE} and {demo.PICTURE_FILE} go (default: %(default)s)"
         ),
     )
     output.add_argument(
@@ -173,7 +173,7 @@ def main(argv=None):
     try:
         if arguments.command == "warmup":
             return _warm_up()
-        _demo.run(
+        demo.run(
             data=arguments.data,
             target=arguments.target,
             scaler=arguments.scaler,

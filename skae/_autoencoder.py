@@ -2,12 +2,12 @@
 
 import numbers
 
-from skae._code_passes import SPARSITIES
+from skae._compiled.code_passes import SPARSITIES
+from skae._compiled.passes import ACTIVATIONS, LOSSES
+from skae._compiled.random_passes import CORRUPTIONS
 from skae._estimator import Autoencoder
-from skae._initialization import INITS
+from skae._model.initialization import INITS
 from skae._names import Names
-from skae._passes import ACTIVATIONS, LOSSES
-from skae._random_passes import CORRUPTIONS
 from skae._sklearn import Interval
 
 

@@ -19,25 +19,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from skae import _training
-from skae._data import (
-    Selection,
-    extremes,
-    largest_distance,
-    measure,
-    with_constant,
-)
-from skae._hold_out import hold_out
-from skae._inference import code_moments, mean_code
-from skae._initialization import (
-    chosen_init,
-    n_saturating,
-    pca_params,
-    random_params,
-)
-from skae._kernels import INTERRUPTED, RUNNING
-from skae._lbfgs import LbfgsTraining
-from skae._memory import (
+from skae._compiled.kernels import INTERRUPTED, RUNNING
+from skae._compiled.passes import ACTIVATION_RANGES, LOSSES, SOLVERS
+from skae._compiled.records import (
     BEST_EPOCH,
     BEST_KEPT,
     CYCLE_START,
@@ -47,9 +31,41 @@ from skae._memory import (
     Rows,
     aligned,
 )
+from skae._compiled.schedules import SCHEDULES
+from skae._data.hold_out import hold_out
+from skae._data.rows import check_size, has_matrices, n_counted
+from skae._data.scores import check_weights
+from skae._data.statistics import (
+    Selection,
+    extremes,
+    largest_distance,
+    measure,
+    with_constant,
+)
+from skae._model.inference import code_moments, mean_code
+from skae._model.initialization import (
+    chosen_init,
+    n_saturating,
+    pca_params,
+    random_params,
+)
+from skae._model.network import explained_variance, for_loss, make_network, order_code
+from skae._model.pca import least_scores, n_components_for, principal_components
 from skae._names import hints
-from skae._network import explained_variance, for_loss, make_network, order_code
-from skae._parameters import (
+from skae._runtime.threads import single_threaded_blas
+from skae._sklearn import CallbackSupportMixin, DocumentedMixin
+from skae._training import loop
+from skae._training.lbfgs import LbfgsTraining
+from skae._training.loop import StochasticTraining, StreamedTraining
+from skae._training.pretraining import pretrained_params
+from skae._training.reporting import (
+    CallbackReport,
+    JoinedReports,
+    VerboseReport,
+    print_end,
+    warn,
+)
+from skae._training.settings import (
     auto_scale,
     check_code_size,
     describe_corruption,
@@ -60,23 +76,7 @@ from skae._parameters import (
     output_range,
     stops_by_validation,
 )
-from skae._passes import ACTIVATION_RANGES, LOSSES, SOLVERS
-from skae._pca import least_scores, n_components_for, principal_components
-from skae._pretraining import pretrained_params
-from skae._reporting import (
-    CallbackReport,
-    JoinedReports,
-    VerboseReport,
-    print_end,
-    warn,
-)
-from skae._rows import check_size, has_matrices, n_counted
-from skae._schedules import SCHEDULES
-from skae._scores import check_weights
-from skae._selection import CautiousSelection
-from skae._sklearn import CallbackSupportMixin, DocumentedMixin
-from skae._threads import single_threaded_blas
-from skae._training import StochasticTraining, StreamedTraining
+from skae._training.weight_selection import CautiousSelection
 
 _DTYPES = (np.float64, np.float32)
 # With fewer rows "auto" does not leave the principal components: of those held out,
@@ -113,7 +113,7 @@ class Plan(NamedTuple):
     """What validated data and parameters amount to."""
 
     architecture: dict  # arguments of make_network
-    training: _training.Training
+    training: loop.Training
     init: str  # how it began, before any training
     initial_params: np.ndarray
     first_rows: Rows  # that it began with, and whose code is ordered
@@ -368,7 +368,7 @@ class BaseAutoencoder(
         """What is trained on selected rows, and judged by others; None: by these."""
         loss, how = LOSSES[self.loss], (scaling.offset, scaling.scale)
         rows = train.see(*how)
-        return _training.Problem(
+        return loop.Problem(
             for_loss(network, loss),
             loss,
             float(self.alpha),
@@ -447,11 +447,11 @@ class BaseAutoencoder(
             if self.verbose:
                 report = VerboseReport(name, 0, every_epoch=self.verbose > 1)
             with training:
-                status, _ = _training.fit(training, initial, n_epochs, report)
+                status, _ = loop.fit(training, initial, n_epochs, report)
                 if status == INTERRUPTED:
                     raise KeyboardInterrupt
-                _training.check_finite(training, status)
-                return _training.kept_weights(training, initial).params
+                loop.check_finite(training, status)
+                return loop.kept_weights(training, initial).params
 
         with self._divergence_explained():
             pretrained_params(architecture, problem, params, train)
@@ -567,13 +567,13 @@ class BaseAutoencoder(
         begin, n_done = time.monotonic(), self._epochs_to_finish(plan)
         reports = self._verbose_reports(plan)
         with training, self._divergence_explained():
-            kept = partial(_training.kept_weights, training, plan.initial_params)
+            kept = partial(loop.kept_weights, training, plan.initial_params)
             if plan.selection is not None:
                 kept = plan.selection.kept_weights
                 reports.append(plan.selection)
 
             def attributes_now(curves):
-                _training.check_finite(training, training.status)
+                loop.check_finite(training, training.status)
                 attributes = self._fitted_attributes(plan, kept(), curves)
                 attributes["max_iter_"] = plan.max_iter
                 note_if_cut_short(attributes, training)
@@ -582,7 +582,7 @@ class BaseAutoencoder(
             if context is not None:
                 reports.append(CallbackReport(self, context, told, attributes_now))
             report = JoinedReports(reports) if reports else None
-            status, curves = _training.fit(
+            status, curves = loop.fit(
                 training, plan.initial_params, max_iter, report, n_done
             )
             try:
@@ -625,12 +625,12 @@ class BaseAutoencoder(
         training = plan.training
         before = training.state.params.copy()
         with training, self._divergence_explained():
-            status, curves = _training.run(training, 1)
-            _training.check_finite(training, status)
+            status, curves = loop.run(training, 1)
+            loop.check_finite(training, status)
             if curves.loss:
                 earlier = self.loss_curve_[-1:] if plan.goes_on else []
-                _training.check_not_exploded(training, before, curves.loss[-1], earlier)
-            kept = _training.Kept.last(training)
+                loop.check_not_exploded(training, before, curves.loss[-1], earlier)
+            kept = loop.Kept.last(training)
             attributes = self._fitted_attributes(plan, kept, curves)
         if status == INTERRUPTED:
             _warn_of_interrupt()
@@ -662,19 +662,19 @@ class BaseAutoencoder(
         n_before, selected = len(self.loss_curve_), None
         if "selected" in saved:
             epoch = saved.get("selected_epoch", 0)
-            selected = _training.Kept(saved["selected"], epoch, "selected")
+            selected = loop.Kept(saved["selected"], epoch, "selected")
         return CautiousSelection(training, initial, n_before, selected, units=units)
 
     @contextlib.contextmanager
     def _divergence_explained(self):
         try:
             yield
-        except _training.ValidationLossError:
+        except loop.ValidationLossError:
             raise ValueError(
                 "X_val is too large: at the weights that training starts with its loss "
                 "is not finite, unlike that of X. Bring both to the same units"
             ) from None
-        except _training.DivergedError:
+        except loop.DivergedError:
             mend = f"Lower learning_rate_init (now {self.learning_rate_init})"
             if self.solver == "lbfgs":
                 mend = "Use another init"
@@ -699,7 +699,7 @@ class BaseAutoencoder(
         elif self.code_activation == "identity":
             moments = code_moments(network, params, rows)
             if not all(np.isfinite(moment).all() for moment in moments):
-                raise _training.DivergedError
+                raise loop.DivergedError
             # What neither a tie nor a penalty depends on may be chosen.
             free_scale = not plan.architecture["tied"] and self.alpha == 0
             explained = order_code(network, params, moments, free_scale=free_scale)
@@ -773,7 +773,7 @@ class BaseAutoencoder(
 
     def _curves(self):
         """Those of the fits before."""
-        return _training.Curves(
+        return loop.Curves(
             self.loss_curve_,
             getattr(self, "validation_loss_curve_", []),
             getattr(self, "kl_curve_", []),

@@ -10,7 +10,6 @@ from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae import _inference
 from skae._base import (
     BaseAutoencoder,
     check_before_conversion,
@@ -18,13 +17,15 @@ from skae._base import (
     check_output_range,
     check_range,
 )
-from skae._data import Selection
+from skae._compiled.passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._compiled.schedules import SCHEDULES
+from skae._data.rows import dense, make_rows, row_chunks
+from skae._data.scores import Squares, check_weights
+from skae._data.statistics import Selection
+from skae._data.stream import RowStream
+from skae._model import inference
+from skae._model.network import coefs, intercepts, make_network
 from skae._names import Names, check_name
-from skae._network import coefs, intercepts, make_network
-from skae._passes import ACTIVATIONS, LOSSES, SOLVERS
-from skae._rows import dense, make_rows, row_chunks
-from skae._schedules import SCHEDULES
-from skae._scores import Squares, check_weights
 from skae._sklearn import (
     Interval,
     Options,
@@ -32,7 +33,6 @@ from skae._sklearn import (
     _fit_context,
     with_callbacks,
 )
-from skae._stream import RowStream
 
 
 def _solver_takes_batches(estimator):
@@ -398,9 +398,9 @@ class Autoencoder(BaseAutoencoder):
         X = check_array(X, dtype=self._params.dtype, order="C")
         self._check_code_size(X)
         network, params = self._fitted_network()
-        network = _inference.decoder(network)
+        network = inference.decoder(network)
         rows = make_rows(X, np.zeros(self.n_components_), 1.0)
-        out = _inference.propagate(network, params, rows, self._offset, self.scale_)
+        out = inference.propagate(network, params, rows, self._offset, self.scale_)
         return self._expect_finite(out, "reconstructions")
 
     def _expect_finite(self, out, what):
@@ -528,10 +528,10 @@ class Autoencoder(BaseAutoencoder):
         """What the encoder makes of rows, which are validated."""
         X = self._check_rows(X, ensure_all_finite=False)
         network, params = self._fitted_network()
-        network, name = _inference.encoder(network), type(self).__name__
+        network, name = inference.encoder(network), type(self).__name__
         # Only if need be: it reads X once more, which takes longer than the network.
         check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
-        return _inference.propagate(network, params, self._as_rows(X), check=check)
+        return inference.propagate(network, params, self._as_rows(X), check=check)
 
     def _in_range(self, X):
         """Validated rows that the loss is defined for."""
@@ -543,7 +543,7 @@ class Autoencoder(BaseAutoencoder):
 
     def _reconstructions(self, X):
         network, params = self._fitted_network()
-        return _inference.reconstruction_chunks(
+        return inference.reconstruction_chunks(
             network, params, X, self._offset, self.scale_
         )
 
@@ -554,7 +554,7 @@ class Autoencoder(BaseAutoencoder):
             network, params = self._fitted_network()
             for batch in row_chunks(*X.shape):
                 rows = self._as_rows(X[batch])
-                error = _inference.entry_losses(loss, network, params, rows)
+                error = inference.entry_losses(loss, network, params, rows)
                 error[np.isnan(error)] = np.inf
                 yield batch, error
             return

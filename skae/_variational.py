@@ -8,20 +8,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae import _inference
-from skae._code_passes import (
+from skae._compiled.code_passes import (
     VARIATIONAL,
     WARMUP,
     WEIGHT,
     CodeTerm,
     bounded_log_variance,
 )
+from skae._compiled.passes import LOSSES, SOLVERS
+from skae._compiled.records import SEED
+from skae._data.rows import row_chunks
 from skae._estimator import Autoencoder, _solver_takes_batches
-from skae._initialization import INITS
-from skae._memory import SEED
+from skae._model import inference
+from skae._model.initialization import INITS
 from skae._names import Names
-from skae._passes import LOSSES, SOLVERS
-from skae._rows import row_chunks
 from skae._sklearn import Interval
 
 # Losses that are, but for a constant, the negative logarithm of a likelihood.
@@ -541,7 +541,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
         elbo = np.full(X.shape[0], -self._log_of_unit())
         for batch in row_chunks(*X.shape):
             rows = self._as_rows(X[batch])
-            code = _inference.propagate(_inference.encoder(network), params, rows)
+            code = inference.propagate(inference.encoder(network), params, rows)
             mean, log_variance = _posterior(code.astype(np.float64))
             deviation = np.exp(log_variance / 2)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -549,7 +549,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
                 elbo[batch] -= (mean**2 + excess).sum(axis=1) / 2
                 for noise in draws:
                     drawn = mean + deviation * noise
-                    losses = _inference.decoded_losses(
+                    losses = inference.decoded_losses(
                         loss, network, params, drawn, rows
                     )
                     elbo[batch] -= losses.sum(axis=1) / n_draws

@@ -4,9 +4,10 @@ import numbers
 import os
 import time
 
-from skae import _descriptions, _model_files, io
-from skae._reporting import warn
+from skae import io
+from skae._files import container, descriptions
 from skae._sklearn import HAS_CALLBACKS, Interval, validate_params
+from skae._training.reporting import warn
 
 __all__ = ["Checkpoint"]
 
@@ -111,7 +112,7 @@ class Checkpoint:
                 "pip install 'scikit-learn>=1.9'"
             )
         # Not after an hour of training.
-        _model_files.check_installed("skae.callbacks.Checkpoint")
+        container.check_installed("skae.callbacks.Checkpoint")
         if every_n_epochs is None and every_n_minutes is None:
             raise ValueError("Checkpoint needs every_n_epochs or every_n_minutes")
         self.path = os.fsdecode(path)
@@ -151,15 +152,15 @@ class Checkpoint:
             If the path is that of something other than a file.
         """
         local = _local(estimator)
-        if not _descriptions.can_describe(local):
-            is_own = isinstance(local, tuple(_descriptions.MEMBERS.values()))
+        if not descriptions.can_describe(local):
+            is_own = isinstance(local, tuple(descriptions.MEMBERS.values()))
             raise TypeError(
                 f"Checkpoint saves autoencoders of skae, not a "
                 f"{type(estimator).__name__}: "
                 + ("no subclasses" if is_own else "set it on the autoencoder within")
             )
-        _model_files.check_target(self.path)
-        _descriptions.described(local)
+        container.check_target(self.path)
+        descriptions.described(local)
         self._saved_at[id(estimator)] = time.monotonic()
 
     def teardown(self, estimator, context):

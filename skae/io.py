@@ -5,12 +5,8 @@ A file is in the format of safetensors: arrays, behind a header in JSON.
 
 import os
 
-from skae import (
-    AutoencoderTransformer,
-    VariationalAutoencoderTransformer,
-    _descriptions,
-)
-from skae import _model_files as _files
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae._files import container, descriptions
 
 __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "save"]
 
@@ -19,7 +15,7 @@ def __dir__():
     return __all__
 
 
-_MEMBERS = _descriptions.MEMBERS
+_MEMBERS = descriptions.MEMBERS
 
 # What skops need not ask about: ``skops.io.load(file, trusted=TRUSTED_TYPES)``.
 TRUSTED_TYPES = [f"{member.__module__}.{name}" for name, member in _MEMBERS.items()]
@@ -108,23 +104,23 @@ def save(estimator, path) -> None:
     True
     """
     # It only reads files: told now, not when one is needed.
-    _files.check_installed("skae.io.save")
-    if not _descriptions.can_describe(estimator):
+    container.check_installed("skae.io.save")
+    if not descriptions.can_describe(estimator):
         raise TypeError(
             f"skae.io.save takes an {' or a '.join(_MEMBERS)}, got "
             f"{type(estimator).__name__}. {_what_to_save_instead(estimator)}"
         )
     path = os.fsdecode(path)
-    _files.check_target(path)
-    description, arrays = _descriptions.described(estimator)
+    container.check_target(path)
+    description, arrays = descriptions.described(estimator)
     try:
-        _descriptions.check(
+        descriptions.check(
             description, {name: (a.dtype.name, a.shape) for name, a in arrays.items()}
         )
         if description["fitted"] is not None:
-            _descriptions.attributes_of(description["fitted"], arrays)
-        _files.write(path, description, arrays)
-    except _files.Problem as problem:
+            descriptions.attributes_of(description["fitted"], arrays)
+        container.write(path, description, arrays)
+    except container.Problem as problem:
         raise ValueError(
             f"This {type(estimator).__name__} cannot be saved: {problem}"
         ) from None
@@ -188,19 +184,19 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
     >>> import skae.io
     >>> autoencoder = skae.io.load("digits.safetensors")  # doctest: +SKIP
     """
-    _files.check_installed("skae.io.load")
+    container.check_installed("skae.io.load")
     path = os.fsdecode(path)
-    _files.check_source(path)
+    container.check_source(path)
     try:
-        description, arrays = _files.read(path, _descriptions.check)
-        return _descriptions.estimator_of(description, arrays)
-    except (_files.Problem, RecursionError, *_OF_OTHER_CONTENTS) as error:
-        is_told = isinstance(error, _files.Problem)
+        description, arrays = container.read(path, descriptions.check)
+        return descriptions.estimator_of(description, arrays)
+    except (container.Problem, RecursionError, *_OF_OTHER_CONTENTS) as error:
+        is_told = isinstance(error, container.Problem)
         problem = error if is_told else f"it describes something else ({error!r:.100})"
         advice = (
             ". If skae.io.save wrote it, restore it from a copy, or save the estimator "
             "again"
         )
-        if isinstance(error, _files.NewerFile):  # a copy would be the same
+        if isinstance(error, container.NewerFile):  # a copy would be the same
             advice = ""
         raise ModelFileError(f"{path} cannot be loaded: {problem}{advice}") from error

@@ -11,15 +11,11 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from sklearn.utils.validation import check_is_fitted
 
-from skae import (
-    AutoencoderTransformer,
-    VariationalAutoencoderTransformer,
-    __version__,
-    _vector_math,
-)
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer, __version__
+from skae._compiled import vector_math
+from skae._compiled.passes import LEAK, SELU_ALPHA, SELU_SCALE
+from skae._compiled.vector_math import ERFCX_CENTRE
 from skae._names import check_name
-from skae._passes import LEAK, SELU_ALPHA, SELU_SCALE
-from skae._vector_math import ERFCX_CENTRE
 
 __all__ = ["register", "to_onnx"]
 
@@ -436,8 +432,8 @@ _ERFCX_DEGREES = {np.dtype(np.float32): 11, np.dtype(np.float64): 20}
 
 @cache
 def _erfcx_polynomial(degree):
-    """Coefficients in (x - k) / (x + k), ascending; see `skae._vector_math`."""
-    series = chebyshev.chebinterpolate(_vector_math.scaled_erfcx, degree)
+    """Coefficients in (x - k) / (x + k), ascending; see `vector_math`."""
+    series = chebyshev.chebinterpolate(vector_math.scaled_erfcx, degree)
     return chebyshev.cheb2poly(series).tolist()
 
 
@@ -477,7 +473,7 @@ def _softplus(graph, z):
     return graph.node("Add", graph.node("Relu", z), log1p)
 
 
-# As `skae._passes.ACTIVATIONS`.
+# As `skae._compiled.passes.ACTIVATIONS`.
 _ACTIVATIONS = {
     "identity": _identity,
     "logistic": _logistic,

@@ -13,7 +13,7 @@ import pandas as pd
 
 import skae.io
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._descriptions import VERSION
+from skae._files.descriptions import VERSION
 
 FOLDER = Path(__file__).parent / "data"
 X = np.random.default_rng(0).integers(-4, 5, (50, 4)).astype(np.float64)

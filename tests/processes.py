@@ -18,7 +18,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
-from skae import _threads
+from skae._runtime import threads
 
 from .cases import times
 
@@ -29,26 +29,26 @@ PATIENCE = times(240, 900)
 @contextlib.contextmanager
 def team_sizes():
     """Yields a list to which every team adds its number of threads."""
-    sizes, init = [], _threads.ThreadTeam.__init__
+    sizes, init = [], threads.ThreadTeam.__init__
 
     def spy(team, n_threads):
         sizes.append(n_threads)
         init(team, n_threads)
 
-    _threads.ThreadTeam.__init__ = spy
+    threads.ThreadTeam.__init__ = spy
     try:
         yield sizes
     finally:
-        _threads.ThreadTeam.__init__ = init
+        threads.ThreadTeam.__init__ = init
 
 
 @contextlib.contextmanager
 def allowed(n_threads, *, min_flops=1):
     """Use `n_threads` threads, for little work too; yields the sizes of the teams."""
     with pytest.MonkeyPatch.context() as patch, team_sizes() as sizes:
-        patch.setattr(_threads, "n_threads_allowed", lambda: n_threads)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_START", min_flops)
-        patch.setattr(_threads, "_MIN_FLOPS_TO_MEET", min_flops)
+        patch.setattr(threads, "n_threads_allowed", lambda: n_threads)
+        patch.setattr(threads, "_MIN_FLOPS_TO_START", min_flops)
+        patch.setattr(threads, "_MIN_FLOPS_TO_MEET", min_flops)
         yield sizes
 
 

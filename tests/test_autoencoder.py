@@ -27,14 +27,11 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import validation
 from sklearn.utils.validation import has_fit_parameter
 
-from skae import (
-    AutoencoderTransformer,
-    _estimator,
-    _inference,
-    _training,
-)
+from skae import AutoencoderTransformer, _estimator
 from skae._base import TrainingInterruptedWarning
-from skae._selection import CautiousSelection
+from skae._model import inference
+from skae._training import loop
+from skae._training.weight_selection import CautiousSelection
 from skae.datasets import make_donuts
 from skae.metrics import reconstruction_r2, reconstruction_r2_score
 
@@ -1100,7 +1097,7 @@ def test_ctrl_c_while_other_rows_are_met(n_calls):
     expected = clone(estimator).fit(X).fit(other)
     estimator.fit(X)
     with (
-        interrupted_call(_training.Training, "value", n_calls),
+        interrupted_call(loop.Training, "value", n_calls),
         pytest.warns(TrainingInterruptedWarning),
     ):
         estimator.fit(other)
@@ -1932,7 +1929,7 @@ def test_rows_whose_squares_are_infinite():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_transform_finds_what_is_not_finite(bad, as_given, n_threads, monkeypatch):
     """What is not finite shows in the sum of what the kernel reads."""
-    monkeypatch.setattr(_inference, "n_threads_for", lambda *args: n_threads)
+    monkeypatch.setattr(inference, "n_threads_for", lambda *args: n_threads)
     X = make_data(3000).astype(np.float32)
     fitted = make("logistic_code").fit(X)
     for row in (0, 1500, 2999):

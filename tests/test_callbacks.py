@@ -25,8 +25,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skae.callbacks
-from skae import _stream, _training
 from skae._base import TrainingInterruptedWarning
+from skae._data import stream
+from skae._training import loop
 from skae.callbacks import Checkpoint
 from skae.io import load, save
 
@@ -187,7 +188,7 @@ def test_weights_validation_rows_and_sparse_rows(path):
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_rows_that_come_in_blocks(name, is_sparse, path, monkeypatch):
     """Of several windows; and finished with other blocks."""
-    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 6 * 22)
+    monkeypatch.setattr(stream, "_WINDOW_ENTRIES", 6 * 22)
     estimator = make(name, max_iter=12, tol=1e-12)
     X = data_for(estimator)
     X = sparse.csr_matrix(X * (X > 0.1)) if is_sparse else X
@@ -518,7 +519,7 @@ def test_ctrl_c_before_the_first_epoch(n_fits):
     for _ in range(n_fits):
         estimator.fit(X)
     with (
-        interrupted_call(_training.Training, "value"),
+        interrupted_call(loop.Training, "value"),
         pytest.warns(TrainingInterruptedWarning),
     ):
         estimator.fit(X)
@@ -535,7 +536,7 @@ def test_ctrl_c_before_a_fit_is_finished_leaves_it_to_be_finished():
     whole = clone(estimator).fit(X)
     interrupted(estimator, X, 5)
     with (
-        interrupted_call(_training, "prepare"),
+        interrupted_call(loop, "prepare"),
         pytest.warns(TrainingInterruptedWarning),
     ):
         estimator.fit(X)
@@ -829,13 +830,13 @@ def test_it_is_a_callback_that_is_not_propagated(path):
 def test_nothing_is_computed_for_epochs_that_are_not_saved(path, monkeypatch):
     """Weights are measured, and codes ordered, only for what is written."""
     calls = []
-    kept_params = _training.kept_weights
+    kept_params = loop.kept_weights
 
     def count(*args):
         calls.append(args)
         return kept_params(*args)
 
-    monkeypatch.setattr(_training, "kept_weights", count)
+    monkeypatch.setattr(loop, "kept_weights", count)
     estimator = make("adam", max_iter=20, tol=0)
     estimator.set_callbacks(Checkpoint(path, every_n_epochs=8)).fit(make_data())
     assert len(calls) == 3

@@ -22,19 +22,22 @@ da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
 import skae.dask  # noqa: E402
-from skae import _base, _distributed, _partitions, _threads  # noqa: E402
-from skae._distributed import (  # noqa: E402
-    DistributedLbfgsTraining,
-    DistributedStochasticTraining,
-    Steps,
-    _share,
-)
-from skae._memory import FIRST_EPOCH, N_EPOCHS, TERM_SUM  # noqa: E402
-from skae._selection import CautiousSelection  # noqa: E402
+from skae import _base  # noqa: E402
+from skae._compiled.records import FIRST_EPOCH, N_EPOCHS, TERM_SUM  # noqa: E402
+from skae._runtime import threads as threads_module  # noqa: E402
+from skae._training.weight_selection import CautiousSelection  # noqa: E402
 from skae.dask import (  # noqa: E402
     DaskAutoencoderTransformer,
     DataLostError,
     NoWorkersError,
+    partitions,
+)
+from skae.dask import training as training_module  # noqa: E402
+from skae.dask.training import (  # noqa: E402
+    DistributedLbfgsTraining,
+    DistributedStochasticTraining,
+    Steps,
+    _share,
 )
 
 from .cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES  # noqa: E402
@@ -433,13 +436,13 @@ def test_score_counts_rows_only_if_it_must(client, monkeypatch, is_known, n_pass
     if not is_known:
         lazy, rows = lazy[lazy[:, 0] > 0.3], X[X[:, 0] > 0.3]
         weights = weights[: len(rows)]
-    computed, calls = skae.dask._computed, []
+    computed, calls = skae.dask.estimator._computed, []
 
     def compute(*args):
         calls.append(args)
         return computed(*args)
 
-    monkeypatch.setattr(skae.dask, "_computed", compute)
+    monkeypatch.setattr(skae.dask.estimator, "_computed", compute)
     score = found.score(lazy, sample_weight=weights)
     expected = found.score(rows, sample_weight=weights)
     assert score == pytest.approx(expected, rel=1e-12)
@@ -866,7 +869,7 @@ def test_data_are_lost_while_validation_rows_are_judged(
     """The epoch is not over before its losses are known."""
     parameters = {**LONG, **case, "n_iter_no_change": np.inf}
     whole = DaskAutoencoderTransformer(**parameters).fit(collection(CURVE, (300,)))
-    run = _partitions.Partitions.run
+    run = partitions.Partitions.run
     n_calls = 0
 
     def run_until(parts, function, *args, **kwargs):
@@ -877,7 +880,7 @@ def test_data_are_lost_while_validation_rows_are_judged(
                 raise DataLostError("as if")
         return run(parts, function, *args, **kwargs)
 
-    monkeypatch.setattr(_partitions.Partitions, "run", run_until)
+    monkeypatch.setattr(partitions.Partitions, "run", run_until)
     found = DaskAutoencoderTransformer(**parameters)
     with pytest.raises(DataLostError, match=f"after {n_epochs} whole epochs are kept"):
         found.fit(collection(CURVE, (300,)))
@@ -952,8 +955,8 @@ def test_lost_data_come_back_in_other_chunks(
 
 
 def test_no_worker_is_left(monkeypatch):
-    monkeypatch.setattr(_partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
-    monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
+    monkeypatch.setattr(partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
     with make_cluster(1) as cluster, make_client(cluster) as client:
 
         def stop():
@@ -1000,7 +1003,7 @@ def kept_here():
     """Of each training that this worker keeps something of: how much."""
     return [
         (len(kept.trainings), len(kept.orders), rows_kept_of(kept))
-        for kept in _distributed._KEPT.values()
+        for kept in training_module._KEPT.values()
     ]
 
 
@@ -1034,15 +1037,15 @@ def test_workers_keep_nothing_when_data_are_lost(mortal_client, monkeypatch):
 
 
 def test_a_call_that_outlives_its_training_leaves_nothing():
-    job = _distributed.Job("of a training", None, None, 0, 1, (False,))
+    job = training_module.Job("of a training", None, None, 0, 1, (False,))
     try:
-        _distributed._kept_of(job).orders[0] = 0, np.arange(3)
-        assert len(_distributed._kept_of(job).orders) == 1
-        _distributed._forget(job.token)
-        _distributed._kept_of(job).orders[0] = 0, np.arange(3)
-        assert job.token not in _distributed._KEPT
+        training_module._kept_of(job).orders[0] = 0, np.arange(3)
+        assert len(training_module._kept_of(job).orders) == 1
+        training_module._forget(job.token)
+        training_module._kept_of(job).orders[0] = 0, np.arange(3)
+        assert job.token not in training_module._KEPT
     finally:
-        _distributed._forget(job.token)
+        training_module._forget(job.token)
 
 
 def test_a_fit_is_not_lost_in_the_end(client, monkeypatch):
@@ -1121,16 +1124,16 @@ def test_a_partition_is_worked_on_by_one_thread(monkeypatch):
     """Where nobody tells libraries how many there may be, as in this process."""
     of_threads = set()
 
-    class Pool(_threads.ThreadPoolExecutor):
+    class Pool(threads_module.ThreadPoolExecutor):
         def __init__(self, *args, **kwargs):
             of_threads.add(threading.current_thread())
             super().__init__(*args, **kwargs)
 
-    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_START", 1)
-    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_MEET", 1)
-    monkeypatch.setattr(_threads._LIMIT, "n_threads_before", lambda: 4)
-    monkeypatch.setattr(_threads.numba.config, "NUMBA_NUM_THREADS", 4)
+    monkeypatch.setattr(threads_module, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(threads_module, "_MIN_FLOPS_TO_START", 1)
+    monkeypatch.setattr(threads_module, "_MIN_FLOPS_TO_MEET", 1)
+    monkeypatch.setattr(threads_module._LIMIT, "n_threads_before", lambda: 4)
+    monkeypatch.setattr(threads_module.numba.config, "NUMBA_NUM_THREADS", 4)
     rows = np.random.default_rng(0).random((3000, 12))
     parameters = {**SMALL, "batch_size": 3000, "early_stopping": "auto", "init": "pca"}
     with distributed.Client(

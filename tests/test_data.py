@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import _rows
-from skae._data import Selection, extremes, largest_distance, measure
-from skae._distributed import _WithOwnMatrix
-from skae._stream import RowStream
+from skae._data import rows as rows_module
+from skae._data.statistics import Selection, extremes, largest_distance, measure
+from skae._data.stream import RowStream
 
 from .test_rows import gathered, make_data, numbers_of
 
@@ -65,7 +64,7 @@ def test_parts_are_combined(subset, weighted, cuts):
 @pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
 @pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 18])])
 def test_streams_have_the_same_bits(subset, chunk_entries, monkeypatch):
-    monkeypatch.setattr(_rows, "_CHUNK_ENTRIES", chunk_entries)
+    monkeypatch.setattr(rows_module, "_CHUNK_ENTRIES", chunk_entries)
     X, _ = make_data()
     data, streamed = Selection(X, subset), Selection(stream_of(X), subset)
     assert (streamed.n_rows, streamed.n_features) == (data.n_rows, data.n_features)
@@ -126,7 +125,7 @@ def test_a_part_has_the_numbers_of_the_whole():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
 def test_measure(monkeypatch, subset, weighted, chunk_entries):
-    monkeypatch.setattr(_rows, "_CHUNK_ENTRIES", chunk_entries)
+    monkeypatch.setattr(rows_module, "_CHUNK_ENTRIES", chunk_entries)
     X, weights = make_data()
     mean, scale = measure(Selection(X, subset, weights if weighted else None))
     used = slice(None) if subset is None else subset
@@ -186,6 +185,9 @@ def moved(item):
 @pytest.mark.parametrize("make_matrix", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("kind", ["selection", "rows", "rows with their own matrix"])
 def test_what_comes_back_is_aligned(kind, make_matrix):
+    pytest.importorskip("dask")
+    from skae.dask.training import _WithOwnMatrix
+
     X, weights = make_data()
     matrix = make_matrix(X)
     item = Selection(matrix, np.arange(3, 15), weights)

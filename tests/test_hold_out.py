@@ -10,9 +10,9 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.preprocessing import StandardScaler, scale
 
 from skae import AutoencoderTransformer
-from skae._data import Selection
-from skae._hold_out import duplicates, hold_out, related_samples
-from skae._stream import RowStream
+from skae._data.hold_out import duplicates, hold_out, related_samples
+from skae._data.statistics import Selection
+from skae._data.stream import RowStream
 from skae.metrics import reconstruction_r2_score
 
 

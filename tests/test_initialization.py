@@ -5,15 +5,15 @@ import pytest
 from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer
-from skae._initialization import (
+from skae._data.rows import make_rows
+from skae._model.initialization import (
     RANDOM_INITS,
     chosen_init,
     pca_params,
     random_params,
 )
-from skae._network import coefs, intercepts, make_network
-from skae._pca import least_scores, principal_components
-from skae._rows import make_rows
+from skae._model.network import coefs, intercepts, make_network
+from skae._model.pca import least_scores, principal_components
 
 from .cases import ACTIVATION_NAMES
 from .reference import forward

@@ -30,14 +30,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from skae import (
-    AutoencoderTransformer,
-    VariationalAutoencoderTransformer,
-    _model_files,
-)
-from skae._descriptions import VERSION
-from skae._memory import CYCLE_START
-from skae._passes import ACTIVATIONS
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae._compiled.passes import ACTIVATIONS
+from skae._compiled.records import CYCLE_START
+from skae._files import container
+from skae._files.descriptions import VERSION
 from skae.io import TRUSTED_TYPES, ModelFileError, load, save
 
 from .cases import (
@@ -726,7 +723,7 @@ def made_up(description, table, data, metadata=None):
     try:
         said = json.loads(text)["sha256"]
         text = text.replace(said, "0" * 64, 1)
-        digest = _model_files._digest(text, arrays_of(table, data))
+        digest = container._digest(text, arrays_of(table, data))
         text = text.replace("0" * 64, digest, 1)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         pass
@@ -741,7 +738,7 @@ def arrays_of(table, data):
     return {
         name: np.frombuffer(
             data[slice(*entry["data_offsets"])],
-            dtype=_model_files._DTYPES[entry["dtype"]],
+            dtype=container._DTYPES[entry["dtype"]],
         ).reshape(entry["shape"])
         for name, entry in table.items()
     }
@@ -1025,7 +1022,7 @@ def array_in(contents, name):
     description, table, data = parts_of(contents)
     data = bytearray(data)
     start, end = table[name]["data_offsets"]
-    dtype = _model_files._DTYPES[table[name]["dtype"]]
+    dtype = container._DTYPES[table[name]["dtype"]]
     view = np.frombuffer(memoryview(data)[start:end], dtype=dtype)
     return (description, table, data), view
 
@@ -1304,7 +1301,7 @@ def test_a_failed_save_changes_nothing(what, error, exists, path, monkeypatch):
 
                 return Failing()
 
-            patch.setattr(_model_files, "open", fail_to_open, raising=False)
+            patch.setattr(container, "open", fail_to_open, raising=False)
         with pytest.raises(type(error)):
             save(new, path)
     assert os.listdir(path.parent) == listed

@@ -7,16 +7,20 @@ import pytest
 from scipy import sparse
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from skae import _blocks, _initialization, _kernels, _memory, _rows, _stream, _training
-from skae._code_passes import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
-from skae._lbfgs import LbfgsTraining
-from skae._memory import Solver
-from skae._network import coefs, for_loss, intercepts, make_network
-from skae._passes import LOSSES, SOLVERS
-from skae._random_passes import CORRUPTIONS, Corruption
-from skae._rows import make_rows
-from skae._schedules import SCHEDULES
-from skae._stream import RowStream, StreamedRows
+from skae._compiled import blocks, kernels, records
+from skae._compiled.code_passes import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
+from skae._compiled.passes import LOSSES, SOLVERS
+from skae._compiled.random_passes import CORRUPTIONS, Corruption
+from skae._compiled.records import Solver
+from skae._compiled.schedules import SCHEDULES
+from skae._data import rows as rows_module
+from skae._data import stream as stream_module
+from skae._data.rows import make_rows
+from skae._data.stream import RowStream, StreamedRows
+from skae._model import initialization
+from skae._model.network import coefs, for_loss, intercepts, make_network
+from skae._training import loop
+from skae._training.lbfgs import LbfgsTraining
 
 from . import reference
 from .cases import ACTIVATION_NAMES, DEPTHS, LOSS_NAMES
@@ -64,7 +68,7 @@ def solver_for(name="sgd", **changes):
 
 
 def random_params(network, names, rng, dtype=np.float64):
-    params = _initialization.random_params(network, names, "glorot", 0, dtype)
+    params = initialization.random_params(network, names, "glorot", 0, dtype)
     params += (0.1 * rng.standard_normal(params.size)).astype(dtype)
     return params
 
@@ -82,7 +86,7 @@ def vector(network, coef_gradients, bias_gradients):
 def kernel_objective(network, loss, alpha, X, weights, params, **others):
     """Value and gradient by the kernel; `others` are the problem's."""
     rows = make_rows(X, np.zeros(X.shape[1]), 1.0, weights=weights)
-    problem = _training.Problem(
+    problem = loop.Problem(
         for_loss(network, LOSSES[loss]),
         LOSSES[loss],
         alpha,
@@ -310,8 +314,8 @@ def test_gradient_over_lanes_and_blocks(tied, weighted):
     names = ["tanh"] * 3 + ["logistic"]
     network = make_network(widths, names, tied=tied)
     X = rng.random((3003, 40))
-    lane_rows = -(-len(X) // _blocks.MAX_LANES)
-    assert lane_rows > _blocks.block_rows(network)
+    lane_rows = -(-len(X) // blocks.MAX_LANES)
+    assert lane_rows > blocks.block_rows(network)
     weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
     params = random_params(network, names, rng)
     assert_equals_naive(network, names, "log_loss", 0.1, X, weights, params)
@@ -331,11 +335,11 @@ def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.flo
         [X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False
     )
     if params is None:
-        params = _initialization.random_params(network, names, "glorot", 0, dtype)
+        params = initialization.random_params(network, names, "glorot", 0, dtype)
     rows = make_rows(X.astype(dtype), np.zeros(X.shape[1]), 1.0)
     loss = LOSSES["squared_error"]
-    problem = _training.Problem(network, loss, 0.0, rows, rows.none())
-    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
+    problem = loop.Problem(network, loss, 0.0, rows, rows.none())
+    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
         _, curves = training.run_epochs(n_epochs)
     return training, curves.loss
 
@@ -358,7 +362,7 @@ def naive_epochs(X, step, n_epochs=5):
     """The same in NumPy, with a function that turns a gradient into an update."""
     names = ["tanh", "identity"]
     network = make_network([X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False)
-    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
+    params = initialization.random_params(network, names, "glorot", 0, np.float64)
     losses = []
     for _ in range(n_epochs):
         value, gradient = naive_objective(X, network, params)
@@ -438,7 +442,7 @@ def test_learning_rate_schedule(schedule, rate_of):
     training, _ = run_epochs(X, solver, n_epochs=6)
     names = ["tanh", "identity"]
     network = training.problem.network
-    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
+    params = initialization.random_params(network, names, "glorot", 0, np.float64)
     for t in range(12):
         batch = X[:5] if t % 2 == 0 else X[5:]
         _, gradient = naive_objective(batch, network, params)
@@ -454,7 +458,7 @@ def test_adaptive_schedule_divides_the_rate_and_ends():
     training, losses = run_epochs(X, solver, n_epochs=1000)
     # Rates 1e-2 / 5^k until one is at most 1e-6: k = 6. Each lasts three epochs, and
     # the first epoch is better than none.
-    assert training.state.scalars[_memory.RATE_FACTOR] == pytest.approx(5.0**-6)
+    assert training.state.scalars[records.RATE_FACTOR] == pytest.approx(5.0**-6)
     assert len(losses) == 1 + 7 * 3
 
 
@@ -482,16 +486,16 @@ def test_what_a_training_has_to_improve_on():
     """The start, and, with other rows than before, the weights that are there."""
     X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
     problem, params = problem_of(make_rows(X, np.zeros(N_FEATURES), 1.0))
-    with _training.StochasticTraining.begin(problem, solver_for(), params, 0) as begun:
+    with loop.StochasticTraining.begin(problem, solver_for(), params, 0) as begun:
         scalars, state = begun.state.scalars, begun.state
         for _ in range(2):
-            _training.prepare(begun, params)
-            assert scalars[_memory.START_LOSS] == begun.value(params)
-            assert scalars[_memory.BEST_KEPT] == begun.value(state.params)
+            loop.prepare(begun, params)
+            assert scalars[records.START_LOSS] == begun.value(params)
+            assert scalars[records.BEST_KEPT] == begun.value(state.params)
             np.testing.assert_array_equal(state.best_params, state.params)
             begun.run_epochs(3)
-            assert scalars[_memory.BEST_KEPT] < scalars[_memory.START_LOSS]
-            scalars[_memory.START_LOSS] = 0.0  # as if of other rows
+            assert scalars[records.BEST_KEPT] < scalars[records.START_LOSS]
+            scalars[records.START_LOSS] = 0.0  # as if of other rows
 
 
 # -- parts of the rows -----------------------------------------------------------------
@@ -501,9 +505,9 @@ def problem_of(rows, **others):
     """With the network of `run_epochs`, and its initial parameters."""
     names = ["tanh", "identity"]
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
-    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
+    params = initialization.random_params(network, names, "glorot", 0, np.float64)
     loss = LOSSES["squared_error"]
-    problem = _training.Problem(network, loss, 0.0, rows, rows.none(), **others)
+    problem = loop.Problem(network, loss, 0.0, rows, rows.none(), **others)
     return problem, params
 
 
@@ -527,7 +531,7 @@ def test_sums_over_parts(numbered, make, noise, monkeypatch):
     if numbered == "numbers":
         rows = make_rows(make(X[used]), np.zeros(N_FEATURES), 1.0)
         rows = rows._replace(numbers=used)
-    monkeypatch.setattr(_rows, "_PIECE_ENTRIES", 3 * N_FEATURES)
+    monkeypatch.setattr(rows_module, "_PIECE_ENTRIES", 3 * N_FEATURES)
     problem, params = problem_of(rows, **others)
     with LbfgsTraining.begin(problem, solver_for(), params, seed=0) as training:
         value, gradient = training._evaluate(params)
@@ -560,13 +564,13 @@ def test_steps_by_gradients_from_elsewhere(name):
     solver = solver_for(name.partition("_")[0], batch_size=5, **changes)
     step, naive = NAIVE_STEPS[name](), params.copy()
     n_weights = problem.network.n_weights
-    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
-        training.state.counters[_memory.EPOCH_ROWS] = 5
+    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
+        training.state.counters[records.EPOCH_ROWS] = 5
         for weight in (1.0, 4.0, 0.5):
             gradient = rng.standard_normal(params.size)
             training._workspace.gradients[0] = weight * gradient
             penalty = training._team.run(
-                _kernels.step,
+                kernels.step,
                 problem.model(training.state.params),
                 solver,
                 training.state,
@@ -577,7 +581,7 @@ def test_steps_by_gradients_from_elsewhere(name):
             assert penalty == pytest.approx(0.25 * (naive[:n_weights] ** 2).sum())
             gradient[:n_weights] += 0.5 * naive[:n_weights]
             naive += step(gradient)
-            training.state.counters[_memory.N_UPDATES] += 1
+            training.state.counters[records.N_UPDATES] += 1
         np.testing.assert_allclose(training.state.params, naive, rtol=1e-9, atol=1e-12)
 
 
@@ -587,7 +591,7 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
 
     The cosine goes on within an epoch, and what is drawn depends on a row's number.
     """
-    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 8 * N_FEATURES)
+    monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 8 * N_FEATURES)
     X = np.random.default_rng(0).standard_normal((20, N_FEATURES))
     settings = 0.3, -1.0, 2.0
     others = {"corruption": Corruption(CORRUPTIONS["masking"], np.array(settings))}
@@ -601,7 +605,7 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
     stream = RowStream(lambda: (X[a : a + 7] for a in (0, 7, 14)), lambda b, _: b)
     rows = StreamedRows(stream, None, np.zeros(N_FEATURES), 1.0)
     problem, params = problem_of(rows, **others)
-    orders, run_on = [], _training.StreamedTraining._run_on
+    orders, run_on = [], loop.StreamedTraining._run_on
 
     def run_and_note(self, kernel, model, rows, *args):
         result = run_on(self, kernel, model, rows, *args)
@@ -609,8 +613,8 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
         orders.append(rows.first_number + np.array(order))
         return result
 
-    monkeypatch.setattr(_training.StreamedTraining, "_run_on", run_and_note)
-    with _training.StreamedTraining.begin(problem, solver, params, 0) as training:
+    monkeypatch.setattr(loop.StreamedTraining, "_run_on", run_and_note)
+    with loop.StreamedTraining.begin(problem, solver, params, 0) as training:
         _, curves = training.run_epochs(2)
     network, naive, losses = problem.network, params.copy(), []
     for epoch in range(2):
@@ -641,39 +645,39 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
 @pytest.mark.parametrize("validated", [False, True])
 def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
     """More rows than one block: the interrupt comes in the middle of them."""
-    monkeypatch.setattr(_training, "n_threads_for", lambda *args: 1)
+    monkeypatch.setattr(loop, "n_threads_for", lambda *args: 1)
     X = np.random.default_rng(0).standard_normal((20_000, N_FEATURES))
     names = ["tanh", "identity"]
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
-    params = _initialization.random_params(network, names, "glorot", 0, np.float64)
+    params = initialization.random_params(network, names, "glorot", 0, np.float64)
     rows = make_rows(X, np.zeros(N_FEATURES), 1.0)
     validation = rows if validated else rows.none()
-    problem = _training.Problem(network, LOSSES["squared_error"], 0.0, rows, validation)
+    problem = loop.Problem(network, LOSSES["squared_error"], 0.0, rows, validation)
     solver = solver_for(batch_size=batch_size)
-    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
+    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
         training.run_epochs(1)
         state, workspace = training.state, training._workspace
         before = {name: array.copy() for name, array in state._asdict().items()}
-        workspace.control[_memory.INTERRUPT] = 1
+        workspace.control[records.INTERRUPT] = 1
         curves = {"loss_curve": np.zeros(1), "validation_curve": np.zeros(1)}
         state_of_call = state._replace(**curves)
 
         def run(kernel, *arguments):
             arguments = (problem.model(state.params), *arguments, workspace)
-            addresses, _held = _memory.arguments_of(arguments)
+            addresses, _held = records.arguments_of(arguments)
             return kernel(*addresses, 0)
 
         if batch_size == len(X):
-            status = run(_kernels.train, rows, validation, solver, state_of_call, 1)
+            status = run(kernels.train, rows, validation, solver, state_of_call, 1)
         else:
-            status = _kernels.INTERRUPTED
-            assert np.isnan(run(_kernels.summed_loss, problem.monitored))
-        assert status == _kernels.INTERRUPTED
-        sums = [_memory.LOSS_SUM, _memory.TERM_SUM]  # of an epoch that begins anew
+            status = kernels.INTERRUPTED
+            assert np.isnan(run(kernels.summed_loss, problem.monitored))
+        assert status == kernels.INTERRUPTED
+        sums = [records.LOSS_SUM, records.TERM_SUM]  # of an epoch that begins anew
         state.scalars[sums] = before["scalars"][sums]
         for name, array in state._asdict().items():
             np.testing.assert_array_equal(array, before[name])
         # The next run is not affected.
         value = training.value(params)
-    with _training.StochasticTraining.begin(problem, solver, params, 0) as training:
+    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
         assert training.value(params) == value

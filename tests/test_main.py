@@ -17,8 +17,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from skae import AutoencoderTransformer, _demo, _demo_data
+from skae import AutoencoderTransformer
 from skae.__main__ import main
+from skae._cli import demo, demo_data
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 N_FEATURES = IRIS.shape[1]
@@ -28,7 +29,7 @@ N_FEATURES = IRIS.shape[1]
 def small_autoencoder(monkeypatch):
     """Keep the fits short."""
     small = {"hidden_layer_sizes": (4,), "learning_rate": "cosine"}
-    monkeypatch.setattr(_demo, "AUTOENCODER", small)
+    monkeypatch.setattr(demo, "AUTOENCODER", small)
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ def test_without_matplotlib_the_table_is_still_written(job, tmp_path, monkeypatc
 
 def test_linear_network_of_full_rank_is_exact(job, tmp_path, monkeypatch):
     linear = {"hidden_layer_sizes": (), "solver": "lbfgs", "tol": 1e-8}
-    monkeypatch.setattr(_demo, "AUTOENCODER", linear)
+    monkeypatch.setattr(demo, "AUTOENCODER", linear)
     data = save_npz(tmp_path / "iris.npz", X=IRIS)
     job("--data", data, "--code-sizes", N_FEATURES, "--no-plot", max_iter=1000)
     (row,) = read_table(tmp_path / "out")
@@ -225,7 +226,7 @@ def test_held_out_rows_have_no_part_in_fits(job, tmp_path, monkeypatch):
             fitted_on.append(X)
             return super().fit(X)
 
-    monkeypatch.setattr(_demo, "PCA", Recorder)
+    monkeypatch.setattr(demo, "PCA", Recorder)
     X = np.random.default_rng(0).normal(size=(40, 3))
     data = save_npz(tmp_path / "rows.npz", X=X)
     job("--data", data, "--code-sizes", 1, "--scaler", "standard", "--no-plot")
@@ -243,8 +244,8 @@ def test_interrupt(job, tmp_path, monkeypatch):
     data = save_npz(tmp_path / "iris.npz", X=IRIS)
     args = ["--data", data, "--code-sizes", 2, "--no-plot"]
     job(*args)  # so that everything is compiled
-    monkeypatch.setattr(_demo, "AutoencoderTransformer", Interrupted)
-    monkeypatch.setitem(_demo.AUTOENCODER, "n_iter_no_change", np.inf)
+    monkeypatch.setattr(demo, "AutoencoderTransformer", Interrupted)
+    monkeypatch.setitem(demo.AUTOENCODER, "n_iter_no_change", np.inf)
     status, out, err = job(*args, max_iter=1_000_000)
     assert status == 130
     assert err == "python -m skae: interrupted\n"
@@ -259,7 +260,7 @@ def test_npz_names(tmp_path, names):
     path = save_npz(
         tmp_path / "a.npz", **dict(zip(names, (IRIS, SPECIES), strict=True))
     )
-    data = _demo_data.load(path)
+    data = demo_data.load(path)
     assert np.array_equal(data.X, IRIS)
     assert np.array_equal(data.y, SPECIES)
     assert data.name == "a.npz"
@@ -268,12 +269,12 @@ def test_npz_names(tmp_path, names):
 
 def test_npz_labels_may_be_a_column(tmp_path):
     path = save_npz(tmp_path / "a.npz", X=IRIS, y=SPECIES[:, np.newaxis])
-    assert np.array_equal(_demo_data.load(path).y, SPECIES)
+    assert np.array_equal(demo_data.load(path).y, SPECIES)
 
 
 def test_npz_prefers_x_with_its_own_labels(tmp_path):
     path = save_npz(tmp_path / "a.npz", X=IRIS, X_train=IRIS[:50], y_train=SPECIES[:50])
-    data = _demo_data.load(path)
+    data = demo_data.load(path)
     assert len(data.X) == 150
     assert data.y is None
 
@@ -282,7 +283,7 @@ def test_npz_prefers_x_with_its_own_labels(tmp_path):
 def test_dtypes(tmp_path, dtype):
     rows = (IRIS - IRIS.min()).round().astype(dtype)
     np.save(tmp_path / "a.npy", rows)
-    X = _demo_data.load(tmp_path / "a.npy").X
+    X = demo_data.load(tmp_path / "a.npy").X
     assert X.dtype == (np.float32 if dtype == np.float32 else np.float64)
     assert np.array_equal(X, rows)
 
@@ -299,7 +300,7 @@ def test_dtypes(tmp_path, dtype):
 def test_images_are_recognised(tmp_path, shape, image_shape):
     X = np.random.default_rng(0).random(shape)
     np.save(tmp_path / "a.npy", X)
-    data = _demo_data.load(tmp_path / "a.npy")
+    data = demo_data.load(tmp_path / "a.npy")
     assert data.image_shape == image_shape
     assert np.array_equal(data.X, X.reshape(30, -1))
 
@@ -317,20 +318,20 @@ NAMED = [[*row, "abc"[label]] for row, label in zip(IRIS, SPECIES, strict=True)]
 @pytest.mark.parametrize("target", ["kind", "4", "-1"])
 def test_csv_with_header_and_labels(tmp_path, target):
     path = write_csv(tmp_path / "a.csv", NAMED, "w,x,y,z,kind")
-    data = _demo_data.load(path, target)
+    data = demo_data.load(path, target)
     assert np.array_equal(data.X, IRIS)
     assert data.y.tolist() == ["abc"[label] for label in SPECIES]
 
 
 def test_csv_label_column_in_the_middle_without_header(tmp_path):
     rows = [[a, b, label, c] for (a, b, c, _), label in zip(IRIS, SPECIES, strict=True)]
-    data = _demo_data.load(write_csv(tmp_path / "a.csv", rows), "2")
+    data = demo_data.load(write_csv(tmp_path / "a.csv", rows), "2")
     assert np.array_equal(data.X, IRIS[:, :3])
     assert np.array_equal(data.y, SPECIES)
 
 
 def test_csv_text_labels_are_no_header(tmp_path):
-    data = _demo_data.load(write_csv(tmp_path / "a.csv", NAMED), "-1")
+    data = demo_data.load(write_csv(tmp_path / "a.csv", NAMED), "-1")
     assert np.array_equal(data.X, IRIS)
 
 
@@ -338,21 +339,21 @@ def test_csv_text_labels_are_no_header(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_csv_without_target(tmp_path, header, encoding):
     path = write_csv(tmp_path / "a.CSV", IRIS, header, encoding)
-    data = _demo_data.load(path)
+    data = demo_data.load(path)
     assert np.array_equal(data.X, IRIS)
     assert data.y is None
 
 
 def test_csv_spaces_belong_to_no_name(tmp_path):
     path = write_csv(tmp_path / "a.csv", NAMED, "w, x, y, z, kind ")
-    assert len(np.unique(_demo_data.load(path, "kind").y)) == 3
+    assert len(np.unique(demo_data.load(path, "kind").y)) == 3
 
 
 def test_csv_blank_lines_and_spaces(tmp_path):
     path = tmp_path / "a.csv"
     lines = [" , ".join(map(str, row)) for row in IRIS]
     path.write_text("\n\n".join(lines) + "\n\n ,\n")
-    assert np.array_equal(_demo_data.load(path).X, IRIS)
+    assert np.array_equal(demo_data.load(path).X, IRIS)
 
 
 # Errors: one line, status 2
@@ -568,12 +569,12 @@ def test_bad_options(capsys, args, message):
 # The picture. A TruncatedSVD takes the autoencoder's part: whatever is no PCA does.
 
 IMAGES, DIGITS = load_digits(return_X_y=True)
-SPLIT = _demo.Split(IMAGES[:60], IMAGES[60:100], DIGITS[:60], DIGITS[60:100])
+SPLIT = demo.Split(IMAGES[:60], IMAGES[60:100], DIGITS[:60], DIGITS[60:100])
 
 
 def fitted_results(code_sizes, *, labels=True):
     return [
-        _demo.Result(
+        demo.Result(
             pipeline=Pipeline([("reduce", reducer(code_size))]).fit(SPLIT.X_train),
             cv_r2=0.5,
             r2=0.1 * code_size - (reducer is PCA),
@@ -591,8 +592,8 @@ def curves(ax):
 
 def test_curves_of_both_measures():
     results = fitted_results([1, 2, 4])
-    shown = _demo.choose_shown(results, SPLIT, (8, 8))
-    figure = _demo.draw(results, shown, 0.93)
+    shown = demo.choose_shown(results, SPLIT, (8, 8))
+    figure = demo.draw(results, shown, 0.93)
     r2, accuracy = figure.axes[:2]
     assert curves(r2) == {
         "PCA": [[n, 0.1 * n - 1] for n in (1, 2, 4)],
@@ -614,8 +615,8 @@ def test_curves_of_both_measures():
 
 def test_one_pair_of_axes_without_labels():
     results = fitted_results([1, 2], labels=False)
-    shown = _demo.Shown(SPLIT.X_test, results[::2], None)
-    figure = _demo.draw(results, shown, None)
+    shown = demo.Shown(SPLIT.X_test, results[::2], None)
+    figure = demo.draw(results, shown, None)
     assert len(figure.axes) == 2  # the curves and the errors
     assert list(curves(figure.axes[0])) == ["PCA", "autoencoder"]
     assert figure.axes[0].get_legend() is not None
@@ -623,10 +624,10 @@ def test_one_pair_of_axes_without_labels():
 
 def test_images_are_originals_over_reconstructions():
     results = fitted_results([1, 2, 4])
-    shown = _demo.choose_shown(results, SPLIT, (8, 8))
-    axes = np.reshape(_demo.draw(results, shown, 0.93).axes[2:], (3, len(shown.X)))
+    shown = demo.choose_shown(results, SPLIT, (8, 8))
+    axes = np.reshape(demo.draw(results, shown, 0.93).axes[2:], (3, len(shown.X)))
     rows = [shown.X]
-    rows += [_demo.reconstruct(result, shown.X) for result in shown.results]
+    rows += [demo.reconstruct(result, shown.X) for result in shown.results]
     for ax_row, images in zip(axes, rows, strict=True):
         for ax, image in zip(ax_row, images, strict=True):
             (drawn,) = ax.images
@@ -642,10 +643,10 @@ def test_images_are_originals_over_reconstructions():
 
 def test_errors_of_rows_that_are_no_images():
     results = fitted_results([2], labels=False)
-    shown = _demo.choose_shown(results, SPLIT, None)
-    ax = _demo.draw(results, shown, None).axes[1]
+    shown = demo.choose_shown(results, SPLIT, None)
+    ax = demo.draw(results, shown, None).axes[1]
     errors = [
-        np.sqrt(((SPLIT.X_test - _demo.reconstruct(result, SPLIT.X_test)) ** 2).sum(1))
+        np.sqrt(((SPLIT.X_test - demo.reconstruct(result, SPLIT.X_test)) ** 2).sum(1))
         for result in results
     ]
     (points,) = ax.collections
@@ -656,7 +657,7 @@ def test_errors_of_rows_that_are_no_images():
 
 def test_choice_of_what_is_shown():
     results = fitted_results([1, 2, 4, 5])
-    shown = _demo.choose_shown(results, SPLIT, (8, 8))
+    shown = demo.choose_shown(results, SPLIT, (8, 8))
     assert [(r.name, r.code_size) for r in shown.results] == [
         ("PCA", 2),
         ("autoencoder", 2),
@@ -664,16 +665,16 @@ def test_choice_of_what_is_shown():
     # The first held-out row of each digit.
     firsts = [SPLIT.y_test.tolist().index(digit) for digit in range(10)]
     assert np.array_equal(shown.X, SPLIT.X_test[firsts])
-    unlabelled = _demo.choose_shown(results, SPLIT._replace(y_test=None), (8, 8))
+    unlabelled = demo.choose_shown(results, SPLIT._replace(y_test=None), (8, 8))
     assert np.array_equal(unlabelled.X, SPLIT.X_test[:10])
-    assert np.array_equal(_demo.choose_shown(results, SPLIT, None).X, SPLIT.X_test)
+    assert np.array_equal(demo.choose_shown(results, SPLIT, None).X, SPLIT.X_test)
 
 
 def test_many_code_sizes_do_not_crowd_the_axis():
     results = fitted_results(range(1, 16))
-    shown = _demo.choose_shown(results, SPLIT, None)
-    ticks = _demo.draw(results, shown, 0.93).axes[0].get_xticks()
-    assert len(ticks) <= _demo.MAX_TICKS
+    shown = demo.choose_shown(results, SPLIT, None)
+    ticks = demo.draw(results, shown, 0.93).axes[0].get_xticks()
+    assert len(ticks) <= demo.MAX_TICKS
 
 
 # The program

@@ -6,10 +6,11 @@ import itertools
 import numpy as np
 import pytest
 
-from skae import _inference, _memory, _passes
-from skae._data import Selection
-from skae._memory import BLOCK, HELD, LINE_BYTES, in_lines
-from skae._threads import ThreadTeam
+from skae._compiled import passes, records
+from skae._compiled.records import BLOCK, HELD, LINE_BYTES, in_lines
+from skae._data.statistics import Selection
+from skae._model import inference
+from skae._runtime.threads import ThreadTeam
 
 from .cases import data_for, make
 from .processes import allowed
@@ -45,9 +46,9 @@ def test_no_cache_line_is_written_by_two_threads(name, monkeypatch):
     teams, run = [], ThreadTeam.run
 
     def spy(team, kernel, *args, **options):
-        teams.extend(arg for arg in args if isinstance(arg, _memory.Team))
+        teams.extend(arg for arg in args if isinstance(arg, records.Team))
         sums = [arg for arg in args if isinstance(arg, np.ndarray) and arg.ndim == 2]
-        for array in sums if kernel is _inference._kernels.propagate else ():
+        for array in sums if kernel is inference.kernels.propagate else ():
             if array.shape[0] == team.n_threads and array.dtype == float:
                 assert array.strides[0] % LINE_BYTES == 0
         return run(team, kernel, *args, **options)
@@ -127,14 +128,14 @@ def test_working_memory_that_does_not_fit():
 def test_arrays_that_are_not_what_a_loop_reads():
     strided = np.ones((4, 4))[:, 0]
     with pytest.raises(ValueError, match="without strides"):
-        _memory.address(strided)
+        records.address(strided)
     for values, squares in (
         (strided, np.zeros(1)),
         (np.ones(4), np.zeros(1, np.float32)),
         (np.ones(4), np.zeros(2)[::-1]),
     ):
         with pytest.raises(ValueError, match="add_squares cannot read an array"):
-            _passes.add_squares(values, squares, 4)
+            passes.add_squares(values, squares, 4)
 
 
 def test_no_memory_rests_on_assertions():

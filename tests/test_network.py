@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from skae._inference import Moments
-from skae._network import (
+from skae._model.inference import Moments
+from skae._model.network import (
     coefs,
     intercepts,
     make_network,

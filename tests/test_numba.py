@@ -6,7 +6,7 @@ import numba
 import pytest
 from numba.core.registry import cpu_target
 
-from skae import _numba
+from skae._compiled import numba_private
 
 from .test_package import TREES, imports, run_python
 
@@ -16,8 +16,9 @@ import warnings
 
 import numpy as np
 
-from skae import AutoencoderTransformer, _kernels, _numba
-from skae._warmup import c_functions
+from skae import AutoencoderTransformer
+from skae._compiled import kernels, numba_private
+from skae._runtime.warmup import c_functions
 
 warnings.simplefilter("ignore")
 X = np.random.default_rng(0).random((40, 3))
@@ -27,7 +28,7 @@ model = AutoencoderTransformer(
 code = model.fit(X).transform(X)
 used = [compiled for p in c_functions() for compiled in p._compiled.values()]
 hits = sum(compiled.cache_hits for compiled in used)
-names = [_numba._Known.names_serve, _kernels.train.cache_path is not None]
+names = [numba_private._Known.names_serve, kernels.train.cache_path is not None]
 print(np.append(code, model.loss_curve_).tobytes().hex(), *names, len(used) - hits)
 """
 
@@ -87,18 +88,25 @@ def test_a_public_compilation_that_cannot_be_cached(monkeypatch):
 
     numba_cfunc = numba.cfunc
     monkeypatch.setattr(numba, "cfunc", cfunc)
-    monkeypatch.setattr(_numba._Known, "names_serve", False)
-    assert _numba.c_function(signature, lambda x: x + 1).ctypes(4) == 5
+    monkeypatch.setattr(numba_private._Known, "names_serve", False)
+    assert numba_private.c_function(signature, lambda x: x + 1).ctypes(4) == 5
     assert n_calls == [True, False]
 
 
 def test_options_that_numba_no_longer_has(monkeypatch):
-    assert _numba.options_known(_nrt=False, other=1) == {"_nrt": False}
+    assert numba_private.options_known(_nrt=False, other=1) == {"_nrt": False}
     monkeypatch.setattr(cpu_target, "options", type("Options", (), {"forceinline": 1}))
-    assert _numba.options_known(_nrt=False, forceinline=True) == {"forceinline": True}
+    assert numba_private.options_known(_nrt=False, forceinline=True) == {
+        "forceinline": True
+    }
 
 
-@pytest.mark.parametrize("name", sorted(set(TREES) - {"_numba", "_scipy", "_sklearn"}))
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        set(TREES) - {"_compiled.numba_private", "_runtime.scipy_private", "_sklearn"}
+    ),
+)
 def test_only_one_module_for_each_library_imports_private_names(name):
     private = {
         module
@@ -110,10 +118,10 @@ def test_only_one_module_for_each_library_imports_private_names(name):
 
 
 LOAD = """
-from skae import _numba
-from skae._passes import add_squares
+from skae._compiled import numba_private
+from skae._compiled.passes import add_squares
 
-found, versions = _numba.processor, _numba._VERSIONS
+found, versions = numba_private.processor, numba_private._VERSIONS
 
 
 def hits():
@@ -122,9 +130,9 @@ def hits():
 
 
 print(hits(), hits())
-_numba.processor = lambda context: (*found(context)[:2], "+other")
+numba_private.processor = lambda context: (*found(context)[:2], "+other")
 print(hits(), hits())
-_numba._VERSIONS = ("0.1", *versions[1:])
+numba_private._VERSIONS = ("0.1", *versions[1:])
 print(hits(), hits())
 """
 

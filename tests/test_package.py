@@ -1,6 +1,7 @@
 """The package as a whole: imports, its cache of machine code, memory, dependencies."""
 
 import ast
+import graphlib
 import importlib
 import itertools
 import json
@@ -20,9 +21,9 @@ from sklearn.base import BaseEstimator
 
 import skae
 from skae import AutoencoderTransformer
-from skae._compilation import COMPILED_MODULES
+from skae._compiled.compilation import COMPILED_MODULES
+from skae._runtime.warmup import c_functions
 from skae._sklearn import DOCUMENTATION
-from skae._warmup import c_functions
 
 PACKAGE = Path(skae.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -37,81 +38,30 @@ def name_of(path):
 SOURCES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in SOURCES.items()}
 
-# A module may import those of lower levels, which know nothing of it.
-LEVELS = {
-    "_machine": -1,
-    "_numba": -1,
-    "_scipy": -1,
-    "_compilation": 0,
-    "_sklearn": 0,
-    "_partitions": 0,
-    "_reporting": 0,
-    "_scores": 0,
-    "_demo_data": 0,
-    "_names": 1,
-    "datasets": 1,
-    "metrics": 2,
-    "_vector_math": 1,
-    "_vectors": 0,
-    "_products": 1,
-    "_row_passes": 1,
-    "_sparse_products": 2,
-    "_random_passes": 2,
-    "_passes": 3,
-    "_code_passes": 3,
-    "_memory": 4,
-    "_barrier": 5,
-    "_blocks": 3,
-    "_schedules": 1,
-    "_kernels": 6,
-    "_network": 6,
-    "_rows": 6,
-    "_stream": 7,
-    "_initialization": 7,
-    "_parameters": 7,
-    "_pca": 8,
-    "_data": 8,
-    "_hold_out": 8,
-    "_threads": 7,
-    "_warmup": 7,
-    "_inference": 8,
-    "_training": 8,
-    "_lbfgs": 9,
-    "_selection": 9,
-    "_pretraining": 9,
-    "_distributed": 10,
-    "_base": 10,
-    "_estimator": 11,
-    "_autoencoder": 12,
-    "_variational": 12,
-    "__init__": 13,
-    "inspection._drawing": 0,
-    "inspection._models": 3,
-    "inspection._verdict": 0,
-    "inspection._prediction": 0,
-    "inspection._comparison_display": 1,
-    "inspection._comparison": 13,
-    "inspection._components": 4,
-    "inspection._latent_space": 4,
-    "inspection._loss_curve": 4,
-    "inspection._reconstruction": 4,
-    "inspection._reconstruction_error": 4,
-    "inspection": 14,
-    "_demo": 14,
-    "dask": 14,
-    "onnx": 14,
-    "_model_files": 0,
-    "_descriptions": 14,
-    "io": 15,
-    "callbacks": 16,
-    "__main__": 16,
-}
+# Folders, and modules that lie in none, from the bottom up. A module may import those
+# on lower floors, and others in its own folder, but not in a circle.
+FLOORS = (
+    ("_compiled", "_sklearn"),
+    ("_data", "_names", "datasets"),
+    ("_runtime", "metrics"),
+    ("_model",),
+    ("_training",),
+    ("_base",),
+    ("_estimator",),
+    ("_autoencoder", "_variational"),
+    ("__init__",),
+    ("_files", "dask", "inspection", "onnx"),
+    ("_cli", "io"),
+    ("__main__", "callbacks"),
+)
+FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
+MAX_ENTRIES = 25
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
 # Of modules that need an extra, beside these.
-OF_EXTRAS = {"dask": {"dask"}}
+OF_EXTRAS = {"dask.estimator": {"dask"}}
 # What comes with a dependency: with Numba, with scikit-learn.
 IMPLIED_DEPENDENCIES = {"llvmlite", "joblib"}
-PRINTING_MODULES = {"__main__", "_demo", "_reporting"}
+PRINTING_MODULES = {"__main__", "_cli.demo", "_training.reporting"}
 COMPILERS = {
     "cfunc",
     "generated_jit",
@@ -126,7 +76,8 @@ COMPILERS = {
     "stencil",
     "vectorize",
 }
-COMPILED = [importlib.import_module(f"skae.{name}") for name in COMPILED_MODULES]
+COMPILED_NAMES = [f"_compiled.{name}" for name in COMPILED_MODULES]
+COMPILED = [importlib.import_module(f"skae.{name}") for name in COMPILED_NAMES]
 MAX_ARGUMENTS = 8
 
 
@@ -255,21 +206,59 @@ def test_types_are_shipped():
     assert (PACKAGE / "py.typed").is_file()
 
 
-def test_every_module_has_a_level():
-    assert set(LEVELS) == set(SOURCES)
+def part_of(name):
+    """The folder that a module is in, or the module itself if it is in none."""
+    return name.partition(".")[0]
 
 
-@pytest.mark.parametrize("name", LEVELS)
+def imported_by(name):
+    """Modules of skae that a module imports, when it is imported or later."""
+    found = set()
+    for module in imports(ast.walk(TREES[name])):
+        root, _, ours = module.partition(".")
+        if root != "skae" or not ours:
+            continue
+        if ours in SOURCES:
+            found.add(ours)
+        elif "." not in ours:  # a name that skae itself has
+            found.add("__init__")
+    return found
+
+
+def test_every_module_has_a_floor():
+    assert set(FLOOR_OF) == {part_of(name) for name in SOURCES}
+
+
+def test_the_package_has_few_entries():
+    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MAX_ENTRIES
+
+
+@pytest.mark.parametrize("name", SOURCES)
 def test_no_module_knows_those_above_it(name):
-    ours = {
+    part = part_of(name)
+    above = {
         module
-        for module in imports(ast.walk(TREES[name]))
-        if module.startswith("skae.")
+        for module in imported_by(name)
+        if part_of(module) != part and FLOOR_OF[part_of(module)] >= FLOOR_OF[part]
     }
-    imported = {module.removeprefix("skae.") for module in ours} & set(LEVELS)
-    above = {module for module in imported if LEVELS[module] >= LEVELS[name]}
-    # Nor do members of a level know one another.
+    # Nor do members of a floor know one another.
     assert not above
+
+
+def test_no_imports_go_in_a_circle():
+    order = graphlib.TopologicalSorter({name: imported_by(name) for name in SOURCES})
+    assert set(order.static_order()) == set(SOURCES)
+
+
+FOLDERS = sorted(n for n in FLOOR_OF if (PACKAGE / n).is_dir() and n.startswith("_"))
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_import_of_a_folder_imports_nothing_else(name):
+    """Its `__init__.py` is a docstring, which says what lies there."""
+    assert ast.get_docstring(TREES[name])
+    assert len(TREES[name].body) == 1
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -316,7 +305,7 @@ def test_lower_bounds_are_the_pinned_oldest_versions():
 # -- kernels and their cache ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(SOURCES) - set(COMPILED_MODULES)))
+@pytest.mark.parametrize("name", sorted(set(SOURCES) - set(COMPILED_NAMES)))
 def test_compiled_code_is_in_the_modules_whose_digest_is_taken(name):
     """Numba stamps a cached kernel with its own file only."""
     names = set()
@@ -331,7 +320,8 @@ def test_compiled_code_is_in_the_modules_whose_digest_is_taken(name):
     imported = [
         alias.name
         for node in ast.walk(TREES[name])
-        if isinstance(node, ast.ImportFrom) and node.module == "skae._compilation"
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "skae._compiled.compilation"
         for alias in node.names
     ]
     assert set(imported) <= {"CFunction"}
@@ -360,7 +350,7 @@ def is_pass(node):
 def test_kernels_have_few_arguments():
     functions = [
         node
-        for name in COMPILED_MODULES
+        for name in COMPILED_NAMES
         for node in ast.walk(TREES[name])
         if isinstance(node, ast.FunctionDef) and not is_pass(node)
     ]
@@ -379,14 +369,14 @@ import json
 
 from numba.core.dispatcher import Dispatcher
 
-from skae import _kernels
-from skae._compilation import COMPILED_MODULES
-from skae._warmup import c_functions
+from skae._compiled import kernels
+from skae._compiled.compilation import COMPILED_MODULES
+from skae._runtime.warmup import c_functions
 
 DISPATCHERS = {
     name: value
     for module in COMPILED_MODULES
-    for name, value in vars(importlib.import_module(f"skae.{module}")).items()
+    for name, value in vars(importlib.import_module(f"skae._compiled.{module}")).items()
     if isinstance(value, Dispatcher)
 }
 PASSES = {p.function.__qualname__: p._compiled for p in c_functions()}
@@ -403,7 +393,7 @@ with event.install_recorder("numba:compile") as recorder:
         importlib.import_module(module)
 assert not recorder.buffer, recorder.buffer
 """
-    % [f"skae.{name}".removesuffix(".__init__") for name in LEVELS]
+    % [f"skae.{name}".removesuffix(".__init__") for name in SOURCES]
     + KERNELS
     + """
 assert len(DISPATCHERS) > 50
@@ -432,9 +422,10 @@ import pandas as pd
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import AutoencoderTransformer, _kernels, _passes, _vector_math
-from skae._compilation import COMPILED_MODULES
-from skae._warmup import c_functions
+from skae import AutoencoderTransformer
+from skae._compiled import kernels, passes, vector_math
+from skae._compiled.compilation import COMPILED_MODULES
+from skae._runtime.warmup import c_functions
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 folder = sys.argv[1]
@@ -592,8 +583,8 @@ assert not messages or "NUMBA_CACHE_DIR" in messages[0]
 """
     + KERNELS
     + """
-assert _kernels.train._compiled
-assert _kernels.train.cache_path is None
+assert kernels.train._compiled
+assert kernels.train.cache_path is None
 assert not any(c.cache_hits for p in PASSES.values() for c in p.values())
 print(np.round(model.loss_, 4))
 """
@@ -606,7 +597,7 @@ def test_read_only_installation_and_home(copied_package, is_shown):
 
     There is one warning, which does not end a fit where warnings are errors.
     """
-    (copied_package / "skae" / "__pycache__").write_text("not a folder")
+    (copied_package / "skae" / "_compiled" / "__pycache__").write_text("not a folder")
     code = FIT_READ_ONLY.replace("{folder!r}", repr(str(copied_package)))
     code = code.replace("{is_shown}", str(is_shown))
     X = np.random.default_rng(0).random((50, 3)).astype(np.float32)
@@ -634,7 +625,7 @@ def test_read_only_installation_and_home(copied_package, is_shown):
 MEASURE_LOSS = """
 import numpy as np
 
-from skae._passes import LOSSES
+from skae._compiled.passes import LOSSES
 
 prediction, target, value = np.zeros(1), np.full(1, 0.5), np.empty(1)
 loss = LOSSES["log_loss"].compute
@@ -648,7 +639,7 @@ def test_an_edit_of_a_called_function_is_noticed(copied_package):
     cold = {"cwd": copied_package, "NUMBA_CACHE_DIR": None}
     assert run_python(MEASURE_LOSS, **cold) == "0.693 0\n"
     assert run_python(MEASURE_LOSS, **cold) == "0.693 1\n"
-    formulas = copied_package / "skae" / "_vector_math.py"
+    formulas = copied_package / "skae" / "_compiled" / "vector_math.py"
     source = formulas.read_text("utf-8")
     before = "_double_artanh(x / (x + like(2.0, x)))"
     assert source.count(before) == 1
@@ -658,7 +649,7 @@ def test_an_edit_of_a_called_function_is_noticed(copied_package):
 
 def test_a_zip_is_known_by_all_of_its_sources(copied_package):
     """Of the package in a zip, an edit of any compiled module changes the digest."""
-    formulas = copied_package / "skae" / "_vector_math.py"
+    formulas = copied_package / "skae" / "_compiled" / "vector_math.py"
     digests = []
     for edit in ("", "# another"):
         formulas.write_text(formulas.read_text("utf-8") + edit, "utf-8")
@@ -667,13 +658,15 @@ def test_a_zip_is_known_by_all_of_its_sources(copied_package):
         )
         code = """
 import skae
-from skae._compilation import _digest
+from skae._compiled.compilation import _digest
 
 assert ".zip" in skae.__file__
 print(_digest())
 """
         digests.append(run_python(code, cwd=Path(archive)))
-    here = run_python("from skae._compilation import _digest; print(_digest())")
+    here = run_python(
+        "from skae._compiled.compilation import _digest; print(_digest())"
+    )
     assert digests[0] == here
     assert digests[1] != here
 

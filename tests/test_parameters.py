@@ -6,8 +6,8 @@ from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._parameters import describe_network, describe_solver
-from skae._schedules import SCHEDULES
+from skae._compiled.schedules import SCHEDULES
+from skae._training.settings import describe_network, describe_solver
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import pytest
 from scipy import sparse
 from sklearn.utils import check_array
 
-from skae import _partitions
-from skae._partitions import DataLostError, NoWorkersError, Partitions
-
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 pd = pytest.importorskip("pandas")
+
+from skae.dask import partitions  # noqa: E402
+from skae.dask.partitions import DataLostError, NoWorkersError, Partitions  # noqa: E402
 
 from .clusters import kill, later, make_client, make_cluster  # noqa: E402
 
@@ -180,7 +180,7 @@ def test_blocks_are_released(client):
 def test_a_task_now_and_then_shows_that_the_cluster_is_in_use(client, monkeypatch):
     with partitions_of(collection(), client) as parts:
         expected = [value for _, value in parts.run(pid_and_sum)]
-        monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_TASKS", 0.0)
+        monkeypatch.setattr(partitions, "_SECONDS_BETWEEN_TASKS", 0.0)
         parts._next_tasks = 0.0
         monkeypatch.setattr(parts, "_by_runners", None)  # is not called
         assert [value for _, value in parts.run(pid_and_sum)] == expected
@@ -265,7 +265,7 @@ def test_from_a_task(client, get_client):
 
 def test_a_setting_that_two_threads_want():
     name, before = "of-a-test", dask.config.get("of-a-test", "none")
-    setting = _partitions._Setting(name, 1)
+    setting = partitions._Setting(name, 1)
     first, second = setting(), setting()
     first.__enter__()
     second.__enter__()
@@ -375,8 +375,8 @@ def test_until_nothing_is_left(monkeypatch):
         # The nanny starts a worker anew.
         assert parts.run(len) == list(N_ROWS)
 
-        monkeypatch.setattr(_partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
-        monkeypatch.setattr(_partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
+        monkeypatch.setattr(partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
+        monkeypatch.setattr(partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
         cluster.scale(0)
         while client.nthreads():
             time.sleep(0.05)

@@ -4,9 +4,9 @@ import numba
 import numpy as np
 import pytest
 
-from skae import _passes
-from skae._passes import LOSSES
-from skae._warmup import c_functions
+from skae._compiled import passes
+from skae._compiled.passes import LOSSES
+from skae._runtime.warmup import c_functions
 
 from . import reference
 from .cases import ACTIVATION_NAMES, LOSS_NAMES
@@ -41,9 +41,9 @@ NOT_VECTORISED = {
 
 
 def test_tables_are_complete():
-    assert set(_passes.ACTIVATIONS) == {*ACTIVATION_NAMES, "sigmoid"}
+    assert set(passes.ACTIVATIONS) == {*ACTIVATION_NAMES, "sigmoid"}
     assert set(LOSSES) == set(LOSS_NAMES)
-    assert list(_passes.ACTIVATIONS)[_passes.IDENTITY] == "identity"
+    assert list(passes.ACTIVATIONS)[passes.IDENTITY] == "identity"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -90,7 +90,7 @@ def test_losses_are_finite_and_right_for_extreme_outputs(loss, dtype):
 
 def activate(activation, z, slope):
     if activation != "identity":
-        _passes.ACTIVATIONS[activation](z, slope, z.size)
+        passes.ACTIVATIONS[activation](z, slope, z.size)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

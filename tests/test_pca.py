@@ -5,9 +5,9 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from skae import _pca
-from skae._pca import least_scores, principal_components
-from skae._rows import make_rows
+from skae._data.rows import make_rows
+from skae._model import pca as pca_module
+from skae._model.pca import least_scores, principal_components
 
 
 def make_data(n_rows=200, n_features=12, seed=0):
@@ -39,9 +39,9 @@ def test_weights_that_leave_no_variance_leave_no_component():
 @pytest.fixture(params=[1024, 0], ids=["whole", "iterated"])
 def max_scatter(request, monkeypatch):
     """From how many features on the scatter matrix is not computed."""
-    monkeypatch.setattr(_pca, "_MAX_SCATTER", request.param)
+    monkeypatch.setattr(pca_module, "_MAX_SCATTER", request.param)
     # Else twelve features are no more than the vectors that are iterated.
-    monkeypatch.setattr(_pca, "_N_OVERSAMPLES", 4)
+    monkeypatch.setattr(pca_module, "_N_OVERSAMPLES", 4)
     return request.param
 
 
@@ -93,7 +93,7 @@ def test_many_features_of_few_rows():
 
 
 def test_iteration_finds_what_stands_out_of_many_features(monkeypatch):
-    monkeypatch.setattr(_pca, "_MAX_SCATTER", 256)
+    monkeypatch.setattr(pca_module, "_MAX_SCATTER", 256)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 3)) * [9, 7, 5] @ rng.standard_normal((3, 500))
     X += rng.standard_normal((400, 500))

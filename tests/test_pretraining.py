@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from skae import AutoencoderTransformer, _base, _training
-from skae._code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
-from skae._initialization import random_params
-from skae._network import coefs, for_loss, intercepts, make_network
-from skae._passes import LOSSES
-from skae._pretraining import pretrained_params
-from skae._random_passes import CORRUPTIONS, Corruption
-from skae._rows import make_rows, network_input, weights_in_use
+from skae import AutoencoderTransformer, _base
+from skae._compiled.code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
+from skae._compiled.passes import LOSSES
+from skae._compiled.random_passes import CORRUPTIONS, Corruption
+from skae._data.rows import make_rows, network_input, weights_in_use
+from skae._model.initialization import random_params
+from skae._model.network import coefs, for_loss, intercepts, make_network
+from skae._training import loop
+from skae._training.pretraining import pretrained_params
 
 from . import reference
 from .cases import make_data
@@ -39,7 +40,7 @@ def test_each_pair_of_layers_learns_the_codes_of_the_pair_below(tied, weighted):
     rows = rows._replace(subset=np.arange(0, 60, 2, dtype=np.int32), n_rows=30)
     corruption = Corruption(CORRUPTIONS["masking"], np.array([0.1, 0, 0]))
     term = CodeTerm(SPARSITIES["kl"], {WEIGHT: 1.0, TARGET: 0.05})
-    problem = _training.Problem(
+    problem = loop.Problem(
         for_loss(network, loss), loss, 0.3, rows, rows.none(), corruption, term
     )
     before = random_params(network, NAMES, "glorot", 0, np.float64)
@@ -157,7 +158,7 @@ def test_an_interrupt_ends_the_fit(monkeypatch):
         raise KeyboardInterrupt
 
     estimator.set_params(pretrain="layerwise")
-    monkeypatch.setattr(_training.StochasticTraining, "run_epochs", interrupted)
+    monkeypatch.setattr(loop.StochasticTraining, "run_epochs", interrupted)
     with pytest.raises(KeyboardInterrupt):
         estimator.fit(X)
     np.testing.assert_array_equal(estimator.transform(X), before)

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from skae import _products
+from skae._compiled import products
 
 DTYPES = (np.float32, np.float64)
 # Bytes and number of vector registers: with AVX-512, with AVX, without either.
@@ -20,8 +20,8 @@ def compiled(request):
     with pytest.MonkeyPatch.context() as patch:
         size = REGISTERS[request.param]
         if size is not None:
-            patch.setattr(_products, "registers", lambda context: size)
-        passes = (_products.product, _products.short_product, _products.pack)
+            patch.setattr(products, "registers", lambda context: size)
+        passes = (products.product, products.short_product, products.pack)
         yield {
             (of.function.__name__, dtype): numba.cfunc(
                 of.compiled(dtype)._sig, **of.options
@@ -60,7 +60,7 @@ def exact(a, b):
 def packed(compiled, block):
     """The transposed copy that `product` takes; unused entries are NaN."""
     n_units, n_rows = block.shape
-    width = _products.PART_COLUMNS
+    width = products.PART_COLUMNS
     memory = np.full(-(-n_units // width) * width * n_rows, np.nan, dtype=block.dtype)
     run(compiled, "pack", block, memory, n_units, n_rows)
     return memory

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skae import _random_passes
-from skae._random_passes import CORRUPTIONS
+from skae._compiled import random_passes
+from skae._compiled.random_passes import CORRUPTIONS
 
 from . import reference
 
 
 def shuffled(n_rows, seed, epoch):
     order = np.empty(n_rows, dtype=np.int32)
-    _random_passes.shuffle(order, n_rows, seed, epoch)
+    random_passes.shuffle(order, n_rows, seed, epoch)
     return order
 
 

@@ -9,15 +9,17 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skae import (
-    AutoencoderTransformer,
-    VariationalAutoencoderTransformer,
-    _training,
-)
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._base import TrainingInterruptedWarning
-from skae._kernels import INTERRUPTED
-from skae._reporting import JoinedReports, VerboseReport, readable_interval, warn
-from skae._training import Curves
+from skae._compiled.kernels import INTERRUPTED
+from skae._training import loop
+from skae._training.loop import Curves
+from skae._training.reporting import (
+    JoinedReports,
+    VerboseReport,
+    readable_interval,
+    warn,
+)
 
 from .cases import make_data
 
@@ -129,12 +131,12 @@ def test_warnings_point_to_the_users_line(kind, call):
 
 
 def test_warning_of_an_interrupt_points_to_the_users_line(monkeypatch):
-    run = _training.run
+    run = loop.run
 
     def interrupted(*args):
         return INTERRUPTED, run(*args)[1]
 
-    monkeypatch.setattr(_training, "run", interrupted)
+    monkeypatch.setattr(loop, "run", interrupted)
     estimator = AutoencoderTransformer(hidden_layer_sizes=(3,), max_iter=2)
     with pytest.warns(TrainingInterruptedWarning) as caught:
         estimator.fit(make_data())

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import _row_passes, _rows
-from skae._data import Selection, measure
-from skae._rows import (
+from skae._compiled import row_passes
+from skae._data import rows as rows_module
+from skae._data.rows import (
     density,
     make_rows,
     pieces,
     row_chunks,
 )
+from skae._data.statistics import Selection, measure
 
 
 def gathered(rows, n=None):
@@ -22,14 +23,12 @@ def gathered(rows, n=None):
     block = np.empty((rows.n_features, n_rows))
     picked, none = np.empty(n_rows, dtype=np.int64), np.empty(0, dtype=np.int32)
     weights = np.empty(n_rows)
-    _row_passes.pick(
-        none, rows.subset, rows.weights, 0, n_rows, n_rows, picked, weights
-    )
+    row_passes.pick(none, rows.subset, rows.weights, 0, n_rows, n_rows, picked, weights)
     to = picked, rows.scaling, block, n_rows, rows.n_features
     if rows.starts.size:
-        _row_passes.gather_csr(rows.values, rows.columns, rows.starts, *to)
+        row_passes.gather_csr(rows.values, rows.columns, rows.starts, *to)
     else:
-        _row_passes.gather(rows.values, *to)
+        row_passes.gather(rows.values, *to)
     return block.T
 
 
@@ -102,7 +101,7 @@ def test_parts_of_parts(make, subset, numbered):
 @pytest.mark.parametrize("n_rows", [1, 5, 6, 20])
 def test_pieces(n_rows, monkeypatch):
     """Themselves where they are few, or bounded parts in order."""
-    monkeypatch.setattr(_rows, "_PIECE_ENTRIES", 7 * 5 + 6)
+    monkeypatch.setattr(rows_module, "_PIECE_ENTRIES", 7 * 5 + 6)
     X, weights = make_data(n_rows)
     rows = make_rows(X, np.zeros(7), 1.0, weights=weights)
     found = [*pieces(rows)]

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from skae import AutoencoderTransformer, _lbfgs, _scipy
+from skae import AutoencoderTransformer
+from skae._runtime import scipy_private
+from skae._training import lbfgs
 
 from .test_package import run_python
 
@@ -13,9 +15,9 @@ import sklearn.base  # of its oldest versions, one imports the name itself
 
 {change}
 
-from skae import _scipy
+from skae._runtime import scipy_private
 
-assert _scipy.line_search is _scipy.public_line_search
+assert scipy_private.line_search is scipy_private.public_line_search
 print("public")
 """
 
@@ -39,6 +41,6 @@ def test_the_public_search_serves(monkeypatch):
     )
     model.set_params(early_stopping=False, max_iter=200)
     expected = model.fit(X).score(X)
-    assert _scipy.line_search is not _scipy.public_line_search
-    monkeypatch.setattr(_lbfgs, "line_search", _scipy.public_line_search)
+    assert scipy_private.line_search is not scipy_private.public_line_search
+    monkeypatch.setattr(lbfgs, "line_search", scipy_private.public_line_search)
     assert model.fit(X).score(X) == pytest.approx(expected, abs=1e-6)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skae import _selection
-from skae._memory import N_COUNTERS, N_EPOCHS
-from skae._rows import make_rows
-from skae._selection import CautiousSelection, next_epoch
-from skae._training import Curves, Kept
+from skae._compiled.records import N_COUNTERS, N_EPOCHS
+from skae._data.rows import make_rows
+from skae._training import weight_selection
+from skae._training.loop import Curves, Kept
+from skae._training.weight_selection import CautiousSelection, next_epoch
 
 
 def test_epochs_become_rarer():
@@ -36,7 +36,7 @@ class Stub:
         self.state = SimpleNamespace(params=np.zeros(1), counters=counters)
         self.on_training = on_training or (lambda p: -p)
         monkeypatch.setattr(
-            _selection, "row_losses", lambda loss, network, p, rows: losses(p[0])
+            weight_selection, "row_losses", lambda loss, network, p, rows: losses(p[0])
         )
 
     def values(self, candidates, rows):

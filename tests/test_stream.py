@@ -17,9 +17,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae import AutoencoderTransformer, _kernels, _pca, _rows, _stream, _training
-from skae._memory import N_BEFORE, PART
-from skae._stream import RowStream, StreamedRows
+from skae import AutoencoderTransformer
+from skae._compiled import kernels
+from skae._compiled.records import N_BEFORE, PART
+from skae._data import rows as rows_module
+from skae._data import stream as stream_module
+from skae._data.stream import RowStream, StreamedRows
+from skae._model import pca
+from skae._training import loop
 from skae.metrics import reconstruction_r2
 
 from .cases import ALL_CASES, data_for, make, make_data, names_of
@@ -41,9 +46,9 @@ N_ROWS = 150
 @pytest.fixture
 def small_parts(monkeypatch):
     """Chunks, pieces and windows of odd sizes, some of each in a little data."""
-    monkeypatch.setattr(_rows, "_CHUNK_ENTRIES", 6 * 17)
-    monkeypatch.setattr(_rows, "_PIECE_ENTRIES", 6 * 25)
-    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 6 * 22)
+    monkeypatch.setattr(rows_module, "_CHUNK_ENTRIES", 6 * 17)
+    monkeypatch.setattr(rows_module, "_PIECE_ENTRIES", 6 * 25)
+    monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 6 * 22)
 
 
 class Blocks:
@@ -94,7 +99,7 @@ def test_is_fit_bit_for_bit(name, dtype, kind, small_parts, monkeypatch):
     X = typed(data_for(estimators[0], n_rows=N_ROWS), kind, dtype)
     for shuffle in (False, True):
         if shuffle:
-            monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 2**24)
+            monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 2**24)
         for estimator in estimators:
             estimator.set_params(shuffle=shuffle)
         blocks = Blocks.of(X)
@@ -159,18 +164,18 @@ def test_a_buffer_may_be_used_again(kind, small_parts):
 
 def orders_of(estimator, X, monkeypatch):
     """Epoch, part and order of the rows of every part that was trained on."""
-    orders, run_on = [], _training.StreamedTraining._run_on
+    orders, run_on = [], loop.StreamedTraining._run_on
 
     def run_and_note(self, kernel, model, rows, *args):
         result = run_on(self, kernel, model, rows, *args)
-        if kernel is _kernels.train_part:
+        if kernel is kernels.train_part:
             counters = self.state.counters
-            key = int(counters[_training.N_EPOCHS]), int(counters[PART])
+            key = int(counters[loop.N_EPOCHS]), int(counters[PART])
             order = self._workspace.order[: rows.n_rows].copy()
             orders.append((key, int(counters[N_BEFORE]), order))
         return result
 
-    monkeypatch.setattr(_training.StreamedTraining, "_run_on", run_and_note)
+    monkeypatch.setattr(loop.StreamedTraining, "_run_on", run_and_note)
     estimator.fit_batches(Blocks.of(X))
     return orders
 
@@ -214,7 +219,7 @@ def test_number_of_passes(changes, n_others, is_iterated, small_parts, monkeypat
     And seven more for PCA of many features.
     """
     if is_iterated:
-        monkeypatch.setattr(_pca, "_MAX_SCATTER", 1)
+        monkeypatch.setattr(pca, "_MAX_SCATTER", 1)
         n_others += 7 * ("init" not in changes)
     blocks = Blocks.of(make_data(N_ROWS, 20))  # more than the iteration's vectors
     estimator = make("default", max_iter=6, tol=0, **changes).fit_batches(blocks)
@@ -685,16 +690,16 @@ def test_ctrl_c_in_an_epoch(name, before, small_parts):
 
 def test_an_interrupted_window_ends_the_epoch(small_parts, monkeypatch):
     """Ctrl-C while a kernel runs."""
-    n_run, run_on = 0, _training.StreamedTraining._run_on
+    n_run, run_on = 0, loop.StreamedTraining._run_on
 
     def run(self, kernel, *args):
         nonlocal n_run
-        n_run += kernel is _kernels.train_part
-        if kernel is _kernels.train_part and n_run == 12:
-            return _kernels.INTERRUPTED
+        n_run += kernel is kernels.train_part
+        if kernel is kernels.train_part and n_run == 12:
+            return kernels.INTERRUPTED
         return run_on(self, kernel, *args)
 
-    monkeypatch.setattr(_training.StreamedTraining, "_run_on", run)
+    monkeypatch.setattr(loop.StreamedTraining, "_run_on", run)
     estimator = make("minibatch")
     with warns_of_interrupt():
         estimator.fit_batches(Blocks.of(make_data(N_ROWS)))
@@ -778,7 +783,7 @@ def test_rows_by_slices_and_by_numbers(make_matrix):
     X = make_matrix(make_data(N_ROWS))
     stream, blocks = stream_of(X)
     assert (stream.shape, stream.dtype) == (X.shape, X.dtype)
-    rng, dense = np.random.default_rng(0), _rows.dense
+    rng, dense = np.random.default_rng(0), rows_module.dense
     for _ in range(50):
         start, stop = np.sort(rng.integers(0, N_ROWS + 1, 2))
         if start < stop:
@@ -817,7 +822,7 @@ def test_rows_that_are_derived():
 
     def doubled(rows, factor):
         values = factor * rows.values.reshape(rows.n_rows, -1)
-        return _rows.make_rows(values, np.zeros(X.shape[1]), 1.0)
+        return rows_module.make_rows(values, np.zeros(X.shape[1]), 1.0)
 
     with contextlib.ExitStack() as on_close:
         derived = rows.derive(on_close, doubled, 2.0)
@@ -999,7 +1004,7 @@ def rows_with_entries(n_rows, n_entries, n_features=1000):
 @pytest.mark.parametrize("n_entries", [0, 1, 3, 20])
 def test_windows_of_sparse_rows_have_so_many_entries(n_entries, monkeypatch):
     """Zeros are not counted; a row of nothing else as one entry."""
-    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 100)
+    monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 100)
     stream, _ = stream_of(rows_with_entries(N_ROWS, n_entries))
     windows = StreamedRows(stream, None, np.zeros(1000), 1.0).windows(5)
     sizes = [window.n_rows for *_, window in windows]
@@ -1009,7 +1014,7 @@ def test_windows_of_sparse_rows_have_so_many_entries(n_entries, monkeypatch):
 
 def test_windows_of_sparse_rows_of_several_lengths(monkeypatch):
     """Their mean counts."""
-    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 100)
+    monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 100)
     parts = rows_with_entries(100, 1), rows_with_entries(50, 4)
     stream, _ = stream_of(sparse.vstack(parts, format="csr"))
     assert stream.row_entries == 2
@@ -1020,7 +1025,7 @@ def test_windows_of_sparse_rows_of_several_lengths(monkeypatch):
 
 def test_sparse_data_of_one_window_are_shuffled_as_in_fit(monkeypatch):
     X = rows_with_entries(N_ROWS, 3, n_features=100)
-    monkeypatch.setattr(_stream, "_WINDOW_ENTRIES", 3 * 154)  # 22 mini-batches
+    monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 3 * 154)  # 22 mini-batches
     streamed = make("minibatch", scale=None).fit_batches(Blocks.of(X))
     assert_same_training(streamed, make("minibatch", scale=None).fit(X))
 
@@ -1113,7 +1118,7 @@ def test_a_memory_map_is_aligned_where_it_is_validated(offset, tmp_path):
     X[:] = make_data()
     validated = make("adam")._validate_rows(X, reset=True)
     assert np.shares_memory(validated, X) == (offset == 0)
-    rows = _rows.make_rows(validated, np.zeros(6), 1.0)
+    rows = rows_module.make_rows(validated, np.zeros(6), 1.0)
     assert np.shares_memory(rows.values, validated)
 
 

@@ -23,16 +23,12 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from skae import (
-    AutoencoderTransformer,
-    VariationalAutoencoderTransformer,
-    _blocks,
-    _kernels,
-    _pca,
-    _threads,
-)
-from skae._pca import principal_components
-from skae._rows import make_rows
+from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae._compiled import blocks, kernels
+from skae._data.rows import make_rows
+from skae._model import pca
+from skae._model.pca import principal_components
+from skae._runtime import threads
 
 from . import processes
 from .cases import ACTIVATION_NAMES
@@ -204,7 +200,7 @@ def test_same_bits_under_a_blas_limit():
     """The process' own BLAS limit is one more number of threads."""
     expected = results("minibatch")
     with threadpool_limits(1, "blas"):
-        assert _threads.n_threads_allowed() == 1
+        assert threads.n_threads_allowed() == 1
         assert_same_bits(results("minibatch"), expected)
 
 
@@ -241,23 +237,23 @@ def test_how_many_threads_are_allowed(
     library = _NoBlas()
     if blas is not None:
         library.info = lambda: [{"num_threads": 1}, {"num_threads": blas}]
-    monkeypatch.setattr(_threads, "_blas", lambda: library)
-    monkeypatch.setattr(_threads.numba.config, "NUMBA_NUM_THREADS", numba_says)
+    monkeypatch.setattr(threads, "_blas", lambda: library)
+    monkeypatch.setattr(threads.numba.config, "NUMBA_NUM_THREADS", numba_says)
     monkeypatch.setattr(joblib, "cpu_count", lambda: processors)
-    assert _threads.n_threads_allowed() == expected
-    with _threads.single_threaded_blas():
-        assert _threads.n_threads_allowed() == expected
-    with _threads.single_threaded():
-        assert _threads.n_threads_allowed() == 1
+    assert threads.n_threads_allowed() == expected
+    with threads.single_threaded_blas():
+        assert threads.n_threads_allowed() == expected
+    with threads.single_threaded():
+        assert threads.n_threads_allowed() == 1
 
 
 def test_a_fit_without_a_known_blas(monkeypatch):
     expected = results("minibatch")
-    monkeypatch.setattr(_threads, "_blas", _NoBlas)
-    monkeypatch.setattr(_threads.numba.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.setattr(threads, "_blas", _NoBlas)
+    monkeypatch.setattr(threads.numba.config, "NUMBA_NUM_THREADS", 3)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
-    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_START", 1)
-    monkeypatch.setattr(_threads, "_MIN_FLOPS_TO_MEET", 1)
+    monkeypatch.setattr(threads, "_MIN_FLOPS_TO_START", 1)
+    monkeypatch.setattr(threads, "_MIN_FLOPS_TO_MEET", 1)
     with team_sizes() as sizes:
         found = results("minibatch")
     assert max(sizes) == 3
@@ -273,7 +269,7 @@ def test_limits_of_workers_hold_at_any_time(variable):
 
 def job_threads_allowed():
     """How many are allowed here."""
-    return _threads.n_threads_allowed()
+    return threads.n_threads_allowed()
 
 
 @pytest.mark.parametrize("shape", [(100_000, 3), (30_000, 20), (300, 3000)])
@@ -304,24 +300,24 @@ def job_digests(with_workers):
     names = [
         (name, ("float32", "float64")[i % 2]) for i, name in enumerate(_DIGEST_CASES)
     ]
-    _threads._MIN_FLOPS_TO_START = _threads._MIN_FLOPS_TO_MEET = 1
+    threads._MIN_FLOPS_TO_START = threads._MIN_FLOPS_TO_MEET = 1
     with team_sizes() as sizes:
         found = {"here": [digest(*name) for name in names]}
-    n_allowed = _threads.n_threads_allowed()
+    n_allowed = threads.n_threads_allowed()
     assert sizes[0] == min(n_allowed, 4)  # of lanes in the first case's batch
-    assert max(sizes) == min(n_allowed, _blocks.MAX_LANES)
+    assert max(sizes) == min(n_allowed, blocks.MAX_LANES)
     with threadpool_limits(1):
         found["limited"] = [digest(*name) for name in names]
     if with_workers:
         n_allowed = joblib.Parallel(n_jobs=2)(
-            joblib.delayed(_threads.n_threads_allowed)() for _ in range(2)
+            joblib.delayed(threads.n_threads_allowed)() for _ in range(2)
         )
         assert max(n_allowed) <= max(1, joblib.cpu_count() // 2)  # loky's doing
         found["workers"] = joblib.Parallel(n_jobs=2)(
             joblib.delayed(_quiet_digest)(*name) for name in names
         )
     assert not our_threads()
-    return {"digests": found, "n_allowed": _threads.n_threads_allowed()}
+    return {"digests": found, "n_allowed": threads.n_threads_allowed()}
 
 
 def _quiet_digest(*args):
@@ -345,15 +341,15 @@ def test_same_bits_under_real_limits_and_in_workers():
 def test_few_threads_for_little_work():
     one = 1000
     with allowed(4, min_flops=one):
-        assert _threads.n_threads_for(8, 0) == 1
-        assert _threads.n_threads_for(8, 2 * one - 1) == 1
-        assert _threads.n_threads_for(8, 2 * one) == 2
-        assert _threads.n_threads_for(1, 100 * one) == 1
-        assert _threads.n_threads_for(3, 100 * one) == 3
-        assert _threads.n_threads_for(0, 100 * one) == 1
-        assert _threads.n_threads_for(8, 100 * one) == 4
-        assert _threads.n_threads_for(8, 100 * one, 2 * one - 1) == 1
-        assert _threads.n_threads_for(8, 100 * one, 2 * one) == 2
+        assert threads.n_threads_for(8, 0) == 1
+        assert threads.n_threads_for(8, 2 * one - 1) == 1
+        assert threads.n_threads_for(8, 2 * one) == 2
+        assert threads.n_threads_for(1, 100 * one) == 1
+        assert threads.n_threads_for(3, 100 * one) == 3
+        assert threads.n_threads_for(0, 100 * one) == 1
+        assert threads.n_threads_for(8, 100 * one) == 4
+        assert threads.n_threads_for(8, 100 * one, 2 * one - 1) == 1
+        assert threads.n_threads_for(8, 100 * one, 2 * one) == 2
 
 
 # -- any chunking ---------------------------------------------------------------
@@ -498,7 +494,7 @@ def job_limits_by_another_thread():
     before, during = blas_threads(), []
 
     def hold():
-        with _threads.single_threaded_blas():
+        with threads.single_threaded_blas():
             during.append(set(blas_threads().values()))
 
     with ThreadPoolExecutor(1) as pool:
@@ -513,7 +509,7 @@ def job_limits_by_another_thread():
         assert set(blas_threads().values()) == {1}
     assert blas_threads() == before
     # The first of two fits to begin is not the last to end.
-    first, second = _threads.single_threaded_blas(), _threads.single_threaded_blas()
+    first, second = threads.single_threaded_blas(), threads.single_threaded_blas()
     with ThreadPoolExecutor(1) as pool:
         first.__enter__()
         pool.submit(second.__enter__).result()
@@ -531,12 +527,12 @@ def test_limits_by_another_thread():
 def test_blas_limit_is_held_once_and_restored():
     """By the last to end, whatever the order."""
     before = blas_threads()
-    first, second = _threads.single_threaded_blas(), _threads.single_threaded_blas()
+    first, second = threads.single_threaded_blas(), threads.single_threaded_blas()
     first.__enter__()
     assert set(blas_threads().values()) == {1}
-    allowed_before = _threads.n_threads_allowed()
+    allowed_before = threads.n_threads_allowed()
     second.__enter__()
-    assert _threads.n_threads_allowed() == allowed_before
+    assert threads.n_threads_allowed() == allowed_before
     first.__exit__(None, None, None)
     assert set(blas_threads().values()) == {1}
     second.__exit__(None, None, None)
@@ -551,7 +547,7 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
         assert set(blas_threads().values()) == {1}
         raise error("in the kernel")
 
-    monkeypatch.setattr(_kernels, "summed_loss", fails)
+    monkeypatch.setattr(kernels, "summed_loss", fails)
     # Of weights that are PCA's still, no objective is asked for.
     parameters = {**_LARGE, "early_stopping": False}
     with pytest.raises(error, match="in the kernel"):
@@ -562,19 +558,19 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
 
 def test_blas_limit_is_restored_if_the_end_is_interrupted(monkeypatch):
     """Ctrl-C while a fit waits for its threads to end."""
-    before, leave = blas_threads(), _threads.ThreadTeam.__exit__
+    before, leave = blas_threads(), threads.ThreadTeam.__exit__
 
     def interrupted(*args):
         leave(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_threads.ThreadTeam, "__exit__", interrupted)
+    monkeypatch.setattr(threads.ThreadTeam, "__exit__", interrupted)
     # `caught` keeps the frames alive, as an interactive session does.
     with pytest.raises(KeyboardInterrupt) as caught:
         AutoencoderTransformer(**_LARGE).fit(data())
-    after, holders = blas_threads(), [*_threads._LIMIT._holders]
+    after, holders = blas_threads(), [*threads._LIMIT._holders]
     for holder in holders:  # leave nothing behind for other tests
-        _threads._LIMIT._release(holder)
+        threads._LIMIT._release(holder)
     assert not holders, caught
     assert after == before
 
@@ -598,18 +594,18 @@ def test_blas_limit_is_restored_if_setting_or_lifting_it_is_interrupted(
     when, monkeypatch
 ):
     before = blas_threads()
-    limit_set = _threads._limit_blas
+    limit_set = threads._limit_blas
     if when == "set":
-        monkeypatch.setattr(_threads, "_limit_blas", _interrupted(limit_set))
+        monkeypatch.setattr(threads, "_limit_blas", _interrupted(limit_set))
     else:
-        limit = type(_threads._blas().limit(limits=None))
+        limit = type(threads._blas().limit(limits=None))
         restore = _interrupted(limit.restore_original_limits)
         monkeypatch.setattr(limit, "restore_original_limits", restore)
     with pytest.raises(KeyboardInterrupt) as caught:
         AutoencoderTransformer(**_LARGE).fit(data())
     assert blas_threads() == before, caught
-    assert not _threads._LIMIT._holders
-    assert _threads.n_threads_allowed() >= 1
+    assert not threads._LIMIT._holders
+    assert threads.n_threads_allowed() >= 1
 
 
 # -- fork -----------------------------------------------------------------------
@@ -645,7 +641,7 @@ def is_in_order(before, expected):
 def job_fork_while_the_limit_is_set():
     """By a thread that the child does not have, but whose lock it has."""
     expected, before, in_child = digest("lbfgs"), blas_threads(), []
-    with _threads.single_threaded_blas(), _threads._LIMIT._lock:
+    with threads.single_threaded_blas(), threads._LIMIT._lock:
         other = threading.Thread(
             target=lambda: in_child.append(in_fork(is_in_order, before, expected))
         )
@@ -666,7 +662,7 @@ def job_fork_in_a_fit():
     def is_limited():
         return set(blas_threads().values()) == {1}
 
-    with _threads.single_threaded_blas():
+    with threads.single_threaded_blas():
         in_child = in_fork(is_limited)
     return in_child, blas_threads() == before
 
@@ -691,14 +687,14 @@ def job_dying_ranks():
         ("propagate", "adam"),
     ]:
         for n_threads, dying in [(2, 0), (2, 1), (4, 0), (4, 3)]:
-            whole = getattr(_kernels, kernel)
+            whole = getattr(kernels, kernel)
 
             def dies(*args, whole=whole, dying=dying):
                 if args[-1] == dying:
                     raise RuntimeError(f"rank {dying} died")
                 return whole(*args)
 
-            setattr(_kernels, kernel, dies)
+            setattr(kernels, kernel, dies)
             parameters = {**_LARGE, "solver": solver, "max_iter": 1000}
             try:
                 with (
@@ -707,7 +703,7 @@ def job_dying_ranks():
                 ):
                     AutoencoderTransformer(**parameters).fit(data())
             finally:
-                setattr(_kernels, kernel, whole)
+                setattr(kernels, kernel, whole)
             assert n_threads in sizes
             assert not our_threads()
             assert blas_threads() == before
@@ -968,7 +964,7 @@ def test_map_in_order(n_threads, n_items):
         return i, threading.current_thread().name.startswith("skae")
 
     for n_taken, (i, in_thread) in enumerate(
-        _threads.map_in_order(function, items(), n_threads)
+        threads.map_in_order(function, items(), n_threads)
     ):
         assert i == n_taken
         assert in_thread == (n_threads > 1)
@@ -979,7 +975,7 @@ def test_map_in_order(n_threads, n_items):
 
 def test_map_in_order_hands_on_an_error():
     with pytest.raises(ZeroDivisionError):
-        list(_threads.map_in_order(lambda i: 1 / (i - 2), range(9), 2))
+        list(threads.map_in_order(lambda i: 1 / (i - 2), range(9), 2))
     assert not our_threads()
 
 
@@ -992,10 +988,10 @@ def test_same_principal_components_for_any_number_of_threads():
 
     def counted(function, items, n_threads):
         seen.append(n_threads)
-        return _threads.map_in_order(function, items, n_threads)
+        return threads.map_in_order(function, items, n_threads)
 
     with pytest.MonkeyPatch.context() as patch, allowed(3):
-        patch.setattr(_pca, "map_in_order", counted)
+        patch.setattr(pca, "map_in_order", counted)
         found = principal_components(rows, 3, 0)
     assert seen == [3]
     for a, b in zip(found, expected, strict=True):

@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from skae import _passes, _vector_math
+from skae._compiled import passes, vector_math
 
 DTYPES = (np.float32, np.float64)
 N_POINTS = 1000
@@ -57,7 +57,7 @@ def test_formulas(name, dtype):
     if name == "log":
         x = np.exp(np.linspace(-69, 69, N_POINTS)).astype(dtype)
         x = np.concatenate([x, (1 + points(-0.4, 0.9, np.float64)).astype(dtype)])
-    formula = getattr(_vector_math, name)
+    formula = getattr(vector_math, name)
     found = np.array([formula(value) for value in x], dtype=dtype)
     if isinstance(allowed, dict):
         allowed = allowed[dtype]
@@ -85,7 +85,7 @@ def test_activations_as_vectors(name, dtype):
     truth, allowed = ACTIVATIONS[name]
     x = points(-5, 30, dtype) if name == "gelu" else points(-80, 80, dtype)
     found, slope = x.copy(), np.empty_like(x)
-    _passes.ACTIVATIONS[name](found, slope, x.size)
+    passes.ACTIVATIONS[name](found, slope, x.size)
     if isinstance(allowed, dict):
         allowed = allowed[dtype]
     assert largest_error(found, truth, x) <= allowed
@@ -95,5 +95,5 @@ def test_activations_as_vectors(name, dtype):
 def test_exponential_ends_at_the_smallest_normal_number(dtype):
     smallest = np.finfo(dtype).tiny
     for x in (-90.0, -1e4, -np.inf) if dtype == np.float32 else (-1e4, -np.inf):
-        assert 0 < _vector_math.exp(dtype(x)) < 2 * smallest
-    assert np.isnan(_vector_math.exp(dtype(np.nan)))
+        assert 0 < vector_math.exp(dtype(x)) < 2 * smallest
+    assert np.isnan(vector_math.exp(dtype(np.nan)))

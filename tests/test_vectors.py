@@ -6,7 +6,7 @@ import platform
 import pytest
 from numba.core.registry import cpu_target
 
-from skae import _numba, _vectors
+from skae._compiled import numba_private, vectors
 
 from .test_package import run_python
 
@@ -43,7 +43,7 @@ LINUX = "x86_64-unknown-linux-gnu"
     ],
 )
 def test_registers_by_features(system, features, expected):
-    assert _vectors.registers(Context(system, "some", features)) == expected
+    assert vectors.registers(Context(system, "some", features)) == expected
 
 
 def cpu_flags():
@@ -66,8 +66,8 @@ def test_registers_fit_the_processor():
     elif "avx" in flags:
         expected = 32, 16
     context = cpu_target.target_context
-    assert _vectors.registers(context) == expected
-    _, name, features = _numba.processor(context)
+    assert vectors.registers(context) == expected
+    _, name, features = numba_private.processor(context)
     assert name == context.codegen()._get_host_cpu_name()
     assert ("+fma" in features.split(",")) == ("fma" in flags)
 
@@ -78,8 +78,8 @@ def test_registers_fit_the_processor():
 def test_the_processor_is_found_where_numba_tells_otherwise(description):
     """By LLVM itself."""
     context = cpu_target.target_context
-    system, name, features = _numba.processor(context)
-    other = _numba.processor(Context(*description))
+    system, name, features = numba_private.processor(context)
+    other = numba_private.processor(Context(*description))
     assert other[:2] == (system, name)
     assert set(other[2].split(",")) >= {f for f in features.split(",") if f[:1] == "+"}
 
@@ -92,12 +92,12 @@ import numba
 import numpy as np
 from numba.core.registry import cpu_target
 
-from skae import _vectors
-from skae._products import PART_COLUMNS, pack, product, short_product
-from skae._sparse_products import dense_sparse_product, sparse_dense_product
+from skae._compiled import vectors
+from skae._compiled.products import PART_COLUMNS, pack, product, short_product
+from skae._compiled.sparse_products import dense_sparse_product, sparse_dense_product
 
 context = cpu_target.target_context
-found = {"registers": _vectors.registers(context), "products": {}}
+found = {"registers": vectors.registers(context), "products": {}}
 for of, dtype in (
     (product, "float32"),
     (short_product, "float64"),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from skae import __main__, _kernels, warmup
+from skae import __main__, warmup
+from skae._compiled import kernels
 
 from .test_package import run_python
 
@@ -20,8 +21,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
-from skae._passes import ACTIVATIONS, LOSSES
-from skae._warmup import c_functions
+from skae._compiled.passes import ACTIVATIONS, LOSSES
+from skae._runtime.warmup import c_functions
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 X = np.random.default_rng(0).random((20, 3), dtype=np.float32)
@@ -53,7 +54,7 @@ def test_nothing_is_left_to_compile(tmp_path):
 
 
 def test_returns_where_the_machine_code_is():
-    assert warmup(["float64"]) == _kernels.train.cache_path
+    assert warmup(["float64"]) == kernels.train.cache_path
 
 
 def test_unknown_dtypes_are_errors():

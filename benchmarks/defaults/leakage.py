@@ -34,10 +34,10 @@ def no_labels(*args):
 COLUMNS = {
     "as it is": {},
     "drawn one by one": {
-        "skae._hold_out.duplicates": no_labels,
-        "skae._hold_out.related_samples": no_labels,
+        "skae._data.hold_out.duplicates": no_labels,
+        "skae._data.hold_out.related_samples": no_labels,
     },
-    "Student's interval alone": {"skae._selection._LEFT_OUT": 0.0},
+    "Student's interval alone": {"skae._training.weight_selection._LEFT_OUT": 0.0},
 }
 
 # ---------------------------------------------------------------------------

@@ -27,7 +27,8 @@ from held_out import (
     table,
 )
 
-from skae import AutoencoderTransformer, _parameters
+from skae import AutoencoderTransformer
+from skae._training import settings
 
 PAGE = HERE / "study.md"
 SEEDS = range(2)
@@ -49,7 +50,7 @@ def _updates(factor):
     names = ("_AUTO_UPDATES", "_LARGE_UPDATES")
     return Variant(
         constants={
-            f"skae._parameters.{name}": int(factor * getattr(_parameters, name))
+            f"skae._training.settings.{name}": int(factor * getattr(settings, name))
             for name in names
         }
     )
@@ -74,9 +75,11 @@ VARIANTS = {
     "gelu": Variant({"activation": "gelu"}),
     "alpha=0.0001": Variant({"alpha": 1e-4}),
     "a tenth held out": Variant({"validation_fraction": 0.1}),
-    "confidence 0.90": _constant("skae._selection._CONFIDENCE", 0.90),
-    "confidence 0.99": _constant("skae._selection._CONFIDENCE", 0.99),
-    "best held-out loss kept": _constant("skae._selection._CONFIDENCE", 0.5),
+    "confidence 0.90": _constant("skae._training.weight_selection._CONFIDENCE", 0.90),
+    "confidence 0.99": _constant("skae._training.weight_selection._CONFIDENCE", 0.99),
+    "best held-out loss kept": _constant(
+        "skae._training.weight_selection._CONFIDENCE", 0.5
+    ),
     "last epoch kept": Variant({"early_stopping": False}),
     "random start": Variant({"init": "random"}),
 }

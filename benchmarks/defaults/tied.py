@@ -14,7 +14,8 @@ from typing import NamedTuple
 import joblib
 from held_out import HERE, cell, default_sets, header, load, table
 
-from skae import AutoencoderTransformer, _parameters
+from skae import AutoencoderTransformer
+from skae._training import settings
 
 PAGE = HERE / "tied.md"
 SEEDS, CODE_SIZES = range(3), (1, 2, 5)
@@ -52,7 +53,7 @@ VARIANTS = {
 
 def fit_variant(variant, network, *setting):
     """A cell of the table."""
-    setattr(_parameters, variant.constant, variant.value)
+    setattr(settings, variant.constant, variant.value)
     estimator = AutoencoderTransformer(tied_weights=True, init=variant.init, **network)
     return cell(*setting, estimator)
 

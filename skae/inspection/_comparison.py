@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 from skae import _base
 from skae._autoencoder import AutoencoderTransformer
 from skae._names import hint
-from skae._reporting import StepReport
 from skae._sklearn import Interval, _safe_indexing
+from skae._training.reporting import StepReport
 from skae.inspection._comparison_display import (
     AUTOENCODER_NAME,
     PCA_NAME,

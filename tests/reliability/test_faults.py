@@ -23,9 +23,9 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.model_selection import GridSearchCV
 
 import skae
-from skae._compilation import _digest
-from skae._numba import _Cache
-from skae._warmup import c_functions
+from skae._compiled.compilation import _digest
+from skae._compiled.numba_private import _Cache
+from skae._runtime.warmup import c_functions
 from skae.io import load, save
 
 from ..cases import times

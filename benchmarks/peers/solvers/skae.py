@@ -1,6 +1,6 @@
 from benchmark_utils.peer import Peer
 
-from skae._network import coefs, intercepts
+from skae._model.network import coefs, intercepts
 
 
 class Solver(Peer):

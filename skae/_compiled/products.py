@@ -1,0 +1,333 @@
+"""Matrix products of blocks, and transposed copies, tile by tile of the result.
+
+BLAS first copies its operands into an order of its own. The products of a block of
+rows have a short side, for which that does not pay: these come closer to what the
+processor's multipliers can do, from 4-2-4 networks to 784-1000.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from skae._compiled.compilation import as_pass, formula, prefetch, shifted
+from skae._compiled.numba_private import cgutils
+from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
+
+# Rows of a tile; of a row, a tile has a vector or two. The sums then fill half of the
+# registers: enough to hide how long a multiplication takes, and more multiplications
+# than loads.
+_TILE_ROWS = 8
+_TILE_SIZES = (8, 4, 2, 1)
+# Columns of b that `pack` puts together: a multiple of every tile's, and of a square's.
+PART_COLUMNS = 32
+# Products in a sum before it is added to the result. The rows of a tile, copied for
+# so many, stay in the L1 cache.
+DEPTH = 512
+# Rows and columns of a tile of `short_product`.
+_SHORT_ROWS, _SHORT_COLUMNS = (4, 1), (4, 2, 1)
+
+
+def _vector(context, dtype):
+    """Entries of a vector register."""
+    return registers(context)[0] * 8 // dtype.bitwidth
+
+
+def _tile_vectors(context):
+    """Vectors in a row of a tile."""
+    return 2 if registers(context)[1] >= 32 else 1
+
+
+@intrinsic
+def _vector_columns(typingctx, pointer):
+    """Columns of a vector of the pointer's dtype."""
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(INT64, _vector(context, pointer.dtype))
+
+    return types.intp(pointer), codegen
+
+
+@intrinsic
+def _tile_columns(typingctx, pointer):
+    """Columns of a tile."""
+
+    def codegen(context, builder, signature, args):
+        n = _vector(context, pointer.dtype) * _tile_vectors(context)
+        return ir.Constant(INT64, n)
+
+    return types.intp(pointer), codegen
+
+
+def _switch(builder, number, cases, write):
+    """Write code for each case of what a number may be at run time."""
+    end = builder.append_basic_block("end")
+    switch = builder.switch(number, end)
+    for case in cases:
+        block = builder.append_basic_block(f"case_{case}")
+        switch.add_case(ir.Constant(number.type, case), block)
+        with builder.goto_block(block):
+            write(case)
+            builder.branch(end)
+    builder.position_at_end(end)
+
+
+def _is_set(builder, flag):
+    return builder.icmp_signed("!=", flag, ir.Constant(INT64, 0))
+
+
+# ---------------------------------------------------------------------------
+# Products whose result has long rows
+# ---------------------------------------------------------------------------
+
+
+def _write_tile(vectors, n_rows, n_vectors, mask, operands):
+    """Code that adds a tile's sums of products to the start values."""
+    builder = vectors.builder
+    (a, a_row, a_step), (b, b_row), (c, c_row), start_values, k = operands
+    start, start_step, is_added = start_values
+    columns = [v * vectors.n for v in range(n_vectors)]
+    sums = [
+        [cgutils.alloca_once_value(builder, vectors.zero) for _ in columns]
+        for _ in range(n_rows)
+    ]
+    at_a = [
+        cgutils.alloca_once_value(builder, vectors.at(a, offset))
+        for offset in multiples(builder, a_row, n_rows)
+    ]
+    at_b = cgutils.alloca_once_value(builder, b)
+    with cgutils.for_range(builder, k):
+        row = builder.load(at_b)
+        of_b = [vectors.load(vectors.at(row, j), mask) for j in columns]
+        builder.store(vectors.at(row, b_row), at_b)
+        for pointer, row_sums in zip(at_a, sums, strict=True):
+            at = builder.load(pointer)
+            factor = vectors.splat(builder.load(at))
+            builder.store(vectors.at(at, a_step), pointer)
+            for vector, total in zip(of_b, row_sums, strict=True):
+                grown = vectors.multiply_add(factor, vector, builder.load(total))
+                builder.store(grown, total)
+    starts = multiples(builder, start_step, n_rows)
+    rows = multiples(builder, c_row, n_rows)
+    with builder.if_else(_is_set(builder, is_added)) as (added, fresh):
+        with added:
+            for row, row_sums in zip(rows, sums, strict=True):
+                for j, total in zip(columns, row_sums, strict=True):
+                    before = vectors.load(vectors.at(c, row, j), mask)
+                    builder.store(builder.fadd(before, builder.load(total)), total)
+        with fresh:
+            for offset, row_sums in zip(starts, sums, strict=True):
+                first = vectors.splat(builder.load(vectors.at(start, offset)))
+                for total in row_sums:
+                    builder.store(builder.fadd(first, builder.load(total)), total)
+    for row, row_sums in zip(rows, sums, strict=True):
+        for j, total in zip(columns, row_sums, strict=True):
+            vectors.store(builder.load(total), vectors.at(c, row, j), mask)
+
+
+@intrinsic
+def _tile(typingctx, a, b, c, start, k, n_rows, n_columns):
+    """Compute a tile of `product`, of 8, 4, 2 or 1 rows.
+
+    `a`, `b`, `c` and `start` are tuples: a pointer to the first entry that is used,
+    and the steps from there. Of fewer columns than a tile has, those of one vector are
+    computed.
+    """
+
+    def codegen(context, builder, signature, args):
+        *operands, k, n_rows, n_columns = args
+        operands = [cgutils.unpack_tuple(builder, operand) for operand in operands]
+        vectors = Vectors(context, builder, a[0].dtype, _vector(context, a[0].dtype))
+        n_vectors = _tile_vectors(context)
+        width = ir.Constant(INT64, n_vectors * vectors.n)
+        is_whole = builder.icmp_signed(">=", n_columns, width)
+        mask = vectors.mask(n_columns)
+
+        def write(n_rows):
+            with builder.if_else(is_whole) as (whole, edge):
+                with whole:
+                    _write_tile(vectors, n_rows, n_vectors, None, [*operands, k])
+                with edge:
+                    _write_tile(vectors, n_rows, 1, mask, [*operands, k])
+
+        _switch(builder, n_rows, _TILE_SIZES, write)
+        return context.get_dummy_value()
+
+    return types.void(a, b, c, start, k, n_rows, n_columns), codegen
+
+
+@intrinsic
+def _own_memory(typingctx, pointer):
+    """Memory on the stack for `DEPTH` columns of a tile."""
+
+    def codegen(context, builder, signature, args):
+        entry = context.get_data_type(pointer.dtype)
+        return cgutils.alloca_once(builder, entry, size=DEPTH * _TILE_ROWS)
+
+    return pointer(pointer), codegen
+
+
+@formula
+def _tile_size(left):
+    """Rows of the next tile, of the rows that are left."""
+    if left >= 8:
+        return 8
+    if left >= 4:
+        return 4
+    return 2 if left >= 2 else 1
+
+
+@as_pass("vnnvnvvnnnnn")
+def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_added):
+    """Matrix product: c (m, n) = a (m, k) @ b (k, n) + start.
+
+    An entry of a is `a_row` entries before that of the next row, and `a_step` before
+    that of the next column; b and c are in C order, or b is what `pack` has made. The
+    start value of row i is start[i * start_step], or what c has been, if `is_added`.
+    """
+    width, vector = _tile_columns(a), _vector_columns(a)
+    b_row = PART_COLUMNS if is_packed else n
+    copy = _own_memory(a)
+    for first in range(0, k, DEPTH):
+        depth = min(DEPTH, k - first)
+        adds = is_added if first == 0 else 1
+        i = 0
+        while i < m:
+            rows = _tile_size(m - i)
+            at_a, row, step = shifted(a, i * a_row + first * a_step), a_row, a_step
+            if a_row == 1 and rows == _TILE_ROWS and n > width:
+                # Columns far from each other are read once for all tiles.
+                for j in range(depth):
+                    prefetch(at_a, j * a_step + _TILE_ROWS)  # for the next tile
+                    for r in range(_TILE_ROWS):
+                        copy[j * _TILE_ROWS + r] = at_a[j * a_step + r]
+                at_a, step = copy, _TILE_ROWS
+            of_a = at_a, row, step
+            start_values = shifted(start, i * start_step), start_step, adds
+            at_b, at_c, left = shifted(b, first * b_row), shifted(c, i * n), n
+            while left > 0:
+                _tile(of_a, (at_b, b_row), (at_c, n), start_values, depth, rows, left)
+                done = width if left >= width else vector
+                left -= done
+                at_b, at_c = shifted(at_b, done), shifted(at_c, done)
+                if is_packed and (n - left) % PART_COLUMNS == 0:
+                    at_b = shifted(at_b, PART_COLUMNS * (k - 1))
+            i += rows
+
+
+# ---------------------------------------------------------------------------
+# Products whose result has short rows
+# ---------------------------------------------------------------------------
+
+
+def _write_short_tile(vectors, shape, args):
+    """Code of a tile whose sums are over the entries of vectors, too."""
+    builder = vectors.builder
+    a, b, c, n, k, is_added = args
+    rows_of_a = [vectors.at(a, offset) for offset in multiples(builder, k, shape[0])]
+    rows_of_b = [vectors.at(b, offset) for offset in multiples(builder, k, shape[1])]
+    sums = [
+        [cgutils.alloca_once_value(builder, vectors.zero) for _ in rows_of_b]
+        for _ in rows_of_a
+    ]
+
+    def add_products(at, mask=None):
+        of_b = [vectors.load(vectors.at(row, at), mask) for row in rows_of_b]
+        for row, row_sums in zip(rows_of_a, sums, strict=True):
+            of_a = vectors.load(vectors.at(row, at), mask)
+            for b_vector, total in zip(of_b, row_sums, strict=True):
+                grown = vectors.multiply_add(of_a, b_vector, builder.load(total))
+                builder.store(grown, total)
+
+    size = ir.Constant(INT64, vectors.n)
+    rest = builder.srem(k, size)
+    whole = builder.sub(k, rest)
+    zero = ir.Constant(INT64, 0)
+    with cgutils.for_range_slice(builder, zero, whole, size, inc=True) as (at, _):
+        add_products(at)
+    add_products(whole, vectors.mask(rest))
+    for row, row_sums in zip(multiples(builder, n, shape[0]), sums, strict=True):
+        for j, total in enumerate(row_sums):
+            entry = vectors.at(c, row, j)
+            value = vectors.sum(builder.load(total))
+            before = ir.Constant(value.type, 0.0)
+            is_set = _is_set(builder, is_added)
+            before = builder.select(is_set, builder.load(entry), before)
+            builder.store(builder.fadd(before, value), entry)
+
+
+@intrinsic
+def _short_tile(typingctx, a, b, c, n, k, is_added, shape):
+    """Compute a tile of `short_product`, of 4 or 1 rows and 4, 2 or 1 columns."""
+
+    def codegen(context, builder, signature, args):
+        *args, shape = args
+        rows, columns = cgutils.unpack_tuple(builder, shape)
+        vectors = Vectors(context, builder, a.dtype, _vector(context, a.dtype))
+
+        def write_rows(n_rows):
+            def write(n_columns):
+                _write_short_tile(vectors, (n_rows, n_columns), args)
+
+            _switch(builder, columns, _SHORT_COLUMNS, write)
+
+        _switch(builder, rows, _SHORT_ROWS, write_rows)
+        return context.get_dummy_value()
+
+    return types.void(a, b, c, n, k, is_added, shape), codegen
+
+
+@as_pass("vvvnnnn")
+def short_product(a, b, c, m, n, k, is_added):
+    """Matrix product: c (m, n) = a (m, k) @ b.T (k, n), plus c if `is_added`.
+
+    Faster than `product` of a transposed copy while n is smaller than a vector.
+    """
+    i = 0
+    while i < m:
+        rows = 4 if m - i >= 4 else 1
+        j = 0
+        while j < n:
+            columns = min(4, _tile_size(n - j))
+            at_c = shifted(c, i * n + j)
+            at_a, at_b = shifted(a, i * k), shifted(b, j * k)
+            _short_tile(at_a, at_b, at_c, n, k, is_added, (rows, columns))
+            j += columns
+        i += rows
+
+
+# ---------------------------------------------------------------------------
+# Transposed copies
+# ---------------------------------------------------------------------------
+
+
+@intrinsic
+def _transpose_square(typingctx, a, a_row, b, b_row):
+    """Copy a square of `SQUARE` rows, transposed."""
+
+    def codegen(context, builder, signature, args):
+        a, a_row, b, b_row = args
+        vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
+        rows = vectors.load_rows(a, a_row)
+        vectors.store_rows(vectors.transposed(rows), b, b_row)
+        return context.get_dummy_value()
+
+    return types.void(a, a_row, b, b_row), codegen
+
+
+@as_pass("vvnn")
+def pack(block, packed, n_units, n_rows):
+    """Copy a block's transpose for `product`: parts of (n_rows, PART_COLUMNS).
+
+    The last part is as large as the others, whatever is in it.
+    """
+    width = PART_COLUMNS
+    whole = n_rows - n_rows % SQUARE
+    for j in range(0, n_units, SQUARE):
+        to = shifted(packed, (j - j % width) * n_rows + j % width)
+        at = shifted(block, j * n_rows)
+        n_whole = whole if n_units - j >= SQUARE else 0
+        for i in range(0, n_whole, SQUARE):
+            _transpose_square(shifted(at, i), n_rows, shifted(to, i * width), width)
+        for r in range(min(SQUARE, n_units - j)):
+            for i in range(n_whole, n_rows):
+                to[i * width + r] = at[r * n_rows + i]

@@ -1,0 +1,199 @@
+"""Random numbers that are functions of where they are used, and what is drawn by them.
+
+A stream of SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number
+generators", 2014) belongs to a seed, a purpose and an epoch; a row of the matrix has
+its own places in it. What is drawn for a row so depends neither on the batch, the block
+nor the thread that it is in, and going on after a pause is exact.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skae._compiled.compilation import CFunction, as_pass, formula, like, made_for
+from skae._compiled.vector_math import log
+
+_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_U27, _U30, _U31, _U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+# What a stream is for; with the seed, of 31 bits, it is one number.
+_ORDER, _CORRUPTION, POSTERIOR = np.uint64(0), np.uint64(1), np.uint64(2)
+
+
+@formula
+def _mix(x):
+    """Scramble 64 bits: the finaliser of SplitMix64."""
+    x = (x ^ (x >> _U30)) * _MIX_1
+    x = (x ^ (x >> _U27)) * _MIX_2
+    return x ^ (x >> _U31)
+
+
+@formula
+def stream_of(seed, purpose, epoch):
+    """Where the stream of an epoch begins."""
+    return _mix(_mix(np.uint64(seed) + (purpose << _U32)) + np.uint64(epoch))
+
+
+@formula
+def bits_at(stream, place):
+    """64 random bits, at a place of a stream."""
+    return _mix(stream + _GOLDEN_GAMMA * np.uint64(place))
+
+
+# ---------------------------------------------------------------------------
+# Order of the rows
+# ---------------------------------------------------------------------------
+
+
+@as_pass("cnnn")
+def shuffle(order, n, seed, epoch):
+    """Order of the rows in an epoch: a Fisher-Yates shuffle of 0, ..., n - 1."""
+    stream = stream_of(seed, _ORDER, epoch)
+    for i in range(n):
+        order[i] = i
+    for i in range(n - 1, 0, -1):
+        bits = bits_at(stream, i) >> _U32
+        # Lemire, "Fast random integer generation in an interval", 2019, section 3.
+        j = np.int64((bits * np.uint64(i + 1)) >> _U32)
+        order[i], order[j] = order[j], order[i]
+
+
+# ---------------------------------------------------------------------------
+# Normal numbers
+# ---------------------------------------------------------------------------
+
+# Bits of a uniform number, which with one half more is exact in float32: both dtypes
+# see the same numbers, but for roundings. The largest normal number is 5.8.
+_N_BITS = 23
+_U41, _U18 = np.uint64(64 - _N_BITS), np.uint64(64 - 2 * _N_BITS)
+_LOW_BITS = np.uint64(2**_N_BITS - 1)
+_SWAP, _FLIP, _NONE = np.uint64(1), np.uint64(2), np.uint64(0)
+_QUARTER_TURN = math.pi / 2
+# Taylor's terms of sine and cosine: up to an eighth of a turn, exact to 1e-10.
+_SIN_3, _SIN_5, _SIN_7 = -1 / 6, 1 / 120, -1 / 5040
+_SIN_9, _SIN_11 = 1 / 362_880, -1 / 39_916_800
+_COS_2, _COS_4, _COS_6 = -1 / 2, 1 / 24, -1 / 720
+_COS_8, _COS_10 = 1 / 40_320, -1 / 3_628_800
+
+
+@formula
+def _uniform(bits, example):
+    """The lowest `_N_BITS` as a number between 0 and 1, in the type of the example."""
+    # By way of int32, which vectors convert at once.
+    whole = like(np.int32(bits & _LOW_BITS), example)
+    return (whole + like(0.5, example)) * like(2.0**-_N_BITS, example)
+
+
+@formula
+def normal_pair(bits, example):
+    """Two independent standard normal numbers, in the type of the example.
+
+    Box & Muller, "A note on the generation of random normal deviates", 1958. The angle
+    is drawn from an eighth of a turn to either side of 0; two more bits reflect the
+    point, which makes it any.
+    """
+    one = like(1.0, example)
+    radius = math.sqrt(like(-2.0, example) * log(_uniform(bits >> _U41, example)))
+    half = like(0.5, example)
+    turn = _uniform(bits >> _U18, example) - half
+    x = turn * like(_QUARTER_TURN, example)
+    s = x * x
+    tail = s * like(_SIN_11, example) + like(_SIN_9, example)
+    tail = (tail * s + like(_SIN_7, example)) * s + like(_SIN_5, example)
+    sine = ((tail * s + like(_SIN_3, example)) * s + one) * x
+    tail = s * like(_COS_10, example) + like(_COS_8, example)
+    tail = (tail * s + like(_COS_6, example)) * s + like(_COS_4, example)
+    cosine = (tail * s + like(_COS_2, example)) * s + one
+    radius = radius if bits & _FLIP == _NONE else -radius
+    is_swapped = bits & _SWAP != _NONE
+    first = sine if is_swapped else cosine
+    return radius * first, radius * (cosine if is_swapped else sine)
+
+
+# ---------------------------------------------------------------------------
+# Corruption: Vincent et al., "Stacked denoising autoencoders", 2010, section 3.3
+# ---------------------------------------------------------------------------
+
+# What corruption needs besides arrays: `settings`, float64. The lowest and the highest
+# value are in the units of the data.
+LEVEL, LOWEST, HIGHEST = range(3)
+N_CORRUPTION_SETTINGS = 3
+
+# Stands for the function that a loop is made for.
+_function: Any = None
+
+
+def _corrupt(
+    block, scaling, picked, settings, seed, epoch, corrupted, n_rows, n_features
+):
+    """Loop of a corruption, of a block of rows.
+
+    `corrupted` has room for an even number of features: they are drawn in pairs.
+    """
+    level, scale = settings[LEVEL], scaling[n_features]
+    stream = stream_of(seed, _CORRUPTION, epoch)
+    n_pairs = (n_features + 1) // 2
+    for pair in range(n_pairs):
+        j, k = 2 * pair, min(2 * pair + 1, n_features - 1)
+        low_j = (like(settings[LOWEST], scale) - scaling[j]) * scale
+        low_k = (like(settings[LOWEST], scale) - scaling[k]) * scale
+        high_j = (like(settings[HIGHEST], scale) - scaling[j]) * scale
+        high_k = (like(settings[HIGHEST], scale) - scaling[k]) * scale
+        to_j, to_k = 2 * pair * n_rows, (2 * pair + 1) * n_rows
+        for i in range(n_rows):
+            bits = bits_at(stream, picked[i] * n_pairs + pair)
+            x, y = block[j * n_rows + i], block[k * n_rows + i]
+            u, v = _function(bits, level, x, low_j, high_j, y, low_k, high_k)
+            corrupted[to_j + i], corrupted[to_k + i] = u, v
+
+
+def _corruption_pass(function):
+    return CFunction(made_for(function, _corrupt), "vvidnnvnn")
+
+
+@formula
+def _gaussian(bits, level, x, low_x, high_x, y, low_y, high_y):
+    """Normal noise of standard deviation `level`, in the network's units."""
+    u, v = normal_pair(bits, x)
+    return x + like(level, x) * u, y + like(level, x) * v
+
+
+@formula
+def _two_shares(bits):
+    """Two numbers in [0, 2^32)."""
+    return np.int64(bits >> _U32), np.int64(bits & np.uint64(0xFFFFFFFF))
+
+
+@formula
+def _masking(bits, level, x, low_x, high_x, y, low_y, high_y):
+    """A share `level` of the entries becomes the lowest value, which is 0."""
+    u, v = _two_shares(bits)
+    share = np.int64(level * 2.0**32)
+    return low_x if u < share else x, low_y if v < share else y
+
+
+@formula
+def _salt_and_pepper(bits, level, x, low_x, high_x, y, low_y, high_y):
+    """A share `level` of the entries becomes the lowest or the highest value."""
+    u, v = _two_shares(bits)
+    share, half = np.int64(level * 2.0**32), np.int64(level * 2.0**31)
+    x = high_x if u < share else x
+    y = high_y if v < share else y
+    return low_x if u < half else x, low_y if v < half else y
+
+
+class Corruption(NamedTuple):
+    """What happens to rows before the network sees them in training."""
+
+    compute: CFunction
+    settings: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
+
+
+# Name -> pass.
+CORRUPTIONS = {
+    "gaussian": _corruption_pass(_gaussian),
+    "masking": _corruption_pass(_masking),
+    "salt_and_pepper": _corruption_pass(_salt_and_pepper),
+}

@@ -1,0 +1,442 @@
+"""What kernels work on: a network, its rows, its state, and working memory.
+
+In Python these are tuples of arrays and numbers; kernels see records in their place, in
+which an array is the address where it begins (`record_of`). A kernel so takes a handful
+of addresses, whatever it works on, and one compilation serves both dtypes.
+"""
+
+import functools
+import math
+import typing
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from skae._compiled.passes import Addresses
+from skae._compiled.vectors import LINE_BYTES, LINE_DOUBLES
+
+
+def empty_lines(shape, dtype):
+    """As `numpy.empty`, but beginning with a cache line.
+
+    Loads of vectors that cross lines take twice as long.
+    """
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + LINE_BYTES, dtype=np.uint8)
+    first = -memory.ctypes.data % LINE_BYTES
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+def in_lines(n_rows, n_entries, dtype):
+    """Zeros of shape (n_rows, at least n_entries), each row in lines of its own."""
+    per_line = LINE_BYTES // np.dtype(dtype).itemsize
+    lines = empty_lines((n_rows, -(-n_entries // per_line) * per_line), dtype)
+    lines[:] = 0
+    return lines
+
+
+class Layer(NamedTuple):
+    """A layer of a network, the input or another."""
+
+    width: int  # its units
+    n_in: int  # its inputs: as many of the first units of the layer below
+    units_at: int  # the sum of the widths of the layers before, without the input
+    weights_at: int  # where its weights and biases begin in the vector of parameters
+    biases_at: int
+    transposed: int  # whether weights are stored as (n_out, n_in), as the decoder's are
+    activation: int  # position in ACTIVATIONS
+
+
+class Network(NamedTuple):
+    """Shape of a network, from an input to an output.
+
+    Tied layers share an encoder layer's weights.
+    """
+
+    layers: np.ndarray  # (n_layers + 1,) records of Layer; the first is the input
+    n_layers: int  # the input not counted
+    n_params: int  # length of the vector of parameters
+    n_weights: int  # its first entries; the rest are biases
+    tied: int
+
+    @property
+    def widths(self):
+        """Units of the input and of every layer."""
+        return self.layers["width"]
+
+    @property
+    def n_units(self):
+        """Sum of the widths, the input's included."""
+        return int(self.widths.sum())
+
+
+_NONE = np.empty(0, dtype=np.int64)
+
+
+def aligned(array):
+    """An array as kernels read it: C-ordered, with aligned entries."""
+    return np.require(array, requirements=["C", "A"])
+
+
+def with_aligned_arrays(record):
+    """A named tuple that may have come from another process, where no array need be."""
+    arrays = {k: v for k, v in record._asdict().items() if isinstance(v, np.ndarray)}
+    return record._replace(**{name: aligned(v) for name, v in arrays.items()})
+
+
+def entries_of(matrix):
+    """Entries of a dense or CSR matrix, of shape (n,), and their columns if it is CSR.
+
+    As `Rows` have them, and not copied where they are so already.
+    """
+    if not sparse.issparse(matrix):
+        return aligned(matrix).reshape(-1), np.empty(0, dtype=np.int32)
+    columns = aligned(matrix.indices.astype(np.int32, copy=False))
+    return aligned(matrix.data), columns
+
+
+class Rows(NamedTuple):
+    """The rows of a dense or CSR matrix, as the network sees them: (x - mean) / scale.
+
+    `values` of a dense matrix is the C-ordered matrix, and `columns` and `starts` are
+    empty; of a CSR matrix they are its data, indices and indptr.
+    """
+
+    values: np.ndarray  # dtype
+    columns: np.ndarray  # int32
+    starts: np.ndarray  # int64
+    subset: np.ndarray  # int32, the matrix' rows in use; empty: all
+    weights: np.ndarray  # float64 sample weights of all rows; empty: 1
+    scaling: np.ndarray  # (n_features + 1,) dtype, the means and 1 / scale
+    n_features: int
+    n_rows: int  # rows in use
+    total_weight: float  # of the rows in use
+    # What is drawn for a row depends on its number: that of the matrix' first row, from
+    # which on they are consecutive, or int64 numbers of all of the matrix' rows.
+    first_number: int = 0
+    numbers: np.ndarray = _NONE
+
+    @property
+    def dtype(self):
+        """Of the matrix."""
+        return self.values.dtype
+
+    def map(self, function, *args):
+        """A function's results for every part, of which there is one."""
+        return [function(self, *args)]
+
+    def derive(self, on_close, function, *args):
+        """Rows that a function makes of these, part by part.
+
+        `on_close`, an ExitStack, is told how to leave what they hold elsewhere.
+        """
+        return function(self, *args)
+
+    def check(self, model):
+        """Raise ValueError where kernels would read beyond the arrays, or misread them.
+
+        They look at nothing: this is asked once for each time that Python calls them.
+        """
+        n_rows, n_features = self.n_rows, self.n_features
+        n_lines = self.starts.size - 1
+        if not self.starts.size:
+            n_lines = self.values.size // max(1, n_features)
+        n_numbered = min(n_lines, self.weights.size or n_lines)
+        problems = {
+            "dtype": self.dtype != model.params.dtype,
+            "columns": n_features != model.network.layers["width"][0],
+            "scaling": self.scaling.size != n_features + 1,
+            "types": self.scaling.dtype != self.dtype
+            or self.columns.dtype != np.int32
+            or self.subset.dtype != np.int32
+            or self.starts.dtype != np.int64
+            or self.weights.dtype != np.float64,
+            "parameters": model.params.size != model.network.n_params,
+            "rows": n_rows > (self.subset.size or n_numbered),
+        }
+        wrong = [name for name, is_wrong in problems.items() if is_wrong]
+        if wrong and n_rows:
+            raise ValueError(f"rows do not fit the network: {', '.join(wrong)}")
+
+    def without_matrix(self):
+        """What is kept beside a partition's block."""
+        return self._replace(
+            values=self.values[:0].copy(), columns=np.empty(0, np.int32)
+        )
+
+    def with_matrix(self, matrix):
+        """The rows again, of the matrix that they were made of."""
+        values, columns = entries_of(matrix)
+        return with_aligned_arrays(self._replace(values=values, columns=columns))
+
+    def none(self):
+        """Rows of the same matrix, none of them in use."""
+        return self._replace(n_rows=0, total_weight=0.0)
+
+    def part(self, batch):
+        """The rows in use of a slice, without a copy of their values."""
+        start, stop = batch.start, batch.stop
+        if self.subset.size:
+            here = self._replace(subset=self.subset[start:stop])
+        else:
+            here = self._replace(
+                weights=self.weights[start:stop],
+                first_number=self.first_number + start,
+                numbers=self.numbers[start:stop],
+            )
+            if self.starts.size:
+                here = here._replace(starts=self.starts[start : stop + 1])
+            else:
+                of_rows = slice(start * self.n_features, stop * self.n_features)
+                here = here._replace(values=self.values[of_rows])
+        n_rows = stop - start
+        weight = total_weight(here.weights, here.subset, n_rows)
+        return here._replace(n_rows=n_rows, total_weight=weight)
+
+
+def total_weight(weights, subset, n_rows):
+    """Of the rows in use; empty arrays mean as in `Rows`."""
+    if not weights.size or not n_rows:
+        return float(n_rows)
+    return float(weights[subset if subset.size else slice(None)].sum())
+
+
+class Model(NamedTuple):
+    """A network with parameters, and their penalty, alpha / 2 * ||weights||^2."""
+
+    network: Network
+    params: np.ndarray  # (n_params,) dtype
+    alpha: float = 0.0
+
+
+class Solver(NamedTuple):
+    """Parameters of the stochastic solvers, named as in the estimator."""
+
+    code: int  # position in SOLVERS; -1: it runs in Python
+    schedule: int  # code of SCHEDULES
+    learning_rate: float
+    decay: float
+    power_t: float
+    momentum: float
+    nesterovs_momentum: int
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    batch_size: int
+    shuffle: int
+    max_iter: int  # epochs in one period of the cosine schedule
+    tol: float
+    n_iter_no_change: int
+    first_judged: int  # epoch, counted from 1, before which no losses are compared
+    watch_validation: int  # stop by the validation loss, not the training loss
+
+
+class State(NamedTuple):
+    """All that training changes, and all that it needs to go on."""
+
+    params: np.ndarray  # (n_params,) the current parameters
+    moment_1: np.ndarray  # (n_params,) momentum, or mean of gradients
+    moment_2: np.ndarray  # (n_params,) mean of squared gradients
+    best_params: np.ndarray  # (n_params,) of the epoch with the best_kept loss
+    counters: np.ndarray  # int64, see below
+    scalars: np.ndarray  # float64, see below
+    loss_curve: np.ndarray  # (epochs of this call,) float64
+    validation_curve: np.ndarray  # the same
+    term_curve: np.ndarray  # the same
+
+
+CURVES = ("loss_curve", "validation_curve", "term_curve")
+
+# State.counters. Of the epochs, FIRST_EPOCH is the one that the curves begin with,
+# CYCLE_START that which the cosine schedule begins with. An epoch has EPOCH_ROWS rows,
+# of which N_BEFORE came before the PART that is trained on (0, 1, ...).
+N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
+EPOCH_ROWS, N_BEFORE, PART = range(6, 9)
+BEST_EPOCH = 9  # of best_params: the number of epochs before they were reached
+N_COUNTERS = 10
+# State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
+# schedule has multiplied the learning rate by, the initial weights' loss on the rows
+# that are monitored and on those to train on, and the sums of this epoch's code terms
+# and losses.
+BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS, TERM_SUM, LOSS_SUM = range(6)
+START_TRAIN_LOSS = 6
+N_SCALARS = 7
+
+# What of these a training that goes on needs, by the names that files have for them;
+# the others mean something while a kernel runs.
+LASTING_COUNTERS = {
+    "n_updates": N_UPDATES,
+    "n_epochs": N_EPOCHS,
+    "cycle_start": CYCLE_START,
+    "n_no_change": N_NO_CHANGE,
+    "best_epoch": BEST_EPOCH,
+    "seed": SEED,
+}
+LASTING_SCALARS = {
+    "best_loss": BEST_LOSS,
+    "best_kept": BEST_KEPT,
+    "rate_factor": RATE_FACTOR,
+    "start_loss": START_LOSS,
+    "start_train_loss": START_TRAIN_LOSS,
+}
+
+
+class Block(NamedTuple):
+    """Rows that pass through the network together."""
+
+    rank: int
+    slot: int  # the input block that holds them
+    lane: int  # that their losses are added to
+    n_layers: int  # that they pass through
+    epoch: int  # whose random numbers are drawn for them, or NO_EPOCH
+    order: int  # address of the order of the rows; 0: their own
+    start: int  # first position in the order
+    stop: int  # the last position plus one
+    n_rows: int  # at least stop - start: what is missing are zeros
+    ahead: int  # first position of the rows that will be read next
+    n_ahead: int  # and their number, or 0
+
+
+# Of rows that are not trained on: what is drawn for them is always the same.
+NO_EPOCH = -1
+
+
+class Held(NamedTuple):
+    """Rows that an input block holds, in their own order: as in `Rows` and `Block`.
+
+    The scaling is not compared: all rows that a team reads have one.
+    """
+
+    values: int  # address; NOTHING at first
+    columns: int
+    starts: int
+    subset: int
+    weights: int
+    start: int
+    stop: int
+
+
+# Not the address of any array, nor that of an empty one.
+NOTHING = -1
+
+
+class Team(NamedTuple):
+    """Threads that run a kernel together, and what they work with."""
+
+    n_threads: int
+    itemsize: int  # bytes of the dtype
+    block_rows: int  # that the buffers have room for
+    piece_rows: int  # that losses are summed over at a time
+    n_slots: int  # input blocks of a thread
+    n_units: int  # of the layers, for which the buffers have room
+    n_params: int
+    n_packed: int  # entries of a thread's `packed`
+    passes: Addresses
+    forward: int  # address of the kernel
+    lanes: int  # the same; 0 for inference alone
+    code_means: int  # the same; 0 if nothing depends on them
+    seed: int  # of what is drawn for rows
+    control: np.ndarray  # int64, see below
+    # What each lane or thread has a row of is `in_lines`, and longer than said here.
+    lane_losses: np.ndarray  # (MAX_LANES, 2) float64: the objective; its code term
+    lane_codes: np.ndarray  # (MAX_LANES, code + 1) float64: sums of code and weights
+    lane_code_entries: int  # of a row of these
+    penalty: np.ndarray  # (2,) float64: a sum of squares, the penalty before a step
+    held: np.ndarray  # (slots,) records of Held
+    blocks: np.ndarray  # (n_threads,) records of Block
+    settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
+    corruption: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
+    term_settings: np.ndarray  # (n_threads, n_term_settings) float64
+    n_term_settings: int
+    n_code: int  # units of the code's layer
+    zero: np.ndarray  # (1,) dtype
+    order: np.ndarray  # (n_rows,) int32, this epoch's order of the rows
+    picked: np.ndarray  # (slots, block_rows) int64, the matrix rows of input blocks
+    row_weights: np.ndarray  # (slots, block_rows) dtype, their sample weights
+    inputs: np.ndarray  # (slots, block_rows * n_features) dtype
+    corrupted: np.ndarray  # (n_threads, block_rows * even n_features) dtype
+    packed: np.ndarray  # (n_threads, n_packed) dtype, a transposed block
+    # (n_threads, block_rows * units) dtype, activations; once these have served, the
+    # derivatives of the loss
+    units: np.ndarray
+    slopes: np.ndarray  # the same, derivatives of the activations
+    kept: np.ndarray  # (n_threads, block_rows * code) dtype, those of the code's term
+    lane_gradients: np.ndarray  # (lanes, n_params) dtype
+    lane_gradient_entries: int  # of a row of these
+
+    @property
+    def gradients(self):
+        """The gradients of the lanes, of shape (lanes, n_params)."""
+        return self.lane_gradients[:, : self.n_params]
+
+
+# Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
+# to end a run at the next batch and BROKEN when a thread died. A rank that gave up in
+# the middle of its rows sets ABANDONED: nobody may use the sums. rank 0 copies its
+# decision to STATUS. Both are read behind a barrier.
+ARRIVED, GENERATION, INTERRUPT, BROKEN, ABANDONED, STATUS = range(6)
+N_CONTROLS = 16  # a cache line
+# Entries of a row of Team.lane_losses.
+N_LANE_LOSSES = LINE_DOUBLES
+
+
+@functools.cache
+def record_type(kind):
+    """The dtype of the records that kernels see in place of tuples of a kind."""
+    kinds = {np.ndarray: np.int64, int: np.int64, float: np.float64}
+    hints = typing.get_type_hints(kind).items()
+    fields = [(name, kinds.get(hint) or record_type(hint)) for name, hint in hints]
+    return np.dtype(fields, align=True)
+
+
+def _in_line(record):
+    """The dtype of a record, padded to whole cache lines."""
+    size = -(-record.itemsize // LINE_BYTES) * LINE_BYTES
+    formats, offsets = zip(*record.fields.values(), strict=True)
+    padded: typing.Any = {
+        "names": record.names,
+        "formats": formats,
+        "offsets": offsets,
+        "itemsize": size,
+    }
+    return np.dtype(padded, align=True)
+
+
+def address(value):
+    """Where an array begins, 0 if it is empty; anything else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if not value.flags.c_contiguous:
+        raise ValueError(
+            "kernels see memory without strides: the array has to be copied"
+        )
+    return value.ctypes.data if value.size else 0
+
+
+def _plain(value):
+    """A tuple with addresses in place of arrays."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return address(value)
+
+
+def record_of(value):
+    """What kernels see in place of a tuple: a record, as an array without dimensions.
+
+    The tuple's arrays have to live as long as it is used.
+    """
+    return np.array(_plain(value), dtype=record_type(value.__class__))
+
+
+def arguments_of(values):
+    """What a kernel is called with, and what has to live until it ends."""
+    held = [record_of(v) if isinstance(v, tuple) else v for v in values]
+    return list(map(address, held)), (held, values)
+
+
+# What kernels call them.
+LAYER, MODEL, ROWS = record_type(Layer), record_type(Model), record_type(Rows)
+SOLVER, STATE, TEAM = record_type(Solver), record_type(State), record_type(Team)
+# Threads write theirs for every block.
+BLOCK, HELD = _in_line(record_type(Block)), _in_line(record_type(Held))

@@ -1,0 +1,160 @@
+"""Vector instructions, for what LLVM does not find by itself.
+
+LLVM turns a loop over one array into vector instructions, but it neither keeps a piece
+of a matrix in registers nor transposes there. `Vectors` writes such code, through
+Numba's intrinsics, in LLVM's own vectors: it becomes the instructions of whatever
+processor it is compiled for.
+"""
+
+from llvmlite import ir
+
+from skae._compiled.numba_private import architecture, cgutils, processor
+
+INT64 = ir.IntType(64)
+_INT32 = ir.IntType(32)
+# Of the cache's longest lines, or of two that are fetched together. What threads write
+# begins so many bytes, or float64, apart, so that no line is written by two of them.
+LINE_BYTES, LINE_DOUBLES = 128, 16
+# Rows and columns that are transposed together, in registers.
+SQUARE = 8
+
+# Bytes of a vector register and number of registers, by features of x86 processors;
+# without either, and of ARM processors.
+_REGISTERS = {"+avx512f": (64, 32), "+avx": (32, 16)}
+_OLDEST_REGISTERS, _ARM_REGISTERS = (16, 16), (16, 32)
+
+
+def registers(context):
+    """Bytes of a vector register, and their number, where the code will run."""
+    features = processor(context)[2].split(",")
+    for feature, size in _REGISTERS.items():
+        if feature in features:
+            return size
+    is_x86 = architecture(context) == "x86_64"
+    return _OLDEST_REGISTERS if is_x86 else _ARM_REGISTERS
+
+
+class Vectors:
+    """Writes instructions for vectors of `n` entries of a dtype.
+
+    Parameters
+    ----------
+    context, builder
+        What Numba gives an intrinsic's code generator.
+
+    dtype : numba.types.Float
+
+    n : int
+    """
+
+    def __init__(self, context, builder, dtype, n):
+        self.builder, self.n = builder, n
+        self._itemsize = dtype.bitwidth // 8
+        self.type = ir.VectorType(context.get_data_type(dtype), n)
+        self._name = f"v{n}f{dtype.bitwidth}"
+        self.zero = ir.Constant(self.type, [0.0] * n)
+
+    def at(self, pointer, *offsets):
+        """The pointer, so many entries further."""
+        for offset in offsets:
+            number = ir.Constant(INT64, offset) if isinstance(offset, int) else offset
+            pointer = self.builder.gep(pointer, [number])
+        return pointer
+
+    def load(self, pointer, mask=None):
+        """The entries from a pointer on; those that the mask leaves out are 0."""
+        pointer, align = self._aligned(pointer)
+        if mask is None:
+            return self.builder.load(pointer, align=self._itemsize)
+        name = f"masked.load.{self._name}.p0{self._name}"
+        return self._call(name, self.type, pointer, align, mask, self.zero)
+
+    def store(self, vector, pointer, mask=None):
+        """Write the entries that the mask does not leave out."""
+        pointer, align = self._aligned(pointer)
+        if mask is None:
+            self.builder.store(vector, pointer, align=self._itemsize)
+        else:
+            name = f"masked.store.{self._name}.p0{self._name}"
+            self._call(name, ir.VoidType(), vector, pointer, align, mask)
+
+    def _aligned(self, pointer):
+        pointer = self.builder.bitcast(pointer, self.type.as_pointer())
+        return pointer, ir.Constant(_INT32, self._itemsize)
+
+    def _call(self, name, result, *arguments):
+        """Call one of LLVM's own functions."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        module = self.builder.module
+        function = cgutils.get_or_insert_function(module, kind, f"llvm.{name}")
+        return self.builder.call(function, arguments)
+
+    def mask(self, n):
+        """Which entries of a vector are its first `n`, an int64."""
+        kind = ir.VectorType(INT64, self.n)
+        places = ir.Constant(kind, list(range(self.n)))
+        return self.builder.icmp_signed("<", places, self.splat(n))
+
+    def splat(self, value):
+        """A vector of one value."""
+        kind = ir.VectorType(value.type, self.n)
+        unknown = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(unknown, value, ir.Constant(_INT32, 0))
+        return self._shuffled(first, unknown, [0] * self.n)
+
+    def multiply_add(self, a, b, total):
+        """The entries of a * b + total.
+
+        Rounded once where the processor has an instruction for that; elsewhere `fma`
+        would be a function of the C library, called for each entry.
+        """
+        return self._call(f"fmuladd.{self._name}", self.type, a, b, total)
+
+    def sum(self, vector):
+        """Sum of the entries: of the halves' sum, and so on."""
+        n = self.n
+        while n > 1:
+            n //= 2
+            lower = self._shuffled(vector, vector, range(n))
+            upper = self._shuffled(vector, vector, range(n, 2 * n))
+            vector = self.builder.fadd(lower, upper)
+        return self.builder.extract_element(vector, ir.Constant(_INT32, 0))
+
+    def _shuffled(self, a, b, places):
+        """A vector of the entries at `places` of two vectors, one after the other."""
+        places = list(places)
+        kind = ir.VectorType(_INT32, len(places))
+        return self.builder.shuffle_vector(a, b, ir.Constant(kind, places))
+
+    def load_rows(self, pointer, step):
+        """As many vectors as they have entries, `step` entries apart."""
+        offsets = multiples(self.builder, step, self.n)
+        return [self.load(self.at(pointer, offset)) for offset in offsets]
+
+    def store_rows(self, vectors, pointer, step):
+        """Write as many vectors as they have entries, `step` entries apart."""
+        offsets = multiples(self.builder, step, self.n)
+        for vector, offset in zip(vectors, offsets, strict=True):
+            self.store(vector, self.at(pointer, offset))
+
+    def transposed(self, vectors):
+        """As many vectors as they have entries, transposed as a matrix.
+
+        Pairs of vectors swap their off-diagonal halves, then quarters, and so on.
+        """
+        vectors, width, places = list(vectors), self.n, range(self.n)
+        while width > 1:
+            width //= 2
+            first = [j + self.n - width if j & width else j for j in places]
+            second = [j + self.n if j & width else j + width for j in places]
+            for i in places:
+                if not i & width:
+                    a, b = vectors[i], vectors[i + width]
+                    vectors[i] = self._shuffled(a, b, first)
+                    vectors[i + width] = self._shuffled(a, b, second)
+        return vectors
+
+
+def multiples(builder, number, n):
+    """0, 1, ..., n - 1 times an int64."""
+    return [builder.mul(number, ir.Constant(INT64, i)) for i in range(n)]

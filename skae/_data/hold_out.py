@@ -1,0 +1,347 @@
+"""Which samples are held out for validation.
+
+A validation loss tells how well a network does on new samples only if the network has
+not been trained on near copies of the validation samples. So identical samples are
+never split between training and validation, nor are the samples of a group that the
+user names, nor near copies and neighbours in a series, where a look at the distances
+between some samples finds these. See ``benchmarks/defaults/leakage.py``.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import ShuffleSplit
+
+from skae._data.rows import dense, row_chunks
+
+# Samples that are looked at in search of near copies, and those that they are compared
+# with: more groups than a quarter of these are too many to be learnt by heart.
+_N_QUERIES, _N_COMPARED = 100, 4000
+# Queries have at most so many entries (4 MiB); fewer than so many queries tell nothing.
+_QUERY_ENTRIES, _MIN_QUERIES = 2**19, 20
+# Near copies of a sample are k samples that are much nearer than the next. If samples
+# were spread evenly about it, k * log(d[k + 1] / d[k]) of their sorted distances d
+# would have the same exponential distribution for every k (Levina & Bickel, "Maximum
+# likelihood estimation of intrinsic dimension", 2004). One that is so many times as
+# large as their mean is a gap, if the next sample is also so many times as far away.
+_GAP, _LEAST_RATIO = 6.0, 1.1
+# Of noisy copies three quarters of the samples and more are in such a group; of 35 real
+# data sets, raw and standardised, at most half, unless their features are binary.
+_SHARE_WITH_GAP = 0.6
+# A group is at most this share of the samples: larger ones are classes.
+_LARGEST_GROUP = 0.1
+# Distances below this share of the usual one are rounding errors.
+_NO_DISTANCE = 1e-9
+# In a series, for more than half of the samples no other is nearer than the neighbours
+# in order (0.8 to 1.0 of overlapping windows; at most 0.15 where samples are sorted by
+# class). Correlation has ended where samples are as far apart as this share of the
+# usual distance. Blocks are so many times longer.
+_SHARE_OF_SERIES, _UNCORRELATED, _BLOCK_LENGTHS = 0.5, 0.8, 2
+_N_BLOCKS = 50  # at most
+_MIN_BLOCKS = 10  # fewer could not be judged by
+
+
+class Split(NamedTuple):
+    """Numbers of the samples to train on and of those held out, in increasing order."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+    # Of every held-out sample, the number of what it was held out with: samples of a
+    # unit are no independent evidence.
+    units: np.ndarray
+
+
+def hold_out(data, fraction, seed, groups=None):
+    """Split samples at random into those to train on and those to validate by.
+
+    Parameters
+    ----------
+    data : Selection
+        All samples.
+
+    fraction : float
+        Share of the samples to hold out.
+
+    seed : int
+
+    groups : ndarray of shape (n_samples,), default=None
+        Labels of groups that are not split. None looks for what belongs together.
+
+    Returns
+    -------
+    split : Split or None
+        None where all samples belong together.
+    """
+    n_samples = data.n_rows
+    if groups is not None:
+        return _split_units(_numbered(groups), fraction, seed)
+    labels = duplicates(data)
+    related = related_samples(data, labels, seed)
+    if related is not None:
+        return _split_units(related, fraction, seed)
+    if labels is not None:
+        return _split_units(labels, fraction, seed)
+    if not 0 < math.ceil(fraction * n_samples) < n_samples:
+        return None
+    splitter = ShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
+    train, held_out = map(np.sort, next(splitter.split(np.empty((n_samples, 1)))))
+    return Split(train, held_out, np.arange(len(held_out)))
+
+
+def _numbered(labels):
+    """Labels as numbers 0, 1, ... in the order of their first occurrence."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse.ravel()]
+
+
+def _split_units(labels, fraction, seed):
+    """Hold out units in random order, as many as fit into the share to hold out.
+
+    Samples with the label -1 are never held out.
+    """
+    sizes = np.bincount(labels[labels >= 0])
+    n_left = math.ceil(fraction * len(labels))
+    order = np.random.RandomState(seed).permutation(len(sizes))
+    is_held_out = np.zeros(len(sizes) + 1, dtype=bool)  # the last: of the label -1
+    for unit in order[sizes[order] > 0]:
+        if sizes[unit] <= n_left:
+            is_held_out[unit] = True
+            n_left -= sizes[unit]
+    if not is_held_out.any() and len(order) > 1:  # every unit is larger than the share
+        is_held_out[order[np.argmin(sizes[order])]] = True
+    chosen = is_held_out[labels]
+    if not chosen.any() or chosen.all():
+        return None
+    held_out = np.flatnonzero(chosen)
+    return Split(np.flatnonzero(~chosen), held_out, labels[held_out])
+
+
+# ---------------------------------------------------------------------------
+# Identical samples
+# ---------------------------------------------------------------------------
+
+
+def duplicates(data):
+    """Labels of the samples, the same for identical ones; None if all differ."""
+    keys = np.random.RandomState(0).randint(
+        1, np.iinfo(np.int64).max, data.n_features, dtype=np.int64
+    )
+    hashes = np.concatenate(data.map(_hashes, keys.astype(np.uint64)))
+    ordered = np.sort(hashes)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return None
+    return _numbered(hashes)
+
+
+def _hashes(data, keys):
+    """A hash of each sample of a part, the same for sparse and dense samples."""
+    hashes = [np.empty(0, dtype=np.uint64)]
+    # Some arrays as large as a chunk are alive at once.
+    for batch in row_chunks(data.n_rows, 4 * data.n_features):
+        rows = data.matrix[batch if data.subset is None else data.subset[batch]]
+        if sparse.issparse(rows):
+            products = _mixed(rows.data) * keys[rows.indices]
+            of_rows = np.add.reduceat(
+                np.append(products, np.uint64(0)), rows.indptr[:-1]
+            )
+            of_rows[np.diff(rows.indptr) == 0] = 0
+        else:
+            of_rows = _mixed(rows) @ keys
+        hashes.append(of_rows)
+    return np.concatenate(hashes)
+
+
+def _mixed(values):
+    """Bits of numbers as uint64, those of zeros 0; products with keys spread them.
+
+    Multiplying by a random key spreads upwards only, and small whole numbers have
+    nothing but zeros in the lower bits.
+    """
+    bits = (values + 0.0).view(f"u{values.itemsize}").astype(np.uint64, copy=False)
+    bits ^= bits >> np.uint64(4 * values.itemsize)
+    return bits
+
+
+# ---------------------------------------------------------------------------
+# Near copies, and neighbours in a series
+# ---------------------------------------------------------------------------
+
+
+def related_samples(data, labels, seed):
+    """Labels of samples that belong together, by the distances between some of them.
+
+    Parameters
+    ----------
+    data : Selection
+
+    labels : ndarray of shape (n_samples,) or None
+        Of identical samples, as of `duplicates`.
+
+    seed : int
+        Of the samples that are looked at.
+
+    Returns
+    -------
+    labels : ndarray of shape (n_samples,) or None
+        -1 for samples of unknown kin, which are not to be held out. None where nothing
+        is noticed.
+    """
+    distinct = np.arange(data.n_rows)
+    if labels is not None:
+        _, distinct = np.unique(labels, return_index=True)
+    n_distinct = len(distinct)
+    largest = int(_LARGEST_GROUP * min(n_distinct, _N_COMPARED))
+    n_queries = min(_N_QUERIES, n_distinct, _QUERY_ENTRIES // data.n_features)
+    if largest < 2 or n_queries < _MIN_QUERIES:
+        return None
+    rng = np.random.RandomState(seed)
+    queries = np.sort(rng.permutation(n_distinct)[:n_queries])
+    compared = np.sort(rng.permutation(n_distinct)[:_N_COMPARED])
+    look = _Look(data, distinct, queries)
+    distances = look.distances(compared)
+    usual = float(np.median(distances))
+    if not 0 < usual < np.inf:
+        return None
+    distances[queries[:, np.newaxis] == compared] = np.inf
+    distances = np.partition(distances, largest, axis=1)[:, : largest + 1]
+    distances.sort(axis=1)
+    least = _NO_DISTANCE * usual
+    has_gap, radii = _gaps(np.maximum(distances, least))
+    if has_gap.mean() >= _SHARE_WITH_GAP:
+        seeds, radii = look.samples[has_gap], radii[has_gap]
+        return np.concatenate(data.map(_within, look.center, look.unit, seeds, radii))
+    # By more than a rounding, as the neighbour may be the nearest of those compared.
+    nearest = (1 + _NO_DISTANCE) * distances[:, 0] + least
+    if (look.at_lag(1) <= nearest).mean() > _SHARE_OF_SERIES:
+        return _blocks(look, _UNCORRELATED * usual, data.n_rows, labels)
+    return None
+
+
+class _Look:
+    """Some of the samples, the queries, and their distances to others.
+
+    Parameters
+    ----------
+    data : Selection
+
+    distinct : ndarray of shape (n_distinct,)
+        Numbers of different samples, in increasing order. Others are numbered by their
+        positions in it.
+
+    queries : ndarray of int
+        Numbers of the queries, in increasing order.
+    """
+
+    def __init__(self, data, distinct, queries):
+        self._data, self._distinct, self._queries = data, distinct, queries
+        samples = np.concatenate(self._map(_samples, queries))
+        # In a unit of their own size, so that squares stay within range.
+        self.center = samples.mean(axis=0)
+        samples -= self.center
+        self.unit = float(np.abs(samples).max(initial=0)) or 1.0
+        self.samples = samples / self.unit
+
+    def _map(self, function, numbers, *args):
+        return self._data.choose(self._distinct[numbers]).map(function, *args)
+
+    def distances(self, others):
+        """Distances to other samples, of shape (n_queries, n_others)."""
+        args = self.center, self.unit, self.samples
+        squares = np.concatenate(self._map(_squared_distances, others, *args))
+        return np.sqrt(squares).T
+
+    def at_lag(self, lag):
+        """Distances of the queries to the nearer of the samples before and after."""
+        nearest = np.full(len(self._queries), np.inf)
+        sides = self._queries - lag, self._queries + lag
+        exist = [(side >= 0) & (side < len(self._distinct)) for side in sides]
+        numbers = np.unique(
+            np.concatenate([s[e] for s, e in zip(sides, exist, strict=True)])
+        )
+        there = np.concatenate(self._map(_samples, numbers))
+        there = (there - self.center) / self.unit
+        for side, exists in zip(sides, exist, strict=True):
+            difference = (
+                self.samples[exists] - there[np.searchsorted(numbers, side[exists])]
+            )
+            distance = np.sqrt((difference**2).sum(axis=1))
+            nearest[exists] = np.minimum(nearest[exists], distance)
+        return nearest
+
+
+def _chunks(data):
+    """Slices of the samples in use of a part, and these, dense, in float64."""
+    for batch in row_chunks(data.n_rows, 4 * data.n_features):
+        used = batch if data.subset is None else data.subset[batch]
+        yield batch, dense(data.matrix[used]).astype(np.float64)
+
+
+def _samples(data):
+    """Samples of a part, dense, in float64."""
+    nothing = np.empty((0, data.n_features))
+    return np.concatenate([nothing, *(samples for _, samples in _chunks(data))])
+
+
+def _squared_distances(data, center, unit, queries):
+    """Squared distances of the samples of a part, of shape (n_samples, n_queries)."""
+    squares = np.empty((data.n_rows, len(queries)))
+    of_queries = (queries**2).sum(axis=1)
+    for batch, samples in _chunks(data):
+        samples -= center
+        samples /= unit
+        products = samples @ queries.T
+        of_samples = np.einsum("ij,ij->i", samples, samples)[:, np.newaxis]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares[batch] = of_samples + of_queries - 2 * products
+    return np.maximum(squares, 0.0)
+
+
+def _gaps(distances):
+    """Whether a group of samples about each query ends at a gap, and its radius.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_queries, n_nearest)
+        To the nearest samples, in increasing order.
+
+    Returns
+    -------
+    has_gap : ndarray of shape (n_queries,), dtype=bool
+
+    radii : ndarray of shape (n_queries,)
+        Within which the group is, in the middle of the gap.
+    """
+    logarithms = np.log(distances)
+    steps = np.diff(logarithms, axis=1)
+    scores = steps * np.arange(1, steps.shape[1] + 1)
+    is_wide = steps > math.log(_LEAST_RATIO)
+    at = np.where(is_wide, scores, 0.0).argmax(axis=1)
+    queries = np.arange(len(scores))
+    rest = (scores.sum(axis=1) - scores.max(axis=1)) / (scores.shape[1] - 1)
+    has_gap = is_wide[queries, at] & (scores[queries, at] > _GAP * rest)
+    radii = np.exp((logarithms[queries, at] + logarithms[queries, at + 1]) / 2)
+    return has_gap, radii
+
+
+def _within(data, center, unit, seeds, radii):
+    """Of each sample of a part, the first seed within whose radius it is, or -1."""
+    is_near = _squared_distances(data, center, unit, seeds) <= radii**2
+    return np.where(is_near.any(axis=1), is_near.argmax(axis=1), -1)
+
+
+def _blocks(look, far, n_samples, labels):
+    """Labels of blocks, longer than samples take to be `far` from each other."""
+    lag, longest = 1, n_samples // _MIN_BLOCKS
+    while _BLOCK_LENGTHS * lag < longest and np.median(look.at_lag(lag)) < far:
+        lag *= 2
+    length = min(max(_BLOCK_LENGTHS * lag, -(-n_samples // _N_BLOCKS)), longest)
+    blocks = np.arange(n_samples) // max(1, length)
+    if labels is None:
+        return blocks
+    # Identical samples are where the first of them is.
+    _, first = np.unique(labels, return_index=True)
+    return blocks[first[labels]]

@@ -1,0 +1,452 @@
+"""Estimators as descriptions, which JSON can hold, and arrays; and back.
+
+Checked is what memory and kernels depend on; parameters are validated by ``fit``, as
+always. A description of another form fails at some look-up, in whatever way.
+"""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import sklearn
+
+from skae import (
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+    __version__,
+)
+from skae._compiled.passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._compiled.records import (
+    LASTING_COUNTERS,
+    LASTING_SCALARS,
+    N_COUNTERS,
+    N_SCALARS,
+    RATE_FACTOR,
+)
+from skae._compiled.schedules import SCHEDULES
+from skae._files.container import NewerFile, require, shown
+from skae._model.initialization import INITS
+from skae._training.lbfgs import Memory
+
+MEMBERS = {
+    member.__name__: member
+    for member in (AutoencoderTransformer, VariationalAutoencoderTransformer)
+}
+
+
+def can_describe(estimator):
+    """Whether files take an estimator of this type."""
+    return type(estimator) in MEMBERS.values()
+
+
+# A file is read in the format that it was written in: change this together with what
+# reads the older one, and add a file to tests/data.
+VERSION = 1
+_LARGEST_COUNT = 2**53
+
+# Whole numbers that a fit came to, and what it notes of the weights that it keeps.
+_CHOSEN = ("best_iter_", "batch_size_", "max_iter_")
+_KEPT = ("kept", "selected_epoch", "schedule")
+_NUMBERS = ("n_iter_", "scale_", "loss_", "best_loss_")
+_TRAINING = {"solver": {"lbfgs", *SOLVERS}, "loss": set(LOSSES), "init": set(INITS)}
+_OUTPUTS = (None, "default", "pandas", "polars")
+_ROUTED = ("fit", "partial_fit", "score")
+# Names of arrays, and of what they are: attributes, lists of numbers, and parts of the
+# training's state.
+_ATTRIBUTES = {
+    "params": "_params",
+    "mean": "mean_",
+    "offset": "_offset",
+    "explained_variance": "explained_variance_",
+    "explained_variance_ratio": "explained_variance_ratio_",
+    "mean_activation": "mean_activation_",
+}
+_CURVES = {
+    name: f"{name}_" for name in ("loss_curve", "validation_loss_curve", "kl_curve")
+}
+_PARAMS = {name: f"training.{name}" for name in ("initial_params", "selected")}
+_STATE = {
+    name: f"training.{name}"
+    for name in ("params", "moment_1", "moment_2", "best_params")
+}
+_MEMORY = {name: f"memory.{name}" for name in Memory._fields}
+_NAME_LENGTHS, _NAME_TEXT = "feature_names.lengths", "feature_names.text"
+# These may be infinite, as squares of huge gradients are; training notices.
+_NOT_CHECKED = {_STATE["moment_1"], _STATE["moment_2"], *_MEMORY.values()}
+
+
+# ---------------------------------------------------------------------------
+# From an estimator
+# ---------------------------------------------------------------------------
+
+
+def described(estimator):
+    """Description and arrays of an estimator."""
+    attributes = vars(estimator)
+    request = attributes.get("_metadata_request")
+    description = {
+        "version": VERSION,
+        "skae_version": __version__,
+        "class": type(estimator).__name__,
+        "parameters": {
+            name: _encoded(value, name)
+            for name, value in estimator.get_params(deep=False).items()
+        },
+        "output": attributes.get("_sklearn_output_config", {}).get("transform"),
+        "requests": {m: getattr(request, m).requests for m in _ROUTED if request},
+        "fitted": None,
+    }
+    if "_params" not in attributes:
+        return description, {}
+    training = attributes["_training_state"]
+    counters, scalars = (
+        training["arrays"][k].tolist() for k in ("counters", "scalars")
+    )
+    description["fitted"] = {
+        "architecture": attributes["_architecture"],
+        "numbers": {name: _encoded(attributes[name], name) for name in _NUMBERS},
+        "training": {name: training[name] for name in _TRAINING},
+        "cut_short_of": training.get("cut_short_of"),
+        "chosen": {
+            **{name: attributes.get(name) for name in _CHOSEN},
+            **{name: training.get(name) for name in _KEPT},
+            "scale": _encoded(training.get("scale", "auto"), "scale"),
+            "constant": training.get("constant"),
+        },
+        "counters": {name: counters[at] for name, at in LASTING_COUNTERS.items()},
+        "scalars": {
+            name: _encoded(scalars[at], name) for name, at in LASTING_SCALARS.items()
+        },
+    }
+    arrays = {}
+    for names, values in (
+        ({attribute: name for name, attribute in _ATTRIBUTES.items()}, attributes),
+        ({attribute: name for name, attribute in _CURVES.items()}, attributes),
+        (_PARAMS, training),
+        (_STATE, training["arrays"]),
+        (_MEMORY, training.get("memory", {})),
+    ):
+        for key in names.keys() & values.keys():
+            arrays[names[key]] = np.ascontiguousarray(values[key])
+    for name in _CURVES.keys() & arrays.keys():
+        arrays[name] = arrays[name].astype(np.float64)  # also where there are none
+    if "feature_names_in_" in attributes:
+        texts = [
+            str(name).encode("utf-8", "surrogatepass")
+            for name in attributes["feature_names_in_"]
+        ]
+        arrays[_NAME_LENGTHS] = np.array([len(text) for text in texts], dtype=np.int64)
+        arrays[_NAME_TEXT] = np.frombuffer(b"".join(texts), dtype=np.uint8)
+    return description, arrays
+
+
+# ---------------------------------------------------------------------------
+# Checks
+# ---------------------------------------------------------------------------
+
+
+def check(description, kinds):
+    """Raise Problem unless an estimator can be described so, with arrays of such kinds.
+
+    `kinds` has type and shape of each array, by name: none is in memory yet, nor is
+    there room for whatever is described.
+    """
+    version = description["version"]
+    require(_is_count(version, 1), f"its version is {shown(version)}")
+    require(
+        version <= VERSION,
+        f"it is in version {version} of the format, and skae {__version__} reads those "
+        f"up to {VERSION}: upgrade skae",
+        NewerFile,
+    )
+    require(description["class"] in MEMBERS, "its class is none of skae's")
+    kind = MEMBERS[description["class"]]
+    unknown = description["parameters"].keys() - set(kind._get_param_names())
+    writer = description.get("skae_version")
+    require(
+        not unknown or writer == __version__,  # then it is made up
+        f"it has parameters unknown to skae {__version__}, {shown(sorted(unknown))}: "
+        f"skae {shown(writer)} wrote it; upgrade skae",
+        NewerFile,
+    )
+    fitted, expected = description["fitted"], {}
+    if fitted is not None:
+        is_variational = kind is VariationalAutoencoderTransformer
+        _check_architecture(fitted["architecture"], is_variational)
+        for key, names in _TRAINING.items():
+            said = fitted["training"][key]
+            require(said in names, f"its {key} is {shown(said)}")
+        expected = _expected_kinds(fitted, kinds)
+    unlike = [
+        name
+        for name in {**expected, **kinds}
+        if not _is_like(kinds.get(name), expected.get(name))
+    ]
+    require(
+        not unlike,
+        f"its arrays {shown(sorted(unlike))} are missing, unknown, or not of the type "
+        "and shape that its layers need",
+    )
+
+
+def _is_count(value, least=0):
+    """Whether a value of JSON is a whole number that arrays and kernels can take."""
+    return type(value) is int and least <= value < _LARGEST_COUNT
+
+
+def _check_architecture(architecture, is_variational):
+    widths, activations = architecture["widths"], architecture["activations"]
+    is_tied = architecture["tied"]
+    is_network = (
+        type(widths) is type(activations) is list
+        and len(activations) >= 2
+        and len(activations) % 2 == 0
+        and len(widths) == len(activations) + 1
+        and all(_is_count(n, 1) for n in widths)
+        and widths == widths[::-1]
+        and all(name in ACTIVATIONS for name in activations)
+        and architecture.keys() == {"widths", "activations", "tied", "variational"}
+        and architecture["variational"] is is_variational
+        and (is_tied is False or (is_tied is True and not is_variational))
+    )
+    require(is_network, "its layers are not those of its class")
+
+
+def _n_params(architecture):
+    """As `_model.network.make_network` has it, in whole numbers of any size."""
+    shapes = list(pairwise(architecture["widths"]))
+    middle = len(shapes) // 2
+    if architecture["variational"]:
+        n_in, n_out = shapes[middle - 1]
+        shapes[middle - 1] = n_in, 2 * n_out
+    with_weights = shapes[:middle] if architecture["tied"] else shapes
+    return sum(a * b for a, b in with_weights) + sum(n_out for _, n_out in shapes)
+
+
+_ANY = None  # a length
+
+
+def _expected_kinds(fitted, kinds):
+    """Types and shapes of arrays by name: of those that have to be, or may and are."""
+    architecture, widths = fitted["architecture"], fitted["architecture"]["widths"]
+    dtype, _ = kinds.get("params", (None, ()))
+    require(dtype in ("float32", "float64"), "it has no weights")
+    n_params, is_lbfgs = (
+        _n_params(architecture),
+        fitted["training"]["solver"] == "lbfgs",
+    )
+    weights, features = (dtype, (n_params,)), (dtype, (widths[0],))
+    components, curve = (dtype, (widths[len(widths) // 2],)), ("float64", (_ANY,))
+    expected = dict.fromkeys(
+        ("params", _PARAMS["initial_params"], *_STATE.values()), weights
+    )
+    expected |= {"mean": features, "offset": features, "loss_curve": curve}
+    if architecture["variational"]:
+        expected["kl_curve"] = curve
+    optional = [
+        {"validation_loss_curve": curve},
+        {"explained_variance": components, "explained_variance_ratio": components},
+        {"mean_activation": components},
+        {_PARAMS["selected"]: weights},
+        {_NAME_LENGTHS: ("int64", (widths[0],)), _NAME_TEXT: ("uint8", (_ANY,))},
+    ]
+    if is_lbfgs:
+        expected[_STATE["moment_1"]] = expected[_STATE["moment_2"]] = dtype, (0,)
+        _, n_steps = kinds.get(_MEMORY["steps"], (None, ()))
+        steps = "float64", (*n_steps[:1], n_params)
+        position = "float64", (n_params,)
+        memory = position, position, ("float64", (2,)), steps, steps
+        optional.append(dict(zip(_MEMORY.values(), memory, strict=True)))
+    for together in optional:
+        if together.keys() & kinds.keys():
+            expected |= together
+    return expected
+
+
+def _is_like(kind, expected):
+    if kind is None or expected is None:
+        return False
+    (dtype, shape), (expected_dtype, lengths) = kind, expected
+    return (dtype, len(shape)) == (expected_dtype, len(lengths)) and all(
+        length in (_ANY, n) for length, n in zip(lengths, shape, strict=True)
+    )
+
+
+# ---------------------------------------------------------------------------
+# To an estimator
+# ---------------------------------------------------------------------------
+
+
+def estimator_of(description, arrays):
+    """The estimator that is described, as `check` has found it."""
+    kind = MEMBERS[description["class"]]
+    estimator = kind(**{k: _decoded(v) for k, v in description["parameters"].items()})
+    output = description["output"]
+    require(output in _OUTPUTS, f"its output is {shown(output)}")
+    estimator.set_output(transform=output)
+    with sklearn.config_context(enable_metadata_routing=True):
+        for method, requests in description["requests"].items():
+            require(method in _ROUTED, "its requests for metadata are none")
+            if requests:
+                getattr(estimator, f"set_{method}_request")(**requests)
+    if description["fitted"] is not None:
+        estimator.__dict__.update(attributes_of(description["fitted"], arrays))
+        # Files of earlier versions do not say with which it was fitted: nearly always
+        # with this one.
+        estimator._training_state.setdefault("scale", estimator.scale)
+    return estimator
+
+
+def attributes_of(fitted, arrays):
+    """A fitted estimator's attributes by name; raises Problem if they make no sense."""
+    for name, array in arrays.items():
+        if name not in _NOT_CHECKED and array.dtype.kind == "f":
+            is_fine = np.isfinite(array).all()
+            require(is_fine, f"{name!r} has entries that are infinite or NaN")
+    architecture = fitted["architecture"]
+    training = {name: fitted["training"][name] for name in _TRAINING}
+    training |= {k: arrays[name] for k, name in _PARAMS.items() if name in arrays}
+    training["arrays"] = {k: arrays[name] for k, name in _STATE.items()}
+    training["arrays"] |= {"counters": _counters(fitted), "scalars": _scalars(fitted)}
+    if _MEMORY["position"] in arrays:
+        training["memory"] = {k: arrays[name] for k, name in _MEMORY.items()}
+    if (planned := fitted["cut_short_of"]) is not None:
+        require(_is_count(planned, 1), "it was cut short of no epochs")
+        training["cut_short_of"] = planned
+    chosen, kept = _chosen(fitted.get("chosen", {}), training)
+    training |= kept
+    scalars = training["arrays"]["scalars"]
+    attributes = {
+        **chosen,
+        "hidden_layer_sizes_": tuple(
+            architecture["widths"][1 : len(architecture["widths"]) // 2]
+        ),
+        "initial_loss_": float(scalars[LASTING_SCALARS["start_loss"]]),
+        "n_features_in_": architecture["widths"][0],
+        "n_components_": architecture["widths"][len(architecture["widths"]) // 2],
+        "n_layers_": len(architecture["widths"]),
+        **_numbers(fitted),
+        **{k: arrays[name] for name, k in _ATTRIBUTES.items() if name in arrays},
+        **{k: arrays[name].tolist() for name, k in _CURVES.items() if name in arrays},
+        "_architecture": architecture,
+        "_training_state": training,
+    }
+    if _NAME_TEXT in arrays:
+        attributes["feature_names_in_"] = _feature_names(arrays)
+    return attributes
+
+
+def _chosen(said, training):
+    """Fitted attributes that are whole numbers, and notes on the weights kept."""
+    chosen = {k: said[k] for k in _CHOSEN if said.get(k) is not None}
+    kept = {k: said[k] for k in _KEPT if said.get(k) is not None}
+    names = {"params", "best_params", "initial_params", *training.keys() & {"selected"}}
+    require(
+        all(map(_is_count, chosen.values()))
+        and kept.get("kept", "params") in names
+        and _is_count(kept.get("selected_epoch", 0))
+        and kept.get("schedule", 0) in SCHEDULES.values(),
+        "what it was chosen by is not that of a fit",
+    )
+    if "scale" in said:
+        kept["scale"] = _decoded(said["scale"])
+    if said.get("constant") is not None:
+        weight = said["constant"]
+        require(type(weight) is float and 0 < weight < math.inf, "it has no weight")
+        kept["constant"] = weight
+    return chosen, kept
+
+
+def _counters(fitted):
+    counters = np.zeros(N_COUNTERS, dtype=np.int64)
+    said = {"best_epoch": 0, **fitted["counters"]}  # earlier versions do not say
+    said = {name: said[name] for name in LASTING_COUNTERS}
+    require(
+        all(map(_is_count, said.values())) and said["cycle_start"] <= said["n_epochs"],
+        "its counters are not those of a training",
+    )
+    counters[list(LASTING_COUNTERS.values())] = list(said.values())
+    return counters
+
+
+def _scalars(fitted):
+    scalars = np.zeros(N_SCALARS)
+    for name, at in LASTING_SCALARS.items():
+        scalars[at] = _decoded(fitted["scalars"][name])
+    require(np.isfinite(scalars[RATE_FACTOR]), "its learning rate is infinite or NaN")
+    return scalars
+
+
+def _numbers(fitted):
+    """The fitted attributes that are numbers."""
+    numbers = {name: _decoded(fitted["numbers"][name]) for name in _NUMBERS}
+    n_iter, *others = numbers.values()
+    require(
+        _is_count(n_iter)
+        and all(type(number) is float for number in others)
+        and 0 < numbers["scale_"] < math.inf,
+        "its fitted numbers are not those of a training",
+    )
+    return numbers
+
+
+def _feature_names(arrays):
+    lengths, text = arrays[_NAME_LENGTHS], arrays[_NAME_TEXT]
+    ends = np.cumsum(lengths)
+    require(
+        (lengths >= 0).all() and (lengths <= text.size).all() and ends[-1] == text.size,
+        "the names of its features have other lengths",
+    )
+    parts = (text.data[a:b] for a, b in pairwise([0, *ends.tolist()]))
+    names = [str(part, "utf-8", "surrogatepass") for part in parts]
+    return np.array(names, dtype=object)
+
+
+# ---------------------------------------------------------------------------
+# Parameters
+# ---------------------------------------------------------------------------
+
+
+def _encoded(value, name):
+    """A parameter's value, as JSON has it; what that has not is {kind: value}."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if kind in (list, tuple):
+        items = [_encoded(item, name) for item in value]
+        return items if kind is list else {"tuple": items}
+    if (
+        kind is np.random.RandomState
+        and value.get_state(legacy=False)["bit_generator"] == "MT19937"
+    ):
+        generator, key, *rest = value.get_state()
+        return {"RandomState": [generator, key.tolist(), *rest]}
+    raise TypeError(
+        f"skae.io.save cannot write {name}={value!r}, of type {kind.__name__}: files "
+        "hold numbers, text, None, tuples, lists and arrays of these, and RandomState "
+        "with its default generator"
+    )
+
+
+def _decoded(value):
+    """The parameter's value."""
+    if type(value) is list:
+        return [_decoded(item) for item in value]
+    if type(value) is not dict:
+        return value
+    ((kind, content),) = value.items()
+    if kind == "float":
+        return float(content)
+    if kind == "tuple":
+        return tuple(map(_decoded, content))
+    require(kind == "RandomState", f"a parameter is of the unknown kind {shown(kind)}")
+    random_state = np.random.RandomState(0)
+    random_state.set_state(tuple(content))
+    position = random_state.get_state(legacy=False)["state"]["pos"]
+    # NumPy would read what is beyond.
+    require(0 <= position <= 624, "a RandomState is out of range")
+    return random_state

@@ -1,0 +1,458 @@
+"""What an estimator's parameters amount to: a network, a solver, a way to stop.
+
+Functions of an estimator, of which they read parameters only.
+"""
+
+import numbers
+from collections.abc import Mapping, Set
+from typing import NamedTuple
+
+import numpy as np
+
+from skae._compiled.code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
+from skae._compiled.passes import ACTIVATION_RANGES, ACTIVATIONS, LOSSES, SOLVERS
+from skae._compiled.random_passes import (
+    CORRUPTIONS,
+    HIGHEST,
+    LEVEL,
+    LOWEST,
+    N_CORRUPTION_SETTINGS,
+    Corruption,
+)
+from skae._compiled.records import Solver
+from skae._compiled.schedules import SCHEDULES
+from skae._names import Names, hint
+from skae._sklearn import Interval
+
+# What "auto" stands for, chosen in benchmarks/defaults. Layers have at least two units
+# for each principal component, which carry it at the start.
+_AUTO_HIDDEN = (100, 50)
+_AUTO_BATCH_SIZE, _AUTO_UPDATES = 32, 10_000
+# What is drawn for samples, and the mean activation of a batch, want more of them.
+_BATCH_SIZE_OF_MEANS = 100
+# Before "auto" stops, the validation loss has not fallen for so many updates: those of
+# one batch need many epochs, which take no time.
+_PATIENT_UPDATES = 100
+# So few rows are one batch: a weight of 2 then is the same as two rows.
+_FEW_ROWS = 100
+# Many rows take long, and only such a batch has work for two threads: MNIST's fit takes
+# two thirds of the time, for 0.004 of R².
+_MANY_ROWS, _LARGE_BATCH_SIZE, _LARGE_UPDATES = 20_000, 200, 5_000
+_MIN_AUTO_EPOCHS = 10
+_AUTO_ITERATIONS = 200  # of L-BFGS
+_NEVER = np.iinfo(np.int64).max
+# What kernels can count: units of a layer; epochs, also in float64.
+_MOST_UNITS, _MOST_EPOCHS = 2**31 - 1, 2**53
+
+
+def check_code_size(n_components):
+    """`n_components` as an int, or as a float below 1: a share of the variance.
+
+    Raises ValueError if it is too large.
+    """
+    if isinstance(n_components, numbers.Integral):
+        return _at_most(_MOST_UNITS, n_components=n_components)
+    return float(n_components)
+
+
+def describe_network(estimator, n_features, n_components):
+    """Widths, activations and tie of the layers, as `make_network` takes them.
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together.
+    """
+    hidden = _hidden_layers(estimator, min(n_components, n_features))
+    names = estimator.activation
+    _expect_sequence(activation=names)
+    if isinstance(names, str):
+        names = [names] * len(hidden)
+    elif getattr(names, "shape", None) == ():
+        names = [names]  # has no length
+    names = list(names)
+    unknown = [n for n in names if not isinstance(n, str) or n not in ACTIVATIONS]
+    if len(names) != len(hidden) or unknown:
+        meant = hint(unknown[0], [Names(ACTIVATIONS)]) if unknown else ""
+        raise ValueError(
+            f"activation={estimator.activation!r} must be one name, or one for each of "
+            f"the {len(hidden)} hidden layers, out of {list(ACTIVATIONS)}.{meant}"
+        )
+    return {
+        "widths": [n_features, *hidden, n_components, *hidden[::-1], n_features],
+        "activations": [
+            *names,
+            estimator.code_activation,
+            *names[::-1],
+            _output_activation(estimator),
+        ],
+        "tied": bool(estimator.tied_weights),
+        "variational": estimator._is_variational,
+    }
+
+
+def _hidden_layers(estimator, n_scores):
+    """Units of the encoder's layers before a code that holds `n_scores` of PCA."""
+    sizes = estimator.hidden_layer_sizes
+    if isinstance(sizes, str):  # "auto"
+        return [max(n_units, 2 * n_scores) for n_units in _AUTO_HIDDEN]
+    _expect_sequence(hidden_layer_sizes=sizes)
+    if isinstance(sizes, np.ndarray):
+        sizes = sizes.tolist()  # of none and of more dimensions, too
+    hidden = [sizes] if isinstance(sizes, numbers.Real) else list(sizes)
+    wrong = [n for n in hidden if not _is_whole(n) or n < 1]
+    if wrong:
+        meant = hint(wrong[0], [Interval(numbers.Integral, 1, None, closed="left")])
+        raise ValueError(
+            f"hidden_layer_sizes={sizes!r}: every layer needs a whole number of units, "
+            f"at least 1.{meant}"
+        )
+    return [_at_most(_MOST_UNITS, hidden_layer_sizes=n) for n in hidden]
+
+
+def _expect_sequence(**parameter):
+    """Raise ValueError if the entries of a parameter have no order."""
+    ((name, value),) = parameter.items()
+    if isinstance(value, Set | Mapping):
+        raise ValueError(
+            f"{name}={value!r} is a {type(value).__name__}, which is no sequence: use "
+            "a tuple or a list, with an entry for each layer"
+        )
+
+
+def _is_whole(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _at_most(limit, **parameter):
+    """A whole number, by its name, as an int; ValueError if it is too large."""
+    ((name, value),) = parameter.items()
+    if value > limit:
+        raise ValueError(f"{name}={value!r} is too large: it has to be {limit} at most")
+    return int(value)
+
+
+def _output_activation(estimator):
+    loss, output = LOSSES[estimator.loss], estimator.output_activation
+    if output == "auto":
+        return loss.output_activation
+    if loss.outputs is not None and output not in loss.outputs:
+        raise ValueError(
+            f"loss={estimator.loss!r} does not go with output_activation={output!r}: "
+            f"use 'auto' or {_one_of(loss.outputs)}"
+        )
+    return output
+
+
+class OutputRange(NamedTuple):
+    """What values an output activation can have."""
+
+    activation: str
+    low: float
+    high: float
+
+
+def output_range(estimator):
+    """Values of the output that "auto" as `scale` leaves data for as they are, or None.
+
+    None where the output is unlimited, where the loss has a range itself, and where
+    `scale` is given.
+    """
+    if not LOSSES[estimator.loss].is_scaled or estimator.scale != "auto":
+        return None
+    output = _output_activation(estimator)
+    limits = ACTIVATION_RANGES.get(output)
+    return None if limits is None else OutputRange(output, *limits)
+
+
+# What "auto" as `scale` is where weights are tied and units saturate, chosen in
+# benchmarks/defaults/tied.py. At PCA's weights a score has to be so small that
+# "tanh" is nearly linear: of a sample at `_ROOM` times the square root of the number of
+# such layers times its own distance from the mean, less than a thousandth is lost. From
+# random weights training would end, by `tol`, long before it has found such a network:
+# there the scale suits those that train to the end, as published ones do.
+_ROOM, _ROOM_AT_RANDOM = 5.0, 4.0
+
+
+def auto_scale(n_saturating, init, spread, largest):
+    """What "auto" as `scale` stands for.
+
+    Parameters
+    ----------
+    n_saturating : int
+        Layers that tied weights have to keep nearly linear.
+
+    init : str
+        Where training begins.
+
+    spread : float
+        Root mean square of the centred training data.
+
+    largest : callable
+        Returns the largest distance of a sample from their mean.
+
+    Returns
+    -------
+    scale : float
+    """
+    if not n_saturating:
+        return spread
+    if init != "pca":
+        return _ROOM_AT_RANDOM * spread
+    return _ROOM * np.sqrt(n_saturating) * largest()
+
+
+def describe_scaling(estimator, mean, spread, auto):
+    """What the network subtracts from the data, and what it divides them by.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+
+    mean : ndarray of shape (n_features,)
+        Of the training data.
+
+    spread : float
+        Root mean square of the centred training data.
+
+    auto : callable
+        Returns what "auto" stands for, of data that are not constant.
+
+    Returns
+    -------
+    offset : ndarray of shape (n_features,)
+
+    scale : float
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together, or if the data's variance overflows.
+    """
+    scale, is_scaled = estimator.scale, LOSSES[estimator.loss].is_scaled
+    _check_size(mean, spread)
+    if isinstance(scale, numbers.Real) and not is_scaled:
+        raise ValueError(
+            f"scale={scale!r}: with loss={estimator.loss!r} the network sees the data "
+            "as they are. Use scale='auto', or another loss"
+        )
+    if scale is None or not is_scaled or output_range(estimator) is not None:
+        return np.zeros_like(mean), 1.0
+    if scale == "auto":
+        scale = auto() if spread > 0 else 1.0
+    info = np.finfo(mean.dtype)
+    lowest, highest = float(info.tiny), float(info.max)
+    if not lowest <= scale <= highest:
+        raise ValueError(
+            f"scale={scale!r} is out of the range of {mean.dtype}: it has to be from "
+            f"{lowest:g} to {highest:g}"
+        )
+    ratio = spread / float(scale)
+    if spread > 0 and not np.sqrt(lowest) <= ratio <= np.sqrt(
+        highest / (2 * mean.size)
+    ):
+        raise ValueError(
+            f"scale={scale!r} is too far from the spread of the data, {spread:.3g}: "
+            f"divided by it their squares are out of the range of {mean.dtype}. Use "
+            "scale='auto', or a number nearer to it"
+        )
+    return mean, float(scale)
+
+
+def _check_size(mean, spread):
+    """Raise ValueError if there is no variance of the data in their dtype.
+
+    The arguments are the first of `describe_scaling`.
+    """
+    info, dtype = np.finfo(mean.dtype), mean.dtype
+    # Of two rows the sample's variance is twice the square of their deviation.
+    largest = np.sqrt(info.max / (2 * mean.size))
+    if not (np.isfinite(mean).all() and spread < largest):
+        raise ValueError(
+            f"X is too large for {dtype}: its variance is not finite. Scale it, for "
+            "example with StandardScaler"
+        )
+    if 0 < spread < info.tiny:
+        raise ValueError(
+            f"X is too small for {dtype}: its standard deviation, {spread:g}, is a "
+            "denormal number. Multiply it by a large one"
+        )
+
+
+def describe_corruption(estimator, extremes):
+    """What happens to rows in training, or None.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+
+    extremes : callable
+        Returns the lowest and the highest entry of the rows to train on.
+
+    Returns
+    -------
+    corruption : Corruption or None
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together.
+    """
+    noise = estimator.noise
+    if noise is None:
+        return None
+    level = float(estimator.noise_level)
+    if estimator.solver not in SOLVERS:
+        raise ValueError(
+            f"noise={noise!r} is drawn anew in every epoch, which "
+            f"solver={estimator.solver!r} cannot follow: use {_one_of(SOLVERS)}"
+        )
+    if noise != "gaussian" and level > 1:
+        raise ValueError(
+            f"noise_level={level} is the share of the entries that noise={noise!r} "
+            "corrupts: it has to be in [0, 1]"
+        )
+    settings = np.zeros(N_CORRUPTION_SETTINGS)
+    settings[LEVEL] = level
+    if noise == "salt_and_pepper":
+        loss = LOSSES[estimator.loss]
+        has_range = np.isfinite([loss.low, loss.high]).all()
+        settings[LOWEST], settings[HIGHEST] = (
+            (loss.low, loss.high) if has_range else extremes()
+        )
+    return Corruption(CORRUPTIONS[noise], settings)
+
+
+_UNIT_RANGE_ACTIVATIONS = ("logistic", "sigmoid")
+
+
+def describe_sparsity(estimator):
+    """The penalty of the code's units, or None.
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together.
+    """
+    sparsity, activation = estimator.sparsity, estimator.code_activation
+    if sparsity is None:
+        return None
+    if sparsity == "kl" and activation not in _UNIT_RANGE_ACTIVATIONS:
+        raise ValueError(
+            f"sparsity='kl' needs units of the code in (0, 1), but code_activation is "
+            f"{activation!r}: use {_one_of(_UNIT_RANGE_ACTIVATIONS)}, or sparsity='l1'"
+        )
+    return CodeTerm(
+        SPARSITIES[sparsity],
+        {
+            WEIGHT: float(estimator.sparsity_weight),
+            TARGET: float(estimator.sparsity_target),
+        },
+    )
+
+
+def _one_of(names):
+    """Legal values, as an error message lists them."""
+    return " or ".join(map(repr, names))
+
+
+def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=None):
+    """The parameters of training on so many rows, as kernels take them.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+
+    n_rows : int
+
+    max_epochs : int, default=None
+        How many epochs there will be at most; None for a whole fit.
+
+    watches_validation : bool, default=None
+        Whether the validation loss ends training; None for what the estimator says.
+
+    Returns
+    -------
+    solver : Solver
+    """
+    if watches_validation is None:
+        watches_validation = stops_by_validation(estimator)
+    stochastic = estimator.solver in SOLVERS
+    batch_size = n_rows
+    if stochastic:
+        batch_size = min(_batch_size(estimator, n_rows), n_rows)
+    patience, n_batches = estimator.n_iter_no_change, -(-n_rows // batch_size)
+    if watches_validation and not stops_by_validation(estimator):
+        patience = max(patience, -(-_PATIENT_UPDATES // n_batches))
+    # L-BFGS knows itself when the training loss has converged; of one that noise is
+    # drawn for, some epochs without progress do not tell.
+    is_planned = _draws_noise(estimator) and estimator.max_iter == "auto"
+    is_planned = is_planned and estimator.learning_rate != "adaptive"
+    if (is_planned or not stochastic) and not watches_validation:
+        patience = _NEVER
+    return Solver(
+        code=list(SOLVERS).index(estimator.solver) if stochastic else -1,
+        schedule=SCHEDULES[schedule(estimator, max_epochs)],
+        learning_rate=float(estimator.learning_rate_init),
+        decay=float(estimator.decay),
+        power_t=float(estimator.power_t),
+        momentum=float(estimator.momentum),
+        nesterovs_momentum=int(estimator.nesterovs_momentum),
+        beta_1=float(estimator.beta_1),
+        beta_2=float(estimator.beta_2),
+        epsilon=float(estimator.epsilon),
+        batch_size=int(batch_size),
+        # The order within one batch changes nothing but roundings.
+        shuffle=int(estimator.shuffle and batch_size < n_rows),
+        max_iter=_n_epochs(estimator, n_rows, batch_size),
+        tol=float(estimator.tol),
+        n_iter_no_change=int(min(patience, _NEVER)),
+        # While the divergence's weight rises, so may the loss.
+        first_judged=_at_most(
+            _MOST_EPOCHS, kl_warmup=getattr(estimator, "kl_warmup", 0)
+        ),
+        watch_validation=int(watches_validation),
+    )
+
+
+def _draws_noise(estimator):
+    return estimator.noise is not None or estimator._is_variational
+
+
+def stops_by_validation(estimator):
+    """Whether validation rows are held out, and end training."""
+    is_auto = isinstance(estimator.early_stopping, str)
+    return not is_auto and bool(estimator.early_stopping)
+
+
+def schedule(estimator, max_epochs=None):
+    """The learning rate's schedule: "auto" is "cosine" where the end is planned.
+
+    It is not in `partial_fit`, nor where another fit may follow (`warm_start`).
+    """
+    if estimator.learning_rate != "auto":
+        return estimator.learning_rate
+    is_planned = max_epochs is None and not estimator.warm_start
+    return "cosine" if is_planned else "constant"
+
+
+def _batch_size(estimator, n_rows):
+    if estimator.batch_size != "auto":
+        return estimator.batch_size
+    if n_rows <= _FEW_ROWS:
+        return n_rows
+    if n_rows > _MANY_ROWS:
+        return _LARGE_BATCH_SIZE
+    is_plain = not _draws_noise(estimator) and estimator.sparsity is None
+    return _AUTO_BATCH_SIZE if is_plain else _BATCH_SIZE_OF_MEANS
+
+
+def _n_epochs(estimator, n_rows, batch_size):
+    """Epochs, or iterations, of a fit."""
+    if estimator.max_iter != "auto":
+        return _at_most(_MOST_EPOCHS, max_iter=estimator.max_iter)
+    if estimator.solver not in SOLVERS:
+        return _AUTO_ITERATIONS
+    n_updates = _AUTO_UPDATES if n_rows <= _MANY_ROWS else _LARGE_UPDATES
+    n_batches = -(-n_rows // batch_size)
+    return max(_MIN_AUTO_EPOCHS, -(-n_updates // n_batches))

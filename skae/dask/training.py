@@ -1,0 +1,478 @@
+"""Training on rows that are on the workers of a cluster.
+
+What a fit needs of its rows is computed part by part, where they are, and combined here
+in the order of the partitions: the bits depend on how the rows are cut into partitions,
+not on the workers that hold them. A fit on one partition is that on one array.
+"""
+
+import contextlib
+import threading
+import uuid
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from skae._compiled import kernels, records
+from skae._compiled.random_passes import shuffle
+from skae._compiled.records import (
+    LOSS_SUM,
+    N_BEFORE,
+    N_EPOCHS,
+    N_UPDATES,
+    SEED,
+    TERM_SUM,
+)
+from skae._data.rows import make_rows
+from skae._data.statistics import Selection
+from skae._runtime.threads import single_threaded, single_threaded_blas
+from skae._training.lbfgs import LbfgsTraining
+from skae._training.loop import (
+    PiecewiseTraining,
+    Problem,
+    StochasticTraining,
+    Training,
+    new_state,
+)
+from skae.dask.partitions import LostError, Partitions
+
+# ---------------------------------------------------------------------------
+# Rows
+# ---------------------------------------------------------------------------
+
+
+def _alone(part, function, *args):
+    """A function of a part, on its worker, as it is computed in a fit there."""
+    # Arrays come from another process wherever its message has room for them.
+    arrays = (records.aligned(a) if isinstance(a, np.ndarray) else a for a in args)
+    with single_threaded(), single_threaded_blas():
+        return function(part, *arrays)
+
+
+def _selected(block, first_number, weights):
+    return Selection(block, weights=weights, first_number=first_number)
+
+
+def _chosen(selection, numbers):
+    return selection.choose(numbers)
+
+
+def _seen(selection, offset, scale):
+    return selection.see(offset, scale)
+
+
+class DistributedSelection(NamedTuple):
+    """Rows in use of partitions; see `Selection`."""
+
+    parts: Partitions  # of Selection
+    sizes: tuple[int, ...]  # rows in use of each part
+    starts: np.ndarray  # number of each part's first row, and of the last's end
+    weights: np.ndarray | None  # of all rows
+    n_features: int
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, partitions, weights):
+        """All rows of partitions."""
+        starts = np.cumsum([0, *partitions.n_rows])
+        of_parts: list = [None] * len(partitions)
+        if weights is not None:
+            of_parts = np.split(weights, starts[1:-1])
+        more = [(int(s), w) for s, w in zip(starts[:-1], of_parts, strict=True)]
+        return cls(
+            partitions.derive(_selected, per_part=more),
+            tuple(partitions.n_rows),
+            starts,
+            weights,
+            partitions.n_features,
+            partitions.dtype,
+        )
+
+    @property
+    def n_rows(self):
+        """Rows in use."""
+        return sum(self.sizes)
+
+    def choose(self, numbers):
+        """Some of all rows, by their numbers, which increase; None for all."""
+        if numbers is None:
+            return self
+        cuts = np.searchsorted(numbers, self.starts[1:-1])
+        of_parts = np.split(numbers, cuts)
+        more = [(n - s,) for n, s in zip(of_parts, self.starts, strict=False)]
+        parts = self.parts.derive(_chosen, per_part=more)
+        return self._replace(parts=parts, sizes=tuple(map(len, of_parts)))
+
+    def kept(self):
+        """The same: workers hold it."""
+        return self
+
+    def map(self, function, *args):
+        """A function's results for every part, in order; it is given a selection."""
+        return self.parts.run(_alone, function, *args)
+
+    def see(self, offset, scale):
+        """The rows as a network sees them: (x - offset) / scale."""
+        return DistributedRows.of(self.parts.derive(_seen, offset, scale), self.sizes)
+
+
+def _described(rows):
+    """Total weight, whether they are those of a sparse matrix, features, dtype."""
+    return rows.total_weight, rows.starts.size > 0, rows.n_features, rows.dtype
+
+
+class _WithOwnMatrix(NamedTuple):
+    """Rows of another matrix than the block, which is kept on the worker with them."""
+
+    rows: records.Rows
+
+    def without_matrix(self):
+        return self
+
+    def with_matrix(self, matrix):
+        return records.with_aligned_arrays(self.rows)
+
+
+def _derived(rows, function, *args):
+    return _WithOwnMatrix(_alone(rows, function, *args))
+
+
+class DistributedRows(NamedTuple):
+    """Rows of partitions, or some of them, as a network sees them; see `Rows`."""
+
+    parts: Partitions  # of Rows
+    sizes: tuple[int, ...]  # rows of each part
+    starts: tuple[int, ...]  # rows before each part
+    total_weight: float
+    kinds: tuple[bool, ...]  # whether parts are sparse: all answers
+    n_features: int
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, parts, sizes):
+        """Rows in use, so many of each part."""
+        weights, are_sparse, widths, dtypes = zip(*parts.run(_described), strict=True)
+        starts = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
+        kinds = tuple(sorted(set(are_sparse)))
+        return cls(
+            parts, sizes, starts, float(sum(weights)), kinds, widths[0], dtypes[0]
+        )
+
+    @property
+    def n_rows(self):
+        """Rows in use."""
+        return sum(self.sizes)
+
+    def map(self, function, *args):
+        """A function's results for every part, in order; it is given its rows."""
+        return self.parts.run(_alone, function, *args)
+
+    def derive(self, on_close, function, *args):
+        """Rows that a function makes of these, part by part, on their workers."""
+        parts = self.parts.derive(_derived, function, *args)
+        on_close.callback(parts.forget)
+        return DistributedRows.of(parts, self.sizes)
+
+    def none(self):
+        """Rows of a matrix in memory, none of them in use."""
+        return _nothing(self.n_features, self.dtype, is_sparse=False)
+
+
+def _nothing(n_features, dtype, *, is_sparse):
+    """Rows of a matrix, none of them in use."""
+    matrix = np.zeros((1, n_features), dtype)
+    matrix = sparse.csr_matrix(matrix) if is_sparse else matrix
+    return make_rows(matrix, np.zeros(n_features), 1.0).none()
+
+
+# ---------------------------------------------------------------------------
+# On a worker
+# ---------------------------------------------------------------------------
+
+
+class Job(NamedTuple):
+    """What workers need to know of a training."""
+
+    token: str  # tells trainings apart
+    problem: Problem  # without rows
+    solver: records.Solver
+    seed: int
+    largest: int  # rows of the largest part
+    kinds: tuple[bool, ...]  # whether some rows are sparse: all answers
+
+
+class Steps(NamedTuple):
+    """Steps of an epoch, each on a batch that every part has its share of."""
+
+    epoch: int
+    first: int  # step
+    stop: int  # the last plus one
+    n_rows: int  # of all parts
+
+
+class _Kept:
+    """What a worker keeps of a training between two calls."""
+
+    def __init__(self):
+        self.trainings = {}  # to compute with, by the thread's number
+        self.orders = {}  # of the rows of a part, by its number: the epoch, and these
+
+
+_KEPT: dict[str, _Kept] = {}  # by the token of the job
+# Tokens of the last trainings to end: a call that outlives its own leaves nothing.
+_ENDED: deque[str] = deque(maxlen=1000)
+_KEPT_LOCK = threading.Lock()
+
+
+def _kept_of(job):
+    """What is kept of a training, whose thread or part has it for itself."""
+    with _KEPT_LOCK:
+        if job.token not in _KEPT and job.token in _ENDED:
+            return _Kept()
+        return _KEPT.setdefault(job.token, _Kept())
+
+
+def _forget(token):
+    """Keep nothing of a training any more."""
+    with _KEPT_LOCK:
+        _ENDED.append(token)
+        _KEPT.pop(token, None)
+
+
+def _training_here(rows, job, params):
+    """A training of this thread, to compute on any of the parts with."""
+    trainings, thread = _kept_of(job).trainings, threading.get_ident()
+    if thread not in trainings:
+        trainings[thread] = _begin_training(rows, job, params)
+    return trainings[thread]
+
+
+def _begin_training(rows, job, params):
+    """A training with buffers for any part, of which one is given."""
+    is_sparse = rows.starts.size > 0
+    other = rows.none()
+    if (not is_sparse) in job.kinds:
+        other = _nothing(rows.n_features, rows.dtype, is_sparse=not is_sparse)
+    largest = rows._replace(n_rows=job.largest)
+    problem = job.problem._replace(rows=largest, validation=other)
+    kind = LbfgsTraining if job.solver.code < 0 else StochasticTraining
+    state = new_state(params, job.seed, has_moments=False)
+    with single_threaded():
+        training = kind(problem, job.solver, state)
+    training.problem = job.problem  # the rows are the worker's to keep, or not
+    return training
+
+
+def _order_of(rows, job, epoch, number):
+    """The order of a part's rows in an epoch: empty for their own."""
+    if not job.solver.shuffle:
+        return np.empty(0, dtype=np.int32)
+    orders = _kept_of(job).orders
+    known_epoch, order = orders.get(number, (None, None))
+    if known_epoch != epoch:
+        order = np.empty(rows.n_rows, dtype=np.int32)
+        apart = int(kernels.EPOCHS_APART)
+        shuffle(order, rows.n_rows, job.seed, epoch + number * apart)
+        orders[number] = epoch, order
+    return order
+
+
+def _share(n_rows, before, step, steps, batch_size):
+    """Of a part of so many rows, the positions in its order that are in a step.
+
+    `before` are the rows of the parts before: each part rounds at another place, so
+    that the shares add up to about a batch.
+    """
+    start = (step * batch_size * n_rows + before) // steps.n_rows
+    stop = ((step + 1) * batch_size * n_rows + before) // steps.n_rows
+    return min(start, n_rows), min(stop, n_rows)
+
+
+def _losses_of_part(rows, job, candidates):
+    """The data losses summed over a part, with each of some parameters: an array."""
+    if not rows.n_rows:
+        return np.zeros(len(candidates))
+    training = _training_here(rows, job, candidates[0])
+    return np.array(training._summed_losses(candidates, rows))
+
+
+def _gradient_of_part(rows, job, params):
+    """The data loss summed over a part, and its gradient."""
+    if not rows.n_rows:
+        return 0.0, np.zeros(params.size)
+    return _training_here(rows, job, params)._summed_gradient(params, rows)
+
+
+def _gradient_of_batch(rows, job, params, steps, number, before):
+    """The data loss of a part's share of a batch, its gradient, and its rows' number.
+
+    None if it has none.
+    """
+    batch = _share(rows.n_rows, before, steps.first, steps, job.solver.batch_size)
+    if batch[0] == batch[1] or not rows.total_weight:
+        return None
+    training = _training_here(rows, job, params)
+    order = _order_of(rows, job, steps.epoch, number)
+    return training.batch_gradient(params, rows, order, batch, steps.epoch)
+
+
+def _steps_of_part(rows, job, state, steps, number, before):
+    """Steps on a part's shares of batches alone, from a state.
+
+    Returns the state that they lead to, the loss of each step, and the rows' weight;
+    None if it has none.
+    """
+    copies = {name: array.copy() for name, array in state._asdict().items()}
+    state, losses, total = state._replace(**copies), [], 0.0
+    for step in range(steps.first, steps.stop):
+        state.counters[N_BEFORE] = step * job.solver.batch_size
+        state.scalars[LOSS_SUM] = 0.0
+        one = steps._replace(first=step, stop=step + 1)
+        found = _gradient_of_batch(rows, job, state.params, one, number, before)
+        if found is not None:
+            loss, gradient, n_rows = found
+            weight = rows.total_weight / rows.n_rows * n_rows
+            _training_here(rows, job, state.params).take_step(
+                state, loss, gradient, weight
+            )
+            total += weight
+        losses.append(state.scalars[LOSS_SUM])
+    return (state, losses, total) if total else None
+
+
+# ---------------------------------------------------------------------------
+# On the client
+# ---------------------------------------------------------------------------
+
+
+class _OnWorkers(Training):
+    """A training whose rows are on workers."""
+
+    epochs_a_call = 1  # that what is trained is known when workers are lost
+    _memory = None  # of L-BFGS
+
+    def __init__(self, problem, solver, state, max_epochs=None):
+        super().__init__(problem, solver, state, max_epochs)
+        nothing = problem.rows.none()
+        on_workers = [
+            rows
+            for rows in (problem.rows, problem.validation)
+            if isinstance(rows, DistributedRows)
+        ]
+        self._job = Job(
+            uuid.uuid4().hex,
+            problem._replace(rows=nothing, validation=nothing),
+            solver,
+            int(state.counters[SEED]),
+            max(problem.rows.sizes),
+            tuple({kind for rows in on_workers for kind in rows.kinds}),
+        )
+
+    def __exit__(self, *exc_info):
+        super().__exit__(*exc_info)
+        # Who interrupts now gets what has been trained.
+        with contextlib.suppress(KeyboardInterrupt):
+            self.problem.rows.parts.tell_workers(_forget, self._job.token)
+
+    def run_epochs(self, n_epochs):
+        before = [array.copy() for array in self.state], self._memory
+        try:
+            return super().run_epochs(n_epochs)
+        except LostError:  # what had been trained before is good
+            arrays, self._memory = before
+            for array, whole in zip(self.state, arrays, strict=True):
+                array[:] = whole
+            raise
+
+    def _rows_in_memory(self):
+        validation = self.problem.validation
+        if isinstance(validation, DistributedRows):
+            validation = validation.none()
+        return [self.problem.rows.none(), validation]
+
+    def _summed_losses(self, candidates, rows):
+        if not isinstance(rows, DistributedRows):
+            return super()._summed_losses(candidates, rows)
+        return sum(rows.parts.run(_losses_of_part, self._job, candidates))
+
+
+class DistributedLbfgsTraining(_OnWorkers, LbfgsTraining):
+    """L-BFGS on rows that are on workers."""
+
+    def _summed_gradient(self, params, rows=None):
+        parts = self.problem.rows.parts
+        losses, gradients = zip(
+            *parts.run(_gradient_of_part, self._job, params), strict=True
+        )
+        return sum(losses), sum(gradients)
+
+
+class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
+    """Training in mini-batches of rows that are on workers.
+
+    Every partition has its share of every batch, in an order of its own. Their
+    gradients are summed, or, with `n_local_steps` above 1, the weights that so many
+    steps on its own shares lead each to are averaged.
+    """
+
+    n_local_steps = 1
+
+    def __init__(self, problem, solver, state, max_epochs=None):
+        super().__init__(problem, solver, state, max_epochs)
+        # A sum of vectors and a term of it: new memory would cost more than the sum.
+        self._sum, self._term = np.empty((2, state.params.size))
+
+    def _run_epoch(self, state):
+        rows, scalars, counters = self.problem.rows, state.scalars, state.counters
+        scalars[[TERM_SUM, LOSS_SUM]] = 0.0
+        batch_size = self.solver.batch_size
+        n_steps = -(-rows.n_rows // batch_size)
+        advance = self._step if self.n_local_steps == 1 else self._step_locally
+        for first in range(0, n_steps, self.n_local_steps):
+            stop = min(first + self.n_local_steps, n_steps)
+            counters[N_BEFORE] = first * batch_size
+            advance(state, Steps(int(counters[N_EPOCHS]), first, stop, rows.n_rows))
+        counters[N_BEFORE] = 0
+        return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
+
+    def _step(self, state, steps):
+        """One step by the sum of the partitions' gradients."""
+        found = self._run_steps(_gradient_of_batch, state.params, steps)
+        if not found:  # small partitions have had all their rows in earlier steps
+            return
+        losses, gradients, n_rows = zip(*found, strict=True)
+        gradient = self._summed(gradients, [1.0] * len(gradients))
+        rows = self.problem.rows
+        weight = rows.total_weight / rows.n_rows * sum(n_rows)
+        self.take_step(state, sum(losses), gradient, weight)
+
+    def _step_locally(self, state, steps):
+        """Steps of each partition by itself, and the mean of what they lead to."""
+        sent = state._replace(best_params=np.empty(0))
+        found = self._run_steps(_steps_of_part, sent, steps)
+        if not found:
+            return
+        states, losses, weights = zip(*found, strict=True)
+        shares = np.array(weights) / sum(weights)
+        for name in ("params", "moment_1", "moment_2"):
+            vectors = [getattr(other, name) for other in states]
+            getattr(state, name)[:] = self._summed(vectors, shares)
+        for of_step in zip(*losses, strict=True):
+            state.scalars[LOSS_SUM] += sum(of_step)
+        state.counters[N_UPDATES] += steps.stop - steps.first
+
+    def _summed(self, vectors, factors):
+        """Vectors' sum with factors, in order, in float64; valid until the next."""
+        self._sum[:] = 0.0
+        for vector, factor in zip(vectors, factors, strict=True):
+            self._sum += np.multiply(vector, factor, out=self._term, dtype=np.float64)
+        return self._sum
+
+    def _run_steps(self, function, start, steps):
+        """Results of the partitions that have rows in the steps, in order."""
+        rows = self.problem.rows
+        found = rows.parts.run(
+            function, self._job, start, steps, per_part=[*enumerate(rows.starts)]
+        )
+        return [result for result in found if result is not None]
