@@ -11,7 +11,7 @@ PRERELEASE := .venv-prerelease
 PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Where changes of Numba, scikit-learn and SciPy would show first; two minutes.
-PRERELEASE_TESTS ?= $(addprefix tests/test_,numba.py scipy.py vectors.py products.py lbfgs.py common.py)
+PRERELEASE_TESTS ?= $(addprefix tests/test_,numba_private.py scipy.py vectors.py products.py lbfgs.py common.py)
 
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.

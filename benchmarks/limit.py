@@ -8,7 +8,7 @@ The limit is the sum of
   multiplies large matrices;
 * reading the data once, at the bandwidth of a sum over an array as large, unless they
   fit into the cache;
-* activations, loss and the solver's step, at the rates of skae's own passes: those of
+* activations, loss and the solver's step, at the rates of skae's own ops: those of
   a block in the L2 cache, and of a step over as many parameters as the network has;
 * of transform and inverse_transform, filling a new array as large as their result.
 
@@ -42,8 +42,8 @@ from _report import (
 )
 from workloads import WORKLOADS
 
-from skae._compiled import passes
-from skae._compiled.compilation import call
+from skae._compiled import activations, elementwise, losses, optimizers
+from skae._compiled.intrinsics import call
 from skae._compiled.records import address
 
 MATRIX_SIZE = 1024
@@ -104,14 +104,14 @@ def filling_rate(shape):
 def forward_rate(name):
     """Entries a second of an activation."""
     z, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
-    return 20 * z.size / repeated(passes.ACTIVATIONS[name], z, slope, z.size)
+    return 20 * z.size / repeated(activations.ACTIVATIONS[name], z, slope, z.size)
 
 
 def backward_rate():
     """Entries a second of the product with the slope, and of its sums over rows."""
     delta, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
     gradient, shape = np.zeros(BLOCK_ENTRIES, DTYPE), (N_UNITS, BLOCK_ROWS)
-    seconds = repeated(passes._backward_units, delta, slope, gradient, *shape, 1)
+    seconds = repeated(elementwise.backward_units, delta, slope, gradient, *shape, 1)
     return 20 * delta.size / seconds
 
 
@@ -119,14 +119,14 @@ def loss_rate(name):
     """Entries a second."""
     z, x, values = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
     arrays, sizes = (z, x, NONE, values, np.zeros(1)), (N_UNITS, BLOCK_ROWS, 16)
-    return 20 * z.size / repeated(passes.LOSSES[name].compute, *arrays, *sizes)
+    return 20 * z.size / repeated(losses.LOSSES[name].compute, *arrays, *sizes)
 
 
 def step_rate(name, n_params):
     """Parameters a second."""
-    arrays, settings = np.ones((4, n_params), DTYPE), np.ones(passes.N_SETTINGS)
+    arrays, settings = np.ones((4, n_params), DTYPE), np.ones(optimizers.N_SETTINGS)
     n = max(3, 2_000_000 // n_params)
-    step = passes.SOLVERS[name]
+    step = optimizers.SOLVERS[name]
     return n * n_params / repeated(step, *arrays, settings, n_params, repeats=n)
 
 
@@ -169,7 +169,7 @@ class Epoch:
         """Parts of the limit, with rates measured now."""
         work, n_rows = self.workload, len(self.rows)
         rate = functools.partial(together, self.threads)
-        built_in = passes.LOSSES[work.loss].has_activation
+        built_in = losses.LOSSES[work.loss].has_activation
         activations = work.activations[: -1 if built_in else None]
         widths = self.network.widths[1:]
         units = sum(

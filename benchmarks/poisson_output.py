@@ -38,7 +38,7 @@ def data_sets():
 
 def use_exp():
     """Replace the loss before anything is compiled."""
-    from skae._compiled import passes
+    from skae._compiled import losses
     from skae._compiled.compilation import formula
 
     @formula
@@ -46,8 +46,8 @@ def use_exp():
         rate = math.exp(z)
         return rate - target * z, rate - target
 
-    compute = passes._loss_pass(poisson_loss_of_log_rate)
-    passes.LOSSES["poisson"] = passes.LOSSES["poisson"]._replace(compute=compute)
+    compute = losses._loss_op(poisson_loss_of_log_rate)
+    losses.LOSSES["poisson"] = losses.LOSSES["poisson"]._replace(compute=compute)
 
 
 def measure():

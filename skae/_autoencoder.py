@@ -2,9 +2,10 @@
 
 import numbers
 
-from skae._compiled.code_passes import SPARSITIES
-from skae._compiled.passes import ACTIVATIONS, LOSSES
-from skae._compiled.random_passes import CORRUPTIONS
+from skae._compiled.activations import ACTIVATIONS
+from skae._compiled.code_terms import SPARSITIES
+from skae._compiled.corruption import CORRUPTIONS
+from skae._compiled.losses import LOSSES
 from skae._estimator import Autoencoder
 from skae._model.initialization import INITS
 from skae._names import Names

@@ -19,8 +19,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from skae._compiled.kernels import INTERRUPTED, RUNNING
-from skae._compiled.passes import ACTIVATION_RANGES, LOSSES, SOLVERS
+from skae._compiled.activations import ACTIVATION_RANGES
+from skae._compiled.epochs import INTERRUPTED, RUNNING
+from skae._compiled.losses import LOSSES
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import (
     BEST_EPOCH,
     BEST_KEPT,
@@ -28,12 +30,10 @@ from skae._compiled.records import (
     N_EPOCHS,
     SEED,
     START_LOSS,
-    Rows,
-    aligned,
 )
 from skae._compiled.schedules import SCHEDULES
 from skae._data.hold_out import hold_out
-from skae._data.rows import check_size, has_matrices, n_counted
+from skae._data.rows import Rows, aligned, check_size, has_matrices, n_counted
 from skae._data.scores import check_weights
 from skae._data.statistics import (
     Selection,
@@ -373,7 +373,7 @@ class BaseAutoencoder(
             loss,
             float(self.alpha),
             rows,
-            rows.none() if validation is None else validation.see(*how),
+            rows.empty() if validation is None else validation.see(*how),
             describe_corruption(self, partial(extremes, train)),
             self._code_term(),
             validates_itself,

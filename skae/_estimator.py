@@ -17,7 +17,9 @@ from skae._base import (
     check_output_range,
     check_range,
 )
-from skae._compiled.passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._compiled.activations import ACTIVATIONS
+from skae._compiled.losses import LOSSES
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.schedules import SCHEDULES
 from skae._data.rows import dense, make_rows, row_chunks
 from skae._data.scores import Squares, check_weights

@@ -8,14 +8,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae._compiled.code_passes import (
+from skae._compiled.code_terms import (
     VARIATIONAL,
     WARMUP,
     WEIGHT,
     CodeTerm,
     bounded_log_variance,
 )
-from skae._compiled.passes import LOSSES, SOLVERS
+from skae._compiled.losses import LOSSES
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import SEED
 from skae._data.rows import row_chunks
 from skae._estimator import Autoencoder, _solver_takes_batches

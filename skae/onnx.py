@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer, __version__
 from skae._compiled import vector_math
-from skae._compiled.passes import LEAK, SELU_ALPHA, SELU_SCALE
+from skae._compiled.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._compiled.vector_math import ERFCX_CENTRE
 from skae._names import check_name
 

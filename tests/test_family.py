@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
-from skae._compiled import code_passes
+from skae._compiled import code_terms
 from skae.metrics import reconstruction_r2_score
 
 from . import reference
@@ -209,13 +209,13 @@ def test_dead_units_are_survived(solver):
 def test_divergence_of_units_that_are_always_off_or_on():
     """Without a slope, as their activation has none; the others as ever."""
     sums = np.array([0.0, 10.0, 4.0, 10.0])  # of the units, and of the weights
-    settings = np.zeros(code_passes.N_TERM_SETTINGS + 3)
-    settings[code_passes.WEIGHT] = settings[code_passes.BATCH_WEIGHT] = 1
-    settings[code_passes.TARGET] = 0.3
-    code_passes._divergence_of_means(sums, settings, 1, 3)
-    slopes = settings[code_passes.N_TERM_SETTINGS :]
+    settings = np.zeros(code_terms.N_TERM_SETTINGS + 3)
+    settings[code_terms.WEIGHT] = settings[code_terms.BATCH_WEIGHT] = 1
+    settings[code_terms.TARGET] = 0.3
+    code_terms._divergence_of_means(sums, settings, 1, 3)
+    slopes = settings[code_terms.N_TERM_SETTINGS :]
     assert np.isfinite(settings).all()
-    assert settings[code_passes.BATCH_TERM] > 5
+    assert settings[code_terms.BATCH_TERM] > 5
     np.testing.assert_array_equal(slopes[:2], [0.7 / 10, -0.3 / 10])
     np.testing.assert_allclose(slopes[2], (0.7 / 0.6 - 0.3 / 0.4) / 10, rtol=1e-12)
 

@@ -31,7 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._compiled.passes import ACTIVATIONS
+from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.records import CYCLE_START
 from skae._files import container
 from skae._files.descriptions import VERSION

@@ -7,10 +7,11 @@ import pytest
 from scipy import sparse
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
-from skae._compiled import blocks, kernels, records
-from skae._compiled.code_passes import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
-from skae._compiled.passes import LOSSES, SOLVERS
-from skae._compiled.random_passes import CORRUPTIONS, Corruption
+from skae._compiled import batches, epochs, records, sharding
+from skae._compiled.code_terms import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
+from skae._compiled.corruption import CORRUPTIONS, Corruption
+from skae._compiled.losses import LOSSES
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Solver
 from skae._compiled.schedules import SCHEDULES
 from skae._data import rows as rows_module
@@ -46,7 +47,7 @@ def network_for(activation, loss, hidden, *, tied=False, output=None, code=None)
 
 def solver_for(name="sgd", **changes):
     solver = Solver(
-        code=list(SOLVERS).index(name),
+        kind=list(SOLVERS).index(name),
         schedule=SCHEDULES["constant"],
         learning_rate=0.01,
         decay=0.0,
@@ -91,7 +92,7 @@ def kernel_objective(network, loss, alpha, X, weights, params, **others):
         LOSSES[loss],
         alpha,
         rows,
-        rows.none(),
+        rows.empty(),
         **others,
     )
     solver = solver_for(batch_size=len(X))
@@ -309,13 +310,13 @@ def test_a_code_without_posterior_noise_and_divergence_is_a_plain_code():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 def test_gradient_over_lanes_and_blocks(tied, weighted):
-    """Eight lanes of two blocks, the last not whole; products of packed copies."""
+    """Eight shards of two blocks, the last not whole; products of packed copies."""
     rng, widths = np.random.default_rng(0), [40, 33, 19, 33, 40]
     names = ["tanh"] * 3 + ["logistic"]
     network = make_network(widths, names, tied=tied)
     X = rng.random((3003, 40))
-    lane_rows = -(-len(X) // blocks.MAX_LANES)
-    assert lane_rows > blocks.block_rows(network)
+    lane_rows = -(-len(X) // sharding.MAX_SHARDS)
+    assert lane_rows > sharding.block_rows(network)
     weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
     params = random_params(network, names, rng)
     assert_equals_naive(network, names, "log_loss", 0.1, X, weights, params)
@@ -338,7 +339,7 @@ def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.flo
         params = initialization.random_params(network, names, "glorot", 0, dtype)
     rows = make_rows(X.astype(dtype), np.zeros(X.shape[1]), 1.0)
     loss = LOSSES["squared_error"]
-    problem = loop.Problem(network, loss, 0.0, rows, rows.none())
+    problem = loop.Problem(network, loss, 0.0, rows, rows.empty())
     with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
         _, curves = training.run_epochs(n_epochs)
     return training, curves.loss
@@ -507,7 +508,7 @@ def problem_of(rows, **others):
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
     params = initialization.random_params(network, names, "glorot", 0, np.float64)
     loss = LOSSES["squared_error"]
-    problem = loop.Problem(network, loss, 0.0, rows, rows.none(), **others)
+    problem = loop.Problem(network, loss, 0.0, rows, rows.empty(), **others)
     return problem, params
 
 
@@ -570,7 +571,7 @@ def test_steps_by_gradients_from_elsewhere(name):
             gradient = rng.standard_normal(params.size)
             training._workspace.gradients[0] = weight * gradient
             penalty = training._team.run(
-                kernels.step,
+                epochs.step,
                 problem.model(training.state.params),
                 solver,
                 training.state,
@@ -651,7 +652,7 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
     params = initialization.random_params(network, names, "glorot", 0, np.float64)
     rows = make_rows(X, np.zeros(N_FEATURES), 1.0)
-    validation = rows if validated else rows.none()
+    validation = rows if validated else rows.empty()
     problem = loop.Problem(network, LOSSES["squared_error"], 0.0, rows, validation)
     solver = solver_for(batch_size=batch_size)
     with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
@@ -668,11 +669,11 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
             return kernel(*addresses, 0)
 
         if batch_size == len(X):
-            status = run(kernels.train, rows, validation, solver, state_of_call, 1)
+            status = run(epochs.train, rows, validation, solver, state_of_call, 1)
         else:
-            status = kernels.INTERRUPTED
-            assert np.isnan(run(kernels.summed_loss, problem.monitored))
-        assert status == kernels.INTERRUPTED
+            status = epochs.INTERRUPTED
+            assert np.isnan(run(batches.summed_loss, problem.monitored))
+        assert status == epochs.INTERRUPTED
         sums = [records.LOSS_SUM, records.TERM_SUM]  # of an epoch that begins anew
         state.scalars[sums] = before["scalars"][sums]
         for name, array in state._asdict().items():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import LbfgsInvHessProduct, minimize
 
-from skae._compiled.kernels import CONVERGED
-from skae._compiled.passes import LOSSES
+from skae._compiled.epochs import CONVERGED
+from skae._compiled.losses import LOSSES
 from skae._data.rows import make_rows
 from skae._model.initialization import random_params
 from skae._model.network import make_network
@@ -23,7 +23,7 @@ def make_problem(dtype=np.float64):
     network = make_network([6, 2, 6], names, tied=False)
     rows = make_rows(X, np.zeros(6), 1.0)
     loss = LOSSES["squared_error"]
-    problem = loop.Problem(network, loss, 0.01, rows, rows.none())
+    problem = loop.Problem(network, loss, 0.01, rows, rows.empty())
     return problem, random_params(network, names, "glorot", 0, dtype)
 
 

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from skae._compiled import passes, records
+from skae._compiled import elementwise, records
 from skae._compiled.records import BLOCK, HELD, LINE_BYTES, in_lines
 from skae._data.statistics import Selection
 from skae._model import inference
@@ -16,13 +16,13 @@ from .cases import data_for, make
 from .processes import allowed
 from .test_package import TREES
 
-# What each thread, or each lane, writes a row of.
+# What each thread, or each shard, writes a row of.
 ROWS_OF_THREADS = (
-    "lane_losses",
-    "lane_codes",
+    "shard_losses",
+    "shard_codes",
     "settings",
     "term_settings",
-    "lane_gradients",
+    "shard_gradients",
 )
 ALIGNED = ("control", "penalty", "held", "blocks", "picked", "row_weights", "inputs")
 ALIGNED += ("corrupted", "packed", "units", "slopes", "kept")
@@ -48,7 +48,7 @@ def test_no_cache_line_is_written_by_two_threads(name, monkeypatch):
     def spy(team, kernel, *args, **options):
         teams.extend(arg for arg in args if isinstance(arg, records.Team))
         sums = [arg for arg in args if isinstance(arg, np.ndarray) and arg.ndim == 2]
-        for array in sums if kernel is inference.kernels.propagate else ():
+        for array in sums if kernel is inference.propagation.propagate else ():
             if array.shape[0] == team.n_threads and array.dtype == float:
                 assert array.strides[0] % LINE_BYTES == 0
         return run(team, kernel, *args, **options)
@@ -113,8 +113,8 @@ def test_working_memory_that_does_not_fit():
     training._workspace, whole = small, training._workspace
     with training, pytest.raises(ValueError, match="an order of 10 rows, not of 300"):
         training.run_epochs(1)
-    none = whole.lane_gradients[:0].copy()
-    training._workspace = whole._replace(lane_gradients=none)
+    none = whole.shard_gradients[:0].copy()
+    training._workspace = whole._replace(shard_gradients=none)
     with pytest.raises(ValueError, match="smaller batches than of 150"):
         training.run_epochs(1)
     with pytest.raises(ValueError, match="smaller batches than of 300"):
@@ -135,7 +135,7 @@ def test_arrays_that_are_not_what_a_loop_reads():
         (np.ones(4), np.zeros(2)[::-1]),
     ):
         with pytest.raises(ValueError, match="add_squares cannot read an array"):
-            passes.add_squares(values, squares, 4)
+            elementwise.add_squares(values, squares, 4)
 
 
 def test_no_memory_rests_on_assertions():

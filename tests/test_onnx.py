@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import skae
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._compiled.passes import ACTIVATIONS
+from skae._compiled.activations import ACTIVATIONS
 from skae.onnx import _ACTIVATIONS, register, to_onnx
 
 from .cases import ACTIVATION_NAMES, ALL_CASES, RANGES, make, make_data

@@ -328,7 +328,7 @@ def test_compiled_code_is_in_the_folder_whose_digest_is_taken(name):
 
 
 def compiled_functions():
-    """All functions that Numba compiles, passes and what is called directly."""
+    """All functions that Numba compiles: C functions, and what they call directly."""
     defined = itertools.chain(*(vars(module).values() for module in COMPILED))
     called = {id(f): f.py_func for f in defined if hasattr(f, "py_func")}
     return [*called.values(), *(p.function for p in c_functions())]
@@ -341,10 +341,10 @@ def test_compiled_functions_have_names_of_their_own():
     assert [name for name, count in names.items() if count > 1] == []
 
 
-def is_pass(node):
+def is_op(node):
     """C functions, or their loops: what kernels group, they are given one by one."""
     names = [name.id for name in ast.walk(node) if isinstance(name, ast.Name)]
-    return "as_pass" in names or "_function" in names
+    return "as_op" in names or "_function" in names
 
 
 def test_kernels_have_few_arguments():
@@ -352,7 +352,7 @@ def test_kernels_have_few_arguments():
         node
         for name in COMPILED_NAMES
         for node in ast.walk(TREES[name])
-        if isinstance(node, ast.FunctionDef) and not is_pass(node)
+        if isinstance(node, ast.FunctionDef) and not is_op(node)
     ]
     assert len(functions) > 50
     too_many = {
@@ -371,7 +371,7 @@ import pkgutil
 from numba.core.dispatcher import Dispatcher
 
 from skae import _compiled
-from skae._compiled import kernels
+from skae._compiled import epochs
 from skae._compiled.compilation import c_functions
 
 DISPATCHERS = {
@@ -380,7 +380,7 @@ DISPATCHERS = {
     for name, value in vars(importlib.import_module(module.name)).items()
     if isinstance(value, Dispatcher)
 }
-PASSES = {p.function.__qualname__: p._compiled for p in c_functions()}
+C_FUNCTIONS = {p.function.__qualname__: p._compiled for p in c_functions()}
 """
 
 IMPORT_ALL = (
@@ -398,9 +398,9 @@ assert not recorder.buffer, recorder.buffer
     + KERNELS
     + """
 assert len(DISPATCHERS) > 50
-assert len(PASSES) > 40
+assert len(C_FUNCTIONS) > 40
 assert not [name for name, d in DISPATCHERS.items() if d.signatures]
-assert not any(PASSES.values())
+assert not any(C_FUNCTIONS.values())
 print("nothing")
 """
 )
@@ -537,7 +537,7 @@ print(json.dumps([hits, serves_both]))
 
 
 def test_one_compilation_serves_everything(tmp_path):
-    """One of each kernel, two of each pass; and a second process compiles nothing."""
+    """One of each kernel, two of each op; and a second process compiles nothing."""
     pytest.importorskip("pandas")
     for _ in range(2):  # the cache may be cold
         hits, serve_both = json.loads(run_python(USE_EVERYTHING, tmp_path))
@@ -581,9 +581,9 @@ assert not messages or "NUMBA_CACHE_DIR" in messages[0]
 """
     + KERNELS
     + """
-assert kernels.train._compiled
-assert kernels.train.cache_path is None
-assert not any(c.cache_hits for p in PASSES.values() for c in p.values())
+assert epochs.train._compiled
+assert epochs.train.cache_path is None
+assert not any(c.cache_hits for p in C_FUNCTIONS.values() for c in p.values())
 print(np.round(model.loss_, 4))
 """
 )
@@ -623,7 +623,7 @@ def test_read_only_installation_and_home(copied_package, is_shown):
 MEASURE_LOSS = """
 import numpy as np
 
-from skae._compiled.passes import LOSSES
+from skae._compiled.losses import LOSSES
 
 prediction, target, value = np.zeros(1), np.full(1, 0.5), np.empty(1)
 loss = LOSSES["log_loss"].compute
@@ -656,14 +656,14 @@ def test_a_zip_is_known_by_all_of_its_sources(copied_package):
         )
         code = """
 import skae
-from skae._compiled.compilation import _digest
+from skae._compiled.cache import digest_of_sources
 
 assert ".zip" in skae.__file__
-print(_digest())
+print(digest_of_sources())
 """
         digests.append(run_python(code, cwd=Path(archive)))
     here = run_python(
-        "from skae._compiled.compilation import _digest; print(_digest())"
+        "from skae._compiled import cache; print(cache.digest_of_sources())"
     )
     assert digests[0] == here
     assert digests[1] != here

@@ -5,9 +5,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from skae import AutoencoderTransformer, _base
-from skae._compiled.code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
-from skae._compiled.passes import LOSSES
-from skae._compiled.random_passes import CORRUPTIONS, Corruption
+from skae._compiled.code_terms import SPARSITIES, TARGET, WEIGHT, CodeTerm
+from skae._compiled.corruption import CORRUPTIONS, Corruption
+from skae._compiled.losses import LOSSES
 from skae._data.rows import make_rows, network_input, weights_in_use
 from skae._model.initialization import random_params
 from skae._model.network import coefs, for_loss, intercepts, make_network
@@ -41,7 +41,7 @@ def test_each_pair_of_layers_learns_the_codes_of_the_pair_below(tied, weighted):
     corruption = Corruption(CORRUPTIONS["masking"], np.array([0.1, 0, 0]))
     term = CodeTerm(SPARSITIES["kl"], {WEIGHT: 1.0, TARGET: 0.05})
     problem = loop.Problem(
-        for_loss(network, loss), loss, 0.3, rows, rows.none(), corruption, term
+        for_loss(network, loss), loss, 0.3, rows, rows.empty(), corruption, term
     )
     before = random_params(network, NAMES, "glorot", 0, np.float64)
     params, seen = before.copy(), []

@@ -16,17 +16,17 @@ REGISTERS = {"this": None, "avx512": (64, 32), "avx": (32, 16), "neon": (16, 32)
 
 @pytest.fixture(scope="module", params=REGISTERS)
 def compiled(request):
-    """The passes as compiled for a kind of processor, by name and dtype."""
+    """The ops as compiled for a kind of processor, by name and dtype."""
     with pytest.MonkeyPatch.context() as patch:
         size = REGISTERS[request.param]
         if size is not None:
             patch.setattr(products, "registers", lambda context: size)
-        passes = (products.product, products.short_product, products.pack)
+        ops = (products.product, products.short_product, products.pack)
         yield {
             (of.function.__name__, dtype): numba.cfunc(
                 of.compiled(dtype)._sig, **of.options
             )(of.function)
-            for of, dtype in itertools.product(passes, map(np.dtype, DTYPES))
+            for of, dtype in itertools.product(ops, map(np.dtype, DTYPES))
         }
 
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._base import TrainingInterruptedWarning
-from skae._compiled.kernels import INTERRUPTED
+from skae._compiled.epochs import INTERRUPTED
 from skae._training import loop
 from skae._training.loop import Curves
 from skae._training.reporting import (

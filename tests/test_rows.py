@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from skae._compiled import row_passes
+from skae._compiled import row_access
 from skae._data import rows as rows_module
 from skae._data.rows import (
     density,
@@ -23,12 +23,12 @@ def gathered(rows, n=None):
     block = np.empty((rows.n_features, n_rows))
     picked, none = np.empty(n_rows, dtype=np.int64), np.empty(0, dtype=np.int32)
     weights = np.empty(n_rows)
-    row_passes.pick(none, rows.subset, rows.weights, 0, n_rows, n_rows, picked, weights)
+    row_access.pick(none, rows.subset, rows.weights, 0, n_rows, n_rows, picked, weights)
     to = picked, rows.scaling, block, n_rows, rows.n_features
     if rows.starts.size:
-        row_passes.gather_csr(rows.values, rows.columns, rows.starts, *to)
+        row_access.gather_csr(rows.values, rows.columns, rows.starts, *to)
     else:
-        row_passes.gather(rows.values, *to)
+        row_access.gather(rows.values, *to)
     return block.T
 
 
@@ -66,7 +66,7 @@ def test_total_weight_and_slices():
     rows = make_rows(X, np.zeros(7), 1.0, subset=subset)
     assert rows.total_weight == 4
     np.testing.assert_array_equal(gathered(rows.part(slice(1, 3))), X[[5, 9]])
-    assert rows.none().n_rows == 0
+    assert rows.empty().n_rows == 0
 
 
 def numbers_of(rows):
@@ -148,4 +148,4 @@ def test_density(subset):
 def test_density_of_no_rows():
     rows = make_rows(np.eye(3), np.zeros(3), 1.0)
     assert density(rows) == 1 / 3
-    assert density(rows.none()) == 1
+    assert density(rows.empty()) == 1

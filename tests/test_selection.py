@@ -130,7 +130,7 @@ def test_equal_weights_are_no_weights_and_rows_without_are_no_rows(monkeypatch):
 
 def test_without_rows_the_start_is_kept(monkeypatch):
     training = Stub(lambda p: np.empty(0), monkeypatch)
-    training.problem.validation = training.problem.validation.none()
+    training.problem.validation = training.problem.validation.empty()
     assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
 
 

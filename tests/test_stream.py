@@ -18,7 +18,7 @@ import pytest
 from scipy import sparse
 
 from skae import AutoencoderTransformer
-from skae._compiled import kernels
+from skae._compiled import epochs
 from skae._compiled.records import N_BEFORE, PART
 from skae._data import rows as rows_module
 from skae._data import stream as stream_module
@@ -168,7 +168,7 @@ def orders_of(estimator, X, monkeypatch):
 
     def run_and_note(self, kernel, model, rows, *args):
         result = run_on(self, kernel, model, rows, *args)
-        if kernel is kernels.train_part:
+        if kernel is epochs.train_part:
             counters = self.state.counters
             key = int(counters[loop.N_EPOCHS]), int(counters[PART])
             order = self._workspace.order[: rows.n_rows].copy()
@@ -694,9 +694,9 @@ def test_an_interrupted_window_ends_the_epoch(small_parts, monkeypatch):
 
     def run(self, kernel, *args):
         nonlocal n_run
-        n_run += kernel is kernels.train_part
-        if kernel is kernels.train_part and n_run == 12:
-            return kernels.INTERRUPTED
+        n_run += kernel is epochs.train_part
+        if kernel is epochs.train_part and n_run == 12:
+            return epochs.INTERRUPTED
         return run_on(self, kernel, *args)
 
     monkeypatch.setattr(loop.StreamedTraining, "_run_on", run)
@@ -825,7 +825,7 @@ def test_rows_that_are_derived():
         return rows_module.make_rows(values, np.zeros(X.shape[1]), 1.0)
 
     with contextlib.ExitStack() as on_close:
-        derived = rows.derive(on_close, doubled, 2.0)
+        derived = rows.transformed(on_close, doubled, 2.0)
         for _ in range(2):
             values = derived.part(slice(0, len(used))).values
             np.testing.assert_array_equal(values, 2.0 * X[used].ravel())

@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._compiled import blocks, kernels
+from skae._compiled import batches, epochs, propagate, sharding
 from skae._data.rows import make_rows
 from skae._model import pca
 from skae._model.pca import principal_components
@@ -62,7 +62,7 @@ CASES = {
         **_LARGE,
         "tied_weights": True,
         "hidden_layer_sizes": (),
-        "batch_size": N_ROWS,  # so narrow a network has longer lanes
+        "batch_size": N_ROWS,  # so narrow a network has longer shards
     },
     "deep": {
         **_LARGE,
@@ -96,7 +96,7 @@ CASES = {
         "validation_fraction": 0.4,
     },
 }
-# Batches of one lane are learnt from by one thread.
+# Batches of one shard are learnt from by one thread.
 ONE_THREAD_CASES = {"batch_of_one_lane"}
 DTYPES = (np.float32, np.float64)
 
@@ -304,8 +304,8 @@ def job_digests(with_workers):
     with team_sizes() as sizes:
         found = {"here": [digest(*name) for name in names]}
     n_allowed = threads.n_threads_allowed()
-    assert sizes[0] == min(n_allowed, 4)  # of lanes in the first case's batch
-    assert max(sizes) == min(n_allowed, blocks.MAX_LANES)
+    assert sizes[0] == min(n_allowed, 4)  # of shards in the first case's batch
+    assert max(sizes) == min(n_allowed, sharding.MAX_SHARDS)
     with threadpool_limits(1):
         found["limited"] = [digest(*name) for name in names]
     if with_workers:
@@ -547,7 +547,7 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
         assert set(blas_threads().values()) == {1}
         raise error("in the kernel")
 
-    monkeypatch.setattr(kernels, "summed_loss", fails)
+    monkeypatch.setattr(batches, "summed_loss", fails)
     # Of weights that are PCA's still, no objective is asked for.
     parameters = {**_LARGE, "early_stopping": False}
     with pytest.raises(error, match="in the kernel"):
@@ -678,23 +678,23 @@ def test_fork_in_a_fit():
 def job_dying_ranks():
     """A rank that raises ends the run with its error, wherever the others wait."""
     before, expected = blas_threads(), digest("minibatch")
-    for kernel, solver in [
-        ("train", "adam"),
-        ("summed_loss", "adam"),
-        ("summed_gradient", "lbfgs"),
-        ("step", "lbfgs"),
-        ("finish_epoch", "lbfgs"),
-        ("propagate", "adam"),
+    for module, kernel, solver in [
+        (epochs, "train", "adam"),
+        (batches, "summed_loss", "adam"),
+        (batches, "summed_gradient", "lbfgs"),
+        (epochs, "step", "lbfgs"),
+        (epochs, "finish_epoch", "lbfgs"),
+        (propagate, "propagate", "adam"),
     ]:
         for n_threads, dying in [(2, 0), (2, 1), (4, 0), (4, 3)]:
-            whole = getattr(kernels, kernel)
+            whole = getattr(module, kernel)
 
             def dies(*args, whole=whole, dying=dying):
                 if args[-1] == dying:
                     raise RuntimeError(f"rank {dying} died")
                 return whole(*args)
 
-            setattr(kernels, kernel, dies)
+            setattr(module, kernel, dies)
             parameters = {**_LARGE, "solver": solver, "max_iter": 1000}
             try:
                 with (
@@ -703,7 +703,7 @@ def job_dying_ranks():
                 ):
                     AutoencoderTransformer(**parameters).fit(data())
             finally:
-                setattr(kernels, kernel, whole)
+                setattr(module, kernel, whole)
             assert n_threads in sizes
             assert not our_threads()
             assert blas_threads() == before

@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from skae._compiled import passes, vector_math
+from skae._compiled import activations, vector_math
 
 DTYPES = (np.float32, np.float64)
 N_POINTS = 1000
@@ -85,7 +85,7 @@ def test_activations_as_vectors(name, dtype):
     truth, allowed = ACTIVATIONS[name]
     x = points(-5, 30, dtype) if name == "gelu" else points(-80, 80, dtype)
     found, slope = x.copy(), np.empty_like(x)
-    passes.ACTIVATIONS[name](found, slope, x.size)
+    activations.ACTIVATIONS[name](found, slope, x.size)
     if isinstance(allowed, dict):
         allowed = allowed[dtype]
     assert largest_error(found, truth, x) <= allowed

@@ -3,7 +3,7 @@
 import pytest
 
 from skae import __main__, warmup
-from skae._compiled import kernels
+from skae._compiled import epochs
 
 from .test_package import run_python
 
@@ -21,7 +21,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
-from skae._compiled.passes import ACTIVATIONS, LOSSES
+from skae._compiled.activations import ACTIVATIONS
+from skae._compiled.losses import LOSSES
 from skae._compiled.compilation import c_functions
 
 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -54,7 +55,7 @@ def test_nothing_is_left_to_compile(tmp_path):
 
 
 def test_returns_where_the_machine_code_is():
-    assert warmup(["float64"]) == kernels.train.cache_path
+    assert warmup(["float64"]) == epochs.train.cache_path
 
 
 def test_unknown_dtypes_are_errors():

@@ -6,7 +6,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from skae._compiled.compilation import inner, integers
+from skae._compiled.compilation import inner
+from skae._compiled.intrinsics import integers
 from skae._compiled.numba_private import architecture, cgutils
 from skae._compiled.records import ABANDONED, ARRIVED, BROKEN, GENERATION
 

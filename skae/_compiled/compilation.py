@@ -1,31 +1,33 @@
-"""How code is compiled: options, cached machine code, calls through addresses.
+"""How code is compiled: options, C functions, loops that are made for a formula.
 
 Compiled code is of two kinds:
 
-* C functions, each compiled by itself when its address is first asked for: *passes*,
-  loops over contiguous memory, and *kernels*, which hold the control flow. Kernels call
-  passes, and each other, through addresses that they are given. The memory that passes
-  work on is addresses to kernels, too, and what else they are given are the addresses
-  of records, so that one compilation serves both dtypes;
-* *formulas* and *inner* functions, which passes and kernels call directly.
+* C functions, each compiled by itself when its address is first asked for: *ops*, loops
+  over contiguous memory, and *kernels*, which hold the control flow. Kernels call ops,
+  and each other, through addresses. To kernels the memory that ops work on is
+  addresses, too, and everything else is records, so that one compilation serves both
+  dtypes;
+* *formulas* and *inner* functions, which ops and kernels call directly.
 
-A fit so compiles only what it uses, and each C function once: Numba optimises what a
-function calls directly anew in each of its callers.
+A fit therefore compiles only what it uses, and each C function once: what a function
+calls directly is compiled again with each of its callers.
 """
 
 import ctypes
-import functools
-import hashlib
 import types as types_of_python
-from importlib import resources
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from skae._compiled.numba_private import c_function, cache_path, cgutils, options_known
+from skae._compiled.cache import c_function, cache_path, stamped
+from skae._compiled.numba_private import options_known
+
+if numba.config.DISABLE_JIT:
+    raise ImportError(
+        "skae runs compiled code only, and NUMBA_DISABLE_JIT=1 forbids Numba to "
+        "compile any: unset this variable before skae is imported"
+    )
 
 # A product and a sum may become one instruction; nothing else may change.
 EXACT = {"contract"}
@@ -45,30 +47,6 @@ formula = numba.njit(**options_known(forceinline=True), **_OPTIONS)
 inner = numba.njit(**_KERNEL_OPTIONS)
 # One that is not, which makes the compilation of kernels shorter by half.
 inlined = numba.njit(inline="always", **_KERNEL_OPTIONS)
-
-
-@functools.cache
-def _digest():
-    """Digest of the sources of all compiled code: all modules of this folder."""
-    digest = hashlib.blake2b(digest_size=6)
-    # From wherever Python imports it, such as a zip. Without sources there is no cache
-    # on disk either.
-    folder = resources.files(__package__).iterdir()
-    sources = {source.name: source for source in folder if source.name.endswith(".py")}
-    for name in sorted(sources):
-        digest.update(name.encode() + sources[name].read_bytes())
-    return digest.hexdigest()
-
-
-def _stamped(function):
-    """Give a function the name under which its machine code is cached.
-
-    Numba stamps cached code with the file of the function alone, not with those of
-    what it calls: after an edit there, users would run old code. The digest in the
-    name sees to that.
-    """
-    function.__qualname__ = f"{function.__qualname__}_{_digest()}"
-    return function
 
 
 _MADE: dict = {}  # C functions by their stamped names
@@ -114,11 +92,11 @@ class CFunction:
     returns : numba type, default=void
 
     **options
-        Numba's, other than those of all passes.
+        Numba's, beside those of all ops.
     """
 
     def __init__(self, function, arguments, returns=types.void, **options):
-        self.function, self.arguments = _stamped(function), arguments
+        self.function, self.arguments = stamped(function), arguments
         name = self.function.__qualname__
         # Numba, too, tells namesakes apart by a count that differs between processes.
         if name in _MADE:
@@ -182,13 +160,13 @@ class CFunction:
         return function(*pointers)
 
 
-def as_pass(arguments, fastmath=EXACT):
+def as_op(arguments, fastmath=EXACT):
     """Decorate a function that is a loop over contiguous memory."""
     return lambda function: CFunction(function, arguments, fastmath=fastmath)
 
 
 def as_kernel(arguments, returns=types.void):
-    """Decorate a function that takes addresses, of records and of what passes take."""
+    """Decorate a function that takes addresses, of records and of what ops take."""
     return lambda function: CFunction(function, arguments, returns, **_KERNEL_OPTIONS)
 
 
@@ -201,113 +179,5 @@ def made_for(function, loop):
     """
     names = loop.__globals__ | {"_function": function}
     made = types_of_python.FunctionType(loop.__code__, names, loop.__name__)
-    made.__qualname__ = f"{loop.__name__}_of{function.__name__}"
+    made.__qualname__ = f"{loop.__name__}_of_{function.__name__.lstrip('_')}"
     return made
-
-
-@intrinsic
-def like(typingctx, value, example):
-    """`value` in the type of `example`: keeps float32 arithmetic in float32."""
-
-    def codegen(context, builder, signature, args):
-        return context.cast(builder, args[0], signature.args[0], signature.args[1])
-
-    return example(value, example), codegen
-
-
-@intrinsic
-def is_null(typingctx, pointer):
-    """Whether a pointer that a pass was given is the address 0."""
-
-    def codegen(context, builder, signature, args):
-        return cgutils.is_null(builder, args[0])
-
-    return types.boolean(pointer), codegen
-
-
-@intrinsic
-def shifted(typingctx, pointer, n):
-    """The pointer, n entries further."""
-
-    def codegen(context, builder, signature, args):
-        return builder.gep(args[0], [args[1]])
-
-    return pointer(pointer, types.intp), codegen
-
-
-@intrinsic
-def prefetch(typingctx, pointer, index):
-    """Ask for the cache line of pointer[index]."""
-
-    def codegen(context, builder, signature, args):
-        byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch",
-            (byte,),
-            ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer]),
-        )
-        entry = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-        # For reading, to all levels of the cache, data.
-        flags = [ir.Constant(integer, flag) for flag in (0, 3, 1)]
-        builder.call(function, [entry, *flags])
-        return context.get_dummy_value()
-
-    return types.void(pointer, types.intp), codegen
-
-
-def _as_pointer(pointer_type):
-    """Code generator that takes an address for a pointer, or a record."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(pointer_type))
-
-    return codegen
-
-
-@intrinsic
-def record(typingctx, address, dtype):
-    """The record at an address, which may be changed."""
-    return dtype.dtype(types.int64, dtype), _as_pointer(dtype.dtype)
-
-
-@intrinsic
-def integers(typingctx, address):
-    """Pointer to the int64s at an address."""
-    pointer = types.CPointer(types.int64)
-    return pointer(types.int64), _as_pointer(pointer)
-
-
-@intrinsic
-def doubles(typingctx, address):
-    """Pointer to the float64s at an address."""
-    pointer = types.CPointer(types.float64)
-    return pointer(types.int64), _as_pointer(pointer)
-
-
-@intrinsic
-def address_of(typingctx, record):
-    """Where a record begins."""
-
-    def codegen(context, builder, signature, args):
-        return builder.ptrtoint(args[0], ir.IntType(64))
-
-    return types.int64(record), codegen
-
-
-@intrinsic
-def call(typingctx, address, args):
-    """Call the pass at an address with a tuple of addresses and sizes, all int64.
-
-    Nothing checks that they are what the pass takes.
-    """
-    if any(not isinstance(arg, types.Integer) or arg.bitwidth != 64 for arg in args):
-        raise numba.TypingError(f"addresses and sizes have to be int64, not {args}")
-
-    def codegen(context, builder, signature, values):
-        arguments = cgutils.unpack_tuple(builder, values[1])
-        function_type = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
-        function = builder.inttoptr(values[0], function_type.as_pointer())
-        builder.call(function, arguments)
-        return context.get_dummy_value()
-
-    return types.void(address, args), codegen

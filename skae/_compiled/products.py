@@ -9,7 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from skae._compiled.compilation import as_pass, formula, prefetch, shifted
+from skae._compiled.compilation import as_op, formula
+from skae._compiled.intrinsics import prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
 
@@ -176,7 +177,7 @@ def _tile_size(left):
     return 2 if left >= 2 else 1
 
 
-@as_pass("vnnvnvvnnnnn")
+@as_op("vnnvnvvnnnnn")
 def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_added):
     """Matrix product: c (m, n) = a (m, k) @ b (k, n) + start.
 
@@ -276,7 +277,7 @@ def _short_tile(typingctx, a, b, c, n, k, is_added, shape):
     return types.void(a, b, c, n, k, is_added, shape), codegen
 
 
-@as_pass("vvvnnnn")
+@as_op("vvvnnnn")
 def short_product(a, b, c, m, n, k, is_added):
     """Matrix product: c (m, n) = a (m, k) @ b.T (k, n), plus c if `is_added`.
 
@@ -314,7 +315,7 @@ def _transpose_square(typingctx, a, a_row, b, b_row):
     return types.void(a, a_row, b, b_row), codegen
 
 
-@as_pass("vvnn")
+@as_op("vvnn")
 def pack(block, packed, n_units, n_rows):
     """Copy a block's transpose for `product`: parts of (n_rows, PART_COLUMNS).
 

@@ -11,9 +11,8 @@ import typing
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
-from skae._compiled.passes import Addresses
+from skae._compiled.dispatch import Addresses
 from skae._compiled.vectors import LINE_BYTES, LINE_DOUBLES
 
 
@@ -74,28 +73,6 @@ class Network(NamedTuple):
 _NONE = np.empty(0, dtype=np.int64)
 
 
-def aligned(array):
-    """An array as kernels read it: C-ordered, with aligned entries."""
-    return np.require(array, requirements=["C", "A"])
-
-
-def with_aligned_arrays(record):
-    """A named tuple that may have come from another process, where no array need be."""
-    arrays = {k: v for k, v in record._asdict().items() if isinstance(v, np.ndarray)}
-    return record._replace(**{name: aligned(v) for name, v in arrays.items()})
-
-
-def entries_of(matrix):
-    """Entries of a dense or CSR matrix, of shape (n,), and their columns if it is CSR.
-
-    As `Rows` have them, and not copied where they are so already.
-    """
-    if not sparse.issparse(matrix):
-        return aligned(matrix).reshape(-1), np.empty(0, dtype=np.int32)
-    columns = aligned(matrix.indices.astype(np.int32, copy=False))
-    return aligned(matrix.data), columns
-
-
 class Rows(NamedTuple):
     """The rows of a dense or CSR matrix, as the network sees them: (x - mean) / scale.
 
@@ -117,90 +94,6 @@ class Rows(NamedTuple):
     first_number: int = 0
     numbers: np.ndarray = _NONE
 
-    @property
-    def dtype(self):
-        """Of the matrix."""
-        return self.values.dtype
-
-    def map(self, function, *args):
-        """A function's results for every part, of which there is one."""
-        return [function(self, *args)]
-
-    def derive(self, on_close, function, *args):
-        """Rows that a function makes of these, part by part.
-
-        `on_close`, an ExitStack, is told how to leave what they hold elsewhere.
-        """
-        return function(self, *args)
-
-    def check(self, model):
-        """Raise ValueError where kernels would read beyond the arrays, or misread them.
-
-        They look at nothing: this is asked once for each time that Python calls them.
-        """
-        n_rows, n_features = self.n_rows, self.n_features
-        n_lines = self.starts.size - 1
-        if not self.starts.size:
-            n_lines = self.values.size // max(1, n_features)
-        n_numbered = min(n_lines, self.weights.size or n_lines)
-        problems = {
-            "dtype": self.dtype != model.params.dtype,
-            "columns": n_features != model.network.layers["width"][0],
-            "scaling": self.scaling.size != n_features + 1,
-            "types": self.scaling.dtype != self.dtype
-            or self.columns.dtype != np.int32
-            or self.subset.dtype != np.int32
-            or self.starts.dtype != np.int64
-            or self.weights.dtype != np.float64,
-            "parameters": model.params.size != model.network.n_params,
-            "rows": n_rows > (self.subset.size or n_numbered),
-        }
-        wrong = [name for name, is_wrong in problems.items() if is_wrong]
-        if wrong and n_rows:
-            raise ValueError(f"rows do not fit the network: {', '.join(wrong)}")
-
-    def without_matrix(self):
-        """What is kept beside a partition's block."""
-        return self._replace(
-            values=self.values[:0].copy(), columns=np.empty(0, np.int32)
-        )
-
-    def with_matrix(self, matrix):
-        """The rows again, of the matrix that they were made of."""
-        values, columns = entries_of(matrix)
-        return with_aligned_arrays(self._replace(values=values, columns=columns))
-
-    def none(self):
-        """Rows of the same matrix, none of them in use."""
-        return self._replace(n_rows=0, total_weight=0.0)
-
-    def part(self, batch):
-        """The rows in use of a slice, without a copy of their values."""
-        start, stop = batch.start, batch.stop
-        if self.subset.size:
-            here = self._replace(subset=self.subset[start:stop])
-        else:
-            here = self._replace(
-                weights=self.weights[start:stop],
-                first_number=self.first_number + start,
-                numbers=self.numbers[start:stop],
-            )
-            if self.starts.size:
-                here = here._replace(starts=self.starts[start : stop + 1])
-            else:
-                of_rows = slice(start * self.n_features, stop * self.n_features)
-                here = here._replace(values=self.values[of_rows])
-        n_rows = stop - start
-        weight = total_weight(here.weights, here.subset, n_rows)
-        return here._replace(n_rows=n_rows, total_weight=weight)
-
-
-def total_weight(weights, subset, n_rows):
-    """Of the rows in use; empty arrays mean as in `Rows`."""
-    if not weights.size or not n_rows:
-        return float(n_rows)
-    return float(weights[subset if subset.size else slice(None)].sum())
-
 
 class Model(NamedTuple):
     """A network with parameters, and their penalty, alpha / 2 * ||weights||^2."""
@@ -213,8 +106,8 @@ class Model(NamedTuple):
 class Solver(NamedTuple):
     """Parameters of the stochastic solvers, named as in the estimator."""
 
-    code: int  # position in SOLVERS; -1: it runs in Python
-    schedule: int  # code of SCHEDULES
+    kind: int  # position in SOLVERS; -1: it runs in Python
+    schedule: int  # position in SCHEDULES
     learning_rate: float
     decay: float
     power_t: float
@@ -287,7 +180,7 @@ class Block(NamedTuple):
 
     rank: int
     slot: int  # the input block that holds them
-    lane: int  # that their losses are added to
+    shard: int  # that their losses are added to
     n_layers: int  # that they pass through
     epoch: int  # whose random numbers are drawn for them, or NO_EPOCH
     order: int  # address of the order of the rows; 0: their own
@@ -332,20 +225,20 @@ class Team(NamedTuple):
     n_units: int  # of the layers, for which the buffers have room
     n_params: int
     n_packed: int  # entries of a thread's `packed`
-    passes: Addresses
+    ops: Addresses
     forward: int  # address of the kernel
-    lanes: int  # the same; 0 for inference alone
+    shards: int  # the same; 0 for inference alone
     code_means: int  # the same; 0 if nothing depends on them
     seed: int  # of what is drawn for rows
     control: np.ndarray  # int64, see below
-    # What each lane or thread has a row of is `in_lines`, and longer than said here.
-    lane_losses: np.ndarray  # (MAX_LANES, 2) float64: the objective; its code term
-    lane_codes: np.ndarray  # (MAX_LANES, code + 1) float64: sums of code and weights
-    lane_code_entries: int  # of a row of these
+    # What each shard or thread has a row of is `in_lines`, and longer than said here.
+    shard_losses: np.ndarray  # (MAX_SHARDS, 2) float64: the objective; its code term
+    shard_codes: np.ndarray  # (MAX_SHARDS, code + 1) float64: sums of code and weights
+    shard_code_entries: int  # of a row of these
     penalty: np.ndarray  # (2,) float64: a sum of squares, the penalty before a step
     held: np.ndarray  # (slots,) records of Held
     blocks: np.ndarray  # (n_threads,) records of Block
-    settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's pass needs
+    settings: np.ndarray  # (n_threads, N_SETTINGS) float64, what a solver's op needs
     corruption: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
     term_settings: np.ndarray  # (n_threads, n_term_settings) float64
     n_term_settings: int
@@ -362,13 +255,13 @@ class Team(NamedTuple):
     units: np.ndarray
     slopes: np.ndarray  # the same, derivatives of the activations
     kept: np.ndarray  # (n_threads, block_rows * code) dtype, those of the code's term
-    lane_gradients: np.ndarray  # (lanes, n_params) dtype
-    lane_gradient_entries: int  # of a row of these
+    shard_gradients: np.ndarray  # (shards, n_params) dtype
+    shard_gradient_entries: int  # of a row of these
 
     @property
     def gradients(self):
-        """The gradients of the lanes, of shape (lanes, n_params)."""
-        return self.lane_gradients[:, : self.n_params]
+        """The gradients of the shards, of shape (shards, n_params)."""
+        return self.shard_gradients[:, : self.n_params]
 
 
 # Team.control. ARRIVED and GENERATION belong to the barrier; Python sets INTERRUPT
@@ -377,8 +270,8 @@ class Team(NamedTuple):
 # decision to STATUS. Both are read behind a barrier.
 ARRIVED, GENERATION, INTERRUPT, BROKEN, ABANDONED, STATUS = range(6)
 N_CONTROLS = 16  # a cache line
-# Entries of a row of Team.lane_losses.
-N_LANE_LOSSES = LINE_DOUBLES
+# Entries of a row of Team.shard_losses.
+N_SHARD_LOSSES = LINE_DOUBLES
 
 
 @functools.cache

@@ -10,7 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from skae._compiled.compilation import as_pass, formula, like, prefetch, shifted
+from skae._compiled.compilation import as_op, formula
+from skae._compiled.intrinsics import like, prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.products import DEPTH, PART_COLUMNS
 from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples
@@ -207,7 +208,7 @@ def _add_strip(sums, shape, start, c, n, is_added):
                 to[j * n + i] = before + at[i * width + j]
 
 
-@as_pass("vvvvnnn")
+@as_op("vvvvnnn")
 def dense_sparse_product(a, b, start, c, m, n, k):
     """Matrix product: c (m, n) = a.T (m, k) @ b (k, n) + start (m,), b mostly zeros."""
     width, sums = _strip_columns(a), _own_memory(a)
@@ -233,7 +234,7 @@ def dense_sparse_product(a, b, start, c, m, n, k):
         column += columns
 
 
-@as_pass("vvvnnnn")
+@as_op("vvvnnnn")
 def sparse_dense_product(a, packed, c, m, n, k, is_added):
     """Matrix product: c (m, n) = a (m, k) @ b (k, n), a mostly zeros, c if `is_added`.
 

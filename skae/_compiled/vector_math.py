@@ -14,7 +14,8 @@ from numba.extending import intrinsic
 from numpy.polynomial import Chebyshev, Polynomial, chebyshev
 from scipy import special
 
-from skae._compiled.compilation import formula, like
+from skae._compiled.compilation import formula
+from skae._compiled.intrinsics import like
 
 
 def _constant(single, double):

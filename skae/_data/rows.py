@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from skae._compiled.records import Rows, aligned, entries_of, total_weight
+from skae._compiled import records
 
 # Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
 # pass over them needs copies.
@@ -11,6 +11,118 @@ _CHUNK_ENTRIES = 2**19
 # Objectives over all rows are summed in pieces of about so many entries, whether the
 # rows are in memory or not.
 _PIECE_ENTRIES = 2**22
+
+
+def aligned(array):
+    """An array as kernels read it: C-ordered, with aligned entries."""
+    return np.require(array, requirements=["C", "A"])
+
+
+def with_aligned_arrays(record):
+    """A named tuple that may have come from another process, where no array need be."""
+    arrays = {k: v for k, v in record._asdict().items() if isinstance(v, np.ndarray)}
+    return record._replace(**{name: aligned(v) for name, v in arrays.items()})
+
+
+def _entries_of(matrix):
+    """Entries of a dense or CSR matrix, of shape (n,), and their columns if it is CSR.
+
+    These are copied only where `Rows` needs another layout.
+    """
+    if not sparse.issparse(matrix):
+        return aligned(matrix).reshape(-1), np.empty(0, dtype=np.int32)
+    columns = aligned(matrix.indices.astype(np.int32, copy=False))
+    return aligned(matrix.data), columns
+
+
+class Rows(records.Rows):
+    """The rows of a matrix in memory, with what every kind of rows can do."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self):
+        """Of the matrix."""
+        return self.values.dtype
+
+    def map(self, function, *args):
+        """A function's results for every part, of which there is one."""
+        return [function(self, *args)]
+
+    def transformed(self, on_close, function, *args):
+        """Rows that a function makes of these, part by part.
+
+        `on_close`, an ExitStack, gets a callback that frees what they hold elsewhere.
+        """
+        return function(self, *args)
+
+    def check(self, model):
+        """Raise ValueError where kernels would read beyond the arrays, or misread them.
+
+        They look at nothing: this is asked once for each time that Python calls them.
+        """
+        n_rows, n_features = self.n_rows, self.n_features
+        n_lines = self.starts.size - 1
+        if not self.starts.size:
+            n_lines = self.values.size // max(1, n_features)
+        n_numbered = min(n_lines, self.weights.size or n_lines)
+        problems = {
+            "dtype": self.dtype != model.params.dtype,
+            "columns": n_features != model.network.layers["width"][0],
+            "scaling": self.scaling.size != n_features + 1,
+            "types": self.scaling.dtype != self.dtype
+            or self.columns.dtype != np.int32
+            or self.subset.dtype != np.int32
+            or self.starts.dtype != np.int64
+            or self.weights.dtype != np.float64,
+            "parameters": model.params.size != model.network.n_params,
+            "rows": n_rows > (self.subset.size or n_numbered),
+        }
+        wrong = [name for name, is_wrong in problems.items() if is_wrong]
+        if wrong and n_rows:
+            raise ValueError(f"rows do not fit the network: {', '.join(wrong)}")
+
+    def without_matrix(self):
+        """What is kept beside a partition's block."""
+        return self._replace(
+            values=self.values[:0].copy(), columns=np.empty(0, np.int32)
+        )
+
+    def with_matrix(self, matrix):
+        """The rows again, of the matrix that they were made of."""
+        values, columns = _entries_of(matrix)
+        return with_aligned_arrays(self._replace(values=values, columns=columns))
+
+    def empty(self):
+        """Rows of the same matrix, none of them in use."""
+        return self._replace(n_rows=0, total_weight=0.0)
+
+    def part(self, batch):
+        """The rows in use of a slice, without a copy of their values."""
+        start, stop = batch.start, batch.stop
+        if self.subset.size:
+            here = self._replace(subset=self.subset[start:stop])
+        else:
+            here = self._replace(
+                weights=self.weights[start:stop],
+                first_number=self.first_number + start,
+                numbers=self.numbers[start:stop],
+            )
+            if self.starts.size:
+                here = here._replace(starts=self.starts[start : stop + 1])
+            else:
+                of_rows = slice(start * self.n_features, stop * self.n_features)
+                here = here._replace(values=self.values[of_rows])
+        n_rows = stop - start
+        weight = total_weight(here.weights, here.subset, n_rows)
+        return here._replace(n_rows=n_rows, total_weight=weight)
+
+
+def total_weight(weights, subset, n_rows):
+    """Of the rows in use; empty arrays mean as in `Rows`."""
+    if not weights.size or not n_rows:
+        return float(n_rows)
+    return float(weights[subset if subset.size else slice(None)].sum())
 
 
 # Kernels have numbers of rows and columns as int32.
@@ -88,7 +200,7 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     rows : Rows
     """
     check_size(X)
-    values, columns = entries_of(X)
+    values, columns = _entries_of(X)
     starts = np.empty(0, dtype=np.int64)
     if sparse.issparse(X):
         starts = aligned(X.indptr.astype(np.int64, copy=False))

@@ -11,9 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from skae._compiled import row_passes
-from skae._compiled.records import with_aligned_arrays
-from skae._data.rows import dense, make_rows, row_chunks, total_weight
+from skae._compiled import row_access
+from skae._data.rows import (
+    dense,
+    make_rows,
+    row_chunks,
+    total_weight,
+    with_aligned_arrays,
+)
 from skae._data.stream import RowStream, StreamedRows
 
 # Data whose spread is below this many roundings of its mean are constant: their
@@ -193,7 +198,7 @@ def _deviations(data, origin):
     total, largest = np.zeros((2, data.n_features))
     weight = 0.0
     for chunk in _chunks(data):
-        chunk.run(row_passes.add_deviations, origin, total, largest)
+        chunk.run(row_access.add_deviations, origin, total, largest)
         weight += chunk.total_weight
     return total, largest.max(), weight
 
@@ -202,7 +207,7 @@ def _squared_deviations(data, mean, size):
     """Sum of the squared deviations from the mean, in units of `size`."""
     squares = np.zeros(data.n_features)
     for chunk in _chunks(data):
-        chunk.run(row_passes.add_squared_deviations, mean, squares, np.array([size]))
+        chunk.run(row_access.add_squared_deviations, mean, squares, np.array([size]))
     return squares
 
 

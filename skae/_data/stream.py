@@ -385,7 +385,7 @@ class StreamedRows(NamedTuple):
         """A function's results for every part, of which there is one."""
         return [function(self, *args)]
 
-    def derive(self, on_close, function, *args):
+    def transformed(self, on_close, function, *args):
         """Rows that a function makes of these, part by part, in every pass anew."""
 
         def blocks():
@@ -398,7 +398,7 @@ class StreamedRows(NamedTuple):
         on_close.callback(stream.close)
         return StreamedRows(stream, None, np.zeros(stream.shape[1]), 1.0)
 
-    def none(self):
+    def empty(self):
         """Rows of a matrix in memory that has none."""
         nothing = np.empty((0, self.n_features), self.dtype)
         return make_rows(nothing, self.offset, self.scale)

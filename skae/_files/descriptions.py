@@ -15,7 +15,9 @@ from skae import (
     VariationalAutoencoderTransformer,
     __version__,
 )
-from skae._compiled.passes import ACTIVATIONS, LOSSES, SOLVERS
+from skae._compiled.activations import ACTIVATIONS
+from skae._compiled.losses import LOSSES
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import (
     LASTING_COUNTERS,
     LASTING_SCALARS,

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled import blocks, kernels
+from skae._compiled import propagate as propagation
+from skae._compiled import sharding
 from skae._compiled.records import Model, in_lines
 from skae._data.rows import (
     make_rows,
@@ -61,13 +62,13 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     n_weights = (layers["n_in"] * layers["width"]).sum()
     flops_a_row = _FLOPS_A_WEIGHT * int(n_weights) + _FLOPS_A_UNIT * network.n_units
     flops = flops_a_row * rows.n_rows
-    n_threads = n_threads_for(-(-rows.n_rows // blocks.block_rows(network)), flops)
+    n_threads = n_threads_for(-(-rows.n_rows // sharding.block_rows(network)), flops)
     sums = in_lines(n_threads, 1, np.float64)
     model = Model(network, params)
     rows.check(model)
     with ThreadTeam(n_threads) as team:
         team.run(
-            kernels.propagate,
+            propagation.propagate,
             model,
             rows,
             np.append(mean, scale).astype(dtype),

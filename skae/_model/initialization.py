@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled.passes import ACTIVATIONS, LEAK, SELU_SCALE
+from skae._compiled.activations import ACTIVATIONS, LEAK, SELU_SCALE
 from skae._model.network import coefs, intercepts
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from scipy.linalg import block_diag, eigh, norm, svd
 
-from skae._compiled.passes import ACTIVATIONS, IDENTITY
+from skae._compiled.activations import ACTIVATIONS, IDENTITY
 from skae._compiled.records import LAYER, Network
 
 

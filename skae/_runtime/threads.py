@@ -1,7 +1,7 @@
 """Threads that run one kernel together, or one function on items in turn.
 
 BLAS has one thread meanwhile. In a `ThreadTeam` every thread calls the same compiled
-function with its own rank; the ranks meet at barriers inside it (see ``kernels``). No
+function with its own rank; the ranks meet at barriers inside it (see ``_compiled``). No
 thread outlives the call that started it: no fork and no second fit could meet a pool.
 """
 
@@ -20,20 +20,26 @@ import numba
 import numpy as np
 import threadpoolctl
 
-from skae._compiled import blocks as blocks_module
-from skae._compiled import kernels, records
-from skae._compiled import passes as passes_module
-from skae._compiled.code_passes import N_TERM_SETTINGS, CodeTerm
+from skae._compiled import (
+    batches,
+    dispatch,
+    losses,
+    optimizers,
+    records,
+    sharding,
+)
+from skae._compiled.code_terms import N_TERM_SETTINGS, CodeTerm
 from skae._compiled.compilation import CFunction
+from skae._compiled.corruption import CORRUPTIONS, Corruption
+from skae._compiled.network import forward
 from skae._compiled.products import DEPTH
-from skae._compiled.random_passes import CORRUPTIONS, Corruption
 from skae._compiled.records import (
     BLOCK,
     BROKEN,
     HELD,
     INTERRUPT,
     N_CONTROLS,
-    N_LANE_LOSSES,
+    N_SHARD_LOSSES,
     NOTHING,
     Team,
     empty_lines,
@@ -314,7 +320,7 @@ _MAX_INPUT_BYTES = 2**23
 class Learning(NamedTuple):
     """What a team needs to know to train a network."""
 
-    loss: passes_module.Loss
+    loss: losses.Loss
     solver: CFunction
     batch_size: int  # rows that are learnt from at a time
     shuffles: bool  # whether they are drawn in random order
@@ -334,7 +340,7 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
 
     team : ThreadTeam
 
-    rows : sequence of records.Rows
+    rows : sequence of Rows
         What it will read, first the rows that it learns from.
 
     learning : Learning, default=None
@@ -347,30 +353,30 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
     n_threads, learns = team.n_threads, learning is not None
     itemsize, n_features = np.dtype(dtype).itemsize, int(network.widths[0])
     n_rows, batch_size = rows[0].n_rows, learning.batch_size if learns else 0
-    block_rows = blocks_module.block_rows(network)
-    n_lanes = blocks_module.n_lanes(batch_size, block_rows)
+    block_rows = sharding.block_rows(network)
+    n_shards = sharding.n_shards(batch_size, block_rows)
     n_slots = 1
     is_small = n_rows * n_features * itemsize <= _MAX_INPUT_BYTES
     if batch_size == n_rows and is_small:
-        blocks_a_lane = -(-batch_size // max(1, n_lanes) // block_rows)
-        n_slots = max(1, -(-n_lanes // n_threads) * blocks_a_lane)
+        blocks_per_shard = -(-batch_size // max(1, n_shards) // block_rows)
+        n_slots = max(1, -(-n_shards // n_threads) * blocks_per_shard)
     n_units = network.n_units - n_features
     blocks = (n_threads, n_units * block_rows)
     slots = (n_threads * n_slots, block_rows)
     corruption = learning.corruption if learns else None
     has_zeros = _has_zeros(network, rows[0], corruption)
-    n_packed = blocks_module.n_packed(network) * block_rows if learns else 0
+    n_packed = sharding.n_packed(network) * block_rows if learns else 0
     kinds = {part.starts.size > 0 for part in rows}
     term = learning.term if learns else None
     n_code = int(network.widths[network.n_layers // 2]) if term else 0
     n_seen = n_features + n_features % 2 if corruption else 0
-    passes = _learning_passes(learning) if learns else {}
+    ops = _learning_ops(learning) if learns else {}
     activations = network.layers["activation"]
     held = empty_lines(slots[:1], HELD)
     held["values"] = NOTHING
-    lane_codes = in_lines(blocks_module.MAX_LANES, n_code + 1, np.float64)
+    shard_codes = in_lines(sharding.MAX_SHARDS, n_code + 1, np.float64)
     term_settings = _term_settings(term, n_threads, n_code)
-    gradients = in_lines(n_lanes, network.n_params if learns else 0, dtype)
+    gradients = in_lines(n_shards, network.n_params if learns else 0, dtype)
     return Team(
         n_threads=n_threads,
         itemsize=itemsize,
@@ -380,19 +386,19 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
         n_units=n_units,
         n_params=network.n_params,
         n_packed=n_packed,
-        passes=passes_module.addresses(dtype, activations, kinds, has_zeros, **passes),
-        forward=kernels.forward.address(),
-        lanes=kernels.lanes.address() if learns else 0,
-        code_means=kernels.code_means.address() if "add_code" in passes else 0,
+        ops=dispatch.addresses(dtype, activations, kinds, has_zeros, **ops),
+        forward=forward.address(),
+        shards=batches.shards.address() if learns else 0,
+        code_means=batches.code_means.address() if "add_code" in ops else 0,
         seed=learning.seed if learns else 0,
         control=team.control,
-        lane_losses=in_lines(blocks_module.MAX_LANES, N_LANE_LOSSES, np.float64),
-        lane_codes=lane_codes,
-        lane_code_entries=lane_codes.shape[1],
+        shard_losses=in_lines(sharding.MAX_SHARDS, N_SHARD_LOSSES, np.float64),
+        shard_codes=shard_codes,
+        shard_code_entries=shard_codes.shape[1],
         penalty=in_lines(1, 2, np.float64)[0],
         held=held,
         blocks=empty_lines((n_threads,), BLOCK),
-        settings=in_lines(n_threads, passes_module.N_SETTINGS, np.float64),
+        settings=in_lines(n_threads, optimizers.N_SETTINGS, np.float64),
         corruption=corruption.settings if corruption else np.empty(0),
         term_settings=term_settings,
         n_term_settings=term_settings.shape[1],
@@ -408,8 +414,8 @@ def make_workspace(network, dtype, *, team, rows, learning=None):
         units=empty_lines(blocks, dtype),
         slopes=empty_lines(blocks, dtype),
         kept=empty_lines((n_threads, block_rows * n_code), dtype),
-        lane_gradients=gradients,
-        lane_gradient_entries=gradients.shape[1],
+        shard_gradients=gradients,
+        shard_gradient_entries=gradients.shape[1],
     )
 
 
@@ -425,21 +431,21 @@ def _has_zeros(network, rows, corruption):
         return False
     if corruption is not None and corruption.compute is CORRUPTIONS["gaussian"]:
         return False
-    return blocks_module.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
+    return sharding.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
 
 
-def _learning_passes(learning):
-    """The passes of an objective and a solver, by the fields of ``Addresses``."""
-    passes = {"loss": learning.loss.compute, "solver": learning.solver}
+def _learning_ops(learning):
+    """The ops of an objective and a solver, by the fields of ``Addresses``."""
+    ops = {"loss": learning.loss.compute, "solver": learning.solver}
     if learning.corruption is not None:
-        passes["corrupt"] = learning.corruption.compute
+        ops["corrupt"] = learning.corruption.compute
     if learning.term is not None:
         kind = learning.term.kind
-        passes |= {"code_term": kind.forward, "code_term_backward": kind.backward}
+        ops |= {"code_term": kind.forward, "code_term_backward": kind.backward}
         if kind.of_means is not None:
             sums, rest = kind.of_means
-            passes |= {"add_code": sums, "divergence_of_means": rest}
-    return passes
+            ops |= {"add_code": sums, "divergence_of_means": rest}
+    return ops
 
 
 def _term_settings(term, n_threads, n_code):

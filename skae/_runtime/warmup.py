@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skae._compiled import kernels
+from skae._compiled import epochs
 from skae._compiled.compilation import c_functions
 
 
@@ -44,4 +44,4 @@ def warmup(dtypes=("float32", "float64")):
     for dtype in dtypes:
         for function in c_functions():
             function.address(dtype)
-    return kernels.train.cache_path
+    return epochs.train.cache_path

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled import kernels
-from skae._compiled.kernels import CONVERGED, RUNNING
-from skae._compiled.passes import scale_gradient
+from skae._compiled import epochs
+from skae._compiled.epochs import CONVERGED, RUNNING
+from skae._compiled.optimizers import scale_gradient
 from skae._compiled.records import N_UPDATES
 from skae._runtime.scipy_private import line_search
 from skae._training.loop import Training
@@ -101,7 +101,7 @@ class LbfgsTraining(Training):
         super().forget_objective()
         self._memory = None
 
-    def _step_pass(self):
+    def _step_op(self):
         return scale_gradient
 
     def _run_epochs(self, state, n_epochs):
@@ -176,7 +176,7 @@ class LbfgsTraining(Training):
         total, self._workspace.gradients[0] = self._summed_gradient(params)
         weight = self.problem.rows.total_weight
         penalty = self._team.run(
-            kernels.step,  # which `scale_gradient` does not take
+            epochs.step,  # which `scale_gradient` does not take
             self.problem.model(params),
             self.solver,
             self.state,

@@ -1,7 +1,7 @@
 """The training loop: epochs, validation, stopping, which weights are kept.
 
 Everything here works on data that the estimator has validated, and computes through
-``kernels``.
+the kernels of ``_compiled``.
 """
 
 import abc
@@ -12,12 +12,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled import blocks, kernels, passes, records
-from skae._compiled.code_passes import CodeTerm
+from skae._compiled import (
+    batches,
+    elementwise,
+    epochs,
+    losses,
+    optimizers,
+    records,
+    sharding,
+)
+from skae._compiled.code_terms import CodeTerm
 from skae._compiled.compilation import CFunction
-from skae._compiled.kernels import DIVERGED, INTERRUPTED, RUNNING
-from skae._compiled.passes import SOLVERS
-from skae._compiled.random_passes import Corruption
+from skae._compiled.corruption import Corruption
+from skae._compiled.epochs import DIVERGED, INTERRUPTED, RUNNING
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import (
     BEST_EPOCH,
     BEST_KEPT,
@@ -39,7 +47,7 @@ from skae._compiled.records import (
     START_TRAIN_LOSS,
     TERM_SUM,
 )
-from skae._data.rows import pieces
+from skae._data.rows import Rows, pieces
 from skae._data.stream import StreamedRows
 from skae._runtime.threads import (
     Learning,
@@ -65,10 +73,10 @@ class Problem(NamedTuple):
     """What is trained, on what."""
 
     network: records.Network
-    loss: passes.Loss
+    loss: losses.Loss
     alpha: float
-    rows: records.Rows | StreamedRows
-    validation: records.Rows  # of no rows: no validation
+    rows: Rows | StreamedRows
+    validation: Rows  # of no rows: no validation
     corruption: Corruption | None = None
     term: CodeTerm | None = None
     # Whether validation rows are of the same data, so that others come with others.
@@ -180,11 +188,11 @@ class Training(abc.ABC):
         self.curves = Curves.empty()  # of the epochs that were run
         network, n_rows = problem.network, problem.rows.n_rows
         batch_size = min(solver.batch_size, n_rows)
-        n_lanes = blocks.n_lanes(batch_size, blocks.block_rows(network))
+        n_shards = sharding.n_shards(batch_size, sharding.block_rows(network))
         flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
         self._flops_a_row = flops_a_row + _FLOPS_A_UNIT * network.n_units
         flops = (max_epochs or solver.max_iter) * self._flops_a_row * n_rows
-        n_threads = n_threads_for(n_lanes, flops, self._flops_a_row * batch_size)
+        n_threads = n_threads_for(n_shards, flops, self._flops_a_row * batch_size)
         self._team = ThreadTeam(n_threads)
         self._workspace = make_workspace(
             network,
@@ -193,7 +201,7 @@ class Training(abc.ABC):
             rows=self._rows_in_memory(),
             learning=Learning(
                 problem.loss,
-                self._step_pass(),
+                self._step_op(),
                 batch_size,
                 bool(solver.shuffle),
                 int(state.counters[SEED]),
@@ -201,7 +209,7 @@ class Training(abc.ABC):
                 problem.term,
             ),
         )
-        for position, name in passes.HYPERPARAMETERS.items():
+        for position, name in optimizers.HYPERPARAMETERS.items():
             self._workspace.settings[:, position] = getattr(solver, name)
 
     @classmethod
@@ -270,7 +278,7 @@ class Training(abc.ABC):
         totals = [0.0] * len(models)
         for piece in pieces(rows):
             for i, model in enumerate(models):
-                totals[i] += self._run_on(kernels.summed_loss, model, piece)
+                totals[i] += self._run_on(batches.summed_loss, model, piece)
         return totals
 
     def _summed_gradient(self, params, rows=None):
@@ -280,7 +288,7 @@ class Training(abc.ABC):
         for piece in pieces(rows):
             self._check_room(piece.n_rows)
             batch = 0, 0, piece.n_rows, NO_EPOCH
-            total += self._run_on(kernels.summed_gradient, model, piece, *batch)
+            total += self._run_on(batches.summed_gradient, model, piece, *batch)
             gradient = gradient + self._workspace.gradients[0].astype(np.float64)
         return total, gradient
 
@@ -289,13 +297,13 @@ class Training(abc.ABC):
         squares, alpha = np.zeros(1), self.problem.alpha
         if alpha:
             weights = params[: self.problem.network.n_weights]
-            passes.add_squares(weights, squares, weights.size)
+            elementwise.add_squares(weights, squares, weights.size)
         return 0.5 * alpha * squares[0]
 
     def _check_room(self, n_rows):
-        """Raise ValueError if lanes of so many rows have no gradient each."""
-        n_lanes = blocks.n_lanes(n_rows, self._workspace.block_rows)
-        if n_lanes > len(self._workspace.gradients):
+        """Raise ValueError if shards of so many rows have no gradient each."""
+        n_shards = sharding.n_shards(n_rows, self._workspace.block_rows)
+        if n_shards > len(self._workspace.gradients):
             raise ValueError(
                 f"the working memory is that of smaller batches than of {n_rows} rows"
             )
@@ -324,7 +332,7 @@ class Training(abc.ABC):
         First, of those to train on, as many as kernels see together at most.
         """
         rows = self.problem.rows
-        first = rows if isinstance(rows, records.Rows) else next(pieces(rows))
+        first = rows if isinstance(rows, Rows) else next(pieces(rows))
         return [first, self.problem.validation]
 
     def _finish_epoch(self, state, loss):
@@ -333,7 +341,7 @@ class Training(abc.ABC):
         if self.problem.validation.n_rows:
             kept = self.value(state.params, self.problem.validation)
         args = self.solver, state, float(loss), float(kept), self._workspace
-        return self._team.run(kernels.finish_epoch, *args, flops=0)
+        return self._team.run(epochs.finish_epoch, *args, flops=0)
 
     def forget_objective(self):
         """Forget the values of the objective, which is, or may be, another now."""
@@ -341,7 +349,7 @@ class Training(abc.ABC):
         self.state.counters[N_NO_CHANGE] = 0
 
     @abc.abstractmethod
-    def _step_pass(self) -> CFunction:
+    def _step_op(self) -> CFunction:
         """What kernels do with a gradient."""
 
     @abc.abstractmethod
@@ -378,8 +386,8 @@ class Training(abc.ABC):
 class StochasticTraining(Training):
     """Training in mini-batches; whole epochs run in the kernel."""
 
-    def _step_pass(self):
-        return list(SOLVERS.values())[self.solver.code]
+    def _step_op(self):
+        return list(SOLVERS.values())[self.solver.kind]
 
     def _run_epochs(self, state, n_epochs):
         model = self.problem.model(state.params)
@@ -387,7 +395,7 @@ class StochasticTraining(Training):
             rows.check(model)
         self._check_epoch(self.problem.rows)
         return self._team.run(
-            kernels.train,
+            epochs.train,
             model,
             self.problem.rows,
             self.problem.validation,
@@ -420,7 +428,7 @@ class StochasticTraining(Training):
         if not 0 <= batch[0] <= batch[1] <= n_ordered:
             raise ValueError(f"a batch at {batch} of {n_ordered} rows")
         args = self.problem.model(params), rows, order, *batch, epoch
-        loss = self._run_on(kernels.summed_gradient, *args)
+        loss = self._run_on(batches.summed_gradient, *args)
         return loss, self._workspace.gradients[0].copy(), batch[1] - batch[0]
 
     def take_step(self, state, loss, gradient, weight):
@@ -428,7 +436,7 @@ class StochasticTraining(Training):
         self._workspace.gradients[0] = gradient
         args = self.solver, state, float(weight), self._workspace
         model = self.problem.model(state.params)
-        penalty = self._team.run(kernels.step, model, *args, flops=0)
+        penalty = self._team.run(epochs.step, model, *args, flops=0)
         state.scalars[LOSS_SUM] += loss + penalty * weight
         state.counters[N_UPDATES] += 1
 
@@ -464,7 +472,7 @@ class StreamedTraining(PiecewiseTraining):
             model = self.problem.model(state.params)
             args = model, window, self.solver, state
             self._check_epoch(window)
-            status = self._run_on(kernels.train_part, *args)
+            status = self._run_on(epochs.train_part, *args)
             if status != RUNNING:
                 return status
             del args, window  # before the next is read

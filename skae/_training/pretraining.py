@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from skae._compiled.passes import LOSSES
+from skae._compiled.losses import LOSSES
 from skae._data.rows import make_rows, weights_in_use
 from skae._model.inference import encoder, propagate
 from skae._model.network import coefs, for_loss, intercepts, make_network
@@ -51,7 +51,7 @@ def pretrained_params(architecture, problem, params, train):
             trained = train(of_pair, initial, number)
             _copy(both, of_whole, _views(pair, trained), back=True)
             if number < n_pairs:
-                rows = rows.derive(on_close, _encoded, encoder(pair), trained)
+                rows = rows.transformed(on_close, _encoded, encoder(pair), trained)
 
 
 def _problem_of_pair(architecture, both, problem, rows):
@@ -69,7 +69,7 @@ def _problem_of_pair(architecture, both, problem, rows):
         loss,
         problem.alpha,
         rows,
-        rows.none(),
+        rows.empty(),
         problem.corruption if is_first else None,
         problem.term if is_last else None,
     )

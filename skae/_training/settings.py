@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled.code_passes import SPARSITIES, TARGET, WEIGHT, CodeTerm
-from skae._compiled.passes import ACTIVATION_RANGES, ACTIVATIONS, LOSSES, SOLVERS
-from skae._compiled.random_passes import (
+from skae._compiled.activations import ACTIVATION_RANGES, ACTIVATIONS
+from skae._compiled.code_terms import SPARSITIES, TARGET, WEIGHT, CodeTerm
+from skae._compiled.corruption import (
     CORRUPTIONS,
     HIGHEST,
     LEVEL,
@@ -19,6 +19,8 @@ from skae._compiled.random_passes import (
     N_CORRUPTION_SETTINGS,
     Corruption,
 )
+from skae._compiled.losses import LOSSES
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Solver
 from skae._compiled.schedules import SCHEDULES
 from skae._names import Names, hint
@@ -391,7 +393,7 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
     if (is_planned or not stochastic) and not watches_validation:
         patience = _NEVER
     return Solver(
-        code=list(SOLVERS).index(estimator.solver) if stochastic else -1,
+        kind=list(SOLVERS).index(estimator.solver) if stochastic else -1,
         schedule=SCHEDULES[schedule(estimator, max_epochs)],
         learning_rate=float(estimator.learning_rate_init),
         decay=float(estimator.decay),

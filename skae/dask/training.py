@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from skae._compiled import kernels, records
-from skae._compiled.random_passes import shuffle
+from skae._compiled import epochs, records
+from skae._compiled.random import shuffle
 from skae._compiled.records import (
     LOSS_SUM,
     N_BEFORE,
@@ -24,7 +24,7 @@ from skae._compiled.records import (
     SEED,
     TERM_SUM,
 )
-from skae._data.rows import make_rows
+from skae._data.rows import Rows, aligned, make_rows, with_aligned_arrays
 from skae._data.statistics import Selection
 from skae._runtime.threads import single_threaded, single_threaded_blas
 from skae._training.lbfgs import LbfgsTraining
@@ -45,7 +45,7 @@ from skae.dask.partitions import LostError, Partitions
 def _alone(part, function, *args):
     """A function of a part, on its worker, as it is computed in a fit there."""
     # Arrays come from another process wherever its message has room for them.
-    arrays = (records.aligned(a) if isinstance(a, np.ndarray) else a for a in args)
+    arrays = (aligned(a) if isinstance(a, np.ndarray) else a for a in args)
     with single_threaded(), single_threaded_blas():
         return function(part, *arrays)
 
@@ -125,13 +125,13 @@ def _described(rows):
 class _WithOwnMatrix(NamedTuple):
     """Rows of another matrix than the block, which is kept on the worker with them."""
 
-    rows: records.Rows
+    rows: Rows
 
     def without_matrix(self):
         return self
 
     def with_matrix(self, matrix):
-        return records.with_aligned_arrays(self.rows)
+        return with_aligned_arrays(self.rows)
 
 
 def _derived(rows, function, *args):
@@ -168,13 +168,13 @@ class DistributedRows(NamedTuple):
         """A function's results for every part, in order; it is given its rows."""
         return self.parts.run(_alone, function, *args)
 
-    def derive(self, on_close, function, *args):
+    def transformed(self, on_close, function, *args):
         """Rows that a function makes of these, part by part, on their workers."""
         parts = self.parts.derive(_derived, function, *args)
         on_close.callback(parts.forget)
         return DistributedRows.of(parts, self.sizes)
 
-    def none(self):
+    def empty(self):
         """Rows of a matrix in memory, none of them in use."""
         return _nothing(self.n_features, self.dtype, is_sparse=False)
 
@@ -183,7 +183,7 @@ def _nothing(n_features, dtype, *, is_sparse):
     """Rows of a matrix, none of them in use."""
     matrix = np.zeros((1, n_features), dtype)
     matrix = sparse.csr_matrix(matrix) if is_sparse else matrix
-    return make_rows(matrix, np.zeros(n_features), 1.0).none()
+    return make_rows(matrix, np.zeros(n_features), 1.0).empty()
 
 
 # ---------------------------------------------------------------------------
@@ -251,12 +251,12 @@ def _training_here(rows, job, params):
 def _begin_training(rows, job, params):
     """A training with buffers for any part, of which one is given."""
     is_sparse = rows.starts.size > 0
-    other = rows.none()
+    other = rows.empty()
     if (not is_sparse) in job.kinds:
         other = _nothing(rows.n_features, rows.dtype, is_sparse=not is_sparse)
     largest = rows._replace(n_rows=job.largest)
     problem = job.problem._replace(rows=largest, validation=other)
-    kind = LbfgsTraining if job.solver.code < 0 else StochasticTraining
+    kind = LbfgsTraining if job.solver.kind < 0 else StochasticTraining
     state = new_state(params, job.seed, has_moments=False)
     with single_threaded():
         training = kind(problem, job.solver, state)
@@ -272,7 +272,7 @@ def _order_of(rows, job, epoch, number):
     known_epoch, order = orders.get(number, (None, None))
     if known_epoch != epoch:
         order = np.empty(rows.n_rows, dtype=np.int32)
-        apart = int(kernels.EPOCHS_APART)
+        apart = int(epochs.EPOCHS_APART)
         shuffle(order, rows.n_rows, job.seed, epoch + number * apart)
         orders[number] = epoch, order
     return order
@@ -354,7 +354,7 @@ class _OnWorkers(Training):
 
     def __init__(self, problem, solver, state, max_epochs=None):
         super().__init__(problem, solver, state, max_epochs)
-        nothing = problem.rows.none()
+        nothing = problem.rows.empty()
         on_workers = [
             rows
             for rows in (problem.rows, problem.validation)
@@ -388,8 +388,8 @@ class _OnWorkers(Training):
     def _rows_in_memory(self):
         validation = self.problem.validation
         if isinstance(validation, DistributedRows):
-            validation = validation.none()
-        return [self.problem.rows.none(), validation]
+            validation = validation.empty()
+        return [self.problem.rows.empty(), validation]
 
     def _summed_losses(self, candidates, rows):
         if not isinstance(rows, DistributedRows):

@@ -23,8 +23,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.model_selection import GridSearchCV
 
 import skae
-from skae._compiled.compilation import _digest, c_functions
-from skae._compiled.numba_private import _Cache
+from skae._compiled.cache import _Cache, digest_of_sources
+from skae._compiled.compilation import c_functions
 from skae.io import load, save
 
 from ..cases import times
@@ -358,7 +358,9 @@ def _fit_all(expected):
 def warm_cache(source):
     """Copy machine code to where this process looks for it; returns the folder."""
     (folder,) = {Path(_Cache(f.function).cache_path) for f in c_functions()}
-    for file in Path(source).glob(f"*_{_digest()}*"):  # not those of older sources
+    for file in Path(source).glob(
+        f"*_{digest_of_sources()}*"
+    ):  # not those of older sources
         shutil.copy2(file, folder)
     return folder
 

@@ -6,7 +6,7 @@ import numba
 import pytest
 from numba.core.registry import cpu_target
 
-from skae._compiled import numba_private
+from skae._compiled import cache, numba_private
 
 from .test_package import TREES, imports, run_python
 
@@ -17,7 +17,7 @@ import warnings
 import numpy as np
 
 from skae import AutoencoderTransformer
-from skae._compiled import kernels, numba_private
+from skae._compiled import cache, epochs
 from skae._compiled.compilation import c_functions
 
 warnings.simplefilter("ignore")
@@ -28,7 +28,7 @@ model = AutoencoderTransformer(
 code = model.fit(X).transform(X)
 used = [compiled for p in c_functions() for compiled in p._compiled.values()]
 hits = sum(compiled.cache_hits for compiled in used)
-names = [numba_private._Known.names_serve, kernels.train.cache_path is not None]
+names = [cache._Known.names_serve, epochs.train.cache_path is not None]
 print(np.append(code, model.loss_curve_).tobytes().hex(), *names, len(used) - hits)
 """
 
@@ -88,8 +88,8 @@ def test_a_public_compilation_that_cannot_be_cached(monkeypatch):
 
     numba_cfunc = numba.cfunc
     monkeypatch.setattr(numba, "cfunc", cfunc)
-    monkeypatch.setattr(numba_private._Known, "names_serve", False)
-    assert numba_private.c_function(signature, lambda x: x + 1).ctypes(4) == 5
+    monkeypatch.setattr(cache._Known, "names_serve", False)
+    assert cache.c_function(signature, lambda x: x + 1).ctypes(4) == 5
     assert n_calls == [True, False]
 
 
@@ -118,10 +118,10 @@ def test_only_one_module_for_each_library_imports_private_names(name):
 
 
 LOAD = """
-from skae._compiled import numba_private
-from skae._compiled.passes import add_squares
+from skae._compiled import cache
+from skae._compiled.elementwise import add_squares
 
-found, versions = numba_private.processor, numba_private._VERSIONS
+found, versions = cache.processor, cache._VERSIONS
 
 
 def hits():
@@ -130,9 +130,9 @@ def hits():
 
 
 print(hits(), hits())
-numba_private.processor = lambda context: (*found(context)[:2], "+other")
+cache.processor = lambda context: (*found(context)[:2], "+other")
 print(hits(), hits())
-numba_private._VERSIONS = ("0.1", *versions[1:])
+cache._VERSIONS = ("0.1", *versions[1:])
 print(hits(), hits())
 """
 

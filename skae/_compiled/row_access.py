@@ -7,14 +7,8 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from skae._compiled.compilation import (
-    as_pass,
-    formula,
-    is_null,
-    like,
-    prefetch,
-    shifted,
-)
+from skae._compiled.compilation import as_op, formula
+from skae._compiled.intrinsics import is_null, like, prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.vectors import SQUARE, Vectors
 
@@ -29,7 +23,7 @@ def _matrix_row(numbers, position):
     return np.int64(position) if is_null(numbers) else np.int64(numbers[position])
 
 
-@as_pass("ccdnnniv")
+@as_op("ccdnnniv")
 def pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
     """Find the matrix rows of the positions start, start + 1, ... of an order.
 
@@ -53,7 +47,7 @@ def pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
 # ---------------------------------------------------------------------------
 
 
-@as_pass("vcddddnn")
+@as_op("vcddddnn")
 def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_features):
     """Add the rows' weighted deviations from `origin` to `total`, and note the largest.
 
@@ -71,7 +65,7 @@ def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_fe
                 largest[j] = size if size > largest[j] else largest[j]
 
 
-@as_pass("vcddddnn")
+@as_op("vcddddnn")
 def add_squared_deviations(
     values, subset, weights, mean, squares, unit, n_rows, n_features
 ):
@@ -110,7 +104,7 @@ def _prefetch_row(values, row, n_features):
         prefetch(values, row * n_features + j)
 
 
-@as_pass("ccvnnn")
+@as_op("ccvnnn")
 def prefetch_rows(order, subset, values, start, stop, n_features):
     """Ask for the rows of the positions `start` to `stop` - 1 of an order.
 
@@ -141,7 +135,7 @@ def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
     return types.void(values, rows, scaling, scale, block, n_rows), codegen
 
 
-@as_pass("vivvnn")
+@as_op("vivvnn")
 def gather(values, picked, scaling, block, n_rows, n_features):
     """Write picked rows, less `scaling` times its last entry, to the block.
 
@@ -187,7 +181,7 @@ def gather(values, picked, scaling, block, n_rows, n_features):
                 block[j * n_rows + i] = like(0.0, scale)
 
 
-@as_pass("vciivvnn")
+@as_op("vciivvnn")
 def gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_features):
     """The same for a CSR matrix."""
     picked, scaling = carray(picked, n_rows), carray(scaling, n_features + 1)
@@ -221,7 +215,7 @@ def _scatter_square(typingctx, block, block_rows, scaling, scale, out, n_units):
     return types.void(block, block_rows, scaling, scale, out, n_units), codegen
 
 
-@as_pass("vvvnnn")
+@as_op("vvvnnn")
 def scatter(block, scaling, out, n_rows, n_units, block_rows):
     """Write rows of a block, times the last of `scaling` plus the others, to `out`.
 

@@ -1,4 +1,4 @@
-"""Random numbers that are functions of where they are used, and what is drawn by them.
+"""Random numbers that are functions of where they are used; the order of the rows.
 
 A stream of SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number
 generators", 2014) belongs to a seed, a purpose and an epoch; a row of the matrix has
@@ -7,19 +7,19 @@ nor the thread that it is in, and going on after a pause is exact.
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from skae._compiled.compilation import CFunction, as_pass, formula, like, made_for
+from skae._compiled.compilation import as_op, formula
+from skae._compiled.intrinsics import like
 from skae._compiled.vector_math import log
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-_U27, _U30, _U31, _U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_U27, _U30, _U31, U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 # What a stream is for; with the seed, of 31 bits, it is one number.
-_ORDER, _CORRUPTION, POSTERIOR = np.uint64(0), np.uint64(1), np.uint64(2)
+_ORDER, CORRUPTION, POSTERIOR = np.uint64(0), np.uint64(1), np.uint64(2)
 
 
 @formula
@@ -33,7 +33,7 @@ def _mix(x):
 @formula
 def stream_of(seed, purpose, epoch):
     """Where the stream of an epoch begins."""
-    return _mix(_mix(np.uint64(seed) + (purpose << _U32)) + np.uint64(epoch))
+    return _mix(_mix(np.uint64(seed) + (purpose << U32)) + np.uint64(epoch))
 
 
 @formula
@@ -47,16 +47,16 @@ def bits_at(stream, place):
 # ---------------------------------------------------------------------------
 
 
-@as_pass("cnnn")
+@as_op("cnnn")
 def shuffle(order, n, seed, epoch):
     """Order of the rows in an epoch: a Fisher-Yates shuffle of 0, ..., n - 1."""
     stream = stream_of(seed, _ORDER, epoch)
     for i in range(n):
         order[i] = i
     for i in range(n - 1, 0, -1):
-        bits = bits_at(stream, i) >> _U32
+        bits = bits_at(stream, i) >> U32
         # Lemire, "Fast random integer generation in an interval", 2019, section 3.
-        j = np.int64((bits * np.uint64(i + 1)) >> _U32)
+        j = np.int64((bits * np.uint64(i + 1)) >> U32)
         order[i], order[j] = order[j], order[i]
 
 
@@ -110,90 +110,3 @@ def normal_pair(bits, example):
     is_swapped = bits & _SWAP != _NONE
     first = sine if is_swapped else cosine
     return radius * first, radius * (cosine if is_swapped else sine)
-
-
-# ---------------------------------------------------------------------------
-# Corruption: Vincent et al., "Stacked denoising autoencoders", 2010, section 3.3
-# ---------------------------------------------------------------------------
-
-# What corruption needs besides arrays: `settings`, float64. The lowest and the highest
-# value are in the units of the data.
-LEVEL, LOWEST, HIGHEST = range(3)
-N_CORRUPTION_SETTINGS = 3
-
-# Stands for the function that a loop is made for.
-_function: Any = None
-
-
-def _corrupt(
-    block, scaling, picked, settings, seed, epoch, corrupted, n_rows, n_features
-):
-    """Loop of a corruption, of a block of rows.
-
-    `corrupted` has room for an even number of features: they are drawn in pairs.
-    """
-    level, scale = settings[LEVEL], scaling[n_features]
-    stream = stream_of(seed, _CORRUPTION, epoch)
-    n_pairs = (n_features + 1) // 2
-    for pair in range(n_pairs):
-        j, k = 2 * pair, min(2 * pair + 1, n_features - 1)
-        low_j = (like(settings[LOWEST], scale) - scaling[j]) * scale
-        low_k = (like(settings[LOWEST], scale) - scaling[k]) * scale
-        high_j = (like(settings[HIGHEST], scale) - scaling[j]) * scale
-        high_k = (like(settings[HIGHEST], scale) - scaling[k]) * scale
-        to_j, to_k = 2 * pair * n_rows, (2 * pair + 1) * n_rows
-        for i in range(n_rows):
-            bits = bits_at(stream, picked[i] * n_pairs + pair)
-            x, y = block[j * n_rows + i], block[k * n_rows + i]
-            u, v = _function(bits, level, x, low_j, high_j, y, low_k, high_k)
-            corrupted[to_j + i], corrupted[to_k + i] = u, v
-
-
-def _corruption_pass(function):
-    return CFunction(made_for(function, _corrupt), "vvidnnvnn")
-
-
-@formula
-def _gaussian(bits, level, x, low_x, high_x, y, low_y, high_y):
-    """Normal noise of standard deviation `level`, in the network's units."""
-    u, v = normal_pair(bits, x)
-    return x + like(level, x) * u, y + like(level, x) * v
-
-
-@formula
-def _two_shares(bits):
-    """Two numbers in [0, 2^32)."""
-    return np.int64(bits >> _U32), np.int64(bits & np.uint64(0xFFFFFFFF))
-
-
-@formula
-def _masking(bits, level, x, low_x, high_x, y, low_y, high_y):
-    """A share `level` of the entries becomes the lowest value, which is 0."""
-    u, v = _two_shares(bits)
-    share = np.int64(level * 2.0**32)
-    return low_x if u < share else x, low_y if v < share else y
-
-
-@formula
-def _salt_and_pepper(bits, level, x, low_x, high_x, y, low_y, high_y):
-    """A share `level` of the entries becomes the lowest or the highest value."""
-    u, v = _two_shares(bits)
-    share, half = np.int64(level * 2.0**32), np.int64(level * 2.0**31)
-    x = high_x if u < share else x
-    y = high_y if v < share else y
-    return low_x if u < half else x, low_y if v < half else y
-
-
-class Corruption(NamedTuple):
-    """What happens to rows before the network sees them in training."""
-
-    compute: CFunction
-    settings: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
-
-
-# Name -> pass.
-CORRUPTIONS = {
-    "gaussian": _corruption_pass(_gaussian),
-    "masking": _corruption_pass(_masking),
-    "salt_and_pepper": _corruption_pass(_salt_and_pepper),
-}

@@ -1,45 +1,16 @@
-"""The order of the rows, normal numbers, corrupted rows."""
-
-import itertools
+"""Corrupted rows: against the naive ones, in units of the data, by share."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from skae._compiled import random_passes
-from skae._compiled.random_passes import CORRUPTIONS
+from skae._compiled.corruption import CORRUPTIONS
 
 from . import reference
 
 
-def shuffled(n_rows, seed, epoch):
-    order = np.empty(n_rows, dtype=np.int32)
-    random_passes.shuffle(order, n_rows, seed, epoch)
-    return order
-
-
-@pytest.mark.parametrize("n_rows", [1, 2, 3, 1000])
-def test_shuffle_is_a_permutation_for_each_seed_and_epoch(n_rows):
-    orders = set()
-    for seed, epoch in itertools.product(range(5), range(5)):
-        order = shuffled(n_rows, seed, epoch)
-        assert sorted(order) == list(range(n_rows))
-        orders.add(order.tobytes())
-    assert len(orders) == {1: 1, 2: 2, 3: 6}.get(n_rows, 25)
-
-
-def test_shuffle_is_uniform():
-    counts = np.zeros((5, 5))
-    n_epochs = 5000
-    for epoch in range(n_epochs):
-        counts[np.arange(5), shuffled(5, 7, epoch)] += 1
-    expected = n_epochs / 5
-    chi_square = ((counts - expected) ** 2 / expected).sum()
-    assert chi_square < 45  # the 0.9999 quantile at 16 degrees of freedom
-
-
 def corrupted(X, noise, settings, *, mean=None, scale=1.0, seed=3, epoch=5):
-    """What the network sees of rows in place of X, by the pass."""
+    """What the network sees of rows in place of X, by the compiled loop."""
     n_rows, n_features = X.shape
     mean = np.zeros(n_features) if mean is None else mean
     scaling = np.append(mean, 1 / scale).astype(X.dtype)
@@ -110,13 +81,3 @@ def test_share_of_corrupted_entries(noise, level):
         assert (seen[seen != X] == -1).all()
     elif level:
         assert (seen[seen != X] == 1).mean() == pytest.approx(0.5, abs=0.02)
-
-
-def test_streams_of_other_purposes_and_seeds_differ():
-    """No stream is that of another purpose, epoch or seed, shifted or not."""
-    streams = [
-        reference.random_bits(seed, purpose, epoch, 1000)
-        for seed, purpose, epoch in itertools.product(range(4), range(3), (-1, 0, 1, 2))
-    ]
-    together = np.concatenate(streams)
-    assert np.unique(together).size == together.size

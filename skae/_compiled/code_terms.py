@@ -1,9 +1,9 @@
 """Terms of the objective that depend on the code: sparsity, a posterior's divergence.
 
-A term has a pass that is run where the code has been computed: it adds the term's value
-over a block of rows to a sum, and keeps its derivatives; and one that joins these to
-the derivatives that come back from the decoder. Entries of the code are the units of
-the block.
+A term has two ops. The first is called where the code of a block of rows has been
+computed: it adds the term's value to a sum, and keeps its derivatives. The second adds
+these to the derivatives that come back from the decoder. Entries of the code are the
+units of the block.
 """
 
 import math
@@ -11,15 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled.compilation import (
-    REDUCTION,
-    CFunction,
-    as_pass,
-    formula,
-    is_null,
-    like,
-)
-from skae._compiled.random_passes import POSTERIOR, bits_at, normal_pair, stream_of
+from skae._compiled.compilation import REDUCTION, CFunction, as_op, formula
+from skae._compiled.intrinsics import is_null, like
+from skae._compiled.random import POSTERIOR, bits_at, normal_pair, stream_of
 from skae._compiled.vector_math import exp, expm1
 from skae._compiled.vectors import LINE_DOUBLES
 
@@ -39,7 +33,7 @@ def _row_weight(weights, i, example):
 # ---------------------------------------------------------------------------
 
 
-@as_pass("vvvidnnddnn", REDUCTION)
+@as_op("vvvidnnddnn", REDUCTION)
 def _absolute_code(
     code, kept, weights, picked, settings, seed, epoch, total, term, n_units, n_rows
 ):
@@ -56,7 +50,7 @@ def _absolute_code(
         total[0] += np.float64(part)
 
 
-@as_pass("vvdnn", REDUCTION)
+@as_op("vvdnn", REDUCTION)
 def _add_code(code, weights, sums, n_units, n_rows):
     """Add the weighted code to `sums` (n_units + 1,), and the weights to the last."""
     zero = code[0] - code[0]
@@ -76,25 +70,25 @@ def _add_code(code, weights, sums, n_units, n_rows):
 _LEAST_SHARE = 1e-12
 
 
-@as_pass("ddnn")
-def _divergence_of_means(sums, settings, n_lanes, n_units):
+@as_op("ddnn")
+def _divergence_of_means(sums, settings, n_shards, n_units):
     """The divergence of a batch's mean code, and its derivative by every entry's mean.
 
     Ng, "Sparse autoencoder", CS294A lecture notes, 2011, section 3: the sum over the
     units of KL(TARGET, mean), of two Bernoulli distributions; times WEIGHT, and times
-    what the batch counts for, BATCH_WEIGHT. `sums` are (n_lanes, n_units + 1), in rows
+    what the batch counts for, BATCH_WEIGHT. `sums` are (n_shards, n_units + 1), in rows
     of whole cache lines.
     """
     row = (n_units // LINE_DOUBLES + 1) * LINE_DOUBLES
     factor, target = settings[WEIGHT] * settings[BATCH_WEIGHT], settings[TARGET]
     total_weight = 0.0
-    for lane in range(n_lanes):
-        total_weight += sums[lane * row + n_units]
+    for shard in range(n_shards):
+        total_weight += sums[shard * row + n_units]
     value = 0.0
     for j in range(n_units):
         total = 0.0
-        for lane in range(n_lanes):
-            total += sums[lane * row + j]
+        for shard in range(n_shards):
+            total += sums[shard * row + j]
         mean = total / total_weight if total_weight > 0 else target
         on, off = max(mean, _LEAST_SHARE), max(1.0 - mean, _LEAST_SHARE)
         value += target * math.log(target / on)
@@ -107,7 +101,7 @@ def _divergence_of_means(sums, settings, n_lanes, n_units):
     settings[BATCH_TERM] = factor * value
 
 
-@as_pass("vvvidnnddnn")
+@as_op("vvvidnnddnn")
 def _mean_code(
     code, kept, weights, picked, settings, seed, epoch, total, term, n_units, n_rows
 ):
@@ -118,7 +112,7 @@ def _mean_code(
             kept[j * n_rows + i] = slope * _row_weight(weights, i, slope)
 
 
-@as_pass("vvnn")
+@as_op("vvnn")
 def _add_kept(delta, kept, n_units, n_rows):
     """Add a term's derivative to what came back from the decoder."""
     for i in range(n_units * n_rows):
@@ -175,7 +169,7 @@ def bounded_log_variance(units):
     return clipped + np.copysign(ROOM * (1 - ROOM / (ROOM + np.abs(rest))), rest)
 
 
-@as_pass("vvvidnnddnn", REDUCTION)
+@as_op("vvvidnnddnn", REDUCTION)
 def _draw_code(
     units, kept, weights, picked, settings, seed, epoch, total, term, n_units, n_rows
 ):
@@ -213,7 +207,7 @@ def _draw_code(
         total[0] += factor * np.float64(part)
 
 
-@as_pass("vvnn")
+@as_op("vvnn")
 def _backward_draw(delta, kept, n_units, n_rows):
     """From the derivative by the code to those by the units of its layer."""
     n_code = n_units // 2 * n_rows

@@ -1,4 +1,4 @@
-"""Into what rows are cut: blocks that pass through a network, lanes of batches."""
+"""How rows are cut: into blocks that pass through a network, and shards of batches."""
 
 import numpy as np
 
@@ -15,15 +15,15 @@ _FEWEST_ROWS, _MOST_ROWS, _ALIASED_ROWS = 128, 1008, 512  # the last of float64
 _ROW_MULTIPLE = 16
 # Networks so wide that even the fewest rows would take too much memory get fewer.
 _MAX_BLOCK_ENTRIES = 2**20
-# A batch is cut into lanes, each with a gradient of its own: the unit of parallel work.
-# A lane has as many rows as a block, between limits, or more where there would be more
-# lanes than so many. Two lanes of 2-4-1-4-2, of 256 rows, are by a quarter faster on
-# two threads than one lane on one.
-MAX_LANES, _LANE_ROWS = 8, (128, 256)
+# A batch is cut into shards, each with its own gradient: the unit of parallel work. A
+# shard has as many rows as a block, between limits, or more where there would be more
+# than MAX_SHARDS. Two shards of 2-4-1-4-2, of 256 rows, are a quarter faster on two
+# threads than one shard on one.
+MAX_SHARDS, _SHARD_ROWS = 8, (128, 256)
 
 
 def block_rows(network):
-    """How many rows pass through a network together, whatever the data."""
+    """Rows that pass through a network together; the data do not matter."""
     rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _BLOCK_ENTRIES // network.n_units))
     rows = max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
     rows = max(rows - rows % _ROW_MULTIPLE, min(rows, _ROW_MULTIPLE))
@@ -41,21 +41,21 @@ def n_packed(network):
     return -(-columns // PART_COLUMNS) * PART_COLUMNS
 
 
-def n_lanes(n_rows, block_rows):
-    """Into how many lanes a batch is cut, whatever the number of threads."""
-    fewest, most = _LANE_ROWS
-    lane_rows = max(fewest, min(most, block_rows))
-    n_lanes = min(MAX_LANES, (n_rows + lane_rows - 1) // lane_rows)
-    # Half a lane of so wide a network is work enough for a thread.
-    return max(2, n_lanes) if n_rows >= lane_rows == fewest else n_lanes
+def n_shards(n_rows, block_rows):
+    """Number of shards of a batch; the number of threads does not matter."""
+    fewest, most = _SHARD_ROWS
+    shard_rows = max(fewest, min(most, block_rows))
+    n_shards = min(MAX_SHARDS, (n_rows + shard_rows - 1) // shard_rows)
+    # Half a shard of so wide a network is work enough for a thread.
+    return max(2, n_shards) if n_rows >= shard_rows == fewest else n_shards
 
 
 # The same for kernels.
-lanes_of = inner(n_lanes)
+shards_of = inner(n_shards)
 
 
 @inner
-def lane_start(lane, n_lanes, n_rows):
-    """First row of a lane in its batch; of the one after the last, all rows."""
-    start = (lane * n_rows + n_lanes - 1) // n_lanes
+def shard_start(shard, n_shards, n_rows):
+    """First row of a shard in its batch; `n_rows` for the one after the last."""
+    start = (shard * n_rows + n_shards - 1) // n_shards
     return min(n_rows, (start + _ROW_MULTIPLE - 1) // _ROW_MULTIPLE * _ROW_MULTIPLE)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from skae._compiled import row_passes
+from skae._compiled import row_access
 
 DTYPES = (np.float32, np.float64)
 # Fewer than a square, whole squares, and both with a rest.
@@ -24,7 +24,7 @@ def test_gather_transposes_and_scales_picked_rows(n_rows, n_features, dtype):
     scaling = scaling_for(n_features, dtype)
     picked = rng.integers(-1, 50, n_rows)
     block = np.full((n_features + 1, n_rows), 7, dtype=dtype)
-    row_passes.gather(values, picked, scaling, block, n_rows, n_features)
+    row_access.gather(values, picked, scaling, block, n_rows, n_features)
     expected = (values[picked] - scaling[:-1]) * scaling[-1]
     expected[picked < 0] = 0
     assert np.array_equal(block[:-1], expected.T)
@@ -37,7 +37,7 @@ def test_scatter_is_the_way_back(n_rows, n_units, dtype):
     block = np.random.default_rng(0).normal(size=(n_units, 24)).astype(dtype)
     scaling = scaling_for(n_units, dtype)
     out = np.full((n_rows + 1, n_units), 7, dtype=dtype)
-    row_passes.scatter(block, scaling, out, n_rows, n_units, 24)
+    row_access.scatter(block, scaling, out, n_rows, n_units, 24)
     expected = block[:, :n_rows].T * scaling[-1] + scaling[:-1]
     # A product and a sum may be rounded once.
     np.testing.assert_allclose(out[:-1], expected, rtol=0, atol=np.finfo(dtype).eps)

@@ -1,0 +1,210 @@
+"""The losses and gradients of a batch, whose shards threads share."""
+
+import numpy as np
+from numba import types
+
+from skae._compiled.barrier import all_went_on, atomic_load, barrier
+from skae._compiled.code_terms import BATCH_TERM, BATCH_WEIGHT
+from skae._compiled.compilation import as_kernel, inlined
+from skae._compiled.intrinsics import address_of, call, doubles, integers, record
+from skae._compiled.memory import (
+    BYTES,
+    NO_ORDER,
+    address_at,
+    block_of,
+    layer_of,
+    row_weights_of,
+    term_settings_of,
+    units_offset,
+)
+from skae._compiled.network import backward, evaluate
+from skae._compiled.records import (
+    ABANDONED,
+    INTERRUPT,
+    MODEL,
+    N_SHARD_LOSSES,
+    NO_EPOCH,
+    ROWS,
+    TEAM,
+)
+from skae._compiled.sharding import shard_start, shards_of
+
+# Parameters that are updated at a time: the sum of the shards stays in the L1 cache.
+UPDATE_ENTRIES = 2048
+# What `shards` is to find: losses, gradients too, or sums of the code alone.
+EVALUATE, LEARN, ENCODE = np.int64(0), np.int64(1), np.int64(2)
+
+
+@inlined
+def _begin_shard(shard, rank, team):
+    """Set a shard's sums to zero; that of the first to the batch's own term."""
+    losses, at = doubles(team.shard_losses), N_SHARD_LOSSES * shard
+    losses[at] = losses[at + 1] = 0.0
+    if shard == 0 and team.code_means != 0:
+        losses[0] = doubles(term_settings_of(team, rank))[BATCH_TERM]
+
+
+@inlined
+def _add_code(model, rows, block, team):
+    """Add a block's code to the sum of its shard."""
+    code = layer_of(model.network, model.network.n_layers // 2)
+    units = address_at(team, team.units, units_offset(code, block, team))
+    sums = team.shard_codes + BYTES * team.shard_code_entries * block.shard
+    arrays = units, row_weights_of(rows, block, team), sums
+    call(team.ops.add_code, (*arrays, team.n_code, block.n_rows))
+
+
+@as_kernel("nnnnnnnn")
+def shards(model, rows, order, start, stop, team, rank, aim):
+    """Compute what `aim` says of this rank's shards of a batch.
+
+    `start` and `stop` are the batch's first position in the order, and the last plus
+    one.
+    """
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    control, network = integers(team.control), model.network
+    block = block_of(team, rank)
+    block.rank, block.order = rank, order
+    block.n_layers = network.n_layers // 2 if aim == ENCODE else network.n_layers
+    n_batch = stop - start
+    n_shards = shards_of(n_batch, team.block_rows)
+    n_blocks = 0
+    for shard in range(rank, n_shards, team.n_threads):
+        first = start + shard_start(shard, n_shards, n_batch)
+        end = start + shard_start(shard + 1, n_shards, n_batch)
+        block.shard = shard
+        if aim != ENCODE:
+            _begin_shard(shard, rank, team)
+        for begin in range(first, end, team.block_rows):
+            is_long = end - first > team.block_rows
+            if is_long and atomic_load(control, INTERRUPT) != 0:
+                control[ABANDONED] = 1
+                break
+            block.start, block.stop = begin, min(end, begin + team.block_rows)
+            block.n_rows = block.stop - begin
+            block.slot = rank * team.n_slots + n_blocks % team.n_slots
+            n_blocks += 1
+            # The same place in the next batch.
+            is_random = order != NO_ORDER and rows.starts == 0
+            left = rows.n_rows - (begin + n_batch) if is_random else 0
+            block.ahead = begin + n_batch
+            block.n_ahead = max(0, min(block.n_rows, left))
+            of_block = address_of(model), address_of(rows), address_of(block)
+            call(team.forward, (*of_block, address_of(team)))
+            if aim == ENCODE:
+                _add_code(model, rows, block, team)
+                continue
+            evaluate(model, rows, block, team)
+            if aim == LEARN:
+                at = shard * team.shard_gradient_entries
+                gradients = address_at(team, team.shard_gradients, at)
+                backward(model, rows, block, (gradients, begin == first), team)
+
+
+@inlined
+def batch_weight(rows, n_batch):
+    """Weight of a batch of `n_batch` rows: as many times the mean weight.
+
+    Against this, not the batch's own weight, the gradient is unbiased.
+    """
+    return rows.total_weight / rows.n_rows * n_batch
+
+
+@as_kernel("nnnnnnn")
+def code_means(model, rows, order, start, stop, team, rank):
+    """Write what depends on a batch's mean code to the rank's settings of its term."""
+    arguments = model, rows, order, start, stop, team, rank
+    rows, team = record(rows, ROWS), record(team, TEAM)
+    n_shards = shards_of(stop - start, team.block_rows)
+    n_sums = team.shard_code_entries
+    for shard in range(rank, n_shards, team.n_threads):
+        for j in range(shard * n_sums, (shard + 1) * n_sums):
+            doubles(team.shard_codes)[j] = 0.0
+    call(team.shards, (*arguments, ENCODE))
+    barrier(team)
+    settings = term_settings_of(team, rank)
+    doubles(settings)[BATCH_WEIGHT] = batch_weight(rows, stop - start)
+    sums = team.shard_codes, settings, n_shards, team.n_code
+    call(team.ops.divergence_of_means, sums)
+
+
+@inlined
+def run_shards(model, rows, order, batch, team, rank, aim):
+    """`shards` of a batch: first position in the order, and the last plus one."""
+    of_batch = address_of(model), address_of(rows), order, *batch
+    if team.code_means != 0:
+        call(team.code_means, (*of_batch, address_of(team), rank))
+    call(team.shards, (*of_batch, address_of(team), rank, aim))
+
+
+@inlined
+def sum_shards(team, n_rows, which):
+    """Sum of the shards' losses (0) or code terms (1), of a batch of `n_rows`."""
+    losses, total = doubles(team.shard_losses), 0.0
+    for shard in range(shards_of(n_rows, team.block_rows)):
+        total += losses[N_SHARD_LOSSES * shard + which]
+    return total
+
+
+@inlined
+def share_of(team, rank, n):
+    """The slice of n independent entries that this rank works on."""
+    return rank * n // team.n_threads, (rank + 1) * n // team.n_threads
+
+
+@inlined
+def sum_gradients(n_shards, team, start, n):
+    """Add the shards' gradients to the first's, of some parameters; its address."""
+    gradient = address_at(team, team.shard_gradients, start)
+    for shard in range(1, n_shards):
+        at = shard * team.shard_gradient_entries + start
+        other = address_at(team, team.shard_gradients, at)
+        call(team.ops.add, (gradient, other, n))
+    return gradient
+
+
+@inlined
+def add_up_losses(model, rows, team, rank):
+    """The data loss, summed over rows, on rank 0; and whether all gave up."""
+    block_of(team, rank).epoch = NO_EPOCH
+    total = 0.0
+    for start in range(0, rows.n_rows, team.piece_rows):
+        batch = start, min(start + team.piece_rows, rows.n_rows)
+        run_shards(model, rows, NO_ORDER, batch, team, rank, EVALUATE)
+        if not all_went_on(team):
+            return np.nan, True
+        if rank == 0:
+            total += sum_shards(team, batch[1] - start, 0)
+        # Nobody overwrites the shards' losses while another still reads.
+        if not barrier(team):
+            return np.nan, True
+    return total, False
+
+
+@as_kernel("nnnn", returns=types.float64)
+def summed_loss(model, rows, team, rank):
+    """The data loss, summed over rows, on rank 0."""
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    total, _ = add_up_losses(model, rows, team, rank)
+    return total
+
+
+@as_kernel("nnnnnnnn", returns=types.float64)
+def summed_gradient(model, rows, order, start, stop, epoch, team, rank):
+    """The data loss of a batch, summed over its rows, on rank 0.
+
+    Its gradient is left in the first of `gradients`. The batch are the positions
+    `start` to `stop` - 1 of an order (0: the rows' own) in an epoch, or NO_EPOCH.
+    """
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    block_of(team, rank).epoch = epoch
+    run_shards(model, rows, order, (start, stop), team, rank, LEARN)
+    if not all_went_on(team):
+        return np.nan
+    total = sum_shards(team, stop - start, 0)
+    n_shards = shards_of(stop - start, team.block_rows)
+    lo, hi = share_of(team, rank, team.n_params)
+    for first in range(lo, hi, UPDATE_ENTRIES):
+        sum_gradients(n_shards, team, first, min(UPDATE_ENTRIES, hi - first))
+    barrier(team)
+    return total

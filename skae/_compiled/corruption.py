@@ -1,0 +1,94 @@
+"""Corruption of the rows that a network learns to restore.
+
+Vincent et al., "Stacked denoising autoencoders", 2010, section 3.3.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skae._compiled.compilation import CFunction, formula, made_for
+from skae._compiled.intrinsics import like
+from skae._compiled.random import CORRUPTION, U32, bits_at, normal_pair, stream_of
+
+# What corruption needs besides arrays: `settings`, float64. The lowest and the highest
+# value are in the units of the data.
+LEVEL, LOWEST, HIGHEST = range(3)
+N_CORRUPTION_SETTINGS = 3
+
+# Stands for the function that a loop is made for.
+_function: Any = None
+
+
+def _corrupt(
+    block, scaling, picked, settings, seed, epoch, corrupted, n_rows, n_features
+):
+    """Loop of a corruption, of a block of rows.
+
+    `corrupted` has room for an even number of features: they are drawn in pairs.
+    """
+    level, scale = settings[LEVEL], scaling[n_features]
+    stream = stream_of(seed, CORRUPTION, epoch)
+    n_pairs = (n_features + 1) // 2
+    for pair in range(n_pairs):
+        j, k = 2 * pair, min(2 * pair + 1, n_features - 1)
+        low_j = (like(settings[LOWEST], scale) - scaling[j]) * scale
+        low_k = (like(settings[LOWEST], scale) - scaling[k]) * scale
+        high_j = (like(settings[HIGHEST], scale) - scaling[j]) * scale
+        high_k = (like(settings[HIGHEST], scale) - scaling[k]) * scale
+        to_j, to_k = 2 * pair * n_rows, (2 * pair + 1) * n_rows
+        for i in range(n_rows):
+            bits = bits_at(stream, picked[i] * n_pairs + pair)
+            x, y = block[j * n_rows + i], block[k * n_rows + i]
+            u, v = _function(bits, level, x, low_j, high_j, y, low_k, high_k)
+            corrupted[to_j + i], corrupted[to_k + i] = u, v
+
+
+def _corruption_op(function):
+    return CFunction(made_for(function, _corrupt), "vvidnnvnn")
+
+
+@formula
+def _gaussian(bits, level, x, low_x, high_x, y, low_y, high_y):
+    """Normal noise of standard deviation `level`, in the network's units."""
+    u, v = normal_pair(bits, x)
+    return x + like(level, x) * u, y + like(level, x) * v
+
+
+@formula
+def _two_shares(bits):
+    """Two numbers in [0, 2^32)."""
+    return np.int64(bits >> U32), np.int64(bits & np.uint64(0xFFFFFFFF))
+
+
+@formula
+def _masking(bits, level, x, low_x, high_x, y, low_y, high_y):
+    """A share `level` of the entries becomes the lowest value, which is 0."""
+    u, v = _two_shares(bits)
+    share = np.int64(level * 2.0**32)
+    return low_x if u < share else x, low_y if v < share else y
+
+
+@formula
+def _salt_and_pepper(bits, level, x, low_x, high_x, y, low_y, high_y):
+    """A share `level` of the entries becomes the lowest or the highest value."""
+    u, v = _two_shares(bits)
+    share, half = np.int64(level * 2.0**32), np.int64(level * 2.0**31)
+    x = high_x if u < share else x
+    y = high_y if v < share else y
+    return low_x if u < half else x, low_y if v < half else y
+
+
+class Corruption(NamedTuple):
+    """What happens to rows before the network sees them in training."""
+
+    compute: CFunction
+    settings: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
+
+
+# Name -> compiled loop.
+CORRUPTIONS = {
+    "gaussian": _corruption_op(_gaussian),
+    "masking": _corruption_op(_masking),
+    "salt_and_pepper": _corruption_op(_salt_and_pepper),
+}

@@ -1,0 +1,310 @@
+"""Training: a solver's steps, epochs, validation, and which weights are kept."""
+
+import math
+
+import numpy as np
+from numba import types
+
+from skae._compiled.barrier import all_went_on, atomic_load, barrier
+from skae._compiled.batches import (
+    LEARN,
+    UPDATE_ENTRIES,
+    add_up_losses,
+    batch_weight,
+    run_shards,
+    share_of,
+    sum_gradients,
+    sum_shards,
+)
+from skae._compiled.compilation import as_kernel, inlined, inner
+from skae._compiled.intrinsics import call, doubles, integers, record
+from skae._compiled.memory import address_at, block_of, settings_of
+from skae._compiled.optimizers import (
+    ALPHA,
+    BETA_1,
+    BETA_2,
+    CORRECTION_1,
+    CORRECTION_2,
+    FACTOR,
+    RATE,
+)
+from skae._compiled.records import (
+    BEST_EPOCH,
+    BEST_KEPT,
+    BEST_LOSS,
+    CYCLE_START,
+    EPOCH_ROWS,
+    FIRST_EPOCH,
+    INTERRUPT,
+    LOSS_SUM,
+    MODEL,
+    N_BEFORE,
+    N_EPOCHS,
+    N_NO_CHANGE,
+    N_UPDATES,
+    PART,
+    RATE_FACTOR,
+    ROWS,
+    SEED,
+    SOLVER,
+    STATE,
+    STATUS,
+    TEAM,
+    TERM_SUM,
+)
+from skae._compiled.schedules import (
+    ADAPTIVE,
+    ADAPTIVE_DIVISOR,
+    SMALLEST_ADAPTIVE_RATE,
+    bias_correction,
+    learning_rate,
+)
+from skae._compiled.sharding import shards_of
+
+# What a run of epochs ended with.
+RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
+# The order of the rows of an epoch's second part is that of so many epochs later.
+EPOCHS_APART = np.int64(2**32)
+
+
+@inner
+def _step(model, moments, n_shards, team, rank, part):
+    """Sum the shards' gradients, and let the solver make its step, over a part.
+
+    `part` are the first parameter, the last plus one, and their penalty's alpha.
+    """
+    first, stop, alpha = part
+    settings = settings_of(team, rank)
+    doubles(settings)[ALPHA] = alpha
+    for start in range(first, stop, UPDATE_ENTRIES):
+        n = min(UPDATE_ENTRIES, stop - start)
+        gradient = sum_gradients(n_shards, team, start, n)
+        params = address_at(team, model.params, start)
+        moment_1, moment_2 = (
+            address_at(team, moments[0], start),
+            address_at(team, moments[1], start),
+        )
+        arrays = params, gradient, moment_1, moment_2
+        call(team.ops.solver, (*arrays, settings, n))
+
+
+@inlined
+def _update(model, moments, weight, n_shards, team, rank):
+    """The solver's step over this rank's share, for a batch and its weight."""
+    n_weights = model.network.n_weights
+    lo, hi = share_of(team, rank, team.n_params)
+    doubles(settings_of(team, rank))[FACTOR] = 1.0 / weight
+    weights = lo, min(hi, n_weights), model.alpha
+    biases = max(lo, n_weights), hi, 0.0
+    _step(model, moments, n_shards, team, rank, weights)
+    _step(model, moments, n_shards, team, rank, biases)
+
+
+@inner
+def _penalty(model, team):
+    """The L2 penalty, alpha / 2 * sum of squared weights."""
+    if model.alpha == 0:
+        return 0.0
+    squares = doubles(team.penalty)
+    squares[0] = 0.0
+    arrays = model.params, team.penalty
+    call(team.ops.add_squares, (*arrays, model.network.n_weights))
+    return 0.5 * model.alpha * squares[0]
+
+
+@inlined
+def _set_rates(solver, state, n_updates, start, team, rank):
+    """Tell the rank's solver its rates, for the batch that begins at a position."""
+    counters, settings = integers(state.counters), doubles(settings_of(team, rank))
+    n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
+    epoch = n_epochs + (counters[N_BEFORE] + start) / counters[EPOCH_ROWS]
+    factor = doubles(state.scalars)[RATE_FACTOR]
+    settings[RATE] = learning_rate(solver, n_updates, epoch, factor)
+    settings[CORRECTION_1] = bias_correction(settings[BETA_1], n_updates + 1)
+    settings[CORRECTION_2] = bias_correction(settings[BETA_2], n_updates + 1)
+
+
+@inlined
+def _batch_step(model, rows, solver, state, batch, team, rank):
+    """One update, whose loss rank 0 adds to LOSS_SUM; returns whether all gave up.
+
+    What another rank has abandoned may only be read between the barrier behind the
+    shards and the next: later, it may be the next batch. STATUS is read behind the last
+    barrier: by then rank 0 may have gone on to `_finish_epoch` and written it once
+    more, without a barrier between. It never is INTERRUPTED there, so that the
+    comparison has the same outcome on all ranks.
+    """
+    start, stop = batch
+    counters, control = integers(state.counters), integers(team.control)
+    # Before a barrier: rank 0 counts the update while others may still be at it.
+    penalty, n_updates = doubles(team.penalty), counters[N_UPDATES]
+    if rank == 0:
+        penalty[1] = _penalty(model, team)
+    run_shards(model, rows, team.order, batch, team, rank, LEARN)
+    if not all_went_on(team):
+        return True
+    weight = batch_weight(rows, stop - start)
+    _set_rates(solver, state, n_updates, start, team, rank)
+    moments = state.moment_1, state.moment_2
+    n_shards = shards_of(stop - start, team.block_rows)
+    _update(model, moments, weight, n_shards, team, rank)
+    if rank == 0:
+        scalars = doubles(state.scalars)
+        loss = sum_shards(team, stop - start, 0) + penalty[1] * weight
+        scalars[LOSS_SUM] += loss
+        scalars[TERM_SUM] += sum_shards(team, stop - start, 1)
+        counters[N_UPDATES] = n_updates + 1
+        interrupt = atomic_load(control, INTERRUPT)
+        control[STATUS] = INTERRUPTED if interrupt else RUNNING
+    given_up = not barrier(team)
+    return given_up or control[STATUS] == INTERRUPTED
+
+
+@as_kernel("nnnfnn", returns=types.float64)
+def step(model, solver, state, weight, team, rank):
+    """The solver's step, for a gradient in the first of `gradients` and its weight.
+
+    Returns the penalty before it, on rank 0.
+    """
+    model, team = record(model, MODEL), record(team, TEAM)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    penalty = _penalty(model, team) if rank == 0 else 0.0
+    barrier(team)
+    n_updates = integers(state.counters)[N_UPDATES]
+    _set_rates(solver, state, n_updates, 0, team, rank)
+    _update(model, (state.moment_1, state.moment_2), weight, 1, team, rank)
+    barrier(team)
+    return penalty
+
+
+@inlined
+def _keep_best(state, loss, team):
+    scalars = doubles(state.scalars)
+    if loss < scalars[BEST_KEPT]:
+        scalars[BEST_KEPT] = loss
+        counters = integers(state.counters)
+        counters[BEST_EPOCH] = counters[N_EPOCHS]
+        call(team.ops.copy, (state.best_params, state.params, team.n_params))
+
+
+@inner
+def _plateau(solver, state, loss):
+    """MLPRegressor's stopping rule: True after too many epochs without progress."""
+    counters, scalars = integers(state.counters), doubles(state.scalars)
+    if loss > scalars[BEST_LOSS] - solver.tol:
+        counters[N_NO_CHANGE] += 1
+    else:
+        counters[N_NO_CHANGE] = 0
+    scalars[BEST_LOSS] = min(scalars[BEST_LOSS], loss)
+    if counters[N_NO_CHANGE] <= solver.n_iter_no_change:
+        return False
+    counters[N_NO_CHANGE] = 0
+    rate = solver.learning_rate * scalars[RATE_FACTOR]
+    if solver.schedule == ADAPTIVE and rate > SMALLEST_ADAPTIVE_RATE:
+        scalars[RATE_FACTOR] /= ADAPTIVE_DIVISOR
+        return False
+    return True
+
+
+@inlined
+def _validation_loss(model, validation, loss, team, rank):
+    """The objective that decides which weights are kept, on rank 0: of validation rows.
+
+    Without any, `loss`. Also returns whether all gave up.
+    """
+    if validation.n_rows == 0:
+        return loss, False
+    total, given_up = add_up_losses(model, validation, team, rank)
+    kept = total / validation.total_weight
+    return (kept + _penalty(model, team) if rank == 0 else kept), given_up
+
+
+@inlined
+def _finish_epoch(solver, state, loss, kept, team, rank):
+    """Record an epoch's loss, keep the best weights, decide: a status, on all ranks.
+
+    `kept` is the loss that decides which weights are kept.
+    """
+    counters, control = integers(state.counters), integers(team.control)
+    if rank == 0:
+        epoch = counters[N_EPOCHS]
+        counters[N_EPOCHS] += 1
+        slot = epoch - counters[FIRST_EPOCH]
+        doubles(state.loss_curve)[slot] = loss
+        doubles(state.validation_curve)[slot] = kept
+        status = RUNNING
+        if not (math.isfinite(loss) and math.isfinite(kept)):
+            status = DIVERGED
+        elif counters[N_EPOCHS] >= solver.first_judged:
+            _keep_best(state, kept, team)
+            if _plateau(solver, state, kept if solver.watch_validation else loss):
+                status = CONVERGED
+        control[STATUS] = status
+    barrier(team)
+    # Nobody changes it before all have met again.
+    return control[STATUS]
+
+
+@as_kernel("nnffnn", returns=types.int64)
+def finish_epoch(solver, state, loss, kept, team, rank):
+    """`_finish_epoch`, of an epoch that ran in pieces."""
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    return _finish_epoch(solver, state, loss, kept, record(team, TEAM), rank)
+
+
+@inlined
+def _train_part(model, rows, solver, state, team, rank):
+    """Run the part of an epoch that has these rows; returns whether all gave up."""
+    counters = integers(state.counters)
+    block_of(team, rank).epoch = counters[N_EPOCHS]
+    if solver.shuffle:
+        if rank == 0:
+            epoch = counters[N_EPOCHS] + counters[PART] * EPOCHS_APART
+            key = counters[SEED], epoch
+            call(team.ops.shuffle, (team.order, rows.n_rows, *key))
+        if not barrier(team):
+            return True
+    for start in range(0, rows.n_rows, solver.batch_size):
+        batch = start, min(start + solver.batch_size, rows.n_rows)
+        if _batch_step(model, rows, solver, state, batch, team, rank):
+            return True
+    return False
+
+
+@as_kernel("nnnnnn", returns=types.int64)
+def train_part(model, rows, solver, state, team, rank):
+    """`_train_part`; returns a status."""
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    given_up = _train_part(model, rows, solver, state, team, rank)
+    return INTERRUPTED if given_up else RUNNING
+
+
+@as_kernel("nnnnnnnn", returns=types.int64)
+def train(model, rows, validation, solver, state, n_epochs, team, rank):
+    """Run up to `n_epochs` epochs of a stochastic solver; return a status.
+
+    `rows` and `validation` are the training and the validation rows. An interrupt ends
+    the run between two batches, with the state that they left.
+    """
+    model, team = record(model, MODEL), record(team, TEAM)
+    rows, validation = record(rows, ROWS), record(validation, ROWS)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    counters, scalars = integers(state.counters), doubles(state.scalars)
+    for _ in range(n_epochs):
+        loss = 0.0
+        if rank == 0:
+            scalars[TERM_SUM] = scalars[LOSS_SUM] = 0.0
+        if _train_part(model, rows, solver, state, team, rank):
+            return INTERRUPTED
+        if rank == 0:
+            slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
+            doubles(state.term_curve)[slot] = scalars[TERM_SUM] / rows.total_weight
+            loss = scalars[LOSS_SUM] / rows.total_weight
+        kept, given_up = _validation_loss(model, validation, loss, team, rank)
+        if given_up:
+            return INTERRUPTED
+        status = _finish_epoch(solver, state, loss, kept, team, rank)
+        if status != RUNNING:
+            return status
+    return RUNNING

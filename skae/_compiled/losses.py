@@ -1,0 +1,141 @@
+"""Losses of one entry: (prediction, target) -> value, derivative by the prediction."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skae._compiled.activations import softplus
+from skae._compiled.compilation import REDUCTION, CFunction, formula, made_for
+from skae._compiled.intrinsics import is_null, like, shifted
+from skae._compiled.vector_math import exp, log, log1p
+
+# Stands for the function that a loop is made for.
+_function: Any = None
+
+
+def _add_losses(prediction, target, weights, values, total, n_units, n_rows, n_at_once):
+    """Loop of a loss over a block: its sum is added to total[0].
+
+    The prediction becomes the derivative. `values` has room for the losses of
+    `n_at_once` units, which stay in the L1 cache. Null weights stand for ones.
+    """
+    for first in range(0, n_units, n_at_once):
+        n_here = min(n_at_once, n_units - first)
+        n = n_here * n_rows
+        z, x = shifted(prediction, first * n_rows), shifted(target, first * n_rows)
+        # Over many units, as the last entries of a loop are not in vectors.
+        for i in range(n):
+            values[i], z[i] = _function(z[i], x[i])
+        if not is_null(weights):
+            for j in range(n_here):
+                for i in range(n_rows):
+                    values[j * n_rows + i] *= weights[i]
+                    z[j * n_rows + i] *= weights[i]
+        part = like(0.0, values[0])
+        for i in range(n):
+            part += values[i]
+        total[0] += np.float64(part)
+
+
+def _loss_op(function):
+    return CFunction(made_for(function, _add_losses), "vvvvdnnn", fastmath=REDUCTION)
+
+
+@formula
+def _squared_error(prediction, target):
+    r = prediction - target
+    return like(0.5, r) * r * r, r
+
+
+@formula
+def _absolute_error(prediction, target):
+    r = prediction - target
+    one, zero = like(1.0, r), like(0.0, r)
+    sign = one if r > 0 else zero
+    return abs(r), -one if r < 0 else sign
+
+
+# Huber, "Robust estimation of a location parameter", 1964. The network sees data of
+# root mean square 1: errors above one such unit count linearly.
+_HUBER_DELTA = 1.0
+
+
+@formula
+def _huber(prediction, target):
+    r = prediction - target
+    delta, half = like(_HUBER_DELTA, r), like(0.5, r)
+    clipped = delta if r > delta else r
+    clipped = -delta if r < -delta else clipped
+    return clipped * (r - half * clipped), clipped
+
+
+@formula
+def _log_loss(z, target):
+    """Cross-entropy of the probability logistic(z): softplus(z) - target * z.
+
+    softplus(z) = max(z, 0) + log(1 + e^-|z|): the linear parts are joined first, as
+    for a sure and right prediction they cancel.
+    """
+    one = like(1.0, z)
+    e = exp(-abs(z))
+    r = one / (one + e)
+    probability = r if z >= 0 else e * r
+    linear = (one - target) * z if z >= 0 else -target * z
+    return linear + log1p(e), probability - target
+
+
+# Below, log(softplus(z)) = z - e^z / 2 to a rounding, where softplus has lost digits.
+_SERIES_BELOW = -15.0
+
+
+@formula
+def _poisson_loss(z, target):
+    """Negative log-likelihood, but for its constant, of the rate softplus(z).
+
+    rate - target * log(rate).
+    """
+    half, one, zero = like(0.5, z), like(1.0, z), like(0.0, z)
+    rate, slope = softplus(z)
+    is_small = z < like(_SERIES_BELOW, z)
+    e = exp(z if is_small else zero)
+    safe = one if is_small else rate
+    log_rate = z - half * e if is_small else log(safe)
+    ratio = one - half * e if is_small else slope / safe
+    return rate - target * log_rate, slope - target * ratio
+
+
+class Loss(NamedTuple):
+    """What the rest of the package has to know of a loss.
+
+    A loss with fixed outputs has its output activation built in, which keeps it
+    finite and exact where that has saturated: its prediction is that's input.
+    """
+
+    compute: CFunction
+    output_activation: str  # what "auto" means
+    outputs: tuple[str, ...] | None  # the legal output activations; None: all
+    low: float  # inputs are in [low, high]
+    high: float
+
+    @property
+    def has_activation(self):
+        """Whether the loss applies the output activation itself."""
+        return self.outputs is not None
+
+    @property
+    def is_scaled(self):
+        """Whether the network sees centred and scaled data: no range is given."""
+        return math.isinf(self.low)
+
+
+_ANY = (-math.inf, math.inf)
+LOSSES = {
+    "squared_error": Loss(_loss_op(_squared_error), "identity", None, *_ANY),
+    "absolute_error": Loss(_loss_op(_absolute_error), "identity", None, *_ANY),
+    "huber": Loss(_loss_op(_huber), "identity", None, *_ANY),
+    "log_loss": Loss(
+        _loss_op(_log_loss), "logistic", ("logistic", "sigmoid"), 0.0, 1.0
+    ),
+    "poisson": Loss(_loss_op(_poisson_loss), "softplus", ("softplus",), 0.0, math.inf),
+}

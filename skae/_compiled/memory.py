@@ -1,0 +1,95 @@
+"""Where kernels find what they work on, in the memory of a team."""
+
+import numpy as np
+
+from skae._compiled.compilation import inlined
+from skae._compiled.intrinsics import record
+from skae._compiled.optimizers import N_SETTINGS
+from skae._compiled.records import BLOCK, LAYER, N_SHARD_LOSSES
+
+BYTES = 8  # of an int64 or float64
+_LAYER_BYTES, _BLOCK_BYTES = LAYER.itemsize, BLOCK.itemsize
+# Flags and numbers that C functions are called with.
+NO, YES = np.int64(0), np.int64(1)
+NOWHERE = NO_ORDER = np.int64(0)
+
+
+@inlined
+def address_at(team, memory, index):
+    """Address of an entry of an array of the dtype."""
+    return memory + team.itemsize * index
+
+
+@inlined
+def layer_of(network, number):
+    return record(network.layers + number * _LAYER_BYTES, LAYER)
+
+
+@inlined
+def block_of(team, rank):
+    return record(team.blocks + rank * _BLOCK_BYTES, BLOCK)
+
+
+@inlined
+def input_of(rows, block, team):
+    """Address of the input block."""
+    return address_at(team, team.inputs, block.slot * team.block_rows * rows.n_features)
+
+
+@inlined
+def seen_input_of(rows, block, team):
+    """Address of the input block as the first layer sees it: corrupted, if at all."""
+    if team.ops.corrupt == 0:
+        return input_of(rows, block, team)
+    n_even = rows.n_features + rows.n_features % 2
+    return address_at(team, team.corrupted, block.rank * team.block_rows * n_even)
+
+
+@inlined
+def picked_of(block, team):
+    """Address of the numbers of a block's rows."""
+    return team.picked + BYTES * block.slot * team.block_rows
+
+
+@inlined
+def row_weights_of(rows, block, team):
+    """Address of the sample weights of a block's rows; null: ones."""
+    at = address_at(team, team.row_weights, block.slot * team.block_rows)
+    return at if rows.weights != 0 else NOWHERE
+
+
+@inlined
+def totals_of(block, team):
+    """Address of the sums of a block's shard: its losses, and its code terms."""
+    return team.shard_losses + N_SHARD_LOSSES * BYTES * block.shard
+
+
+@inlined
+def term_settings_of(team, rank):
+    """Address of what a code's term needs."""
+    return team.term_settings + BYTES * team.n_term_settings * rank
+
+
+@inlined
+def settings_of(team, rank):
+    """Address of what a solver's op needs."""
+    return team.settings + BYTES * N_SETTINGS * rank
+
+
+@inlined
+def units_offset(layer, block, team):
+    """Where a layer's block begins in `units` and `slopes`."""
+    of_rank = block.rank * team.block_rows * team.n_units
+    return of_rank + layer.units_at * block.n_rows
+
+
+@inlined
+def packed_of(block, team):
+    """Address of the rank's memory for transposed copies."""
+    return address_at(team, team.packed, block.rank * team.n_packed)
+
+
+@inlined
+def kept_of(block, team):
+    """Address of the derivatives of the code's term of a block."""
+    return address_at(team, team.kept, block.rank * team.block_rows * team.n_code)

@@ -1,0 +1,245 @@
+"""A block of rows through a network: forward, its losses, and backward."""
+
+import numpy as np
+
+from skae._compiled.compilation import as_kernel, inlined, inner
+from skae._compiled.intrinsics import call, integers, record
+from skae._compiled.memory import (
+    BYTES,
+    NO,
+    NO_ORDER,
+    NOWHERE,
+    YES,
+    address_at,
+    input_of,
+    kept_of,
+    layer_of,
+    packed_of,
+    picked_of,
+    row_weights_of,
+    seen_input_of,
+    term_settings_of,
+    totals_of,
+    units_offset,
+)
+from skae._compiled.products import PART_COLUMNS
+from skae._compiled.records import BLOCK, HELD, MODEL, NOTHING, ROWS, TEAM
+
+_HELD_BYTES = HELD.itemsize
+# Entries whose losses are held at a time: with prediction and target 24 KiB of float32.
+_LOSS_ENTRIES = 2048
+
+
+@inlined
+def _has_zeros(number, team):
+    """Whether a layer's products are those of rows that have many zeros."""
+    return number == 1 and team.ops.sparse_dense_product != 0
+
+
+@inlined
+def _gather(rows, block, team):
+    """Write rows, as the network sees them, to the input block, unless it holds them.
+
+    Where the block has more rows, it is filled up with zeros.
+    """
+    held = record(team.held + block.slot * _HELD_BYTES, HELD)
+    is_held = block.order == NO_ORDER and held.values == rows.values
+    is_held = is_held and held.columns == rows.columns and held.starts == rows.starts
+    is_held = is_held and held.subset == rows.subset and held.weights == rows.weights
+    if is_held and held.start == block.start and held.stop == block.stop:
+        return
+    held.values = rows.values if block.order == NO_ORDER else NOTHING
+    held.columns, held.starts = rows.columns, rows.starts
+    held.subset, held.weights = rows.subset, rows.weights
+    held.start, held.stop = block.start, block.stop
+    picked = picked_of(block, team)
+    span = block.start, block.stop, block.n_rows
+    chosen = block.order, rows.subset, rows.weights
+    call(team.ops.pick, (*chosen, *span, picked, row_weights_of(rows, block, team)))
+    sizes = block.n_rows, rows.n_features
+    to = picked, rows.scaling, input_of(rows, block, team), *sizes
+    if rows.starts == 0:
+        call(team.ops.gather, (rows.values, *to))
+    else:
+        call(team.ops.gather_csr, (rows.values, rows.columns, rows.starts, *to))
+    _number(rows, block.n_rows, integers(picked))
+
+
+@inlined
+def _number(rows, n, picked):
+    """Turn positions in the matrix into numbers, for what is drawn; of -1 something."""
+    if rows.numbers != 0:
+        numbers = integers(rows.numbers)
+        for i in range(n):
+            picked[i] = numbers[max(NO, picked[i])]
+    elif rows.first_number > 0:
+        for i in range(n):
+            picked[i] += rows.first_number
+
+
+# How often rows are asked for between the passes of a layer: twice in the forward
+# pass, three times in the backward pass.
+_PARTS_AHEAD = 5
+
+
+@inner
+def _prefetch_part(rows, block, part, n_layers, ops):
+    """Ask for some of the rows: of a burst of requests, a processor drops most."""
+    if block.n_ahead == 0:
+        return
+    n_parts = _PARTS_AHEAD * n_layers
+    start = block.ahead + part * block.n_ahead // n_parts
+    stop = block.ahead + (part + 1) * block.n_ahead // n_parts
+    arrays = block.order, rows.subset, rows.values
+    call(ops.prefetch, (*arrays, start, stop, rows.n_features))
+
+
+@inlined
+def _strides(layer):
+    """Steps from a layer's weight to that of the next output, and the next input."""
+    if layer.transposed:
+        return layer.n_in, YES
+    return YES, layer.width
+
+
+# Columns of a product below which it is summed along the rows of its operands, see
+# `products.short_product`: those of a vector register.
+_SHORT_BELOW = 16
+
+
+@inner
+def _add_outer_products(sides, has_zeros, block, gradient, is_added, team):
+    """Gradient (m, n) of weights: the sum over the rows of a (m,) times b (n,).
+
+    `sides` are the blocks a, which may have many zeros, and b, m and n.
+    """
+    a, b, m, n = sides
+    sizes = m, n, block.n_rows, np.int64(is_added)
+    if n < _SHORT_BELOW:
+        call(team.ops.short_product, (a, b, gradient, *sizes))
+        return
+    packed = packed_of(block, team)
+    call(team.ops.pack, (b, packed, n, block.n_rows))
+    if has_zeros:
+        call(team.ops.sparse_dense_product, (a, packed, gradient, *sizes))
+        return
+    of_a, start = (a, block.n_rows, YES), (team.zero, NO)
+    call(team.ops.product, (*of_a, packed, YES, gradient, *start, *sizes))
+
+
+@inlined
+def _corrupt(rows, block, team):
+    """Write the input block, corrupted, to where the first layer sees it."""
+    if team.ops.corrupt == 0:
+        return
+    of_rows = rows.scaling, picked_of(block, team)
+    drawn = team.corruption, team.seed, block.epoch, seen_input_of(rows, block, team)
+    sizes = block.n_rows, rows.n_features
+    clean = input_of(rows, block, team)
+    call(team.ops.corrupt, (clean, *of_rows, *drawn, *sizes))
+
+
+@inlined
+def _add_code_term(units, rows, block, team):
+    """Add the code's term of a block, whose units of the code's layer it may change."""
+    totals, kept = totals_of(block, team), kept_of(block, team)
+    arrays = units, kept, row_weights_of(rows, block, team), picked_of(block, team)
+    drawn = term_settings_of(team, block.rank), team.seed, block.epoch
+    sizes = team.n_code, block.n_rows
+    call(team.ops.code_term, (*arrays, *drawn, totals, totals + BYTES, *sizes))
+
+
+@as_kernel("nnnn")
+def forward(model, rows, block, team):
+    """Send a block of rows through the network, or the first layers of it.
+
+    Fills its part of `units` up to the output, and of `slopes` beside.
+    """
+    model, rows = record(model, MODEL), record(rows, ROWS)
+    block, team = record(block, BLOCK), record(team, TEAM)
+    network, ops = model.network, team.ops
+    _gather(rows, block, team)
+    _corrupt(rows, block, team)
+    a = seen_input_of(rows, block, team)
+    for number in range(1, block.n_layers + 1):
+        part = 2 * number - 2
+        _prefetch_part(rows, block, part, network.n_layers, ops)
+        layer = layer_of(network, number)
+        z_at = units_offset(layer, block, team)
+        z = address_at(team, team.units, z_at)
+        w = address_at(team, model.params, layer.weights_at)
+        biases = address_at(team, model.params, layer.biases_at)
+        sizes = layer.width, block.n_rows, layer.n_in
+        if _has_zeros(number, team):
+            call(ops.dense_sparse_product, (w, a, biases, z, *sizes))
+        else:
+            operands = w, *_strides(layer), a, NO, z, biases, YES
+            call(ops.product, (*operands, *sizes, NO))
+        _prefetch_part(rows, block, part + 1, network.n_layers, ops)
+        activation = integers(ops.activations)[number]
+        if activation != 0:
+            slope = address_at(team, team.slopes, z_at)
+            call(activation, (z, slope, layer.width * block.n_rows))
+        if ops.code_term != 0 and number == network.n_layers // 2 < block.n_layers:
+            _add_code_term(z, rows, block, team)
+        a = z
+
+
+@inlined
+def evaluate(model, rows, block, team):
+    """Add up the losses of a block, whose output becomes their derivative."""
+    last = layer_of(model.network, model.network.n_layers)
+    prediction = address_at(team, team.units, units_offset(last, block, team))
+    weights, total = row_weights_of(rows, block, team), totals_of(block, team)
+    values = packed_of(block, team)
+    # As many units as `packed` has room for at least.
+    n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
+    arrays = prediction, input_of(rows, block, team), weights, values, total
+    call(team.ops.loss, (*arrays, rows.n_features, block.n_rows, n_at_once))
+
+
+@inlined
+def backward(model, rows, block, to, team):
+    """Add a block's gradient, from the derivative by the output in `units`.
+
+    `to` says where in `gradients` it is added, and whether it is put there instead.
+    """
+    gradients, is_first = to
+    network, ops = model.network, team.ops
+    part = 2 * network.n_layers
+    for number in range(network.n_layers, 0, -1):
+        layer, below = layer_of(network, number), layer_of(network, number - 1)
+        n_in, n_out = layer.n_in, layer.width
+        a = seen_input_of(rows, block, team)
+        if number > 1:
+            a = address_at(team, team.units, units_offset(below, block, team))
+        delta_at = units_offset(layer, block, team)
+        delta = address_at(team, team.units, delta_at)
+        is_linear = integers(ops.activations)[number] == 0
+        slope = NOWHERE if is_linear else address_at(team, team.slopes, delta_at)
+        biases = address_at(team, gradients, layer.biases_at)
+        sizes = n_out, block.n_rows, np.int64(is_first)
+        call(ops.backward_units, (delta, slope, biases, *sizes))
+        _prefetch_part(rows, block, part, network.n_layers, ops)
+        # Tied weights already have their gradient as the decoder's.
+        is_tied = network.tied != 0 and number <= network.n_layers // 2
+        gradient = address_at(team, gradients, layer.weights_at)
+        if layer.transposed:
+            sides = delta, a, n_out, n_in
+        else:
+            sides = a, delta, n_in, n_out
+        _prefetch_part(rows, block, part + 1, network.n_layers, ops)
+        is_added = is_tied or not is_first
+        has_zeros = _has_zeros(number, team)
+        _add_outer_products(sides, has_zeros, block, gradient, is_added, team)
+        _prefetch_part(rows, block, part + 2, network.n_layers, ops)
+        part += 3
+        if number > 1:
+            row, step = _strides(layer)
+            w = address_at(team, model.params, layer.weights_at), step, row
+            start, shape = (team.zero, NO), (n_in, block.n_rows, n_out, NO)
+            # The activations have served.
+            call(ops.product, (*w, delta, NO, a, *start, *shape))
+        if ops.code_term != 0 and number - 1 == network.n_layers // 2:
+            code = a, kept_of(block, team), team.n_code, block.n_rows
+            call(ops.code_term_backward, code)

@@ -1,0 +1,44 @@
+"""Inference: rows through a network, and out again."""
+
+from skae._compiled.barrier import atomic_load
+from skae._compiled.compilation import as_kernel
+from skae._compiled.intrinsics import address_of, call, integers, record
+from skae._compiled.memory import (
+    NO_ORDER,
+    address_at,
+    block_of,
+    input_of,
+    layer_of,
+    units_offset,
+)
+from skae._compiled.records import INTERRUPT, MODEL, ROWS, TEAM
+from skae._compiled.vectors import LINE_BYTES
+
+
+@as_kernel("nnnnnnn")
+def propagate(model, rows, scaling, out, sums, team, rank):
+    """Send rows through a network; out (n_rows, n_outputs) = a * scale + mean.
+
+    `scaling` (n_outputs + 1,) are the mean and the scale. Blocks are always full: a
+    row's result does not depend on the number of rows, nor on the others. What the rank
+    has read is added to the first float64 of its row of `sums`.
+    """
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    control, total = integers(team.control), sums + LINE_BYTES * rank
+    block, last = block_of(team, rank), layer_of(model.network, model.network.n_layers)
+    block.rank, block.slot, block.order = rank, rank, NO_ORDER
+    block.n_rows, block.n_ahead = team.block_rows, 0
+    block.n_layers = model.network.n_layers
+    first, step = rank * team.block_rows, team.n_threads * team.block_rows
+    for start in range(first, rows.n_rows, step):
+        if atomic_load(control, INTERRUPT) != 0:
+            break
+        block.start, block.stop = start, min(start + team.block_rows, rows.n_rows)
+        at = address_of(model), address_of(rows), address_of(block)
+        call(team.forward, (*at, address_of(team)))
+        x = input_of(rows, block, team)
+        call(team.ops.add_sum, (x, total, rows.n_features, block.n_rows))
+        z = address_at(team, team.units, units_offset(last, block, team))
+        to = scaling, address_at(team, out, start * last.width)
+        sizes = block.stop - start, last.width, block.n_rows
+        call(team.ops.scatter, (z, *to, *sizes))
