@@ -23,14 +23,6 @@ from skae._compiled.activations import ACTIVATION_RANGES
 from skae._compiled.epochs import INTERRUPTED, RUNNING
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
-from skae._compiled.records import (
-    BEST_EPOCH,
-    BEST_KEPT,
-    CYCLE_START,
-    N_EPOCHS,
-    SEED,
-    START_LOSS,
-)
 from skae._compiled.schedules import SCHEDULES
 from skae._data.hold_out import hold_out
 from skae._data.rows import Rows, aligned, check_size, has_matrices, n_counted
@@ -76,6 +68,7 @@ from skae._training.settings import (
     output_range,
     stops_by_validation,
 )
+from skae._training.state import progress_of
 from skae._training.weight_selection import CautiousSelection
 
 _DTYPES = (np.float64, np.float32)
@@ -350,7 +343,7 @@ class BaseAutoencoder(
         """How weights begin, and what all random numbers depend on."""
         if saved is not None:
             self._check_can_go_on(architecture, saved)
-            return saved["init"], int(saved["arrays"]["counters"][SEED])
+            return saved["init"], progress_of(saved["arrays"]).seed
         init = self._chosen_init(architecture, pretrains)
         random_state = check_random_state(self.random_state)
         return init, int(random_state.randint(np.iinfo(np.int32).max))
@@ -533,12 +526,11 @@ class BaseAutoencoder(
         # of another solver's.
         training = kind.begin(problem, solver, params, seed, max_epochs)
         state = training.state
-        lasting = [N_EPOCHS, CYCLE_START, BEST_EPOCH]
-        state.counters[lasting] = arrays["counters"][lasting]
+        before = progress_of(arrays)
+        lasting = "n_epochs", "cycle_start", "best_epoch", "best_kept", "start_loss"
+        for name in lasting:
+            setattr(state.progress, name, getattr(before, name))
         state.best_params[:] = arrays["best_params"]
-        state.scalars[[BEST_KEPT, START_LOSS]] = arrays["scalars"][
-            [BEST_KEPT, START_LOSS]
-        ]
         return training
 
     # -- training --------------------------------------------------------------------
@@ -724,7 +716,7 @@ class BaseAutoencoder(
         watched = curves.validation or curves.loss
         # Losses before are of another objective.
         watched = watched[max(0, plan.training.solver.first_judged - 1) :] or watched
-        start_loss = float(plan.training.state.scalars[START_LOSS])
+        start_loss = plan.training.state.progress.start_loss
         widths = plan.architecture["widths"]
         attributes = {
             "n_components_": widths[len(widths) // 2],

@@ -17,13 +17,13 @@ from skae._compiled.code_terms import (
 )
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
-from skae._compiled.records import SEED
 from skae._data.rows import row_chunks
 from skae._estimator import Autoencoder, _solver_takes_batches
 from skae._model import inference
 from skae._model.initialization import INITS
 from skae._names import Names
 from skae._sklearn import Interval
+from skae._training.state import progress_of
 
 # Losses that are, but for a constant, the negative logarithm of a likelihood.
 _LIKELIHOODS = ("squared_error", "log_loss")
@@ -563,7 +563,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
         They come in pairs of opposite signs, and their mean squares are 1, so that of
         a reconstruction that is linear in them only products of two are left to chance.
         """
-        seed = int(self._training_state["arrays"]["counters"][SEED])
+        seed = progress_of(self._training_state["arrays"]).seed
         shape = (n_draws + 1) // 2, self.n_components_
         half = np.random.RandomState(seed).standard_normal(shape)
         half /= np.sqrt((half**2).mean(axis=0))

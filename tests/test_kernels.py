@@ -459,7 +459,7 @@ def test_adaptive_schedule_divides_the_rate_and_ends():
     training, losses = run_epochs(X, solver, n_epochs=1000)
     # Rates 1e-2 / 5^k until one is at most 1e-6: k = 6. Each lasts three epochs, and
     # the first epoch is better than none.
-    assert training.state.scalars[records.RATE_FACTOR] == pytest.approx(5.0**-6)
+    assert training.state.progress.rate_factor == pytest.approx(5.0**-6)
     assert len(losses) == 1 + 7 * 3
 
 
@@ -488,15 +488,15 @@ def test_what_a_training_has_to_improve_on():
     X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
     problem, params = problem_of(make_rows(X, np.zeros(N_FEATURES), 1.0))
     with loop.StochasticTraining.begin(problem, solver_for(), params, 0) as begun:
-        scalars, state = begun.state.scalars, begun.state
+        progress, state = begun.state.progress, begun.state
         for _ in range(2):
             loop.prepare(begun, params)
-            assert scalars[records.START_LOSS] == begun.value(params)
-            assert scalars[records.BEST_KEPT] == begun.value(state.params)
+            assert progress.start_loss == begun.value(params)
+            assert progress.best_kept == begun.value(state.params)
             np.testing.assert_array_equal(state.best_params, state.params)
             begun.run_epochs(3)
-            assert scalars[records.BEST_KEPT] < scalars[records.START_LOSS]
-            scalars[records.START_LOSS] = 0.0  # as if of other rows
+            assert progress.best_kept < progress.start_loss
+            progress.start_loss = 0.0  # as if of other rows
 
 
 # -- parts of the rows -----------------------------------------------------------------
@@ -566,7 +566,7 @@ def test_steps_by_gradients_from_elsewhere(name):
     step, naive = NAIVE_STEPS[name](), params.copy()
     n_weights = problem.network.n_weights
     with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
-        training.state.counters[records.EPOCH_ROWS] = 5
+        training.state.progress.epoch_rows = 5
         for weight in (1.0, 4.0, 0.5):
             gradient = rng.standard_normal(params.size)
             training._workspace.gradients[0] = weight * gradient
@@ -582,7 +582,7 @@ def test_steps_by_gradients_from_elsewhere(name):
             assert penalty == pytest.approx(0.25 * (naive[:n_weights] ** 2).sum())
             gradient[:n_weights] += 0.5 * naive[:n_weights]
             naive += step(gradient)
-            training.state.counters[records.N_UPDATES] += 1
+            training.state.progress.n_updates += 1
         np.testing.assert_allclose(training.state.params, naive, rtol=1e-9, atol=1e-12)
 
 
@@ -674,10 +674,10 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
             status = epochs.INTERRUPTED
             assert np.isnan(run(batches.summed_loss, problem.monitored))
         assert status == epochs.INTERRUPTED
-        sums = [records.LOSS_SUM, records.TERM_SUM]  # of an epoch that begins anew
-        state.scalars[sums] = before["scalars"][sums]
+        for name in ("loss_sum", "term_sum"):  # of an epoch that starts again
+            setattr(state.progress, name, getattr(before["progress"], name))
         for name, array in state._asdict().items():
-            np.testing.assert_array_equal(array, before[name])
+            assert array.tobytes() == before[name].tobytes()
         # The next run is not affected.
         value = training.value(params)
     with loop.StochasticTraining.begin(problem, solver, params, 0) as training:

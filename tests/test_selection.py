@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skae._compiled.records import N_COUNTERS, N_EPOCHS
 from skae._data.rows import make_rows
 from skae._training import weight_selection
 from skae._training.loop import Curves, Kept
@@ -32,8 +31,8 @@ class Stub:
     def __init__(self, losses, monkeypatch, *, on_training=None, weights=None):
         rows = make_rows(np.zeros((len(losses(0.0)), 1)), [0.0], 1.0, weights=weights)
         self.problem = SimpleNamespace(validation=rows, rows=None, loss=0, network=0)
-        counters = np.zeros(N_COUNTERS, dtype=np.int64)
-        self.state = SimpleNamespace(params=np.zeros(1), counters=counters)
+        progress = SimpleNamespace(n_epochs=0)
+        self.state = SimpleNamespace(params=np.zeros(1), progress=progress)
         self.on_training = on_training or (lambda p: -p)
         monkeypatch.setattr(
             weight_selection, "row_losses", lambda loss, network, p, rows: losses(p[0])
@@ -46,7 +45,7 @@ class Stub:
         curve = []
         for p in values:
             self.state.params[0] = p
-            self.state.counters[N_EPOCHS] += 1
+            self.state.progress.n_epochs += 1
             curve.append(p)
             assert not selection.end(Curves(curve, [], []), is_last=False)
         return selection.kept_weights().params[0]

@@ -19,7 +19,6 @@ from scipy import sparse
 
 from skae import AutoencoderTransformer
 from skae._compiled import epochs
-from skae._compiled.records import N_BEFORE, PART
 from skae._data import rows as rows_module
 from skae._data import stream as stream_module
 from skae._data.stream import RowStream, StreamedRows
@@ -169,10 +168,10 @@ def orders_of(estimator, X, monkeypatch):
     def run_and_note(self, kernel, model, rows, *args):
         result = run_on(self, kernel, model, rows, *args)
         if kernel is epochs.train_part:
-            counters = self.state.counters
-            key = int(counters[loop.N_EPOCHS]), int(counters[PART])
+            progress = self.state.progress
+            key = progress.n_epochs, progress.part
             order = self._workspace.order[: rows.n_rows].copy()
-            orders.append((key, int(counters[N_BEFORE]), order))
+            orders.append((key, progress.n_before, order))
         return result
 
     monkeypatch.setattr(loop.StreamedTraining, "_run_on", run_and_note)

@@ -29,28 +29,14 @@ from skae._compiled.optimizers import (
     RATE,
 )
 from skae._compiled.records import (
-    BEST_EPOCH,
-    BEST_KEPT,
-    BEST_LOSS,
-    CYCLE_START,
-    EPOCH_ROWS,
-    FIRST_EPOCH,
     INTERRUPT,
-    LOSS_SUM,
     MODEL,
-    N_BEFORE,
-    N_EPOCHS,
-    N_NO_CHANGE,
-    N_UPDATES,
-    PART,
-    RATE_FACTOR,
+    PROGRESS,
     ROWS,
-    SEED,
     SOLVER,
     STATE,
     STATUS,
     TEAM,
-    TERM_SUM,
 )
 from skae._compiled.schedules import (
     ADAPTIVE,
@@ -115,10 +101,11 @@ def _penalty(model, team):
 @inlined
 def _set_rates(solver, state, n_updates, start, team, rank):
     """Tell the rank's solver its rates, for the batch that begins at a position."""
-    counters, settings = integers(state.counters), doubles(settings_of(team, rank))
-    n_epochs = counters[N_EPOCHS] - counters[CYCLE_START]
-    epoch = n_epochs + (counters[N_BEFORE] + start) / counters[EPOCH_ROWS]
-    factor = doubles(state.scalars)[RATE_FACTOR]
+    progress = record(state.progress, PROGRESS)
+    settings = doubles(settings_of(team, rank))
+    n_epochs = progress.n_epochs - progress.cycle_start
+    epoch = n_epochs + (progress.n_before + start) / progress.epoch_rows
+    factor = progress.rate_factor
     settings[RATE] = learning_rate(solver, n_updates, epoch, factor)
     settings[CORRECTION_1] = bias_correction(settings[BETA_1], n_updates + 1)
     settings[CORRECTION_2] = bias_correction(settings[BETA_2], n_updates + 1)
@@ -126,7 +113,7 @@ def _set_rates(solver, state, n_updates, start, team, rank):
 
 @inlined
 def _batch_step(model, rows, solver, state, batch, team, rank):
-    """One update, whose loss rank 0 adds to LOSS_SUM; returns whether all gave up.
+    """One update, whose loss rank 0 adds to `loss_sum`; returns whether all gave up.
 
     What another rank has abandoned may only be read between the barrier behind the
     shards and the next: later, it may be the next batch. STATUS is read behind the last
@@ -135,9 +122,9 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     comparison has the same outcome on all ranks.
     """
     start, stop = batch
-    counters, control = integers(state.counters), integers(team.control)
+    progress, control = record(state.progress, PROGRESS), integers(team.control)
     # Before a barrier: rank 0 counts the update while others may still be at it.
-    penalty, n_updates = doubles(team.penalty), counters[N_UPDATES]
+    penalty, n_updates = doubles(team.penalty), progress.n_updates
     if rank == 0:
         penalty[1] = _penalty(model, team)
     run_shards(model, rows, team.order, batch, team, rank, LEARN)
@@ -149,11 +136,10 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     n_shards = shards_of(stop - start, team.block_rows)
     _update(model, moments, weight, n_shards, team, rank)
     if rank == 0:
-        scalars = doubles(state.scalars)
         loss = sum_shards(team, stop - start, 0) + penalty[1] * weight
-        scalars[LOSS_SUM] += loss
-        scalars[TERM_SUM] += sum_shards(team, stop - start, 1)
-        counters[N_UPDATES] = n_updates + 1
+        progress.loss_sum += loss
+        progress.term_sum += sum_shards(team, stop - start, 1)
+        progress.n_updates = n_updates + 1
         interrupt = atomic_load(control, INTERRUPT)
         control[STATUS] = INTERRUPTED if interrupt else RUNNING
     given_up = not barrier(team)
@@ -170,7 +156,7 @@ def step(model, solver, state, weight, team, rank):
     solver, state = record(solver, SOLVER), record(state, STATE)
     penalty = _penalty(model, team) if rank == 0 else 0.0
     barrier(team)
-    n_updates = integers(state.counters)[N_UPDATES]
+    n_updates = record(state.progress, PROGRESS).n_updates
     _set_rates(solver, state, n_updates, 0, team, rank)
     _update(model, (state.moment_1, state.moment_2), weight, 1, team, rank)
     barrier(team)
@@ -179,29 +165,28 @@ def step(model, solver, state, weight, team, rank):
 
 @inlined
 def _keep_best(state, loss, team):
-    scalars = doubles(state.scalars)
-    if loss < scalars[BEST_KEPT]:
-        scalars[BEST_KEPT] = loss
-        counters = integers(state.counters)
-        counters[BEST_EPOCH] = counters[N_EPOCHS]
+    progress = record(state.progress, PROGRESS)
+    if loss < progress.best_kept:
+        progress.best_kept = loss
+        progress.best_epoch = progress.n_epochs
         call(team.ops.copy, (state.best_params, state.params, team.n_params))
 
 
 @inner
 def _plateau(solver, state, loss):
     """MLPRegressor's stopping rule: True after too many epochs without progress."""
-    counters, scalars = integers(state.counters), doubles(state.scalars)
-    if loss > scalars[BEST_LOSS] - solver.tol:
-        counters[N_NO_CHANGE] += 1
+    progress = record(state.progress, PROGRESS)
+    if loss > progress.best_loss - solver.tol:
+        progress.n_no_change += 1
     else:
-        counters[N_NO_CHANGE] = 0
-    scalars[BEST_LOSS] = min(scalars[BEST_LOSS], loss)
-    if counters[N_NO_CHANGE] <= solver.n_iter_no_change:
+        progress.n_no_change = 0
+    progress.best_loss = min(progress.best_loss, loss)
+    if progress.n_no_change <= solver.n_iter_no_change:
         return False
-    counters[N_NO_CHANGE] = 0
-    rate = solver.learning_rate * scalars[RATE_FACTOR]
+    progress.n_no_change = 0
+    rate = solver.learning_rate * progress.rate_factor
     if solver.schedule == ADAPTIVE and rate > SMALLEST_ADAPTIVE_RATE:
-        scalars[RATE_FACTOR] /= ADAPTIVE_DIVISOR
+        progress.rate_factor /= ADAPTIVE_DIVISOR
         return False
     return True
 
@@ -225,17 +210,17 @@ def _finish_epoch(solver, state, loss, kept, team, rank):
 
     `kept` is the loss that decides which weights are kept.
     """
-    counters, control = integers(state.counters), integers(team.control)
+    progress, control = record(state.progress, PROGRESS), integers(team.control)
     if rank == 0:
-        epoch = counters[N_EPOCHS]
-        counters[N_EPOCHS] += 1
-        slot = epoch - counters[FIRST_EPOCH]
+        epoch = progress.n_epochs
+        progress.n_epochs += 1
+        slot = epoch - progress.first_epoch
         doubles(state.loss_curve)[slot] = loss
         doubles(state.validation_curve)[slot] = kept
         status = RUNNING
         if not (math.isfinite(loss) and math.isfinite(kept)):
             status = DIVERGED
-        elif counters[N_EPOCHS] >= solver.first_judged:
+        elif progress.n_epochs >= solver.first_judged:
             _keep_best(state, kept, team)
             if _plateau(solver, state, kept if solver.watch_validation else loss):
                 status = CONVERGED
@@ -255,12 +240,12 @@ def finish_epoch(solver, state, loss, kept, team, rank):
 @inlined
 def _train_part(model, rows, solver, state, team, rank):
     """Run the part of an epoch that has these rows; returns whether all gave up."""
-    counters = integers(state.counters)
-    block_of(team, rank).epoch = counters[N_EPOCHS]
+    progress = record(state.progress, PROGRESS)
+    block_of(team, rank).epoch = progress.n_epochs
     if solver.shuffle:
         if rank == 0:
-            epoch = counters[N_EPOCHS] + counters[PART] * EPOCHS_APART
-            key = counters[SEED], epoch
+            epoch = progress.n_epochs + progress.part * EPOCHS_APART
+            key = progress.seed, epoch
             call(team.ops.shuffle, (team.order, rows.n_rows, *key))
         if not barrier(team):
             return True
@@ -290,17 +275,17 @@ def train(model, rows, validation, solver, state, n_epochs, team, rank):
     model, team = record(model, MODEL), record(team, TEAM)
     rows, validation = record(rows, ROWS), record(validation, ROWS)
     solver, state = record(solver, SOLVER), record(state, STATE)
-    counters, scalars = integers(state.counters), doubles(state.scalars)
+    progress = record(state.progress, PROGRESS)
     for _ in range(n_epochs):
         loss = 0.0
         if rank == 0:
-            scalars[TERM_SUM] = scalars[LOSS_SUM] = 0.0
+            progress.term_sum = progress.loss_sum = 0.0
         if _train_part(model, rows, solver, state, team, rank):
             return INTERRUPTED
         if rank == 0:
-            slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
-            doubles(state.term_curve)[slot] = scalars[TERM_SUM] / rows.total_weight
-            loss = scalars[LOSS_SUM] / rows.total_weight
+            slot = progress.n_epochs - progress.first_epoch
+            doubles(state.term_curve)[slot] = progress.term_sum / rows.total_weight
+            loss = progress.loss_sum / rows.total_weight
         kept, given_up = _validation_loss(model, validation, loss, team, rank)
         if given_up:
             return INTERRUPTED

@@ -125,6 +125,39 @@ class Solver(NamedTuple):
     watch_validation: int  # stop by the validation loss, not the training loss
 
 
+class Progress(np.ndarray):
+    """How far a training is: a record, whose fields are attributes.
+
+    An array without dimensions, so that kernels and Python work on the same memory.
+    """
+
+    n_updates: int
+    n_epochs: int
+    first_epoch: int  # that the curves begin with
+    cycle_start: int  # the epoch that the cosine schedule begins with
+    n_no_change: int  # epochs without progress, see `epochs._plateau`
+    seed: int
+    epoch_rows: int  # of a whole epoch
+    n_before: int  # rows of the epoch before the part that is trained on
+    part: int  # 0, 1, ...
+    best_epoch: int  # the number of epochs before best_params were reached
+    best_loss: float  # of the plateau rule
+    best_kept: float  # the loss of best_params
+    rate_factor: float  # of the adaptive schedule
+    start_loss: float  # of the initial parameters on the monitored rows
+    term_sum: float  # of this epoch's code terms
+    loss_sum: float  # and losses
+    start_train_loss: float  # of the initial parameters on the rows to train on
+
+    def __getattr__(self, name):
+        if name not in (self.dtype.names or ()):
+            raise AttributeError(name)
+        return self[name].item()
+
+    def __setattr__(self, name, value):
+        self[name] = value
+
+
 class State(NamedTuple):
     """All that training changes, and all that it needs to go on."""
 
@@ -132,47 +165,13 @@ class State(NamedTuple):
     moment_1: np.ndarray  # (n_params,) momentum, or mean of gradients
     moment_2: np.ndarray  # (n_params,) mean of squared gradients
     best_params: np.ndarray  # (n_params,) of the epoch with the best_kept loss
-    counters: np.ndarray  # int64, see below
-    scalars: np.ndarray  # float64, see below
+    progress: Progress
     loss_curve: np.ndarray  # (epochs of this call,) float64
     validation_curve: np.ndarray  # the same
     term_curve: np.ndarray  # the same
 
 
 CURVES = ("loss_curve", "validation_curve", "term_curve")
-
-# State.counters. Of the epochs, FIRST_EPOCH is the one that the curves begin with,
-# CYCLE_START that which the cosine schedule begins with. An epoch has EPOCH_ROWS rows,
-# of which N_BEFORE came before the PART that is trained on (0, 1, ...).
-N_UPDATES, N_EPOCHS, FIRST_EPOCH, CYCLE_START, N_NO_CHANGE, SEED = range(6)
-EPOCH_ROWS, N_BEFORE, PART = range(6, 9)
-BEST_EPOCH = 9  # of best_params: the number of epochs before they were reached
-N_COUNTERS = 10
-# State.scalars: the plateau rule's best loss, the best_params' loss, what the adaptive
-# schedule has multiplied the learning rate by, the initial weights' loss on the rows
-# that are monitored and on those to train on, and the sums of this epoch's code terms
-# and losses.
-BEST_LOSS, BEST_KEPT, RATE_FACTOR, START_LOSS, TERM_SUM, LOSS_SUM = range(6)
-START_TRAIN_LOSS = 6
-N_SCALARS = 7
-
-# What of these a training that goes on needs, by the names that files have for them;
-# the others mean something while a kernel runs.
-LASTING_COUNTERS = {
-    "n_updates": N_UPDATES,
-    "n_epochs": N_EPOCHS,
-    "cycle_start": CYCLE_START,
-    "n_no_change": N_NO_CHANGE,
-    "best_epoch": BEST_EPOCH,
-    "seed": SEED,
-}
-LASTING_SCALARS = {
-    "best_loss": BEST_LOSS,
-    "best_kept": BEST_KEPT,
-    "rate_factor": RATE_FACTOR,
-    "start_loss": START_LOSS,
-    "start_train_loss": START_TRAIN_LOSS,
-}
 
 
 class Block(NamedTuple):
@@ -277,10 +276,15 @@ N_SHARD_LOSSES = LINE_DOUBLES
 @functools.cache
 def record_type(kind):
     """The dtype of the records that kernels see in place of tuples of a kind."""
-    kinds = {np.ndarray: np.int64, int: np.int64, float: np.float64}
     hints = typing.get_type_hints(kind).items()
-    fields = [(name, kinds.get(hint) or record_type(hint)) for name, hint in hints]
-    return np.dtype(fields, align=True)
+    return np.dtype([(name, _field_type(hint)) for name, hint in hints], align=True)
+
+
+def _field_type(hint):
+    """The dtype of a field: of an array its address, of a tuple a record."""
+    if hint is int or issubclass(hint, np.ndarray):
+        return np.int64
+    return np.float64 if hint is float else record_type(hint)
 
 
 def _in_line(record):
@@ -331,5 +335,6 @@ def arguments_of(values):
 # What kernels call them.
 LAYER, MODEL, ROWS = record_type(Layer), record_type(Model), record_type(Rows)
 SOLVER, STATE, TEAM = record_type(Solver), record_type(State), record_type(Team)
+PROGRESS = record_type(Progress)
 # Threads write theirs for every block.
 BLOCK, HELD = _in_line(record_type(Block)), _in_line(record_type(Held))

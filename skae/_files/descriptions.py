@@ -18,17 +18,17 @@ from skae import (
 from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
-from skae._compiled.records import (
-    LASTING_COUNTERS,
-    LASTING_SCALARS,
-    N_COUNTERS,
-    N_SCALARS,
-    RATE_FACTOR,
-)
 from skae._compiled.schedules import SCHEDULES
 from skae._files.container import NewerFile, require, shown
 from skae._model.initialization import INITS
 from skae._training.lbfgs import Memory
+from skae._training.state import (
+    LASTING_COUNTERS,
+    LASTING_SCALARS,
+    new_progress,
+    progress_of,
+    saved_progress,
+)
 
 MEMBERS = {
     member.__name__: member
@@ -101,9 +101,7 @@ def described(estimator):
     if "_params" not in attributes:
         return description, {}
     training = attributes["_training_state"]
-    counters, scalars = (
-        training["arrays"][k].tolist() for k in ("counters", "scalars")
-    )
+    progress = progress_of(training["arrays"])
     description["fitted"] = {
         "architecture": attributes["_architecture"],
         "numbers": {name: _encoded(attributes[name], name) for name in _NUMBERS},
@@ -115,9 +113,9 @@ def described(estimator):
             "scale": _encoded(training.get("scale", "auto"), "scale"),
             "constant": training.get("constant"),
         },
-        "counters": {name: counters[at] for name, at in LASTING_COUNTERS.items()},
+        "counters": {name: getattr(progress, name) for name in LASTING_COUNTERS},
         "scalars": {
-            name: _encoded(scalars[at], name) for name, at in LASTING_SCALARS.items()
+            name: _encoded(getattr(progress, name), name) for name in LASTING_SCALARS
         },
     }
     arrays = {}
@@ -309,7 +307,8 @@ def attributes_of(fitted, arrays):
     training = {name: fitted["training"][name] for name in _TRAINING}
     training |= {k: arrays[name] for k, name in _PARAMS.items() if name in arrays}
     training["arrays"] = {k: arrays[name] for k, name in _STATE.items()}
-    training["arrays"] |= {"counters": _counters(fitted), "scalars": _scalars(fitted)}
+    progress = new_progress(**_counters(fitted), **_scalars(fitted))
+    training["arrays"] |= saved_progress(progress)
     if _MEMORY["position"] in arrays:
         training["memory"] = {k: arrays[name] for k, name in _MEMORY.items()}
     if (planned := fitted["cut_short_of"]) is not None:
@@ -317,13 +316,12 @@ def attributes_of(fitted, arrays):
         training["cut_short_of"] = planned
     chosen, kept = _chosen(fitted.get("chosen", {}), training)
     training |= kept
-    scalars = training["arrays"]["scalars"]
     attributes = {
         **chosen,
         "hidden_layer_sizes_": tuple(
             architecture["widths"][1 : len(architecture["widths"]) // 2]
         ),
-        "initial_loss_": float(scalars[LASTING_SCALARS["start_loss"]]),
+        "initial_loss_": progress.start_loss,
         "n_features_in_": architecture["widths"][0],
         "n_components_": architecture["widths"][len(architecture["widths"]) // 2],
         "n_layers_": len(architecture["widths"]),
@@ -360,23 +358,20 @@ def _chosen(said, training):
 
 
 def _counters(fitted):
-    counters = np.zeros(N_COUNTERS, dtype=np.int64)
     said = {"best_epoch": 0, **fitted["counters"]}  # earlier versions do not say
     said = {name: said[name] for name in LASTING_COUNTERS}
     require(
         all(map(_is_count, said.values())) and said["cycle_start"] <= said["n_epochs"],
         "its counters are not those of a training",
     )
-    counters[list(LASTING_COUNTERS.values())] = list(said.values())
-    return counters
+    return said
 
 
 def _scalars(fitted):
-    scalars = np.zeros(N_SCALARS)
-    for name, at in LASTING_SCALARS.items():
-        scalars[at] = _decoded(fitted["scalars"][name])
-    require(np.isfinite(scalars[RATE_FACTOR]), "its learning rate is infinite or NaN")
-    return scalars
+    said = {name: _decoded(fitted["scalars"][name]) for name in LASTING_SCALARS}
+    is_finite = np.isfinite(said["rate_factor"])
+    require(is_finite, "its learning rate is infinite or NaN")
+    return said
 
 
 def _numbers(fitted):

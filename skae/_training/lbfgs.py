@@ -12,7 +12,6 @@ import numpy as np
 from skae._compiled import epochs
 from skae._compiled.epochs import CONVERGED, RUNNING
 from skae._compiled.optimizers import scale_gradient
-from skae._compiled.records import N_UPDATES
 from skae._runtime.scipy_private import line_search
 from skae._training.loop import Training
 
@@ -109,7 +108,7 @@ class LbfgsTraining(Training):
         for _ in range(n_epochs):
             memory, at_minimum = self._iterate(self._memory or self._begin_memory())
             self._memory = memory
-            state.counters[N_UPDATES] += 1
+            state.progress.n_updates += 1
             state.params[:] = memory.position
             status = self._finish_epoch(state, memory.losses[0])
             if at_minimum and status == RUNNING:

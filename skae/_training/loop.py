@@ -26,27 +26,7 @@ from skae._compiled.compilation import CFunction
 from skae._compiled.corruption import Corruption
 from skae._compiled.epochs import DIVERGED, INTERRUPTED, RUNNING
 from skae._compiled.optimizers import SOLVERS
-from skae._compiled.records import (
-    BEST_EPOCH,
-    BEST_KEPT,
-    BEST_LOSS,
-    CYCLE_START,
-    EPOCH_ROWS,
-    FIRST_EPOCH,
-    LOSS_SUM,
-    N_BEFORE,
-    N_EPOCHS,
-    N_NO_CHANGE,
-    N_UPDATES,
-    NO_EPOCH,
-    NOTHING,
-    PART,
-    RATE_FACTOR,
-    SEED,
-    START_LOSS,
-    START_TRAIN_LOSS,
-    TERM_SUM,
-)
+from skae._compiled.records import NO_EPOCH, NOTHING
 from skae._data.rows import Rows, pieces
 from skae._data.stream import StreamedRows
 from skae._runtime.threads import (
@@ -57,6 +37,7 @@ from skae._runtime.threads import (
     single_threaded_blas,
 )
 from skae._training.reporting import SECONDS_BETWEEN_LINES
+from skae._training.state import new_progress, progress_of, saved_progress
 
 # A multiplication and an addition for each weight and row in the forward pass, and
 # twice that in the backward pass. A unit's activation and its derivatives take as long
@@ -118,7 +99,7 @@ class Kept(NamedTuple):
     def last(cls, training):
         """The weights of the last epoch."""
         state = training.state
-        return cls(state.params.copy(), int(state.counters[N_EPOCHS]), "params")
+        return cls(state.params.copy(), state.progress.n_epochs, "params")
 
     @classmethod
     def initial(cls, initial_params):
@@ -137,22 +118,22 @@ class ValidationLossError(ArithmeticError):
 def new_state(params, seed, *, has_moments):
     """The state before any training, from initial parameters."""
     n_moments = params.size if has_moments else 0
-    state = records.State(
+    return records.State(
         params=params.copy(),
         moment_1=np.zeros(n_moments, dtype=params.dtype),
         moment_2=np.zeros(n_moments, dtype=params.dtype),
         best_params=params.copy(),
-        counters=np.zeros(records.N_COUNTERS, dtype=np.int64),
-        scalars=np.zeros(records.N_SCALARS),
+        progress=new_progress(
+            seed=seed,
+            best_loss=np.inf,
+            best_kept=np.inf,
+            rate_factor=1.0,
+            start_loss=np.nan,
+        ),
         loss_curve=np.empty(0),
         validation_curve=np.empty(0),
         term_curve=np.empty(0),
     )
-    state.counters[SEED] = seed
-    state.scalars[[BEST_LOSS, BEST_KEPT]] = np.inf
-    state.scalars[RATE_FACTOR] = 1.0
-    state.scalars[START_LOSS] = np.nan
-    return state
 
 
 class Training(abc.ABC):
@@ -204,7 +185,7 @@ class Training(abc.ABC):
                 self._step_op(),
                 batch_size,
                 bool(solver.shuffle),
-                int(state.counters[SEED]),
+                state.progress.seed,
                 problem.corruption,
                 problem.term,
             ),
@@ -222,29 +203,25 @@ class Training(abc.ABC):
     def resume(cls, problem, solver, saved, max_epochs=None):
         """The training that goes on from a saved state, which stays as it is."""
         arrays = {name: array.copy() for name, array in saved["arrays"].items()}
-        none = np.empty(0)
-        curves = dict.fromkeys(records.CURVES, none)
-        state = records.State(**arrays, **curves)
+        progress = progress_of(arrays)
+        del arrays["counters"], arrays["scalars"]
+        curves = dict.fromkeys(records.CURVES, np.empty(0))
+        state = records.State(progress=progress, **arrays, **curves)
         return cls(problem, solver, state, max_epochs)
 
     def saved_state(self):
         """The state as a dict of dicts of arrays, for the estimator to keep."""
         arrays = self.state._asdict()
-        arrays = {k: v for k, v in arrays.items() if k not in records.CURVES}
-        for name, lasting in (
-            ("counters", records.LASTING_COUNTERS),
-            ("scalars", records.LASTING_SCALARS),
-        ):
-            at, kept = list(lasting.values()), np.zeros_like(arrays[name])
-            kept[at] = arrays[name][at]
-            arrays[name] = kept
+        for name in ("progress", *records.CURVES):
+            del arrays[name]
+        arrays |= saved_progress(self.state.progress)
         return {"arrays": arrays}
 
     @property
     def n_epochs_of_fit(self):
         """Epochs of the last fit so far, before it was cut short included."""
-        counters = self.state.counters
-        return int(counters[N_EPOCHS] - counters[CYCLE_START])
+        progress = self.state.progress
+        return progress.n_epochs - progress.cycle_start
 
     def __enter__(self):
         self._blas = single_threaded_blas()
@@ -345,8 +322,8 @@ class Training(abc.ABC):
 
     def forget_objective(self):
         """Forget the values of the objective, which is, or may be, another now."""
-        self.state.scalars[BEST_LOSS] = np.inf
-        self.state.counters[N_NO_CHANGE] = 0
+        self.state.progress.best_loss = np.inf
+        self.state.progress.n_no_change = 0
 
     @abc.abstractmethod
     def _step_op(self) -> CFunction:
@@ -365,15 +342,16 @@ class Training(abc.ABC):
 
         curves : Curves
         """
-        state, counters = self.state, self.state.counters
-        counters[FIRST_EPOCH] = counters[N_EPOCHS]
-        counters[[EPOCH_ROWS, N_BEFORE, PART]] = self.problem.rows.n_rows, 0, 0
+        state, progress = self.state, self.state.progress
+        progress.first_epoch = progress.n_epochs
+        progress.epoch_rows = self.problem.rows.n_rows
+        progress.n_before = progress.part = 0
         state = state._replace(**{name: np.zeros(n_epochs) for name in records.CURVES})
         try:
             status = self._run_epochs(state, n_epochs)
         except KeyboardInterrupt:
             status = INTERRUPTED
-        n_done = counters[N_EPOCHS] - counters[FIRST_EPOCH]
+        n_done = progress.n_epochs - progress.first_epoch
         n_validated = n_done if self.problem.validation.n_rows else 0
         n_terms = n_done if self.problem.term is not None else 0
         return status, Curves(
@@ -437,8 +415,8 @@ class StochasticTraining(Training):
         args = self.solver, state, float(weight), self._workspace
         model = self.problem.model(state.params)
         penalty = self._team.run(epochs.step, model, *args, flops=0)
-        state.scalars[LOSS_SUM] += loss + penalty * weight
-        state.counters[N_UPDATES] += 1
+        state.progress.loss_sum += loss + penalty * weight
+        state.progress.n_updates += 1
 
 
 class PiecewiseTraining(StochasticTraining):
@@ -465,10 +443,10 @@ class StreamedTraining(PiecewiseTraining):
         return [first, self.problem.validation]
 
     def _run_epoch(self, state):
-        rows, scalars, counters = self.problem.rows, state.scalars, state.counters
-        scalars[[TERM_SUM, LOSS_SUM]] = 0.0
+        rows, progress = self.problem.rows, state.progress
+        progress.term_sum = progress.loss_sum = 0.0
         for number, start, window in rows.windows(self.solver.batch_size):
-            counters[[N_BEFORE, PART]] = start, number
+            progress.n_before, progress.part = start, number
             model = self.problem.model(state.params)
             args = model, window, self.solver, state
             self._check_epoch(window)
@@ -476,9 +454,9 @@ class StreamedTraining(PiecewiseTraining):
             if status != RUNNING:
                 return status
             del args, window  # before the next is read
-        slot = counters[N_EPOCHS] - counters[FIRST_EPOCH]
-        state.term_curve[slot] = scalars[TERM_SUM] / rows.total_weight
-        return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
+        slot = progress.n_epochs - progress.first_epoch
+        state.term_curve[slot] = progress.term_sum / rows.total_weight
+        return self._finish_epoch(state, progress.loss_sum / rows.total_weight)
 
 
 def prepare(training, initial_params):
@@ -494,31 +472,33 @@ def prepare(training, initial_params):
         If only the loss of validation rows that were given is not finite.
     """
     state, problem = training.state, training.problem
+    progress = state.progress
     start_loss = start_train_loss = training.value(initial_params)
     if not problem.validates_itself:
         start_train_loss = training.value(initial_params, problem.rows)
         if np.isfinite(start_train_loss) and not np.isfinite(start_loss):
             raise ValidationLossError
-    is_monitored = _are_same(training, start_loss, START_LOSS)
-    if is_monitored and _are_same(training, start_train_loss, START_TRAIN_LOSS):
+    is_monitored = _are_same(training, start_loss, progress.start_loss)
+    if is_monitored and _are_same(
+        training, start_train_loss, progress.start_train_loss
+    ):
         return True
     if not is_monitored:
         is_new = np.array_equal(state.params, initial_params)
         best_kept = start_loss if is_new else training.value(state.params)
         state.best_params[:] = state.params
-        state.scalars[BEST_KEPT] = best_kept
-        state.counters[BEST_EPOCH] = state.counters[N_EPOCHS]
+        progress.best_kept, progress.best_epoch = best_kept, progress.n_epochs
     training.forget_objective()
     # In the end: who interrupts before has the next fit do all of this.
-    state.scalars[[START_LOSS, START_TRAIN_LOSS]] = start_loss, start_train_loss
+    progress.start_loss, progress.start_train_loss = start_loss, start_train_loss
     return False
 
 
-def _are_same(training, loss, position):
-    """Whether a loss is that at a position of the scalars, but for roundings."""
-    state = training.state
-    tolerance = max(_SAME, _SAME_ROUNDINGS * np.finfo(state.params.dtype).eps)
-    return math.isclose(loss, state.scalars[position], rel_tol=tolerance)
+def _are_same(training, loss, before):
+    """Whether two losses differ by roundings only."""
+    dtype = training.state.params.dtype
+    tolerance = max(_SAME, _SAME_ROUNDINGS * np.finfo(dtype).eps)
+    return math.isclose(loss, before, rel_tol=tolerance)
 
 
 def fit(training, initial_params, max_iter, report=None, n_done=0):
@@ -527,12 +507,12 @@ def fit(training, initial_params, max_iter, report=None, n_done=0):
     `n_done` of the epochs were done before the fit was cut short; with other rows than
     then a new one begins.
     """
-    counters = training.state.counters
+    progress = training.state.progress
     if not n_done:
-        counters[CYCLE_START] = counters[N_EPOCHS]
+        progress.cycle_start = progress.n_epochs
     try:
         if not prepare(training, initial_params) and n_done:
-            counters[CYCLE_START] = counters[N_EPOCHS]
+            progress.cycle_start = progress.n_epochs
             n_done = 0
     except KeyboardInterrupt:
         return INTERRUPTED, Curves.empty()
@@ -618,8 +598,7 @@ def kept_weights(training, initial_params):
     """
     state = training.state
     last, initial = Kept.last(training), Kept.initial(initial_params)
-    best_epoch = int(state.counters[BEST_EPOCH])
-    best = Kept(state.best_params.copy(), best_epoch, "best_params")
+    best = Kept(state.best_params.copy(), state.progress.best_epoch, "best_params")
     candidates = [last, best, initial]
     if training.problem.validation.n_rows:
         candidates = [best]
@@ -628,7 +607,7 @@ def kept_weights(training, initial_params):
     for kept in candidates:
         loss = training.value(kept.params)
         # The start's loss is NaN if it was not, or could not be, computed.
-        if np.isfinite(loss) and not loss > state.scalars[START_LOSS]:
+        if np.isfinite(loss) and not loss > state.progress.start_loss:
             return kept
     if not np.isfinite(loss):
         raise DivergedError

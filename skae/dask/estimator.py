@@ -22,7 +22,6 @@ from skae._base import (
     in_native_order,
     note_if_cut_short,
 )
-from skae._compiled.records import BEST_EPOCH, BEST_KEPT, N_EPOCHS
 from skae._data.scores import Squares, check_weights
 from skae._estimator import check_metric
 from skae._sklearn import (
@@ -139,10 +138,10 @@ def _weights_known_to_be_good(plan):
     if plan.selection is not None:
         return plan.selection.kept
     state, problem = plan.training.state, plan.training.problem
-    has_best = problem.validation.n_rows and np.isfinite(state.scalars[BEST_KEPT])
+    has_best = problem.validation.n_rows and np.isfinite(state.progress.best_kept)
     if not has_best:
         return Kept.last(plan.training)
-    epoch = int(state.counters[BEST_EPOCH])
+    epoch = state.progress.best_epoch
     return Kept(state.best_params.copy(), epoch, "best_params")
 
 
@@ -386,11 +385,11 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
 
     def _train(self, plan, context, told):
         training = plan.training
-        n_before = int(training.state.counters[N_EPOCHS])
+        n_before = training.state.progress.n_epochs
         try:
             return super()._train(plan, context, told)
         except LostError as error:
-            if training.state.counters[N_EPOCHS] > n_before:
+            if training.state.progress.n_epochs > n_before:
                 kept = _weights_known_to_be_good(plan)
                 attributes = self._training_attributes(plan, kept, training.curves)
                 attributes["max_iter_"] = plan.max_iter

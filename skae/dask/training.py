@@ -16,14 +16,6 @@ from scipy import sparse
 
 from skae._compiled import epochs, records
 from skae._compiled.random import shuffle
-from skae._compiled.records import (
-    LOSS_SUM,
-    N_BEFORE,
-    N_EPOCHS,
-    N_UPDATES,
-    SEED,
-    TERM_SUM,
-)
 from skae._data.rows import Rows, aligned, make_rows, with_aligned_arrays
 from skae._data.statistics import Selection
 from skae._runtime.threads import single_threaded, single_threaded_blas
@@ -326,8 +318,8 @@ def _steps_of_part(rows, job, state, steps, number, before):
     copies = {name: array.copy() for name, array in state._asdict().items()}
     state, losses, total = state._replace(**copies), [], 0.0
     for step in range(steps.first, steps.stop):
-        state.counters[N_BEFORE] = step * job.solver.batch_size
-        state.scalars[LOSS_SUM] = 0.0
+        state.progress.n_before = step * job.solver.batch_size
+        state.progress.loss_sum = 0.0
         one = steps._replace(first=step, stop=step + 1)
         found = _gradient_of_batch(rows, job, state.params, one, number, before)
         if found is not None:
@@ -337,7 +329,7 @@ def _steps_of_part(rows, job, state, steps, number, before):
                 state, loss, gradient, weight
             )
             total += weight
-        losses.append(state.scalars[LOSS_SUM])
+        losses.append(state.progress.loss_sum)
     return (state, losses, total) if total else None
 
 
@@ -364,7 +356,7 @@ class _OnWorkers(Training):
             uuid.uuid4().hex,
             problem._replace(rows=nothing, validation=nothing),
             solver,
-            int(state.counters[SEED]),
+            state.progress.seed,
             max(problem.rows.sizes),
             tuple({kind for rows in on_workers for kind in rows.kinds}),
         )
@@ -382,7 +374,7 @@ class _OnWorkers(Training):
         except LostError:  # what had been trained before is good
             arrays, self._memory = before
             for array, whole in zip(self.state, arrays, strict=True):
-                array[:] = whole
+                array[...] = whole
             raise
 
     def _rows_in_memory(self):
@@ -424,17 +416,17 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
         self._sum, self._term = np.empty((2, state.params.size))
 
     def _run_epoch(self, state):
-        rows, scalars, counters = self.problem.rows, state.scalars, state.counters
-        scalars[[TERM_SUM, LOSS_SUM]] = 0.0
+        rows, progress = self.problem.rows, state.progress
+        progress.term_sum = progress.loss_sum = 0.0
         batch_size = self.solver.batch_size
         n_steps = -(-rows.n_rows // batch_size)
         advance = self._step if self.n_local_steps == 1 else self._step_locally
         for first in range(0, n_steps, self.n_local_steps):
             stop = min(first + self.n_local_steps, n_steps)
-            counters[N_BEFORE] = first * batch_size
-            advance(state, Steps(int(counters[N_EPOCHS]), first, stop, rows.n_rows))
-        counters[N_BEFORE] = 0
-        return self._finish_epoch(state, scalars[LOSS_SUM] / rows.total_weight)
+            progress.n_before = first * batch_size
+            advance(state, Steps(progress.n_epochs, first, stop, rows.n_rows))
+        progress.n_before = 0
+        return self._finish_epoch(state, progress.loss_sum / rows.total_weight)
 
     def _step(self, state, steps):
         """One step by the sum of the partitions' gradients."""
@@ -459,8 +451,8 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
             vectors = [getattr(other, name) for other in states]
             getattr(state, name)[:] = self._summed(vectors, shares)
         for of_step in zip(*losses, strict=True):
-            state.scalars[LOSS_SUM] += sum(of_step)
-        state.counters[N_UPDATES] += steps.stop - steps.first
+            state.progress.loss_sum += sum(of_step)
+        state.progress.n_updates += steps.stop - steps.first
 
     def _summed(self, vectors, factors):
         """Vectors' sum with factors, in order, in float64; valid until the next."""
