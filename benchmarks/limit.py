@@ -104,7 +104,7 @@ def filling_rate(shape):
 def forward_rate(name):
     """Entries a second of an activation."""
     z, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
-    return 20 * z.size / repeated(activations.ACTIVATIONS[name], z, slope, z.size)
+    return 20 * z.size / repeated(activations.ACTIVATIONS[name].op, z, slope, z.size)
 
 
 def backward_rate():
@@ -119,7 +119,7 @@ def loss_rate(name):
     """Entries a second."""
     z, x, values = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
     arrays, sizes = (z, x, NONE, values, np.zeros(1)), (N_UNITS, BLOCK_ROWS, 16)
-    return 20 * z.size / repeated(losses.LOSSES[name].compute, *arrays, *sizes)
+    return 20 * z.size / repeated(losses.LOSSES[name].op, *arrays, *sizes)
 
 
 def step_rate(name, n_params):

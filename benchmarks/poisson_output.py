@@ -47,7 +47,7 @@ def use_exp():
         return rate - target * z, rate - target
 
     compute = losses._loss_op(poisson_loss_of_log_rate)
-    losses.LOSSES["poisson"] = losses.LOSSES["poisson"]._replace(compute=compute)
+    losses.LOSSES["poisson"] = losses.LOSSES["poisson"]._replace(op=compute)
 
 
 def measure():

@@ -19,7 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from skae._compiled.activations import ACTIVATION_RANGES
+from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.epochs import INTERRUPTED, RUNNING
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
@@ -147,10 +147,8 @@ class BaseAutoencoder(
         is_auto = isinstance(self.scale, str) and isinstance(
             self.output_activation, str
         )
-        low, _ = ACTIVATION_RANGES.get(
-            self.output_activation if is_auto else "", (1, 1)
-        )
-        tags.input_tags.positive_only = low == 0 or (
+        output = ACTIVATIONS.get(self.output_activation) if is_auto else None
+        tags.input_tags.positive_only = (output is not None and output.low == 0) or (
             loss is not None and not loss.is_scaled
         )
         return tags
@@ -581,8 +579,9 @@ class BaseAutoencoder(
                 attributes = attributes_now(curves)
             except KeyboardInterrupt:  # after the last epoch, or once more
                 status, attributes = INTERRUPTED, attributes_now(curves)
+        with_end = [how.kind for how in SCHEDULES.values() if how.has_end]
         is_planned = plan.stays or (
-            self.solver in SOLVERS and training.solver.schedule == SCHEDULES["cosine"]
+            self.solver in SOLVERS and training.solver.schedule in with_end
         )
         if self.verbose:
             reason = self._reason(plan, status, attributes["n_iter_"])

@@ -25,8 +25,10 @@ from skae._names import Names
 from skae._sklearn import Interval
 from skae._training.state import progress_of
 
-# Losses that are, but for a constant, the negative logarithm of a likelihood.
-_LIKELIHOODS = ("squared_error", "log_loss")
+# Losses that are, except for a constant, the negative logarithm of a likelihood.
+_LIKELIHOODS = [
+    name for name, loss in LOSSES.items() if loss.likelihood_constant is not None
+]
 
 
 class VariationalAutoencoderTransformer(Autoencoder):
@@ -571,10 +573,8 @@ class VariationalAutoencoderTransformer(Autoencoder):
 
     def _log_of_unit(self):
         """What the loss leaves out of a row's negative log-likelihood."""
-        if self._training_state["loss"] == "log_loss":
-            return 0.0
-        log_of_entry = np.log(2 * np.pi) / 2 + np.log(self.scale_)
-        return self.n_features_in_ * log_of_entry
+        constant = LOSSES[self._training_state["loss"]].likelihood_constant
+        return self.n_features_in_ * (constant + np.log(self.scale_))
 
 
 def _posterior(code):

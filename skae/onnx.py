@@ -473,7 +473,7 @@ def _softplus(graph, z):
     return graph.node("Add", graph.node("Relu", z), log1p)
 
 
-# As `skae._compiled.passes.ACTIVATIONS`.
+# How each of `skae._compiled.activations.ACTIVATIONS` is composed of ONNX' operators.
 _ACTIVATIONS = {
     "identity": _identity,
     "logistic": _logistic,

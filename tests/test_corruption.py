@@ -16,7 +16,7 @@ def corrupted(X, noise, settings, *, mean=None, scale=1.0, seed=3, epoch=5):
     scaling = np.append(mean, 1 / scale).astype(X.dtype)
     block = np.ascontiguousarray(X.T).ravel()
     out = np.empty((n_features + n_features % 2) * n_rows, dtype=X.dtype)
-    CORRUPTIONS[noise](
+    CORRUPTIONS[noise].op(
         block,
         scaling,
         np.arange(n_rows),

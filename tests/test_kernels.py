@@ -48,7 +48,7 @@ def network_for(activation, loss, hidden, *, tied=False, output=None, code=None)
 def solver_for(name="sgd", **changes):
     solver = Solver(
         kind=list(SOLVERS).index(name),
-        schedule=SCHEDULES["constant"],
+        schedule=SCHEDULES["constant"].kind,
         learning_rate=0.01,
         decay=0.0,
         power_t=0.5,
@@ -433,7 +433,7 @@ def test_learning_rate_schedule(schedule, rate_of):
     X = np.random.default_rng(0).standard_normal((10, N_FEATURES))
     solver = solver_for(
         "sgd",
-        schedule=SCHEDULES[schedule],
+        schedule=SCHEDULES[schedule].kind,
         decay=0.5,
         power_t=0.7,
         momentum=0.0,
@@ -454,7 +454,7 @@ def test_learning_rate_schedule(schedule, rate_of):
 def test_adaptive_schedule_divides_the_rate_and_ends():
     X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
     solver = solver_for(
-        "sgd", schedule=SCHEDULES["adaptive"], tol=1e9, n_iter_no_change=2
+        "sgd", schedule=SCHEDULES["adaptive"].kind, tol=1e9, n_iter_no_change=2
     )
     training, losses = run_epochs(X, solver, n_epochs=1000)
     # Rates 1e-2 / 5^k until one is at most 1e-6: k = 6. Each lasts three epochs, and
@@ -597,7 +597,7 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
     settings = 0.3, -1.0, 2.0
     others = {"corruption": Corruption(CORRUPTIONS["masking"], np.array(settings))}
     solver = solver_for(
-        schedule=SCHEDULES["cosine"],
+        schedule=SCHEDULES["cosine"].kind,
         momentum=0.0,
         batch_size=4,
         max_iter=2,

@@ -65,7 +65,7 @@ def test_a_batch_size_that_is_set_is_kept():
 )
 def test_auto_schedule(params, max_epochs, schedule):
     solver = describe_solver(AutoencoderTransformer(**params), 100, max_epochs)
-    assert solver.schedule == SCHEDULES[schedule]
+    assert solver.schedule == SCHEDULES[schedule].kind
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ into vector instructions.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import carray
 
@@ -120,30 +120,97 @@ def softplus(z):
     return positive + log1p(e), r if z >= 0 else e * r
 
 
-# Name -> compiled loop. A network holds positions in this table.
+# ---------------------------------------------------------------------------
+# The table
+# ---------------------------------------------------------------------------
+
+
+class Carrier(NamedTuple):
+    """How units with an activation f hand a score z on to the next layer.
+
+    Two units per score, if there is a `pair`: f(z) - f(-z) is `pair` * z.
+    One unit per score, if there is a `margin`: f(z + shift) is `slope` * (z + shift)
+    where z + shift is at least `margin`, as it is for all rows that the shift is made
+    from. (For gelu, silu and softplus up to 1e-8.)
+    Otherwise f is linear nowhere, and nearly so about zero: f(gain * z) - f(0) is about
+    `slope` * gain * z.
+    """
+
+    pair: float | None = None
+    slope: float = 1.0
+    margin: float | None = None
+    gain: float = 1.0
+
+    @property
+    def is_exact(self):
+        """Whether the score is handed on unchanged."""
+        return self.gain == 1.0
+
+
+# A gain g makes the error of tanh, relative, g² z² / 3; a smaller one would have
+# gradients that differ more from layer to layer.
+_GAIN = 0.1
+
+
+class Activation(NamedTuple):
+    """What the rest of the package has to know of an activation."""
+
+    op: CFunction | None  # None: the identity
+    init: str  # the random initialization derived for it, a key of RANDOM_INITS
+    carrier: Carrier  # for the initialization at PCA
+    low: float = -math.inf  # its values are in [low, high]
+    high: float = math.inf
+
+    @property
+    def is_limited(self):
+        """Whether some numbers are none of its values."""
+        return self.low > -math.inf
+
+
+# By name. A network holds positions in this table: new rows go to its end. An ONNX
+# model is made of the row of the same name in `skae.onnx`.
 ACTIVATIONS = {
-    "identity": None,
-    "logistic": (_logistic_op := _activation_op(_logistic)),
-    "sigmoid": _logistic_op,
-    "tanh": _activation_op(_tanh),
-    "relu": _activation_op(_relu),
-    "leaky_relu": _activation_op(_leaky_relu),
-    "elu": _activation_op(_elu),
-    "selu": _activation_op(_selu),
-    "gelu": _activation_op(_gelu),
-    "silu": _activation_op(_silu),
-    "softplus": _activation_op(softplus),
+    "identity": Activation(None, "glorot", Carrier()),
+    "logistic": (
+        _LOGISTIC := Activation(
+            _activation_op(_logistic),
+            "glorot",
+            Carrier(slope=0.25, gain=2 * _GAIN),
+            low=0.0,
+            high=1.0,
+        )
+    ),
+    "sigmoid": _LOGISTIC,
+    "tanh": Activation(
+        _activation_op(_tanh), "glorot", Carrier(gain=_GAIN), low=-1.0, high=1.0
+    ),
+    "relu": Activation(
+        _activation_op(_relu), "he", Carrier(pair=1.0, margin=1.0), low=0.0
+    ),
+    "leaky_relu": Activation(
+        _activation_op(_leaky_relu), "he", Carrier(pair=1.0 + LEAK, margin=1.0)
+    ),
+    "elu": Activation(_activation_op(_elu), "he", Carrier(margin=1.0), low=-1.0),
+    "selu": Activation(
+        _activation_op(_selu),
+        "lecun",
+        Carrier(slope=SELU_SCALE, margin=1.0),
+        low=-SELU_SCALE * SELU_ALPHA,
+    ),
+    "gelu": Activation(
+        _activation_op(_gelu),
+        "he",
+        Carrier(pair=1.0, margin=6.0),
+        low=-0.16997120747990369,
+    ),
+    "silu": Activation(
+        _activation_op(_silu),
+        "he",
+        Carrier(pair=1.0, margin=20.0),
+        low=-0.27846454276107380,
+    ),
+    "softplus": Activation(
+        _activation_op(softplus), "glorot", Carrier(pair=1.0, margin=20.0), low=0.0
+    ),
 }
 IDENTITY = 0
-# What values an activation can have, unless all: the lowest, and the highest.
-ACTIVATION_RANGES = {
-    "logistic": (0.0, 1.0),
-    "sigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "relu": (0.0, math.inf),
-    "elu": (-1.0, math.inf),
-    "selu": (-SELU_SCALE * SELU_ALPHA, math.inf),
-    "gelu": (-0.16997120747990369, math.inf),
-    "silu": (-0.27846454276107380, math.inf),
-    "softplus": (0.0, math.inf),
-}

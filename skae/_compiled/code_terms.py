@@ -228,6 +228,7 @@ class TermKind(NamedTuple):
     forward: CFunction  # of a block, where its code has been computed
     backward: CFunction
     of_means: tuple[CFunction, CFunction] | None = None  # sums a block's code; the rest
+    needs_unit_range: bool = False  # units of the code have to be in (0, 1)
 
 
 class CodeTerm(NamedTuple):
@@ -239,6 +240,11 @@ class CodeTerm(NamedTuple):
 
 SPARSITIES = {
     "l1": TermKind(_absolute_code, _add_kept),
-    "kl": TermKind(_mean_code, _add_kept, (_add_code, _divergence_of_means)),
+    "kl": TermKind(
+        _mean_code,
+        _add_kept,
+        (_add_code, _divergence_of_means),
+        needs_unit_range=True,
+    ),
 }
 VARIATIONAL = TermKind(_draw_code, _backward_draw)

@@ -79,16 +79,25 @@ def _salt_and_pepper(bits, level, x, low_x, high_x, y, low_y, high_y):
     return low_x if u < half else x, low_y if v < half else y
 
 
+class Noise(NamedTuple):
+    """What the rest of the package has to know of a noise."""
+
+    op: CFunction
+    is_share: bool = True  # the level is the share of the entries that are changed
+    needs_range: bool = False  # LOWEST and HIGHEST are those of the data
+    keeps_zeros: bool = True  # most zeros stay zeros
+
+
 class Corruption(NamedTuple):
     """What happens to rows before the network sees them in training."""
 
-    compute: CFunction
+    noise: Noise
     settings: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
 
 
-# Name -> compiled loop.
+# By name.
 CORRUPTIONS = {
-    "gaussian": _corruption_op(_gaussian),
-    "masking": _corruption_op(_masking),
-    "salt_and_pepper": _corruption_op(_salt_and_pepper),
+    "gaussian": Noise(_corruption_op(_gaussian), is_share=False, keeps_zeros=False),
+    "masking": Noise(_corruption_op(_masking)),
+    "salt_and_pepper": Noise(_corruption_op(_salt_and_pepper), needs_range=True),
 }

@@ -91,7 +91,7 @@ def addresses(dtype, activations, kinds, has_zeros, loss=None, **others):
     -------
     addresses : Addresses
     """
-    ops = list(ACTIVATIONS.values())
+    ops = [activation.op for activation in ACTIVATIONS.values()]
     layers = [ops[position] for position in activations]
     named = dict.fromkeys(Addresses._fields[1:])
     named |= _INFERENCE

@@ -112,11 +112,14 @@ class Loss(NamedTuple):
     finite and exact where that has saturated: its prediction is that's input.
     """
 
-    compute: CFunction
+    op: CFunction
     output_activation: str  # what "auto" means
     outputs: tuple[str, ...] | None  # the legal output activations; None: all
     low: float  # inputs are in [low, high]
     high: float
+    # What it leaves out of an entry's negative log-likelihood, in the network's units;
+    # None if it is none.
+    likelihood_constant: float | None = None
 
     @property
     def has_activation(self):
@@ -131,11 +134,22 @@ class Loss(NamedTuple):
 
 _ANY = (-math.inf, math.inf)
 LOSSES = {
-    "squared_error": Loss(_loss_op(_squared_error), "identity", None, *_ANY),
+    "squared_error": Loss(
+        _loss_op(_squared_error),
+        "identity",
+        None,
+        *_ANY,
+        likelihood_constant=math.log(2 * math.pi) / 2,
+    ),
     "absolute_error": Loss(_loss_op(_absolute_error), "identity", None, *_ANY),
     "huber": Loss(_loss_op(_huber), "identity", None, *_ANY),
     "log_loss": Loss(
-        _loss_op(_log_loss), "logistic", ("logistic", "sigmoid"), 0.0, 1.0
+        _loss_op(_log_loss),
+        "logistic",
+        ("logistic", "sigmoid"),
+        0.0,
+        1.0,
+        likelihood_constant=0.0,
     ),
     "poisson": Loss(_loss_op(_poisson_loss), "softplus", ("softplus",), 0.0, math.inf),
 }

@@ -107,7 +107,7 @@ class Solver(NamedTuple):
     """Parameters of the stochastic solvers, named as in the estimator."""
 
     kind: int  # position in SOLVERS; -1: it runs in Python
-    schedule: int  # position in SCHEDULES
+    schedule: int  # the kind of a schedule
     learning_rate: float
     decay: float
     power_t: float

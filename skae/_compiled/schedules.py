@@ -1,10 +1,27 @@
 """The learning rate of an update, and the bias of running means that begin at zero."""
 
 import math
+from typing import NamedTuple
 
 from skae._compiled.compilation import inner
 
+
+class Schedule(NamedTuple):
+    """What the rest of the package has to know of a schedule."""
+
+    kind: int  # which of those in `learning_rate`; saved states have it, too
+    has_end: bool = False  # the rate is 0 after `max_iter` epochs
+    follows_loss: bool = False  # falls where the loss has stopped falling
+
+
 CONSTANT, INVERSE_TIME, INVSCALING, ADAPTIVE, COSINE = range(5)
+SCHEDULES = {
+    "constant": Schedule(CONSTANT),
+    "inverse_time": Schedule(INVERSE_TIME),
+    "invscaling": Schedule(INVSCALING),
+    "adaptive": Schedule(ADAPTIVE, follows_loss=True),
+    "cosine": Schedule(COSINE, has_end=True),
+}
 SMALLEST_ADAPTIVE_RATE = 1e-6  # as in MLPRegressor
 ADAPTIVE_DIVISOR = 5.0  # as in MLPRegressor
 
@@ -24,15 +41,6 @@ def learning_rate(solver, n_updates, epoch, rate_factor):
         turn = (epoch % solver.max_iter) / solver.max_iter
         return rate * 0.5 * (1.0 + math.cos(math.pi * turn))
     return rate
-
-
-SCHEDULES = {
-    "constant": CONSTANT,
-    "inverse_time": INVERSE_TIME,
-    "invscaling": INVSCALING,
-    "adaptive": ADAPTIVE,
-    "cosine": COSINE,
-}
 
 
 @inner

@@ -345,7 +345,7 @@ def _chosen(said, training):
         all(map(_is_count, chosen.values()))
         and kept.get("kept", "params") in names
         and _is_count(kept.get("selected_epoch", 0))
-        and kept.get("schedule", 0) in SCHEDULES.values(),
+        and kept.get("schedule", 0) in [how.kind for how in SCHEDULES.values()],
         "what it was chosen by is not that of a fit",
     )
     if "scale" in said:

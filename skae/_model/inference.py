@@ -205,7 +205,7 @@ def _losses(loss, prediction, rows):
     target = np.concatenate(chunks).astype(prediction.dtype, copy=False)
     losses, no_weights = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)
     sizes = 1, losses.size, 1  # as if all entries were one unit's
-    loss.compute(prediction, target, no_weights, losses, np.zeros(1), *sizes)
+    loss.op(prediction, target, no_weights, losses, np.zeros(1), *sizes)
     return losses.astype(np.float64, copy=False)
 
 

@@ -1,10 +1,8 @@
 """Where training begins: at random weights, or at the principal components."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from skae._compiled.activations import ACTIVATIONS, LEAK, SELU_SCALE
+from skae._compiled.activations import ACTIVATIONS
 from skae._model.network import coefs, intercepts
 
 
@@ -24,14 +22,6 @@ RANDOM_INITS = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
 }
 INITS = ("auto", "pca", "random", *RANDOM_INITS)
-_HE_ACTIVATIONS = {"relu", "leaky_relu", "elu", "gelu", "silu"}
-
-
-def _suitable_init(activation):
-    """The random start that was derived for an activation."""
-    if activation in _HE_ACTIVATIONS:
-        return "he"
-    return "lecun" if activation == "selu" else "glorot"
 
 
 def random_params(network, activations, init, seed, dtype):
@@ -60,7 +50,7 @@ def random_params(network, activations, init, seed, dtype):
     params = np.zeros(network.n_params)
     layers = list(zip(coefs(network, params), activations, strict=True))
     for weights, activation in layers[: len(layers) // 2] if network.tied else layers:
-        name = _suitable_init(activation) if init == "random" else init
+        name = ACTIVATIONS[activation].init if init == "random" else init
         weights[...] = RANDOM_INITS[name](rng, weights.shape)
     if init == "normal":
         for biases in intercepts(network, params):
@@ -68,45 +58,8 @@ def random_params(network, activations, init, seed, dtype):
     return params.astype(dtype, copy=False)
 
 
-class _Carrier(NamedTuple):
-    """How units with an activation f hand a score z on to the next layer.
-
-    Two units a score, if there is a `pair`: f(z) - f(-z) is `pair` * z.
-    One unit a score, if there is a `margin`: f(z + shift) is `slope` * (z + shift)
-    where z + shift is at least `margin`, as it is for all rows that the shift is made
-    from. (For gelu, silu and softplus up to 1e-8.)
-    Else f is linear nowhere, and nearly so about zero: f(gain * z) - f(0) is about
-    `slope` * gain * z.
-    """
-
-    pair: float | None = None
-    slope: float = 1.0
-    margin: float | None = None
-    gain: float = 1.0
-
-    @property
-    def is_exact(self):
-        return self.gain == 1.0
-
-
-# A gain g makes the error of tanh, relative, g² z² / 3; a smaller one would have
-# gradients that differ more from layer to layer.
-_GAIN = 0.1
 # Spare units of a tied code are heard by the decoder; from zero they would never learn.
 _WHISPER = 1e-4
-_CARRIERS = {
-    "identity": _Carrier(),
-    "relu": _Carrier(pair=1.0, margin=1.0),
-    "leaky_relu": _Carrier(pair=1.0 + LEAK, margin=1.0),
-    "gelu": _Carrier(pair=1.0, margin=6.0),
-    "silu": _Carrier(pair=1.0, margin=20.0),
-    "softplus": _Carrier(pair=1.0, margin=20.0),
-    "elu": _Carrier(margin=1.0),
-    "selu": _Carrier(slope=SELU_SCALE, margin=1.0),
-    "tanh": _Carrier(gain=_GAIN),
-    "logistic": _Carrier(slope=0.25, gain=2 * _GAIN),
-    "sigmoid": _Carrier(slope=0.25, gain=2 * _GAIN),
-}
 
 
 def chosen_init(init, architecture, *, has_room=False):
@@ -123,7 +76,7 @@ def chosen_init(init, architecture, *, has_room=False):
     *inner, output = architecture["activations"]
     code = inner[len(inner) // 2]
     if init == "auto":
-        is_exact = all(_CARRIERS[name].is_exact for name in inner)
+        is_exact = all(ACTIVATIONS[name].carrier.is_exact for name in inner)
         applies = is_exact and code == "identity"
         applies = applies or (has_room and n_saturating(architecture) > 0)
         applies = applies and output == "identity" and not architecture["variational"]
@@ -145,7 +98,7 @@ def n_saturating(architecture):
     *inner, _ = architecture["activations"]
     if not architecture["tied"]:
         return 0
-    return sum(not _CARRIERS[name].is_exact for name in inner)
+    return sum(not ACTIVATIONS[name].carrier.is_exact for name in inner)
 
 
 def pca_params(network, activations, components, least, seed, dtype):
@@ -190,7 +143,7 @@ def pca_params(network, activations, components, least, seed, dtype):
             send, receive = (axes * deviations).T, None
             shift = np.zeros(len(axes))
         else:
-            carrier, width = _CARRIERS[name], weights.shape[1]
+            carrier, width = ACTIVATIONS[name].carrier, weights.shape[1]
             # Tied weights give back what they took: nothing is brought to variance 1.
             scale = deviations if is_tied else np.ones(n_carried)
             send, receive, shift = _carry(carrier, width, least, scale, is_tied)
@@ -237,8 +190,8 @@ def _carry(carrier, width, least, scale, is_tied):
 
 
 def _activated(name, z, dtype):
-    """An activation of a vector, by the pass of a dtype that a fit has compiled."""
-    activation, z = ACTIVATIONS[name], z.astype(dtype)
-    if activation is not None:
-        activation(z, np.empty_like(z), z.size)
+    """An activation of a vector, by the compiled loop that a fit of a dtype uses."""
+    op, z = ACTIVATIONS[name].op, z.astype(dtype)
+    if op is not None:
+        op(z, np.empty_like(z), z.size)
     return z.astype(np.float64)

@@ -30,7 +30,7 @@ from skae._compiled import (
 )
 from skae._compiled.code_terms import N_TERM_SETTINGS, CodeTerm
 from skae._compiled.compilation import CFunction
-from skae._compiled.corruption import CORRUPTIONS, Corruption
+from skae._compiled.corruption import Corruption
 from skae._compiled.network import forward
 from skae._compiled.products import DEPTH
 from skae._compiled.records import (
@@ -313,7 +313,8 @@ class ThreadTeam:
 
 
 # Rows that are all learnt from at each step, in their own order, stay in input blocks
-# if these take so many bytes at most.
+# if these take so many bytes at most: 5000 epochs of the workload "ring" take a sixth
+# less time on one thread, a tenth less on two; L-BFGS gains nothing that can be seen.
 _MAX_INPUT_BYTES = 2**23
 
 
@@ -429,16 +430,16 @@ def _has_zeros(network, rows, corruption):
     first = network.layers[1]
     if first["transposed"] or first["width"] < _MIN_WIDTH:
         return False
-    if corruption is not None and corruption.compute is CORRUPTIONS["gaussian"]:
+    if corruption is not None and not corruption.noise.keeps_zeros:
         return False
     return sharding.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
 
 
 def _learning_ops(learning):
     """The ops of an objective and a solver, by the fields of ``Addresses``."""
-    ops = {"loss": learning.loss.compute, "solver": learning.solver}
+    ops = {"loss": learning.loss.op, "solver": learning.solver}
     if learning.corruption is not None:
-        ops["corrupt"] = learning.corruption.compute
+        ops["corrupt"] = learning.corruption.noise.op
     if learning.term is not None:
         kind = learning.term.kind
         ops |= {"code_term": kind.forward, "code_term_backward": kind.backward}

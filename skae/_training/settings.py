@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled.activations import ACTIVATION_RANGES, ACTIVATIONS
+from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.code_terms import SPARSITIES, TARGET, WEIGHT, CodeTerm
 from skae._compiled.corruption import (
     CORRUPTIONS,
@@ -163,8 +163,8 @@ def output_range(estimator):
     if not LOSSES[estimator.loss].is_scaled or estimator.scale != "auto":
         return None
     output = _output_activation(estimator)
-    limits = ACTIVATION_RANGES.get(output)
-    return None if limits is None else OutputRange(output, *limits)
+    row = ACTIVATIONS[output]
+    return OutputRange(output, row.low, row.high) if row.is_limited else None
 
 
 # What "auto" as `scale` is where weights are tied and units saturate, chosen in
@@ -309,23 +309,26 @@ def describe_corruption(estimator, extremes):
             f"noise={noise!r} is drawn anew in every epoch, which "
             f"solver={estimator.solver!r} cannot follow: use {_one_of(SOLVERS)}"
         )
-    if noise != "gaussian" and level > 1:
+    row = CORRUPTIONS[noise]
+    if row.is_share and level > 1:
         raise ValueError(
             f"noise_level={level} is the share of the entries that noise={noise!r} "
             "corrupts: it has to be in [0, 1]"
         )
     settings = np.zeros(N_CORRUPTION_SETTINGS)
     settings[LEVEL] = level
-    if noise == "salt_and_pepper":
+    if row.needs_range:
         loss = LOSSES[estimator.loss]
         has_range = np.isfinite([loss.low, loss.high]).all()
         settings[LOWEST], settings[HIGHEST] = (
             (loss.low, loss.high) if has_range else extremes()
         )
-    return Corruption(CORRUPTIONS[noise], settings)
+    return Corruption(row, settings)
 
 
-_UNIT_RANGE_ACTIVATIONS = ("logistic", "sigmoid")
+_UNIT_RANGE_ACTIVATIONS = [
+    name for name, row in ACTIVATIONS.items() if (row.low, row.high) == (0, 1)
+]
 
 
 def describe_sparsity(estimator):
@@ -339,13 +342,15 @@ def describe_sparsity(estimator):
     sparsity, activation = estimator.sparsity, estimator.code_activation
     if sparsity is None:
         return None
-    if sparsity == "kl" and activation not in _UNIT_RANGE_ACTIVATIONS:
+    kind = SPARSITIES[sparsity]
+    if kind.needs_unit_range and activation not in _UNIT_RANGE_ACTIVATIONS:
         raise ValueError(
-            f"sparsity='kl' needs units of the code in (0, 1), but code_activation is "
-            f"{activation!r}: use {_one_of(_UNIT_RANGE_ACTIVATIONS)}, or sparsity='l1'"
+            f"sparsity={sparsity!r} needs units of the code in (0, 1), but "
+            f"code_activation is {activation!r}: use "
+            f"{_one_of(_UNIT_RANGE_ACTIVATIONS)}, or sparsity='l1'"
         )
     return CodeTerm(
-        SPARSITIES[sparsity],
+        kind,
         {
             WEIGHT: float(estimator.sparsity_weight),
             TARGET: float(estimator.sparsity_target),
@@ -389,12 +394,13 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
     # L-BFGS knows itself when the training loss has converged; of one that noise is
     # drawn for, some epochs without progress do not tell.
     is_planned = _draws_noise(estimator) and estimator.max_iter == "auto"
-    is_planned = is_planned and estimator.learning_rate != "adaptive"
+    how = SCHEDULES[schedule(estimator, max_epochs)]
+    is_planned = is_planned and not how.follows_loss
     if (is_planned or not stochastic) and not watches_validation:
         patience = _NEVER
     return Solver(
         kind=list(SOLVERS).index(estimator.solver) if stochastic else -1,
-        schedule=SCHEDULES[schedule(estimator, max_epochs)],
+        schedule=how.kind,
         learning_rate=float(estimator.learning_rate_init),
         decay=float(estimator.decay),
         power_t=float(estimator.power_t),
