@@ -43,7 +43,7 @@ from _report import (
 from workloads import WORKLOADS
 
 from skae._compiled import activations, elementwise, losses, optimizers
-from skae._compiled.intrinsics import call
+from skae._compiled.intrinsics import call_at
 from skae._compiled.records import address
 
 MATRIX_SIZE = 1024
@@ -58,15 +58,23 @@ NONE = np.empty(0, DTYPE)
 
 
 @numba.njit(nogil=True)
-def _call(address, arguments, repeats):
+def _call(address, field, arguments, repeats):
+    field = numba.literally(field)
     for _ in range(repeats):
-        call(address, arguments)
+        call_at(address, field, arguments)
 
 
-def repeated(compiled_pass, *arguments, repeats=20):
-    """Seconds of so many runs of a pass on arrays, empty ones as null, and sizes."""
-    plain = tuple(map(address, arguments))
-    return seconds_of(_call, compiled_pass.address(DTYPE), plain, repeats)
+def repeated(field, op, *arguments, repeats=20):
+    """Seconds of so many runs of an op on arrays, empty ones as null, and sizes.
+
+    `field` is that of the op in `dispatch.Addresses`, or "activation".
+    """
+    plain = tuple(
+        np.uint64(address(value)) if isinstance(value, np.ndarray) else value
+        for value in arguments
+    )
+    at = np.uint64(op.address(DTYPE))
+    return seconds_of(_call, at, field, plain, repeats)
 
 
 def seconds_of(function, *args):
@@ -104,14 +112,20 @@ def filling_rate(shape):
 def forward_rate(name):
     """Entries a second of an activation."""
     z, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
-    return 20 * z.size / repeated(activations.ACTIVATIONS[name].op, z, slope, z.size)
+    return (
+        20
+        * z.size
+        / repeated("activation", activations.ACTIVATIONS[name].op, z, slope, z.size)
+    )
 
 
 def backward_rate():
     """Entries a second of the product with the slope, and of its sums over rows."""
     delta, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
     gradient, shape = np.zeros(BLOCK_ENTRIES, DTYPE), (N_UNITS, BLOCK_ROWS)
-    seconds = repeated(elementwise.backward_units, delta, slope, gradient, *shape, 1)
+    seconds = repeated(
+        "backward_units", elementwise.backward_units, delta, slope, gradient, *shape, 1
+    )
     return 20 * delta.size / seconds
 
 
@@ -119,7 +133,7 @@ def loss_rate(name):
     """Entries a second."""
     z, x, values = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
     arrays, sizes = (z, x, NONE, values, np.zeros(1)), (N_UNITS, BLOCK_ROWS, 16)
-    return 20 * z.size / repeated(losses.LOSSES[name].op, *arrays, *sizes)
+    return 20 * z.size / repeated("loss", losses.LOSSES[name].op, *arrays, *sizes)
 
 
 def step_rate(name, n_params):
@@ -127,7 +141,9 @@ def step_rate(name, n_params):
     arrays, settings = np.ones((4, n_params), DTYPE), np.ones(optimizers.N_SETTINGS)
     n = max(3, 2_000_000 // n_params)
     step = optimizers.SOLVERS[name]
-    return n * n_params / repeated(step, *arrays, settings, n_params, repeats=n)
+    return (
+        n * n_params / repeated("solver", step, *arrays, settings, n_params, repeats=n)
+    )
 
 
 class Epoch:

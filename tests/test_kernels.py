@@ -665,7 +665,7 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
 
         def run(kernel, *arguments):
             arguments = (problem.model(state.params), *arguments, workspace)
-            addresses, _held = records.arguments_of(arguments)
+            addresses, _held = records.arguments_of(kernel, arguments)
             return kernel(*addresses, 0)
 
         if batch_size == len(X):

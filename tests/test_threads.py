@@ -547,6 +547,7 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
         assert set(blas_threads().values()) == {1}
         raise error("in the kernel")
 
+    fails.check = batches.summed_loss.check
     monkeypatch.setattr(batches, "summed_loss", fails)
     # Of weights that are PCA's still, no objective is asked for.
     parameters = {**_LARGE, "early_stopping": False}
@@ -694,6 +695,7 @@ def job_dying_ranks():
                     raise RuntimeError(f"rank {dying} died")
                 return whole(*args)
 
+            dies.check = whole.check
             setattr(module, kernel, dies)
             parameters = {**_LARGE, "solver": solver, "max_iter": 1000}
             try:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from numba import carray
 
-from skae._compiled.compilation import CFunction, formula, made_for
+from skae._compiled.compilation import Op, formula, made_for
 from skae._compiled.intrinsics import like
 from skae._compiled.vector_math import (
     exp,
@@ -31,7 +31,7 @@ def _activate(z, slope, n):
 
 
 def _activation_op(function):
-    return CFunction(made_for(function, _activate), "vvn")
+    return Op(made_for(function, _activate), "vvn")
 
 
 @formula
@@ -155,7 +155,7 @@ _GAIN = 0.1
 class Activation(NamedTuple):
     """What the rest of the package has to know of an activation."""
 
-    op: CFunction | None  # None: the identity
+    op: Op | None  # None: the identity
     init: str  # the random initialization derived for it, a key of RANDOM_INITS
     carrier: Carrier  # for the initialization at PCA
     low: float = -math.inf  # its values are in [low, high]

@@ -6,7 +6,7 @@ from numba import types
 from skae._compiled.barrier import all_went_on, atomic_load, barrier
 from skae._compiled.code_terms import BATCH_TERM, BATCH_WEIGHT
 from skae._compiled.compilation import as_kernel, inlined
-from skae._compiled.intrinsics import address_of, call, doubles, integers, record
+from skae._compiled.intrinsics import beyond, call, doubles, integers, record
 from skae._compiled.memory import (
     BYTES,
     NO_ORDER,
@@ -49,12 +49,12 @@ def _add_code(model, rows, block, team):
     """Add a block's code to the sum of its shard."""
     code = layer_of(model.network, model.network.n_layers // 2)
     units = address_at(team, team.units, units_offset(code, block, team))
-    sums = team.shard_codes + BYTES * team.shard_code_entries * block.shard
+    sums = beyond(team.shard_codes, BYTES * team.shard_code_entries * block.shard)
     arrays = units, row_weights_of(rows, block, team), sums
-    call(team.ops.add_code, (*arrays, team.n_code, block.n_rows))
+    call(team.ops, "add_code", (*arrays, team.n_code, block.n_rows))
 
 
-@as_kernel("nnnnnnnn")
+@as_kernel(MODEL, ROWS, np.ndarray, int, int, TEAM, int, int)
 def shards(model, rows, order, start, stop, team, rank, aim):
     """Compute what `aim` says of this rank's shards of a batch.
 
@@ -89,8 +89,7 @@ def shards(model, rows, order, start, stop, team, rank, aim):
             left = rows.n_rows - (begin + n_batch) if is_random else 0
             block.ahead = begin + n_batch
             block.n_ahead = max(0, min(block.n_rows, left))
-            of_block = address_of(model), address_of(rows), address_of(block)
-            call(team.forward, (*of_block, address_of(team)))
+            call(team, "forward", (model, rows, block, team))
             if aim == ENCODE:
                 _add_code(model, rows, block, team)
                 continue
@@ -110,31 +109,29 @@ def batch_weight(rows, n_batch):
     return rows.total_weight / rows.n_rows * n_batch
 
 
-@as_kernel("nnnnnnn")
+@as_kernel(MODEL, ROWS, np.ndarray, int, int, TEAM, int)
 def code_means(model, rows, order, start, stop, team, rank):
     """Write what depends on a batch's mean code to the rank's settings of its term."""
-    arguments = model, rows, order, start, stop, team, rank
-    rows, team = record(rows, ROWS), record(team, TEAM)
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     n_shards = shards_of(stop - start, team.block_rows)
     n_sums = team.shard_code_entries
     for shard in range(rank, n_shards, team.n_threads):
         for j in range(shard * n_sums, (shard + 1) * n_sums):
             doubles(team.shard_codes)[j] = 0.0
-    call(team.shards, (*arguments, ENCODE))
+    call(team, "shards", (model, rows, order, start, stop, team, rank, ENCODE))
     barrier(team)
     settings = term_settings_of(team, rank)
     doubles(settings)[BATCH_WEIGHT] = batch_weight(rows, stop - start)
     sums = team.shard_codes, settings, n_shards, team.n_code
-    call(team.ops.divergence_of_means, sums)
+    call(team.ops, "divergence_of_means", sums)
 
 
 @inlined
 def run_shards(model, rows, order, batch, team, rank, aim):
     """`shards` of a batch: first position in the order, and the last plus one."""
-    of_batch = address_of(model), address_of(rows), order, *batch
     if team.code_means != 0:
-        call(team.code_means, (*of_batch, address_of(team), rank))
-    call(team.shards, (*of_batch, address_of(team), rank, aim))
+        call(team, "code_means", (model, rows, order, *batch, team, rank))
+    call(team, "shards", (model, rows, order, *batch, team, rank, aim))
 
 
 @inlined
@@ -159,7 +156,7 @@ def sum_gradients(n_shards, team, start, n):
     for shard in range(1, n_shards):
         at = shard * team.shard_gradient_entries + start
         other = address_at(team, team.shard_gradients, at)
-        call(team.ops.add, (gradient, other, n))
+        call(team.ops, "add", (gradient, other, n))
     return gradient
 
 
@@ -181,7 +178,7 @@ def add_up_losses(model, rows, team, rank):
     return total, False
 
 
-@as_kernel("nnnn", returns=types.float64)
+@as_kernel(MODEL, ROWS, TEAM, int, returns=types.float64)
 def summed_loss(model, rows, team, rank):
     """The data loss, summed over rows, on rank 0."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
@@ -189,7 +186,7 @@ def summed_loss(model, rows, team, rank):
     return total
 
 
-@as_kernel("nnnnnnnn", returns=types.float64)
+@as_kernel(MODEL, ROWS, np.ndarray, int, int, int, TEAM, int, returns=types.float64)
 def summed_gradient(model, rows, order, start, stop, epoch, team, rank):
     """The data loss of a batch, summed over its rows, on rank 0.
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled.compilation import REDUCTION, CFunction, as_op, formula
+from skae._compiled.compilation import REDUCTION, Op, as_op, formula
 from skae._compiled.intrinsics import is_null, like
 from skae._compiled.random import POSTERIOR, bits_at, normal_pair, stream_of
 from skae._compiled.vector_math import exp, expm1
@@ -225,9 +225,9 @@ def _backward_draw(delta, kept, n_units, n_rows):
 class TermKind(NamedTuple):
     """How a term of the objective is computed."""
 
-    forward: CFunction  # of a block, where its code has been computed
-    backward: CFunction
-    of_means: tuple[CFunction, CFunction] | None = None  # sums a block's code; the rest
+    forward: Op  # of a block, where its code has been computed
+    backward: Op
+    of_means: tuple[Op, Op] | None = None  # sums a block's code; the rest
     needs_unit_range: bool = False  # units of the code have to be in (0, 1)
 
 
@@ -248,3 +248,4 @@ SPARSITIES = {
     ),
 }
 VARIATIONAL = TermKind(_draw_code, _backward_draw)
+TERM_KINDS = (*SPARSITIES.values(), VARIATIONAL)

@@ -13,6 +13,7 @@ A fit therefore compiles only what it uses, and each C function once: what a fun
 calls directly is compiled again with each of its callers.
 """
 
+import abc
 import ctypes
 import types as types_of_python
 
@@ -21,6 +22,7 @@ import numpy as np
 from numba import types
 
 from skae._compiled.cache import c_function, cache_path, stamped
+from skae._compiled.intrinsics import ADDRESS, NUMBER, declare
 from skae._compiled.numba_private import options_known
 
 if numba.config.DISABLE_JIT:
@@ -66,37 +68,21 @@ def _made_under(name):
     return _MADE[name]
 
 
-# Entries of arrays, by the letters of `CFunction`.
-_ENTRIES = {"d": np.float64, "i": np.int64, "c": np.int32}
-
-
-def _is_readable(array, letter):
-    """Whether a loop that knows no strides reads an array as it is."""
-    dtype = _ENTRIES.get(letter, array.dtype)
-    return array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype
-
-
-class CFunction:
-    """A C function: a loop over contiguous memory, or a kernel.
+class CFunction(abc.ABC):
+    """A C function: an op or a kernel.
 
     Parameters
     ----------
     function : callable
-        Takes pointers and numbers.
-
-    arguments : str
-        A letter an argument: "v" for a pointer to values of the dtype, "d" to
-        float64, "i" to int64, "c" to int32; "n" for an int64, a size or an address;
-        "f" for a float64.
 
     returns : numba type, default=void
 
     **options
-        Numba's, beside those of all ops.
+        Numba's, beside those of all C functions.
     """
 
-    def __init__(self, function, arguments, returns=types.void, **options):
-        self.function, self.arguments = stamped(function), arguments
+    def __init__(self, function, returns=types.void, **options):
+        self.function = stamped(function)
         name = self.function.__qualname__
         # Numba, too, tells namesakes apart by a count that differs between processes.
         if name in _MADE:
@@ -109,19 +95,15 @@ class CFunction:
         """Pickle the name: the machine code is the other process' own."""
         return _made_under, (self.function.__qualname__,)
 
+    @abc.abstractmethod
+    def _arguments(self, dtype):
+        """Types of the arguments for a dtype, and that dtype, or a stand-in for all."""
+
     def compiled(self, dtype=np.float64):
         """The C function for a dtype: Numba's object."""
-        dtype = np.dtype(dtype if "v" in self.arguments else np.float64)
+        arguments, dtype = self._arguments(np.dtype(dtype))
         if dtype not in self._compiled:
-            kinds = {
-                "v": types.CPointer(numba.from_dtype(dtype)),
-                "d": types.CPointer(types.float64),
-                "i": types.CPointer(types.int64),
-                "c": types.CPointer(types.int32),
-                "n": types.intp,
-                "f": types.float64,
-            }
-            signature = self.returns(*[kinds[letter] for letter in self.arguments])
+            signature = self.returns(*arguments)
             compiled = c_function(signature, self.function, **self.options)
             # Of two threads' results the first stays, as its address may be in use.
             self._compiled.setdefault(dtype, compiled)
@@ -136,6 +118,53 @@ class CFunction:
         """Folder of the machine code, or None."""
         return cache_path(self.compiled())
 
+
+# Entries of arrays, by the letters of `Op`.
+_ENTRIES = {"d": np.float64, "i": np.int64, "c": np.int32}
+# Arguments that are no pointers.
+_NUMBERS = {"n": types.intp, "f": types.float64}
+
+
+def _is_readable(array, letter):
+    """Whether a loop that knows no strides reads an array as it is."""
+    dtype = _ENTRIES.get(letter, array.dtype)
+    return array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype
+
+
+class Op(CFunction):
+    """A loop over contiguous memory.
+
+    Parameters
+    ----------
+    function : callable
+        Takes pointers and numbers.
+
+    arguments : str
+        A letter for each argument: "v" for a pointer to values of the dtype, "d" to
+        float64, "i" to int64, "c" to int32; "n" for an int64, a size; "f" for a
+        float64.
+
+    **options
+        Numba's, beside those of all ops.
+    """
+
+    def __init__(self, function, arguments, **options):
+        super().__init__(function, **options)
+        self.arguments = arguments
+
+    @property
+    def taken(self):
+        """Types of the arguments that kernels call it with."""
+        return tuple(_NUMBERS.get(letter, ADDRESS) for letter in self.arguments)
+
+    def _arguments(self, dtype):
+        dtype = dtype if "v" in self.arguments else np.dtype(np.float64)
+        kinds = _NUMBERS | {
+            letter: types.CPointer(numba.from_dtype(np.dtype(entry)))
+            for letter, entry in {**_ENTRIES, "v": dtype}.items()
+        }
+        return [kinds[letter] for letter in self.arguments], dtype
+
     def __call__(self, *arguments):
         """Run on arrays, empty ones as null, and numbers; takes the dtype from them.
 
@@ -145,7 +174,8 @@ class CFunction:
         pairs = list(zip(arguments, self.arguments, strict=True))
         dtypes = {array.dtype for array, letter in pairs if letter == "v"}
         for array, letter in pairs:
-            if letter not in "nf" and array.size and not _is_readable(array, letter):
+            is_array = letter not in _NUMBERS
+            if is_array and array.size and not _is_readable(array, letter):
                 raise ValueError(
                     f"{self.function.__name__} cannot read an array of {array.dtype} "
                     f"with strides {array.strides} as {letter!r}"
@@ -153,21 +183,79 @@ class CFunction:
         function = self.compiled(*dtypes).ctypes
         pointers = [
             argument
-            if letter in "nf"
+            if letter in _NUMBERS
             else ctypes.cast(argument.ctypes.data * bool(argument.size), kind)
             for (argument, letter), kind in zip(pairs, function.argtypes, strict=True)
         ]
         return function(*pointers)
 
 
+class Kernel(CFunction):
+    """A C function that holds control flow; one compilation serves all dtypes.
+
+    Parameters
+    ----------
+    function : callable
+        Takes addresses and numbers.
+
+    arguments : sequence of {dtype, numpy.ndarray, int, float}
+        What is at the address that each argument is, a record or an array, or the type
+        of a number.
+
+    returns : numba type
+    """
+
+    def __init__(self, function, arguments, returns):
+        super().__init__(function, returns, **_KERNEL_OPTIONS)
+        self.arguments = arguments
+        if returns is types.void:  # so that other kernels can call it
+            declare(function.__name__, tuple(map(_taken, arguments)))
+
+    def _arguments(self, dtype):
+        plain = [_PLAIN.get(kind, ADDRESS) for kind in self.arguments]
+        return plain, np.dtype(np.float64)
+
+    def check(self, values):
+        """Raise TypeError if values are not what it takes, as `records` have them.
+
+        Of the last, the rank, there is none.
+        """
+        kinds = [_kind_of(value) for value in values]
+        if kinds != list(self.arguments[:-1]):
+            raise TypeError(
+                f"{self.function.__name__} takes {self.arguments[:-1]}, not {kinds}"
+            )
+
+    def __call__(self, *arguments):
+        """Run on addresses and numbers. Other threads of Python run meanwhile."""
+        return self.compiled().ctypes(*arguments)
+
+
+_PLAIN = {int: NUMBER, float: types.float64}
+
+
+def _taken(kind):
+    """The type of an argument that another kernel gives."""
+    if isinstance(kind, np.dtype):
+        return numba.from_dtype(kind)
+    return _PLAIN.get(kind, ADDRESS)
+
+
+def _kind_of(value):
+    """What a value is, in the words of `Kernel`: a record is an array without shape."""
+    if isinstance(value, np.ndarray):
+        return np.ndarray if value.dtype.names is None else value.dtype
+    return float if isinstance(value, float) else int
+
+
 def as_op(arguments, fastmath=EXACT):
     """Decorate a function that is a loop over contiguous memory."""
-    return lambda function: CFunction(function, arguments, fastmath=fastmath)
+    return lambda function: Op(function, arguments, fastmath=fastmath)
 
 
-def as_kernel(arguments, returns=types.void):
-    """Decorate a function that takes addresses, of records and of what ops take."""
-    return lambda function: CFunction(function, arguments, returns, **_KERNEL_OPTIONS)
+def as_kernel(*arguments, returns=types.void):
+    """Decorate a kernel; says what it takes, see `Kernel`."""
+    return lambda function: Kernel(function, arguments, returns)
 
 
 def made_for(function, loop):

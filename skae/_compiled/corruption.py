@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skae._compiled.compilation import CFunction, formula, made_for
+from skae._compiled.compilation import Op, formula, made_for
 from skae._compiled.intrinsics import like
 from skae._compiled.random import CORRUPTION, U32, bits_at, normal_pair, stream_of
 
@@ -45,7 +45,7 @@ def _corrupt(
 
 
 def _corruption_op(function):
-    return CFunction(made_for(function, _corrupt), "vvidnnvnn")
+    return Op(made_for(function, _corrupt), "vvidnnvnn")
 
 
 @formula
@@ -82,7 +82,7 @@ def _salt_and_pepper(bits, level, x, low_x, high_x, y, low_y, high_y):
 class Noise(NamedTuple):
     """What the rest of the package has to know of a noise."""
 
-    op: CFunction
+    op: Op
     is_share: bool = True  # the level is the share of the entries that are changed
     needs_range: bool = False  # LOWEST and HIGHEST are those of the data
     keeps_zeros: bool = True  # most zeros stay zeros

@@ -1,40 +1,48 @@
 """Which compiled loops a network, its rows and its training call: their addresses."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from skae._compiled import elementwise, products, random, row_access, sparse_products
 from skae._compiled.activations import ACTIVATIONS
+from skae._compiled.code_terms import TERM_KINDS
+from skae._compiled.corruption import CORRUPTIONS
+from skae._compiled.intrinsics import declare
+from skae._compiled.losses import LOSSES
+from skae._compiled.optimizers import SOLVERS, scale_gradient
+
+# An address in a record of kernels, which is unsigned there, see `intrinsics`.
+Address = Annotated[int, "address"]
 
 
 class Addresses(NamedTuple):
     """Addresses of the machine code of the ops; 0 for none."""
 
-    activations: np.ndarray  # (L + 1,) int64, of the layers; 0 for the identity
-    product: int
-    short_product: int
-    dense_sparse_product: int
-    sparse_dense_product: int
-    pack: int
-    prefetch: int
-    pick: int
-    gather: int
-    gather_csr: int
-    scatter: int
-    loss: int
-    solver: int
-    copy: int
-    add: int
-    backward_units: int
-    add_sum: int
-    add_squares: int
-    shuffle: int
-    corrupt: int
-    code_term: int
-    code_term_backward: int
-    add_code: int
-    divergence_of_means: int
+    activations: np.ndarray  # (L + 1,) uint64, of the layers; 0 for the identity
+    product: Address
+    short_product: Address
+    dense_sparse_product: Address
+    sparse_dense_product: Address
+    pack: Address
+    prefetch: Address
+    pick: Address
+    gather: Address
+    gather_csr: Address
+    scatter: Address
+    loss: Address
+    solver: Address
+    copy: Address
+    add: Address
+    backward_units: Address
+    add_sum: Address
+    add_squares: Address
+    shuffle: Address
+    corrupt: Address
+    code_term: Address
+    code_term_backward: Address
+    add_code: Address
+    divergence_of_means: Address
 
 
 _INFERENCE = {
@@ -65,6 +73,25 @@ _LEARNING = {
 }
 
 
+# Of which there are several: each takes the same as the others.
+_KINDS = {
+    "activation": [row.op for row in ACTIVATIONS.values() if row.op is not None],
+    "loss": [row.op for row in LOSSES.values()],
+    "solver": [*SOLVERS.values(), scale_gradient],
+    "corrupt": [row.op for row in CORRUPTIONS.values()],
+    "code_term": [kind.forward for kind in TERM_KINDS],
+    "code_term_backward": [kind.backward for kind in TERM_KINDS],
+    "add_code": [kind.of_means[0] for kind in TERM_KINDS if kind.of_means],
+    "divergence_of_means": [kind.of_means[1] for kind in TERM_KINDS if kind.of_means],
+}
+for _table in (_INFERENCE, *_GATHER.values(), _SPARSE, _LEARNING):
+    for _name, _op in _table.items():
+        declare(_name, _op.taken)
+for _name, _ops in _KINDS.items():
+    for _op in _ops:
+        declare(_name, _op.taken)
+
+
 def addresses(dtype, activations, kinds, has_zeros, loss=None, **others):
     """Compile the ops that a network needs.
 
@@ -81,10 +108,10 @@ def addresses(dtype, activations, kinds, has_zeros, loss=None, **others):
     has_zeros : bool
         Whether the network sees many zeros.
 
-    loss : CFunction, default=None
+    loss : Op, default=None
         None for inference alone.
 
-    **others : CFunction or None
+    **others : Op or None
         The solver's and the objective's own, by the fields of ``Addresses``.
 
     Returns
@@ -101,8 +128,11 @@ def addresses(dtype, activations, kinds, has_zeros, loss=None, **others):
         named |= _SPARSE
     if loss is not None:
         named |= _LEARNING | {"loss": loss} | others
+    for name, op in named.items():
+        if op is not None:
+            declare(name, op.taken)
     return Addresses(
-        activations=np.array([_address(p, dtype) for p in layers], dtype=np.int64),
+        activations=np.array([_address(p, dtype) for p in layers], dtype=np.uint64),
         **{name: _address(p, dtype) for name, p in named.items()},
     )
 

@@ -71,7 +71,7 @@ def _step(model, moments, n_shards, team, rank, part):
             address_at(team, moments[1], start),
         )
         arrays = params, gradient, moment_1, moment_2
-        call(team.ops.solver, (*arrays, settings, n))
+        call(team.ops, "solver", (*arrays, settings, n))
 
 
 @inlined
@@ -94,7 +94,7 @@ def _penalty(model, team):
     squares = doubles(team.penalty)
     squares[0] = 0.0
     arrays = model.params, team.penalty
-    call(team.ops.add_squares, (*arrays, model.network.n_weights))
+    call(team.ops, "add_squares", (*arrays, model.network.n_weights))
     return 0.5 * model.alpha * squares[0]
 
 
@@ -146,7 +146,7 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
     return given_up or control[STATUS] == INTERRUPTED
 
 
-@as_kernel("nnnfnn", returns=types.float64)
+@as_kernel(MODEL, SOLVER, STATE, float, TEAM, int, returns=types.float64)
 def step(model, solver, state, weight, team, rank):
     """The solver's step, for a gradient in the first of `gradients` and its weight.
 
@@ -169,7 +169,7 @@ def _keep_best(state, loss, team):
     if loss < progress.best_kept:
         progress.best_kept = loss
         progress.best_epoch = progress.n_epochs
-        call(team.ops.copy, (state.best_params, state.params, team.n_params))
+        call(team.ops, "copy", (state.best_params, state.params, team.n_params))
 
 
 @inner
@@ -230,7 +230,7 @@ def _finish_epoch(solver, state, loss, kept, team, rank):
     return control[STATUS]
 
 
-@as_kernel("nnffnn", returns=types.int64)
+@as_kernel(SOLVER, STATE, float, float, TEAM, int, returns=types.int64)
 def finish_epoch(solver, state, loss, kept, team, rank):
     """`_finish_epoch`, of an epoch that ran in pieces."""
     solver, state = record(solver, SOLVER), record(state, STATE)
@@ -246,7 +246,7 @@ def _train_part(model, rows, solver, state, team, rank):
         if rank == 0:
             epoch = progress.n_epochs + progress.part * EPOCHS_APART
             key = progress.seed, epoch
-            call(team.ops.shuffle, (team.order, rows.n_rows, *key))
+            call(team.ops, "shuffle", (team.order, rows.n_rows, *key))
         if not barrier(team):
             return True
     for start in range(0, rows.n_rows, solver.batch_size):
@@ -256,7 +256,7 @@ def _train_part(model, rows, solver, state, team, rank):
     return False
 
 
-@as_kernel("nnnnnn", returns=types.int64)
+@as_kernel(MODEL, ROWS, SOLVER, STATE, TEAM, int, returns=types.int64)
 def train_part(model, rows, solver, state, team, rank):
     """`_train_part`; returns a status."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
@@ -265,7 +265,7 @@ def train_part(model, rows, solver, state, team, rank):
     return INTERRUPTED if given_up else RUNNING
 
 
-@as_kernel("nnnnnnnn", returns=types.int64)
+@as_kernel(MODEL, ROWS, ROWS, SOLVER, STATE, int, TEAM, int, returns=types.int64)
 def train(model, rows, validation, solver, state, n_epochs, team, rank):
     """Run up to `n_epochs` epochs of a stochastic solver; return a status.
 

@@ -58,6 +58,17 @@ def prefetch(typingctx, pointer, index):
     return types.void(pointer, types.intp), codegen
 
 
+# Addresses are unsigned, and sizes and other whole numbers are signed, so that one is
+# not taken for the other. Nothing but `beyond` computes with addresses: their sum with
+# a number would be a float.
+ADDRESS, NUMBER = types.uint64, types.int64
+
+
+def _check_address(found):
+    if types.unliteral(found) != ADDRESS:
+        raise numba.TypingError(f"{found} is no address")
+
+
 def _as_pointer(pointer_type):
     """Code generator that takes an address for a pointer, or a record."""
 
@@ -68,49 +79,115 @@ def _as_pointer(pointer_type):
 
 
 @intrinsic
+def beyond(typingctx, address, n_bytes):
+    """The address, so many bytes further."""
+    _check_address(address)
+
+    def codegen(context, builder, signature, args):
+        return builder.add(args[0], args[1])
+
+    return ADDRESS(ADDRESS, NUMBER), codegen
+
+
+@intrinsic
 def record(typingctx, address, dtype):
     """The record at an address, which may be changed."""
-    return dtype.dtype(types.int64, dtype), _as_pointer(dtype.dtype)
+    _check_address(address)
+    return dtype.dtype(ADDRESS, dtype), _as_pointer(dtype.dtype)
 
 
 @intrinsic
 def integers(typingctx, address):
     """Pointer to the int64s at an address."""
+    _check_address(address)
     pointer = types.CPointer(types.int64)
-    return pointer(types.int64), _as_pointer(pointer)
+    return pointer(ADDRESS), _as_pointer(pointer)
 
 
 @intrinsic
 def doubles(typingctx, address):
     """Pointer to the float64s at an address."""
+    _check_address(address)
     pointer = types.CPointer(types.float64)
-    return pointer(types.int64), _as_pointer(pointer)
+    return pointer(ADDRESS), _as_pointer(pointer)
 
 
 @intrinsic
-def address_of(typingctx, record):
-    """Where a record begins."""
-
-    def codegen(context, builder, signature, args):
-        return builder.ptrtoint(args[0], ir.IntType(64))
-
-    return types.int64(record), codegen
+def addresses(typingctx, address):
+    """Pointer to the addresses at an address."""
+    _check_address(address)
+    pointer = types.CPointer(ADDRESS)
+    return pointer(ADDRESS), _as_pointer(pointer)
 
 
-@intrinsic
-def call(typingctx, address, args):
-    """Call the op at an address with a tuple of addresses and sizes, all int64.
+# ---------------------------------------------------------------------------
+# Calls of C functions by address
+# ---------------------------------------------------------------------------
 
-    Nothing checks that they are what the op takes.
+# What the C functions take that are called by address: a type of Numba's for each
+# argument, by the name of the record's field that has the address.
+_DECLARED: dict[str, tuple] = {}
+
+
+def declare(field, taken):
+    """Note what a C function takes whose address a field of this name has."""
+    if _DECLARED.setdefault(field, taken) != taken:
+        raise TypeError(f"{field} takes {_DECLARED[field]}, not {taken}")
+
+
+def _checked_call(field, args):
+    """Signature's end and code generator of a call, of the address and a tuple."""
+    found = tuple(map(types.unliteral, args))
+    if found != _DECLARED[field]:
+        raise numba.TypingError(f"{field} takes {_DECLARED[field]}, not {found}")
+
+    def write(builder, address, values):
+        values = [
+            builder.ptrtoint(value, ir.IntType(64))
+            if isinstance(kind, types.Record)
+            else value
+            for kind, value in zip(found, values, strict=True)
+        ]
+        function_type = ir.FunctionType(ir.VoidType(), [v.type for v in values])
+        builder.call(builder.inttoptr(address, function_type.as_pointer()), values)
+
+    return types.BaseTuple.from_types(found), write
+
+
+@intrinsic(prefer_literal=True)
+def call(typingctx, owner, field, args):
+    """Call the C function whose address a record's field has with a tuple.
+
+    The arguments are addresses, int64, float64, and records in place of their
+    addresses: what does not agree with the declaration of the function is an error when
+    the call is compiled.
     """
-    if any(not isinstance(arg, types.Integer) or arg.bitwidth != 64 for arg in args):
-        raise numba.TypingError(f"addresses and sizes have to be int64, not {args}")
+    if not isinstance(field, types.StringLiteral):
+        raise numba.TypingError("the name of the field has to be a constant")
+    name = field.literal_value
+    taken, write = _checked_call(name, args)
 
     def codegen(context, builder, signature, values):
-        arguments = cgutils.unpack_tuple(builder, values[1])
-        function_type = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
-        function = builder.inttoptr(values[0], function_type.as_pointer())
-        builder.call(function, arguments)
+        at = cgutils.get_record_member(
+            builder, values[0], owner.offset(name), ir.IntType(64)
+        )
+        address, args = builder.load(at), cgutils.unpack_tuple(builder, values[2])
+        write(builder, address, args)
         return context.get_dummy_value()
 
-    return types.void(address, args), codegen
+    return types.void(owner, field, taken), codegen
+
+
+@intrinsic(prefer_literal=True)
+def call_at(typingctx, address, field, args):
+    """The same for an address that was read from elsewhere."""
+    if not isinstance(field, types.StringLiteral):
+        raise numba.TypingError("the name of the field has to be a constant")
+    _check_address(address)
+    taken, write = _checked_call(field.literal_value, args)
+
+    def codegen(context, builder, signature, values):
+        write(builder, values[0], cgutils.unpack_tuple(builder, values[2]))
+        return context.get_dummy_value()
+
+    return types.void(ADDRESS, field, taken), codegen

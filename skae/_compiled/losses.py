@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skae._compiled.activations import softplus
-from skae._compiled.compilation import REDUCTION, CFunction, formula, made_for
+from skae._compiled.compilation import REDUCTION, Op, formula, made_for
 from skae._compiled.intrinsics import is_null, like, shifted
 from skae._compiled.vector_math import exp, log, log1p
 
@@ -39,7 +39,7 @@ def _add_losses(prediction, target, weights, values, total, n_units, n_rows, n_a
 
 
 def _loss_op(function):
-    return CFunction(made_for(function, _add_losses), "vvvvdnnn", fastmath=REDUCTION)
+    return Op(made_for(function, _add_losses), "vvvvdnnn", fastmath=REDUCTION)
 
 
 @formula
@@ -112,7 +112,7 @@ class Loss(NamedTuple):
     finite and exact where that has saturated: its prediction is that's input.
     """
 
-    op: CFunction
+    op: Op
     output_activation: str  # what "auto" means
     outputs: tuple[str, ...] | None  # the legal output activations; None: all
     low: float  # inputs are in [low, high]

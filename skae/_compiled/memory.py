@@ -3,7 +3,7 @@
 import numpy as np
 
 from skae._compiled.compilation import inlined
-from skae._compiled.intrinsics import record
+from skae._compiled.intrinsics import beyond, record
 from skae._compiled.optimizers import N_SETTINGS
 from skae._compiled.records import BLOCK, LAYER, N_SHARD_LOSSES
 
@@ -11,23 +11,23 @@ BYTES = 8  # of an int64 or float64
 _LAYER_BYTES, _BLOCK_BYTES = LAYER.itemsize, BLOCK.itemsize
 # Flags and numbers that C functions are called with.
 NO, YES = np.int64(0), np.int64(1)
-NOWHERE = NO_ORDER = np.int64(0)
+NOWHERE = NO_ORDER = np.uint64(0)
 
 
 @inlined
 def address_at(team, memory, index):
     """Address of an entry of an array of the dtype."""
-    return memory + team.itemsize * index
+    return beyond(memory, team.itemsize * index)
 
 
 @inlined
 def layer_of(network, number):
-    return record(network.layers + number * _LAYER_BYTES, LAYER)
+    return record(beyond(network.layers, number * _LAYER_BYTES), LAYER)
 
 
 @inlined
 def block_of(team, rank):
-    return record(team.blocks + rank * _BLOCK_BYTES, BLOCK)
+    return record(beyond(team.blocks, rank * _BLOCK_BYTES), BLOCK)
 
 
 @inlined
@@ -48,7 +48,7 @@ def seen_input_of(rows, block, team):
 @inlined
 def picked_of(block, team):
     """Address of the numbers of a block's rows."""
-    return team.picked + BYTES * block.slot * team.block_rows
+    return beyond(team.picked, BYTES * block.slot * team.block_rows)
 
 
 @inlined
@@ -61,19 +61,19 @@ def row_weights_of(rows, block, team):
 @inlined
 def totals_of(block, team):
     """Address of the sums of a block's shard: its losses, and its code terms."""
-    return team.shard_losses + N_SHARD_LOSSES * BYTES * block.shard
+    return beyond(team.shard_losses, N_SHARD_LOSSES * BYTES * block.shard)
 
 
 @inlined
 def term_settings_of(team, rank):
     """Address of what a code's term needs."""
-    return team.term_settings + BYTES * team.n_term_settings * rank
+    return beyond(team.term_settings, BYTES * team.n_term_settings * rank)
 
 
 @inlined
 def settings_of(team, rank):
     """Address of what a solver's op needs."""
-    return team.settings + BYTES * N_SETTINGS * rank
+    return beyond(team.settings, BYTES * N_SETTINGS * rank)
 
 
 @inlined

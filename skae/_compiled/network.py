@@ -3,7 +3,7 @@
 import numpy as np
 
 from skae._compiled.compilation import as_kernel, inlined, inner
-from skae._compiled.intrinsics import call, integers, record
+from skae._compiled.intrinsics import addresses, beyond, call, call_at, integers, record
 from skae._compiled.memory import (
     BYTES,
     NO,
@@ -42,7 +42,7 @@ def _gather(rows, block, team):
 
     Where the block has more rows, it is filled up with zeros.
     """
-    held = record(team.held + block.slot * _HELD_BYTES, HELD)
+    held = record(beyond(team.held, block.slot * _HELD_BYTES), HELD)
     is_held = block.order == NO_ORDER and held.values == rows.values
     is_held = is_held and held.columns == rows.columns and held.starts == rows.starts
     is_held = is_held and held.subset == rows.subset and held.weights == rows.weights
@@ -55,13 +55,13 @@ def _gather(rows, block, team):
     picked = picked_of(block, team)
     span = block.start, block.stop, block.n_rows
     chosen = block.order, rows.subset, rows.weights
-    call(team.ops.pick, (*chosen, *span, picked, row_weights_of(rows, block, team)))
+    call(team.ops, "pick", (*chosen, *span, picked, row_weights_of(rows, block, team)))
     sizes = block.n_rows, rows.n_features
     to = picked, rows.scaling, input_of(rows, block, team), *sizes
     if rows.starts == 0:
-        call(team.ops.gather, (rows.values, *to))
+        call(team.ops, "gather", (rows.values, *to))
     else:
-        call(team.ops.gather_csr, (rows.values, rows.columns, rows.starts, *to))
+        call(team.ops, "gather_csr", (rows.values, rows.columns, rows.starts, *to))
     _number(rows, block.n_rows, integers(picked))
 
 
@@ -91,7 +91,7 @@ def _prefetch_part(rows, block, part, n_layers, ops):
     start = block.ahead + part * block.n_ahead // n_parts
     stop = block.ahead + (part + 1) * block.n_ahead // n_parts
     arrays = block.order, rows.subset, rows.values
-    call(ops.prefetch, (*arrays, start, stop, rows.n_features))
+    call(ops, "prefetch", (*arrays, start, stop, rows.n_features))
 
 
 @inlined
@@ -116,15 +116,15 @@ def _add_outer_products(sides, has_zeros, block, gradient, is_added, team):
     a, b, m, n = sides
     sizes = m, n, block.n_rows, np.int64(is_added)
     if n < _SHORT_BELOW:
-        call(team.ops.short_product, (a, b, gradient, *sizes))
+        call(team.ops, "short_product", (a, b, gradient, *sizes))
         return
     packed = packed_of(block, team)
-    call(team.ops.pack, (b, packed, n, block.n_rows))
+    call(team.ops, "pack", (b, packed, n, block.n_rows))
     if has_zeros:
-        call(team.ops.sparse_dense_product, (a, packed, gradient, *sizes))
+        call(team.ops, "sparse_dense_product", (a, packed, gradient, *sizes))
         return
     of_a, start = (a, block.n_rows, YES), (team.zero, NO)
-    call(team.ops.product, (*of_a, packed, YES, gradient, *start, *sizes))
+    call(team.ops, "product", (*of_a, packed, YES, gradient, *start, *sizes))
 
 
 @inlined
@@ -136,7 +136,7 @@ def _corrupt(rows, block, team):
     drawn = team.corruption, team.seed, block.epoch, seen_input_of(rows, block, team)
     sizes = block.n_rows, rows.n_features
     clean = input_of(rows, block, team)
-    call(team.ops.corrupt, (clean, *of_rows, *drawn, *sizes))
+    call(team.ops, "corrupt", (clean, *of_rows, *drawn, *sizes))
 
 
 @inlined
@@ -145,11 +145,11 @@ def _add_code_term(units, rows, block, team):
     totals, kept = totals_of(block, team), kept_of(block, team)
     arrays = units, kept, row_weights_of(rows, block, team), picked_of(block, team)
     drawn = term_settings_of(team, block.rank), team.seed, block.epoch
-    sizes = team.n_code, block.n_rows
-    call(team.ops.code_term, (*arrays, *drawn, totals, totals + BYTES, *sizes))
+    sums, sizes = (totals, beyond(totals, BYTES)), (team.n_code, block.n_rows)
+    call(team.ops, "code_term", (*arrays, *drawn, *sums, *sizes))
 
 
-@as_kernel("nnnn")
+@as_kernel(MODEL, ROWS, BLOCK, TEAM)
 def forward(model, rows, block, team):
     """Send a block of rows through the network, or the first layers of it.
 
@@ -171,15 +171,15 @@ def forward(model, rows, block, team):
         biases = address_at(team, model.params, layer.biases_at)
         sizes = layer.width, block.n_rows, layer.n_in
         if _has_zeros(number, team):
-            call(ops.dense_sparse_product, (w, a, biases, z, *sizes))
+            call(ops, "dense_sparse_product", (w, a, biases, z, *sizes))
         else:
             operands = w, *_strides(layer), a, NO, z, biases, YES
-            call(ops.product, (*operands, *sizes, NO))
+            call(ops, "product", (*operands, *sizes, NO))
         _prefetch_part(rows, block, part + 1, network.n_layers, ops)
-        activation = integers(ops.activations)[number]
+        activation = addresses(ops.activations)[number]
         if activation != 0:
             slope = address_at(team, team.slopes, z_at)
-            call(activation, (z, slope, layer.width * block.n_rows))
+            call_at(activation, "activation", (z, slope, layer.width * block.n_rows))
         if ops.code_term != 0 and number == network.n_layers // 2 < block.n_layers:
             _add_code_term(z, rows, block, team)
         a = z
@@ -195,7 +195,7 @@ def evaluate(model, rows, block, team):
     # As many units as `packed` has room for at least.
     n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
     arrays = prediction, input_of(rows, block, team), weights, values, total
-    call(team.ops.loss, (*arrays, rows.n_features, block.n_rows, n_at_once))
+    call(team.ops, "loss", (*arrays, rows.n_features, block.n_rows, n_at_once))
 
 
 @inlined
@@ -215,11 +215,11 @@ def backward(model, rows, block, to, team):
             a = address_at(team, team.units, units_offset(below, block, team))
         delta_at = units_offset(layer, block, team)
         delta = address_at(team, team.units, delta_at)
-        is_linear = integers(ops.activations)[number] == 0
+        is_linear = addresses(ops.activations)[number] == 0
         slope = NOWHERE if is_linear else address_at(team, team.slopes, delta_at)
         biases = address_at(team, gradients, layer.biases_at)
         sizes = n_out, block.n_rows, np.int64(is_first)
-        call(ops.backward_units, (delta, slope, biases, *sizes))
+        call(ops, "backward_units", (delta, slope, biases, *sizes))
         _prefetch_part(rows, block, part, network.n_layers, ops)
         # Tied weights already have their gradient as the decoder's.
         is_tied = network.tied != 0 and number <= network.n_layers // 2
@@ -239,7 +239,7 @@ def backward(model, rows, block, to, team):
             w = address_at(team, model.params, layer.weights_at), step, row
             start, shape = (team.zero, NO), (n_in, block.n_rows, n_out, NO)
             # The activations have served.
-            call(ops.product, (*w, delta, NO, a, *start, *shape))
+            call(ops, "product", (*w, delta, NO, a, *start, *shape))
         if ops.code_term != 0 and number - 1 == network.n_layers // 2:
             code = a, kept_of(block, team), team.n_code, block.n_rows
-            call(ops.code_term_backward, code)
+            call(ops, "code_term_backward", code)

@@ -1,8 +1,10 @@
 """Inference: rows through a network, and out again."""
 
+import numpy as np
+
 from skae._compiled.barrier import atomic_load
 from skae._compiled.compilation import as_kernel
-from skae._compiled.intrinsics import address_of, call, integers, record
+from skae._compiled.intrinsics import beyond, call, integers, record
 from skae._compiled.memory import (
     NO_ORDER,
     address_at,
@@ -15,7 +17,7 @@ from skae._compiled.records import INTERRUPT, MODEL, ROWS, TEAM
 from skae._compiled.vectors import LINE_BYTES
 
 
-@as_kernel("nnnnnnn")
+@as_kernel(MODEL, ROWS, np.ndarray, np.ndarray, np.ndarray, TEAM, int)
 def propagate(model, rows, scaling, out, sums, team, rank):
     """Send rows through a network; out (n_rows, n_outputs) = a * scale + mean.
 
@@ -24,7 +26,7 @@ def propagate(model, rows, scaling, out, sums, team, rank):
     has read is added to the first float64 of its row of `sums`.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
-    control, total = integers(team.control), sums + LINE_BYTES * rank
+    control, total = integers(team.control), beyond(sums, LINE_BYTES * rank)
     block, last = block_of(team, rank), layer_of(model.network, model.network.n_layers)
     block.rank, block.slot, block.order = rank, rank, NO_ORDER
     block.n_rows, block.n_ahead = team.block_rows, 0
@@ -34,11 +36,10 @@ def propagate(model, rows, scaling, out, sums, team, rank):
         if atomic_load(control, INTERRUPT) != 0:
             break
         block.start, block.stop = start, min(start + team.block_rows, rows.n_rows)
-        at = address_of(model), address_of(rows), address_of(block)
-        call(team.forward, (*at, address_of(team)))
+        call(team, "forward", (model, rows, block, team))
         x = input_of(rows, block, team)
-        call(team.ops.add_sum, (x, total, rows.n_features, block.n_rows))
+        call(team.ops, "add_sum", (x, total, rows.n_features, block.n_rows))
         z = address_at(team, team.units, units_offset(last, block, team))
         to = scaling, address_at(team, out, start * last.width)
         sizes = block.stop - start, last.width, block.n_rows
-        call(team.ops.scatter, (z, *to, *sizes))
+        call(team.ops, "scatter", (z, *to, *sizes))

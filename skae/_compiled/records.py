@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._compiled.dispatch import Addresses
+from skae._compiled.dispatch import Address, Addresses
 from skae._compiled.vectors import LINE_BYTES, LINE_DOUBLES
 
 
@@ -182,7 +182,7 @@ class Block(NamedTuple):
     shard: int  # that their losses are added to
     n_layers: int  # that they pass through
     epoch: int  # whose random numbers are drawn for them, or NO_EPOCH
-    order: int  # address of the order of the rows; 0: their own
+    order: Address  # of the order of the rows; 0: their own
     start: int  # first position in the order
     stop: int  # the last position plus one
     n_rows: int  # at least stop - start: what is missing are zeros
@@ -200,17 +200,17 @@ class Held(NamedTuple):
     The scaling is not compared: all rows that a team reads have one.
     """
 
-    values: int  # address; NOTHING at first
-    columns: int
-    starts: int
-    subset: int
-    weights: int
+    values: Address  # NOTHING at first
+    columns: Address
+    starts: Address
+    subset: Address
+    weights: Address
     start: int
     stop: int
 
 
 # Not the address of any array, nor that of an empty one.
-NOTHING = -1
+NOTHING = np.uint64(2**64 - 1)
 
 
 class Team(NamedTuple):
@@ -225,9 +225,9 @@ class Team(NamedTuple):
     n_params: int
     n_packed: int  # entries of a thread's `packed`
     ops: Addresses
-    forward: int  # address of the kernel
-    shards: int  # the same; 0 for inference alone
-    code_means: int  # the same; 0 if nothing depends on them
+    forward: Address  # of the kernel
+    shards: Address  # the same; 0 for inference alone
+    code_means: Address  # the same; 0 if nothing depends on them
     seed: int  # of what is drawn for rows
     control: np.ndarray  # int64, see below
     # What each shard or thread has a row of is `in_lines`, and longer than said here.
@@ -276,15 +276,19 @@ N_SHARD_LOSSES = LINE_DOUBLES
 @functools.cache
 def record_type(kind):
     """The dtype of the records that kernels see in place of tuples of a kind."""
-    hints = typing.get_type_hints(kind).items()
+    hints = typing.get_type_hints(kind, include_extras=True).items()
     return np.dtype([(name, _field_type(hint)) for name, hint in hints], align=True)
+
+
+# Addresses are unsigned, see `intrinsics`.
+_NUMBERS = {int: np.int64, float: np.float64, Address: np.uint64}
 
 
 def _field_type(hint):
     """The dtype of a field: of an array its address, of a tuple a record."""
-    if hint is int or issubclass(hint, np.ndarray):
-        return np.int64
-    return np.float64 if hint is float else record_type(hint)
+    if hint in _NUMBERS:
+        return _NUMBERS[hint]
+    return np.uint64 if issubclass(hint, np.ndarray) else record_type(hint)
 
 
 def _in_line(record):
@@ -326,9 +330,13 @@ def record_of(value):
     return np.array(_plain(value), dtype=record_type(value.__class__))
 
 
-def arguments_of(values):
-    """What a kernel is called with, and what has to live until it ends."""
+def arguments_of(kernel, values):
+    """What a kernel is called with, but the rank, and what has to live until it ends.
+
+    Raises TypeError if the kernel takes something else.
+    """
     held = [record_of(v) if isinstance(v, tuple) else v for v in values]
+    kernel.check(held)
     return list(map(address, held)), (held, values)
 
 

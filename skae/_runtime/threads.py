@@ -277,7 +277,7 @@ class ThreadTeam:
         is not this thread's to notice.
         """
         # The arrays live in this frame until the kernel has ended.
-        arguments, _held = records.arguments_of(args)
+        arguments, _held = records.arguments_of(kernel, args)
         self.control[:] = 0  # whatever an earlier run ended with
         in_main_thread = threading.current_thread() is threading.main_thread()
         if self.n_threads == 1 and (flops <= _MAX_FLOPS_INLINE or not in_main_thread):

@@ -50,6 +50,10 @@ _FLOPS_A_UNIT = 100
 _SAME, _SAME_ROUNDINGS = 1e-9, 8
 
 
+# Of rows that are not shuffled.
+_OWN_ORDER = np.empty(0, dtype=np.int32)
+
+
 class Problem(NamedTuple):
     """What is trained, on what."""
 
@@ -264,7 +268,7 @@ class Training(abc.ABC):
         model, total, gradient = self.problem.model(params), 0.0, 0.0
         for piece in pieces(rows):
             self._check_room(piece.n_rows)
-            batch = 0, 0, piece.n_rows, NO_EPOCH
+            batch = _OWN_ORDER, 0, piece.n_rows, NO_EPOCH
             total += self._run_on(batches.summed_gradient, model, piece, *batch)
             gradient = gradient + self._workspace.gradients[0].astype(np.float64)
         return total, gradient
