@@ -3,7 +3,8 @@ PYTHON ?= python3
 # The oldest versions have wheels for this Python.
 OLDEST_PYTHON ?= python3.11
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN_FOLDER := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(BIN_FOLDER)
 OLDEST := .venv-oldest
 PRERELEASE := .venv-prerelease
 # Tests in two processes: each file in one, as its tests share clusters and models. In
@@ -29,12 +30,12 @@ $(VENV)/%.stamp: pyproject.toml
 
 $(OLDEST)/stamp: pyproject.toml constraints-oldest.txt
 	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
+	$(OLDEST)/$(BIN_FOLDER)/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
 	touch $@
 
 $(PRERELEASE)/stamp: pyproject.toml
 	$(PYTHON) -m venv --clear $(PRERELEASE)
-	$(PRERELEASE)/bin/python -m pip install --quiet --editable . 'pytest>=8.0'
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pip install --quiet --editable . 'pytest>=8.0'
 	touch $@
 
 demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
@@ -54,13 +55,13 @@ types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/python -m mypy
 
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
-	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
+	$(OLDEST)/$(BIN_FOLDER)/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
 
 # Looked for each time; the rest stays released.
 prerelease: $(PRERELEASE)/stamp ## Some tests with pre-releases of Numba and scikit-learn
-	$(PRERELEASE)/bin/python -m pip install --quiet --pre --upgrade numba scikit-learn
-	$(PRERELEASE)/bin/python -m pip list | grep -iE '^(numba|llvmlite|scikit-learn|numpy|scipy) '
-	$(PRERELEASE)/bin/python -m pytest --quiet $(PRERELEASE_TESTS)
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pip install --quiet --pre --upgrade numba scikit-learn
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pip list | grep -iE '^(numba|llvmlite|scikit-learn|numpy|scipy) '
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pytest --quiet $(PRERELEASE_TESTS)
 
 docs: $(VENV)/docs.stamp ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
