@@ -44,7 +44,7 @@ def mortal_client():
     again: one for all tests would be left without workers.
     """
     distributed = pytest.importorskip("distributed")
-    from .clusters import make_cluster
+    from .support.clusters import make_cluster
 
     with make_cluster() as cluster, distributed.Client(cluster) as client:
         yield client

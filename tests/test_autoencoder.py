@@ -35,8 +35,8 @@ from skae._training.weight_selection import CautiousSelection
 from skae.datasets import make_donuts
 from skae.metrics import reconstruction_r2, reconstruction_r2_score
 
-from . import reference
-from .cases import (
+from .support import reference
+from .support.cases import (
     ACTIVATION_NAMES,
     ALL_CASES,
     AT_PCA_CASES,
@@ -51,7 +51,7 @@ from .cases import (
     make_data,
     names_of,
 )
-from .processes import interrupted_call
+from .support.processes import interrupted_call
 
 # Most fits here are short.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

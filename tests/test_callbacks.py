@@ -31,7 +31,7 @@ from skae._training import loop
 from skae.callbacks import Checkpoint
 from skae.io import load, save
 
-from .cases import (
+from .support.cases import (
     ALL_CASES,
     SCHEDULES,
     STOCHASTIC,
@@ -41,7 +41,7 @@ from .cases import (
     names_of,
     times,
 )
-from .processes import interrupted_call
+from .support.processes import interrupted_call
 from .test_io import (
     DTYPES,
     Own,
@@ -871,7 +871,7 @@ from sklearn.base import clone
 
 from skae.callbacks import Checkpoint
 from skae.io import load
-from tests.cases import data_for
+from tests.support.cases import data_for
 
 warnings.simplefilter("ignore")
 what, new, path, n_rows = sys.argv[1:]

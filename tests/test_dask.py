@@ -40,8 +40,8 @@ from skae.dask.training import (  # noqa: E402
     _share,
 )
 
-from .cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES  # noqa: E402
-from .clusters import kill, later, make_client, make_cluster, threads  # noqa: E402
+from .support.cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES  # noqa: E402
+from .support.clusters import kill, later, make_client, make_cluster, threads  # noqa: E402
 from .test_partitions import bytes_moved  # noqa: E402
 
 pytestmark = [

@@ -12,8 +12,8 @@ from skae import AutoencoderTransformer
 from skae._compiled import code_passes
 from skae.metrics import reconstruction_r2_score
 
-from . import reference
-from .cases import make_data
+from .support import reference
+from .support.cases import make_data
 from .test_autoencoder import objective_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -37,7 +37,7 @@ from skae._files import container
 from skae._files.descriptions import VERSION
 from skae.io import TRUSTED_TYPES, ModelFileError, load, save
 
-from .cases import (
+from .support.cases import (
     ALL_CASES,
     RESTARTS,
     SCHEDULES,
@@ -48,7 +48,7 @@ from .cases import (
     names_of,
     times,
 )
-from .make_model_files import FOLDER, models
+from .support.make_model_files import FOLDER, models
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -22,8 +22,8 @@ from skae._model.network import coefs, for_loss, intercepts, make_network
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining
 
-from . import reference
-from .cases import ACTIVATION_NAMES, DEPTHS, LOSS_NAMES
+from .support import reference
+from .support.cases import ACTIVATION_NAMES, DEPTHS, LOSS_NAMES
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 11, 6, 3
 

@@ -12,8 +12,8 @@ from skae._data.statistics import Selection
 from skae._model import inference
 from skae._runtime.threads import ThreadTeam
 
-from .cases import data_for, make
-from .processes import allowed
+from .support.cases import data_for, make
+from .support.processes import allowed
 from .test_package import TREES
 
 # What each thread, or each lane, writes a row of.

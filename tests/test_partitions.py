@@ -20,7 +20,7 @@ pd = pytest.importorskip("pandas")
 from skae.dask import partitions  # noqa: E402
 from skae.dask.partitions import DataLostError, NoWorkersError, Partitions  # noqa: E402
 
-from .clusters import kill, later, make_client, make_cluster  # noqa: E402
+from .support.clusters import kill, later, make_client, make_cluster  # noqa: E402
 
 N_ROWS = (7, 5, 0, 4)
 X = np.random.default_rng(0).normal(size=(sum(N_ROWS), 3))

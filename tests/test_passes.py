@@ -8,8 +8,8 @@ from skae._compiled import passes
 from skae._compiled.passes import LOSSES
 from skae._runtime.warmup import c_functions
 
-from . import reference
-from .cases import ACTIVATION_NAMES, LOSS_NAMES
+from .support import reference
+from .support.cases import ACTIVATION_NAMES, LOSS_NAMES
 
 DTYPES = (np.float32, np.float64)
 # These look for rows in memory, are written in vectors, or call others.

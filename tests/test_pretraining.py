@@ -14,8 +14,8 @@ from skae._model.network import coefs, for_loss, intercepts, make_network
 from skae._training import loop
 from skae._training.pretraining import pretrained_params
 
-from . import reference
-from .cases import make_data
+from .support import reference
+from .support.cases import make_data
 from .test_autoencoder import assert_same_fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -9,7 +9,7 @@ from scipy import stats
 from skae._compiled import random_passes
 from skae._compiled.random_passes import CORRUPTIONS
 
-from . import reference
+from .support import reference
 
 
 def shuffled(n_rows, seed, epoch):

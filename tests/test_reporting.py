@@ -21,7 +21,7 @@ from skae._training.reporting import (
     warn,
 )
 
-from .cases import make_data
+from .support.cases import make_data
 
 
 @pytest.mark.parametrize(

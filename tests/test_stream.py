@@ -27,7 +27,7 @@ from skae._model import pca
 from skae._training import loop
 from skae.metrics import reconstruction_r2
 
-from .cases import ALL_CASES, data_for, make, make_data, names_of
+from .support.cases import ALL_CASES, data_for, make, make_data, names_of
 from .test_autoencoder import (
     Watcher,
     assert_same_fit,

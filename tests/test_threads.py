@@ -30,9 +30,9 @@ from skae._model import pca
 from skae._model.pca import principal_components
 from skae._runtime import threads
 
-from . import processes
-from .cases import ACTIVATION_NAMES
-from .processes import allowed, blas_threads, in_fork, our_threads, team_sizes
+from .support import processes
+from .support.cases import ACTIVATION_NAMES
+from .support.processes import allowed, blas_threads, in_fork, our_threads, team_sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

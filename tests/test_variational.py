@@ -9,8 +9,8 @@ from sklearn.exceptions import NotFittedError
 
 from skae import VariationalAutoencoderTransformer
 
-from . import reference
-from .cases import make_data
+from .support import reference
+from .support.cases import make_data
 from .test_autoencoder import (
     activations_of,
     assert_same_fit,
