@@ -18,7 +18,7 @@ import numpy as np
 
 from skae import AutoencoderTransformer
 from skae._compiled import kernels, numba_private
-from skae._runtime.warmup import c_functions
+from skae._compiled.compilation import c_functions
 
 warnings.simplefilter("ignore")
 X = np.random.default_rng(0).random((40, 3))

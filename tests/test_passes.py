@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from skae._compiled import passes
+from skae._compiled.compilation import c_functions
 from skae._compiled.passes import LOSSES
-from skae._runtime.warmup import c_functions
 
 from .support import reference
 from .support.cases import ACTIVATION_NAMES, LOSS_NAMES

@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 from skae._compiled.passes import ACTIVATIONS, LOSSES
-from skae._runtime.warmup import c_functions
+from skae._compiled.compilation import c_functions
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 X = np.random.default_rng(0).random((20, 3), dtype=np.float32)

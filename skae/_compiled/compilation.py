@@ -13,12 +13,11 @@ A fit so compiles only what it uses, and each C function once: Numba optimises w
 function calls directly anew in each of its callers.
 """
 
-import contextlib
 import ctypes
 import functools
 import hashlib
-import pkgutil
 import types as types_of_python
+from importlib import resources
 
 import numba
 import numpy as np
@@ -27,25 +26,6 @@ from numba import types
 from numba.extending import intrinsic
 
 from skae._compiled.numba_private import c_function, cache_path, cgutils, options_known
-
-# The modules whose code is compiled.
-COMPILED_MODULES = (
-    "barrier",
-    "blocks",
-    "code_passes",
-    "compilation",
-    "kernels",
-    "numba_private",
-    "passes",
-    "products",
-    "random_passes",
-    "records",
-    "row_passes",
-    "schedules",
-    "sparse_products",
-    "vector_math",
-    "vectors",
-)
 
 # A product and a sum may become one instruction; nothing else may change.
 EXACT = {"contract"}
@@ -69,13 +49,14 @@ inlined = numba.njit(inline="always", **_KERNEL_OPTIONS)
 
 @functools.cache
 def _digest():
-    """Of the sources of all compiled code."""
+    """Digest of the sources of all compiled code: all modules of this folder."""
     digest = hashlib.blake2b(digest_size=6)
-    for name in COMPILED_MODULES:
-        # From wherever Python imports it, such as a zip. Without sources there is no
-        # cache on disk either.
-        with contextlib.suppress(OSError):
-            digest.update(pkgutil.get_data("skae._compiled", f"{name}.py") or b"")
+    # From wherever Python imports it, such as a zip. Without sources there is no cache
+    # on disk either.
+    folder = resources.files(__package__).iterdir()
+    sources = {source.name: source for source in folder if source.name.endswith(".py")}
+    for name in sorted(sources):
+        digest.update(name.encode() + sources[name].read_bytes())
     return digest.hexdigest()
 
 
@@ -91,6 +72,11 @@ def _stamped(function):
 
 
 _MADE: dict = {}  # C functions by their stamped names
+
+
+def c_functions():
+    """All C functions of the modules that have been imported."""
+    return list(_MADE.values())
 
 
 def _made_under(name):
@@ -133,7 +119,11 @@ class CFunction:
 
     def __init__(self, function, arguments, returns=types.void, **options):
         self.function, self.arguments = _stamped(function), arguments
-        _MADE[self.function.__qualname__] = self
+        name = self.function.__qualname__
+        # Numba, too, tells namesakes apart by a count that differs between processes.
+        if name in _MADE:
+            raise ValueError(f"there already is a compiled function {name}")
+        _MADE[name] = self
         self.returns, self.options = returns, _OPTIONS | options
         self._compiled = {}
 

@@ -2,35 +2,8 @@
 
 import numpy as np
 
-from skae._compiled import (
-    code_passes,
-    kernels,
-    passes,
-    products,
-    random_passes,
-    row_passes,
-    sparse_products,
-)
-from skae._compiled.compilation import CFunction
-
-
-def c_functions():
-    """All C functions: those of the modules, and those in the tables."""
-    modules = (
-        products,
-        sparse_products,
-        row_passes,
-        random_passes,
-        passes,
-        code_passes,
-        kernels,
-    )
-    found = [value for module in modules for value in vars(module).values()]
-    losses = [loss.compute for loss in passes.LOSSES.values()]
-    tables = passes.ACTIVATIONS, random_passes.CORRUPTIONS
-    of_tables = [compiled for table in tables for compiled in table.values()]
-    candidates = [*found, *of_tables, *losses]
-    return list(dict.fromkeys(c for c in candidates if isinstance(c, CFunction)))
+from skae._compiled import kernels
+from skae._compiled.compilation import c_functions
 
 
 def warmup(dtypes=("float32", "float64")):

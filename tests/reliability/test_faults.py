@@ -23,9 +23,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.model_selection import GridSearchCV
 
 import skae
-from skae._compiled.compilation import _digest
+from skae._compiled.compilation import _digest, c_functions
 from skae._compiled.numba_private import _Cache
-from skae._runtime.warmup import c_functions
 from skae.io import load, save
 
 from ..support.cases import times
