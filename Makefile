@@ -14,6 +14,9 @@ PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Where changes of Numba, scikit-learn and SciPy would show first; two minutes.
 PRERELEASE_TESTS ?= $(addprefix tests/test_,numba.py scipy.py vectors.py products.py lbfgs.py common.py)
 
+# Beside the tests of reliability: files, and fits that are cut short.
+SOAKED := io.py container.py descriptions.py callbacks.py finishing.py
+
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
 .NOTPARALLEL:
@@ -45,7 +48,7 @@ test: $(VENV)/test-all.stamp demo ## The demo, then the test suite
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 soak: $(VENV)/test.stamp ## The tests of reliability and files, more of everything
-	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability tests/test_io.py tests/test_callbacks.py
+	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability $(addprefix tests/test_,$(SOAKED))
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	$(BIN)/python -m ruff check

@@ -12,7 +12,7 @@ from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
 from .support.clusters import make_cluster
 from .support.processes import score_and_tell
-from .test_package import run_python
+from .support.sources import run_python
 
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")

@@ -9,9 +9,8 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 
 from skae._compiled import blocks, kernels, records
 from skae._compiled.code_passes import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
-from skae._compiled.passes import LOSSES, SOLVERS
+from skae._compiled.passes import LOSSES
 from skae._compiled.random_passes import CORRUPTIONS, Corruption
-from skae._compiled.records import Solver
 from skae._compiled.schedules import SCHEDULES
 from skae._data import rows as rows_module
 from skae._data import stream as stream_module
@@ -24,6 +23,7 @@ from skae._training.lbfgs import LbfgsTraining
 
 from .support import reference
 from .support.cases import ACTIVATION_NAMES, DEPTHS, LOSS_NAMES
+from .support.solvers import solver_for
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 11, 6, 3
 
@@ -42,29 +42,6 @@ def network_for(activation, loss, hidden, *, tied=False, output=None, code=None)
     names[len(hidden)] = code or activation
     names.append(output or LOSSES[loss].output_activation)
     return make_network(widths, names, tied=tied), names
-
-
-def solver_for(name="sgd", **changes):
-    solver = Solver(
-        code=list(SOLVERS).index(name),
-        schedule=SCHEDULES["constant"],
-        learning_rate=0.01,
-        decay=0.0,
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        batch_size=N_ROWS,
-        shuffle=0,
-        max_iter=10,
-        tol=0.0,
-        n_iter_no_change=100,
-        first_judged=0,
-        watch_validation=0,
-    )
-    return solver._replace(**changes)
 
 
 def random_params(network, names, rng, dtype=np.float64):

@@ -14,7 +14,7 @@ from skae._runtime.threads import ThreadTeam
 
 from .support.cases import data_for, make
 from .support.processes import allowed
-from .test_package import TREES
+from .support.sources import TREES
 
 # What each thread, or each lane, writes a row of.
 ROWS_OF_THREADS = (

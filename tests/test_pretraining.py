@@ -16,7 +16,7 @@ from skae._training.pretraining import pretrained_params
 
 from .support import reference
 from .support.cases import make_data
-from .test_autoencoder import assert_same_fit
+from .support.fits import assert_same_fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
