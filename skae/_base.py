@@ -2,22 +2,19 @@
 
 import contextlib
 import numbers
-import re
 import time
 import warnings
 from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state, column_or_1d
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_random_state
 
 from skae._compiled.kernels import INTERRUPTED, RUNNING
 from skae._compiled.passes import ACTIVATION_RANGES, LOSSES, SOLVERS
@@ -29,12 +26,10 @@ from skae._compiled.records import (
     SEED,
     START_LOSS,
     Rows,
-    aligned,
 )
 from skae._compiled.schedules import SCHEDULES
 from skae._data.hold_out import hold_out
-from skae._data.rows import check_size, has_matrices, n_counted
-from skae._data.scores import check_weights
+from skae._data.rows import n_counted
 from skae._data.statistics import (
     Selection,
     extremes,
@@ -42,6 +37,7 @@ from skae._data.statistics import (
     measure,
     with_constant,
 )
+from skae._data.validation import check_rows, check_validation_rows, check_weights
 from skae._model.inference import code_moments, mean_code
 from skae._model.initialization import (
     chosen_init,
@@ -73,8 +69,9 @@ from skae._training.settings import (
     describe_scaling,
     describe_solver,
     describe_sparsity,
-    output_range,
+    loss_range,
     stops_by_validation,
+    value_range,
 )
 from skae._training.weight_selection import CautiousSelection
 
@@ -84,9 +81,6 @@ _DTYPES = (np.float64, np.float32)
 _MIN_ROWS_TO_JUDGE = 40
 # The same of samples that are held out together, such as groups.
 _MIN_UNITS_TO_JUDGE = 4
-# Entries that are so many roundings out of a loss' range are taken to be at its bound.
-# MinMaxScaler makes as many as a feature is larger than its spread: 64 for a year.
-_RANGE_ROUNDINGS = 256
 # Of the epochs of a fit, how many more each layer gets before.
 _PRETRAINING_SHARE = 0.2
 # Attributes that a fit with other parameters does not leave.
@@ -182,38 +176,26 @@ class BaseAutoencoder(
             self.__dict__.update(before)
             raise
 
-    def _validate_rows(self, X, *, dtype=_DTYPES, reset=False, ensure_all_finite=True):
-        dtype = dtype if isinstance(dtype, tuple) else (dtype,)
-        check_before_conversion(X)
-        # What becomes infinite in float32 is found.
-        with np.errstate(over="ignore", invalid="ignore"):
-            X = validate_data(
-                self,
-                in_native_order(X),
-                accept_sparse="csr",
-                dtype=dtype,
-                order="C",
-                reset=reset,
-                ensure_all_finite=ensure_all_finite,
-            )
-        return canonical(X)
+    def _validate_rows(self, X, *, dtype=_DTYPES, **kwargs):
+        return check_rows(self, X, dtype, **{"reset": False, **kwargs})
 
     def _validate_training_data(self, X, sample_weight, saved):
         """Rows and weights, checked; in the dtype of a state that is gone on with."""
         dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
         self._warn_of_dask(X)
-        X = self._validate_rows(X, dtype=dtype, reset=saved is None)
-        X = check_range(X, self.loss)
-        check_output_range(X, self._output_range(saved))
+        limits = self._value_range(saved)
+        X = self._validate_rows(X, dtype=dtype, limits=limits, reset=saved is None)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
 
-    def _output_range(self, saved):
-        """What the output can be, if the network sees the training data as they are."""
-        if saved is not None and (self.scale_ != 1 or self._offset.any()):
-            return None  # fitted with another `scale`, or before there was a range
-        return output_range(self)
+    def _value_range(self, saved):
+        """Values that training data may have, or None: any."""
+        limits = value_range(self)
+        if limits is None or limits.is_strict or saved is None:
+            return limits
+        # Fitted with another `scale`, or by a version that did not know of the range.
+        return None if self.scale_ != 1 or self._offset.any() else limits
 
     def _warn_of_dask(self, X):
         """Say what becomes of a Dask collection; Dask is not imported for that."""
@@ -229,22 +211,9 @@ class BaseAutoencoder(
 
     def _checked_validation_rows(self, X_val, dtype):
         """What `fit` is given as `X_val`: a `Selection`, or None."""
-        if X_val is None:
-            return None
-        if has_matrices(X_val):
-            raise ValueError(
-                f"X_val is a {type(X_val).__name__} of matrices, such as (X, y), but "
-                "validation data are X alone, there is no y: pass X_val=X"
-            )
-        try:
-            X_val = self._validate_rows(X_val, dtype=dtype)
-        except (TypeError, ValueError) as error:  # scikit-learn calls it X
-            message = re.sub(r"\bX\b", "X_val", str(error))
-            if "X_val" not in message:
-                message = f"X_val: {message}"
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(message) from error
-        return Selection(check_range(X_val, self.loss, "X_val"))
+        limits = loss_range(self.loss)
+        X_val = check_validation_rows(self, X_val, dtype, limits)
+        return None if X_val is None else Selection(X_val)
 
     def _validated_attributes(self):
         """What validation has set, by name."""
@@ -804,73 +773,6 @@ def kept_before(saved):
     return saved["arrays"][name] if name == "best_params" else saved[name]
 
 
-def in_native_order(X):
-    """An array of floats in this machine's order of bytes; anything else as it is.
-
-    scikit-learn would take float32 of the other order for any other type, and make it
-    float64.
-    """
-    dtype = getattr(X, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind == "f" and not dtype.isnative:
-        return X.astype(dtype.newbyteorder("="))
-    return X
-
-
-def canonical(X, name="X"):
-    """A matrix as kernels read it; X stays as it is, and is not copied if it is so.
-
-    A CSR matrix has sorted columns without duplicates; an array is C-ordered and
-    aligned: here, once, as of a memory map with an offset each pass would make a copy.
-    """
-    if not sparse.issparse(X):
-        return aligned(X)
-    check_compressed(X, name)
-    # A new matrix over the same arrays, as asking X would leave marks on it.
-    X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
-
-
-def check_compressed(X, name="X"):
-    """Raise ValueError if a CSR or CSC matrix points to what it does not have.
-
-    Kernels, and SciPy where it converts one, trust these numbers, which SciPy takes as
-    they come.
-    """
-    (n_lines, n_across), kind, mend = X.shape, "column", "build it anew"
-    if X.format == "csc":
-        n_lines, n_across, kind = n_across, n_lines, "row"
-    starts, n_entries = np.asarray(X.indptr), min(len(X.data), len(X.indices))
-    problem = ""
-    if starts.shape != (n_lines + 1,):
-        problem = f"has {starts.size} entries instead of {n_lines + 1}"
-    elif starts[0] != 0:
-        problem = f"begins with {starts[0]} instead of 0"
-    elif (starts[1:] < starts[:-1]).any():
-        problem = "decreases"
-    elif starts[-1] > n_entries:
-        problem = f"ends with {starts[-1]}, but there are {n_entries} stored entries"
-    if problem:
-        raise ValueError(f"{name} is a sparse matrix whose indptr {problem}: {mend}")
-    used = X.indices[: starts[-1]]
-    low, high = used.min(initial=0), used.max(initial=0)
-    if low < 0 or high >= n_across:
-        raise ValueError(
-            f"{name} is a sparse matrix with {kind} indices from {low} to {high}, but "
-            f"has {n_across} {kind}s: {mend} with indices in range"
-        )
-
-
-def check_before_conversion(X, name="X"):
-    """Raise ValueError for what must not even be converted to what kernels read."""
-    if hasattr(X, "shape"):
-        check_size(X, name)
-    if sparse.issparse(X) and X.format == "csc":
-        check_compressed(X, name)
-
-
 def _in_units(explained, n_rows, scaling):
     """What entries of the code explain, in the units of the data and as shares."""
     total = scaling.total_variance
@@ -904,113 +806,4 @@ def _warn_of_interrupt():
     warn(
         "Training interrupted by user: the best weights so far are kept.",
         TrainingInterruptedWarning,
-    )
-
-
-def check_groups(groups, n_samples):
-    """Validate group labels; returns numbers of shape (n_samples,), or None."""
-    if groups is None:
-        return None
-    groups = check_array(
-        groups, ensure_2d=False, dtype=None, ensure_min_samples=0, input_name="groups"
-    )
-    groups = column_or_1d(groups)
-    if len(groups) != n_samples:
-        raise ValueError(
-            f"groups has {len(groups)} labels, but X has {n_samples} samples: pass one "
-            "label for each sample"
-        )
-    try:
-        return np.unique(groups, return_inverse=True)[1]
-    except TypeError as error:  # of objects without an order
-        raise ValueError(
-            f"groups has labels that cannot be told apart: {error}. Pass numbers, or "
-            "strings"
-        ) from error
-
-
-def check_range(X, name, what="X", *, size=0.0):
-    """X with all entries in the range of a loss.
-
-    Entries that only rounding has put outside are moved to the bound, in a copy.
-
-    Parameters
-    ----------
-    X : {ndarray, CSR matrix}
-
-    name : str
-        Of the loss.
-
-    what : str, default="X"
-        What errors call X.
-
-    size : float, default=0
-        A number as large as the data that X belongs to, where there are others.
-
-    Returns
-    -------
-    X : {ndarray, CSR matrix}
-        The same if nothing is outside.
-
-    Raises
-    ------
-    ValueError
-        If the loss is not defined for an entry.
-    """
-    loss = LOSSES[name]
-    if loss.is_scaled:
-        return X
-    values = X.data if sparse.issparse(X) else np.asarray(X)
-    low, high = values.min(initial=0.0), values.max(initial=0.0)
-    if low >= loss.low and high <= loss.high:
-        return X
-    unit = loss.high if np.isfinite(loss.high) else max(float(high), size)
-    rounding = _RANGE_ROUNDINGS * np.finfo(X.dtype).eps * unit
-    if low >= loss.low - rounding and high <= loss.high + rounding:
-        values = np.clip(values, loss.low, loss.high)
-        if sparse.issparse(X):
-            return type(X)((values, X.indices, X.indptr), shape=X.shape)
-        return values
-    # scikit-learn's checks want an error on negative data to begin like this.
-    problem = "Negative values in data" if low < loss.low else "Values above 1 in data"
-    legal = "values in [0, 1]" if loss.high == 1 else "values >= 0"
-    # With all digits: 1.0000001 is not 1.
-    lowest, highest = (str(value).removesuffix(".0") for value in (low, high))
-    raise ValueError(
-        f"{problem} passed to loss={name!r}: it needs {legal}, and {what} has values "
-        f"from {lowest} to {highest}. Scale it with MinMaxScaler(clip=True), or use "
-        "loss='squared_error'"
-    )
-
-
-# How far beyond a limited output training data may be: what rounding to float32 leaves.
-_BEYOND = 1e-6
-
-
-def check_output_range(X, limits, what="X"):
-    """Raise ValueError if no output can be like an entry of X.
-
-    `limits` are an `OutputRange` or None. Of data that are out of it the network would
-    reconstruct the nearest that it can, and nothing but the score would tell.
-    """
-    if limits is None:
-        return
-    values = X.data if sparse.issparse(X) else X
-    none = max(0.0, limits.low)  # that sparse rows leave out, or there are none
-    low, high = float(values.min(initial=none)), float(values.max(initial=none))
-    if limits.low - _BEYOND <= low and high <= limits.high + _BEYOND:
-        return
-    if low >= limits.low - _BEYOND:
-        problem = f"Values above {limits.high:g}"
-    else:
-        problem = f"Values below {limits.low:g}" if limits.low else "Negative values"
-    legal, scaler = f"in [{limits.low:g}, {limits.high:g}]", "MinMaxScaler()"
-    if np.isinf(limits.high):
-        legal = f">= {limits.low:g}"
-    elif limits.low < 0:
-        scaler = f"MinMaxScaler(feature_range=({limits.low:g}, {limits.high:g}))"
-    raise ValueError(
-        f"{problem} in data passed to output_activation={limits.activation!r}: its "
-        f"values are {legal}, and {what} has values from {low!r} to {high!r}. Scale it "
-        f"with {scaler}, or use output_activation='identity'"
     )

@@ -10,19 +10,19 @@ from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae._base import (
-    BaseAutoencoder,
-    check_before_conversion,
-    check_groups,
-    check_output_range,
-    check_range,
-)
+from skae._base import BaseAutoencoder
 from skae._compiled.passes import ACTIVATIONS, LOSSES, SOLVERS
 from skae._compiled.schedules import SCHEDULES
 from skae._data.rows import dense, make_rows, row_chunks
-from skae._data.scores import Squares, check_weights
+from skae._data.scores import Squares
 from skae._data.statistics import Selection
 from skae._data.stream import RowStream
+from skae._data.validation import (
+    check_before_conversion,
+    check_groups,
+    check_range,
+    check_weights,
+)
 from skae._model import inference
 from skae._model.network import coefs, intercepts, make_network
 from skae._names import Names, check_name
@@ -33,6 +33,7 @@ from skae._sklearn import (
     _fit_context,
     with_callbacks,
 )
+from skae._training.settings import loss_range
 
 
 def _solver_takes_batches(estimator):
@@ -290,10 +291,8 @@ class Autoencoder(BaseAutoencoder):
         if dtype is None:
             block, _ = self._validate_training_data(block, None, saved)
             return block
-        block = self._validate_rows(block, dtype=dtype)
-        block = check_range(block, self.loss)
-        check_output_range(block, self._output_range(saved))
-        return block
+        limits = self._value_range(saved)
+        return self._validate_rows(block, dtype=dtype, limits=limits)
 
     def _fit(self, data, saved, X_val, told, groups=None):
         """Train on validated data; `told` is what callbacks are told."""
@@ -536,7 +535,7 @@ class Autoencoder(BaseAutoencoder):
     def _in_range(self, X):
         """Validated rows that the loss is defined for."""
         size = float(np.abs(self.mean_).max())
-        return check_range(X, self._training_state["loss"], size=size)
+        return check_range(X, loss_range(self._training_state["loss"]), size=size)
 
     def _as_rows(self, X):
         return make_rows(X, self._offset, self.scale_)

@@ -8,22 +8,14 @@ from functools import partial, reduce
 from typing import Self
 
 import numpy as np
-from sklearn.utils import check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import (
-    canonical,
-    check_before_conversion,
-    check_groups,
-    check_output_range,
-    check_range,
-    in_native_order,
-    note_if_cut_short,
-)
+from skae._base import note_if_cut_short
 from skae._compiled.records import BEST_EPOCH, BEST_KEPT, N_EPOCHS
-from skae._data.scores import Squares, check_weights
+from skae._data.scores import Squares
+from skae._data.validation import check_block, check_groups, check_weights
 from skae._estimator import check_metric
 from skae._sklearn import (
     Interval,
@@ -32,6 +24,7 @@ from skae._sklearn import (
     with_callbacks,
 )
 from skae._training.loop import Curves, Kept
+from skae._training.settings import loss_range
 from skae.dask.partitions import (
     LostError,
     Partitions,
@@ -55,26 +48,6 @@ except ImportError as error:
     raise ImportError(
         "skae.dask needs the packages dask and distributed: pip install 'skae[dask]'"
     ) from error
-
-
-def _checked(block, dtype, loss, limits, name):
-    """A block as an array or CSR matrix that the loss is defined for.
-
-    `limits` are those of the output that it has to be within, or None.
-    """
-    check_before_conversion(block, name)
-    block = check_array(
-        in_native_order(block),
-        accept_sparse="csr",
-        dtype=dtype,
-        order="C",
-        ensure_min_samples=0,
-        input_name=name,
-    )
-    block = canonical(block, name)
-    block = check_range(block, loss, name)
-    check_output_range(block, limits, name)
-    return block
 
 
 def _of_block(block, estimator, *, method, shape, kwargs, block_id):
@@ -337,13 +310,13 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
 
     def _fit_partitions(self, X, y, sample_weight, X_val, groups):
         saved = self._state_to_go_on_from()
-        dtype = [np.float64, np.float32]
+        dtype = np.float64, np.float32
         if saved is not None:
             dtype = saved["arrays"]["params"].dtype
         told = self._callback_arguments(X, y, sample_weight, groups)
-        limits = self._output_range(saved)
+        limits = self._value_range(saved)
         reset = saved is None
-        with self._partitions(X, dtype, limits=limits, reset=reset) as partitions:
+        with self._partitions(X, dtype, limits, reset=reset) as partitions:
             n_rows = sum(partitions.n_rows)
             if sample_weight is not None:
                 sample_weight = _gathered_weights(sample_weight, n_rows, self.client)
@@ -354,15 +327,15 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             if not is_dask_collection(X_val):
                 X_val = self._checked_validation_rows(X_val, data.dtype)
                 return self._fit(data, saved, X_val, told, groups)
-            with self._partitions(X_val, data.dtype, name="X_val") as others:
+            limits = loss_range(self.loss)
+            with self._partitions(X_val, data.dtype, limits, name="X_val") as others:
                 X_val = DistributedSelection.of(others, None)
                 return self._fit(data, saved, X_val, told, groups)
 
     @contextlib.contextmanager
-    def _partitions(self, X, dtype, *, limits=None, reset=False, name="X"):
+    def _partitions(self, X, dtype, limits, *, reset=False, name="X"):
         """Those of a collection, validated."""
-        how = {"dtype": dtype, "loss": self.loss, "limits": limits, "name": name}
-        validate = partial(_checked, **how)
+        validate = partial(check_block, dtype=dtype, limits=limits, name=name)
         with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
             _check_any_rows(sum(partitions.n_rows), partitions.n_features)
             self._check_columns(X, partitions.n_features, reset=reset)
