@@ -27,10 +27,10 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils import validation
 from sklearn.utils.validation import has_fit_parameter
 
-from skae import AutoencoderTransformer, _estimator
-from skae._base import TrainingInterruptedWarning
+from skae import AutoencoderTransformer, _base
 from skae._model import inference
 from skae._training import loop
+from skae._training.reporting import TrainingInterruptedWarning
 from skae._training.weight_selection import CautiousSelection
 from skae.datasets import make_donuts
 from skae.metrics import reconstruction_r2, reconstruction_r2_score
@@ -1950,7 +1950,7 @@ def test_transform_reads_finite_data_once(monkeypatch):
     def fails(*args, **kwargs):
         raise AssertionError("looked for NaN once more")
 
-    monkeypatch.setattr(_estimator, "assert_all_finite", fails)
+    monkeypatch.setattr(_base, "assert_all_finite", fails)
     monkeypatch.setattr(validation, "_assert_all_finite", fails)
     fitted.transform(make_data())
     with pytest.raises(AssertionError, match="once more"):

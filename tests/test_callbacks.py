@@ -25,9 +25,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skae.callbacks
-from skae._base import TrainingInterruptedWarning
 from skae._data import stream
 from skae._training import loop
+from skae._training.reporting import TrainingInterruptedWarning
 from skae.callbacks import Checkpoint
 from skae.io import load, save
 

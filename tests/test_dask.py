@@ -22,9 +22,9 @@ da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
 import skae.dask  # noqa: E402
-from skae import _base  # noqa: E402
 from skae._compiled.records import FIRST_EPOCH, N_EPOCHS, TERM_SUM  # noqa: E402
 from skae._runtime import threads as threads_module  # noqa: E402
+from skae._training import fitting  # noqa: E402
 from skae._training.weight_selection import CautiousSelection  # noqa: E402
 from skae.dask import (  # noqa: E402
     DaskAutoencoderTransformer,
@@ -924,7 +924,7 @@ def test_data_are_lost_while_weights_are_judged(client, monkeypatch):
 
 def test_data_are_lost_after_the_last_epoch(client, monkeypatch):
     """There is nothing to finish."""
-    monkeypatch.setattr(_base, "code_moments", lost)
+    monkeypatch.setattr(fitting, "code_moments", lost)
     found = DaskAutoencoderTransformer(**SMALL)
     with pytest.raises(DataLostError, match=r"after 4 whole epochs .* can be used$"):
         found.fit(collection())
