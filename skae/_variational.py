@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skae._base import BaseAutoencoder, solver_takes_batches
 from skae._compiled.code_passes import (
     VARIATIONAL,
     WARMUP,
@@ -18,7 +19,6 @@ from skae._compiled.code_passes import (
 from skae._compiled.passes import LOSSES, SOLVERS
 from skae._compiled.records import SEED
 from skae._data.rows import row_chunks
-from skae._estimator import Autoencoder, _solver_takes_batches
 from skae._model import inference
 from skae._model.initialization import INITS
 from skae._names import Names
@@ -28,7 +28,7 @@ from skae._sklearn import Interval
 _LIKELIHOODS = ("squared_error", "log_loss")
 
 
-class VariationalAutoencoderTransformer(Autoencoder):
+class VariationalAutoencoderTransformer(BaseAutoencoder):
     """Variational autoencoder, trained on the CPU.
 
     The encoder maps each row to a normal distribution over codes, the posterior, with
@@ -265,7 +265,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
     _is_variational = True
 
     _parameter_constraints: dict = {
-        **Autoencoder._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
         "loss": [Names(_LIKELIHOODS)],
         "init": [Names(name for name in INITS if name != "pca")],
         "solver": [Names(SOLVERS)],
@@ -394,7 +394,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
         """
         return super().fit(X, y, X_val=X_val, groups=groups)
 
-    @available_if(_solver_takes_batches)
+    @available_if(solver_takes_batches)
     def partial_fit(self, X, y=None) -> Self:
         """Make one pass over a batch of rows, in mini-batches of `batch_size`.
 

@@ -12,7 +12,6 @@ distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
-from skae import _base  # noqa: E402
 from skae._compiled.records import N_EPOCHS  # noqa: E402
 from skae._training.weight_selection import CautiousSelection  # noqa: E402
 from skae.dask import (  # noqa: E402
@@ -225,7 +224,7 @@ def test_data_are_lost_while_weights_are_judged(client, monkeypatch):
 
 def test_data_are_lost_after_the_last_epoch(client, monkeypatch):
     """There is nothing to finish."""
-    monkeypatch.setattr(_base, "code_moments", lost)
+    monkeypatch.setattr(fitting, "code_moments", lost)
     found = DaskAutoencoderTransformer(**SMALL)
     with pytest.raises(DataLostError, match=r"after 4 whole epochs .* can be used$"):
         found.fit(collection())

@@ -11,8 +11,8 @@ import pytest
 from sklearn.base import clone
 
 from skae import AutoencoderTransformer
-from skae._base import TrainingInterruptedWarning
 from skae._training import loop
+from skae._training.reporting import TrainingInterruptedWarning
 from skae._training.weight_selection import CautiousSelection
 
 from .support.cases import STOCHASTIC, make, make_data

@@ -16,9 +16,9 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skae._base import TrainingInterruptedWarning
 from skae._data import stream
 from skae._training import loop
+from skae._training.reporting import TrainingInterruptedWarning
 from skae.callbacks import Checkpoint
 from skae.io import load, save
 

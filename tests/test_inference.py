@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import validation
 
-from skae import AutoencoderTransformer, _estimator
+from skae import AutoencoderTransformer, _base
 from skae._model import inference
 
 from .support import reference
@@ -211,7 +211,7 @@ def test_transform_reads_finite_data_once(monkeypatch):
     def fails(*args, **kwargs):
         raise AssertionError("looked for NaN once more")
 
-    monkeypatch.setattr(_estimator, "assert_all_finite", fails)
+    monkeypatch.setattr(_base, "assert_all_finite", fails)
     monkeypatch.setattr(validation, "_assert_all_finite", fails)
     fitted.transform(make_data())
     with pytest.raises(AssertionError, match="once more"):

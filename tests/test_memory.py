@@ -11,6 +11,7 @@ from skae._compiled.records import BLOCK, HELD, LINE_BYTES, in_lines
 from skae._data.statistics import Selection
 from skae._model import inference
 from skae._runtime.threads import ThreadTeam
+from skae._training.plan import make_plan
 
 from .support.cases import data_for, make
 from .support.processes import allowed
@@ -78,7 +79,7 @@ def training_of(**changes):
     """A training of 300 rows in batches, and its problem's rows."""
     model = make("minibatch", batch_size=150, **changes)
     X = data_for(model, n_rows=300)
-    plan = model._plan(Selection(X), None)
+    plan = make_plan(model, Selection(X), None)
     return plan.training
 
 

@@ -41,7 +41,6 @@ FLOORS = (
     ("_model",),
     ("_training",),
     ("_base",),
-    ("_estimator",),
     ("_autoencoder", "_variational"),
     ("__init__",),
     ("_files", "dask", "inspection", "onnx"),

@@ -14,12 +14,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._base import TrainingInterruptedWarning
 from skae._compiled.kernels import INTERRUPTED
 from skae._training import loop
 from skae._training.loop import Curves
 from skae._training.reporting import (
     JoinedReports,
+    TrainingInterruptedWarning,
     VerboseReport,
     readable_interval,
     warn,

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 import skae.callbacks
-from skae._base import TrainingInterruptedWarning
+from skae._training.reporting import TrainingInterruptedWarning
 from skae.callbacks import Checkpoint
 from skae.io import load
 
