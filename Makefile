@@ -3,7 +3,8 @@ PYTHON ?= python3
 # The oldest versions have wheels for this Python.
 OLDEST_PYTHON ?= python3.11
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN_FOLDER := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(BIN_FOLDER)
 OLDEST := .venv-oldest
 PRERELEASE := .venv-prerelease
 # Tests in two processes: each file in one, as its tests share clusters and models. In
@@ -12,6 +13,9 @@ PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Where changes of Numba, scikit-learn and SciPy would show first; two minutes.
 PRERELEASE_TESTS ?= $(addprefix tests/test_,numba_private.py scipy.py vectors.py products.py lbfgs.py common.py)
+
+# Beside the tests of reliability: files, and fits that are cut short.
+SOAKED := io.py container.py descriptions.py callbacks.py finishing.py
 
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
@@ -29,12 +33,12 @@ $(VENV)/%.stamp: pyproject.toml
 
 $(OLDEST)/stamp: pyproject.toml constraints-oldest.txt
 	$(OLDEST_PYTHON) -m venv --clear $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
+	$(OLDEST)/$(BIN_FOLDER)/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
 	touch $@
 
 $(PRERELEASE)/stamp: pyproject.toml
 	$(PYTHON) -m venv --clear $(PRERELEASE)
-	$(PRERELEASE)/bin/python -m pip install --quiet --editable . 'pytest>=8.0'
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pip install --quiet --editable . 'pytest>=8.0'
 	touch $@
 
 demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
@@ -44,7 +48,7 @@ test: $(VENV)/test-all.stamp demo ## The demo, then the test suite
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 soak: $(VENV)/test.stamp ## The tests of reliability and files, more of everything
-	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability tests/test_io.py tests/test_callbacks.py
+	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability $(addprefix tests/test_,$(SOAKED))
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	$(BIN)/python -m ruff check
@@ -54,13 +58,13 @@ types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/python -m mypy
 
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
-	$(OLDEST)/bin/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
+	$(OLDEST)/$(BIN_FOLDER)/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
 
 # Looked for each time; the rest stays released.
 prerelease: $(PRERELEASE)/stamp ## Some tests with pre-releases of Numba and scikit-learn
-	$(PRERELEASE)/bin/python -m pip install --quiet --pre --upgrade numba scikit-learn
-	$(PRERELEASE)/bin/python -m pip list | grep -iE '^(numba|llvmlite|scikit-learn|numpy|scipy) '
-	$(PRERELEASE)/bin/python -m pytest --quiet $(PRERELEASE_TESTS)
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pip install --quiet --pre --upgrade numba scikit-learn
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pip list | grep -iE '^(numba|llvmlite|scikit-learn|numpy|scipy) '
+	$(PRERELEASE)/$(BIN_FOLDER)/python -m pytest --quiet $(PRERELEASE_TESTS)
 
 docs: $(VENV)/docs.stamp ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -2,17 +2,17 @@
 
 import numbers
 
+from skae._base import BaseAutoencoder
 from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.code_terms import SPARSITIES
 from skae._compiled.corruption import CORRUPTIONS
 from skae._compiled.losses import LOSSES
-from skae._estimator import Autoencoder
 from skae._model.initialization import INITS
 from skae._names import Names
 from skae._sklearn import Interval
 
 
-class AutoencoderTransformer(Autoencoder):
+class AutoencoderTransformer(BaseAutoencoder):
     """Autoencoder: a nonlinear counterpart of PCA, trained on the CPU.
 
     An encoder network maps each row to a code of `n_components` numbers, a decoder
@@ -386,7 +386,7 @@ class AutoencoderTransformer(Autoencoder):
     """
 
     _parameter_constraints: dict = {
-        **Autoencoder._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
         "code_activation": [Names(ACTIVATIONS)],
         "tied_weights": ["boolean"],
         "loss": [Names(LOSSES)],

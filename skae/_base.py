@@ -1,87 +1,54 @@
-"""What the members of the family share: from parameters and data to a training."""
+"""The estimator that all members of the family are: what users call, and checks."""
 
 import contextlib
 import numbers
-import re
-import time
-import warnings
-from functools import cache, partial
-from typing import NamedTuple
+from functools import partial
+from typing import Self
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state, column_or_1d
-from sklearn.utils.validation import validate_data
+from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from skae._compiled.activations import ACTIVATIONS
-from skae._compiled.epochs import INTERRUPTED, RUNNING
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.schedules import SCHEDULES
-from skae._data.hold_out import hold_out
-from skae._data.rows import Rows, aligned, check_size, has_matrices, n_counted
-from skae._data.scores import check_weights
-from skae._data.statistics import (
-    Selection,
-    extremes,
-    largest_distance,
-    measure,
-    with_constant,
+from skae._data.rows import dense, make_rows, row_chunks
+from skae._data.scores import Squares
+from skae._data.statistics import Selection
+from skae._data.stream import RowStream
+from skae._data.validation import (
+    check_before_conversion,
+    check_groups,
+    check_range,
+    check_rows,
+    check_validation_rows,
+    check_weights,
 )
-from skae._model.inference import code_moments, mean_code
-from skae._model.initialization import (
-    chosen_init,
-    n_saturating,
-    pca_params,
-    random_params,
+from skae._model import inference
+from skae._model.network import coefs, intercepts, make_network
+from skae._names import Names, check_name, hints
+from skae._sklearn import (
+    CallbackSupportMixin,
+    DocumentedMixin,
+    Interval,
+    Options,
+    RealNotInt,
+    _fit_context,
+    with_callbacks,
 )
-from skae._model.network import explained_variance, for_loss, make_network, order_code
-from skae._model.pca import least_scores, n_components_for, principal_components
-from skae._names import hints
-from skae._runtime.threads import single_threaded_blas
-from skae._sklearn import CallbackSupportMixin, DocumentedMixin
-from skae._training import loop
-from skae._training.lbfgs import LbfgsTraining
-from skae._training.loop import StochasticTraining, StreamedTraining
-from skae._training.pretraining import pretrained_params
-from skae._training.reporting import (
-    CallbackReport,
-    JoinedReports,
-    VerboseReport,
-    print_end,
-    warn,
-)
-from skae._training.settings import (
-    auto_scale,
-    check_code_size,
-    describe_corruption,
-    describe_network,
-    describe_scaling,
-    describe_solver,
-    describe_sparsity,
-    output_range,
-    stops_by_validation,
-)
-from skae._training.state import progress_of
-from skae._training.weight_selection import CautiousSelection
+from skae._training import fitting
+from skae._training.plan import make_plan, make_training, training_kind
+from skae._training.reporting import CallbackReport, warn
+from skae._training.settings import describe_sparsity, loss_range, value_range
 
 _DTYPES = (np.float64, np.float32)
-# With fewer rows "auto" does not leave the principal components: of those held out,
-# too few are left to tell whether that would do good.
-_MIN_ROWS_TO_JUDGE = 40
-# The same of samples that are held out together, such as groups.
-_MIN_UNITS_TO_JUDGE = 4
-# Entries that are so many roundings out of a loss' range are taken to be at its bound.
-# MinMaxScaler makes as many as a feature is larger than its spread: 64 for a year.
-_RANGE_ROUNDINGS = 256
-# Of the epochs of a fit, how many more each layer gets before.
-_PRETRAINING_SHARE = 0.2
 # Attributes that a fit with other parameters does not leave.
 _OPTIONAL_ATTRIBUTES = (
     "validation_loss_curve_",
@@ -91,32 +58,19 @@ _OPTIONAL_ATTRIBUTES = (
 )
 
 
-class Scaling(NamedTuple):
-    """How a network sees data: (X - offset) / scale."""
+def solver_takes_batches(estimator):
+    """Raise AttributeError if the solver needs all samples at once; else True."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit needs a stochastic solver; solver='lbfgs' uses all rows at "
+            "once: call fit"
+        )
+    return True
 
-    mean: np.ndarray  # (n_features,) of the training data
-    offset: np.ndarray  # (n_features,) the mean, or zeros
-    scale: float
-    # Of the rows in use, as the network sees them.
-    mean_seen: np.ndarray  # (n_features,) float64
-    total_variance: float
 
-
-class Plan(NamedTuple):
-    """What validated data and parameters amount to."""
-
-    architecture: dict  # arguments of make_network
-    training: loop.Training
-    init: str  # how it began, before any training
-    initial_params: np.ndarray
-    first_rows: Rows  # that it began with, and whose code is ordered
-    scaling: Scaling
-    goes_on: bool  # from an earlier fit
-    # Of a training that leaves the principal components only if that surely does good.
-    selection: CautiousSelection | None
-    stays: bool  # and does not leave them: nothing could tell whether it does good
-    max_iter: int  # epochs, if it does not stay
-    earlier_weight: float  # of constant data before, which count for the scaling, too
+def check_metric(metric):
+    """Raise ValueError if there is no such metric of a reconstruction."""
+    check_name(metric, "metric", ("squared_error", "absolute_error", "loss"))
 
 
 class BaseAutoencoder(
@@ -126,13 +80,414 @@ class BaseAutoencoder(
     CallbackSupportMixin,
     BaseEstimator,
 ):
-    """Validation, training and fitted attributes of an autoencoder.
+    """What users call, whichever member of the family they have.
 
-    A subclass has the parameters of `AutoencoderTransformer`, or constants in their
-    place.
+    A fit validates, makes a plan of the data and the parameters, runs it, and stores
+    the result. A subclass has the parameters of `AutoencoderTransformer`, or constants
+    in their place, and may override the hooks.
     """
 
+    _parameter_constraints: dict = {
+        "n_components": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+        ],
+        "hidden_layer_sizes": [
+            Names(["auto"]),
+            "array-like",
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
+        "activation": [Names(ACTIVATIONS), "array-like"],
+        "output_activation": [Names(["auto", *ACTIVATIONS])],
+        "solver": [Names([*SOLVERS, "lbfgs"])],
+        "alpha": [Interval(numbers.Real, 0, None, closed="left")],
+        "batch_size": [
+            Names(["auto"]),
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
+        "learning_rate": [Names(["auto", *SCHEDULES])],
+        "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
+        "decay": [Interval(numbers.Real, 0, None, closed="left")],
+        "power_t": [Interval(numbers.Real, 0, None, closed="left")],
+        "momentum": [Interval(numbers.Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "beta_1": [Interval(numbers.Real, 0, 1, closed="left")],
+        "beta_2": [Interval(numbers.Real, 0, 1, closed="left")],
+        "epsilon": [Interval(numbers.Real, 0, None, closed="neither")],
+        "max_iter": [
+            Names(["auto"]),
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
+        "shuffle": ["boolean"],
+        "tol": [Interval(numbers.Real, 0, None, closed="left")],
+        "n_iter_no_change": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Options(numbers.Real, {np.inf}),
+        ],
+        "early_stopping": ["boolean", Names(["auto"])],
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
     _is_variational = False
+
+    # -- fitting -------------------------------------------------------------------
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
+        """Train the autoencoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. float32 stays float32; everything else becomes float64.
+            A C-ordered, aligned array or memory map of either type is not copied; a
+            sparse matrix is not made dense.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row. A row of weight 2 counts
+            as two equal rows (but is drawn, corrupted or held out as one).
+
+        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
+                default=None
+            Validation data. Their loss is computed after every epoch, and the
+            weights of the best epoch are kept. With `early_stopping` it also ends
+            training.
+
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups of samples that belong together, such as the subject or
+            the day of a measurement. Where `early_stopping` sets samples aside for
+            validation, groups are not split between training and validation. Without
+            groups, identical samples are kept together, and near copies and
+            neighbours in a series where they are noticed; see Notes.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a combination of parameters is not valid, or if training
+            diverges. The estimator is left as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` epochs end before the stopping rule does, and the learning
+            rate did not end with them as "cosine" does.
+
+        UserWarning
+            If Ctrl-C ends training. The best weights so far are kept, and a fit with
+            `warm_start` finishes it. (A search goes on with its next fit.) And if X is
+            a Dask array or dataframe, as its data are gathered in memory.
+        """
+        with self._unchanged_on_error():
+            previous = self._state_to_continue()
+            X, sample_weight = self._validate_training_data(X, sample_weight, previous)
+            groups = check_groups(groups, X.shape[0])
+            callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
+            data = Selection(X, weights=sample_weight)
+            X_val = self._validate_validation_data(X_val, data.dtype)
+            return self._fit(data, previous, X_val, groups, callback_kwargs)
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_batches(self, make_batches, *, X_val=None, groups=None) -> Self:
+        """Train on rows that are read in blocks, anew in every epoch.
+
+        For data that do not fit in memory and are not one array on disk: HDF5, Zarr,
+        Parquet, a database. (A :class:`numpy.memmap` can be given to :meth:`fit`.) The
+        result does not depend on how the rows are cut into blocks, and is that of
+        :meth:`fit` on the same rows in the same order, bit for bit, with
+        ``shuffle=False``.
+
+        Parameters
+        ----------
+        make_batches : callable
+            Called without arguments at the beginning of each pass over the rows;
+            returns an iterable of blocks, each {array-like, sparse matrix} of shape
+            (n_rows, n_features), of any number of rows. There are no weights, and no y.
+            It has to give the same rows in the same order every time: of later passes
+            the first row and the number of rows are compared, but what else changes is
+            not noticed. If the first block is of float32, so is the computation.
+
+        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
+                default=None
+            Validation data, in memory. See :meth:`fit`.
+
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups of samples that belong together, in the order of the rows.
+            See :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If `make_batches` does not return an iterable, or a block is (X, y).
+
+        ValueError
+            As :meth:`fit`; if there are no rows, or in a later pass another first row
+            or another number of rows, or not as many labels as rows. The estimator is
+            left as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As :meth:`fit`.
+
+        UserWarning
+            If Ctrl-C ends training. The best weights so far are kept.
+
+        Notes
+        -----
+        Besides the block that is being read, some 16 million entries are in memory (64
+        MiB of float32; of sparse rows those that are stored, and their columns), or a
+        mini-batch, if that is more. With ``shuffle=True`` rows come in a new order
+        within such a window, and windows in the order of the data: rows that are sorted
+        by something should be mixed once before. Data of one window train as in
+        :meth:`fit`.
+
+        There are as many passes as epochs, with L-BFGS as evaluations of the objective,
+        and some 8 to 12 more: by default 11, to count and check the samples, to look
+        for those that are identical or related, for their mean and scale, to set some
+        aside, for PCA, for the objective, and to order the code.
+        With more than 1024 features PCA is found by iteration, in 7 passes more; data
+        of a single window take up to 2 more. With `pretrain` each layer takes a pass
+        for each of its epochs and some 4 more, in which the codes of the layers below
+        are computed anew. Rows that are held out (by default, a fifth) are kept in
+        temporary files meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`,
+        or set ``early_stopping=False``, to keep none.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_digits().data
+        >>> def blocks():
+        ...     for start in range(0, len(X), 500):
+        ...         yield X[start : start + 500]
+        >>> kwargs = dict(n_components=5, shuffle=False, random_state=0, max_iter=5)
+        >>> streamed = AutoencoderTransformer(**kwargs).fit_batches(blocks)
+        >>> whole = AutoencoderTransformer(**kwargs).fit(X)
+        >>> bool((streamed.transform(X) == whole.transform(X)).all())
+        True
+        """
+        with self._unchanged_on_error():
+            previous = self._state_to_continue()
+            stream = RowStream(make_batches, partial(self._validate_block, previous))
+            with contextlib.closing(stream):
+                groups = check_groups(groups, stream.shape[0])
+                callback_kwargs = callback_kwargs_of(None, groups=groups)
+                X_val = self._validate_validation_data(X_val, stream.dtype)
+                data = Selection(stream)
+                return self._fit(data, previous, X_val, groups, callback_kwargs)
+
+    @available_if(solver_takes_batches)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
+        """Make one pass over a batch of rows, in mini-batches of `batch_size`.
+
+        The first call, unless it follows a fit, draws the weights and measures
+        `mean_` and `scale_`, which then stay as they are: let its batch be
+        representative. (After a batch without any spread, such as a single sample,
+        the next one begins again, and both count.) Nothing is held out, and the last
+        weights are kept. After a :meth:`fit`, training continues from the weights that
+        it kept.
+        There is no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Batch of rows.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a combination of parameters is not valid, or if training
+            diverges. The estimator is left as it was.
+        """
+        with self._unchanged_on_error():
+            previous, constant = getattr(self, "_training_state", None), None
+            X, sample_weight = self._validate_training_data(X, sample_weight, previous)
+            if previous is not None and "constant" in previous:
+                previous, constant = None, previous
+            data = Selection(X, weights=sample_weight)
+            plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
+            return self._set_attributes(fitting.run_once(plan))
+
+    # -- inference -----------------------------------------------------------------
+
+    def transform(self, X) -> np.ndarray:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n_samples, n_components)
+            Their codes. A row's code does not depend on the other rows.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a row so far from the training data that its code is
+            out of the range of the dtype.
+        """
+        return self._expect_finite(self._encode(X), "codes")
+
+    def inverse_transform(self, X) -> np.ndarray:
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Their reconstructions, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a code so large that its reconstruction is out of the
+            range of the dtype.
+        """
+        check_is_fitted(self)
+        check_before_conversion(X)
+        X = check_array(X, dtype=self._params.dtype, order="C")
+        self._check_code_size(X)
+        network, params = self._fitted_network()
+        network = inference.decoder(network)
+        rows = make_rows(X, np.zeros(self.n_components_), 1.0)
+        out = inference.propagate(network, params, rows, self._offset, self.scale_)
+        return self._expect_finite(out, "reconstructions")
+
+    def score(self, X, y=None, sample_weight=None) -> float:
+        """Share of the variance that is reconstructed (R²).
+
+        ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the training
+        data's mean. For a linear network, over the training data, it is PCA's
+        ``explained_variance_ratio_.sum()``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows in both sums.
+
+        Returns
+        -------
+        score : float
+            At most 1, which is best; -inf where reconstructions are out of the range of
+            the dtype. 0 where the rows are all equal to the mean but
+            their reconstructions are not.
+        """
+        X = self._check_rows(X)
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, X.shape[0])
+        return self._squares(X, sample_weight).share
+
+    def reconstruction_error(
+        self, X, *, metric="squared_error", per_feature=False
+    ) -> np.ndarray:
+        """Error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
+            Squared or absolute difference, in the units of X; or the loss that the
+            network was trained with, in the network's units.
+
+        per_feature : bool, default=False
+            Whether to return the error of every entry, not the rows' sums.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,) or (n_samples, n_features)
+            Sums over features, or entries; inf for outliers whose squares are above the
+            range of the dtype.
+
+        Raises
+        ------
+        ValueError
+            If the training data are so small that squares are below the range of the
+            dtype; with the metric "loss", if the loss is not defined for an entry of X,
+            as "log_loss" is for values in [0, 1] only.
+        """
+        check_metric(metric)
+        X = self._check_rows(X)
+        shape = X.shape if per_feature else X.shape[:1]
+        errors = np.empty(shape, dtype=X.dtype)
+        for batch, error in self._entry_errors(X, metric):
+            with np.errstate(over="ignore"):
+                errors[batch] = error if per_feature else error.sum(axis=1)
+        return errors
+
+    def score_samples(self, X) -> np.ndarray:
+        """Negative squared reconstruction error of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            The negative of :meth:`reconstruction_error`.
+        """
+        return -self.reconstruction_error(X)
+
+    # -- fitted attributes that are views --------------------------------------------
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """Weights of the layers, encoder first: a list of (n_in, n_out) arrays."""
+        return coefs(*self._fitted_network("coefs_"))
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """Biases of the layers, encoder first: a list of (n_out,) arrays."""
+        return intercepts(*self._fitted_network("intercepts_"))
+
+    # -- for scikit-learn ----------------------------------------------------------
 
     @property
     def _n_features_out(self):
@@ -173,38 +528,37 @@ class BaseAutoencoder(
             self.__dict__.update(before)
             raise
 
-    def _validate_rows(self, X, *, dtype=_DTYPES, reset=False, ensure_all_finite=True):
-        dtype = dtype if isinstance(dtype, tuple) else (dtype,)
-        check_before_conversion(X)
-        # What becomes infinite in float32 is found.
-        with np.errstate(over="ignore", invalid="ignore"):
-            X = validate_data(
-                self,
-                in_native_order(X),
-                accept_sparse="csr",
-                dtype=dtype,
-                order="C",
-                reset=reset,
-                ensure_all_finite=ensure_all_finite,
-            )
-        return canonical(X)
+    def _validate_rows(self, X, *, dtype=_DTYPES, **kwargs):
+        return check_rows(self, X, dtype, **{"reset": False, **kwargs})
 
-    def _validate_training_data(self, X, sample_weight, saved):
-        """Rows and weights, checked; in the dtype of a state that is gone on with."""
-        dtype = _DTYPES if saved is None else saved["arrays"]["params"].dtype
+    def _validate_training_data(self, X, sample_weight, previous):
+        """Rows and weights, checked; in the dtype of a training that is continued."""
+        dtype = _DTYPES if previous is None else previous["arrays"]["params"].dtype
         self._warn_of_dask(X)
-        X = self._validate_rows(X, dtype=dtype, reset=saved is None)
-        X = check_range(X, self.loss)
-        check_output_range(X, self._output_range(saved))
+        limits = self._value_range(previous)
+        X = self._validate_rows(X, dtype=dtype, limits=limits, reset=previous is None)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
 
-    def _output_range(self, saved):
-        """What the output can be, if the network sees the training data as they are."""
-        if saved is not None and (self.scale_ != 1 or self._offset.any()):
-            return None  # fitted with another `scale`, or before there was a range
-        return output_range(self)
+    def _validate_block(self, previous, block, dtype):
+        """A block of a stream, validated; the first, without a dtype, sets that of all.
+
+        `previous` is the state of the training that is continued, or None.
+        """
+        if dtype is None:
+            block, _ = self._validate_training_data(block, None, previous)
+            return block
+        limits = self._value_range(previous)
+        return self._validate_rows(block, dtype=dtype, limits=limits)
+
+    def _value_range(self, previous):
+        """Values that training data may have, or None: any."""
+        limits = value_range(self)
+        if limits is None or limits.is_strict or previous is None:
+            return limits
+        # Fitted with another `scale`, or by a version that did not know of the range.
+        return None if self.scale_ != 1 or self._offset.any() else limits
 
     def _warn_of_dask(self, X):
         """Say what becomes of a Dask collection; Dask is not imported for that."""
@@ -218,790 +572,169 @@ class BaseAutoencoder(
             message += ": skae.dask.DaskAutoencoderTransformer trains where they are"
         warn(message)
 
-    def _checked_validation_rows(self, X_val, dtype):
+    def _validate_validation_data(self, X_val, dtype):
         """What `fit` is given as `X_val`: a `Selection`, or None."""
-        if X_val is None:
-            return None
-        if has_matrices(X_val):
-            raise ValueError(
-                f"X_val is a {type(X_val).__name__} of matrices, such as (X, y), but "
-                "validation data are X alone, there is no y: pass X_val=X"
-            )
-        try:
-            X_val = self._validate_rows(X_val, dtype=dtype)
-        except (TypeError, ValueError) as error:  # scikit-learn calls it X
-            message = re.sub(r"\bX\b", "X_val", str(error))
-            if "X_val" not in message:
-                message = f"X_val: {message}"
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(message) from error
-        return Selection(check_range(X_val, self.loss, "X_val"))
+        limits = loss_range(self.loss)
+        X_val = check_validation_rows(self, X_val, dtype, limits)
+        return None if X_val is None else Selection(X_val)
 
     def _validated_attributes(self):
         """What validation has set, by name."""
         names = "n_features_in_", "feature_names_in_"
         return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
-    # -- from parameters and data to a training ------------------------------------
+    # -- training, with the hooks of other members -------------------------------------
 
-    def _plan(
-        self, data, saved, *, X_val=None, groups=None, max_epochs=None, constant=None
-    ):
-        """A training of validated data, new or going on from a saved state.
-
-        There will be `max_epochs` at most, and no rows are set aside for validation; or
-        `max_iter`. `constant` is the state of a training on data without a spread,
-        which count for the mean and scale of a new one.
-        """
-        n_components = self._code_size(data, saved)
-        architecture = describe_network(self, data.n_features, n_components)
-        pretrains = self.pretrain is not None and max_epochs is None
-        init, seed = self._init_and_seed(architecture, saved, pretrains)
-        validates_itself = max_epochs is None and X_val is None
-        is_cautious = validates_itself and self._is_cautious(init)
-        split = None
-        if validates_itself:
-            split = self._split(data, seed, is_cautious, groups)
-        train = data if split is None else data.choose(split.train)
-        # Where training is cautious all rows have their say in where it begins.
-        first = data if is_cautious else train
-        scaling = self._measure(first, saved, constant, architecture, init)
-        if split is not None:
-            X_val = data.choose(split.held_out).kept()
-        network = make_network(**architecture)
-        problem = self._problem(network, train, X_val, scaling, validates_itself)
-        first_rows = first.see(scaling.offset, scaling.scale)
-        watches_validation = split is not None or stops_by_validation(self)
-        solver = describe_solver(
-            self, train.n_rows, max_epochs, watches_validation=watches_validation
-        )
-        if self._finishes(saved, solver):
-            solver = solver._replace(schedule=saved.get("schedule", solver.schedule))
-        if saved is not None:
-            initial = saved["initial_params"]
-        else:
-            initial = self._initial_params(
-                network, architecture["activations"], init, seed, first_rows
+    def _fit(self, data, previous, X_val, groups, callback_kwargs):
+        """Train on validated data."""
+        plan = make_plan(self, data, previous, X_val=X_val, groups=groups)
+        context = None
+        if getattr(self, "_skl_callbacks", None):
+            context = self._init_callback_context(
+                max_subtasks=plan.training.solver.max_iter
             )
-            if pretrains:
-                self._pretrain(architecture, problem, initial, seed)
-        stays, max_iter = is_cautious and split is None, solver.max_iter
-        if stays:
-            solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
-        training = self._make_training(
-            problem, solver, saved, initial, seed, max_epochs
-        )
-        selection = None
-        if is_cautious:
-            units = None if split is None else split.units
-            selection = self._selection(training, initial, saved, units)
-        return Plan(
-            architecture,
-            training,
-            init,
-            initial,
-            first_rows,
-            scaling,
-            goes_on=saved is not None,
-            selection=selection,
-            stays=stays,
-            max_iter=max_iter,
-            earlier_weight=0.0 if constant is None else constant["constant"],
-        )
-
-    def _code_size(self, data, saved):
-        """Size of the code: `n_components`, or as many as PCA needs for that share."""
-        n_components = check_code_size(self.n_components)
-        if isinstance(n_components, int):
-            self._warn_of_wide_code(n_components, data.n_features)
-            return n_components
-        if saved is not None:
-            return self.n_components_
-        mean, spread = measure(data)
-        rows = data.see(mean.astype(data.dtype), spread or 1.0)
-        with single_threaded_blas():
-            return n_components_for(rows, n_components)
-
-    def _warn_of_wide_code(self, n_components, n_features):
-        if n_components >= n_features > 1 and self._is_plain:
-            warn(
-                f"n_components={n_components} is not below the number of features, "
-                f"{n_features}: the network may pass its input on, and learns nothing "
-                "from that. Use fewer components, noise, or sparsity"
+            context.call_on_fit_task_begin(estimator=self, **callback_kwargs)
+        attributes = self._run(plan, context, callback_kwargs)
+        self._set_attributes(attributes)
+        if context is not None:
+            context.call_on_fit_task_end(
+                estimator=self, reconstruction_attributes=attributes, **callback_kwargs
             )
+        return self
 
-    def _finishes(self, saved, solver):
-        """Whether a fit runs the epochs that are left of one that was cut short."""
-        # With another number of epochs, or another solver, another fit is wanted.
-        before = {} if saved is None else saved
-        wanted = self.solver, solver.max_iter
-        return (before.get("solver"), before.get("cut_short_of")) == wanted
-
-    def _init_and_seed(self, architecture, saved, pretrains):
-        """How weights begin, and what all random numbers depend on."""
-        if saved is not None:
-            self._check_can_go_on(architecture, saved)
-            return saved["init"], progress_of(saved["arrays"]).seed
-        init = self._chosen_init(architecture, pretrains)
-        random_state = check_random_state(self.random_state)
-        return init, int(random_state.randint(np.iinfo(np.int32).max))
-
-    def _is_cautious(self, init):
-        """Whether to leave the principal components only if that surely does good."""
-        # PCA is what a plain autoencoder must not fall behind.
-        return self._is_plain and self.early_stopping == "auto" and init == "pca"
-
-    @property
-    def _is_plain(self):
-        return self.noise is None and self._code_term() is None
-
-    def _problem(self, network, train, validation, scaling, validates_itself):
-        """What is trained on selected rows, and judged by others; None: by these."""
-        loss, how = LOSSES[self.loss], (scaling.offset, scaling.scale)
-        rows = train.see(*how)
-        return loop.Problem(
-            for_loss(network, loss),
-            loss,
-            float(self.alpha),
-            rows,
-            rows.empty() if validation is None else validation.see(*how),
-            describe_corruption(self, partial(extremes, train)),
-            self._code_term(),
-            validates_itself,
-        )
-
-    def _chosen_init(self, architecture, pretrains):
-        if not pretrains and self.scale is not None:
-            has_room = self.scale == "auto" and self._is_plain
-            return chosen_init(self.init, architecture, has_room=has_room)
-        if self.init == "pca":
-            other = "scale=None, as principal components are those of centred data"
-            if pretrains:
-                other = f"pretrain={self.pretrain!r}, as layers begin at random weights"
-            raise ValueError(f"init='pca' does not go with {other}: use init='auto'")
-        return "random" if self.init == "auto" else self.init
-
-    def _split(self, data, seed, is_cautious, groups):
-        """Samples to train on and to validate by; None: nothing is held out."""
-        if not is_cautious and not stops_by_validation(self):
-            return None
-        used = np.ones(data.n_rows, bool) if data.weights is None else data.weights > 0
-        if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
-            return None
-        with single_threaded_blas():  # the same bits for any number of threads
-            split = hold_out(data, self.validation_fraction, seed, groups)
-        if is_cautious:
-            if split is None or not used[split.train].any():
-                return None
-            n_units = len(np.unique(split.units[used[split.held_out]]))
-            return split if n_units >= _MIN_UNITS_TO_JUDGE else None
-        if split is None:
-            raise ValueError(
-                f"early_stopping={self.early_stopping!r} cannot set aside "
-                f"validation_fraction={self.validation_fraction!r} of n_samples="
-                f"{data.n_rows}: no samples would be left to train on, or all are "
-                "identical or of one group. Use early_stopping=False, X_val, more "
-                "samples, or another validation_fraction"
-            )
-        parts = {"training": split.train, "validation": split.held_out}
-        for name, numbered in parts.items():
-            if not used[numbered].any():
-                raise ValueError(
-                    f"All {name} rows have sample_weight 0: change random_state or "
-                    "validation_fraction, or pass X_val"
-                )
-        return split
-
-    def _initial_params(self, network, activations, init, seed, rows):
-        """Where training begins, in the dtype of the rows."""
-        dtype = rows.dtype
-        if init != "pca":
-            return random_params(network, activations, init, seed, dtype)
-        with single_threaded_blas():  # the same bits whatever their number
-            n_components = int(network.widths[network.n_layers // 2])
-            components = principal_components(rows, n_components, seed)
-            least = cache(partial(least_scores, rows, components))
-            return pca_params(network, activations, components, least, seed, dtype)
-
-    def _pretrain(self, architecture, problem, params, seed):
-        """Train layer by layer, in place."""
-        n_rows = problem.rows.n_rows
-        solver = describe_solver(self, n_rows, watches_validation=False)
-        n_epochs = max(1, round(_PRETRAINING_SHARE * solver.max_iter))
-        solver = solver._replace(max_iter=n_epochs)
-        n_pairs = len(architecture["activations"]) // 2
-
-        def train(problem, initial, number):
-            training = self._make_training(problem, solver, None, initial, seed, None)
-            name = f"{type(self).__name__}, layer {number} of {n_pairs}"
-            report = None
-            if self.verbose:
-                report = VerboseReport(name, 0, every_epoch=self.verbose > 1)
-            with training:
-                status, _ = loop.fit(training, initial, n_epochs, report)
-                if status == INTERRUPTED:
-                    raise KeyboardInterrupt
-                loop.check_finite(training, status)
-                return loop.kept_weights(training, initial).params
-
-        with self._divergence_explained():
-            pretrained_params(architecture, problem, params, train)
+    def _run(self, plan, context, callback_kwargs):
+        """Train as planned; returns the fitted attributes."""
+        report = None
+        if context is not None:
+            report = partial(CallbackReport, self, context, callback_kwargs)
+        return fitting.run(plan, report)
 
     def _training_kind(self, problem):
         """The class of trainings of a problem."""
-        if self.solver == "lbfgs":
-            return LbfgsTraining
-        is_in_memory = isinstance(problem.rows, Rows)
-        return StochasticTraining if is_in_memory else StreamedTraining
+        return training_kind(self.solver, problem.rows)
 
-    def _check_can_go_on(self, architecture, saved):
-        """Raise ValueError if the parameters are another network's than the fitted."""
-        if architecture != self._architecture:
-            fitted = self._architecture
-            now = {k: v for k, v in architecture.items() if v != fitted[k]}
-            raise ValueError(
-                f"A network cannot go on training with {now}: it was fitted with "
-                f"{ {k: fitted[k] for k in now} }. Set n_components, "
-                "hidden_layer_sizes, the activations or tied_weights back, or fit "
-                "with warm_start=False"
-            )
-        if LOSSES[self.loss].is_scaled and not self._has_scale_of(saved):
-            raise ValueError(
-                f"A network cannot go on training with scale={self.scale!r}: it has "
-                f"seen the data divided by {self.scale_!r}, with "
-                f"scale={saved.get('scale', 'auto')!r}. Set scale back, or fit with "
-                "warm_start=False"
-            )
-        if LOSSES[self.loss].is_scaled != LOSSES[saved["loss"]].is_scaled:
-            raise ValueError(
-                f"A network cannot go on training with loss={self.loss!r}: with "
-                f"loss={saved['loss']!r} it has seen the data on another scale. Fit "
-                "with warm_start=False"
-            )
+    def _make_training(self, problem, *args):
+        """A training of a problem, new or continued."""
+        return make_training(self._training_kind(problem), self.solver, problem, *args)
 
-    def _has_scale_of(self, saved):
-        """Whether `scale` is as it was, or the number that the data were divided by."""
-        # An estimator pickled by an earlier version does not say what it was.
-        before = saved.get("scale", self.scale)
-        if isinstance(self.scale, numbers.Real) and before is not None:
-            return self.scale == self.scale_
-        return self.scale == before
+    def _code_term(self):
+        """The term of the objective that depends on the code, or None."""
+        return describe_sparsity(self)
 
-    def _measure(self, data, saved, constant, architecture, init):
-        """How the network sees the data; a network that goes on sees as before."""
-        exact_mean, spread = measure(data)
-        if constant is not None:
-            weight = data.total_weight, constant["constant"]
-            exact_mean, spread = with_constant(exact_mean, spread, self.mean_, *weight)
-        # A penalty or noise is in the network's units, too: they stay as they are.
-        n_layers = n_saturating(architecture) if self._is_plain else 0
-        largest = partial(largest_distance, data, exact_mean, spread)
-        auto = partial(auto_scale, n_layers, init, spread, largest)
-        mean = exact_mean.astype(data.dtype)
-        if saved is None:
-            offset, scale = describe_scaling(self, mean, spread, auto)
-        else:
-            # What is seen on the scale of earlier rows may vary by less than that.
-            fitted = self.scale_
-            describe_scaling(self, mean, max(spread, fitted), lambda: fitted)
-            mean, offset, scale = self.mean_, self._offset, fitted
-        mean_seen = (exact_mean - offset) / scale
-        total_variance = data.n_features * (spread / scale) ** 2
-        return Scaling(mean, offset, scale, mean_seen, total_variance)
-
-    def _make_training(self, problem, solver, saved, initial, seed, max_epochs):
-        kind = self._training_kind(problem)
-        if saved is None:
-            return kind.begin(problem, solver, initial, seed, max_epochs)
-        arrays, params = saved["arrays"], None
-        if max_epochs is not None:
-            params = kept_before(saved)
-        if saved["solver"] != self.solver and params is None:
-            params = arrays["params"]
-        if params is None:
-            return kind.resume(problem, solver, saved, max_epochs)
-        # From these weights, without what was remembered of the steps to others, or
-        # of another solver's.
-        training = kind.begin(problem, solver, params, seed, max_epochs)
-        state = training.state
-        before = progress_of(arrays)
-        lasting = "n_epochs", "cycle_start", "best_epoch", "best_kept", "start_loss"
-        for name in lasting:
-            setattr(state.progress, name, getattr(before, name))
-        state.best_params[:] = arrays["best_params"]
-        return training
-
-    # -- training --------------------------------------------------------------------
-
-    @staticmethod
-    def _callback_arguments(X, y, sample_weight=None, groups=None):
-        """Arguments of a fit, as callbacks receive them."""
-        metadata = {"sample_weight": sample_weight, "groups": groups}
-        metadata = {k: v for k, v in metadata.items() if v is not None}
-        return {"X": X, "y": y, "metadata": metadata or None}
-
-    def _begin_callbacks(self, told, n_epochs):
-        """The callbacks' context of a fit, or None without callbacks."""
-        if not getattr(self, "_skl_callbacks", None):
-            return None
-        context = self._init_callback_context(max_subtasks=n_epochs)
-        context.call_on_fit_task_begin(estimator=self, **told)
-        return context
-
-    def _train(self, plan, context, told):
-        """Train as `fit` does; returns the fitted attributes.
-
-        `context` is that of the callbacks or None, `told` what they are told.
-        """
-        training, max_iter = plan.training, plan.training.solver.max_iter
-        begin, n_done = time.monotonic(), self._epochs_to_finish(plan)
-        reports = self._verbose_reports(plan)
-        with training, self._divergence_explained():
-            kept = partial(loop.kept_weights, training, plan.initial_params)
-            if plan.selection is not None:
-                kept = plan.selection.kept_weights
-                reports.append(plan.selection)
-
-            def attributes_now(curves):
-                loop.check_finite(training, training.status)
-                attributes = self._fitted_attributes(plan, kept(), curves)
-                attributes["max_iter_"] = plan.max_iter
-                note_if_cut_short(attributes, training)
-                return attributes
-
-            if context is not None:
-                reports.append(CallbackReport(self, context, told, attributes_now))
-            report = JoinedReports(reports) if reports else None
-            status, curves = loop.fit(
-                training, plan.initial_params, max_iter, report, n_done
-            )
-            try:
-                attributes = attributes_now(curves)
-            except KeyboardInterrupt:  # after the last epoch, or once more
-                status, attributes = INTERRUPTED, attributes_now(curves)
-        with_end = [how.kind for how in SCHEDULES.values() if how.has_end]
-        is_planned = plan.stays or (
-            self.solver in SOLVERS and training.solver.schedule in with_end
-        )
-        if self.verbose:
-            reason = self._reason(plan, status, attributes["n_iter_"])
-            print_end(type(self).__name__, attributes, reason, time.monotonic() - begin)
-        if status == INTERRUPTED:
-            _warn_of_interrupt()
-        elif status == RUNNING and attributes["n_iter_"] == max_iter and not is_planned:
-            warn(
-                f"Maximum iterations ({max_iter}) reached and the optimization hasn't "
-                f"converged yet. Increase max_iter (now {self.max_iter!r}) or tol (now "
-                f"{self.tol}), or use learning_rate='cosine', which ends as planned.",
-                ConvergenceWarning,
-            )
-        return attributes
-
-    def _reason(self, plan, status, n_iter):
-        """Why training ended, in words."""
-        solver = plan.training.solver
-        if plan.stays:
-            return "too few samples, or groups, to judge a training by"
-        if status == INTERRUPTED:
-            return "interrupted"
-        if status == RUNNING:
-            return "max_iter" if n_iter >= solver.max_iter else "ended by a callback"
-        if self.solver == "lbfgs" and not solver.watch_validation:
-            return "converged"
-        which = "validation" if solver.watch_validation else "training"
-        return f"no lower {which} loss in {solver.n_iter_no_change} epochs"
-
-    def _train_once(self, plan):
-        """Train as `partial_fit` does; returns the fitted attributes."""
-        training = plan.training
-        before = training.state.params.copy()
-        with training, self._divergence_explained():
-            status, curves = loop.run(training, 1)
-            loop.check_finite(training, status)
-            if curves.loss:
-                earlier = self.loss_curve_[-1:] if plan.goes_on else []
-                loop.check_not_exploded(training, before, curves.loss[-1], earlier)
-            kept = loop.Kept.last(training)
-            attributes = self._fitted_attributes(plan, kept, curves)
-        if status == INTERRUPTED:
-            _warn_of_interrupt()
-        return attributes
+    def _state_to_continue(self):
+        """The state of the training that a fit continues, or None."""
+        state = getattr(self, "_training_state", None) if self.warm_start else None
+        # On a scale that no data have told nothing is worth continuing.
+        return None if state is not None and "constant" in state else state
 
     @property
     def _was_cut_short(self):
         """Whether the last fit ended before its time, so that another finishes it."""
         return "cut_short_of" in self._training_state
 
-    def _epochs_to_finish(self, plan):
-        """Epochs of the fit that this one finishes, as that was cut short; or 0."""
-        saved = self._training_state if plan.goes_on else None
-        if not self._finishes(saved, plan.training.solver):
-            return 0
-        return plan.training.n_epochs_of_fit
-
-    def _verbose_reports(self, plan):
-        if not self.verbose:
-            return []
-        n_before = len(self.loss_curve_) if plan.goes_on else 0
-        every_epoch = self.verbose > 1
-        return [VerboseReport(type(self).__name__, n_before, every_epoch=every_epoch)]
-
-    def _selection(self, training, initial, saved, units):
-        """What chooses cautiously among the weights of a training."""
-        if saved is None:
-            return CautiousSelection(training, initial, 0, units=units)
-        n_before, selected = len(self.loss_curve_), None
-        if "selected" in saved:
-            epoch = saved.get("selected_epoch", 0)
-            selected = loop.Kept(saved["selected"], epoch, "selected")
-        return CautiousSelection(training, initial, n_before, selected, units=units)
-
-    @contextlib.contextmanager
-    def _divergence_explained(self):
-        try:
-            yield
-        except loop.ValidationLossError:
-            raise ValueError(
-                "X_val is too large: at the weights that training starts with its loss "
-                "is not finite, unlike that of X. Bring both to the same units"
-            ) from None
-        except loop.DivergedError:
-            mend = f"Lower learning_rate_init (now {self.learning_rate_init})"
-            if self.solver == "lbfgs":
-                mend = "Use another init"
-            raise ValueError(
-                f"Training diverged: with solver={self.solver!r} and "
-                f"loss={self.loss!r} the loss exploded, or a weight became infinite "
-                "or NaN. "
-                f"{mend}, or bring the features to a common scale, for example with "
-                "StandardScaler"
-            ) from None
-
-    def _fitted_attributes(self, plan, kept, curves):
-        """What a fit leaves on the estimator, by name."""
-        params = kept.params.copy()  # to be changed in place
-        attributes = self._training_attributes(plan, kept, curves)
-        attributes["_params"] = params
-        network, rows = plan.training.problem.network, plan.first_rows
-        if self._is_variational:
-            return attributes
-        if plan.training.problem.term is not None:
-            attributes["mean_activation_"] = mean_code(network, params, rows)
-        elif self.code_activation == "identity":
-            moments = code_moments(network, params, rows)
-            if not all(np.isfinite(moment).all() for moment in moments):
-                raise loop.DivergedError
-            # What neither a tie nor a penalty depends on may be chosen.
-            free_scale = not plan.architecture["tied"] and self.alpha == 0
-            explained = order_code(network, params, moments, free_scale=free_scale)
-            if not free_scale:
-                activations = plan.architecture["activations"]
-                explained = explained_variance(
-                    network,
-                    params,
-                    moments,
-                    plan.scaling.mean_seen,
-                    is_linear={*activations[len(activations) // 2 :]} == {"identity"},
-                )
-            attributes |= _in_units(explained, n_counted(rows), plan.scaling)
-        return attributes
-
-    def _training_attributes(self, plan, kept, curves):
-        """The same, but for what is computed of the rows."""
-        if plan.goes_on:
-            curves = self._curves().followed_by(curves)
-        if not plan.training.problem.validation.n_rows:
-            curves = curves._replace(validation=[])  # those of earlier fits
-        watched = curves.validation or curves.loss
-        # Losses before are of another objective.
-        watched = watched[max(0, plan.training.solver.first_judged - 1) :] or watched
-        start_loss = plan.training.state.progress.start_loss
-        widths = plan.architecture["widths"]
-        attributes = {
-            "n_components_": widths[len(widths) // 2],
-            "n_layers_": len(widths),
-            "hidden_layer_sizes_": tuple(widths[1 : len(widths) // 2]),
-            "batch_size_": plan.training.solver.batch_size,
-            "n_iter_": plan.training.n_epochs_of_fit,
-            "best_iter_": kept.epoch,
-            "initial_loss_": start_loss,
-            "mean_": plan.scaling.mean,
-            "scale_": plan.scaling.scale,
-            "loss_curve_": curves.loss,
-            "loss_": curves.loss[-1] if curves.loss else start_loss,
-            "best_loss_": min(watched, default=start_loss),
-            "_architecture": plan.architecture,
-            "_offset": plan.scaling.offset,
-            "_params": kept.params,
-            "_training_state": {
-                "solver": self.solver,
-                "loss": self.loss,
-                "init": plan.init,
-                "scale": self.scale,
-                "initial_params": plan.initial_params,
-                "kept": kept.name,
-                "schedule": plan.training.solver.schedule,
-                **plan.training.saved_state(),
-            },
-        }
-        if self._is_without_spread(plan):
-            weight = plan.first_rows.total_weight + plan.earlier_weight
-            attributes["_training_state"]["constant"] = weight
-        if plan.selection is not None:
-            selected = plan.selection.kept
-            attributes["_training_state"]["selected"] = selected.params
-            attributes["_training_state"]["selected_epoch"] = selected.epoch
-        if curves.validation:
-            attributes["validation_loss_curve_"] = curves.validation
-        if self._is_variational:
-            attributes["kl_curve_"] = curves.term
-        return attributes
-
-    def _is_without_spread(self, plan):
-        """Whether the data did not tell on which scale the network is to see them."""
-        is_scaled = LOSSES[self.loss].is_scaled and self.scale is not None
-        return is_scaled and not plan.goes_on and plan.scaling.total_variance == 0
-
-    def _curves(self):
-        """Those of the fits before."""
-        return loop.Curves(
-            self.loss_curve_,
-            getattr(self, "validation_loss_curve_", []),
-            getattr(self, "kl_curve_", []),
-        )
-
-    def _code_term(self):
-        """The term of the objective that depends on the code, or None."""
-        return describe_sparsity(self)
-
     def _set_attributes(self, attributes):
         rest = {k: v for k, v in vars(self).items() if k not in _OPTIONAL_ATTRIBUTES}
         self.__dict__ = rest | attributes  # at once, whenever Ctrl-C comes
         return self
 
+    # -- the fitted network -----------------------------------------------------------
 
-def note_if_cut_short(attributes, training):
-    """Note among attributes that a fit has not had all of its epochs."""
-    max_iter = training.solver.max_iter
-    if training.is_cut_short and attributes["n_iter_"] < max_iter:
-        attributes["_training_state"]["cut_short_of"] = max_iter
+    def _fitted_network(self, attribute="_params"):
+        if not hasattr(self, "_params"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {attribute!r} "
+                "before it is fitted"
+            )
+        return make_network(**self._architecture), self._params
 
-
-def kept_before(saved):
-    """The weights that the last fit kept, if those are not the ones it ended with."""
-    name = saved.get("kept", "params")  # earlier versions do not say
-    if name == "params":
-        return None
-    return saved["arrays"][name] if name == "best_params" else saved[name]
-
-
-def in_native_order(X):
-    """An array of floats in this machine's order of bytes; anything else as it is.
-
-    scikit-learn would take float32 of the other order for any other type, and make it
-    float64.
-    """
-    dtype = getattr(X, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind == "f" and not dtype.isnative:
-        return X.astype(dtype.newbyteorder("="))
-    return X
-
-
-def canonical(X, name="X"):
-    """A matrix as kernels read it; X stays as it is, and is not copied if it is so.
-
-    A CSR matrix has sorted columns without duplicates; an array is C-ordered and
-    aligned: here, once, as of a memory map with an offset each pass would make a copy.
-    """
-    if not sparse.issparse(X):
-        return aligned(X)
-    check_compressed(X, name)
-    # A new matrix over the same arrays, as asking X would leave marks on it.
-    X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
-
-
-def check_compressed(X, name="X"):
-    """Raise ValueError if a CSR or CSC matrix points to what it does not have.
-
-    Kernels, and SciPy where it converts one, trust these numbers, which SciPy takes as
-    they come.
-    """
-    (n_lines, n_across), kind, mend = X.shape, "column", "build it anew"
-    if X.format == "csc":
-        n_lines, n_across, kind = n_across, n_lines, "row"
-    starts, n_entries = np.asarray(X.indptr), min(len(X.data), len(X.indices))
-    problem = ""
-    if starts.shape != (n_lines + 1,):
-        problem = f"has {starts.size} entries instead of {n_lines + 1}"
-    elif starts[0] != 0:
-        problem = f"begins with {starts[0]} instead of 0"
-    elif (starts[1:] < starts[:-1]).any():
-        problem = "decreases"
-    elif starts[-1] > n_entries:
-        problem = f"ends with {starts[-1]}, but there are {n_entries} stored entries"
-    if problem:
-        raise ValueError(f"{name} is a sparse matrix whose indptr {problem}: {mend}")
-    used = X.indices[: starts[-1]]
-    low, high = used.min(initial=0), used.max(initial=0)
-    if low < 0 or high >= n_across:
-        raise ValueError(
-            f"{name} is a sparse matrix with {kind} indices from {low} to {high}, but "
-            f"has {n_across} {kind}s: {mend} with indices in range"
+    def _check_rows(self, X, *, ensure_all_finite=True):
+        check_is_fitted(self)
+        return self._validate_rows(
+            X, dtype=self._params.dtype, ensure_all_finite=ensure_all_finite
         )
 
+    def _encode(self, X):
+        """What the encoder makes of rows, which are validated."""
+        X = self._check_rows(X, ensure_all_finite=False)
+        network, params = self._fitted_network()
+        network, name = inference.encoder(network), type(self).__name__
+        # Only if need be: it reads X once more, which takes longer than the network.
+        check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
+        return inference.propagate(network, params, self._as_rows(X), check=check)
 
-def check_before_conversion(X, name="X"):
-    """Raise ValueError for what must not even be converted to what kernels read."""
-    if hasattr(X, "shape"):
-        check_size(X, name)
-    if sparse.issparse(X) and X.format == "csc":
-        check_compressed(X, name)
+    def _in_range(self, X):
+        """Validated rows that the loss is defined for."""
+        size = float(np.abs(self.mean_).max())
+        return check_range(X, loss_range(self._training_state["loss"]), size=size)
 
+    def _as_rows(self, X):
+        return make_rows(X, self._offset, self.scale_)
 
-def _in_units(explained, n_rows, scaling):
-    """What entries of the code explain, in the units of the data and as shares."""
-    total = scaling.total_variance
-    # Of all of it roundings may make more.
-    explained = explained * min(1.0, total / (explained.sum() or 1.0))
-    # As PCA's, with n - 1 in the denominator; of weights only the ratios count.
-    unit = scaling.scale**2 * n_rows / max(1, n_rows - 1)
-    dtype = scaling.mean.dtype
-    return {
-        "explained_variance_": (explained * unit).astype(dtype),
-        "explained_variance_ratio_": (explained / (total or 1.0)).astype(dtype),
-    }
-
-
-class TrainingInterruptedWarning(UserWarning):
-    """Ctrl-C ended a training; the best weights so far are kept."""
-
-
-@contextlib.contextmanager
-def interrupt_ends_all():
-    """Let Ctrl-C in a fit end the program: an autoencoder answers it with a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", TrainingInterruptedWarning)
-        try:
-            yield
-        except TrainingInterruptedWarning:
-            raise KeyboardInterrupt from None
-
-
-def _warn_of_interrupt():
-    warn(
-        "Training interrupted by user: the best weights so far are kept.",
-        TrainingInterruptedWarning,
-    )
-
-
-def check_groups(groups, n_samples):
-    """Validate group labels; returns numbers of shape (n_samples,), or None."""
-    if groups is None:
-        return None
-    groups = check_array(
-        groups, ensure_2d=False, dtype=None, ensure_min_samples=0, input_name="groups"
-    )
-    groups = column_or_1d(groups)
-    if len(groups) != n_samples:
-        raise ValueError(
-            f"groups has {len(groups)} labels, but X has {n_samples} samples: pass one "
-            "label for each sample"
+    def _reconstructions(self, X):
+        network, params = self._fitted_network()
+        return inference.reconstruction_chunks(
+            network, params, X, self._offset, self.scale_
         )
-    try:
-        return np.unique(groups, return_inverse=True)[1]
-    except TypeError as error:  # of objects without an order
-        raise ValueError(
-            f"groups has labels that cannot be told apart: {error}. Pass numbers, or "
-            "strings"
-        ) from error
+
+    def _entry_errors(self, X, metric):
+        """Pairs of a slice of the rows and the errors of their entries."""
+        if metric == "loss":
+            X, loss = self._in_range(X), LOSSES[self._training_state["loss"]]
+            network, params = self._fitted_network()
+            for batch in row_chunks(*X.shape):
+                rows = self._as_rows(X[batch])
+                error = inference.entry_losses(loss, network, params, rows)
+                error[np.isnan(error)] = np.inf
+                yield batch, error
+            return
+        power = 2 if metric == "squared_error" else 1
+        least = np.finfo(X.dtype).tiny
+        if power == 2 and self.scale_ < np.sqrt(least):
+            raise ValueError(
+                f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
+                f"are below {least:.3g}, the least number of {X.dtype}: use "
+                "metric='absolute_error', or multiply the data by a large number"
+            )
+        for batch, reconstruction in self._reconstructions(X):
+            with np.errstate(over="ignore"):
+                error = np.abs(dense(X[batch]) - reconstruction) ** power
+            error[np.isnan(error)] = np.inf
+            yield batch, error
+
+    def _squares(self, X, sample_weight):
+        """Squared errors of the reconstructions and deviations, summed over rows."""
+        squares = Squares()
+        for batch, reconstruction in self._reconstructions(X):
+            chunk = dense(X[batch]).astype(np.float64, copy=False)
+            with np.errstate(over="ignore"):
+                errors, deviations = chunk - reconstruction, chunk - self.mean_
+            weights = None if sample_weight is None else sample_weight[batch]
+            squares = squares.plus(Squares.of(errors, deviations, weights))
+        return squares
+
+    def _expect_finite(self, out, what):
+        """What a network has made of X, or ValueError if it left the finite numbers."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            may_be = np.isfinite(out.sum(dtype=np.float64))
+        if not may_be and not np.isfinite(out).all():
+            row = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
+            raise ValueError(
+                f"X is too large: its {what} are out of the range of {out.dtype}, that "
+                f"of row {row} first. Rows should be like those of the training data, "
+                "and codes like theirs"
+            )
+        return out
+
+    def _check_code_size(self, X):
+        if X.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but inverse_transform expects codes of "
+                f"n_components={self.n_components_}"
+            )
 
 
-def check_range(X, name, what="X", *, size=0.0):
-    """X with all entries in the range of a loss.
-
-    Entries that only rounding has put outside are moved to the bound, in a copy.
-
-    Parameters
-    ----------
-    X : {ndarray, CSR matrix}
-
-    name : str
-        Of the loss.
-
-    what : str, default="X"
-        What errors call X.
-
-    size : float, default=0
-        A number as large as the data that X belongs to, where there are others.
-
-    Returns
-    -------
-    X : {ndarray, CSR matrix}
-        The same if nothing is outside.
-
-    Raises
-    ------
-    ValueError
-        If the loss is not defined for an entry.
-    """
-    loss = LOSSES[name]
-    if loss.is_scaled:
-        return X
-    values = X.data if sparse.issparse(X) else np.asarray(X)
-    low, high = values.min(initial=0.0), values.max(initial=0.0)
-    if low >= loss.low and high <= loss.high:
-        return X
-    unit = loss.high if np.isfinite(loss.high) else max(float(high), size)
-    rounding = _RANGE_ROUNDINGS * np.finfo(X.dtype).eps * unit
-    if low >= loss.low - rounding and high <= loss.high + rounding:
-        values = np.clip(values, loss.low, loss.high)
-        if sparse.issparse(X):
-            return type(X)((values, X.indices, X.indptr), shape=X.shape)
-        return values
-    # scikit-learn's checks want an error on negative data to begin like this.
-    problem = "Negative values in data" if low < loss.low else "Values above 1 in data"
-    legal = "values in [0, 1]" if loss.high == 1 else "values >= 0"
-    # With all digits: 1.0000001 is not 1.
-    lowest, highest = (str(value).removesuffix(".0") for value in (low, high))
-    raise ValueError(
-        f"{problem} passed to loss={name!r}: it needs {legal}, and {what} has values "
-        f"from {lowest} to {highest}. Scale it with MinMaxScaler(clip=True), or use "
-        "loss='squared_error'"
-    )
-
-
-# How far beyond a limited output training data may be: what rounding to float32 leaves.
-_BEYOND = 1e-6
-
-
-def check_output_range(X, limits, what="X"):
-    """Raise ValueError if no output can be like an entry of X.
-
-    `limits` are an `OutputRange` or None. Of data that are out of it the network would
-    reconstruct the nearest that it can, and nothing but the score would tell.
-    """
-    if limits is None:
-        return
-    values = X.data if sparse.issparse(X) else X
-    none = max(0.0, limits.low)  # that sparse rows leave out, or there are none
-    low, high = float(values.min(initial=none)), float(values.max(initial=none))
-    if limits.low - _BEYOND <= low and high <= limits.high + _BEYOND:
-        return
-    if low >= limits.low - _BEYOND:
-        problem = f"Values above {limits.high:g}"
-    else:
-        problem = f"Values below {limits.low:g}" if limits.low else "Negative values"
-    legal, scaler = f"in [{limits.low:g}, {limits.high:g}]", "MinMaxScaler()"
-    if np.isinf(limits.high):
-        legal = f">= {limits.low:g}"
-    elif limits.low < 0:
-        scaler = f"MinMaxScaler(feature_range=({limits.low:g}, {limits.high:g}))"
-    raise ValueError(
-        f"{problem} in data passed to output_activation={limits.activation!r}: its "
-        f"values are {legal}, and {what} has values from {low!r} to {high!r}. Scale it "
-        f"with {scaler}, or use output_activation='identity'"
-    )
+def callback_kwargs_of(X, y=None, sample_weight=None, groups=None):
+    """Arguments of a fit, as callbacks receive them."""
+    metadata = {"sample_weight": sample_weight, "groups": groups}
+    metadata = {k: v for k, v in metadata.items() if v is not None}
+    return {"X": X, "y": y, "metadata": metadata or None}

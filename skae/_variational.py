@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skae._base import BaseAutoencoder, solver_takes_batches
 from skae._compiled.code_terms import (
     VARIATIONAL,
     WARMUP,
@@ -18,7 +19,6 @@ from skae._compiled.code_terms import (
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._data.rows import row_chunks
-from skae._estimator import Autoencoder, _solver_takes_batches
 from skae._model import inference
 from skae._model.initialization import INITS
 from skae._names import Names
@@ -31,7 +31,7 @@ _LIKELIHOODS = [
 ]
 
 
-class VariationalAutoencoderTransformer(Autoencoder):
+class VariationalAutoencoderTransformer(BaseAutoencoder):
     """Variational autoencoder, trained on the CPU.
 
     The encoder maps each row to a normal distribution over codes, the posterior, with
@@ -268,7 +268,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
     _is_variational = True
 
     _parameter_constraints: dict = {
-        **Autoencoder._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
         "loss": [Names(_LIKELIHOODS)],
         "init": [Names(name for name in INITS if name != "pca")],
         "solver": [Names(SOLVERS)],
@@ -397,7 +397,7 @@ class VariationalAutoencoderTransformer(Autoencoder):
         """
         return super().fit(X, y, X_val=X_val, groups=groups)
 
-    @available_if(_solver_takes_batches)
+    @available_if(solver_takes_batches)
     def partial_fit(self, X, y=None) -> Self:
         """Make one pass over a batch of rows, in mini-batches of `batch_size`.
 

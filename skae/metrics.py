@@ -9,7 +9,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array, gen_batches
 
-from skae._data.scores import Squares, check_weights
+from skae._data.scores import Squares
+from skae._data.validation import check_weights
 from skae._names import check_name
 from skae._sklearn import _safe_indexing
 

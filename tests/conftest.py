@@ -37,6 +37,52 @@ def pyplot():
 
 
 @pytest.fixture
+def callback():
+    """Return scikit-learn's module of callbacks."""
+    return pytest.importorskip(
+        "sklearn.callback", reason="callbacks are new in scikit-learn 1.9"
+    )
+
+
+@pytest.fixture(scope="session")
+def small_file(tmp_path_factory):
+    """Return the bytes of a file with all kinds of contents."""
+    from .support.files import make_small_file
+
+    return make_small_file(tmp_path_factory.mktemp("small") / "model")
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Chunks, pieces and windows of odd sizes, some of each in a little data."""
+    from skae._data import rows, stream
+
+    monkeypatch.setattr(rows, "_CHUNK_ENTRIES", 6 * 17)
+    monkeypatch.setattr(rows, "_PIECE_ENTRIES", 6 * 25)
+    monkeypatch.setattr(stream, "_WINDOW_ENTRIES", 6 * 22)
+
+
+@pytest.fixture(scope="module")
+def client():
+    """The default client of a Dask cluster of two workers."""
+    distributed = pytest.importorskip("distributed")
+    from .support.clusters import make_cluster
+
+    with make_cluster() as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The client, not the default one, of a Dask cluster of one worker."""
+    pytest.importorskip("distributed")
+    from .support.clusters import make_client, make_cluster
+
+    with make_cluster(1) as cluster, make_client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
 def mortal_client():
     """The default client of a new Dask cluster, whose two workers a test may kill.
 
@@ -44,7 +90,7 @@ def mortal_client():
     again: one for all tests would be left without workers.
     """
     distributed = pytest.importorskip("distributed")
-    from .clusters import make_cluster
+    from .support.clusters import make_cluster
 
     with make_cluster() as cluster, distributed.Client(cluster) as client:
         yield client

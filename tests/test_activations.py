@@ -5,8 +5,8 @@ import pytest
 
 from skae._compiled.activations import ACTIVATIONS, IDENTITY
 
-from . import reference
-from .cases import ACTIVATION_NAMES
+from .support import reference
+from .support.cases import ACTIVATION_NAMES
 
 
 def test_the_table_is_complete():

@@ -5,8 +5,8 @@ import pytest
 from scipy import sparse
 
 from skae import AutoencoderTransformer
-from skae._base import canonical
 from skae._data.rows import make_rows
+from skae._data.validation import canonical
 
 SMALL = {"n_components": 1, "hidden_layer_sizes": (), "max_iter": 1}
 DENSE = np.arange(1.0, 13.0).reshape(4, 3)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
-from .cases import (
+from .support.cases import (
     AT_PCA_CASES,
     CASES,
     LIMITED_OUTPUT_CASES,
@@ -22,7 +22,7 @@ from .cases import (
     VARIATIONAL_CASES,
     VARIATIONAL_UNIT_RANGE_CASES,
 )
-from .sklearn_adapters import (
+from .support.sklearn_adapters import (
     Float32Autoencoder,
     UnitRangeAutoencoder,
     UnitRangeVariational,

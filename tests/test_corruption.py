@@ -6,7 +6,7 @@ from scipy import stats
 
 from skae._compiled.corruption import CORRUPTIONS
 
-from . import reference
+from .support import reference
 
 
 def corrupted(X, noise, settings, *, mean=None, scale=1.0, seed=3, epoch=5):

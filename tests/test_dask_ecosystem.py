@@ -10,9 +10,9 @@ from sklearn.model_selection import GridSearchCV
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
-from .clusters import make_cluster
-from .processes import score_and_tell
-from .test_package import run_python
+from .support.clusters import make_cluster
+from .support.processes import score_and_tell
+from .support.sources import run_python
 
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")

@@ -10,7 +10,7 @@ from skae._data import rows as rows_module
 from skae._data.statistics import Selection, extremes, largest_distance, measure
 from skae._data.stream import RowStream
 
-from .test_rows import gathered, make_data, numbers_of
+from .support.rows import gathered, make_data, numbers_of
 
 
 class Parts:

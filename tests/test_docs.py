@@ -215,8 +215,8 @@ def test_figures_beside_pca():
 
     sets, cases, below, above, median = said(
         "README.md",
-        r"On (\d+) data sets, .*?, (\d+) cases: .* less (0\.\d+) in each, "
-        r"up to (0\.\d+) above, .* median (0\.\d+)",
+        r"On (\d+) data sets, .*? of (\d+) cases .*? within (0\.\d+) of PCA's .*?, "
+        r"up to (0\.\d+) better; the median gain .*? is (0\.\d+)",
     )
     assert (sets, cases) == (n_sets, str(len(cells)))
     assert -float(below) <= min(gains) < 0.0005 - float(below)

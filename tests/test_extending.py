@@ -6,7 +6,7 @@ from pathlib import Path
 
 import skae
 
-from .test_package import run_python
+from .support.sources import run_python
 
 PACKAGE = Path(skae.__file__).parent
 ROOT = Path(__file__).parents[1]

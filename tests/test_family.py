@@ -12,23 +12,13 @@ from skae import AutoencoderTransformer
 from skae._compiled import code_terms
 from skae.metrics import reconstruction_r2_score
 
-from . import reference
-from .cases import make_data
-from .test_autoencoder import objective_of
+from .support import reference
+from .support.cases import SMALL, STILL, make_data
+from .support.fits import objective_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 NOISES = ("gaussian", "masking", "salt_and_pepper")
-# Weights stay what they are.
-STILL = {"solver": "sgd", "learning_rate_init": 1e-300}
-SMALL = {
-    "hidden_layer_sizes": (8,),
-    "init": "random",
-    "early_stopping": False,
-    "tol": 0,
-    "max_iter": 5,
-    "random_state": 0,
-}
 
 
 def make(**params):

@@ -15,8 +15,8 @@ from skae._model.initialization import (
 from skae._model.network import coefs, intercepts, make_network
 from skae._model.pca import least_scores, principal_components
 
-from .cases import ACTIVATION_NAMES
-from .reference import forward
+from .support.cases import ACTIVATION_NAMES
+from .support.reference import forward
 
 WIDTHS = [6, 5, 3, 5, 6]
 NAMES = ["tanh", "identity", "tanh", "identity"]

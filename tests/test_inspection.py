@@ -27,7 +27,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae import AutoencoderTransformer
-from skae._base import TrainingInterruptedWarning
+from skae._training.reporting import TrainingInterruptedWarning
 from skae.inspection import PCAComparisonDisplay, _comparison, compare_with_pca
 
 IRIS = load_iris().data  # sorted by class

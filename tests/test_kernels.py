@@ -11,8 +11,6 @@ from skae._compiled import batches, epochs, records, sharding
 from skae._compiled.code_terms import SPARSITIES, TARGET, VARIATIONAL, WEIGHT, CodeTerm
 from skae._compiled.corruption import CORRUPTIONS, Corruption
 from skae._compiled.losses import LOSSES
-from skae._compiled.optimizers import SOLVERS
-from skae._compiled.records import Solver
 from skae._compiled.schedules import SCHEDULES
 from skae._data import rows as rows_module
 from skae._data import stream as stream_module
@@ -23,8 +21,9 @@ from skae._model.network import coefs, for_loss, intercepts, make_network
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining
 
-from . import reference
-from .cases import ACTIVATION_NAMES, DEPTHS, LOSS_NAMES
+from .support import reference
+from .support.cases import ACTIVATION_NAMES, DEPTHS, LOSS_NAMES
+from .support.solvers import solver_for
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 11, 6, 3
 
@@ -43,29 +42,6 @@ def network_for(activation, loss, hidden, *, tied=False, output=None, code=None)
     names[len(hidden)] = code or activation
     names.append(output or LOSSES[loss].output_activation)
     return make_network(widths, names, tied=tied), names
-
-
-def solver_for(name="sgd", **changes):
-    solver = Solver(
-        kind=list(SOLVERS).index(name),
-        schedule=SCHEDULES["constant"].kind,
-        learning_rate=0.01,
-        decay=0.0,
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        batch_size=N_ROWS,
-        shuffle=0,
-        max_iter=10,
-        tol=0.0,
-        n_iter_no_change=100,
-        first_judged=0,
-        watch_validation=0,
-    )
-    return solver._replace(**changes)
 
 
 def random_params(network, names, rng, dtype=np.float64):

@@ -12,7 +12,7 @@ from skae._model.network import make_network
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining, Memory, direction
 
-from .test_kernels import solver_for
+from .support.solvers import solver_for
 
 
 def make_problem(dtype=np.float64):

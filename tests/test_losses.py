@@ -5,8 +5,8 @@ import pytest
 
 from skae._compiled.losses import LOSSES
 
-from . import reference
-from .cases import LOSS_NAMES
+from .support import reference
+from .support.cases import LOSS_NAMES
 
 
 def test_the_table_is_complete():

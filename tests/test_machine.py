@@ -2,7 +2,7 @@
 
 import pytest
 
-from .test_package import run_python
+from .support.sources import run_python
 
 IMPORT = """
 import sys

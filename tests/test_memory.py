@@ -11,10 +11,11 @@ from skae._compiled.records import BLOCK, HELD, LINE_BYTES, in_lines
 from skae._data.statistics import Selection
 from skae._model import inference
 from skae._runtime.threads import ThreadTeam
+from skae._training.plan import make_plan
 
-from .cases import data_for, make
-from .processes import allowed
-from .test_package import TREES
+from .support.cases import data_for, make
+from .support.processes import allowed
+from .support.sources import TREES
 
 # What each thread, or each shard, writes a row of.
 ROWS_OF_THREADS = (
@@ -78,7 +79,7 @@ def training_of(**changes):
     """A training of 300 rows in batches, and its problem's rows."""
     model = make("minibatch", batch_size=150, **changes)
     X = data_for(model, n_rows=300)
-    plan = model._plan(Selection(X), None)
+    plan = make_plan(model, Selection(X), None)
     return plan.training
 
 

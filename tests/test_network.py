@@ -13,7 +13,7 @@ from skae._model.network import (
     signs_of,
 )
 
-from .reference import forward
+from .support.reference import forward
 
 WIDTHS = [6, 5, 3, 5, 6]
 NAMES = ["tanh", "identity", "tanh", "identity"]

@@ -8,7 +8,7 @@ from numba.core.registry import cpu_target
 
 from skae._compiled import cache, numba_private
 
-from .test_package import TREES, imports, run_python
+from .support.sources import TREES, imports, run_python
 
 FIT = """
 import sys

@@ -19,7 +19,7 @@ from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._compiled.activations import ACTIVATIONS
 from skae.onnx import _ACTIVATIONS, register, to_onnx
 
-from .cases import ACTIVATION_NAMES, ALL_CASES, RANGES, make, make_data
+from .support.cases import ACTIVATION_NAMES, ALL_CASES, RANGES, make, make_data
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

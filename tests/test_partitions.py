@@ -20,7 +20,7 @@ pd = pytest.importorskip("pandas")
 from skae.dask import partitions  # noqa: E402
 from skae.dask.partitions import DataLostError, NoWorkersError, Partitions  # noqa: E402
 
-from .clusters import kill, later, make_client, make_cluster  # noqa: E402
+from .support.clusters import bytes_moved, kill, later, make_client, make_cluster  # noqa: E402
 
 N_ROWS = (7, 5, 0, 4)
 X = np.random.default_rng(0).normal(size=(sum(N_ROWS), 3))
@@ -138,10 +138,6 @@ def test_results_are_in_order_with_arguments_of_each(client):
     ):
         assert np.array_equal(values, 3 * block)
         assert more == (i, "x")
-
-
-def bytes_moved(dask_worker):
-    return sum(entry["total"] for entry in dask_worker.transfer_incoming_log)
 
 
 def test_data_stay_where_they_are(client):

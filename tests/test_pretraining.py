@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from skae import AutoencoderTransformer, _base
+from skae import AutoencoderTransformer
 from skae._compiled.code_terms import SPARSITIES, TARGET, WEIGHT, CodeTerm
 from skae._compiled.corruption import CORRUPTIONS, Corruption
 from skae._compiled.losses import LOSSES
 from skae._data.rows import make_rows, network_input, weights_in_use
 from skae._model.initialization import random_params
 from skae._model.network import coefs, for_loss, intercepts, make_network
-from skae._training import loop
+from skae._training import loop, plan
 from skae._training.pretraining import pretrained_params
 
-from . import reference
-from .cases import make_data
-from .test_autoencoder import assert_same_fit
+from .support import reference
+from .support.cases import make_data
+from .support.fits import assert_same_fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -108,7 +108,7 @@ def test_a_warm_start_is_not_pretrained_again(monkeypatch):
     estimator = AutoencoderTransformer(
         hidden_layer_sizes=(8,), pretrain="layerwise", warm_start=True, max_iter=5
     ).fit(make_data())
-    monkeypatch.delattr(_base, "pretrained_params")
+    monkeypatch.delattr(plan, "pretrained_params")
     estimator.fit(make_data())
     assert len(estimator.loss_curve_) == 10
     with pytest.raises(NameError):

@@ -7,7 +7,7 @@ import pytest
 
 from skae._compiled.random import shuffle
 
-from . import reference
+from .support import reference
 
 
 def shuffled(n_rows, seed, epoch):

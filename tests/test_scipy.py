@@ -7,7 +7,7 @@ from skae import AutoencoderTransformer
 from skae._runtime import scipy_private
 from skae._training import lbfgs
 
-from .test_package import run_python
+from .support.sources import run_python
 
 WITHOUT_NAME = """
 import scipy.optimize._linesearch as module

@@ -27,7 +27,14 @@ def run_pytest(tmp_path, *args):
     }
     env.pop("PYTEST_ADDOPTS", None)
     command = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "-q", "-rfE"]
-    command += ["-p", "tests.sklearn_plugin", "-p", "no:cacheprovider", "-W", "ignore"]
+    command += [
+        "-p",
+        "tests.support.sklearn_plugin",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore",
+    ]
     command += ["--junitxml=report.xml", "--pyargs", *args]
     run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     print(run.stdout[-20_000:], run.stderr[-5_000:])

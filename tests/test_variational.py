@@ -9,15 +9,9 @@ from sklearn.exceptions import NotFittedError
 
 from skae import VariationalAutoencoderTransformer
 
-from . import reference
-from .cases import make_data
-from .test_autoencoder import (
-    activations_of,
-    assert_same_fit,
-    network_input,
-    objective_of,
-)
-from .test_family import SMALL, STILL
+from .support import reference
+from .support.cases import SMALL, STILL, make_data
+from .support.fits import activations_of, assert_same_fit, network_input, objective_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

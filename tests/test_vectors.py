@@ -8,7 +8,7 @@ from numba.core.registry import cpu_target
 
 from skae._compiled import numba_private, vectors
 
-from .test_package import run_python
+from .support.sources import run_python
 
 IS_X86 = platform.machine() in ("x86_64", "AMD64")
 

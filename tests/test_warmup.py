@@ -5,7 +5,7 @@ import pytest
 from skae import __main__, warmup
 from skae._compiled import epochs
 
-from .test_package import run_python
+from .support.sources import run_python
 
 WARM_UP = """
 import skae

@@ -26,8 +26,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import interrupt_ends_all
 from skae._cli.demo_data import DemoError, load
+from skae._training.reporting import interrupt_ends_all
 from skae.inspection._comparison_display import MAX_TICKS, PCAComparisonDisplay
 from skae.inspection._prediction import linear_classifier
 from skae.metrics import reconstruction_r2

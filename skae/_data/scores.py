@@ -1,73 +1,13 @@
-"""What scores are made of: weights of rows, sums of squares of any size."""
+"""What scores are made of: sums of squares of any size."""
 
 import math
-import numbers
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import check_array
 
-# Only the ratios of weights count. Those that are larger or smaller by more than this
-# power of two than 1 are brought near it, as their sums and products would overflow.
-_MODERATE_WEIGHT = 32
 # Squares of numbers that are larger or smaller by this power of two have digits to
 # spare on both sides.
 _MODERATE_SIZE = 256
-
-
-def check_weights(sample_weight, n_rows):
-    """Weights of rows as an array.
-
-    Parameters
-    ----------
-    sample_weight : array-like of shape (n_rows,) or number
-        Only their ratios count.
-
-    n_rows : int
-
-    Returns
-    -------
-    sample_weight : ndarray of shape (n_rows,), dtype=float64
-        As they are, or all divided by the same power of two.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong, an entry is negative or not finite, or none is positive.
-    """
-    if isinstance(sample_weight, numbers.Number):
-        sample_weight = np.full(n_rows, sample_weight)
-    sample_weight = check_array(
-        sample_weight,
-        ensure_2d=False,
-        dtype=np.float64,
-        order="C",
-        input_name="sample_weight",
-    )
-    if sample_weight.ndim != 1:
-        raise ValueError(
-            f"sample_weight must be 1-D, got shape {sample_weight.shape}: pass one "
-            f"weight for each of the {n_rows} rows of X"
-        )
-    if sample_weight.shape != (n_rows,):
-        raise ValueError(
-            f"sample_weight.shape == {sample_weight.shape}, expected {(n_rows,)}: X "
-            "and sample_weight have inconsistent numbers of samples"
-        )
-    if (sample_weight < 0).any():
-        raise ValueError(
-            f"Negative values in sample_weight: the smallest is {sample_weight.min()}"
-            "; weights have to be >= 0"
-        )
-    if not sample_weight.any():
-        raise ValueError(
-            "sample_weight has no positive entry. Sample weights must contain at least "
-            "one non-zero number."
-        )
-    exponent = math.frexp(sample_weight.max())[1]
-    if abs(exponent) > _MODERATE_WEIGHT:
-        sample_weight = np.ldexp(sample_weight, -exponent)
-    return sample_weight
 
 
 class SumOfSquares(NamedTuple):

@@ -20,14 +20,7 @@ import numba
 import numpy as np
 import threadpoolctl
 
-from skae._compiled import (
-    batches,
-    dispatch,
-    losses,
-    optimizers,
-    records,
-    sharding,
-)
+from skae._compiled import batches, dispatch, losses, optimizers, records, sharding
 from skae._compiled.code_terms import N_TERM_SETTINGS, CodeTerm
 from skae._compiled.compilation import CFunction
 from skae._compiled.corruption import Corruption

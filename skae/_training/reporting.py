@@ -1,5 +1,6 @@
 """What users are told: warnings, what `verbose` prints, scikit-learn's callbacks."""
 
+import contextlib
 import copy
 import sys
 import time
@@ -27,6 +28,21 @@ def warn(message, category=UserWarning):
 
 def _package(frame):
     return frame.f_globals.get("__name__", "").partition(".")[0]
+
+
+class TrainingInterruptedWarning(UserWarning):
+    """Ctrl-C ended a training; the best weights so far are kept."""
+
+
+@contextlib.contextmanager
+def interrupt_ends_all():
+    """Let Ctrl-C in a fit end the program: an autoencoder answers it with a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingInterruptedWarning)
+        try:
+            yield
+        except TrainingInterruptedWarning:
+            raise KeyboardInterrupt from None
 
 
 def readable_interval(max_iter):

@@ -5,7 +5,6 @@ Functions of an estimator, of which they read parameters only.
 
 import numbers
 from collections.abc import Mapping, Set
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Solver
 from skae._compiled.schedules import SCHEDULES
+from skae._data.validation import ValueRange
 from skae._names import Names, hint
 from skae._sklearn import Interval
 
@@ -146,25 +146,25 @@ def _output_activation(estimator):
     return output
 
 
-class OutputRange(NamedTuple):
-    """What values an output activation can have."""
-
-    activation: str
-    low: float
-    high: float
+def loss_range(name):
+    """Values that a loss is defined for, or None: any."""
+    loss = LOSSES[name]
+    return None if loss.is_scaled else ValueRange("loss", name, loss.low, loss.high)
 
 
-def output_range(estimator):
-    """Values of the output that "auto" as `scale` leaves data for as they are, or None.
+def value_range(estimator):
+    """Values that training data may have, or None: any.
 
-    None where the output is unlimited, where the loss has a range itself, and where
-    `scale` is given.
+    They are those of the loss or, where "auto" as `scale` leaves the data as they are
+    for it, those of the output.
     """
-    if not LOSSES[estimator.loss].is_scaled or estimator.scale != "auto":
-        return None
+    if not LOSSES[estimator.loss].is_scaled:
+        return loss_range(estimator.loss)
     output = _output_activation(estimator)
     row = ACTIVATIONS[output]
-    return OutputRange(output, row.low, row.high) if row.is_limited else None
+    if estimator.scale != "auto" or not row.is_limited:
+        return None
+    return ValueRange("output_activation", output, row.low, row.high)
 
 
 # What "auto" as `scale` is where weights are tied and units saturate, chosen in
@@ -238,7 +238,7 @@ def describe_scaling(estimator, mean, spread, auto):
             f"scale={scale!r}: with loss={estimator.loss!r} the network sees the data "
             "as they are. Use scale='auto', or another loss"
         )
-    if scale is None or not is_scaled or output_range(estimator) is not None:
+    if scale is None or not is_scaled or value_range(estimator) is not None:
         return np.zeros_like(mean), 1.0
     if scale == "auto":
         scale = auto() if spread > 0 else 1.0

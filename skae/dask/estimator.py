@@ -8,29 +8,22 @@ from functools import partial, reduce
 from typing import Self
 
 import numpy as np
-from sklearn.utils import check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import (
-    canonical,
-    check_before_conversion,
-    check_groups,
-    check_output_range,
-    check_range,
-    in_native_order,
-    note_if_cut_short,
-)
-from skae._data.scores import Squares, check_weights
-from skae._estimator import check_metric
+from skae._base import callback_kwargs_of, check_metric
+from skae._data.scores import Squares
+from skae._data.validation import check_block, check_groups, check_weights
 from skae._sklearn import (
     Interval,
     _fit_context,
     _get_output_config,
     with_callbacks,
 )
+from skae._training.fitting import note_fit, training_attributes
 from skae._training.loop import Curves, Kept
+from skae._training.settings import loss_range
 from skae.dask.partitions import (
     LostError,
     Partitions,
@@ -54,26 +47,6 @@ except ImportError as error:
     raise ImportError(
         "skae.dask needs the packages dask and distributed: pip install 'skae[dask]'"
     ) from error
-
-
-def _checked(block, dtype, loss, limits, name):
-    """A block as an array or CSR matrix that the loss is defined for.
-
-    `limits` are those of the output that it has to be within, or None.
-    """
-    check_before_conversion(block, name)
-    block = check_array(
-        in_native_order(block),
-        accept_sparse="csr",
-        dtype=dtype,
-        order="C",
-        ensure_min_samples=0,
-        input_name=name,
-    )
-    block = canonical(block, name)
-    block = check_range(block, loss, name)
-    check_output_range(block, limits, name)
-    return block
 
 
 def _of_block(block, estimator, *, method, shape, kwargs, block_id):
@@ -335,14 +308,14 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             )
 
     def _fit_partitions(self, X, y, sample_weight, X_val, groups):
-        saved = self._state_to_go_on_from()
-        dtype = [np.float64, np.float32]
-        if saved is not None:
-            dtype = saved["arrays"]["params"].dtype
-        told = self._callback_arguments(X, y, sample_weight, groups)
-        limits = self._output_range(saved)
-        reset = saved is None
-        with self._partitions(X, dtype, limits=limits, reset=reset) as partitions:
+        previous = self._state_to_continue()
+        dtype = np.float64, np.float32
+        if previous is not None:
+            dtype = previous["arrays"]["params"].dtype
+        callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
+        limits = self._value_range(previous)
+        reset = previous is None
+        with self._partitions(X, dtype, limits, reset=reset) as partitions:
             n_rows = sum(partitions.n_rows)
             if sample_weight is not None:
                 sample_weight = _gathered_weights(sample_weight, n_rows, self.client)
@@ -351,17 +324,17 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
             groups = check_groups(groups, n_rows)
             data = DistributedSelection.of(partitions, sample_weight)
             if not is_dask_collection(X_val):
-                X_val = self._checked_validation_rows(X_val, data.dtype)
-                return self._fit(data, saved, X_val, told, groups)
-            with self._partitions(X_val, data.dtype, name="X_val") as others:
+                X_val = self._validate_validation_data(X_val, data.dtype)
+                return self._fit(data, previous, X_val, groups, callback_kwargs)
+            limits = loss_range(self.loss)
+            with self._partitions(X_val, data.dtype, limits, name="X_val") as others:
                 X_val = DistributedSelection.of(others, None)
-                return self._fit(data, saved, X_val, told, groups)
+                return self._fit(data, previous, X_val, groups, callback_kwargs)
 
     @contextlib.contextmanager
-    def _partitions(self, X, dtype, *, limits=None, reset=False, name="X"):
+    def _partitions(self, X, dtype, limits, *, reset=False, name="X"):
         """Those of a collection, validated."""
-        how = {"dtype": dtype, "loss": self.loss, "limits": limits, "name": name}
-        validate = partial(_checked, **how)
+        validate = partial(check_block, dtype=dtype, limits=limits, name=name)
         with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
             _check_any_rows(sum(partitions.n_rows), partitions.n_features)
             self._check_columns(X, partitions.n_features, reset=reset)
@@ -383,27 +356,22 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         training.n_local_steps = int(self.n_local_steps)
         return training
 
-    def _train(self, plan, context, told):
+    def _run(self, plan, *args):
         training = plan.training
         n_before = training.state.progress.n_epochs
+        if plan.is_warm_start and plan.selection is not None and self._was_cut_short:
+            # When the weights of its last epoch were judged, rows may have been lost.
+            plan.selection.end(Curves.empty(), is_last=False)
         try:
-            return super()._train(plan, context, told)
+            return super()._run(plan, *args)
         except LostError as error:
             if training.state.progress.n_epochs > n_before:
                 kept = _weights_known_to_be_good(plan)
-                attributes = self._training_attributes(plan, kept, training.curves)
-                attributes["max_iter_"] = plan.max_iter
-                note_if_cut_short(attributes, training)
+                attributes = training_attributes(plan, kept, training.curves)
+                note_fit(attributes, plan)
                 attributes |= self._validated_attributes()
                 error.attributes = attributes  # type: ignore[attr-defined]
             raise
-
-    def _selection(self, training, initial, saved, units):
-        selection = super()._selection(training, initial, saved, units)
-        if saved is not None and self._was_cut_short:
-            # When the weights of its last epoch were judged, rows may have been lost.
-            selection.end(Curves.empty(), is_last=False)
-        return selection
 
     @available_if(_is_for_whole_collections)
     def partial_fit(self, X, y=None, sample_weight=None) -> Self:

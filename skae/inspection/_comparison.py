@@ -11,11 +11,10 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 
-from skae import _base
 from skae._autoencoder import AutoencoderTransformer
 from skae._names import hint
 from skae._sklearn import Interval, _safe_indexing
-from skae._training.reporting import StepReport
+from skae._training.reporting import StepReport, interrupt_ends_all
 from skae.inspection._comparison_display import (
     AUTOENCODER_NAME,
     PCA_NAME,
@@ -165,7 +164,7 @@ def compare_with_pca(
     report = StepReport("compare_with_pca", n_steps) if verbose else None
     how = {"cv": splits, "n_jobs": n_jobs, "error_score": "raise"}
     parts = []
-    with _base.interrupt_ends_all():
+    with interrupt_ends_all():
         reference = {}
         if y is not None:
             preprocessing = pipelines[PCA_NAME].steps[:-1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ..cases import IS_LONG
+from ..support.cases import IS_LONG
 from .support import SEED
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from .. import cases
-from ..cases import IS_LONG, times
+from ..support import cases
+from ..support.cases import IS_LONG, times
 
 SEED = int(os.environ.get("SKAE_SEED") or (secrets.randbelow(2**31) if IS_LONG else 0))
 

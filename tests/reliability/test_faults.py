@@ -27,8 +27,8 @@ from skae._compiled.cache import _Cache, digest_of_sources
 from skae._compiled.compilation import c_functions
 from skae.io import load, save
 
-from ..cases import times
-from ..processes import (
+from ..support.cases import times
+from ..support.processes import (
     allowed,
     blas_threads,
     in_fork,
@@ -613,7 +613,7 @@ def test_killed_dask_workers(count, kind, mortal_client):
 
     from skae.dask import DaskAutoencoderTransformer
 
-    from ..clusters import kill, later
+    from ..support.clusters import kill, later
 
     def fitted():
         X = da.random.default_rng(0).random((600, 12), chunks=(100, 12))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from ..cases import RANGES
+from ..support.cases import RANGES
 from . import support
 from .support import assert_usable, examples, frozen, make, state_of
 

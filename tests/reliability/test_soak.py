@@ -11,8 +11,8 @@ import pytest
 
 from skae.io import load, save
 
-from ..cases import times
-from ..processes import allowed, in_new_process
+from ..support.cases import times
+from ..support.processes import allowed, in_new_process
 from .support import NAMES, SEED, copy_of, make, rows
 
 pytestmark = pytest.mark.reliability

@@ -22,7 +22,7 @@ from sklearn.exceptions import NotFittedError
 
 from skae.io import load, save
 
-from ..cases import times
+from ..support.cases import times
 from . import support
 from .support import assert_usable, frozen, make, state_of
 

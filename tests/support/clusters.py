@@ -41,6 +41,11 @@ def threads(n_threads):
         yield client
 
 
+def bytes_moved(dask_worker):
+    """How much data a worker has received from others."""
+    return sum(entry["total"] for entry in dask_worker.transfer_incoming_log)
+
+
 def kill(pid):
     """End a process as the system does when memory runs out."""
     os.kill(pid, signal.SIGKILL)

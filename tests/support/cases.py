@@ -6,6 +6,7 @@ Extend the table, not the tests.
 import os
 
 import numpy as np
+from sklearn.utils.validation import has_fit_parameter
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
@@ -27,7 +28,6 @@ _SMALL = {
     "early_stopping": False,
     "learning_rate": "constant",
 }
-
 CASES = {
     "default": {},
     "adam": {**_SMALL, "solver": "adam", "alpha": 1e-3},
@@ -128,6 +128,18 @@ VARIATIONAL_UNIT_RANGE_CASES = {
 OF_VARIATIONAL = {**VARIATIONAL_CASES, **VARIATIONAL_UNIT_RANGE_CASES}
 ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES, **OF_VARIATIONAL}
 
+# Parameters of tests that make estimators of their own.
+# Weights stay what they are.
+STILL = {"solver": "sgd", "learning_rate_init": 1e-300}
+SMALL = {
+    "hidden_layer_sizes": (8,),
+    "init": "random",
+    "early_stopping": False,
+    "tol": 0,
+    "max_iter": 5,
+    "random_state": 0,
+}
+
 # Lowest and highest numbers, where a loss sets them.
 RANGES = {"log_loss": (0, 1), "poisson": (0, 9)}
 SCHEDULES = ("constant", "inverse_time", "invscaling", "adaptive", "cosine")
@@ -148,6 +160,41 @@ def names_of(condition, cases=ALL_CASES):
     return [
         name for name, params in cases.items() if condition(make(name).get_params())
     ]
+
+
+def is_variational(params):
+    return "beta" in params
+
+
+def takes_weights(estimator):
+    return has_fit_parameter(estimator, "sample_weight")
+
+
+def weighted_by(weights):
+    """Arguments of fit."""
+    return {} if weights is None else {"sample_weight": weights}
+
+
+def has_ordered_code(params):
+    if is_variational(params) or params["sparsity"] is not None:
+        return False
+    return params["code_activation"] == "identity"
+
+
+def draws_for_rows(params):
+    return is_variational(params) or params["noise"] is not None
+
+
+def is_scaled(params):
+    return params["loss"] not in RANGES
+
+
+def is_stochastic(params):
+    return params["solver"] != "lbfgs"
+
+
+def starts_at_random(params):
+    return params["init"] not in ("auto", "pca")
 
 
 def make_data(n_rows=60, n_features=6, loss="squared_error", seed=0):

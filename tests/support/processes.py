@@ -118,13 +118,13 @@ def in_new_process(job, *args, timeout=PATIENCE, without=(), **environment):
     Of the environment, the variables in `without` are not handed on.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in without}
-    code = "from tests.processes import main; main()"
+    code = "from tests.support.processes import main; main()"
     names = job.__module__, job.__name__
     try:
         ended = subprocess.run(
             [sys.executable, "-c", code, *names, str(timeout - 10)],
             input=json.dumps(args),
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env={**inherited, **environment},
             timeout=timeout,
             capture_output=True,

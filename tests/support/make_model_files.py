@@ -1,6 +1,6 @@
 """The files in tests/data, one for each member and version of the format.
 
-    python -m tests.make_model_files
+    python -m tests.support.make_model_files
 
 writes those of the version that is current. Older ones stay as they are.
 """
@@ -15,7 +15,7 @@ import skae.io
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._files.descriptions import VERSION
 
-FOLDER = Path(__file__).parent / "data"
+FOLDER = Path(__file__).parents[1] / "data"
 X = np.random.default_rng(0).integers(-4, 5, (50, 4)).astype(np.float64)
 
 

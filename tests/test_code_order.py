@@ -1,0 +1,191 @@
+"""The order of the code: a linear network's is PCA's, others' is like it."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import linalg
+from sklearn import datasets
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+
+from skae import AutoencoderTransformer
+
+from .support.cases import (
+    AT_PCA_CASES,
+    data_for,
+    has_ordered_code,
+    is_stochastic,
+    make,
+    make_data,
+    names_of,
+    starts_at_random,
+)
+from .support.fits import linear, objective_of
+
+# Most fits here are short.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ORDERED = names_of(has_ordered_code)
+
+
+# -- the linear network is PCA ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("data", ["correlated", "far from zero", "wide", "digits"])
+def test_linear_network_is_pca(tied, data):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 6)) @ rng.standard_normal((6, 6))
+    if data == "far from zero":
+        X += 100
+    elif data == "wide":
+        X = rng.standard_normal((7, 5)) @ rng.standard_normal((5, 20))
+    elif data == "digits":
+        X = datasets.load_digits().data[:300]
+    pca = PCA(3).fit(X)
+    estimator = linear(tied_weights=tied).fit(X)
+
+    pca_error = ((X - pca.inverse_transform(pca.transform(X))) ** 2).sum()
+    error = estimator.reconstruction_error(X).sum()
+    assert error == pytest.approx(pca_error, rel=1e-6)
+    # The encoder's is free where the data have no variance.
+    angles = linalg.subspace_angles(estimator.coefs_[1].T, pca.components_.T)
+    assert angles.max() < 1e-4
+    scores = pca.transform(X)
+    code = estimator.transform(X) * estimator.scale_
+    signs = np.sign((code * scores).sum(axis=0))
+    atol = 1e-4 * np.abs(scores).max()
+    np.testing.assert_allclose(code * signs, scores, rtol=0, atol=atol)
+    if tied or data in ("correlated", "far from zero"):
+        np.testing.assert_array_equal(signs, 1)  # the encoder is determined
+    for name in ("explained_variance_", "explained_variance_ratio_"):
+        np.testing.assert_allclose(
+            getattr(estimator, name), getattr(pca, name), rtol=1e-4
+        )
+    score = estimator.score(X)
+    assert score == pytest.approx(pca.explained_variance_ratio_.sum(), rel=1e-6)
+    assert score == pytest.approx(estimator.explained_variance_ratio_.sum(), rel=1e-6)
+
+
+# -- the ordered code ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_rows", [30, 60])  # of few, PCA is not left
+@pytest.mark.parametrize("name", AT_PCA_CASES)
+def test_order_does_not_hang_on_rounding(name, n_rows, dtype):
+    rng = np.random.default_rng(0)
+    X = make_data(n_rows).astype(dtype)
+    nearly = X * (1 + np.finfo(dtype).eps * rng.standard_normal(X.shape))
+    estimator = AutoencoderTransformer(3, random_state=0, **AT_PCA_CASES[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        code = estimator.fit_transform(X)
+        other = clone(estimator).fit_transform(nearly.astype(dtype))
+    np.testing.assert_allclose(other, code, atol=1e4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("max_iter", ["auto", 3])
+@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+@pytest.mark.parametrize("hidden", [(), (16,)])
+@pytest.mark.parametrize("changes", [{"alpha": 0.1}, {"tied_weights": True}])
+def test_explained_variance_is_a_share(changes, hidden, loss, max_iter):
+    """Also where the scale of the code is not free."""
+    X = datasets.load_digits().data[:300]
+    params = {"hidden_layer_sizes": hidden, "loss": loss, **changes}
+    if max_iter != "auto":
+        params |= {"max_iter": max_iter, "init": "random", "early_stopping": False}
+    estimator = AutoencoderTransformer(5, random_state=0, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(X)
+    ratio = estimator.explained_variance_ratio_
+    assert (ratio >= 0).all()
+    assert ratio.sum() <= 1
+    if hidden == ():
+        assert ratio.sum() <= max(0.0, estimator.score(X)) + 1e-12
+    if loss == "squared_error" and max_iter == "auto":
+        best = PCA(5).fit(X).explained_variance_ratio_
+        assert ratio.sum() == pytest.approx(best.sum(), abs=0.05)
+        if hidden == ():  # at PCA, or near
+            np.testing.assert_allclose(ratio, best, atol=1e-3)
+
+
+def test_explained_variance_does_not_depend_on_the_unit_of_weights():
+    X = make_data()
+    weights = np.random.default_rng(0).random(60)
+    estimator = AutoencoderTransformer(hidden_layer_sizes=(), random_state=0, tol=0)
+    expected = estimator.fit(X).explained_variance_
+    np.testing.assert_allclose(expected, PCA(2).fit(X).explained_variance_, rtol=1e-6)
+    # A row without weight is not there.
+    more, ones = np.vstack([X, 9 * X]), np.repeat([1.0, 0.0], 60)
+    estimator.fit(more, sample_weight=ones)
+    np.testing.assert_allclose(estimator.explained_variance_, expected, rtol=1e-6)
+    values = [
+        estimator.fit(X, sample_weight=factor * weights).explained_variance_
+        for factor in (1.0, (1 + 2e-16) / weights.sum(), 1e-3, 1024.0)
+    ]
+    for other in values[1:]:
+        np.testing.assert_allclose(other, values[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_code_is_ordered(name):
+    estimator = make(name, n_components=3, early_stopping=False)
+    X = data_for(estimator)
+    code = estimator.fit_transform(X)
+    variances = code.var(axis=0)
+    size = variances.max()
+    assert size > 0
+    np.testing.assert_allclose(code.mean(axis=0), 0, atol=1e-12 * np.sqrt(size))
+    covariance = np.cov(code.T, bias=True)
+    np.testing.assert_allclose(covariance, np.diag(variances), atol=1e-12 * size)
+    assert (np.diff(variances) <= 0).all()
+
+    # Of the rows on the code; see there.
+    cross = code.T @ (X - X.mean(axis=0)) / len(X)
+    largest = np.abs(cross).argmax(axis=1)
+    assert (cross[range(3), largest] > 0).all()
+    regression = cross / variances[:, np.newaxis]
+    if not estimator.tied_weights and estimator.alpha == 0:
+        gram = regression @ regression.T / estimator.scale_**2
+        np.testing.assert_allclose(gram, np.eye(3), atol=1e-9)
+    explained = (regression**2).sum(axis=1) * variances
+    total = X.var(axis=0).sum()
+    if estimator.tied_weights and estimator.hidden_layer_sizes == ():
+        # The decoder is linear, but not yet the best.
+        assert estimator.score(X) < explained.sum() / total
+        explained *= estimator.score(X) * total / explained.sum()
+    np.testing.assert_allclose(
+        estimator.explained_variance_ratio_, explained / total, rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        estimator.explained_variance_, explained * len(X) / (len(X) - 1), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    names_of(lambda p: p["tol"] and is_stochastic(p) and starts_at_random(p)),
+)
+def test_order_does_not_change_reconstructions(name):
+    """A fit's last loss is measured before the order, its weights are kept after."""
+    estimator = make(name, batch_size=60, alpha=0.0, early_stopping=False, max_iter=9)
+    X = data_for(estimator)
+    estimator.fit(X)
+    longer = clone(estimator).set_params(max_iter=10, learning_rate="constant").fit(X)
+    if estimator.learning_rate == "cosine":
+        estimator = clone(longer).set_params(max_iter=9).fit(X)
+    # A full batch's loss is that of the weights that the epoch began with.
+    assert objective_of(estimator, X, epoch=9) == pytest.approx(longer.loss_, rel=1e-9)
+
+
+def test_attributes_of_another_code_are_forgotten():
+    X = make_data()
+    estimator = make("adam").fit(X)
+    assert hasattr(estimator, "explained_variance_ratio_")
+    estimator.set_params(code_activation="tanh").fit(X)
+    for name in ("explained_variance_", "explained_variance_ratio_"):
+        assert not hasattr(estimator, name)

@@ -1,0 +1,341 @@
+"""Fits on workers that die, data that are lost, and errors."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+da = pytest.importorskip("dask.array")
+pd = pytest.importorskip("pandas")
+
+from skae._training import fitting  # noqa: E402
+from skae._training.weight_selection import CautiousSelection  # noqa: E402
+from skae.dask import (  # noqa: E402
+    DaskAutoencoderTransformer,
+    DataLostError,
+    NoWorkersError,
+    partitions,
+)
+from skae.dask import training as training_module  # noqa: E402
+from skae.dask.training import DistributedLbfgsTraining, DistributedStochasticTraining  # noqa: E402
+
+from .support.clusters import kill, later, make_client, make_cluster  # noqa: E402
+from .support.dask_fits import (  # noqa: E402
+    CAUTIOUS,
+    CURVE,
+    LONG,
+    PRETRAINED,
+    SIZES,
+    SMALL,
+    After,
+    X,
+    assert_same,
+    collection,
+    kept_here,
+    lost,
+    pids,
+)
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+
+# -- conventions -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "parameters", "match"),
+    [
+        (np.where(X > 0.9, np.nan, X), {}, "contains NaN"),
+        (2 * X, {"loss": "log_loss"}, "Values above 1.*MinMaxScaler"),
+        (X - 0.5, {"output_activation": "relu"}, "Negative values.*MinMaxScaler"),
+        (X[:0], {}, "0 sample"),
+        (X, {"n_local_steps": 0}, "n_local_steps"),
+    ],
+)
+def test_errors_change_nothing(client, rows, parameters, match):
+    estimator = DaskAutoencoderTransformer(**SMALL).fit(collection())
+    before = dict(vars(estimator))
+    estimator.set_params(**parameters)
+    sizes = SIZES if len(rows) else (0,)
+    with pytest.raises(ValueError, match=match):
+        estimator.fit(collection(rows, sizes))
+    estimator.set_params(**{k: before[k] for k in parameters})
+    assert vars(estimator).keys() == before.keys()
+    assert all(vars(estimator)[k] is before[k] for k in before if k.endswith("_"))
+
+
+def test_divergence(client):
+    estimator = DaskAutoencoderTransformer(
+        **{**SMALL, "solver": "sgd", "learning_rate_init": 1e30, "batch_size": 60}
+    )
+    with pytest.raises(ValueError, match="Training diverged"):
+        estimator.fit(collection())
+    assert not hasattr(estimator, "mean_")
+
+
+# -- interrupts, and workers that die --------------------------------------------------
+
+
+@pytest.mark.parametrize("parameters", [LONG, {**LONG, "n_local_steps": 2}])
+def test_a_worker_dies_in_the_middle_of_an_epoch(
+    mortal_client, monkeypatch, parameters
+):
+    """What it held is computed anew elsewhere, and nothing else is different."""
+    expected = DaskAutoencoderTransformer(**parameters).fit(collection())
+    died = After(monkeypatch, 3, lambda: kill(pids(mortal_client)[0]))
+    found = DaskAutoencoderTransformer(**parameters).fit(collection())
+    assert died.called
+    assert_same(found, expected)
+
+
+def test_a_worker_dies_while_a_layer_is_pretrained(mortal_client, monkeypatch):
+    """The codes that it held are computed anew."""
+    expected = DaskAutoencoderTransformer(**PRETRAINED).fit(collection())
+    run, killed = DistributedStochasticTraining._run_steps, []
+
+    def run_steps(training, *args):
+        if training.problem.rows.n_features == 5 and args[-1].first and not killed:
+            killed.append(pids(mortal_client)[0])
+            kill(*killed)
+        return run(training, *args)
+
+    monkeypatch.setattr(DistributedStochasticTraining, "_run_steps", run_steps)
+    found = DaskAutoencoderTransformer(**PRETRAINED).fit(collection())
+    assert killed
+    assert_same(found, expected)
+
+
+def test_a_worker_dies_while_it_computes(mortal_client, monkeypatch):
+    parameters = {**LONG, "max_iter": 60}
+    expected = DaskAutoencoderTransformer(**parameters).fit(collection())
+    victim, timers = pids(mortal_client)[0], []
+    After(monkeypatch, 3, lambda: timers.append(later(0.01, kill, victim)))
+    found = DaskAutoencoderTransformer(**parameters).fit(collection())
+    (timer,) = timers
+    assert timer.finished.is_set()  # before training was
+    timer.join()
+    assert victim not in pids(mortal_client)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_data_are_lost(mortal_client, monkeypatch, solver):
+    """The weights of the last whole epoch are kept, and go on where there are data."""
+    parameters = {**LONG, "solver": solver}
+    place = min(mortal_client.nthreads())
+    block = mortal_client.scatter(X, workers=[place], hash=False)
+    data = da.from_delayed(block, X.shape, X.dtype)
+    victim = mortal_client.run(os.getpid, workers=[place])[place]
+    expected = DaskAutoencoderTransformer(**{**parameters, "max_iter": 3})
+    expected.fit(collection(X, (300,)))
+    if solver == "adam":
+        After(monkeypatch, 3, lambda: kill(victim))
+    else:
+        iterate = DistributedLbfgsTraining._iterate
+
+        def iterate_until(training, memory):
+            if training.state.progress.n_epochs == 3:
+                kill(victim)
+            return iterate(training, memory)
+
+        monkeypatch.setattr(DistributedLbfgsTraining, "_iterate", iterate_until)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match="weights after 3 whole epochs are kept"):
+        found.fit(data)
+    assert found.loss_curve_ == expected.loss_curve_
+    assert found.n_features_in_ == 12
+    np.testing.assert_allclose(found.score(X), expected.score(X), rtol=1e-6)
+    monkeypatch.undo()
+    whole = DaskAutoencoderTransformer(**parameters).fit(collection(X, (300,)))
+    found.set_params(warm_start=True).fit(collection(X, (300,)))
+    assert found.loss_curve_ == whole.loss_curve_
+
+
+@pytest.mark.parametrize(
+    ("case", "n_epochs"),
+    [
+        ({"early_stopping": True}, 3),
+        (CAUTIOUS, 19),
+        ({"solver": "lbfgs", "early_stopping": True}, 3),
+    ],
+    ids=["adam", "cautious", "lbfgs"],
+)
+def test_data_are_lost_while_validation_rows_are_judged(
+    client, monkeypatch, case, n_epochs
+):
+    """The epoch is not over before its losses are known."""
+    parameters = {**LONG, **case, "n_iter_no_change": np.inf}
+    whole = DaskAutoencoderTransformer(**parameters).fit(collection(CURVE, (300,)))
+    run = partitions.Partitions.run
+    n_calls = 0
+
+    def run_until(parts, function, *args, **kwargs):
+        nonlocal n_calls
+        if function.__name__ == "_losses_of_part":
+            n_calls += 1
+            if n_calls == n_epochs + 2:  # one is before the first
+                raise DataLostError("as if")
+        return run(parts, function, *args, **kwargs)
+
+    monkeypatch.setattr(partitions.Partitions, "run", run_until)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match=f"after {n_epochs} whole epochs are kept"):
+        found.fit(collection(CURVE, (300,)))
+    monkeypatch.undo()
+    found.set_params(warm_start=True).fit(collection(CURVE, (300,)))
+    assert found.loss_curve_ == whole.loss_curve_
+    assert found.validation_loss_curve_ == whole.validation_loss_curve_
+    np.testing.assert_array_equal(found._params, whole._params)
+    assert found.score(CURVE) == whole.score(CURVE)
+
+
+def test_data_are_lost_while_weights_are_judged(client, monkeypatch):
+    """They are judged when there are data again."""
+    parameters = {**CAUTIOUS, "n_iter_no_change": np.inf}
+    whole = DaskAutoencoderTransformer(**parameters).fit(collection(CURVE, (300,)))
+    consider = CautiousSelection._consider
+
+    def consider_until(selection, params):
+        if selection.training.state.progress.n_epochs == 18:
+            lost()
+        consider(selection, params)
+
+    monkeypatch.setattr(CautiousSelection, "_consider", consider_until)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match="after 18 whole epochs are kept"):
+        found.fit(collection(CURVE, (300,)))
+    np.testing.assert_array_equal(found._params, found._training_state["selected"])
+    assert found.score(CURVE) < whole.score(CURVE)
+    monkeypatch.undo()
+    found.set_params(warm_start=True).fit(collection(CURVE, (300,)))
+    assert found.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(
+        found._training_state["selected"], whole._training_state["selected"]
+    )
+    np.testing.assert_array_equal(found._params, whole._params)
+
+
+def test_data_are_lost_after_the_last_epoch(client, monkeypatch):
+    """There is nothing to finish."""
+    monkeypatch.setattr(fitting, "code_moments", lost)
+    found = DaskAutoencoderTransformer(**SMALL)
+    with pytest.raises(DataLostError, match=r"after 4 whole epochs .* can be used$"):
+        found.fit(collection())
+    assert found.n_iter_ == 4
+    assert np.isfinite(found.transform(X)).all()
+
+
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", [LONG, CAUTIOUS], ids=["all rows", "cautious"])
+@pytest.mark.parametrize("size", [250, 100])
+def test_lost_data_come_back_in_other_chunks(
+    client, monkeypatch, is_weighted, dtype, case, size
+):
+    """They are the same: only what was left of the epochs is run."""
+    rng = np.random.default_rng(0)
+    rows = (rng.random((1000, 12)) @ rng.random((12, 12))).astype(dtype)
+    weights = rng.random(1000) if is_weighted else None
+    parameters = {**case, "batch_size": 200, "n_iter_no_change": np.inf}
+    After(monkeypatch, 3, lost)
+    found = DaskAutoencoderTransformer(**parameters)
+    with pytest.raises(DataLostError, match="after 3 whole epochs are kept"):
+        found.fit(collection(rows, 500), None, weights)
+    monkeypatch.undo()
+    found.set_params(warm_start=True)
+    found.fit(collection(rows, size), None, weights)
+    assert found.n_iter_ == len(found.loss_curve_) == parameters["max_iter"]
+
+
+def test_no_worker_is_left(monkeypatch):
+    monkeypatch.setattr(partitions, "_SECONDS_WITHOUT_WORKERS", 1.0)
+    monkeypatch.setattr(partitions, "_SECONDS_BETWEEN_LOOKS", 0.2)
+    with make_cluster(1) as cluster, make_client(cluster) as client:
+
+        def stop():
+            cluster.scale(0)
+            while client.nthreads():
+                time.sleep(0.05)
+
+        After(monkeypatch, 2, stop)
+        found = DaskAutoencoderTransformer(client=client, **LONG)
+        with pytest.raises(NoWorkersError, match="after 2 whole epochs are kept"):
+            found.fit(collection())
+        assert len(found.loss_curve_) == 2
+        assert np.isfinite(found.transform(X)).all()
+
+
+def test_lost_before_the_first_epoch_has_ended(mortal_client, monkeypatch):
+    block = mortal_client.scatter(
+        X, workers=[min(mortal_client.nthreads())], hash=False
+    )
+    data = da.from_delayed(block, X.shape, X.dtype)
+    victim = mortal_client.run(os.getpid)[min(mortal_client.nthreads())]
+    After(monkeypatch, 0, lambda: kill(victim))
+    found = DaskAutoencoderTransformer(**LONG)
+    with pytest.raises(DataLostError) as caught:
+        found.fit(data)
+    assert "kept" not in str(caught.value)
+    assert not hasattr(found, "mean_")
+    assert not hasattr(found, "n_features_in_")
+
+
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="SIGINT is ignored here"
+)
+def test_interrupt_keeps_the_weights(client, monkeypatch):
+    After(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGINT))
+    found = DaskAutoencoderTransformer(**LONG)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        found.fit(collection())
+    assert len(found.loss_curve_) == 2
+    assert np.isfinite(found.transform(X)).all()
+
+
+def test_workers_keep_nothing(client, monkeypatch):
+    during = []
+    After(monkeypatch, 2, lambda: during.append(client.run(kept_here)))
+    DaskAutoencoderTransformer(**LONG).fit(collection())
+    (kept,) = during
+    # Each a training, and the orders of its partitions; of empty ones there is none.
+    assert [[of_fit[0] for of_fit in kept[place]] for place in kept] == [[1], [1]]
+    assert sum(kept[place][0][1] for place in kept) >= 4
+    assert all(kept[place][0][2] == 0 for place in kept)
+    assert list(client.run(kept_here).values()) == [[], []]
+
+
+def test_workers_keep_nothing_when_data_are_lost(mortal_client, monkeypatch):
+    first, second = mortal_client.nthreads()
+    block = mortal_client.scatter(X, workers=[first], hash=False)
+    data = da.concatenate([da.from_delayed(block, X.shape, X.dtype), collection()])
+    victim = mortal_client.run(os.getpid)[first]
+    After(monkeypatch, 2, lambda: kill(victim))
+    with pytest.raises(DataLostError, match="after 2 whole epochs are kept"):
+        DaskAutoencoderTransformer(**LONG).fit(data)
+    assert mortal_client.run(kept_here, workers=[second]) == {second: []}
+
+
+def test_a_call_that_outlives_its_training_leaves_nothing():
+    job = training_module.Job("of a training", None, None, 0, 1, (False,))
+    try:
+        training_module._kept_of(job).orders[0] = 0, np.arange(3)
+        assert len(training_module._kept_of(job).orders) == 1
+        training_module._forget(job.token)
+        training_module._kept_of(job).orders[0] = 0, np.arange(3)
+        assert job.token not in training_module._KEPT
+    finally:
+        training_module._forget(job.token)
+
+
+def test_a_fit_is_not_lost_in_the_end(client, monkeypatch):
+    """What is left of it to do is for the workers' sake."""
+    expected = DaskAutoencoderTransformer(**SMALL).fit(collection())
+    monkeypatch.setattr(distributed.Client, "run", lost)
+    assert_same(DaskAutoencoderTransformer(**SMALL).fit(collection()), expected)

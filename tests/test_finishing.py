@@ -1,0 +1,423 @@
+"""Fits that were cut short, by an error, Ctrl-C or a kill, and are finished."""
+
+import contextlib
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from skae._data import stream
+from skae._training import loop
+from skae._training.reporting import TrainingInterruptedWarning
+from skae.callbacks import Checkpoint
+from skae.io import load, save
+
+from .support.cases import (
+    ALL_CASES,
+    SCHEDULES,
+    STOCHASTIC,
+    data_for,
+    make,
+    make_data,
+    times,
+)
+from .support.checkpoints import (
+    Crash,
+    CrashingCheckpoint,
+    assert_finishes,
+    checkpoint_after,
+    finished,
+    interrupted,
+    needs_callbacks,
+)
+from .support.files import DTYPES, assert_same, contents, make_scheduled, posix
+from .support.processes import interrupted_call
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# -- fits that are cut short -----------------------------------------------------------
+
+
+@needs_callbacks
+@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_checkpoint_is_finished_to_the_same_bits(name, dtype, path):
+    estimator = make(name, max_iter=12, tol=1e-12)
+    X = data_for(estimator).astype(dtype)
+    assert_finishes(estimator, X, path, n_epochs=5)
+
+
+@needs_callbacks
+@pytest.mark.parametrize("solver", STOCHASTIC)
+@pytest.mark.parametrize("learning_rate", SCHEDULES)
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("n_epochs", times([6], [1, 6, 13]))
+def test_every_solver_and_schedule(
+    solver, learning_rate, early_stopping, n_epochs, path
+):
+    estimator = make_scheduled(solver, learning_rate, early_stopping, max_iter=14)
+    assert_finishes(estimator, make_data(), path, n_epochs)
+
+
+AUTO = {
+    "default": {},
+    "wide": {
+        "n_components": 3,
+        "hidden_layer_sizes": (20,),
+        "n_iter_no_change": 1000,
+    },
+    "noise": {"noise": "gaussian", "n_components": 3},
+    "sparsity": {"sparsity": "l1"},
+    "early stopping": {"early_stopping": True, "init": "random"},
+    "lbfgs": {"solver": "lbfgs"},
+    "pretrained": {"pretrain": "layerwise"},
+}
+
+
+@needs_callbacks
+@pytest.mark.parametrize("name", [*AUTO, "variational"])
+@pytest.mark.parametrize("n_epochs", times([30], [3, 30]))
+def test_automatic_fits(name, n_epochs, path):
+    """Of planned length, with the cosine schedule and a cautious selection."""
+    kind = "variational" if name == "variational" else "default"
+    estimator = make(kind, random_state=3).set_params(max_iter="auto")
+    if kind == "variational":
+        estimator = type(estimator)(random_state=3, hidden_layer_sizes=(20,))
+    else:
+        estimator.set_params(**AUTO[name])
+    # About two hundred epochs.
+    estimator.set_params(batch_size=10 if name != "lbfgs" else "auto")
+    whole = assert_finishes(estimator, make_data(500), path, n_epochs)
+    if name == "default":
+        assert not np.array_equal(
+            whole._training_state["selected"], whole._training_state["initial_params"]
+        )
+
+
+@needs_callbacks
+def test_early_stopping_ends_a_finished_fit_where_it_would_have(path):
+    estimator = make("early_stopping", max_iter=500, n_iter_no_change=3, tol=1e-3)
+    whole = assert_finishes(estimator, make_data(200), path, n_epochs=7)
+    assert 10 < whole.n_iter_ < 500
+
+
+@needs_callbacks
+def test_weights_validation_rows_and_sparse_rows(path):
+    X, X_val = make_data(), make_data(seed=1)
+    weights = np.random.default_rng(0).uniform(0, 2, len(X))
+    estimator = make("minibatch", max_iter=9, early_stopping=True)
+    for rows in (X, sparse.csr_matrix(X * (X > 0))):
+        assert_finishes(
+            estimator, rows, path, n_epochs=4, sample_weight=weights, X_val=X_val
+        )
+
+
+@needs_callbacks
+@pytest.mark.parametrize("name", ["default", "early_stopping", "lbfgs", "variational"])
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_rows_that_come_in_blocks(name, is_sparse, path, monkeypatch):
+    """Of several windows; and finished with other blocks."""
+    monkeypatch.setattr(stream, "_WINDOW_ENTRIES", 6 * 22)
+    estimator = make(name, max_iter=12, tol=1e-12)
+    X = data_for(estimator)
+    X = sparse.csr_matrix(X * (X > 0.1)) if is_sparse else X
+
+    def blocks_of(n_rows):
+        return lambda: (X[i : i + n_rows] for i in range(0, X.shape[0], n_rows))
+
+    whole = clone(estimator).fit_batches(blocks_of(17))
+    crashing = clone(estimator)
+    crashing.set_callbacks(CrashingCheckpoint(path, every_n_epochs=5))
+    with pytest.raises(Crash):
+        crashing.fit_batches(blocks_of(17))
+    loaded = load(path)
+    assert len(loaded.loss_curve_) == loaded.n_iter_ == 5 < whole.n_iter_
+    loaded.set_params(warm_start=True).fit_batches(blocks_of(40))
+    assert_same(whole, loaded.set_params(warm_start=False))
+    # And, when it has ended, the last.
+    whole = clone(estimator).set_callbacks(Checkpoint(path)).fit_batches(blocks_of(17))
+    assert_same(whole, load(path))
+
+
+@needs_callbacks
+@pytest.mark.parametrize("name", ["default", "cautious", "lbfgs", "variational"])
+def test_a_fit_may_be_cut_short_again_and_again(name, path):
+    estimator = make(name, max_iter=20, tol=1e-12, n_iter_no_change=20)
+    X = data_for(estimator)
+    whole = clone(estimator).fit(X)
+    loaded = checkpoint_after(3, estimator, X, path)
+    for n_done in (6, 9, 12):
+        assert loaded.n_iter_ == n_done - 3
+        loaded.set_params(warm_start=True)
+        loaded.set_callbacks(CrashingCheckpoint(path, every_n_epochs=3))
+        with pytest.raises(Crash):
+            loaded.fit(X)
+        loaded = load(path)
+    assert_same(whole, finished(loaded.set_params(warm_start=False), X))
+
+
+@needs_callbacks
+def test_the_second_fit_of_a_warm_start_is_finished(path):
+    X = make_data()
+    estimator = make("adam", max_iter=8, learning_rate="cosine", warm_start=True)
+    whole = clone(estimator).fit(X).fit(X)
+    estimator.fit(X)
+    estimator.set_callbacks(CrashingCheckpoint(path, every_n_epochs=3))
+    with pytest.raises(Crash):
+        estimator.fit(X)
+    loaded = load(path)
+    assert (loaded.n_iter_, len(loaded.loss_curve_)) == (3, 11)
+    assert_same(whole, loaded.fit(X))
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["absolute_error", "cautious", "lbfgs", "variational"])
+def test_ctrl_c_between_epochs_is_finished(name):
+    estimator = make(name, max_iter=12, tol=1e-12, warm_start=True)
+    X = data_for(estimator)
+    whole = clone(estimator).fit(X)
+    interrupted(estimator, X, 5)
+    assert estimator.n_iter_ == 5
+    estimator.set_params(verbose=2)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        estimator.fit(X)
+    assert_same(whole, estimator.set_params(verbose=False))
+    lines = said.getvalue().splitlines()[:-1]
+    assert [line.split()[2] for line in lines] == [f"{n}/12" for n in range(6, 13)]
+    # It has ended now: the next fit is another.
+    estimator.fit(X)
+    assert len(estimator.loss_curve_) == 24
+
+
+def test_after_ctrl_c_another_number_of_epochs_is_meant_as_it_is():
+    X = make_data()
+    estimator = make("adam", max_iter=12, tol=1e-12, warm_start=True)
+    interrupted(estimator, X, 5)
+    estimator.set_params(max_iter=4).fit(X)
+    assert (estimator.n_iter_, len(estimator.loss_curve_)) == (4, 9)
+
+
+@pytest.mark.parametrize(
+    "between",
+    ["other rows", "another solver", "partial_fit", "no warm start"],
+)
+def test_after_ctrl_c_what_is_another_fit(between):
+    X = make_data()
+    estimator = make("adam", max_iter=12, tol=1e-12, warm_start=True)
+    interrupted(estimator, X, 5)
+    n_before = 5
+    if between == "other rows":
+        X = make_data(seed=1)
+    elif between == "another solver":
+        estimator.set_params(solver="sgd")
+    elif between == "partial_fit":
+        estimator.partial_fit(X)
+        n_before = 6
+    else:
+        estimator.set_params(warm_start=False)
+        n_before = 0
+    estimator.fit(X)
+    assert (estimator.n_iter_, len(estimator.loss_curve_)) == (12, n_before + 12)
+    assert not estimator._was_cut_short
+    if between == "no warm start":
+        assert_same(make("adam", max_iter=12, tol=1e-12).fit(X), estimator)
+
+
+def test_other_rows_begin_another_cycle():
+    """Of the cosine schedule: as after a fit that ended by itself at that epoch."""
+    X, other = make_data(), make_data(seed=1)
+    estimator = make(
+        "adam", max_iter=12, learning_rate="cosine", tol=1e-12, warm_start=True
+    )
+    interrupted(estimator, X, 5)
+    expected = pickle.loads(pickle.dumps(estimator))
+    del expected._training_state["cut_short_of"]
+    assert_same(expected.fit(other), estimator.fit(other))
+
+
+def test_other_rows_to_train_on_begin_another_fit(capsys):
+    """Though those that judge the weights are the same."""
+    X, X_val = make_data(), make_data(seed=2)
+    estimator = make("adam", max_iter=8, tol=1e-12, warm_start=True)
+    interrupted(estimator, X, 5, X_val=X_val)
+    for other, n_epochs in ((make_data(seed=1), 5 + 8), (make_data(seed=3), 5 + 16)):
+        capsys.readouterr()
+        estimator.set_params(verbose=2).fit(other, X_val=X_val)
+        assert (estimator.n_iter_, len(estimator.loss_curve_)) == (8, n_epochs)
+        lines = capsys.readouterr().out.splitlines()[:-1]
+        assert [f"/{n_epochs} " in line for line in lines] == 8 * [True]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_patience_begins_anew_with_other_rows_to_train_on():
+    hopeless = {"learning_rate_init": 1e-9, "tol": 1e-3, "n_iter_no_change": 2}
+    X, X_val = make_data(), make_data(seed=1)
+    for rows, n_epochs in ((X, 1), (2 * X, 4)):
+        estimator = make("adam", max_iter=3, warm_start=True, **hopeless)
+        estimator.fit(X, X_val=X_val).set_params(max_iter=10).fit(rows, X_val=X_val)
+        assert estimator.n_iter_ == n_epochs
+
+
+@pytest.mark.parametrize("n_fits", [0, 1])
+def test_ctrl_c_before_the_first_epoch(n_fits):
+    X = make_data()
+    estimator = make("adam", max_iter=6, tol=1e-12, warm_start=True)
+    whole = clone(estimator)
+    for _ in range(n_fits + 1):
+        whole.fit(X)
+    for _ in range(n_fits):
+        estimator.fit(X)
+    with (
+        interrupted_call(loop.Training, "value"),
+        pytest.warns(TrainingInterruptedWarning),
+    ):
+        estimator.fit(X)
+    assert estimator.n_iter_ == 0
+    assert estimator._was_cut_short
+    assert_same(whole, estimator.fit(X))
+
+
+def test_ctrl_c_before_a_fit_is_finished_leaves_it_to_be_finished():
+    X = make_data()
+    estimator = make(
+        "adam", max_iter=12, tol=1e-12, learning_rate="cosine", warm_start=True
+    )
+    whole = clone(estimator).fit(X)
+    interrupted(estimator, X, 5)
+    with (
+        interrupted_call(loop, "prepare"),
+        pytest.warns(TrainingInterruptedWarning),
+    ):
+        estimator.fit(X)
+    assert estimator.n_iter_ == 5
+    assert_same(whole, estimator.fit(X))
+
+
+def test_ctrl_c_at_the_end_is_no_cut():
+    X = make_data()
+    estimator = make("adam", max_iter=5, tol=1e-12, warm_start=True)
+    interrupted(estimator, X, 5)
+    assert not estimator._was_cut_short
+    estimator.fit(X)
+    assert len(estimator.loss_curve_) == 10
+
+
+def test_ctrl_c_when_training_has_converged_is_no_cut():
+    estimator = make("early_stopping", max_iter=500, n_iter_no_change=3, tol=1e-3)
+    X = make_data(200)
+    n_epochs = clone(estimator).fit(X).n_iter_
+    interrupted(estimator, X, n_epochs)
+    assert estimator.n_iter_ == n_epochs < 500
+    assert not estimator._was_cut_short
+
+
+def test_a_finished_fit_warns_as_the_whole_would():
+    X = make_data()
+    estimator = make("adam", max_iter=6, tol=0, warm_start=True)
+    interrupted(estimator, X, 3)
+    with pytest.warns(ConvergenceWarning, match=r"iterations \(6\) reached"):
+        estimator.fit(X)
+
+
+# -- kill -9 ---------------------------------------------------------------------------
+
+
+CHILD = """
+import sys
+import time
+import warnings
+
+from sklearn.base import clone
+
+from skae.callbacks import Checkpoint
+from skae.io import load
+from tests.support.cases import data_for
+
+warnings.simplefilter("ignore")
+what, new, path, n_rows = sys.argv[1:]
+X = None
+
+
+class Slow:
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context):
+        time.sleep(0.01)
+
+
+estimator = load(new if what == "begin" else path)
+X = data_for(estimator, n_rows=int(n_rows))
+if what == "begin":
+    callbacks = Checkpoint(path, every_n_epochs=7), Slow()
+    estimator.set_callbacks(*callbacks).fit(X)
+else:
+    estimator.set_params(warm_start=True).fit(X)
+    estimator.set_params(warm_start=False)
+    from skae.io import save
+
+    save(estimator, path)
+"""
+
+
+def child(*args, wait):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", CHILD, *map(str, args)]
+    process = subprocess.Popen(
+        command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    if wait:
+        assert process.wait(timeout=300) == 0
+    return process
+
+
+KILLED = {
+    "early_stopping": {"max_iter": 300, "tol": 0, "n_iter_no_change": np.inf},
+    "lbfgs": {"max_iter": 200, "tol": 0},
+    "default": {"batch_size": 10},
+    "variational": {"max_iter": 300, "tol": 0, "n_iter_no_change": np.inf},
+}
+
+
+@posix
+@needs_callbacks
+@pytest.mark.parametrize(("name", "changes"), [*KILLED.items()][: times(2, 4)])
+def test_kill_minus_nine(name, changes, tmp_path):
+    """A process that fits is killed, another finishes: the bits of one that lives."""
+    new, saved = tmp_path / "new", tmp_path / "checkpoint"
+    estimator = make(name, **changes)
+    save(estimator, new)
+    process = child("begin", new, saved, 300, wait=False)
+    try:
+        deadline = time.monotonic() + 120
+        while not (saved.exists() and load(saved).n_iter_ >= 14):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    n_saved = load(saved).n_iter_
+    whole = estimator.fit(data_for(estimator, n_rows=300))
+    assert 14 <= n_saved < whole.n_iter_
+    child("finish", new, saved, 300, wait=True)
+    assert_same(whole, load(saved))
+    assert contents(whole)["n_iter_"] > n_saved

@@ -1,0 +1,393 @@
+"""Types, layouts and formats of X: arrays, sparse matrices, data frames, odd data."""
+
+import contextlib
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+
+from skae import AutoencoderTransformer
+
+from .support.cases import (
+    ALL_CASES,
+    RANGES,
+    data_for,
+    is_stochastic,
+    make,
+    make_data,
+    starts_at_random,
+    takes_weights,
+    weighted_by,
+)
+from .support.fits import assert_same_fit, make_sparse, reconstruct
+
+# Most fits here are short.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# -- scale -----------------------------------------------------------------------------
+
+
+def _odd_data():
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal
+    constant_features = normal((20, 4))
+    constant_features[:, [1, 3]] = 0.1, 0
+    return {
+        "mean 100": 100 + normal((20, 4)),
+        "mean 100, float32": (100 + normal((20, 4))).astype(np.float32),
+        "constant features": constant_features,
+        "one feature": normal((20, 1)),
+        "one row": normal((1, 4)),
+        "two rows": normal((2, 4)),
+        "duplicated rows": np.repeat(normal((2, 4)), 10, axis=0),
+        "all but one row equal": np.concatenate([np.ones((19, 4)), normal((1, 4))]),
+        "constant": np.full((7, 4), 0.1),
+        "constant, float32": np.full((7, 4), 0.1, dtype=np.float32),
+        "zero": np.zeros((20, 4)),
+        "tiny": 1e-100 * normal((20, 4)),
+        "huge": 1e100 * normal((20, 4)),
+    }
+
+
+ODD_DATA = _odd_data()
+
+
+@pytest.mark.parametrize("name", [n for n in ALL_CASES if n != "early_stopping"])
+@pytest.mark.parametrize("data", ODD_DATA)
+def test_odd_data(data, name):
+    """One component more than features, too; any warning would be an error."""
+    X = ODD_DATA[data]
+    for n_components in (2, X.shape[1] + 1):
+        estimator = make(name, n_components=n_components)
+        if estimator.loss in RANGES:
+            if data == "huge":
+                continue  # too large a target for a network's first weights
+            X = np.abs(X)
+        if estimator.loss == "log_loss":
+            X = X / max(X.max(), 1)
+        estimator.fit(X)
+        for result in (
+            estimator.transform(X),
+            reconstruct(estimator, X),
+            *estimator.coefs_,
+            *estimator.intercepts_,
+            estimator.loss_curve_,
+            estimator.scale_,
+            estimator.score(X),
+            estimator.score_samples(X) if data != "huge" else 0.0,
+        ):
+            assert np.isfinite(result).all()
+        assert estimator.score(X) <= 1
+        for attribute in ("explained_variance_", "explained_variance_ratio_"):
+            values = getattr(estimator, attribute, np.zeros(n_components))
+            assert values.shape == (n_components,)
+            assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 12345.678, 0.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_constant_data_are_reconstructed(value, dtype):
+    """The network starts at the mean: nothing is left to explain, and nothing is."""
+    X = np.full((7, 3), value, dtype=dtype)
+    estimator = make("deep", max_iter=2).fit(X)
+    np.testing.assert_allclose(
+        reconstruct(estimator, X), X, rtol=8 * np.finfo(dtype).eps
+    )
+    assert estimator.score(X) in (0.0, 1.0)
+    assert estimator.loss_ == pytest.approx(0, abs=1e-10)
+
+
+# -- types of data ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL_CASES)
+def test_float32(name):
+    estimator = make(name)
+    X = data_for(estimator)
+    X32 = X.astype(np.float32)
+    double = clone(estimator).fit(X)
+    single = estimator.fit(X32)
+    for array in (
+        *single.coefs_,
+        *single.intercepts_,
+        single.mean_,
+        single.transform(X32),
+        reconstruct(single, X32),
+        single.reconstruction_error(X32),
+        single.reconstruction_error(X32, metric="loss", per_feature=True),
+        # Others are cast to what the network is.
+        single.transform(X),
+        single.inverse_transform(np.zeros((1, 2))),
+    ):
+        assert array.dtype == np.float32
+    assert double.transform(X32).dtype == np.float64
+    if not starts_at_random(estimator.get_params()):
+        # What follows are steps along gradients that are roundings.
+        assert single.loss_curve_[0] == pytest.approx(double.loss_curve_[0], rel=1e-4)
+        return
+    assert single.loss_ == pytest.approx(double.loss_, rel=1e-3)
+    if estimator.solver != "lbfgs":  # its line searches amplify roundings
+        np.testing.assert_allclose(single.loss_curve_, double.loss_curve_, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "convert", [np.rint, "int64", "uint8", "float16", "longdouble", "bool", list, ">f8"]
+)
+def test_other_types_become_float64(convert):
+    X = np.abs(np.rint(3 * make_data()))
+    if convert is list:
+        given = X.tolist()
+    elif callable(convert):
+        given = convert(X)
+    else:
+        given = X.astype(convert)
+    expected = make("adam").fit(np.asarray(given, dtype=np.float64))
+    estimator = make("adam").fit(given)
+    assert_same_fit(estimator, expected)
+    code = estimator.transform(given)
+    assert code.dtype == np.float64
+    given = np.asarray(given, dtype=np.float64)
+    np.testing.assert_array_equal(code, expected.transform(given))
+
+
+def _memory_mapped(X, tmp_path):
+    X.tofile(tmp_path / "X.bin")
+    return np.memmap(tmp_path / "X.bin", dtype=X.dtype, mode="r", shape=X.shape)
+
+
+def _read_only(X, tmp_path):
+    X = X.copy()
+    X.flags.writeable = False
+    return X
+
+
+LAYOUTS = {
+    "fortran": lambda X, tmp_path: np.asfortranarray(X),
+    "every other row": lambda X, tmp_path: np.repeat(X, 2, axis=0)[::2],
+    "every other column": lambda X, tmp_path: np.repeat(X, 2, axis=1)[:, ::2],
+    "reversed": lambda X, tmp_path: X[::-1, ::-1].copy()[::-1, ::-1],
+    "read only": _read_only,
+    "memory map": _memory_mapped,
+    "matrix": lambda X, tmp_path: X.view(np.ndarray)[np.arange(len(X))],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_memory_layouts(layout, dtype, tmp_path):
+    X = make_data().astype(dtype)
+    given = LAYOUTS[layout](X, tmp_path)
+    np.testing.assert_array_equal(given, X)
+    for name in ("minibatch", "lbfgs"):
+        expected, estimator = make(name).fit(X), make(name).fit(given)
+        assert_same_fit(estimator, expected)
+        np.testing.assert_array_equal(estimator.transform(given), expected.transform(X))
+        assert estimator.score(given) == expected.score(X)
+    np.testing.assert_array_equal(given, X)
+
+
+# -- sparse data -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ALL_CASES)
+def test_sparse_equals_dense(name, dtype):
+    estimator = make(name)
+    X = make_sparse(estimator.loss, dtype)
+    weights = np.arange(1.0, 61) if takes_weights(estimator) else None
+    expected = clone(estimator).fit(X, **weighted_by(weights))
+    X_csr = sparse.csr_matrix(X)
+    estimator.fit(X_csr, **weighted_by(weights))
+    assert_same_fit(estimator, expected)
+    np.testing.assert_array_equal(estimator.transform(X_csr), expected.transform(X))
+    assert estimator.score(X_csr) == expected.score(X)
+    for metric in ("squared_error", "absolute_error", "loss"):
+        for per_feature in (False, True):
+            np.testing.assert_array_equal(
+                estimator.reconstruction_error(
+                    X_csr, metric=metric, per_feature=per_feature
+                ),
+                expected.reconstruction_error(
+                    X, metric=metric, per_feature=per_feature
+                ),
+            )
+    if is_stochastic(estimator.get_params()):
+        assert_same_fit(estimator.partial_fit(X_csr), expected.partial_fit(X))
+
+
+@pytest.mark.parametrize("container", ["matrix", "array"])
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
+def test_sparse_formats(form, container):
+    X = make_sparse()
+    X_val = X[:9]
+    make_sparse_of = getattr(sparse, f"{form}_{container}")
+    estimator = make("minibatch").fit(make_sparse_of(X), X_val=make_sparse_of(X_val))
+    expected = make("minibatch").fit(X, X_val=X_val)
+    assert_same_fit(estimator, expected)
+    code = estimator.transform(make_sparse_of(X))
+    np.testing.assert_array_equal(code, expected.transform(X))
+    assert isinstance(code, np.ndarray)
+
+
+def test_sparse_with_repeated_and_unsorted_entries():
+    """scipy allows both: repeated entries are summed."""
+    X = np.array([[3.0, 0, 2, 1], [0, 4, 0, 0], [1, 0, 0, 5], [0, 0, 6, 0]])
+    rows, columns = np.nonzero(X)
+    entries = X[rows, columns] / 2
+    order = np.lexsort([-np.tile(columns, 2), np.tile(rows, 2)])
+    X_csr = sparse.csr_matrix(
+        (
+            np.tile(entries, 2)[order],
+            np.tile(columns, 2)[order],
+            2 * np.cumsum([0, *np.bincount(rows)]),
+        ),
+        shape=X.shape,
+    )
+    np.testing.assert_array_equal(X_csr.toarray(), X)
+    assert X_csr.nnz == 2 * len(entries)
+    estimator, expected = make("adam").fit(X_csr), make("adam").fit(X)
+    assert_same_fit(estimator, expected)
+    np.testing.assert_array_equal(estimator.transform(X_csr), expected.transform(X))
+
+
+@contextlib.contextmanager
+def traced_memory():
+    """Gives a list that will hold the greatest number of bytes in use."""
+    peak = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def test_sparse_data_are_never_dense():
+    """480 MB they would be."""
+    X = sparse.random(
+        12_000, 5_000, density=1e-4, format="csr", random_state=0, dtype=np.float64
+    )
+    estimator = AutoencoderTransformer(
+        2, hidden_layer_sizes=(), max_iter=1, random_state=0
+    )
+    with traced_memory() as peak:
+        estimator.fit(X)
+        estimator.transform(X)
+        estimator.score(X)
+        estimator.reconstruction_error(X, metric="loss")
+    assert peak[0] < 200e6
+
+
+def test_many_features():
+    """A square matrix of features would be 288 MB."""
+    X = np.random.default_rng(0).standard_normal((20, 6_000))
+    estimator = AutoencoderTransformer(
+        2, hidden_layer_sizes=(), max_iter=1, random_state=0
+    )
+    with traced_memory() as peak:
+        estimator.fit(X).transform(X)
+    assert peak[0] < 200e6
+
+
+# -- bad input -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_order_of_bytes(dtype):
+    """That of another machine changes no result, nor its type."""
+    X = make_data().astype(dtype)
+    other = X.astype(np.dtype(dtype).newbyteorder())
+    assert not other.dtype.isnative
+    expected = make("adam", max_iter=2).fit(X, X_val=X)
+    estimator = clone(expected).fit(other, X_val=other)
+    assert_same_fit(estimator, expected)
+    for result in (estimator.mean_, estimator.transform(other)):
+        assert result.dtype == dtype
+        assert result.dtype.isnative
+    np.testing.assert_array_equal(estimator.transform(other), expected.transform(X))
+    code = estimator.transform(X)
+    np.testing.assert_array_equal(
+        estimator.inverse_transform(code.astype(code.dtype.newbyteorder())),
+        estimator.inverse_transform(code),
+    )
+    batches = make("adam", max_iter=2, shuffle=False).fit_batches(lambda: [other])
+    assert batches.transform(X).dtype == dtype
+
+
+# -- frames and pipelines --------------------------------------------------------------
+
+
+def test_pandas():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    X = make_data()
+    frame = pandas.DataFrame(X, columns=list("abcdef"), index=range(100, 160))
+    frame = frame.astype({"a": np.float32, "b": "Float64"})
+    estimator = make("adam").fit(frame)
+    assert estimator.feature_names_in_.tolist() == list("abcdef")
+    assert_same_fit(estimator, make("adam").fit(frame.to_numpy(np.float64)))
+    with pytest.raises(ValueError, match="feature names"):
+        estimator.transform(frame[list("fedcba")])
+    names = ["autoencodertransformer0", "autoencodertransformer1"]
+    assert estimator.get_feature_names_out().tolist() == names
+    code = estimator.set_output(transform="pandas").transform(frame)
+    assert code.columns.tolist() == names
+    assert code.index.tolist() == list(range(100, 160))
+
+
+@pytest.mark.parametrize(
+    "columns", [range(6), [0.5, 1, 2, 3, 4, 5], [("a", i) for i in range(6)]]
+)
+def test_pandas_with_odd_columns(columns):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    X = make_data()
+    frame = pandas.DataFrame(X, columns=pandas.Index(columns, tupleize_cols=False))
+    estimator = make("adam").fit(frame)
+    assert not hasattr(estimator, "feature_names_in_")
+    assert_same_fit(estimator, make("adam").fit(X))
+    np.testing.assert_array_equal(estimator.transform(frame), estimator.transform(X))
+    mixed = frame.set_axis(["a", 1, "c", 3, "e", 5], axis=1)
+    with pytest.raises(TypeError, match="string"):
+        make("adam").fit(mixed)
+
+
+def test_polars():
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    X = make_data()
+    frame = polars.DataFrame(X, schema=list("abcdef"))
+    estimator = make("adam").fit(frame)
+    assert estimator.feature_names_in_.tolist() == list("abcdef")
+    assert_same_fit(estimator, make("adam").fit(X))
+    code = estimator.set_output(transform="polars").transform(frame)
+    assert isinstance(code, polars.DataFrame)
+    np.testing.assert_array_equal(code.to_numpy(), make("adam").fit_transform(X))
+
+
+# -- progress --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_validation_rows_that_share_memory_with_the_training_rows(solver):
+    """One-hot rows over the same ones: only the columns differ."""
+    ones, starts = np.ones(40), np.arange(41)
+    rng = np.random.default_rng(0)
+    X, X_val = (
+        sparse.csr_matrix((ones, rng.integers(0, 6, 40), starts), shape=(40, 6))
+        for _ in range(2)
+    )
+    curves = [
+        make(solver, max_iter=3, batch_size=40)
+        .fit(X, X_val=held_out)
+        .validation_loss_curve_
+        for held_out in (X_val, X_val.copy())
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_column_numbers_out_of_range_are_an_error():
+    X = sparse.csr_matrix(np.eye(4))
+    X.indices[0] = 4
+    with pytest.raises(ValueError, match="indices"):
+        make("adam").fit(X)

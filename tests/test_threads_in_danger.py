@@ -1,0 +1,498 @@
+"""Threads: no hang, and BLAS as before, whatever happens to a fit."""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from skae import AutoencoderTransformer
+from skae._compiled import batches, epochs, propagate
+from skae._runtime import threads
+
+from .support.processes import allowed, blas_threads, in_fork, our_threads
+from .support.threaded import (
+    _DIGEST_CASES,
+    _LARGE,
+    _noise,
+    data,
+    digest,
+    in_new_process,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+# -- several fits at once -------------------------------------------------------
+
+
+def job_concurrent_fits(n_fits):
+    """Fits in several Python threads; some of them fail."""
+    names = [*_DIGEST_CASES, "diverges", "sparse"] * 2
+    before = blas_threads()
+    with allowed(2) as sizes:
+        alone = [_digest_or_error(name) for name in names]
+        with ThreadPoolExecutor(n_fits) as pool:
+            together = list(pool.map(_digest_or_error, names))
+        assert set(sizes) == {1, 2} or set(sizes) == {2}
+    assert together == alone
+    assert "diverged" in alone[names.index("diverges")]
+    assert blas_threads() == before
+    assert not our_threads()
+    return len(together)
+
+
+def _digest_or_error(name):
+    if name != "diverges":
+        return digest(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            AutoencoderTransformer(
+                **{**_LARGE, "solver": "sgd", "learning_rate_init": 1e30}
+            ).fit(data())
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("n_fits", [2, 4])
+def test_concurrent_fits(n_fits):
+    assert in_new_process(job_concurrent_fits, n_fits) == 2 * 8
+
+
+def job_limits_by_another_thread():
+    """The process' limit is whoever's; what a fit needs holds in any thread.
+
+    threadpoolctl 3.8 lets only the thread that was first to set a limit set another.
+    """
+    threadpool_limits(2)  # in this thread, until the process ends
+    before, during = blas_threads(), []
+
+    def hold():
+        with threads.single_threaded_blas():
+            during.append(set(blas_threads().values()))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hold).result()
+    assert during == [{1}]
+    assert blas_threads() == before
+    # A limit of the caller's ends as it would have.
+    before = blas_threads()
+    with threadpool_limits(1, "blas"):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(hold).result()
+        assert set(blas_threads().values()) == {1}
+    assert blas_threads() == before
+    # The first of two fits to begin is not the last to end.
+    first, second = threads.single_threaded_blas(), threads.single_threaded_blas()
+    with ThreadPoolExecutor(1) as pool:
+        first.__enter__()
+        pool.submit(second.__enter__).result()
+        first.__exit__(None, None, None)
+        assert set(blas_threads().values()) == {1}
+        pool.submit(second.__exit__, None, None, None).result()
+    assert blas_threads() == before
+    return "ended"
+
+
+def test_limits_by_another_thread():
+    assert in_new_process(job_limits_by_another_thread) == "ended"
+
+
+def test_blas_limit_is_held_once_and_restored():
+    """By the last to end, whatever the order."""
+    before = blas_threads()
+    first, second = threads.single_threaded_blas(), threads.single_threaded_blas()
+    first.__enter__()
+    assert set(blas_threads().values()) == {1}
+    allowed_before = threads.n_threads_allowed()
+    second.__enter__()
+    assert threads.n_threads_allowed() == allowed_before
+    first.__exit__(None, None, None)
+    assert set(blas_threads().values()) == {1}
+    second.__exit__(None, None, None)
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
+    before = blas_threads()
+
+    def fails(*args):
+        assert set(blas_threads().values()) == {1}
+        raise error("in the kernel")
+
+    fails.check = batches.summed_loss.check
+    monkeypatch.setattr(batches, "summed_loss", fails)
+    # Of weights that are PCA's still, no objective is asked for.
+    parameters = {**_LARGE, "early_stopping": False}
+    with pytest.raises(error, match="in the kernel"):
+        AutoencoderTransformer(**parameters).fit(data())
+    assert blas_threads() == before
+    assert not our_threads()
+
+
+def test_blas_limit_is_restored_if_the_end_is_interrupted(monkeypatch):
+    """Ctrl-C while a fit waits for its threads to end."""
+    before, leave = blas_threads(), threads.ThreadTeam.__exit__
+
+    def interrupted(*args):
+        leave(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads.ThreadTeam, "__exit__", interrupted)
+    # `caught` keeps the frames alive, as an interactive session does.
+    with pytest.raises(KeyboardInterrupt) as caught:
+        AutoencoderTransformer(**_LARGE).fit(data())
+    after, holders = blas_threads(), [*threads._LIMIT._holders]
+    for holder in holders:  # leave nothing behind for other tests
+        threads._LIMIT._release(holder)
+    assert not holders, caught
+    assert after == before
+
+
+def _interrupted(function):
+    """Like the function, but Ctrl-C comes when its first call ends."""
+    calls = []
+
+    def called(*args, **options):
+        result = function(*args, **options)
+        calls.append(result)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return result
+
+    return called
+
+
+@pytest.mark.parametrize("when", ["set", "lifted"])
+def test_blas_limit_is_restored_if_setting_or_lifting_it_is_interrupted(
+    when, monkeypatch
+):
+    before = blas_threads()
+    limit_set = threads._limit_blas
+    if when == "set":
+        monkeypatch.setattr(threads, "_limit_blas", _interrupted(limit_set))
+    else:
+        limit = type(threads._blas().limit(limits=None))
+        restore = _interrupted(limit.restore_original_limits)
+        monkeypatch.setattr(limit, "restore_original_limits", restore)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        AutoencoderTransformer(**_LARGE).fit(data())
+    assert blas_threads() == before, caught
+    assert not threads._LIMIT._holders
+    assert threads.n_threads_allowed() >= 1
+
+
+# -- fork -----------------------------------------------------------------------
+
+
+def job_fork():
+    names = ("minibatch", "lbfgs")
+    with allowed(2) as sizes:
+        expected = [digest(name) for name in names]
+        assert 2 in sizes
+        assert not our_threads()
+        context = multiprocessing.get_context("fork")
+        with context.Pool(1) as pool:
+            in_child = pool.map(digest, names)
+        assert in_child == expected
+        # and the parent afterwards
+        assert [digest(name) for name in names] == expected
+    return "ended"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_fork_after_a_threaded_fit():
+    assert in_new_process(job_fork) == "ended"
+
+
+def is_in_order(before, expected):
+    """Whether BLAS is as before, and a fit, which sets its limit, is as ever."""
+    are_before = blas_threads() == before
+    is_same = digest("lbfgs") == expected
+    return are_before and is_same and blas_threads() == before
+
+
+def job_fork_while_the_limit_is_set():
+    """By a thread that the child does not have, but whose lock it has."""
+    expected, before, in_child = digest("lbfgs"), blas_threads(), []
+    with threads.single_threaded_blas(), threads._LIMIT._lock:
+        other = threading.Thread(
+            target=lambda: in_child.append(in_fork(is_in_order, before, expected))
+        )
+        other.start()
+        other.join()
+    return in_child, is_in_order(before, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_fork_while_another_thread_sets_the_limit():
+    assert in_new_process(job_fork_while_the_limit_is_set) == [[True], True]
+
+
+def job_fork_in_a_fit():
+    """By its own thread: what a child does in it, BLAS does on one thread."""
+    before = blas_threads()
+
+    def is_limited():
+        return set(blas_threads().values()) == {1}
+
+    with threads.single_threaded_blas():
+        in_child = in_fork(is_limited)
+    return in_child, blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_fork_in_a_fit():
+    assert in_new_process(job_fork_in_a_fit) == [True, True]
+
+
+# -- threads that die, or never live --------------------------------------------
+
+
+def job_dying_ranks():
+    """A rank that raises ends the run with its error, wherever the others wait."""
+    before, expected = blas_threads(), digest("minibatch")
+    for module, kernel, solver in [
+        (epochs, "train", "adam"),
+        (batches, "summed_loss", "adam"),
+        (batches, "summed_gradient", "lbfgs"),
+        (epochs, "step", "lbfgs"),
+        (epochs, "finish_epoch", "lbfgs"),
+        (propagate, "propagate", "adam"),
+    ]:
+        for n_threads, dying in [(2, 0), (2, 1), (4, 0), (4, 3)]:
+            whole = getattr(module, kernel)
+
+            def dies(*args, whole=whole, dying=dying):
+                if args[-1] == dying:
+                    raise RuntimeError(f"rank {dying} died")
+                return whole(*args)
+
+            dies.check = whole.check
+            setattr(module, kernel, dies)
+            parameters = {**_LARGE, "solver": solver, "max_iter": 1000}
+            try:
+                with (
+                    allowed(n_threads) as sizes,
+                    pytest.raises(RuntimeError, match=f"rank {dying} died"),
+                ):
+                    AutoencoderTransformer(**parameters).fit(data())
+            finally:
+                setattr(module, kernel, whole)
+            assert n_threads in sizes
+            assert not our_threads()
+            assert blas_threads() == before
+    assert digest("minibatch") == expected
+    return "ended"
+
+
+def test_a_rank_that_dies_ends_the_run():
+    assert in_new_process(job_dying_ranks) == "ended"
+
+
+def job_threads_that_cannot_start():
+    """As under a limit on processes; the next fit is as if nothing had been."""
+    before, start = blas_threads(), threading.Thread.start
+    expected = digest("minibatch")
+    for n_threads in (2, 4):
+        for n_startable in range(n_threads):
+            started = []
+
+            def limited(thread, started=started, limit=n_startable):
+                if len(started) == limit:
+                    raise RuntimeError("can't start new thread")
+                started.append(thread)
+                start(thread)
+
+            threading.Thread.start = limited
+            try:
+                with (
+                    allowed(n_threads),
+                    pytest.raises(RuntimeError, match="can't start new thread"),
+                ):
+                    AutoencoderTransformer(**_LARGE).fit(data())
+            finally:
+                threading.Thread.start = start
+            assert len(started) == n_startable
+            assert not our_threads()
+            assert blas_threads() == before
+            assert digest("minibatch") == expected
+    return "ended"
+
+
+def test_a_thread_that_cannot_start():
+    assert in_new_process(job_threads_that_cannot_start) == "ended"
+
+
+# -- Ctrl-C ---------------------------------------------------------------------
+
+
+def interrupt_after(seconds):
+    """Send Ctrl-C to this process; returns a list that will hold the time of it."""
+    sent = []
+
+    def send():
+        time.sleep(seconds)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send, daemon=True).start()
+    return sent
+
+
+def interrupted_fit(model, X, seconds):
+    """Fit and interrupt; returns the seconds from Ctrl-C to the end of `fit`."""
+    sent = interrupt_after(seconds)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X)
+    delay = time.perf_counter() - sent[0]
+    assert any("interrupted" in str(w.message) for w in caught), "ended by itself"
+    assert not our_threads()
+    assert np.isfinite(model.transform(X)).all()
+    assert np.isfinite(model.score(X))
+    return delay
+
+
+def job_interrupts(n_threads):
+    """Ctrl-C at several moments of long fits."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before, delays = blas_threads(), []
+    for solver in ("adam", "lbfgs"):
+        AutoencoderTransformer(**{**_LARGE, "solver": solver}).fit(data())  # compiles
+        with allowed(n_threads) as sizes:
+            for seconds in np.linspace(0.1, 0.2, 6):
+                model = AutoencoderTransformer(
+                    **{**_LARGE, "solver": solver, "max_iter": 10**6, "tol": 0.0},
+                    n_iter_no_change=np.inf,
+                    early_stopping=False,  # before the first epoch it would be an error
+                )
+                delays.append(interrupted_fit(model, _noise(), seconds))
+        assert sizes[0] == n_threads
+        assert blas_threads() == before
+    return delays
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_interrupt(n_threads):
+    delays = in_new_process(job_interrupts, n_threads)
+    assert max(delays) < 2
+
+
+def job_interrupts_on_one_core(n_interrupts):
+    """Ranks that take turns, each at another place when Ctrl-C comes.
+
+    Lanes of several blocks may be given up in their middle, by some of the ranks.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+    X = np.random.default_rng(0).standard_normal((120_000, 20))
+    model = AutoencoderTransformer(
+        2, hidden_layer_sizes=(), batch_size=8000, tol=0, random_state=0
+    )
+    # Epochs begin at once, and are all that there is to interrupt.
+    model.set_params(n_iter_no_change=np.inf, init="random", early_stopping=False)
+    rng, n_done = np.random.default_rng(0), 0
+    with allowed(4) as sizes:
+        model.set_params(max_iter=1, learning_rate="cosine").fit(X)  # compiles
+        model.set_params(max_iter=10**6)
+        for _ in range(n_interrupts):
+            assert interrupted_fit(model, X, 0.1 + 0.02 * rng.random()) < 2
+            n_done += 1
+    assert 4 in sizes
+    return n_done
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity"
+)
+def test_interrupts_on_one_core():
+    assert in_new_process(job_interrupts_on_one_core, 30) == 30
+
+
+def job_interrupt_of_tiny_batches():
+    """The smallest of networks, whose time is not that of its arithmetic."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    X = np.random.default_rng(0).standard_normal((2000, 1))
+    model = AutoencoderTransformer(
+        1, hidden_layer_sizes=(), batch_size=1, max_iter=10**6, tol=0, random_state=0
+    )
+    model.set_params(n_iter_no_change=np.inf)
+    AutoencoderTransformer(1, hidden_layer_sizes=(), max_iter=1).fit(X)  # compiles
+    return interrupted_fit(model, X, 0.3)
+
+
+def test_interrupt_of_tiny_batches():
+    assert in_new_process(job_interrupt_of_tiny_batches) < 2
+
+
+def job_interrupt_between_ranks(solver):
+    """Ctrl-C before a rank is started, and after it but before anybody knows.
+
+    Even the pool may not: its own thread may be up, and interrupted before it notes so.
+    """
+    before, submit = blas_threads(), ThreadPoolExecutor.submit
+    outcomes = {}
+    for n_call, started in itertools.product(range(5, 10), ("no", "pool", "nobody")):
+        n_calls, results, strays = 0, [], []
+        case = n_call, started, results, strays
+
+        def interrupted(pool, rank, case=case):
+            nonlocal n_calls
+            n_call, started, results, strays = case
+            n_calls += 1
+            if n_calls != n_call:
+                return submit(pool, rank)
+
+            def late():
+                time.sleep(0.1)
+                results.append(rank())
+
+            if started == "pool":
+                submit(pool, late)
+            elif started == "nobody":
+                strays.append(threading.Thread(target=late))
+                strays[0].start()
+            raise KeyboardInterrupt
+
+        ThreadPoolExecutor.submit = interrupted
+        parameters = {**_LARGE, "solver": solver, "verbose": 2, "max_iter": 50}
+        model = AutoencoderTransformer(**parameters)
+        outcome = "no warning"
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                with allowed(2), contextlib.redirect_stdout(sys.stderr):
+                    model.fit(data())
+            if any("interrupted" in str(w.message) for w in caught):
+                outcome = "interrupted"
+                assert np.isfinite(model.score(data()))
+        except (Exception, KeyboardInterrupt) as error:
+            outcome = repr(error)
+        finally:
+            ThreadPoolExecutor.submit = submit
+        outcomes[f"call {n_call}, started: {started}"] = outcome
+        for stray in strays:
+            stray.join()
+        # It has not touched memory that the run has given back.
+        assert results == [None] * (started != "no")
+        assert not our_threads()
+        assert blas_threads() == before
+    return outcomes
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_interrupt_between_ranks(solver):
+    outcomes = in_new_process(job_interrupt_between_ranks, solver, timeout=60)
+    assert outcomes == dict.fromkeys(outcomes, "interrupted")

@@ -1,0 +1,294 @@
+"""What fit refuses: bad data, bad parameters, data out of a loss' range."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.preprocessing import MinMaxScaler
+
+from skae import AutoencoderTransformer
+
+from .support.cases import ACTIVATION_NAMES, LOSS_NAMES, make, make_data
+from .support.fits import assert_same_fit
+
+# Most fits here are short.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+# -- bad input -------------------------------------------------------------------------
+
+
+BAD_DATA = {
+    "NaN": (np.array([[1.0, np.nan], [2, 3]]), "contains NaN"),
+    "inf": (np.array([[1.0, np.inf], [2, 3]]), "contains infinity"),
+    "1-D": (np.ones(4), "Expected 2D array, got 1D array"),
+    "3-D": (np.ones((2, 2, 2)), "dim"),
+    "no rows": (np.ones((0, 2)), r"0 sample\(s\)"),
+    "no features": (np.ones((2, 0)), r"0 feature\(s\)"),
+    "complex": (np.ones((2, 2)) * 1j, "Complex data not supported"),
+    "text": (np.array([["a", "b"]]), "could not convert|dtype"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_DATA)
+def test_bad_data(bad):
+    X, message = BAD_DATA[bad]
+    fitted = make("adam").fit(make_data(n_features=2))
+    for call in (
+        make("adam").fit,
+        make("adam").partial_fit,
+        fitted.transform,
+        fitted.inverse_transform,
+        fitted.score,
+        fitted.reconstruction_error,
+        fitted.score_samples,
+        lambda X: make("adam").fit(make_data(n_features=2), X_val=X),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(X)
+
+
+@pytest.mark.parametrize(("n_rows", "share"), [(1, 0.2), (3, 0.9), (2, 0.6)])
+def test_too_few_rows_to_set_some_aside(n_rows, share):
+    estimator = make("early_stopping", validation_fraction=share)
+    message = rf"early_stopping=True.*validation_fraction={share}.*n_samples={n_rows}"
+    with pytest.raises(ValueError, match=message) as caught:
+        estimator.fit(make_data(n_rows))
+    assert "test_size" not in str(caught.value)
+
+
+def validation_rows(X):
+    return {
+        "too large": (X * 1e200, r"X_val is too large.*loss.*not finite.*same units"),
+        "a pair": ((X, np.ones(60)), r"X_val is a tuple .*such as \(X, y\).*X alone"),
+        "a list": ([X, X], r"X_val is a list .*such as \(X, y\)"),
+        "narrow": (X[:, :3], "X_val has 3 features"),
+        "NaN": (np.full((3, 6), np.nan), "Input X_val contains NaN"),
+        "text": (np.array([["a"] * 6], dtype=object), "X_val: could not convert"),
+        "one row": (X[0], "X_val: Expected 2D array, got 1D"),
+        "no rows": (X[:0], "X_val: Found array with 0 sample"),
+        "sparse": (sparse.csr_matrix(X[:, :3]), "X_val has 3 features"),
+        "out of range": (X - 9, "Negative.*X_val has values"),
+    }
+
+
+@pytest.mark.parametrize("bad", validation_rows(np.ones((60, 6))))
+def test_bad_validation_rows(bad):
+    """What is wrong with X_val is not said of X, nor of the learning rate."""
+    loss = "log_loss" if bad == "out of range" else "squared_error"
+    X = make_data(loss=loss)
+    X_val, message = validation_rows(X)[bad]
+    estimator = make("adam", loss=loss)
+    for fit in (
+        estimator.fit,
+        lambda X, **rest: estimator.fit_batches(lambda: [X], **rest),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            fit(X, X_val=X_val)
+        assert not re.search(r"\bX (has|is|contains)", str(caught.value))
+        assert not hasattr(estimator, "n_features_in_")
+
+
+def test_validation_rows_too_large_for_the_dtype():
+    X = make_data().astype(np.float32)
+    for factor in (1e25, 1e100):
+        with pytest.raises(ValueError, match=r"X_val.* too large"):
+            make("adam").fit(X, X_val=X.astype(float) * factor)
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e300, 1e-160, 1e-300])
+def test_scale_far_from_the_data(scale):
+    with pytest.raises(ValueError, match=re.escape(f"scale={scale!r} is too far from")):
+        make("adam", scale=scale).fit(make_data())
+
+
+def test_rows_whose_squares_are_infinite():
+    """One alone has no variance; where that is not finite they are refused."""
+    as_they_are = make("poisson", n_components=3, max_iter=3, early_stopping="auto")
+    assert (as_they_are.fit([[1.3e154]]).explained_variance_ == 0).all()
+    estimator = make("adam", n_components=1).fit([[0.0], [1.2e154]])
+    assert np.isfinite(estimator.explained_variance_).all()
+    for refusing in (as_they_are, estimator):
+        with pytest.raises(ValueError, match="too large for float64: its variance"):
+            refusing.fit([[0.0], [2e154]])
+
+
+def test_wrong_number_of_features():
+    fitted = make("adam", n_components=3).fit(make_data())
+    X = make_data(n_features=5)
+    for call in (fitted.transform, fitted.score, fitted.reconstruction_error):
+        with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
+            call(X)
+    with pytest.raises(ValueError, match=r"5 features.*n_components=3"):
+        fitted.inverse_transform(X)
+    with pytest.raises(ValueError, match=r"5 features.* expecting 6") as caught:
+        make("adam").fit(make_data(), X_val=X)
+    assert "X_val has" in str(caught.value)
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("part", ["X", "X_val"])
+@pytest.mark.parametrize(
+    ("loss", "low", "high", "message"),
+    [
+        ("log_loss", -0.5, 1.0, r"Negative.*\[0, 1\].*-0\.5 to 1"),
+        ("log_loss", 0.0, 1.5, r"above 1.*\[0, 1\].*0 to 1\.5"),
+        ("poisson", -2.0, 7.0, r"Negative.*>= 0.*-2 to 7"),
+    ],
+)
+def test_data_out_of_range(loss, low, high, message, part, as_given):
+    estimator = make("adam", loss=loss)
+    good = make_data(loss="log_loss")
+    bad = good.copy()
+    bad[3, 2], bad[5, 1] = low, high
+    X, X_val = (bad, None) if part == "X" else (good, as_given(bad))
+    with pytest.raises(ValueError, match=message) as caught:
+        estimator.fit(as_given(X), X_val=X_val)
+    assert "MinMaxScaler" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1 + 1e-7, -1e-7, 1 + 1e-12])
+def test_data_out_of_range_are_named_with_all_digits(value):
+    X = make_data(loss="log_loss")
+    X[3, 2] = value
+    with pytest.raises(ValueError, match=re.escape(f"{value}")):
+        make("log_loss").fit(X)
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("loss", ["log_loss", "poisson"])
+def test_roundings_out_of_range(loss, dtype, as_given, tmp_path):
+    """MinMaxScaler makes them; the network is trained on, and judged by, the bound."""
+    exact = make_data(loss="log_loss").astype(dtype)
+    exact[3, 2], exact[5, 1], exact[7, 0] = 0, 1, 1
+    X, eps = exact.copy(), np.finfo(dtype).eps
+    X[3, 2] = -eps
+    if loss == "log_loss":
+        X[5, 1], X[7, 0] = 1 + eps, 1 + 200 * eps
+    np.save(tmp_path / "rows.npy", X)
+    given = as_given(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    expected = make("adam", loss=loss, max_iter=3).fit(exact, X_val=exact)
+    estimator = clone(expected).fit(given, X_val=given)
+    assert_same_fit(estimator, expected)
+    np.testing.assert_array_equal(
+        estimator.reconstruction_error(given, metric="loss"),
+        expected.reconstruction_error(exact, metric="loss"),
+    )
+    # A row by itself is as small as its neighbours let it be.
+    row = estimator.reconstruction_error(given[3:4] * 1, metric="loss")
+    assert np.isfinite(row).all()
+    assert (np.load(tmp_path / "rows.npy") == X).all()
+    batches = clone(expected).set_params(shuffle=False)
+    whole = clone(batches).fit(exact)
+    assert_same_fit(batches.fit_batches(lambda: [given[:30], given[30:]]), whole)
+    batches, whole = clone(expected), clone(expected)
+    assert_same_fit(batches.partial_fit(given), whole.partial_fit(exact))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_minmax_scaler_makes_is_in_range(dtype):
+    rng = np.random.default_rng(0)
+    X = np.hstack([rng.random((50, 1000)) + offset for offset in (0, 9, 66, 200)])
+    X = MinMaxScaler().fit_transform((3.7 * X).astype(dtype))
+    assert X.max() > 1  # else the test tells nothing
+    make("log_loss", max_iter=1).fit(X)
+
+
+@pytest.mark.parametrize("output", ACTIVATION_NAMES)
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_output_activations_of_losses(loss, output):
+    estimator = make("adam", loss=loss, output_activation=output, max_iter=2)
+    X = make_data(loss="log_loss")
+    legal = {"log_loss": "logistic", "poisson": "softplus"}.get(loss, output)
+    if output == legal:
+        assert np.isfinite(estimator.fit(X).score(X))
+        return
+    with pytest.raises(ValueError, match=f"{loss!r}.*{output!r}.*{legal!r}"):
+        estimator.fit(X)
+
+
+def test_sigmoid_is_logistic():
+    X = make_data(loss="log_loss")
+    names = ("activation", "code_activation", "output_activation")
+    fits = [
+        make("log_loss", **dict.fromkeys(names, name)).fit(X)
+        for name in ("logistic", "sigmoid")
+    ]
+    assert_same_fit(*fits)
+
+
+@pytest.mark.parametrize("activation", [("relu",), ("relu",) * 3, ("relu", "cube"), ()])
+def test_bad_activation_sequences(activation):
+    estimator = make("deep", activation=activation)
+    with pytest.raises(
+        ValueError, match=r"activation=\(.*each of the 2 hidden layers.*gelu"
+    ):
+        estimator.fit(make_data())
+
+
+@pytest.mark.parametrize("sizes", [(0,), (3, -1), (2.5,), ("a",), 0, -1, 1.5, None])
+def test_bad_hidden_layer_sizes(sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        make("adam", hidden_layer_sizes=sizes).fit(make_data())
+
+
+@pytest.mark.parametrize("sizes", [8, (8,), [8], np.array([8]), np.int32(8)])
+def test_hidden_layer_sizes(sizes):
+    X = make_data()
+    assert_same_fit(make("adam", hidden_layer_sizes=sizes).fit(X), make("adam").fit(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 0),
+        ("n_components", 1.5),
+        ("n_components", "mle"),
+        ("activation", "cube"),
+        ("code_activation", "cube"),
+        ("output_activation", "cube"),
+        ("tied_weights", "yes"),
+        ("loss", "hinge"),
+        ("init", "zeros"),
+        ("solver", "newton"),
+        ("alpha", -1),
+        ("batch_size", 0),
+        ("batch_size", "all"),
+        ("learning_rate", "fast"),
+        ("learning_rate_init", 0),
+        ("decay", -1),
+        ("power_t", -1),
+        ("momentum", 1.1),
+        ("nesterovs_momentum", "yes"),
+        ("beta_1", 1.0),
+        ("beta_2", 1.0),
+        ("epsilon", 0),
+        ("max_iter", 0),
+        ("shuffle", "yes"),
+        ("tol", -1),
+        ("n_iter_no_change", 0),
+        ("early_stopping", "yes"),
+        ("validation_fraction", 0.0),
+        ("validation_fraction", 1.0),
+        ("warm_start", "yes"),
+        ("random_state", "seed"),
+        ("verbose", -1),
+        ("noise", "pink"),
+        ("noise_level", -0.1),
+        ("sparsity", "l2"),
+        ("sparsity_target", 0.0),
+        ("sparsity_target", 1.0),
+        ("sparsity_weight", -1.0),
+        ("pretrain", "deep"),
+    ],
+)
+def test_bad_parameter_values(name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of Autoencoder"):
+        make("adam", **{name: value}).fit(make_data())
+
+
+def test_every_parameter_is_checked():
+    constraints = AutoencoderTransformer._parameter_constraints
+    assert set(constraints) == set(AutoencoderTransformer().get_params())
