@@ -77,7 +77,9 @@ print("works")
 
 
 def fenced(text, language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return re.findall(
+        rf"^```{re.escape(language)}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    )
 
 
 def insert(path, before, text):
@@ -94,7 +96,7 @@ def test_an_activation_and_a_loss_are_what_the_page_says(tmp_path):
     )
     page = (ROOT / "docs" / "extending.md").read_text("utf-8")
     softsign, log_cosh = fenced(page, "python")
-    row, onnx_row, loss_row = fenced(page, "py")
+    row, onnx_row, loss_row = fenced(page, "{code-block} python")
     compiled = tmp_path / "skae" / "_compiled"
     insert(compiled / "activations.py", "# By name. A network", softsign + "\n\n")
     insert(compiled / "activations.py", "}\nIDENTITY", row)

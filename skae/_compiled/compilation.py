@@ -262,7 +262,7 @@ def made_for(function, loop):
     """Make a loop for a function, which it calls by the global name `_function`.
 
     Closures over compiled functions are never found in Numba's cache. The name is its
-    own: Numba tells namesakes apart by a count that begins anew in every process, so
+    own: Numba tells namesakes apart by a count that starts again in every process, so
     that what two processes have cached would call each other's loops.
     """
     names = loop.__globals__ | {"_function": function}

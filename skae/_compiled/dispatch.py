@@ -73,8 +73,12 @@ _LEARNING = {
 }
 
 
-# Of which there are several: each takes the same as the others.
-_KINDS = {
+# All that kernels may call by a name: of several ops each takes the same.
+_NAMED = {
+    name: [op]
+    for table in (_INFERENCE, *_GATHER.values(), _SPARSE, _LEARNING)
+    for name, op in table.items()
+} | {
     "activation": [row.op for row in ACTIVATIONS.values() if row.op is not None],
     "loss": [row.op for row in LOSSES.values()],
     "solver": [*SOLVERS.values(), scale_gradient],
@@ -84,10 +88,7 @@ _KINDS = {
     "add_code": [kind.of_means[0] for kind in TERM_KINDS if kind.of_means],
     "divergence_of_means": [kind.of_means[1] for kind in TERM_KINDS if kind.of_means],
 }
-for _table in (_INFERENCE, *_GATHER.values(), _SPARSE, _LEARNING):
-    for _name, _op in _table.items():
-        declare(_name, _op.taken)
-for _name, _ops in _KINDS.items():
+for _name, _ops in _NAMED.items():
     for _op in _ops:
         declare(_name, _op.taken)
 

@@ -91,7 +91,7 @@ _SERIES_BELOW = -15.0
 
 @formula
 def _poisson_loss(z, target):
-    """Negative log-likelihood, but for its constant, of the rate softplus(z).
+    """Negative log-likelihood of the rate softplus(z), without its constant.
 
     rate - target * log(rate).
     """

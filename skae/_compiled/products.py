@@ -319,7 +319,7 @@ def _transpose_square(typingctx, a, a_row, b, b_row):
 def pack(block, packed, n_units, n_rows):
     """Copy a block's transpose for `product`: parts of (n_rows, PART_COLUMNS).
 
-    The last part is as large as the others, whatever is in it.
+    The last part is as large as the others; its spare columns hold anything.
     """
     width = PART_COLUMNS
     whole = n_rows - n_rows % SQUARE

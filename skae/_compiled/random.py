@@ -65,7 +65,7 @@ def shuffle(order, n, seed, epoch):
 # ---------------------------------------------------------------------------
 
 # Bits of a uniform number, which with one half more is exact in float32: both dtypes
-# see the same numbers, but for roundings. The largest normal number is 5.8.
+# see the same numbers, except for rounding. The largest normal number is 5.8.
 _N_BITS = 23
 _U41, _U18 = np.uint64(64 - _N_BITS), np.uint64(64 - 2 * _N_BITS)
 _LOW_BITS = np.uint64(2**_N_BITS - 1)

@@ -2,7 +2,7 @@
 
 In Python these are tuples of arrays and numbers; kernels see records in their place, in
 which an array is the address where it begins (`record_of`). A kernel so takes a handful
-of addresses, whatever it works on, and one compilation serves both dtypes.
+of addresses, no matter what it works on, and one compilation serves both dtypes.
 """
 
 import functools

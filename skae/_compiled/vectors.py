@@ -2,8 +2,8 @@
 
 LLVM turns a loop over one array into vector instructions, but it neither keeps a piece
 of a matrix in registers nor transposes there. `Vectors` writes such code, through
-Numba's intrinsics, in LLVM's own vectors: it becomes the instructions of whatever
-processor it is compiled for.
+Numba's intrinsics, in LLVM's own vectors: it becomes the instructions of the
+processor that it is compiled for.
 """
 
 from llvmlite import ir
