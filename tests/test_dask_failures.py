@@ -13,6 +13,7 @@ da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
 from skae._compiled.records import N_EPOCHS  # noqa: E402
+from skae._training import fitting  # noqa: E402
 from skae._training.weight_selection import CautiousSelection  # noqa: E402
 from skae.dask import (  # noqa: E402
     DaskAutoencoderTransformer,
@@ -287,9 +288,6 @@ def test_lost_before_the_first_epoch_has_ended(mortal_client, monkeypatch):
     assert not hasattr(found, "n_features_in_")
 
 
-@pytest.mark.skipif(
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="SIGINT is ignored here"
-)
 def test_interrupt_keeps_the_weights(client, monkeypatch):
     After(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGINT))
     found = DaskAutoencoderTransformer(**LONG)

@@ -45,9 +45,13 @@ def test_ctrl_c_while_other_rows_are_met(n_calls):
 # -- training that fails ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("solver", STOCHASTIC)
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("solver", "method", "dtype"),
+    [
+        *((solver, "fit", np.float64) for solver in STOCHASTIC),
+        *((solver, "partial_fit", np.float32) for solver in STOCHASTIC),
+    ],
+)
 def test_diverging_training(solver, method, dtype):
     """An explosion over several updates raises; whatever came before is finite."""
     X = make_data().astype(dtype)
@@ -144,16 +148,14 @@ NETWORKS = {
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-@pytest.mark.parametrize("verbose", [False, True])
 @pytest.mark.parametrize(
-    ("network", "solver"),
+    ("network", "solver", "verbose"),
     [
-        ("tiny", "adam"),
-        ("small", "adam"),
-        ("large", "adam"),
-        ("large", "sgd"),
-        ("small", "lbfgs"),
-        ("large", "lbfgs"),
+        ("tiny", "adam", False),
+        ("small", "adam", True),
+        ("large", "sgd", False),
+        ("small", "lbfgs", True),
+        ("large", "lbfgs", False),
     ],
 )
 def test_ctrl_c(network, solver, verbose, capsys):

@@ -66,7 +66,7 @@ def test_unknown_metric():
         estimator.reconstruction_error(make_data(), metric="r2")
 
 
-@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize("name", ["deep", "poisson", "variational"])
 def test_score(name):
     estimator = make(name)
     X, X_new = data_for(estimator), data_for(estimator, seed=1, n_rows=31)

@@ -208,6 +208,7 @@ def test_hidden_layer_sizes(sizes, hidden):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
+        *((value, "") for value in (0, -1, 1.5, None, "a", (0,), (3, -1), ("a",))),
         ({8, 4}, "is a set, .*use a tuple or a list"),
         (frozenset([8]), "is a frozenset, .*use a tuple or a list"),
         ({8: 4}, "is a dict, .*use a tuple or a list"),
@@ -222,7 +223,7 @@ def test_hidden_layer_sizes(sizes, hidden):
 )
 def test_bad_hidden_layer_sizes(sizes, message):
     estimator = AutoencoderTransformer(hidden_layer_sizes=sizes)
-    with pytest.raises(ValueError, match=f"hidden_layer_sizes=.*{message}"):
+    with pytest.raises(ValueError, match=f"hidden_layer_sizes.*{message}"):
         estimator.fit(np.eye(5))
 
 

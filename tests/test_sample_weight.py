@@ -30,8 +30,13 @@ FULL_BATCH = names_of(lambda p: not p["early_stopping"] and not draws_for_rows(p
 FULL_BATCH.remove("minibatch")
 
 
-@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-6), (np.float32, 2e-3)])
-@pytest.mark.parametrize("name", FULL_BATCH)
+@pytest.mark.parametrize(
+    ("name", "dtype", "rtol"),
+    [
+        *((name, np.float64, 1e-6) for name in FULL_BATCH),
+        *((name, np.float32, 2e-3) for name in ("adam", "lbfgs", "pca")),
+    ],
+)
 def test_integer_weights_repeat_rows(name, dtype, rtol):
     estimator = make(name, max_iter=5)
     X = data_for(estimator).astype(dtype)

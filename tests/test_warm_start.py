@@ -100,10 +100,12 @@ def test_warm_start_of_another_network(change, method):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [("auto", 2.0), (2.0, "auto"), (2.0, None), (None, 2.0), (None, "auto"), (2, 3)],
+    ("before", "after", "method"),
+    [
+        *(("auto", 2.0, "fit"), (2.0, "auto", "partial_fit"), (2.0, None, "fit")),
+        *((None, 2.0, "partial_fit"), (None, "auto", "fit"), (2, 3, "partial_fit")),
+    ],
 )
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_warm_start_with_another_scale(before, after, method):
     X = make_data()
     estimator = make("adam", warm_start=True, scale=before, max_iter=2).fit(X)

@@ -121,7 +121,7 @@ def job_interrupts(n_interrupts, seed, n_threads):
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_interrupts(n_threads, count):
-    n_interrupts = times(30, 400)
+    n_interrupts = times(15, 400)
     outcomes = in_new_process(job_interrupts, n_interrupts, SEED, n_threads)
     assert sum(outcomes.values()) == n_interrupts
     for outcome, n in outcomes.items():
@@ -604,7 +604,7 @@ ON_DASK = {
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("kind", ON_DASK)
+@pytest.mark.parametrize("kind", times(["lbfgs", "held-out rows"], [*ON_DASK]))
 def test_killed_dask_workers(count, kind, mortal_client):
     """At some moment of a fit: another worker computes anew what it had, alike."""
     import dask.array as da
