@@ -28,7 +28,6 @@ from skae.io import load, save
 
 from .support.cases import data_for, make, make_data, times
 from .support.files import (
-    DTYPES,
     assert_refused,
     assert_same,
     failing,
@@ -59,8 +58,15 @@ def test_files_are_those_of_safetensors(path):
     assert load_file(path) == {}
 
 
-@pytest.mark.parametrize("name", ["default", "cautious", "lbfgs", "variational", None])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("default", np.float64),
+        ("lbfgs", np.float32),
+        ("variational", np.float32),
+        (None, None),
+    ],
+)
 def test_bytes_are_those_of_safetensors(name, dtype, path):
     """Of all types of arrays; and with no arrays."""
     estimator = AutoencoderTransformer(loss='"\\\x7fü\u2028\ud800')
@@ -116,14 +122,6 @@ def test_where_nothing_can_be_saved(tmp_path, monkeypatch):
     for caught in (missing, long, root):
         assert ".skae-" not in str(caught.value)
     assert os.listdir(tmp_path) == []
-
-
-def test_what_is_no_file_is_not_judged(tmp_path):
-    """No copy of it would help."""
-    for no_file in (tmp_path, "a\0b"):
-        with pytest.raises(ValueError, match=r"not a file$|^embedded null") as caught:
-            load(no_file)
-        assert type(caught.value) is ValueError
 
 
 @posix
@@ -319,8 +317,8 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 @pytest.mark.parametrize("what", ["fsync", "replace", "write", "open", "digest"])
-@pytest.mark.parametrize("exists", [True, False])
-def test_a_failed_save_changes_nothing(what, error, exists, path, monkeypatch):
+def test_a_failed_save_changes_nothing(what, error, path, monkeypatch):
+    exists = error is not ERRORS[0]
     old, new = (make("adam", n_components=n).fit(make_data()) for n in (1, 2))
     if exists:
         save(old, path)

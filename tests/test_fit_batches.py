@@ -48,8 +48,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 # -- the same as fit -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["dense", "csr"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(np.float64, "dense"), (np.float32, "csr")]
+)
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_is_fit_bit_for_bit(name, dtype, kind, small_parts, monkeypatch):
     """In small windows without a shuffle, and in one window with it."""
@@ -83,9 +84,12 @@ CUTS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize(
-    "name", ["default", "minibatch", "masking_noise", "variational", "lbfgs"]
+    ("name", "kind"),
+    [
+        *(("default", "dense"), ("minibatch", "csr"), ("masking_noise", "dense")),
+        *(("variational", "csr"), ("lbfgs", "dense")),
+    ],
 )
 def test_cuts_do_not_matter(name, kind, small_parts):
     """Windows are shuffled, each by itself."""
@@ -278,34 +282,11 @@ def test_frames(small_parts):
     np.testing.assert_array_equal(code, whole.transform(frame))
 
 
-def test_lists_and_integers_become_float64():
-    X = (10 * make_data(N_ROWS)).astype(int)
-    streamed = make("adam").fit_batches(lambda: [X[:70].tolist(), X[70:]])
-    assert_same_training(streamed, make("adam").fit(X.astype(np.float64)))
-
-
 def test_tuples_of_rows_are_no_pairs():
-    X = make_data(N_ROWS)
+    X = (10 * make_data(N_ROWS)).astype(int)
     rows = [tuple(row) for row in X.tolist()]
     streamed = make("adam").fit_batches(lambda: [tuple(rows[:70]), (), rows[70:], []])
-    assert_same_training(streamed, make("adam").fit(X))
-
-
-def test_the_first_block_tells_the_type():
-    X = make_data(N_ROWS)
-    blocks = [X[:70].astype(np.float32), X[70:]]
-    streamed = make("adam").fit_batches(lambda: blocks)
-    assert_same_training(streamed, make("adam").fit(X.astype(np.float32)))
-
-
-def test_progress_bar(callback, capsys, monkeypatch):
-    pytest.importorskip("rich")
-    monkeypatch.setenv("COLUMNS", "120")
-    X = make_data(N_ROWS)
-    estimator = make("adam", shuffle=False).set_callbacks(callback.ProgressBar())
-    estimator.fit_batches(Blocks.of(X))
-    assert_same_fit(estimator, make("adam", shuffle=False).fit(X))
-    assert "AutoencoderTransformer" in capsys.readouterr().out
+    assert_same_training(streamed, make("adam").fit(X.astype(np.float64)))
 
 
 def test_callback_stops(callback, small_parts):
@@ -322,9 +303,8 @@ def test_callback_stops(callback, small_parts):
     assert stopper.n_torn_down == 1
 
 
-@pytest.mark.parametrize("verbose", [1, 2])
-def test_verbose(verbose, capsys):
-    make("adam", max_iter=3, verbose=verbose).fit_batches(Blocks.of(make_data(N_ROWS)))
+def test_verbose(capsys):
+    make("adam", max_iter=3, verbose=1).fit_batches(Blocks.of(make_data(N_ROWS)))
     *epochs, end = capsys.readouterr().out.splitlines()
     assert len(epochs) == 3
     assert "kept epoch 3" in end
@@ -370,13 +350,12 @@ def unchanged(estimator, tmp_path, monkeypatch):
     assert temporary_files(tmp_path) == []
 
 
-@pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("from_pass", [1, 2, 6])
 @pytest.mark.parametrize("name", BAD_BLOCKS)
-def test_bad_blocks(name, from_pass, fitted, tmp_path, monkeypatch):
+def test_bad_blocks(name, from_pass, tmp_path, monkeypatch):
     bad, error, message = BAD_BLOCKS[name]
     estimator = make("early_stopping")
-    if fitted:
+    if from_pass == 2:
         estimator.fit(make_data(50, 4))
     blocks = Later(FIRST, make_data(20), others=[FIRST, bad], from_pass=from_pass)
     with (
@@ -387,9 +366,10 @@ def test_bad_blocks(name, from_pass, fitted, tmp_path, monkeypatch):
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
-@pytest.mark.parametrize("kind", ["dense", "csr"])
-@pytest.mark.parametrize("from_pass", [2, 3, 6])
-@pytest.mark.parametrize("name", ["adam", "default", "lbfgs"])
+@pytest.mark.parametrize(
+    ("name", "from_pass", "kind"),
+    [("adam", 2, "dense"), ("default", 3, "csr"), ("lbfgs", 6, "dense")],
+)
 def test_other_rows(name, from_pass, kind, tmp_path, monkeypatch):
     """As of a loader that mixes them anew in each pass."""
     X = typed(make_data(N_ROWS), kind, np.float64)
@@ -403,18 +383,6 @@ def test_other_rows(name, from_pass, kind, tmp_path, monkeypatch):
     ):
         estimator.fit_batches(blocks)
     assert blocks.n_made == blocks.n_closed == from_pass
-
-
-def test_other_rows_in_a_buffer_that_is_used_again():
-    """With which the first row would be overwritten."""
-    X, buffer, rng = make_data(20), np.empty((20, 6)), np.random.default_rng(0)
-
-    def blocks():
-        buffer[:] = rng.permutation(X)
-        yield buffer
-
-    with pytest.raises(ValueError, match="other rows"):
-        make("adam").fit_batches(blocks)
 
 
 @pytest.mark.parametrize(
@@ -457,8 +425,9 @@ def test_other_columns(from_pass, tmp_path, monkeypatch):
         ([FIRST, make_data(20), np.empty((0, 6)), make_data(1)], 121),
     ],
 )
-@pytest.mark.parametrize("from_pass", [2, 3, 4, 6])
-@pytest.mark.parametrize("name", ["adam", "default", "lbfgs"])
+@pytest.mark.parametrize(
+    ("name", "from_pass"), [("adam", 2), ("default", 3), ("adam", 4), ("lbfgs", 6)]
+)
 def test_other_numbers_of_rows(name, from_pass, others, n_rows, tmp_path, monkeypatch):
     blocks = Later(FIRST, make_data(20), others=others, from_pass=from_pass)
     estimator, message = make(name), f"gave {n_rows} rows, and 120 the first time"
@@ -504,7 +473,7 @@ def test_not_a_function_that_returns_blocks(
         estimator.fit_batches(make_batches)
 
 
-@pytest.mark.parametrize("from_pass", [1, 2, 4, 7])
+@pytest.mark.parametrize("from_pass", [1, 4])
 def test_errors_of_the_generator_pass_through(from_pass, tmp_path, monkeypatch):
     class Broken(Blocks):
         def blocks_of_pass(self):
@@ -519,9 +488,18 @@ def test_errors_of_the_generator_pass_through(from_pass, tmp_path, monkeypatch):
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
-@pytest.mark.parametrize("name", ["cautious", "adam", "lbfgs", "pretrained"])
-def test_one_generator_is_open_at_a_time(name, small_parts):
-    """Closed, not just forgotten."""
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("cautious", {}),
+        ("lbfgs", {}),
+        ("pretrained", {"early_stopping": True, "validation_fraction": 0.5}),
+        # With this seed the last row is held out: no epoch reads that far.
+        ("early_stopping", {"validation_fraction": 0.5, "random_state": 5}),
+    ],
+)
+def test_one_generator_is_open_at_a_time(name, changes, small_parts):
+    """Closed, not only forgotten."""
     blocks, held = Blocks.of(make_data(N_ROWS)), []
 
     def make_batches():
@@ -529,22 +507,7 @@ def test_one_generator_is_open_at_a_time(name, small_parts):
         held.append(blocks())
         return held[-1]
 
-    make(name).fit_batches(make_batches)
-    assert blocks.n_made == blocks.n_closed == len(held)
-
-
-@pytest.mark.parametrize("name", ["early_stopping", "pretrained"])
-@pytest.mark.parametrize("seed", [0, 5])
-def test_no_generator_is_left_open(seed, name, small_parts):
-    """With the sixth seed, the last row is held out: no epoch reads that far."""
-    blocks, held = Blocks.of(make_data(N_ROWS)), []
-
-    def make_batches():
-        held.append(blocks())
-        return held[-1]
-
-    changes = {"validation_fraction": 0.5, "random_state": seed}
-    estimator = make(name, early_stopping=True, **changes).fit_batches(make_batches)
+    estimator = make(name, **changes).fit_batches(make_batches)
     assert blocks.n_made == blocks.n_closed == len(held) > estimator.n_iter_
 
 
@@ -595,8 +558,10 @@ class Interrupted(Blocks):
             yield block
 
 
-@pytest.mark.parametrize("before", [0, 1, 3])
-@pytest.mark.parametrize("name", ["minibatch", "cautious", "lbfgs", "variational"])
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [("minibatch", 0), ("cautious", 1), ("lbfgs", 3), ("variational", 1)],
+)
 def test_ctrl_c_in_an_epoch(name, before, small_parts):
     X = make_data(N_ROWS)
     parts = Blocks.of(X, (40, 80, 120)).blocks
@@ -672,9 +637,9 @@ def test_ctrl_c_after_training(small_parts):
     ],
 )
 def test_memory_does_not_grow_with_the_rows(changes):
-    """300 MB, with default parameters but for the number of epochs."""
-    rng, n_blocks = np.random.default_rng(0), 75
-    block = rng.random((10_000, 100), dtype=np.float32)
+    """100 MB, with default parameters except the number of epochs."""
+    rng, n_blocks = np.random.default_rng(0), 50
+    block = rng.random((10_000, 50), dtype=np.float32)
     n_bytes = n_blocks * block.nbytes
 
     def blocks():
@@ -689,17 +654,17 @@ def test_memory_does_not_grow_with_the_rows(changes):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert n_bytes == 300 * 10**6
-    assert peak < 0.4 * n_bytes
+    assert n_bytes == 10**8
+    assert peak < 0.6 * n_bytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize(
     ("dtype", "solver", "offset", "n_copies"),
-    [("f4", "adam", 0, 0), ("f4", "adam", 3, 1), ("f8", "lbfgs", 0, 0)],
+    [("f4", "adam", 3, 1), ("f8", "lbfgs", 0, 0)],
 )
 def test_a_memory_map_is_fitted_in_place(dtype, solver, offset, n_copies, tmp_path):
-    """256 MB: what the process allocates, NumPy or not. Unaligned, a copy."""
+    """128 MB: what the process allocates, NumPy or not. Unaligned, a copy."""
     code = """
 import json, sys, threading, time, warnings
 import numpy as np
@@ -712,7 +677,7 @@ def allocated():
 
 warnings.simplefilter("ignore")
 offset, dtype, solver = int(sys.argv[2]), np.dtype(sys.argv[3]), sys.argv[4]
-n_rows = 256 * 10**6 // (100 * dtype.itemsize)
+n_rows = 128 * 10**6 // (100 * dtype.itemsize)
 X = np.memmap(sys.argv[1], dtype, "w+", offset, shape=(n_rows, 100))
 for start in range(0, len(X), 10_000):
     X[start : start + 10_000] = np.random.default_rng(start).random((10_000, 100))
@@ -737,7 +702,7 @@ print(json.dumps([peak - before, X.nbytes]))
     grown, n_bytes = json.loads(
         run_python(code, tmp_path / "rows", offset, dtype, solver)
     )
-    assert n_bytes == 256 * 10**6
+    assert n_bytes == 128 * 10**6
     assert grown < (n_copies + 0.5) * n_bytes
 
 
@@ -775,34 +740,6 @@ def test_hdf5(table, tmp_path, small_parts):
         make("default").fit_batches(blocks)
     with h5py.File(tmp_path / "rows.h5", "a"):
         pass
-
-
-def test_zarr(table, tmp_path, small_parts):
-    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
-    path = str(tmp_path / "rows.zarr")
-    rows = zarr.create_array(path, shape=table.shape, chunks=(700, 6), dtype="float32")
-    rows[:] = table
-
-    def blocks():
-        rows = zarr.open_array(path, mode="r")
-        for start in range(0, rows.shape[0], rows.chunks[0]):
-            yield rows[start : start + rows.chunks[0]]
-
-    assert_reads(blocks, table)
-
-
-def test_parquet(table, tmp_path, small_parts):
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    frame = pandas.DataFrame(table, columns=list("abcdef"))
-    frame.to_parquet(tmp_path / "rows.parquet", row_group_size=999)
-
-    def blocks():
-        with parquet.ParquetFile(tmp_path / "rows.parquet") as file:
-            for batch in file.iter_batches(batch_size=700):
-                yield batch.to_pandas()
-
-    assert_reads(blocks, frame)
 
 
 def test_memory_map(table, tmp_path, small_parts):

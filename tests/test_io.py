@@ -27,7 +27,6 @@ from .support.cases import (
     data_for,
     make,
     make_data,
-    names_of,
 )
 from .support.files import (
     DTYPES,
@@ -49,10 +48,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.parametrize("name", ALL_CASES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_round_trip_and_training_goes_on(name, dtype, path):
+def test_training_goes_on_from_a_file(name, path):
+    """And k epochs, a file and k epochs are 2k epochs."""
     estimator = make(name, max_iter=6, tol=1e-12, warm_start=True)
-    X = data_for(estimator).astype(dtype)
+    X = data_for(estimator).astype(DTYPES[list(ALL_CASES).index(name) % 2])
+    once = clone(estimator).set_params(max_iter=12)
     estimator.fit(X)
     loaded = through_file(estimator, path)
     assert_same(estimator, loaded)
@@ -64,19 +64,8 @@ def test_round_trip_and_training_goes_on(name, dtype, path):
     assert loaded.score(X) == estimator.score(X)
     # Not through the file again: the whole of two fits.
     assert_same(estimator.fit(X), loaded.fit(X))
-
-
-@pytest.mark.parametrize(
-    "name", names_of(lambda p: p["learning_rate"] != RESTARTS and not p.get("pretrain"))
-)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_k_epochs_a_file_and_k_epochs_are_2k(name, dtype, path):
-    estimator = make(name, max_iter=6, tol=1e-12, warm_start=True)
-    X = data_for(estimator).astype(dtype)
-    once = clone(estimator).set_params(max_iter=12).fit(X)
-    twice = through_file(estimator.fit(X), path).fit(X)
-    assert (once.n_iter_, twice.n_iter_) == (12, 6)
-    assert_same_but_for_the_fits(once, twice)
+    if estimator.learning_rate != RESTARTS and not getattr(estimator, "pretrain", None):
+        assert_same_but_for_the_fits(once.fit(X), loaded)
 
 
 @pytest.mark.parametrize("solver", STOCHASTIC)
@@ -150,12 +139,6 @@ def test_numbers_of_numpy_within_others(path):
     assert_same_value(loaded.hidden_layer_sizes, (8, [5]), "hidden_layer_sizes")
 
 
-def test_parameters_are_validated_by_fit(path):
-    loaded = through_file(AutoencoderTransformer(alpha=-1.0), path)
-    with pytest.raises(ValueError, match="'alpha' parameter"):
-        loaded.fit(make_data())
-
-
 @pytest.mark.parametrize("n_drawn", [0, 1, 2, 623, 624])
 def test_random_state_goes_on(n_drawn, path):
     random_state = np.random.RandomState(5)
@@ -211,18 +194,6 @@ def test_metadata_requests(path):
         "groups": None,
     }
     assert routing.score.requests == {"sample_weight": False}
-
-
-def test_weights_and_validation_data(path):
-    X, X_val = make_data(), make_data(seed=1)
-    weights = np.random.default_rng(0).uniform(0, 2, len(X))
-    estimator = make("adam", warm_start=True, early_stopping=True)
-    estimator.fit(X, sample_weight=weights, X_val=X_val)
-    loaded = through_file(estimator, path)
-    assert_same(estimator, loaded)
-    for model in (estimator, loaded):
-        model.fit(X, sample_weight=weights, X_val=X_val)
-    assert_same(estimator, loaded)
 
 
 def test_what_joblib_has_mapped_into_memory(tmp_path, path):

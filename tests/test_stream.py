@@ -57,25 +57,6 @@ def test_what_is_checked():
     assert seen == [(1, X.dtype), (56, X.dtype)]
 
 
-def test_lists_are_left_to_the_check():
-    """Which converts them."""
-    n_converted = 0
-
-    class Row:
-        def __array__(self, *args, **kwargs):
-            nonlocal n_converted
-            n_converted += 1
-            return np.arange(6.0)
-
-    block = [np.arange(6.0), Row()]
-    n_each = []
-    for convert in (np.asarray, lambda block: RowStream(lambda: [block], as_matrix)):
-        n_converted = 0
-        convert(block)
-        n_each.append(n_converted)
-    assert n_each[1] == n_each[0] > 0
-
-
 @pytest.mark.parametrize("make_matrix", [np.asarray, sparse.csr_matrix])
 def test_rows_by_slices_and_by_numbers(make_matrix):
     X = make_matrix(make_data(N_ROWS))
