@@ -25,7 +25,7 @@ from .support.blocks import (
     Blocks,
     Later,
     assert_same_training,
-    temporary_files,
+    has_no_temporary_files,
     typed,
 )
 from .support.cases import (
@@ -347,7 +347,7 @@ def unchanged(estimator, tmp_path, monkeypatch):
     before = joblib.hash(vars(estimator))
     yield
     assert joblib.hash(vars(estimator)) == before
-    assert temporary_files(tmp_path) == []
+    assert has_no_temporary_files(tmp_path)
 
 
 @pytest.mark.parametrize("from_pass", [1, 2, 6])
@@ -525,7 +525,7 @@ def test_no_file_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     estimator = make("cautious").fit_batches(Blocks.of(make_data(N_ROWS)))
     assert hasattr(estimator, "validation_loss_curve_")
-    assert temporary_files(tmp_path) == []
+    assert has_no_temporary_files(tmp_path)
 
 
 def test_other_architectures_and_x_val_are_refused():

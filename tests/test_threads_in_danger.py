@@ -64,9 +64,8 @@ def _digest_or_error(name):
         return str(error)
 
 
-@pytest.mark.parametrize("n_fits", [2, 4])
-def test_concurrent_fits(n_fits):
-    assert in_new_process(job_concurrent_fits, n_fits) == 2 * 8
+def test_concurrent_fits():
+    assert in_new_process(job_concurrent_fits, 4) == 2 * 8
 
 
 def job_limits_by_another_thread():
@@ -370,7 +369,7 @@ def job_interrupts(n_threads):
     for solver in ("adam", "lbfgs"):
         AutoencoderTransformer(**{**_LARGE, "solver": solver}).fit(data())  # compiles
         with allowed(n_threads) as sizes:
-            for seconds in np.linspace(0.1, 0.2, 6):
+            for seconds in np.linspace(0.1, 0.2, 3):
                 model = AutoencoderTransformer(
                     **{**_LARGE, "solver": solver, "max_iter": 10**6, "tol": 0.0},
                     n_iter_no_change=np.inf,
@@ -416,7 +415,7 @@ def job_interrupts_on_one_core(n_interrupts):
     not hasattr(os, "sched_setaffinity"), reason="needs os.sched_setaffinity"
 )
 def test_interrupts_on_one_core():
-    assert in_new_process(job_interrupts_on_one_core, 30) == 30
+    assert in_new_process(job_interrupts_on_one_core, 12) == 12
 
 
 def job_interrupt_of_tiny_batches():
