@@ -1,7 +1,6 @@
 """AutoencoderTransformer: attributes, random state, copies, frames, pipelines."""
 
 import pickle
-import warnings
 
 import joblib
 import numpy as np
@@ -10,7 +9,6 @@ from scipy import sparse
 from sklearn import config_context, datasets
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -136,16 +134,6 @@ def test_plateau_rule(early_stopping):
         assert (n_bad > 4) == (epoch == estimator.n_iter_)
 
 
-def test_convergence_warning():
-    X = make_data()
-    with pytest.warns(ConvergenceWarning, match=r"\(3\).*Increase max_iter"):
-        make("adam", max_iter=3).fit(X)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        assert make("adam", max_iter=5000, tol=0.01).fit(X).n_iter_ < 5000
-        assert make("lbfgs", max_iter=5000, tol=0.01).fit(X).n_iter_ < 5000
-
-
 # -- random_state ----------------------------------------------------------------------
 
 
@@ -205,32 +193,6 @@ def test_no_random_state_draws_one_number(name):
         np.random.set_state(before)  # noqa: NPY002
     assert_same_fit(first, second)
     assert third.loss_ != second.loss_
-
-
-@pytest.mark.parametrize("init", ["glorot", "he", "lecun", "normal"])
-def test_init(init):
-    """Spread of the first weights, seen where training stands still."""
-    X = make_data(n_features=50)
-    estimator = AutoencoderTransformer(
-        40,
-        hidden_layer_sizes=(200,),
-        code_activation="tanh",  # not ordered
-        init=init,
-        learning_rate_init=1e-300,
-        max_iter=1,
-        random_state=0,
-    ).fit(X)
-    for weights, biases in zip(estimator.coefs_, estimator.intercepts_, strict=True):
-        n_in, n_out = weights.shape
-        variance = {
-            "glorot": 2 / (n_in + n_out),
-            "he": 2 / n_in,
-            "lecun": 1 / n_in,
-            "normal": 1,
-        }[init]
-        assert weights.var() == pytest.approx(variance, rel=0.1)
-        assert abs(weights.mean()) < 0.05 * np.sqrt(variance)
-        assert biases.std() == pytest.approx(1 if init == "normal" else 0, abs=0.2)
 
 
 # -- frames and pipelines --------------------------------------------------------------

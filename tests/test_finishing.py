@@ -2,13 +2,7 @@
 
 import contextlib
 import io
-import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +14,7 @@ from skae._data import stream
 from skae._training import loop
 from skae._training.reporting import TrainingInterruptedWarning
 from skae.callbacks import Checkpoint
-from skae.io import load, save
+from skae.io import load
 
 from .support.cases import (
     ALL_CASES,
@@ -40,7 +34,7 @@ from .support.checkpoints import (
     interrupted,
     needs_callbacks,
 )
-from .support.files import DTYPES, assert_same, contents, make_scheduled, posix
+from .support.files import DTYPES, assert_same, make_scheduled
 from .support.processes import interrupted_call
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -320,90 +314,3 @@ def test_a_finished_fit_warns_as_the_whole_would():
 
 
 # -- kill -9 ---------------------------------------------------------------------------
-
-
-CHILD = """
-import sys
-import time
-import warnings
-
-from sklearn.base import clone
-
-from skae.callbacks import Checkpoint
-from skae.io import load
-from tests.support.cases import data_for
-
-warnings.simplefilter("ignore")
-what, new, path, n_rows = sys.argv[1:]
-X = None
-
-
-class Slow:
-    def setup(self, estimator, context):
-        pass
-
-    teardown = on_fit_task_begin = setup
-
-    def on_fit_task_end(self, estimator, context):
-        time.sleep(0.01)
-
-
-estimator = load(new if what == "begin" else path)
-X = data_for(estimator, n_rows=int(n_rows))
-if what == "begin":
-    callbacks = Checkpoint(path, every_n_epochs=7), Slow()
-    estimator.set_callbacks(*callbacks).fit(X)
-else:
-    estimator.set_params(warm_start=True).fit(X)
-    estimator.set_params(warm_start=False)
-    from skae.io import save
-
-    save(estimator, path)
-"""
-
-
-def child(*args, wait):
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-c", CHILD, *map(str, args)]
-    process = subprocess.Popen(
-        command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
-    )
-    if wait:
-        assert process.wait(timeout=300) == 0
-    return process
-
-
-KILLED = {
-    "early_stopping": {"max_iter": 300, "tol": 0, "n_iter_no_change": np.inf},
-    "lbfgs": {"max_iter": 200, "tol": 0},
-    "default": {"batch_size": 10},
-    "variational": {"max_iter": 300, "tol": 0, "n_iter_no_change": np.inf},
-}
-
-
-@posix
-@needs_callbacks
-@pytest.mark.parametrize(("name", "changes"), [*KILLED.items()][: times(1, 4)])
-def test_kill_minus_nine(name, changes, tmp_path):
-    """A process that fits is killed, another finishes: the bits of one that lives."""
-    new, saved = tmp_path / "new", tmp_path / "checkpoint"
-    estimator = make(name, **changes)
-    save(estimator, new)
-    process = child("begin", new, saved, 300, wait=False)
-    try:
-        deadline = time.monotonic() + 120
-        while not (saved.exists() and load(saved).n_iter_ >= 14):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
-    n_saved = load(saved).n_iter_
-    whole = estimator.fit(data_for(estimator, n_rows=300))
-    assert 14 <= n_saved < whole.n_iter_
-    child("finish", new, saved, 300, wait=True)
-    assert_same(whole, load(saved))
-    assert contents(whole)["n_iter_"] > n_saved

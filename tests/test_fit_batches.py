@@ -1,9 +1,7 @@
 """fit_batches: the same as fit, whatever the blocks."""
 
 import contextlib
-import json
 import signal
-import sys
 import tempfile
 import tracemalloc
 
@@ -18,7 +16,6 @@ from skae._compiled.records import N_BEFORE, PART
 from skae._data import stream as stream_module
 from skae._model import pca
 from skae._training import loop
-from skae.metrics import reconstruction_r2
 
 from .support.blocks import (
     N_ROWS,
@@ -36,9 +33,7 @@ from .support.cases import (
     make_data,
     names_of,
 )
-from .support.fits import assert_same_fit
 from .support.interrupts import warns_of_interrupt
-from .support.sources import run_python
 from .support.watcher import Watcher
 
 # Most fits here are short.
@@ -658,92 +653,4 @@ def test_memory_does_not_grow_with_the_rows(changes):
     assert peak < 0.6 * n_bytes
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-@pytest.mark.parametrize(
-    ("dtype", "solver", "offset", "n_copies"),
-    [("f4", "adam", 3, 1), ("f8", "lbfgs", 0, 0)],
-)
-def test_a_memory_map_is_fitted_in_place(dtype, solver, offset, n_copies, tmp_path):
-    """128 MB: what the process allocates, NumPy or not. Unaligned, a copy."""
-    code = """
-import json, sys, threading, time, warnings
-import numpy as np
-from skae import AutoencoderTransformer
-
-def allocated():
-    with open("/proc/self/status") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return 1024 * int(fields["RssAnon"].split()[0])
-
-warnings.simplefilter("ignore")
-offset, dtype, solver = int(sys.argv[2]), np.dtype(sys.argv[3]), sys.argv[4]
-n_rows = 128 * 10**6 // (100 * dtype.itemsize)
-X = np.memmap(sys.argv[1], dtype, "w+", offset, shape=(n_rows, 100))
-for start in range(0, len(X), 10_000):
-    X[start : start + 10_000] = np.random.default_rng(start).random((10_000, 100))
-X.flush()
-estimator = AutoencoderTransformer(max_iter=1, solver=solver, random_state=0)
-estimator.fit(X[:100])
-before = peak = allocated()
-done = threading.Event()
-
-def watch():
-    global peak
-    while not done.wait(0.005):
-        peak = max(peak, allocated())
-
-watcher = threading.Thread(target=watch)
-watcher.start()
-estimator.fit(X)
-done.set()
-watcher.join()
-print(json.dumps([peak - before, X.nbytes]))
-"""
-    grown, n_bytes = json.loads(
-        run_python(code, tmp_path / "rows", offset, dtype, solver)
-    )
-    assert n_bytes == 128 * 10**6
-    assert grown < (n_copies + 0.5) * n_bytes
-
-
 # -- files -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def table():
-    return make_data(5_000).astype(np.float32)
-
-
-def assert_reads(blocks, X):
-    how = {"max_iter": 3, "shuffle": False}
-    streamed = make("default", **how).fit_batches(blocks)
-    assert_same_training(streamed, make("default", **how).fit(X))
-    assert reconstruction_r2(streamed, X) > 0
-
-
-def test_hdf5(table, tmp_path, small_parts):
-    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
-    with h5py.File(tmp_path / "rows.h5", "w") as file:
-        file.create_dataset("rows", data=table, chunks=(700, 6), compression="gzip")
-
-    def blocks():
-        with h5py.File(tmp_path / "rows.h5") as file:
-            rows = file["rows"]
-            for start in range(0, len(rows), 700):
-                yield rows[start : start + 700]
-
-    assert_reads(blocks, table)
-    # Files that were left open could not be opened to write.
-    with h5py.File(tmp_path / "rows.h5", "a") as file:
-        file["rows"][0] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
-        make("default").fit_batches(blocks)
-    with h5py.File(tmp_path / "rows.h5", "a"):
-        pass
-
-
-def test_memory_map(table, tmp_path, small_parts):
-    np.save(tmp_path / "rows.npy", table)
-    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    assert_reads(lambda: np.array_split(rows, 7), table)
-    assert_same_fit(make("default").fit(rows), make("default").fit(table))

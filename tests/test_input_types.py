@@ -283,17 +283,6 @@ def test_sparse_data_are_never_dense():
     assert peak[0] < 50e6
 
 
-def test_many_features():
-    """A square matrix of features would be 288 MB."""
-    X = np.random.default_rng(0).standard_normal((20, 6_000))
-    estimator = AutoencoderTransformer(
-        2, hidden_layer_sizes=(), max_iter=1, random_state=0
-    )
-    with traced_memory() as peak:
-        estimator.fit(X).transform(X)
-    assert peak[0] < 200e6
-
-
 # -- bad input -------------------------------------------------------------------------
 
 

@@ -1,7 +1,6 @@
 """save and load: what is read is what was written."""
 
 import os
-import pickle
 import sys
 
 import joblib
@@ -22,8 +21,6 @@ from skae.io import TRUSTED_TYPES, load, save
 from .support.cases import (
     ALL_CASES,
     RESTARTS,
-    SCHEDULES,
-    STOCHASTIC,
     data_for,
     make,
     make_data,
@@ -36,7 +33,6 @@ from .support.files import (
     assert_same_but_for_the_fits,
     assert_same_value,
     contents,
-    make_scheduled,
     through_file,
 )
 from .support.make_model_files import FOLDER, models
@@ -66,21 +62,6 @@ def test_training_goes_on_from_a_file(name, path):
     assert_same(estimator.fit(X), loaded.fit(X))
     if estimator.learning_rate != RESTARTS and not getattr(estimator, "pretrain", None):
         assert_same_but_for_the_fits(once.fit(X), loaded)
-
-
-@pytest.mark.parametrize("solver", STOCHASTIC)
-@pytest.mark.parametrize("learning_rate", [s for s in SCHEDULES if s != RESTARTS])
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_k_and_k_of_every_solver_and_schedule(
-    solver, learning_rate, early_stopping, path
-):
-    estimator = make_scheduled(
-        solver, learning_rate, early_stopping, max_iter=7, warm_start=True
-    )
-    X = make_data()
-    once = clone(estimator).set_params(max_iter=14).fit(X)
-    twice = through_file(estimator.fit(X), path).fit(X)
-    assert_same_but_for_the_fits(once, twice)
 
 
 @pytest.mark.parametrize("name", ["default", "adam", "variational"])
@@ -211,15 +192,6 @@ def test_another_solver_then_a_file(path):
     loaded = through_file(estimator, path)
     assert_same(estimator, loaded)
     assert_same(estimator.fit(X), loaded.fit(X))
-
-
-def test_a_loaded_estimator_can_be_cloned_pickled_and_saved_again(tmp_path, path):
-    estimator = make("cautious").fit(make_data())
-    loaded = through_file(estimator, path)
-    assert clone(loaded).get_params() == estimator.get_params()
-    assert_same(pickle.loads(pickle.dumps(loaded)), estimator)
-    save(loaded, tmp_path / "again")
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
 # -- what cannot be saved --------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
@@ -75,17 +74,6 @@ def test_auto_hidden_layers_have_room_for_the_scores(n_components, hidden):
     estimator = AutoencoderTransformer(n_components)
     widths = describe_network(estimator, 80, n_components)["widths"]
     assert widths == [80, *hidden, n_components, *hidden[::-1], 80]
-
-
-@pytest.mark.parametrize("n_components", [2, 60])
-def test_the_default_network_begins_at_pca(n_components):
-    X = np.random.default_rng(0).standard_normal((300, 70)) * np.geomspace(9, 0.1, 70)
-    few = AutoencoderTransformer(n_components, random_state=0)
-    few.fit(X[:200], sample_weight=np.arange(200) < 39)  # too few to leave PCA
-    pca = PCA(min(n_components, 38)).fit(X[:39])
-    found = few.inverse_transform(few.transform(X))
-    expected = pca.inverse_transform(pca.transform(X))
-    np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
 def test_more_units_than_principal_components_carry_nothing():

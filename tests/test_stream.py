@@ -218,22 +218,6 @@ def test_spooled_rows_without_entries():
     np.testing.assert_array_equal(kept.toarray(), np.zeros((len(NUMBERS), 6)))
 
 
-def test_a_full_disk_is_an_error():
-    """Not SIGBUS."""
-    stream, blocks = stream_of(make_data(N_ROWS))
-
-    class Full(contextlib.nullcontext):
-        def write(self, data):
-            raise OSError(28, "No space left on device")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "TemporaryFile", lambda: Full(Full()))
-        with pytest.raises(OSError, match="No space left"):
-            stream.spool(np.arange(10))
-    stream.close()
-    assert blocks.n_made == blocks.n_closed
-
-
 @pytest.mark.parametrize("subset", [None, np.flatnonzero(np.arange(N_ROWS) % 3)])
 @pytest.mark.parametrize("batch_size", [1, 7, 22, 1000])
 def test_windows_are_whole_mini_batches(batch_size, subset, small_parts):
