@@ -29,9 +29,6 @@ from .support.checkpoints import (
 )
 from .support.files import Own, assert_same, failing, posix, without_privileges
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- what is in a checkpoint, and when -------------------------------------------------
 
 

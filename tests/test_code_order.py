@@ -19,9 +19,6 @@ from .support.cases import (
 )
 from .support.fits import linear
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 ORDERED = names_of(has_ordered_code)
 
 

@@ -30,9 +30,6 @@ from .support.sklearn_adapters import (
     UnweightedAutoencoder,
 )
 
-# The checks run a few epochs only.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 ALL_ESTIMATORS = {
     **{
         name: AutoencoderTransformer(**params)

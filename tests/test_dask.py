@@ -21,10 +21,7 @@ from skae.dask import DaskAutoencoderTransformer  # noqa: E402
 
 from .support.dask_fits import SIZES, SMALL, X, assert_same, collection, fitted  # noqa: E402
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.cluster
 
 
 # -- kinds of collections --------------------------------------------------------------

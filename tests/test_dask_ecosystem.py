@@ -19,10 +19,7 @@ dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 joblib = pytest.importorskip("joblib")
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.cluster
 
 CHUNKS = (40, 25, 35)
 X = np.random.default_rng(0).normal(size=(sum(CHUNKS), 4))

@@ -42,10 +42,7 @@ from .support.dask_fits import (  # noqa: E402
     pids,
 )
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.cluster
 
 
 # -- conventions -----------------------------------------------------------------------

@@ -15,10 +15,6 @@ from skae.metrics import reconstruction_r2_score
 from .support.cases import make_data
 from .support.fits import reconstruct
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- beside PCA ------------------------------------------------------------------------
 
 

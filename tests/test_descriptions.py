@@ -16,9 +16,6 @@ from .support.cases import make_data, times
 from .support.files import D, T, assert_refused, changed, made_up, parts_of, with_length
 from .support.make_model_files import FOLDER
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- made up files, whose digests are right -------------------------------------------
 
 

@@ -25,9 +25,6 @@ from .support.cases import (
 )
 from .support.fits import objective_of, split_of
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 # -- validation, and which weights are kept --------------------------------------------
 
 

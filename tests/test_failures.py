@@ -20,10 +20,6 @@ from .support.fits import assert_same_fit, objective_of
 from .support.interrupts import ctrl_c_after, warns_of_interrupt
 from .support.processes import interrupted_call
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- warm start ------------------------------------------------------------------------
 
 

@@ -12,8 +12,6 @@ from skae.metrics import reconstruction_r2_score
 from .support.cases import SMALL, STILL, make_data
 from .support.fits import objective_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 NOISES = ("gaussian", "masking", "salt_and_pepper")
 
 

@@ -37,9 +37,6 @@ from .support.checkpoints import (
 from .support.files import DTYPES, assert_same, make_scheduled
 from .support.processes import interrupted_call
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- fits that are cut short -----------------------------------------------------------
 
 
@@ -247,7 +244,6 @@ def test_other_rows_to_train_on_begin_another_fit(capsys):
         assert [f"/{n_epochs} " in line for line in lines] == 8 * [True]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_patience_begins_anew_with_other_rows_to_train_on():
     hopeless = {"learning_rate_init": 1e-9, "tol": 1e-3, "n_iter_no_change": 2}
     X, X_val = make_data(), make_data(seed=1)

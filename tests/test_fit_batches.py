@@ -1,6 +1,5 @@
 """fit_batches: the same as fit, whatever the blocks."""
 
-import contextlib
 import signal
 import tempfile
 import tracemalloc
@@ -35,10 +34,6 @@ from .support.cases import (
 )
 from .support.interrupts import warns_of_interrupt
 from .support.watcher import Watcher
-
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 # -- the same as fit -------------------------------------------------------------------
 
@@ -335,29 +330,31 @@ BAD_BLOCKS = {
 }
 
 
-@contextlib.contextmanager
-def unchanged(estimator, tmp_path, monkeypatch):
-    """Neither the estimator nor the folder of temporary files is."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = joblib.hash(vars(estimator))
-    yield
-    assert joblib.hash(vars(estimator)) == before
-    assert has_no_temporary_files(tmp_path)
+@pytest.fixture
+def refuses(tmp_path, monkeypatch):
+    """Function that expects an error of fit_batches, which changes nothing else."""
+
+    def check(estimator, blocks, error, message):
+        before = joblib.hash(vars(estimator))
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(tmp_path))
+            with pytest.raises(error, match=message):
+                estimator.fit_batches(blocks)
+        assert joblib.hash(vars(estimator)) == before
+        assert has_no_temporary_files(tmp_path)
+
+    return check
 
 
 @pytest.mark.parametrize("from_pass", [1, 2, 6])
 @pytest.mark.parametrize("name", BAD_BLOCKS)
-def test_bad_blocks(name, from_pass, tmp_path, monkeypatch):
+def test_bad_blocks(name, from_pass, refuses):
     bad, error, message = BAD_BLOCKS[name]
     estimator = make("early_stopping")
     if from_pass == 2:
         estimator.fit(make_data(50, 4))
     blocks = Later(FIRST, make_data(20), others=[FIRST, bad], from_pass=from_pass)
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(error, match=message),
-    ):
-        estimator.fit_batches(blocks)
+    refuses(estimator, blocks, error, message)
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
@@ -365,18 +362,14 @@ def test_bad_blocks(name, from_pass, tmp_path, monkeypatch):
     ("name", "from_pass", "kind"),
     [("adam", 2, "dense"), ("default", 3, "csr"), ("lbfgs", 6, "dense")],
 )
-def test_other_rows(name, from_pass, kind, tmp_path, monkeypatch):
+def test_other_rows(name, from_pass, kind, refuses):
     """As of a loader that mixes them anew in each pass."""
     X = typed(make_data(N_ROWS), kind, np.float64)
     mixed = X[np.random.default_rng(0).permutation(N_ROWS)]
     blocks = Later(X[:90], X[90:], others=[X[:0], mixed], from_pass=from_pass)
     estimator = make(name)
     message = r"other rows, .* same order, each time; fit_batches mixes them itself"
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(ValueError, match=message),
-    ):
-        estimator.fit_batches(blocks)
+    refuses(estimator, blocks, ValueError, message)
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
@@ -384,30 +377,22 @@ def test_other_rows(name, from_pass, kind, tmp_path, monkeypatch):
     "limited", [{"loss": "log_loss"}, {"output_activation": "logistic"}]
 )
 @pytest.mark.parametrize("from_pass", [1, 2, 5])
-def test_values_out_of_range(from_pass, limited, tmp_path, monkeypatch):
+def test_values_out_of_range(from_pass, limited, refuses):
     X = make_data(N_ROWS, loss="log_loss")
     blocks = Later(X[:90], X[90:], others=[X[:90], 3 * X[90:]], from_pass=from_pass)
     estimator = make("adam", **limited)
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(ValueError, match=r"Values above 1 .* from 0(\.0)? to 3"),
-    ):
-        estimator.fit_batches(blocks)
+    refuses(estimator, blocks, ValueError, r"Values above 1 .* from 0(\.0)? to 3")
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
 @pytest.mark.parametrize("from_pass", [1, 2])
-def test_other_columns(from_pass, tmp_path, monkeypatch):
+def test_other_columns(from_pass, refuses):
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = pandas.DataFrame(make_data(100), columns=list("abcdef"))
     other = frame.rename(columns={"f": "z"})
     blocks = Later(frame, frame, others=[frame, other], from_pass=from_pass)
     estimator = make("adam")
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(ValueError, match="feature names should match"),
-    ):
-        estimator.fit_batches(blocks)
+    refuses(estimator, blocks, ValueError, "feature names should match")
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
@@ -423,14 +408,10 @@ def test_other_columns(from_pass, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "from_pass"), [("adam", 2), ("default", 3), ("adam", 4), ("lbfgs", 6)]
 )
-def test_other_numbers_of_rows(name, from_pass, others, n_rows, tmp_path, monkeypatch):
+def test_other_numbers_of_rows(name, from_pass, others, n_rows, refuses):
     blocks = Later(FIRST, make_data(20), others=others, from_pass=from_pass)
     estimator, message = make(name), f"gave {n_rows} rows, and 120 the first time"
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(ValueError, match=message),
-    ):
-        estimator.fit_batches(blocks)
+    refuses(estimator, blocks, ValueError, message)
     # A pass of rows that are trained on may end before the last of them.
     assert blocks.n_made == blocks.n_closed
     assert from_pass <= blocks.n_made <= from_pass + (len(others) > 1)
@@ -457,29 +438,19 @@ EXHAUSTED = generator_of(FIRST)  # once it has been read
         (lambda: EXHAUSTED, ValueError, "gave 0 rows, and 100 the first"),
     ],
 )
-def test_not_a_function_that_returns_blocks(
-    make_batches, error, message, tmp_path, monkeypatch
-):
+def test_not_a_function_that_returns_blocks(make_batches, error, message, refuses):
     estimator = make("adam")
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(error, match=message),
-    ):
-        estimator.fit_batches(make_batches)
+    refuses(estimator, make_batches, error, message)
 
 
 @pytest.mark.parametrize("from_pass", [1, 4])
-def test_errors_of_the_generator_pass_through(from_pass, tmp_path, monkeypatch):
+def test_errors_of_the_generator_pass_through(from_pass, refuses):
     class Broken(Blocks):
         def blocks_of_pass(self):
             return broken(FIRST) if self.n_made >= from_pass else self.blocks
 
     blocks, estimator = Broken(FIRST, make_data(20)), make("early_stopping")
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(OSError, match="the disk is gone"),
-    ):
-        estimator.fit_batches(blocks)
+    refuses(estimator, blocks, OSError, "the disk is gone")
     assert blocks.n_made == blocks.n_closed == from_pass
 
 
@@ -506,13 +477,9 @@ def test_one_generator_is_open_at_a_time(name, changes, small_parts):
     assert blocks.n_made == blocks.n_closed == len(held) > estimator.n_iter_
 
 
-def test_divergence_leaves_the_estimator_and_no_file(tmp_path, monkeypatch):
+def test_divergence_leaves_the_estimator_and_no_file(refuses):
     estimator, blocks = make("sgd_momentum", learning_rate_init=1e6), Blocks.of(FIRST)
-    with (
-        unchanged(estimator, tmp_path, monkeypatch),
-        pytest.raises(ValueError, match="diverged"),
-    ):
-        estimator.fit_batches(blocks)
+    refuses(estimator, blocks, ValueError, "diverged")
     assert blocks.n_made == blocks.n_closed > 0
 
 

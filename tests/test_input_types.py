@@ -24,10 +24,6 @@ from .support.cases import (
 )
 from .support.fits import assert_same_fit, make_sparse, reconstruct
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- odd data --------------------------------------------------------------------------
 
 NORMAL = np.random.default_rng(0).standard_normal((20, 4))
@@ -151,42 +147,6 @@ def test_other_types_become_float64(convert):
     np.testing.assert_array_equal(code, expected.transform(given))
 
 
-def _memory_mapped(X, tmp_path):
-    X.tofile(tmp_path / "X.bin")
-    return np.memmap(tmp_path / "X.bin", dtype=X.dtype, mode="r", shape=X.shape)
-
-
-def _read_only(X, tmp_path):
-    X = X.copy()
-    X.flags.writeable = False
-    return X
-
-
-LAYOUTS = {
-    "fortran": lambda X, tmp_path: np.asfortranarray(X),
-    "every other row": lambda X, tmp_path: np.repeat(X, 2, axis=0)[::2],
-    "every other column": lambda X, tmp_path: np.repeat(X, 2, axis=1)[:, ::2],
-    "reversed": lambda X, tmp_path: X[::-1, ::-1].copy()[::-1, ::-1],
-    "read only": _read_only,
-    "memory map": _memory_mapped,
-    "matrix": lambda X, tmp_path: X.view(np.ndarray)[np.arange(len(X))],
-}
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_memory_layouts(layout, dtype, tmp_path):
-    X = make_data().astype(dtype)
-    given = LAYOUTS[layout](X, tmp_path)
-    np.testing.assert_array_equal(given, X)
-    for name in ("minibatch", "lbfgs"):
-        expected, estimator = make(name).fit(X), make(name).fit(given)
-        assert_same_fit(estimator, expected)
-        np.testing.assert_array_equal(estimator.transform(given), expected.transform(X))
-        assert estimator.score(given) == expected.score(X)
-    np.testing.assert_array_equal(given, X)
-
-
 # -- sparse data -----------------------------------------------------------------------
 
 
@@ -284,28 +244,6 @@ def test_sparse_data_are_never_dense():
 
 
 # -- bad input -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_order_of_bytes(dtype):
-    """That of another machine changes no result, nor its type."""
-    X = make_data().astype(dtype)
-    other = X.astype(np.dtype(dtype).newbyteorder())
-    assert not other.dtype.isnative
-    expected = make("adam", max_iter=2).fit(X, X_val=X)
-    estimator = clone(expected).fit(other, X_val=other)
-    assert_same_fit(estimator, expected)
-    for result in (estimator.mean_, estimator.transform(other)):
-        assert result.dtype == dtype
-        assert result.dtype.isnative
-    np.testing.assert_array_equal(estimator.transform(other), expected.transform(X))
-    code = estimator.transform(X)
-    np.testing.assert_array_equal(
-        estimator.inverse_transform(code.astype(code.dtype.newbyteorder())),
-        estimator.inverse_transform(code),
-    )
-    batches = make("adam", max_iter=2, shuffle=False).fit_batches(lambda: [other])
-    assert batches.transform(X).dtype == dtype
 
 
 # -- frames and pipelines --------------------------------------------------------------

@@ -37,9 +37,6 @@ from .support.files import (
 )
 from .support.make_model_files import FOLDER, models
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- round trips -----------------------------------------------------------------------
 
 

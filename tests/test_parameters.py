@@ -131,7 +131,6 @@ def test_data_of_denormal_numbers_are_refused(dtype):
         AutoencoderTransformer(max_iter=2).fit(X)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("power", [-0.9, -0.5, 0.45])
 def test_other_sizes_do_not_matter(power, dtype):

@@ -30,9 +30,6 @@ from .support.cases import make, make_data
 from .support.fits import assert_same_fit
 from .support.watcher import Watcher
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 @pytest.mark.parametrize(
     ("max_iter", "interval"),

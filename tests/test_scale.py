@@ -21,9 +21,6 @@ from .support.cases import (
 )
 from .support.fits import reconstruct
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 SCALED = names_of(is_scaled)
 
 

@@ -25,10 +25,6 @@ from .support.blocks import (
 )
 from .support.cases import make, make_data
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- the stream itself -----------------------------------------------------------------
 
 

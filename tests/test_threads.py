@@ -35,9 +35,6 @@ from .support.threaded import (
     results,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- the same bits --------------------------------------------------------------
 
 
@@ -75,14 +72,6 @@ def test_same_bits_going_on_with_another_number_of_threads():
             model.fit(X)
     assert model.loss_curve_ == expected.loss_curve_
     assert model.transform(X).tobytes() == expected.transform(X).tobytes()
-
-
-def test_same_bits_under_a_blas_limit():
-    """The process' own BLAS limit is one more number of threads."""
-    expected = results("minibatch")
-    with threadpool_limits(1, "blas"):
-        assert threads.n_threads_allowed() == 1
-        assert_same_bits(results("minibatch"), expected)
 
 
 class _NoBlas:

@@ -26,9 +26,6 @@ from .support.threaded import (
     in_new_process,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- several fits at once -------------------------------------------------------
 
 

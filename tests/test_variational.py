@@ -13,8 +13,6 @@ from .support import reference
 from .support.cases import SMALL, STILL, make_data
 from .support.fits import activations_of, assert_same_fit, network_input, objective_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 def make(**params):
     return VariationalAutoencoderTransformer(**{**SMALL, **params})

@@ -15,10 +15,6 @@ from .support.cases import (
 )
 from .support.fits import assert_same_fit, objective_of
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- warm start ------------------------------------------------------------------------
 
 

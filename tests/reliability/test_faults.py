@@ -39,10 +39,7 @@ from ..support.processes import (
 )
 from .support import NAMES, SEED, assert_usable, copy_of, make, rows, state_of
 
-pytestmark = [
-    pytest.mark.reliability,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.reliability
 
 FAULTS = "faults survived"
 
