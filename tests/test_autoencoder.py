@@ -35,26 +35,6 @@ from .support.fits import (
 # -- the ordered code ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hidden", [(), (7,), (7, 5)])
-def test_tied_weights_share_memory(hidden, tmp_path):
-    X = make_data()
-    estimator = AutoencoderTransformer(
-        hidden_layer_sizes=hidden, tied_weights=True, max_iter=3, random_state=0
-    ).fit(X)
-    joblib.dump(estimator, tmp_path / "model.joblib")
-    for fitted in (
-        estimator,
-        pickle.loads(pickle.dumps(estimator)),
-        clone(estimator).fit(X),
-        joblib.load(tmp_path / "model.joblib"),
-    ):
-        encoder = fitted.coefs_[: len(hidden) + 1]
-        for i, weights in enumerate(encoder):
-            assert np.shares_memory(fitted.coefs_[-1 - i], weights)
-            np.testing.assert_array_equal(fitted.coefs_[-1 - i], weights.T)
-        assert_same_fit(fitted, estimator)
-
-
 # -- losses and counts -----------------------------------------------------------------
 
 

@@ -101,24 +101,6 @@ def test_explained_variance_is_a_share(changes, hidden, loss, max_iter):
             np.testing.assert_allclose(ratio, best, atol=1e-3)
 
 
-def test_explained_variance_does_not_depend_on_the_unit_of_weights():
-    X = make_data()
-    weights = np.random.default_rng(0).random(60)
-    estimator = AutoencoderTransformer(hidden_layer_sizes=(), random_state=0, tol=0)
-    expected = estimator.fit(X).explained_variance_
-    np.testing.assert_allclose(expected, PCA(2).fit(X).explained_variance_, rtol=1e-6)
-    # A row without weight is not there.
-    more, ones = np.vstack([X, 9 * X]), np.repeat([1.0, 0.0], 60)
-    estimator.fit(more, sample_weight=ones)
-    np.testing.assert_allclose(estimator.explained_variance_, expected, rtol=1e-6)
-    values = [
-        estimator.fit(X, sample_weight=factor * weights).explained_variance_
-        for factor in (1.0, (1 + 2e-16) / weights.sum(), 1e-3, 1024.0)
-    ]
-    for other in values[1:]:
-        np.testing.assert_allclose(other, values[0], rtol=1e-6)
-
-
 @pytest.mark.parametrize("name", ORDERED)
 def test_code_is_ordered(name):
     estimator = make(name, n_components=3, early_stopping=False)

@@ -16,7 +16,6 @@ distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
-import skae.dask  # noqa: E402
 from skae.dask import DaskAutoencoderTransformer  # noqa: E402
 
 from .support.dask_fits import SIZES, SMALL, X, assert_same, collection, fitted  # noqa: E402
@@ -118,26 +117,6 @@ def test_results_are_lazy(client):
     assert isinstance(codes, da.Array)
     # In memory as ever.
     np.testing.assert_array_equal(found.transform(X), codes.compute())
-
-
-@pytest.mark.parametrize(("is_known", "n_passes"), [(True, 1), (False, 2)])
-def test_score_counts_rows_only_if_it_must(client, monkeypatch, is_known, n_passes):
-    found, lazy = fitted(), collection()
-    weights, rows = np.arange(300.0), X
-    if not is_known:
-        lazy, rows = lazy[lazy[:, 0] > 0.3], X[X[:, 0] > 0.3]
-        weights = weights[: len(rows)]
-    computed, calls = skae.dask.estimator._computed, []
-
-    def compute(*args):
-        calls.append(args)
-        return computed(*args)
-
-    monkeypatch.setattr(skae.dask.estimator, "_computed", compute)
-    score = found.score(lazy, sample_weight=weights)
-    expected = found.score(rows, sample_weight=weights)
-    assert score == pytest.approx(expected, rel=1e-12)
-    assert len(calls) == n_passes
 
 
 def test_large_networks_are_sent_without_a_warning(client):

@@ -105,10 +105,13 @@ def test_parallel_post_fit(client, wrappers, kind):
     assert np.array_equal(code.compute(), model.transform(frame.compute()))
 
 
-@pytest.mark.parametrize("as_frame", [False, True])
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
-    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+    ("kind", "method", "as_frame"),
+    [
+        (AutoencoderTransformer, "fit", True),
+        (AutoencoderTransformer, "partial_fit", False),
+        (VariationalAutoencoderTransformer, "fit", False),
+    ],
 )
 def test_fit_warns_that_it_gathers(kind, method, as_frame):
     """And names the class that does not, where there is one."""

@@ -281,24 +281,6 @@ def test_nothing_stays_on_the_workers(client, pretrain):
         time.sleep(0.05)
 
 
-def test_codes_of_layers_are_left_when_all_are_pretrained(client, monkeypatch):
-    def n_kept(**parameters):
-        """Least number of keys on the workers while the whole network is trained."""
-        numbers, run = [], DistributedStochasticTraining._run_epoch
-
-        def run_epoch(training, state):
-            if training.problem.network.n_layers == 6:
-                numbers.append(sum(map(len, client.has_what().values())))
-            return run(training, state)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(DistributedStochasticTraining, "_run_epoch", run_epoch)
-            DaskAutoencoderTransformer(**{**PRETRAINED, **parameters}).fit(collection())
-        return min(numbers)
-
-    assert n_kept() == n_kept(pretrain=None) > 0
-
-
 # -- conventions -----------------------------------------------------------------------
 
 

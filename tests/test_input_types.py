@@ -282,18 +282,6 @@ def test_pandas_with_odd_columns(columns):
         make("adam").fit(mixed)
 
 
-def test_polars():
-    polars = pytest.importorskip("polars", reason="polars is not installed")
-    X = make_data()
-    frame = polars.DataFrame(X, schema=list("abcdef"))
-    estimator = make("adam").fit(frame)
-    assert estimator.feature_names_in_.tolist() == list("abcdef")
-    assert_same_fit(estimator, make("adam").fit(X))
-    code = estimator.set_output(transform="polars").transform(frame)
-    assert isinstance(code, polars.DataFrame)
-    np.testing.assert_array_equal(code.to_numpy(), make("adam").fit_transform(X))
-
-
 # -- progress --------------------------------------------------------------------------
 
 

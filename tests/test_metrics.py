@@ -20,7 +20,6 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.utils.fixes import parse_version
 
 import skae.metrics
 from skae import AutoencoderTransformer
@@ -300,33 +299,6 @@ def test_grid_search_swaps_transformers():
     # PCA is the best linear reconstruction there is, and more components help it.
     assert isinstance(search.best_params_["reduce"], PCA)
     assert search.best_params_["reduce__n_components"] == 5
-
-
-class WeightedReconstructor(Reconstructor):
-    def fit(self, X, y=None, sample_weight=None):
-        return self
-
-
-@pytest.mark.skipif(
-    parse_version(sklearn.__version__) < parse_version("1.7"),
-    reason="GridSearchCV passes sample_weight to its scorer since scikit-learn 1.7",
-)
-def test_grid_search_weights_the_scores_too():
-    weights = np.arange(1.0, 301.0)
-    folds = KFold(3)
-    search = GridSearchCV(
-        WeightedReconstructor(np.copy),
-        {"reconstruct": [np.zeros_like]},
-        scoring=reconstruction_r2,
-        cv=folds,
-    )
-    search.fit(TRAIN, sample_weight=weights)
-    for k, (_, test) in enumerate(folds.split(TRAIN)):
-        expected = reconstruction_r2_score(
-            Reconstructor(np.zeros_like), TRAIN[test], sample_weight=weights[test]
-        )
-        score = search.cv_results_[f"split{k}_test_score"][0]
-        assert score == pytest.approx(expected, rel=1e-12)
 
 
 def test_scorer_in_cross_validate_beside_others_and_with_metadata_routing():

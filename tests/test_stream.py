@@ -126,30 +126,6 @@ def test_rows_of_one_block_are_not_copied():
     assert not np.shares_memory(stream[slice(130, 145)], X)
 
 
-def test_a_sparse_block_is_cut_once():
-    """However many pieces are asked for, they have each of its rows once."""
-    n_cut = 0
-
-    class Counted(sparse.csr_matrix):
-        def __getitem__(self, rows):
-            nonlocal n_cut
-            found = super().__getitem__(rows)
-            n_cut += found.shape[0]
-            return found
-
-    X = sparse.csr_matrix(make_data(N_ROWS))
-    stream, _ = stream_of(Counted(X), ())
-    for ask in (lambda rows: rows, lambda rows: np.arange(N_ROWS)[rows]):
-        n_cut = 0
-        for start in range(0, N_ROWS, 10):
-            rows = ask(slice(start, start + 10))
-            np.testing.assert_array_equal(stream[rows].toarray(), X[rows].toarray())
-        assert n_cut == 1 + N_ROWS  # the first is compared
-    n_cut = 0
-    assert stream[slice(100, 102)].shape[0] == 2  # none of those before
-    assert n_cut == 1 + 2
-
-
 def test_few_rows_of_many_take_no_memory():
     block = np.random.default_rng(0).random((50_000, 20), dtype=np.float32)
     stream = RowStream(lambda: itertools.repeat(block, 10), lambda block, _: block)

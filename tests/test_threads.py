@@ -3,7 +3,6 @@
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -18,14 +17,13 @@ from skae._model import pca
 from skae._model.pca import principal_components
 from skae._runtime import threads
 
-from .support.processes import allowed, blas_threads, our_threads, team_sizes
+from .support.processes import allowed, our_threads, team_sizes
 from .support.threaded import (
     _DIGEST_CASES,
     _LARGE,
     BLAS_VARIABLES,
     CASES,
     DTYPES,
-    N_ROWS,
     ONE_THREAD_CASES,
     THREAD_COUNTS,
     assert_same_bits,
@@ -222,34 +220,6 @@ def test_few_threads_for_little_work():
 
 
 # -- many small fits ------------------------------------------------------------
-
-
-def job_many_fits(n_fits):
-    """More threads than processors, in several fits at once."""
-    X = data()[:, :8]
-    parameters = {**_LARGE, "hidden_layer_sizes": (24,), "batch_size": N_ROWS}
-    expected = AutoencoderTransformer(**parameters).fit(X).transform(X).tobytes()
-    before = blas_threads()
-
-    def same(n_threads):
-        with_lanes = AutoencoderTransformer(**parameters).fit(X)
-        return with_lanes.transform(X).tobytes() == expected
-
-    n_same = 0
-    for n_threads in (2, 3, 4):
-        with (
-            allowed(n_threads) as sizes,
-            ThreadPoolExecutor(3) as pool,
-        ):
-            n_same += sum(pool.map(same, [n_threads] * (n_fits // 3)))
-        assert max(sizes) == n_threads
-    assert blas_threads() == before
-    assert not our_threads()
-    return n_same
-
-
-def test_many_fits_on_more_threads_than_processors():
-    assert in_new_process(job_many_fits, 120) == 120
 
 
 @pytest.mark.parametrize("n_threads", [1, 5])

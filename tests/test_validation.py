@@ -28,7 +28,6 @@ BAD_DATA = {
     "ragged": ([[1.0], [1.0, 2.0]], "inhomogeneous"),
     "objects": ([[1.0, None], [2.0, 3.0]], "NaN"),
     "a number": (3.0, "got scalar array"),
-    "nothing": (None, "Expected 2D array|None"),
 }
 
 
