@@ -14,8 +14,8 @@ PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Where changes of Numba, scikit-learn and SciPy would show first; two minutes.
 PRERELEASE_TESTS ?= $(addprefix tests/test_,numba_private.py scipy.py vectors.py products.py lbfgs.py common.py)
 
-# Beside the tests of reliability: files, and fits that are cut short.
-SOAKED := io.py container.py descriptions.py callbacks.py finishing.py
+# Beside the tests of reliability: what else has a long version.
+SOAKED := common.py container.py descriptions.py finishing.py gallery.py package.py
 
 .DEFAULT_GOAL := help
 # Two targets at once would install into the same environment.
@@ -47,7 +47,7 @@ demo: $(VENV)/plot.stamp ## Run the main job on real data; results in demo/
 test: $(VENV)/test-all.stamp demo ## The demo, then the test suite
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
-soak: $(VENV)/test.stamp ## The tests of reliability and files, more of everything
+soak: $(VENV)/test-all.stamp ## The tests of reliability, files and examples, more of everything
 	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability $(addprefix tests/test_,$(SOAKED))
 
 lint: $(VENV)/dev.stamp ## Check style and formatting

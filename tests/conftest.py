@@ -5,9 +5,14 @@ run tests the one that prints knows only this folder.
 """
 
 import os
+import signal
 from collections import Counter
 
 import pytest
+
+# Shells let what runs in the background ignore Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without it scikit-learn's checks of the array API are skipped.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,43 +21,19 @@ from skae._training import loop
 from skae.callbacks import Checkpoint
 from skae.io import load
 
-from .support.cases import data_for, make, make_data, names_of
+from .support.cases import data_for, make, make_data
 from .support.checkpoints import (
-    Crash,
-    CrashingCheckpoint,
     Recording,
-    checkpoint_after,
     interrupted,
     needs_callbacks,
 )
-from .support.files import DTYPES, Own, assert_same, failing, posix, without_privileges
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
+from .support.files import Own, assert_same, failing, posix, without_privileges
 
 # -- what is in a checkpoint, and when -------------------------------------------------
 
 
 @needs_callbacks
-@pytest.mark.parametrize(
-    "name",
-    names_of(lambda p: p["learning_rate"] != "cosine" and not p.get("pretrain")),
-)
-def test_a_checkpoint_is_what_a_shorter_fit_leaves(name, path):
-    estimator = make(name, max_iter=12, tol=1e-12)
-    if estimator.learning_rate == "auto":
-        estimator.set_params(learning_rate="constant")  # of the length of a fit else
-    X = data_for(estimator)
-    loaded = checkpoint_after(5, estimator, X, path)
-    assert loaded._training_state.pop("cut_short_of") == 12
-    loaded.max_iter_ = 5
-    assert_same(
-        clone(estimator).set_params(max_iter=5).fit(X), loaded.set_params(max_iter=5)
-    )
-
-
-@needs_callbacks
-@pytest.mark.parametrize("name", ["default", "cautious", "lbfgs", "variational"])
+@pytest.mark.parametrize("name", ["cautious", "lbfgs", "variational"])
 def test_checkpoints_change_nothing(name, path):
     estimator = make(name, max_iter=12, tol=1e-12)
     X = data_for(estimator)
@@ -68,13 +44,6 @@ def test_checkpoints_change_nothing(name, path):
     n = estimator.n_iter_
     # The last epoch, then the fit.
     assert checkpoint.saved == [*((i, True) for i in range(1, n)), *[(n, False)] * 2]
-
-
-@needs_callbacks
-def test_every_n_epochs(path):
-    checkpoint = Recording(path, every_n_epochs=4)
-    make("adam", max_iter=10, tol=0).set_callbacks(checkpoint).fit(make_data())
-    assert checkpoint.saved == [(4, True), (8, True), (10, False)]
 
 
 class Clock:
@@ -117,17 +86,6 @@ def test_every_n_minutes(how, saved, path, monkeypatch):
 
 
 @needs_callbacks
-def test_a_checkpoint_of_a_fit_that_ended_goes_on(path):
-    """With as many epochs more, as without a file."""
-    X = make_data()
-    estimator = make("adam", max_iter=6, tol=1e-12, warm_start=True)
-    estimator.set_callbacks(Checkpoint(path)).fit(X)
-    loaded = load(path)
-    assert_same(estimator.set_callbacks().fit(X), loaded.fit(X))
-    assert len(loaded.loss_curve_) == 12
-
-
-@needs_callbacks
 def test_a_converged_fit_is_not_cut_short(path):
     X = make_data(200)
     estimator = make("early_stopping", max_iter=500, n_iter_no_change=3, tol=1e-3)
@@ -155,22 +113,11 @@ def test_a_fit_that_another_callback_ends_is_not_cut_short(path):
 
 
 @needs_callbacks
-def test_a_failed_fit_leaves_the_last_checkpoint(path):
-    X = make_data()
-    checkpoint = CrashingCheckpoint(path, n_saves=6, every_n_epochs=1)
-    with pytest.raises(Crash):
-        make("adam").set_callbacks(checkpoint).fit(X)
-    assert load(path).n_iter_ == 6
-    assert not checkpoint._saved_at
-
-
-@needs_callbacks
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("rate", [1.0, 10.0, 100.0, 1e4, 1e10, 1e30, 1e300])
-def test_what_diverges_is_not_saved(rate, early_stopping, dtype, path):
+@pytest.mark.parametrize("rate", [1.0, 100.0, 1e10, 1e30, 1e300])
+def test_what_diverges_is_not_saved(rate, early_stopping, path):
     """Neither in the epoch that ends it, nor in one before."""
-    X = make_data().astype(dtype)
+    X = make_data().astype(np.float32 if early_stopping else np.float64)
     estimator = make("sgd_nesterov", max_iter=50, n_iter_no_change=np.inf)
     estimator.set_params(early_stopping=early_stopping, learning_rate_init=rate)
     checkpoint = Checkpoint(path, every_n_epochs=1)
@@ -211,8 +158,8 @@ def test_within_a_pipeline(path):
 
 
 @needs_callbacks
-@pytest.mark.parametrize(("n_jobs", "in_pipeline"), [(1, True), (2, False)])
-def test_within_a_search_the_last_fit_is_saved(n_jobs, in_pipeline, tmp_path):
+@pytest.mark.parametrize("in_pipeline", [True, False])
+def test_within_a_search_the_last_fit_is_saved(in_pipeline, tmp_path):
     X = make_data()
     log = tmp_path / "log"
     folder = tmp_path / "models"
@@ -223,7 +170,7 @@ def test_within_a_search_the_last_fit_is_saved(n_jobs, in_pipeline, tmp_path):
     if in_pipeline:
         model = make_pipeline(StandardScaler(), model)
         grid = {"autoencodertransformer__n_components": [1, 2]}
-    search = GridSearchCV(model, grid, cv=2, n_jobs=n_jobs).fit(X)
+    search = GridSearchCV(model, grid, cv=2).fit(X)
     best = search.best_estimator_[-1] if in_pipeline else search.best_estimator_
     assert log.read_text().split() == ["4", "8", "9"]
     assert os.listdir(folder) == ["model"]
@@ -251,12 +198,9 @@ def test_a_search_without_a_last_fit_saves_nothing(path):
 
 
 @needs_callbacks
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_clones_in_turn_write_whole_files(n_jobs, path):
-    from sklearn.model_selection import cross_val_score
-
+def test_clones_in_turn_write_whole_files(path):
     model = make("adam").set_callbacks(Checkpoint(path, every_n_epochs=1))
-    cross_val_score(model, make_data(), cv=3, n_jobs=n_jobs)
+    cross_val_score(model, make_data(), cv=3, n_jobs=2)
     assert load(path).n_iter_ == 20
     assert os.listdir(path.parent) == [path.name]
 
@@ -289,17 +233,6 @@ def test_clones_and_pickles_have_the_callback(path):
     assert "every_n_epochs=3" in repr(copied._skl_callbacks[0])
     # The path is that of the process that named it.
     assert os.path.isabs(Checkpoint("model").path)
-
-
-@needs_callbacks
-def test_two_checkpoints(tmp_path):
-    many = Recording(tmp_path / "a", every_n_epochs=5)
-    few = Recording(tmp_path / "b", every_n_epochs=7)
-    estimator = make("adam", tol=0, max_iter=15).set_callbacks(many, few)
-    estimator.fit(make_data())
-    assert [n for n, _ in many.saved] == [5, 10, 15, 15]
-    assert [n for n, _ in few.saved] == [7, 14, 15]
-    assert_same(load(tmp_path / "a"), load(tmp_path / "b"))
 
 
 # -- errors ----------------------------------------------------------------------------
@@ -339,18 +272,14 @@ def test_an_absolute_path_where_the_folder_in_use_is_gone(path, tmp_path, monkey
 
 
 @needs_callbacks
-def test_a_missing_folder_is_told_before_training(path):
-    estimator = make("adam").set_callbacks(Checkpoint(path / "nowhere" / "model"))
-    with pytest.raises(FileNotFoundError, match="make it first"):
-        estimator.fit(make_data())
-    assert not hasattr(estimator, "n_iter_")
-
-
-@needs_callbacks
-def test_what_is_no_file_is_told_before_training(tmp_path):
-    for no_file in (tmp_path, f"{tmp_path}/new/"):
-        estimator = make("adam").set_callbacks(Checkpoint(no_file))
-        with pytest.raises(ValueError, match="no file that could be replaced"):
+def test_paths_that_cannot_be_written_are_refused_before_training(tmp_path):
+    for path, error, message in (
+        (tmp_path / "nowhere" / "model", FileNotFoundError, "make it first"),
+        (tmp_path, ValueError, "no file that could be replaced"),
+        (f"{tmp_path}/new/", ValueError, "no file that could be replaced"),
+    ):
+        estimator = make("adam").set_callbacks(Checkpoint(path))
+        with pytest.raises(error, match=message):
             estimator.fit(make_data())
         assert not hasattr(estimator, "n_iter_")
 

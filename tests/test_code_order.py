@@ -1,14 +1,11 @@
 """The order of the code: a linear network's is PCA's, others' is like it."""
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy import linalg
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
 
@@ -16,16 +13,11 @@ from .support.cases import (
     AT_PCA_CASES,
     data_for,
     has_ordered_code,
-    is_stochastic,
     make,
     make_data,
     names_of,
-    starts_at_random,
 )
-from .support.fits import linear, objective_of
-
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+from .support.fits import linear
 
 ORDERED = names_of(has_ordered_code)
 
@@ -72,35 +64,31 @@ def test_linear_network_is_pca(tied, data):
 # -- the ordered code ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("n_rows", [30, 60])  # of few, PCA is not left
+# Of few samples, PCA is not left.
+@pytest.mark.parametrize(("n_rows", "dtype"), [(30, np.float64), (60, np.float32)])
 @pytest.mark.parametrize("name", AT_PCA_CASES)
-def test_order_does_not_hang_on_rounding(name, n_rows, dtype):
-    rng = np.random.default_rng(0)
+def test_order_does_not_depend_on_rounding(name, n_rows, dtype):
+    rng, eps = np.random.default_rng(0), np.finfo(dtype).eps
     X = make_data(n_rows).astype(dtype)
-    nearly = X * (1 + np.finfo(dtype).eps * rng.standard_normal(X.shape))
+    nearly = X * (1 + eps * rng.standard_normal(X.shape))
     estimator = AutoencoderTransformer(3, random_state=0, **AT_PCA_CASES[name])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        code = estimator.fit_transform(X)
-        other = clone(estimator).fit_transform(nearly.astype(dtype))
-    np.testing.assert_allclose(other, code, atol=1e4 * np.finfo(dtype).eps)
+    code = estimator.fit_transform(X)
+    other = clone(estimator).fit_transform(nearly.astype(dtype))
+    np.testing.assert_allclose(other, code, atol=1e4 * eps)
 
 
-@pytest.mark.parametrize("max_iter", ["auto", 3])
-@pytest.mark.parametrize("loss", ["squared_error", "huber"])
+@pytest.mark.parametrize(
+    ("loss", "max_iter"), [("squared_error", "auto"), ("huber", 3)]
+)
 @pytest.mark.parametrize("hidden", [(), (16,)])
 @pytest.mark.parametrize("changes", [{"alpha": 0.1}, {"tied_weights": True}])
 def test_explained_variance_is_a_share(changes, hidden, loss, max_iter):
     """Also where the scale of the code is not free."""
-    X = datasets.load_digits().data[:300]
+    X = datasets.load_digits().data[:100]
     params = {"hidden_layer_sizes": hidden, "loss": loss, **changes}
     if max_iter != "auto":
         params |= {"max_iter": max_iter, "init": "random", "early_stopping": False}
-    estimator = AutoencoderTransformer(5, random_state=0, **params)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit(X)
+    estimator = AutoencoderTransformer(5, random_state=0, **params).fit(X)
     ratio = estimator.explained_variance_ratio_
     assert (ratio >= 0).all()
     assert ratio.sum() <= 1
@@ -111,24 +99,6 @@ def test_explained_variance_is_a_share(changes, hidden, loss, max_iter):
         assert ratio.sum() == pytest.approx(best.sum(), abs=0.05)
         if hidden == ():  # at PCA, or near
             np.testing.assert_allclose(ratio, best, atol=1e-3)
-
-
-def test_explained_variance_does_not_depend_on_the_unit_of_weights():
-    X = make_data()
-    weights = np.random.default_rng(0).random(60)
-    estimator = AutoencoderTransformer(hidden_layer_sizes=(), random_state=0, tol=0)
-    expected = estimator.fit(X).explained_variance_
-    np.testing.assert_allclose(expected, PCA(2).fit(X).explained_variance_, rtol=1e-6)
-    # A row without weight is not there.
-    more, ones = np.vstack([X, 9 * X]), np.repeat([1.0, 0.0], 60)
-    estimator.fit(more, sample_weight=ones)
-    np.testing.assert_allclose(estimator.explained_variance_, expected, rtol=1e-6)
-    values = [
-        estimator.fit(X, sample_weight=factor * weights).explained_variance_
-        for factor in (1.0, (1 + 2e-16) / weights.sum(), 1e-3, 1024.0)
-    ]
-    for other in values[1:]:
-        np.testing.assert_allclose(other, values[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ORDERED)
@@ -164,22 +134,6 @@ def test_code_is_ordered(name):
     np.testing.assert_allclose(
         estimator.explained_variance_, explained * len(X) / (len(X) - 1), rtol=1e-9
     )
-
-
-@pytest.mark.parametrize(
-    "name",
-    names_of(lambda p: p["tol"] and is_stochastic(p) and starts_at_random(p)),
-)
-def test_order_does_not_change_reconstructions(name):
-    """A fit's last loss is measured before the order, its weights are kept after."""
-    estimator = make(name, batch_size=60, alpha=0.0, early_stopping=False, max_iter=9)
-    X = data_for(estimator)
-    estimator.fit(X)
-    longer = clone(estimator).set_params(max_iter=10, learning_rate="constant").fit(X)
-    if estimator.learning_rate == "cosine":
-        estimator = clone(longer).set_params(max_iter=9).fit(X)
-    # A full batch's loss is that of the weights that the epoch began with.
-    assert objective_of(estimator, X, epoch=9) == pytest.approx(longer.loss_, rel=1e-9)
 
 
 def test_attributes_of_another_code_are_forgotten():

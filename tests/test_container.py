@@ -6,12 +6,7 @@ import json
 import os
 import pickle
 import random
-import re
-import signal
 import stat
-import subprocess
-import sys
-import threading
 import tracemalloc
 
 import numpy as np
@@ -28,17 +23,11 @@ from skae.io import load, save
 
 from .support.cases import data_for, make, make_data, times
 from .support.files import (
-    DTYPES,
     assert_refused,
     assert_same,
     failing,
     posix,
-    without_privileges,
 )
-from .support.make_model_files import FOLDER
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 # -- the files -------------------------------------------------------------------------
 
@@ -59,8 +48,15 @@ def test_files_are_those_of_safetensors(path):
     assert load_file(path) == {}
 
 
-@pytest.mark.parametrize("name", ["default", "cautious", "lbfgs", "variational", None])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("default", np.float64),
+        ("lbfgs", np.float32),
+        ("variational", np.float32),
+        (None, None),
+    ],
+)
 def test_bytes_are_those_of_safetensors(name, dtype, path):
     """Of all types of arrays; and with no arrays."""
     estimator = AutoencoderTransformer(loss='"\\\x7fü\u2028\ud800')
@@ -99,31 +95,14 @@ def test_paths(tmp_path, monkeypatch):
             save(estimator, no_file)
     with pytest.raises(ValueError, match="null byte"):
         save(estimator, "a\0b")
-    assert len(os.listdir(tmp_path)) == 6
-
-
-@posix
-def test_where_nothing_can_be_saved(tmp_path, monkeypatch):
-    """What was asked for is named, and no temporary file."""
-    estimator = AutoencoderTransformer()
-    monkeypatch.chdir(tmp_path)
+    # What was asked for is named, and no temporary file.
     with pytest.raises(FileNotFoundError, match="make it first: 'no/model'") as missing:
         save(estimator, "no/model")
-    with pytest.raises(OSError, match=f": '{'m' * 300}'") as long:
+    with pytest.raises(OSError, match=f": '{'m' * 300}'") as name_too_long:
         save(estimator, "m" * 300)
-    with without_privileges(), pytest.raises(PermissionError, match="'/model'") as root:
-        save(estimator, "/model")
-    for caught in (missing, long, root):
+    for caught in (missing, name_too_long):
         assert ".skae-" not in str(caught.value)
-    assert os.listdir(tmp_path) == []
-
-
-def test_what_is_no_file_is_not_judged(tmp_path):
-    """No copy of it would help."""
-    for no_file in (tmp_path, "a\0b"):
-        with pytest.raises(ValueError, match=r"not a file$|^embedded null") as caught:
-            load(no_file)
-        assert type(caught.value) is ValueError
+    assert len(os.listdir(tmp_path)) == 6
 
 
 @posix
@@ -214,19 +193,6 @@ def test_letters_of_the_digest_and_escapes(path):
         assert_refused(path, contents.replace(old.encode(), new.encode()), "digest")
 
 
-def test_names_that_were_swapped(small_file, path):
-    """Of arrays of one size: what is read makes sense."""
-    one, other = b"moment_1", b"moment_2"
-    assert small_file.count(one) == small_file.count(other) == 1
-    first, between, last = re.split(b"moment_.", small_file)
-    names = (
-        (other, one)
-        if small_file.index(one) < small_file.index(other)
-        else (one, other)
-    )
-    assert_refused(path, first + names[0] + between + names[1] + last, "digest")
-
-
 def test_blocks_that_were_lost_or_swapped(small_file, path):
     rng = random.Random(0)
     for _ in range(times(50, 500)):
@@ -299,13 +265,6 @@ def test_memory_of_what_becomes_numbers_and_text(name, small_file, path):
     assert getattr(load(path), attribute)[-1] == value[-1]
 
 
-def test_memory_of_many_names(path):
-    X = pd.DataFrame(make_data(2, 20_000), columns=[f"x{i}" for i in range(20_000)])
-    params = {"hidden_layer_sizes": (), "init": "random", "max_iter": 1}
-    save(AutoencoderTransformer(1, **params).fit(X.astype(np.float32)), path)
-    assert peak_memory(lambda: load(path)) < 3 * path.stat().st_size
-
-
 # -- failures --------------------------------------------------------------------------
 
 
@@ -319,8 +278,8 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 @pytest.mark.parametrize("what", ["fsync", "replace", "write", "open", "digest"])
-@pytest.mark.parametrize("exists", [True, False])
-def test_a_failed_save_changes_nothing(what, error, exists, path, monkeypatch):
+def test_a_failed_save_changes_nothing(what, error, path, monkeypatch):
+    exists = error is not ERRORS[0]
     old, new = (make("adam", n_components=n).fit(make_data()) for n in (1, 2))
     if exists:
         save(old, path)
@@ -398,70 +357,3 @@ def test_order_of_the_steps(path, monkeypatch):
     expected = [("file", size), ("rename", size), ("folder", None)]
     assert steps == expected[: len(steps)]
     assert len(steps) >= 2
-
-
-CHILD = """
-import os, signal, sys
-
-from skae import io
-
-path, how = sys.argv[1:]
-
-
-def kill(*args):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-setattr(os, how, kill)
-io.save(io.load(path).set_params(alpha=0.5), path)
-"""
-
-
-def run_child(path, how):
-    return subprocess.run(
-        [sys.executable, "-c", CHILD, str(path), how],
-        env={**os.environ, "PYTHONPATH": str(FOLDER.parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
-@posix
-@pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_a_killed_save(where, path):
-    estimator = make("adam").fit(make_data())
-    save(estimator, path)
-    ended = run_child(path, where)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert_same(load(path), estimator)
-    left = [name for name in os.listdir(path.parent) if name != path.name]
-    assert len(left) == 1
-    assert re.fullmatch(r"\.skae-[0-9a-f]{16}\.tmp", left[0])
-
-
-def test_reading_while_others_write(path):
-    estimators = [make("adam", n_components=n).fit(make_data()) for n in (1, 2)]
-    save(estimators[0], path)
-    done, errors = threading.Event(), []
-
-    def write(estimator):
-        try:
-            while not done.is_set():
-                save(estimator, path)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=write, args=(e,)) for e in estimators]
-    for thread in threads:
-        thread.start()
-    try:
-        found = [load(path).n_components_ for _ in range(times(100, 1000))]
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert not errors
-    assert set(found) <= {1, 2}
-    assert os.listdir(path.parent) == [path.name]

@@ -16,15 +16,11 @@ distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
-import skae.dask  # noqa: E402
 from skae.dask import DaskAutoencoderTransformer  # noqa: E402
 
-from .support.dask_fits import SIZES, SMALL, X, assert_same, collection  # noqa: E402
+from .support.dask_fits import SIZES, SMALL, X, assert_same, collection, fitted  # noqa: E402
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.cluster
 
 
 # -- kinds of collections --------------------------------------------------------------
@@ -89,7 +85,7 @@ def test_frames(client):
 
 
 def test_results_are_lazy(client):
-    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
+    found, lazy = fitted(), collection()
     local = found.to_local()
     assert type(local) is AutoencoderTransformer
     for result, expected in [
@@ -123,29 +119,9 @@ def test_results_are_lazy(client):
     np.testing.assert_array_equal(found.transform(X), codes.compute())
 
 
-@pytest.mark.parametrize(("is_known", "n_passes"), [(True, 1), (False, 2)])
-def test_score_counts_rows_only_if_it_must(client, monkeypatch, is_known, n_passes):
-    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
-    weights, rows = np.arange(300.0), X
-    if not is_known:
-        lazy, rows = lazy[lazy[:, 0] > 0.3], X[X[:, 0] > 0.3]
-        weights = weights[: len(rows)]
-    computed, calls = skae.dask.estimator._computed, []
-
-    def compute(*args):
-        calls.append(args)
-        return computed(*args)
-
-    monkeypatch.setattr(skae.dask.estimator, "_computed", compute)
-    score = found.score(lazy, sample_weight=weights)
-    expected = found.score(rows, sample_weight=weights)
-    assert score == pytest.approx(expected, rel=1e-12)
-    assert len(calls) == n_passes
-
-
 def test_large_networks_are_sent_without_a_warning(client):
     """Of Dask, which would have them scattered."""
-    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
+    found, lazy = fitted(), collection()
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": 1}):
         assert found.score(lazy) == pytest.approx(found.score(X), rel=1e-12)
 
@@ -153,25 +129,20 @@ def test_large_networks_are_sent_without_a_warning(client):
 INFERENCE = ("transform", "inverse_transform", "reconstruction_error", "score")
 
 
-@pytest.mark.parametrize("method", INFERENCE)
-@pytest.mark.parametrize(
-    ("make", "error", "match"),
-    [
+def test_what_is_no_collection_of_rows(client):
+    """Before anything is computed, and after whether there is a model."""
+    found = fitted()
+    for make, error, match in (
         (lambda: da.zeros(4), ValueError, "Expected 2D array, got 1D"),
         (lambda: da.zeros((4, 4, 4)), TypeError, "Array of 3 dimensions"),
         (lambda: dask.delayed(X), TypeError, r"X is a Delayed.*, but has to be"),
-        (lambda: categories(), ValueError, r"'color' \(category\) are not numeric"),
-    ],
-    ids=["1-D", "3-D", "Delayed", "categories"],
-)
-def test_what_is_no_collection_of_rows(client, method, make, error, match):
-    """Before anything is computed, and after whether there is a model."""
-    unfitted = DaskAutoencoderTransformer(**SMALL)
-    with pytest.raises(NotFittedError):
-        getattr(unfitted, method)(make())
-    found = unfitted.fit(collection())
-    with pytest.raises(error, match=match):
-        getattr(found, method)(make())
+        (categories, ValueError, r"'color' \(category\) are not numeric"),
+    ):
+        for method in INFERENCE:
+            with pytest.raises(NotFittedError):
+                getattr(clone(found), method)(make())
+            with pytest.raises(error, match=match):
+                getattr(found, method)(make())
 
 
 def categories():
@@ -211,7 +182,7 @@ def test_errors_say_in_which_partition(client):
 
 
 def test_errors_come_at_once(client):
-    found, lazy = DaskAutoencoderTransformer(**SMALL).fit(collection()), collection()
+    found, lazy = fitted(), collection()
     for method in (found.transform, found.score_samples, found.score):
         with pytest.raises(ValueError, match="X has 3 features, but Dask"):
             method(lazy[:, :3])
@@ -227,29 +198,26 @@ def test_errors_come_at_once(client):
 
 
 def test_models_travel_without_the_state_of_training(client):
-    found = DaskAutoencoderTransformer(**SMALL, solver="lbfgs").fit(collection())
+    found = fitted(solver="lbfgs")
     assert len(pickle.dumps(found._for_inference())) < len(pickle.dumps(found)) / 2
     error = found.reconstruction_error(collection(), metric="loss")
     expected = found.reconstruction_error(X, metric="loss")
     np.testing.assert_array_equal(error.compute(), expected)
 
 
-@pytest.mark.parametrize("as_frame", [False, True])
-@pytest.mark.parametrize("method", [*INFERENCE[:-1], "score_samples"])
-def test_nothing_is_computed_before_it_is_asked_for(client, method, as_frame):
-    found = DaskAutoencoderTransformer(**SMALL).fit(collection())
+def test_nothing_is_computed_before_it_is_asked_for(client):
+    dd, found = pytest.importorskip("dask.dataframe"), fitted()
 
     def fails(block):
         raise AssertionError("computed")
 
-    rows = X[:, :2] if method == "inverse_transform" else X
-    lazy = da.map_blocks(fails, collection(rows), dtype=X.dtype, meta=rows[:0])
-    if as_frame:
-        dd = pytest.importorskip("dask.dataframe")
-        lazy = dd.from_dask_array(lazy)
-    result = getattr(found, method)(lazy)
-    with pytest.raises(AssertionError, match="computed"):
-        result.compute()
+    for method in (*INFERENCE[:-1], "score_samples"):
+        rows = X[:, :2] if method == "inverse_transform" else X
+        lazy = da.map_blocks(fails, collection(rows), dtype=X.dtype, meta=rows[:0])
+        for given in (lazy, dd.from_dask_array(lazy)):
+            result = getattr(found, method)(given)
+            with pytest.raises(AssertionError, match="computed"):
+                result.compute()
 
 
 # -- conventions -----------------------------------------------------------------------
@@ -281,7 +249,7 @@ def test_parameters_are_those_of_the_transformer():
 
 
 def test_to_local_has_everything(client):
-    found = DaskAutoencoderTransformer(**SMALL).fit(collection())
+    found = fitted()
     local = found.to_local()
     assert local.get_params() == AutoencoderTransformer(**SMALL).get_params()
     assert_same(local, found)
@@ -330,7 +298,7 @@ def test_weights_have_to_fit(client):
 
 
 def test_verbose(client, capsys):
-    DaskAutoencoderTransformer(**{**SMALL, "verbose": 2}).fit(collection())
+    fitted(verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert "kept epoch 4" in lines[-1]

@@ -19,10 +19,7 @@ dd = pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 joblib = pytest.importorskip("joblib")
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.cluster
 
 CHUNKS = (40, 25, 35)
 X = np.random.default_rng(0).normal(size=(sum(CHUNKS), 4))
@@ -108,10 +105,13 @@ def test_parallel_post_fit(client, wrappers, kind):
     assert np.array_equal(code.compute(), model.transform(frame.compute()))
 
 
-@pytest.mark.parametrize("as_frame", [False, True])
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
-    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+    ("kind", "method", "as_frame"),
+    [
+        (AutoencoderTransformer, "fit", True),
+        (AutoencoderTransformer, "partial_fit", False),
+        (VariationalAutoencoderTransformer, "fit", False),
+    ],
 )
 def test_fit_warns_that_it_gathers(kind, method, as_frame):
     """And names the class that does not, where there is one."""

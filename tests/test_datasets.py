@@ -66,15 +66,11 @@ def test_defaults(make, shapes):
 
 
 @pytest.mark.parametrize("make", RANDOM)
-@pytest.mark.parametrize("n_samples", [1, 2, 7])
+@pytest.mark.parametrize("n_samples", [1, 7])
 def test_number_of_rows(make, n_samples):
     assert {len(array) for array in made(make, n_samples)} == {n_samples}
-
-
-@pytest.mark.parametrize("make", [make_sinusoids, make_uniform])
-@pytest.mark.parametrize("n_features", [1, 5])
-def test_number_of_features(make, n_features):
-    assert make(3, n_features).shape == (3, n_features)
+    if make in (make_sinusoids, make_uniform):
+        assert make(n_samples, 5).shape == (n_samples, 5)
 
 
 @pytest.mark.parametrize("make", RANDOM)
@@ -132,24 +128,19 @@ def variables_of_donuts(X, y):
     return [variables[y == label] for label in (0, 1)]
 
 
-@pytest.mark.parametrize("noise", [0.5, 1.0])
+@pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_donuts_follow_the_formula(noise):
     X, y = make_donuts(MANY, noise=noise, random_state=0)
     for radius, variables in zip((5, 10), variables_of_donuts(X, y), strict=True):
+        if noise == 0:
+            np.testing.assert_allclose(variables[:, 0], radius)
+            continue
         assert_distributed(variables[:, 0], stats.norm(radius, noise).cdf)
         assert_distributed(variables[:, 1], stats.uniform(0, 2 * np.pi).cdf)
         assert_distributed(variables[:, 2], stats.uniform(0.9, 0.2).cdf)
         assert_distributed(variables[:, 3], stats.uniform(0.9, 0.2).cdf)
         correlations = np.corrcoef(variables.T)
         np.testing.assert_allclose(correlations, np.eye(4), atol=0.02)
-
-
-def test_donuts_without_noise_are_circles_with_noisy_copies():
-    X, y = make_donuts(1000, noise=0, random_state=0)
-    np.testing.assert_allclose(np.hypot(X[:, 0], X[:, 1]), np.where(y, 10, 5))
-    error = X[:, 2:] - X[:, :1]
-    assert (np.abs(error) <= 0.1 * np.abs(X[:, :1]) + 1e-12).all()
-    assert (error != 0).all()
 
 
 @pytest.mark.parametrize(("n_samples", "n_inner"), [(1, 1), (6, 3), (7, 4)])
@@ -216,17 +207,9 @@ def test_sinusoids_follow_the_formula():
         np.testing.assert_allclose(X[:, feature], expected, atol=1e-15)
 
 
-def test_sinusoids_start_anywhere():
-    X = make_sinusoids(MANY, 4, random_state=0)
-    doubled = np.arctan2(X[:, 1] - 0.5, 0.5 - X[:, 0])  # cos 2t and sin 2t, halved
-    assert_distributed(doubled % (2 * np.pi), stats.uniform(0, 2 * np.pi).cdf)
-
-
-@pytest.mark.parametrize("n_features", [3, 32])
-def test_sinusoids_lie_on_a_circle(n_features):
-    X = make_sinusoids(n_features=n_features, random_state=0)
-    distance = np.linalg.norm(X - 0.5, axis=1)
-    np.testing.assert_allclose(distance, np.sqrt(n_features / 8))
+def test_sinusoids_lie_on_a_circle():
+    X = make_sinusoids(n_features=3, random_state=0)
+    np.testing.assert_allclose(np.linalg.norm(X - 0.5, axis=1), np.sqrt(3 / 8))
     assert np.linalg.matrix_rank(X - 0.5) == 2
 
 
@@ -316,19 +299,6 @@ def test_mnist_of_openml_where_the_folder_has_no_file(
     monkeypatch.setenv("SKAE_DATA", variable)
     fetch_mnist()
     assert len(openml) == 1
-
-
-def test_an_empty_variable_names_no_folder(folder, openml, monkeypatch):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("SKAE_DATA", "")
-    fetch_mnist()
-    assert len(openml) == 1
-
-
-def test_mnist_lacks_an_array(folder):
-    np.savez(folder / "mnist.npz", X_train=PIXELS, y_train=DIGITS, X_test=PIXELS)
-    with pytest.raises(KeyError, match="y_test"):
-        fetch_mnist()
 
 
 def test_real_mnist():

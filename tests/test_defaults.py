@@ -15,10 +15,6 @@ from skae.metrics import reconstruction_r2_score
 from .support.cases import make_data
 from .support.fits import reconstruct
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- beside PCA ------------------------------------------------------------------------
 
 
@@ -32,9 +28,9 @@ def split_and_r2(X, seed=0, **params):
     return np.array(of_pca), np.array(ours), estimator
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("n_components", "seed", "dtype"), [(1, 0, np.float32), (2, 1, np.float64)]
+)
 @pytest.mark.parametrize(
     "load",
     [datasets.load_iris, datasets.load_wine, datasets.load_diabetes],
@@ -59,7 +55,7 @@ def test_defaults_learn_what_is_curved():
     assert len(estimator.validation_loss_curve_) == estimator.n_iter_
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_defaults_do_not_learn_noise(seed):
     X = np.random.default_rng(seed).standard_normal((100, 10))
     of_pca, ours, estimator = split_and_r2(X, seed, n_components=3)
@@ -126,12 +122,6 @@ def test_auto_length_and_schedule():
     endless = {"tol": 0, "n_iter_no_change": np.inf, "early_stopping": False}
     estimator = AutoencoderTransformer(random_state=0, **endless).fit(X)
     assert estimator.n_iter_ == 10_000 // 8
-    cosine = clone(estimator).set_params(max_iter=30, learning_rate="cosine").fit(X)
-    auto = clone(estimator).set_params(max_iter=30).fit(X)
-    constant = clone(estimator).set_params(max_iter=30, learning_rate="constant")
-    with pytest.warns(ConvergenceWarning):
-        constant.fit(X)
-    assert auto.loss_curve_ == cosine.loss_curve_ != constant.loss_curve_
     # The last of many epochs of a cosine changes nothing any more.
     assert np.ptp(estimator.loss_curve_[-5:]) < 1e-5 * estimator.loss_
     lbfgs = AutoencoderTransformer(solver="lbfgs", tol=0, early_stopping=False)

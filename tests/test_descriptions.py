@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skae._compiled.activations import ACTIVATIONS
 from skae._files import container
 from skae._files.descriptions import VERSION
 from skae.io import ModelFileError, load
@@ -16,9 +15,6 @@ from skae.io import ModelFileError, load
 from .support.cases import make_data, times
 from .support.files import D, T, assert_refused, changed, made_up, parts_of, with_length
 from .support.make_model_files import FOLDER
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 # -- made up files, whose digests are right -------------------------------------------
 
@@ -54,12 +50,9 @@ COUNTERS, SCALARS = (D, "fitted", "counters"), (D, "fitted", "scalars")
 DEEP = 50_000
 MADE_UP = {
     "newer version": (set_in(D, "version", 2), "upgrade skae"),
-    "version 0": (set_in(D, "version", 0), "version is 0"),
-    "version of text": (set_in(D, "version", "1"), "version is '1'"),
     "version is true": (set_in(D, "version", True), "version is True"),
     "no version": (delete_in(D, "version"), "something else"),
     "unknown class": (set_in(D, "class", "PCA"), "class"),
-    "class of a module": (set_in(D, "class", "os.system"), "class"),
     "class is a list": (set_in(D, "class", []), "something else"),
     "the other class": (
         set_in(D, "class", "VariationalAutoencoderTransformer"),
@@ -68,29 +61,16 @@ MADE_UP = {
     "no parameters": (delete_in(D, "parameters"), "something else"),
     "unknown parameter": (set_in(D, "parameters", "foo", 1), "something else"),
     "self as a parameter": (set_in(D, "parameters", "self", 1), "something else"),
-    "parameters that are a list": (set_in(D, "parameters", [1]), "something else"),
     "parameter of unknown kind": (
         set_in(D, "parameters", "alpha", {"eval": "1"}),
         "unknown kind",
-    ),
-    "parameter of two kinds": (
-        set_in(D, "parameters", "alpha", {"float": "inf", "tuple": []}),
-        "something else",
     ),
     "position beyond the generator": (
         set_in(D, "parameters", "random_state", "RandomState", 2, 10**9),
         "out of range",
     ),
-    "negative position": (
-        set_in(D, "parameters", "random_state", "RandomState", 2, -1),
-        "out of range",
-    ),
     "short key": (
         set_in(D, "parameters", "random_state", "RandomState", 1, [1]),
-        "something else",
-    ),
-    "huge key": (
-        set_in(D, "parameters", "random_state", "RandomState", 1, [2**40] * 624),
         "something else",
     ),
     "unknown output": (set_in(D, "output", "os"), "output"),
@@ -99,33 +79,22 @@ MADE_UP = {
         "something else",
     ),
     "request of a method": (set_in(D, "requests", {"__init__": {}}), "requests"),
-    "requests that are a list": (set_in(D, "requests", []), "something else"),
     "arrays without a fit": (set_in(D, "fitted", None), "arrays .* unknown"),
     "no layers": (set_in(*NETWORK, "activations", []), "layers"),
     "odd layers": (set_in(*NETWORK, "widths", [2, 2, 2]), "layers"),
     "negative width": (set_in(*NETWORK, "widths", [2, 2, -1, 2, 2]), "layers"),
     "width of a float": (set_in(*NETWORK, "widths", [2, 2, 1.0, 2, 2]), "layers"),
-    "width is true": (set_in(*NETWORK, "widths", [2, 2, True, 2, 2]), "layers"),
     "not mirrored": (set_in(*NETWORK, "widths", [2, 3, 1, 2, 2]), "layers"),
-    "unknown activation": (set_in(*NETWORK, "activations", 0, "exec"), "layers"),
     "activation is a list": (set_in(*NETWORK, "activations", 0, []), "something else"),
-    "activations are an object": (
-        set_in(*NETWORK, "activations", dict.fromkeys([*ACTIVATIONS][:4], 0)),
-        "layers",
-    ),
-    "activations are text": (set_in(*NETWORK, "activations", "relu"), "layers"),
     "widths are an object": (
         set_in(*NETWORK, "widths", dict.fromkeys("abcde", 1)),
         "layers",
     ),
-    "one width": (set_in(*NETWORK, "widths", 1), "layers"),
-    "another width": (set_in(*NETWORK, "widths", [2, 3, 1, 3, 2]), "params"),
     "huge width": (set_in(*NETWORK, "widths", [2, 2**50, 1, 2**50, 2]), "params"),
     "width of digits": (
         set_in(*NETWORK, "widths", [2, 10**4000, 1, 10**4000, 2]),
         "layers",
     ),
-    "long names": (set_in(T, "x" * 10**5, 0), "damaged"),
     "shape of no bytes": (set_in(T, "mean", "shape", [0, 10**4000]), "damaged"),
     "width beyond integers": (
         set_in(*NETWORK, "widths", [2, 10**200, 1, 10**200, 2]),
@@ -133,59 +102,36 @@ MADE_UP = {
     ),
     "tied": (set_in(*NETWORK, "tied", True), "params"),
     "variational": (set_in(*NETWORK, "variational", True), "layers"),
-    "tied is a number": (set_in(*NETWORK, "tied", 0), "layers"),
     "unknown solver": (set_in(D, "fitted", "training", "solver", "x"), "solver"),
-    "solver without moments": (
-        set_in(D, "fitted", "training", "solver", "lbfgs"),
-        "moment_1",
-    ),
     "unknown loss": (set_in(D, "fitted", "training", "loss", "x"), "loss"),
-    "unknown init": (set_in(D, "fitted", "training", "init", "x"), "init"),
     "cut short of none": (
         set_in(D, "fitted", "cut_short_of", 0),
         "cut short",
     ),
     "negative epochs": (set_in(D, "fitted", "numbers", "n_iter_", -1), "numbers"),
-    "epochs of text": (set_in(D, "fitted", "numbers", "n_iter_", "1"), "numbers"),
     "scale of zero": (set_in(D, "fitted", "numbers", "scale_", 0.0), "numbers"),
-    "negative scale": (set_in(D, "fitted", "numbers", "scale_", -1.0), "numbers"),
     "infinite scale": (
         set_in(D, "fitted", "numbers", "scale_", {"float": "inf"}),
         "numbers",
     ),
-    "scale that is NaN": (
-        set_in(D, "fitted", "numbers", "scale_", {"float": "nan"}),
-        "numbers",
-    ),
-    "loss of text": (set_in(D, "fitted", "numbers", "loss_", "x"), "numbers"),
     "counter is negative": (set_in(*COUNTERS, "n_updates", -1), "counters"),
     "counter is huge": (set_in(*COUNTERS, "n_epochs", 2**62), "counters"),
-    "counter of a float": (set_in(*COUNTERS, "seed", 0.5), "counters"),
     "cycle of the future": (set_in(*COUNTERS, "cycle_start", 100), "counters"),
     "no counter": (delete_in(*COUNTERS, "n_epochs"), "something else"),
     "rate that is NaN": (set_in(*SCALARS, "rate_factor", {"float": "nan"}), "rate"),
-    "scalar of text": (set_in(*SCALARS, "best_loss", "x"), "something else"),
-    "description is a list": (set_in(D, []), "object of JSON"),
     "description is no JSON": (set_in(D, "{'version': 1}"), "object of JSON"),
-    "description is nested": (set_in(D, "[" * DEEP), "object of JSON"),
     "parameter is nested": (
         set_in(D, f'{{"version": {"[" * DEEP}{"]" * DEEP}}}'),
         "object of JSON",
     ),
-    "a number of digits": (set_in(D, f'{{"version": {"9" * DEEP}}}'), "JSON"),
     "NaN in JSON": (set_in(D, '{"version": NaN}'), "object of JSON"),
     "no table": (set_in(T, {}), "damaged"),
-    "table is nested": (set_in(T, '{"a":' * DEEP), "damaged"),
     "table ends early": (set_in(T, '{"params": {'), "damaged"),
-    "entry is a list": (set_in(T, "params", []), "damaged"),
     "entry without a shape": (delete_in(T, "params", "shape"), "damaged"),
     "unknown dtype": (set_in(T, "params", "dtype", "O"), "damaged"),
     "half as wide": (set_in(T, "params", "dtype", "F32"), "damaged"),
-    "integers": (set_in(T, "params", "dtype", "I64"), "no weights"),
     "another array's dtype": (set_in(T, "mean", "dtype", "I64"), "arrays"),
     "negative shape": (set_in(T, "params", "shape", [-1]), "damaged"),
-    "shape of a float": (set_in(T, "params", "shape", [17.0]), "damaged"),
-    "shape is true": (set_in(T, "params", "shape", [True, 17]), "damaged"),
     "huge shape": (set_in(T, "params", "shape", [2**50]), "damaged"),
     "shape that overflows": (set_in(T, "params", "shape", [2**40] * 9), "damaged"),
     "offsets out of range": (
@@ -193,10 +139,6 @@ MADE_UP = {
         "damaged",
     ),
     "offsets overlap": (set_in(T, "mean", "data_offsets", [0, 16]), "damaged"),
-    "negative offsets": (
-        set_in(T, "params", "data_offsets", [-136, 0]),
-        "damaged",
-    ),
     "data are missing": (set_in("data", b""), "damaged"),
     "data are left over": (lambda parts: parts["data"].extend(b"\0" * 8), "damaged"),
     "metadata is a list": (set_in("metadata", {"skae": []}), "damaged"),
@@ -293,28 +235,18 @@ def array_in(contents, name):
     return (description, table, data), view
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "params",
-        "mean",
-        "offset",
-        "explained_variance",
-        "explained_variance_ratio",
-        "loss_curve",
-        "validation_loss_curve",
-        "training.initial_params",
-        "training.params",
-        "training.best_params",
-        "training.selected",
-        "training.moment_1",
-        "training.moment_2",
-    ],
+OF_NUMBERS = (
+    *("params", "mean", "offset", "explained_variance", "explained_variance_ratio"),
+    *("loss_curve", "validation_loss_curve", "training.initial_params"),
+    *("training.params", "training.best_params", "training.selected"),
+    *("training.moment_1", "training.moment_2"),
 )
-def test_infinite_entries(name, value, small_file, path):
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_infinite_entries(name, small_file, path):
     parts, array = array_in(small_file, name)
-    array[-1] = value
+    array[-1] = -np.inf if name == "mean" else np.nan
     if "moment" in name:  # huge gradients have infinite squares; training will notice
         path.write_bytes(made_up(*parts))
         assert load(path).n_components_ == 1

@@ -20,8 +20,6 @@ import skae
 ROOT = Path(__file__).parent.parent
 MODULES = ["skae", *(m.name for m in pkgutil.walk_packages(skae.__path__, "skae."))]
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from .support.cases import times
+
 FOLDER = Path(__file__).parent.parent / "docs"
 NAMES = sorted(
     path.stem.removeprefix("plot_") for path in FOLDER.glob("examples/plot_*.py")
@@ -47,8 +49,13 @@ def reads_published_data(name):
     return "example_data" in source or "SKAE_DATA" in source
 
 
+# These take a minute each; `make soak` runs them, too.
+SLOW = ("mnist", "sparse", "variational")
+PUBLISHED = [name for name in NAMES if reads_published_data(name)]
+
+
 @pytest.mark.published
-@pytest.mark.parametrize("name", [*filter(reads_published_data, NAMES)])
+@pytest.mark.parametrize("name", [n for n in PUBLISHED if n not in times(SLOW, ())])
 def test_on_published_data(name, reproductions, pyplot):
     if not os.environ.get("SKAE_DATA"):
         pytest.skip("SKAE_DATA does not name the folder of the published data")

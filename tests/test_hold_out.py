@@ -6,7 +6,7 @@ from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
+from sklearn.model_selection import ShuffleSplit
 from sklearn.preprocessing import StandardScaler, scale
 
 from skae import AutoencoderTransformer
@@ -268,31 +268,3 @@ def test_wrong_groups(groups, message):
         estimator.fit(RNG.rand(60, 3), groups=groups)
     with pytest.raises(NotFittedError):
         estimator.transform(RNG.rand(2, 3))
-
-
-def test_groups_are_routed():
-    import sklearn
-    from sklearn.model_selection import GroupKFold, cross_validate
-    from sklearn.pipeline import make_pipeline
-
-    X, groups = RNG.rand(120, 4), np.repeat(np.arange(30), 4)
-    seen = []
-
-    class Recorder(AutoencoderTransformer):
-        def fit(self, X, y=None, *, groups=None):
-            seen.append(groups)
-            return super().fit(X, y, groups=groups)
-
-    with sklearn.config_context(enable_metadata_routing=True):
-        pipeline = make_pipeline(
-            StandardScaler(), Recorder(1, max_iter=2).set_fit_request(groups=True)
-        )
-        cross_validate(pipeline, X, cv=GroupKFold(3), params={"groups": groups})
-    assert [len(labels) for labels in seen] == [80, 80, 80]
-
-
-def test_as_many_groups_as_scikit_learn_would_hold_out():
-    groups = np.repeat(np.arange(50), 4)
-    split = hold_out(selection(RNG.rand(200, 2)), 0.2, 0, groups)
-    theirs = next(GroupShuffleSplit(1, test_size=0.2).split(groups, groups=groups))
-    assert len(split.held_out) == len(theirs[1])

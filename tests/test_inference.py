@@ -25,10 +25,6 @@ from .support.fits import linear, naive_output, network_input, objective_of, rec
 from .support.processes import allowed
 from .support.threaded import DTYPES, data, fitted
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- scores and errors of reconstruction -----------------------------------------------
 
 
@@ -66,7 +62,7 @@ def test_unknown_metric():
         estimator.reconstruction_error(make_data(), metric="r2")
 
 
-@pytest.mark.parametrize("name", ALL_CASES)
+@pytest.mark.parametrize("name", ["deep", "poisson", "variational"])
 def test_score(name):
     estimator = make(name)
     X, X_new = data_for(estimator), data_for(estimator, seed=1, n_rows=31)
@@ -96,42 +92,7 @@ def test_perfect_reconstruction(tied):
         assert estimator.reconstruction_error(X, metric=metric).max() < 1e-14
 
 
-def test_a_row_does_not_depend_on_the_others():
-    X = make_data(203)
-    estimator = make("deep").fit(X)
-    for results in (
-        estimator.transform,
-        estimator.score_samples,
-        lambda X: estimator.reconstruction_error(X, metric="loss", per_feature=True),
-    ):
-        whole = results(X)
-        for size in (1, 3, 64, 100):
-            parts = [results(X[i : i + size]) for i in range(0, len(X), size)]
-            np.testing.assert_array_equal(np.concatenate(parts), whole)
-
-
 # -- bad input -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("dtype", "factor"),
-    [
-        (np.float32, 1e-26),
-        (np.float32, 1e18),
-        (np.float64, 1e-170),
-        (np.float64, 1e153),
-    ],
-)
-def test_scores_of_any_size(dtype, factor):
-    X = make_data(100)
-    estimator = make("adam").fit(X.astype(dtype))
-    far = make("adam").fit((X * factor).astype(dtype))
-    score = far.score((X * factor).astype(dtype))
-    assert score == pytest.approx(estimator.score(X.astype(dtype)), rel=1e-4)
-    validated = make("adam").fit((X * factor).astype(dtype), X_val=X * factor)
-    np.testing.assert_allclose(
-        validated.validation_loss_curve_[0], validated.loss_curve_[0], rtol=0.1
-    )
 
 
 @pytest.mark.parametrize(
@@ -256,10 +217,10 @@ def chunked(function, X, size):
     )
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n_features", [5, 257])
-@pytest.mark.parametrize("n_components", [1, 3])
+@pytest.mark.parametrize(
+    ("n_features", "n_components", "dtype", "tied"),
+    [(5, 1, np.float32, False), (5, 3, np.float64, True), (257, 1, np.float64, False)],
+)
 def test_any_chunking_gives_the_same_bits(n_features, n_components, dtype, tied):
     rng = np.random.default_rng(0)
     X = (rng.standard_normal((131, n_features)) * 3 + 1).astype(dtype)
@@ -272,41 +233,24 @@ def test_any_chunking_gives_the_same_bits(n_features, n_components, dtype, tied)
         max_iter=2,
         random_state=0,
     ).fit(X)
+    errors = functools.partial(model.reconstruction_error, per_feature=True)
+    functions = (
+        *(model.transform, model.score_samples),
+        *(functools.partial(errors, metric=m) for m in ("absolute_error", "loss")),
+    )
     code = model.transform(X)
-    error = model.reconstruction_error(X)
-    entries = model.reconstruction_error(X, metric="absolute_error", per_feature=True)
-    losses = model.reconstruction_error(X, metric="loss")
-    reconstruction = model.inverse_transform(code)
-    for matrix in (X, sparse.csr_matrix(X)):
+    cases = [(f, given) for f in functions for given in (X, sparse.csr_matrix(X))]
+    for function, given in [*cases, (model.inverse_transform, code)]:
+        whole = function(X if given is not code else code)
+        assert whole.dtype == dtype
         for size in (*CHUNKS, len(X)):
-            found = [
-                chunked(model.transform, matrix, size),
-                chunked(model.inverse_transform, code, size),
-                chunked(model.reconstruction_error, matrix, size),
-                chunked(
-                    functools.partial(
-                        model.reconstruction_error,
-                        metric="absolute_error",
-                        per_feature=True,
-                    ),
-                    matrix,
-                    size,
-                ),
-                chunked(
-                    functools.partial(model.reconstruction_error, metric="loss"),
-                    matrix,
-                    size,
-                ),
-            ]
-            whole = [code, reconstruction, error, entries, losses]
-            for array, expected in zip(found, whole, strict=True):
-                assert array.dtype == expected.dtype == dtype
-                np.testing.assert_array_equal(array, expected, strict=True)
+            found = chunked(function, given, size)
+            np.testing.assert_array_equal(found, whole, strict=True)
 
 
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_any_chunking_gives_the_same_bits_for_every_activation(activation, dtype):
+def test_any_chunking_gives_the_same_bits_for_every_activation(activation):
+    dtype = DTYPES[ACTIVATION_NAMES.index(activation) % 2]
     X = data("", dtype)[:131, :19]
     model = AutoencoderTransformer(
         2,

@@ -1,7 +1,6 @@
 """save and load: what is read is what was written."""
 
 import os
-import pickle
 import sys
 
 import joblib
@@ -22,12 +21,9 @@ from skae.io import TRUSTED_TYPES, load, save
 from .support.cases import (
     ALL_CASES,
     RESTARTS,
-    SCHEDULES,
-    STOCHASTIC,
     data_for,
     make,
     make_data,
-    names_of,
 )
 from .support.files import (
     DTYPES,
@@ -37,22 +33,19 @@ from .support.files import (
     assert_same_but_for_the_fits,
     assert_same_value,
     contents,
-    make_scheduled,
     through_file,
 )
 from .support.make_model_files import FOLDER, models
-
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 # -- round trips -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL_CASES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_round_trip_and_training_goes_on(name, dtype, path):
+def test_training_goes_on_from_a_file(name, path):
+    """And k epochs, a file and k epochs are 2k epochs."""
     estimator = make(name, max_iter=6, tol=1e-12, warm_start=True)
-    X = data_for(estimator).astype(dtype)
+    X = data_for(estimator).astype(DTYPES[list(ALL_CASES).index(name) % 2])
+    once = clone(estimator).set_params(max_iter=12)
     estimator.fit(X)
     loaded = through_file(estimator, path)
     assert_same(estimator, loaded)
@@ -64,34 +57,8 @@ def test_round_trip_and_training_goes_on(name, dtype, path):
     assert loaded.score(X) == estimator.score(X)
     # Not through the file again: the whole of two fits.
     assert_same(estimator.fit(X), loaded.fit(X))
-
-
-@pytest.mark.parametrize(
-    "name", names_of(lambda p: p["learning_rate"] != RESTARTS and not p.get("pretrain"))
-)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_k_epochs_a_file_and_k_epochs_are_2k(name, dtype, path):
-    estimator = make(name, max_iter=6, tol=1e-12, warm_start=True)
-    X = data_for(estimator).astype(dtype)
-    once = clone(estimator).set_params(max_iter=12).fit(X)
-    twice = through_file(estimator.fit(X), path).fit(X)
-    assert (once.n_iter_, twice.n_iter_) == (12, 6)
-    assert_same_but_for_the_fits(once, twice)
-
-
-@pytest.mark.parametrize("solver", STOCHASTIC)
-@pytest.mark.parametrize("learning_rate", [s for s in SCHEDULES if s != RESTARTS])
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_k_and_k_of_every_solver_and_schedule(
-    solver, learning_rate, early_stopping, path
-):
-    estimator = make_scheduled(
-        solver, learning_rate, early_stopping, max_iter=7, warm_start=True
-    )
-    X = make_data()
-    once = clone(estimator).set_params(max_iter=14).fit(X)
-    twice = through_file(estimator.fit(X), path).fit(X)
-    assert_same_but_for_the_fits(once, twice)
+    if estimator.learning_rate != RESTARTS and not getattr(estimator, "pretrain", None):
+        assert_same_but_for_the_fits(once.fit(X), loaded)
 
 
 @pytest.mark.parametrize("name", ["default", "adam", "variational"])
@@ -148,12 +115,6 @@ def test_numbers_of_numpy_within_others(path):
     estimator = AutoencoderTransformer(hidden_layer_sizes=(np.int64(8), [np.uint8(5)]))
     loaded = through_file(estimator, path)
     assert_same_value(loaded.hidden_layer_sizes, (8, [5]), "hidden_layer_sizes")
-
-
-def test_parameters_are_validated_by_fit(path):
-    loaded = through_file(AutoencoderTransformer(alpha=-1.0), path)
-    with pytest.raises(ValueError, match="'alpha' parameter"):
-        loaded.fit(make_data())
 
 
 @pytest.mark.parametrize("n_drawn", [0, 1, 2, 623, 624])
@@ -213,18 +174,6 @@ def test_metadata_requests(path):
     assert routing.score.requests == {"sample_weight": False}
 
 
-def test_weights_and_validation_data(path):
-    X, X_val = make_data(), make_data(seed=1)
-    weights = np.random.default_rng(0).uniform(0, 2, len(X))
-    estimator = make("adam", warm_start=True, early_stopping=True)
-    estimator.fit(X, sample_weight=weights, X_val=X_val)
-    loaded = through_file(estimator, path)
-    assert_same(estimator, loaded)
-    for model in (estimator, loaded):
-        model.fit(X, sample_weight=weights, X_val=X_val)
-    assert_same(estimator, loaded)
-
-
 def test_what_joblib_has_mapped_into_memory(tmp_path, path):
     estimator = make("adam").fit(make_data())
     joblib.dump(estimator, tmp_path / "model.joblib")
@@ -240,15 +189,6 @@ def test_another_solver_then_a_file(path):
     loaded = through_file(estimator, path)
     assert_same(estimator, loaded)
     assert_same(estimator.fit(X), loaded.fit(X))
-
-
-def test_a_loaded_estimator_can_be_cloned_pickled_and_saved_again(tmp_path, path):
-    estimator = make("cautious").fit(make_data())
-    loaded = through_file(estimator, path)
-    assert clone(loaded).get_params() == estimator.get_params()
-    assert_same(pickle.loads(pickle.dumps(loaded)), estimator)
-    save(loaded, tmp_path / "again")
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
 # -- what cannot be saved --------------------------------------------------------------

@@ -41,7 +41,6 @@ def test_rows_in_lines(n_entries, dtype):
         assert rows.strides[0] % LINE_BYTES == 0
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["sparse_kl", "masking_noise", "minibatch"])
 def test_no_cache_line_is_written_by_two_threads(name, monkeypatch):
     teams, run = [], ThreadTeam.run

@@ -1,10 +1,5 @@
 """Wrong names, and other wrong values, are answered by the right ones."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -132,33 +127,6 @@ def test_suggestions_are_names_that_are_legal():
     assert nearest("gaussian", ("masking", "gaussian")) == "gaussian"
     assert nearest("l1", ("kl", "l1")) == "l1"
     assert nearest("x" * 10_000, ("kl", "l1")) is None
-
-
-PRINT_NAMES = """
-import json
-
-import skae
-from skae._sklearn import make_constraint
-
-print(json.dumps([
-    [str(make_constraint(constraint)) for constraint in constraints]
-    for member in (skae.AutoencoderTransformer, skae.VariationalAutoencoderTransformer)
-    for constraints in member._parameter_constraints.values()
-]))
-"""
-
-
-def test_names_are_printed_in_the_same_order_by_every_process():
-    printed = {
-        subprocess.check_output(
-            [sys.executable, "-c", PRINT_NAMES],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            timeout=60,
-        )
-        for seed in ("1", "2")
-    }
-    assert len(printed) == 1
-    assert ["a str among {'adam', 'sgd', 'rmsprop', 'lbfgs'}"] in json.loads(*printed)
 
 
 @pytest.mark.parametrize(

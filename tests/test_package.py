@@ -22,6 +22,7 @@ from skae import AutoencoderTransformer
 from skae._compiled.compilation import c_functions
 from skae._sklearn import DOCUMENTATION
 
+from .support.cases import times
 from .support.sources import (
     PACKAGE,
     ROOT,
@@ -541,7 +542,7 @@ print(np.round(model.loss_, 4))
 )
 
 
-@pytest.mark.parametrize("is_shown", [True, False])
+@pytest.mark.parametrize("is_shown", times([True], [True, False]))
 def test_read_only_installation_and_home(copied_package, is_shown):
     """A plain file in the cache folder's place stops even root.
 
@@ -629,9 +630,15 @@ MEGABYTE = 10**6
 MAX_MEMORY = 25.5 * MEGABYTE
 
 
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["array", "map", "csr"])
+@pytest.mark.parametrize(
+    ("kind", "dtype", "solver"),
+    [
+        ("array", np.float32, "lbfgs"),
+        ("array", np.float64, "adam"),
+        ("map", np.float32, "adam"),
+        ("csr", np.float64, "lbfgs"),
+    ],
+)
 def test_fit_does_not_copy_the_data(kind, dtype, solver, tmp_path):
     n_rows = 64 * MEGABYTE // (400 * np.dtype(dtype).itemsize)
     rng = np.random.default_rng(0)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
@@ -77,17 +76,6 @@ def test_auto_hidden_layers_have_room_for_the_scores(n_components, hidden):
     assert widths == [80, *hidden, n_components, *hidden[::-1], 80]
 
 
-@pytest.mark.parametrize("n_components", [2, 60])
-def test_the_default_network_begins_at_pca(n_components):
-    X = np.random.default_rng(0).standard_normal((300, 70)) * np.geomspace(9, 0.1, 70)
-    few = AutoencoderTransformer(n_components, random_state=0)
-    few.fit(X[:200], sample_weight=np.arange(200) < 39)  # too few to leave PCA
-    pca = PCA(min(n_components, 38)).fit(X[:39])
-    found = few.inverse_transform(few.transform(X))
-    expected = pca.inverse_transform(pca.transform(X))
-    np.testing.assert_allclose(found, expected, atol=1e-8)
-
-
 def test_more_units_than_principal_components_carry_nothing():
     widths = describe_network(AutoencoderTransformer(1000), 60, 1000)["widths"]
     assert widths == [60, 120, 120, 1000, 120, 120, 60]
@@ -143,7 +131,6 @@ def test_data_of_denormal_numbers_are_refused(dtype):
         AutoencoderTransformer(max_iter=2).fit(X)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("power", [-0.9, -0.5, 0.45])
 def test_other_sizes_do_not_matter(power, dtype):
@@ -208,6 +195,7 @@ def test_hidden_layer_sizes(sizes, hidden):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
+        *((value, "") for value in (0, -1, 1.5, None, "a", (0,), (3, -1), ("a",))),
         ({8, 4}, "is a set, .*use a tuple or a list"),
         (frozenset([8]), "is a frozenset, .*use a tuple or a list"),
         ({8: 4}, "is a dict, .*use a tuple or a list"),
@@ -222,7 +210,7 @@ def test_hidden_layer_sizes(sizes, hidden):
 )
 def test_bad_hidden_layer_sizes(sizes, message):
     estimator = AutoencoderTransformer(hidden_layer_sizes=sizes)
-    with pytest.raises(ValueError, match=f"hidden_layer_sizes=.*{message}"):
+    with pytest.raises(ValueError, match=f"hidden_layer_sizes.*{message}"):
         estimator.fit(np.eye(5))
 
 

@@ -9,10 +9,6 @@ from skae import AutoencoderTransformer
 from .support.cases import SCHEDULES, STOCHASTIC, make, make_data
 from .support.fits import assert_same_fit
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- partial_fit -----------------------------------------------------------------------
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ pd = pytest.importorskip("pandas")
 from skae.dask import partitions  # noqa: E402
 from skae.dask.partitions import DataLostError, NoWorkersError, Partitions  # noqa: E402
 
-from .support.clusters import bytes_moved, kill, later, make_client, make_cluster  # noqa: E402
+from .support.clusters import kill, later, make_client, make_cluster  # noqa: E402
 
 N_ROWS = (7, 5, 0, 4)
 X = np.random.default_rng(0).normal(size=(sum(N_ROWS), 3))
@@ -140,39 +139,6 @@ def test_results_are_in_order_with_arguments_of_each(client):
         assert more == (i, "x")
 
 
-def test_data_stay_where_they_are(client):
-    large = np.zeros((1000, 50))
-    first, second = sorted(client.nthreads())
-    # Three of four blocks on one worker: nothing is to be evened out.
-    places = [first, second, first, first]
-    futures = [
-        client.submit(np.ones_like, large, workers=[place], pure=False)
-        for place in places
-    ]
-    client.gather(futures)
-    data = da.concatenate(
-        [da.from_delayed(f, large.shape, large.dtype) for f in futures]
-    )
-    before = client.run(bytes_moved)
-    with partitions_of(data, client) as parts:
-        assert parts._places == places
-        for _ in range(3):
-            parts.run(pid_and_sum)
-        assert client.run(bytes_moved) == before
-        pids = client.run(os.getpid)
-        assert [pid for pid, _ in parts.run(pid_and_sum)] == [pids[p] for p in places]
-
-
-def test_blocks_are_released(client):
-    with partitions_of(collection(), client) as parts:
-        keys = {block.key for block in parts._blocks}
-        assert keys <= set().union(*client.has_what().values())
-    deadline = time.monotonic() + 10
-    while keys & set().union(*client.has_what().values()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_a_task_now_and_then_shows_that_the_cluster_is_in_use(client, monkeypatch):
     with partitions_of(collection(), client) as parts:
         expected = [value for _, value in parts.run(pid_and_sum)]
@@ -244,21 +210,6 @@ def test_client_in_use(client):
         assert parts.run(len) == list(N_ROWS)
 
 
-def rows_from_a_task(get_client):
-    with partitions_of(collection(), get_client()) as parts:
-        return parts.run(len)
-
-
-@pytest.mark.parametrize("get_client", [lambda: None, distributed.get_client])
-def test_from_a_task(client, get_client):
-    # On each worker's only thread, which the blocks need.
-    futures = [
-        client.submit(rows_from_a_task, get_client, pure=False) for _ in range(2)
-    ]
-    for future in futures:
-        assert future.result(timeout=60) == list(N_ROWS)
-
-
 def test_a_setting_that_two_threads_want():
     name, before = "of-a-test", dask.config.get("of-a-test", "none")
     setting = partitions._Setting(name, 1)
@@ -328,30 +279,6 @@ def test_a_worker_dies_meanwhile(mortal_client, by_tasks):
             assert victim not in {pid for pid, _ in again}
             assert [value for _, value in again] == [value for _, value in before]
         assert not parts._is_stale
-
-
-def test_a_worker_dies_between_calls(mortal_client):
-    with partitions_of(collection(), mortal_client) as parts:
-        before = parts.run(pid_and_sum)
-        victim = before[0][0]
-        kill(victim)
-        after = parts.run(pid_and_sum)
-        assert Counter(p for p, _ in after)[victim] == 0
-        assert [value for _, value in after] == [value for _, value in before]
-
-
-def test_scattered_data_are_lost(mortal_client):
-    place = min(mortal_client.nthreads())
-    block = mortal_client.scatter(X, workers=[place], hash=False)
-    data = da.from_delayed(block, X.shape, X.dtype)
-    with partitions_of(data, mortal_client) as parts:
-        ((pid, _),) = parts.run(pid_and_sum)
-        kill(pid)
-        for _ in range(2):
-            with pytest.raises(DataLostError, match="no recipe to compute it again"):
-                parts.run(pid_and_sum)
-    with pytest.raises(DataLostError, match="no recipe to compute it again"):
-        partitions_of(data, mortal_client)
 
 
 def die(block):

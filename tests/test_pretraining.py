@@ -18,8 +18,6 @@ from .support import reference
 from .support.cases import make_data
 from .support.fits import assert_same_fit
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 WIDTHS = [6, 5, 4, 2, 4, 5, 6]
 NAMES = ["tanh", "softplus", "logistic", "softplus", "tanh", "logistic"]
 

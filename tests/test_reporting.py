@@ -30,22 +30,10 @@ from .support.cases import make, make_data
 from .support.fits import assert_same_fit
 from .support.watcher import Watcher
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 
 @pytest.mark.parametrize(
     ("max_iter", "interval"),
-    [
-        (1, 1),
-        (20, 1),
-        (21, 2),
-        (40, 2),
-        (41, 5),
-        (200, 10),
-        (1000, 50),
-        (10**6, 50_000),
-    ],
+    [(1, 1), (20, 1), (21, 2), (40, 2), (41, 5), (200, 10), (10**6, 50_000)],
 )
 def test_interval_is_round_and_gives_few_lines(max_iter, interval):
     assert readable_interval(max_iter) == interval
@@ -171,8 +159,9 @@ LINE = re.compile(
 )
 
 
-@pytest.mark.parametrize("name", ["minibatch", "early_stopping", "lbfgs"])
-@pytest.mark.parametrize("max_iter", [1, 7, 150])
+@pytest.mark.parametrize(
+    ("name", "max_iter"), [("minibatch", 1), ("early_stopping", 150), ("lbfgs", 7)]
+)
 def test_verbose(name, max_iter, capsys):
     estimator = make(name, verbose=True, max_iter=max_iter, tol=0)
     estimator.set_params(n_iter_no_change=np.inf).fit(make_data())
@@ -213,7 +202,7 @@ def test_progress_does_not_change_the_result(capsys):
             assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["minibatch", "early_stopping", "lbfgs", "tied"])
+@pytest.mark.parametrize("name", ["minibatch", "early_stopping", "lbfgs"])
 def test_callbacks_see_every_epoch(name, callback):
     X = make_data()
     estimator = make(name, max_iter=6)
@@ -267,8 +256,9 @@ class FailsWhenTrained(Watcher):
             raise self.error
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-@pytest.mark.parametrize("n_fits", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "n_fits"), [(ZeroDivisionError, 0), (KeyboardInterrupt, 1)]
+)
 def test_a_callback_that_fails_when_training_has_ended(callback, error, n_fits):
     """What was trained is there, and knows the columns that it was trained on."""
     X = make_data()
@@ -302,12 +292,11 @@ def test_scoring_monitor_through_a_grid_search(callback, n_jobs):
     assert all(np.isfinite(row["score"]) and row["score"] <= 1 for row in epochs)
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_progress_bar_through_a_grid_search(callback, capsys, monkeypatch, n_jobs):
+def test_progress_bar_through_a_grid_search(callback, capsys, monkeypatch):
     pytest.importorskip("rich", reason="rich, which draws the bars, is not installed")
     monkeypatch.setenv("COLUMNS", "200")
     X = make_data()
-    search = search_with(make("adam", max_iter=4), n_jobs=n_jobs)
+    search = search_with(make("adam", max_iter=4))
     search.set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(X)
     output = capsys.readouterr().out
     for name in ("GridSearchCV", "Pipeline", "AutoencoderTransformer"):

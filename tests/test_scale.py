@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.special import expit
-from sklearn import datasets
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
@@ -15,15 +14,11 @@ from .support.cases import (
     RANGES,
     data_for,
     is_scaled,
-    is_variational,
     make,
     make_data,
     names_of,
 )
 from .support.fits import reconstruct
-
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 SCALED = names_of(is_scaled)
 
@@ -31,31 +26,30 @@ SCALED = names_of(is_scaled)
 # -- scale -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
-@pytest.mark.parametrize("offset", [0.0, -3.0, 1e4])
 @pytest.mark.parametrize("name", SCALED)
-def test_code_does_not_depend_on_units(name, factor, offset):
+def test_code_does_not_depend_on_units(name):
     estimator = make(name)
-    if estimator.get_params().get("noise") == "masking":
-        offset = 0.0  # the value that masks
     if estimator.solver == "lbfgs":
         # Its line searches amplify roundings until they show.
         estimator.set_params(max_iter=5)
     X = make_data()
     code = clone(estimator).fit_transform(X)
-    other = factor * X + offset * factor * X.std()
-    other_code = estimator.fit_transform(other)
-    np.testing.assert_allclose(other_code, code, rtol=0, atol=1e-5 * np.abs(code).max())
+    for factor, offset in ((1e-6, -3.0), (1e6, 1e4)):
+        if estimator.get_params().get("noise") == "masking":
+            offset = 0.0  # the value that masks
+        other_code = estimator.fit_transform(factor * (X + offset * X.std()))
+        atol = 1e-5 * np.abs(code).max()
+        np.testing.assert_allclose(other_code, code, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("name", SCALED)
-def test_mean_and_scale(name):
+def test_mean_and_scale():
     X = make_data() * [1, 2, 3, 4, 5, 6] + 7
-    estimator = make(name, early_stopping=False).fit(X)
-    np.testing.assert_allclose(estimator.mean_, X.mean(axis=0), rtol=1e-12)
-    assert estimator.scale_ == pytest.approx(np.sqrt(X.var(axis=0).mean()), rel=1e-12)
-    if is_variational(estimator.get_params()):
-        return  # it takes no weights
+    for name in ("adam", "lbfgs", "pca", "pretrained", "variational"):
+        estimator = make(name).fit(X)
+        np.testing.assert_allclose(estimator.mean_, X.mean(axis=0), rtol=1e-12)
+        spread = np.sqrt(X.var(axis=0).mean())
+        assert estimator.scale_ == pytest.approx(spread, rel=1e-12)
+    estimator = make("adam")
     weights = np.arange(60.0)
     estimator.fit(X, sample_weight=weights)
     mean = np.average(X, axis=0, weights=weights)
@@ -88,21 +82,20 @@ SATURATING = {
 }
 
 
-@pytest.mark.parametrize("how", [{}, {"init": "glorot", "solver": "lbfgs"}])
 @pytest.mark.parametrize("tails", ["light", "heavy"])
 @pytest.mark.parametrize("name", SATURATING)
-def test_tied_saturating_networks_are_not_worse_than_pca(name, tails, how):
+def test_tied_saturating_networks_are_not_worse_than_pca(name, tails):
     """On the way out weights are as large as on the way in: the inputs are small."""
-    X, _ = make_donuts(500, random_state=0)
+    X, _ = make_donuts(200, random_state=0)
     if tails == "heavy":
         X[::50] *= 30
     estimator = AutoencoderTransformer(
-        2, tied_weights=True, random_state=0, **SATURATING[name], **how
-    ).fit(X)
+        2, tied_weights=True, random_state=0, **SATURATING[name]
+    )
+    at_random = clone(estimator).set_params(init="glorot", solver="lbfgs", max_iter=2)
     spread = np.sqrt(X.var(axis=0).mean())
-    if how:
-        assert estimator.scale_ == pytest.approx(4 * spread)
-        return
+    assert at_random.fit(X).scale_ == pytest.approx(4 * spread)
+    estimator.fit(X)
     pca = PCA(2).fit(X).explained_variance_ratio_.sum()
     assert estimator.score(X) > pca - 0.002
     n_layers = {"code": 1, "tanh": 1, "hidden": 2, "all": 5, "relu": 1}[name]
@@ -185,9 +178,15 @@ def test_limited_outputs_see_the_data_as_they_are(output):
     assert np.isfinite(estimator.score(far))
 
 
-@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("how", ["fit", "partial_fit", "fit_batches", "go on"])
-@pytest.mark.parametrize("output", OUTPUT_RANGES)
+@pytest.mark.parametrize(
+    ("output", "how", "as_given"),
+    [
+        *((output, "fit", np.asarray) for output in OUTPUT_RANGES),
+        ("tanh", "partial_fit", sparse.csr_matrix),
+        ("logistic", "fit_batches", sparse.csr_matrix),
+        ("elu", "go on", np.asarray),
+    ],
+)
 def test_data_out_of_the_range_of_the_output(output, how, as_given):
     low, high = OUTPUT_RANGES[output]
     estimator, good = make("adam", output_activation=output), within(low, high)
@@ -211,19 +210,6 @@ def test_data_out_of_the_range_of_the_output(output, how, as_given):
         # Who gives a scale is trusted.
         for scale in (None, 2.0):
             clone(estimator).set_params(scale=scale).fit(X)
-
-
-def test_a_limited_output_is_not_a_trap():
-    """It was centred and scaled data that a logistic output cannot be."""
-    X = datasets.load_digits().data / 16
-    plain, limited = (
-        AutoencoderTransformer(
-            10, hidden_layer_sizes=(64,), output_activation=output, random_state=0
-        )
-        for output in ("auto", "logistic")
-    )
-    assert limited.fit(X).score(X) > 0.8
-    assert limited.score(X) > plain.fit(X).score(X) - 0.03
 
 
 def test_a_network_fitted_on_scaled_data_goes_on():

@@ -33,7 +33,6 @@ def test_without_the_private_name(change):
     assert run_python(WITHOUT_NAME.format(change=change)) == "public\n"
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_public_search_serves(monkeypatch):
     X = np.random.default_rng(0).standard_normal((60, 5)) @ np.diag([5, 4, 1, 1, 1])
     model = AutoencoderTransformer(

@@ -132,7 +132,6 @@ def results(case, X):
     return [*model.coefs_, *model.intercepts_, model.loss_curve_, code, model.score(X)]
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES)
@@ -148,7 +147,6 @@ def test_fits_have_the_same_bits(case, dtype, as_given, monkeypatch):
         np.testing.assert_array_equal(array, expected)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_row_does_not_depend_on_the_others():
     """Although these say whether zeros are left out."""
     X = data(np.float64)
@@ -160,7 +158,6 @@ def test_a_row_does_not_depend_on_the_others():
     np.testing.assert_array_equal(np.concatenate(parts), code)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "parameters",
     [

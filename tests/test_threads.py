@@ -3,7 +3,6 @@
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -18,14 +17,13 @@ from skae._model import pca
 from skae._model.pca import principal_components
 from skae._runtime import threads
 
-from .support.processes import allowed, blas_threads, our_threads, team_sizes
+from .support.processes import allowed, our_threads, team_sizes
 from .support.threaded import (
     _DIGEST_CASES,
     _LARGE,
     BLAS_VARIABLES,
     CASES,
     DTYPES,
-    N_ROWS,
     ONE_THREAD_CASES,
     THREAD_COUNTS,
     assert_same_bits,
@@ -35,15 +33,12 @@ from .support.threaded import (
     results,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- the same bits --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
-def test_same_bits_for_any_number_of_threads(name, dtype):
+def test_same_bits_for_any_number_of_threads(name):
+    dtype = DTYPES[list(CASES).index(name) % 2]
     found = {}
     for n_threads in THREAD_COUNTS:
         with allowed(n_threads) as sizes:
@@ -55,7 +50,7 @@ def test_same_bits_for_any_number_of_threads(name, dtype):
     assert_same_bits(found[4], found[1])
 
 
-@pytest.mark.parametrize("n_threads", [3, 5, 7])
+@pytest.mark.parametrize("n_threads", [3, 7])
 def test_same_bits_where_lanes_do_not_divide_by_threads(n_threads):
     with allowed(1):
         expected = results("one_batch")
@@ -75,14 +70,6 @@ def test_same_bits_going_on_with_another_number_of_threads():
             model.fit(X)
     assert model.loss_curve_ == expected.loss_curve_
     assert model.transform(X).tobytes() == expected.transform(X).tobytes()
-
-
-def test_same_bits_under_a_blas_limit():
-    """The process' own BLAS limit is one more number of threads."""
-    expected = results("minibatch")
-    with threadpool_limits(1, "blas"):
-        assert threads.n_threads_allowed() == 1
-        assert_same_bits(results("minibatch"), expected)
 
 
 class _NoBlas:
@@ -153,8 +140,10 @@ def job_threads_allowed():
     return threads.n_threads_allowed()
 
 
-@pytest.mark.parametrize("shape", [(100_000, 3), (30_000, 20), (300, 3000)])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "weighted"),
+    [((100_000, 3), False), ((30_000, 20), True), ((300, 3000), False)],
+)
 def test_same_bits_of_large_data_under_a_blas_limit(shape, weighted):
     """What is computed outside of kernels: moments of the data and of the code."""
     rng = np.random.default_rng(0)
@@ -233,35 +222,7 @@ def test_few_threads_for_little_work():
 # -- many small fits ------------------------------------------------------------
 
 
-def job_many_fits(n_fits):
-    """More threads than processors, in several fits at once."""
-    X = data()[:, :8]
-    parameters = {**_LARGE, "hidden_layer_sizes": (24,), "batch_size": N_ROWS}
-    expected = AutoencoderTransformer(**parameters).fit(X).transform(X).tobytes()
-    before = blas_threads()
-
-    def same(n_threads):
-        with_lanes = AutoencoderTransformer(**parameters).fit(X)
-        return with_lanes.transform(X).tobytes() == expected
-
-    n_same = 0
-    for n_threads in (2, 3, 4):
-        with (
-            allowed(n_threads) as sizes,
-            ThreadPoolExecutor(3) as pool,
-        ):
-            n_same += sum(pool.map(same, [n_threads] * (n_fits // 3)))
-        assert max(sizes) == n_threads
-    assert blas_threads() == before
-    assert not our_threads()
-    return n_same
-
-
-def test_many_fits_on_more_threads_than_processors():
-    assert in_new_process(job_many_fits, 300) == 300
-
-
-@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("n_threads", [1, 5])
 @pytest.mark.parametrize("n_items", [0, 1, 20])
 def test_map_in_order(n_threads, n_items):
     n_read, n_late = [], 0

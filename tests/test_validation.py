@@ -13,9 +13,6 @@ from skae import AutoencoderTransformer
 from .support.cases import ACTIVATION_NAMES, LOSS_NAMES, make, make_data
 from .support.fits import assert_same_fit
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
 # -- bad input -------------------------------------------------------------------------
 
 
@@ -28,6 +25,9 @@ BAD_DATA = {
     "no features": (np.ones((2, 0)), r"0 feature\(s\)"),
     "complex": (np.ones((2, 2)) * 1j, "Complex data not supported"),
     "text": (np.array([["a", "b"]]), "could not convert|dtype"),
+    "ragged": ([[1.0], [1.0, 2.0]], "inhomogeneous"),
+    "objects": ([[1.0, None], [2.0, 3.0]], "NaN"),
+    "a number": (3.0, "got scalar array"),
 }
 
 
@@ -90,28 +90,10 @@ def test_bad_validation_rows(bad):
         assert not hasattr(estimator, "n_features_in_")
 
 
-def test_validation_rows_too_large_for_the_dtype():
-    X = make_data().astype(np.float32)
-    for factor in (1e25, 1e100):
-        with pytest.raises(ValueError, match=r"X_val.* too large"):
-            make("adam").fit(X, X_val=X.astype(float) * factor)
-
-
 @pytest.mark.parametrize("scale", [1e160, 1e300, 1e-160, 1e-300])
 def test_scale_far_from_the_data(scale):
     with pytest.raises(ValueError, match=re.escape(f"scale={scale!r} is too far from")):
         make("adam", scale=scale).fit(make_data())
-
-
-def test_rows_whose_squares_are_infinite():
-    """One alone has no variance; where that is not finite they are refused."""
-    as_they_are = make("poisson", n_components=3, max_iter=3, early_stopping="auto")
-    assert (as_they_are.fit([[1.3e154]]).explained_variance_ == 0).all()
-    estimator = make("adam", n_components=1).fit([[0.0], [1.2e154]])
-    assert np.isfinite(estimator.explained_variance_).all()
-    for refusing in (as_they_are, estimator):
-        with pytest.raises(ValueError, match="too large for float64: its variance"):
-            refusing.fit([[0.0], [2e154]])
 
 
 def test_wrong_number_of_features():
@@ -134,6 +116,7 @@ def test_wrong_number_of_features():
     [
         ("log_loss", -0.5, 1.0, r"Negative.*\[0, 1\].*-0\.5 to 1"),
         ("log_loss", 0.0, 1.5, r"above 1.*\[0, 1\].*0 to 1\.5"),
+        ("log_loss", 0.0, 1 + 1e-12, r"above 1.*0 to 1\.000000000001"),
         ("poisson", -2.0, 7.0, r"Negative.*>= 0.*-2 to 7"),
     ],
 )
@@ -148,17 +131,14 @@ def test_data_out_of_range(loss, low, high, message, part, as_given):
     assert "MinMaxScaler" in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [1 + 1e-7, -1e-7, 1 + 1e-12])
-def test_data_out_of_range_are_named_with_all_digits(value):
-    X = make_data(loss="log_loss")
-    X[3, 2] = value
-    with pytest.raises(ValueError, match=re.escape(f"{value}")):
-        make("log_loss").fit(X)
-
-
-@pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("loss", ["log_loss", "poisson"])
+@pytest.mark.parametrize(
+    ("loss", "dtype", "as_given"),
+    [
+        ("log_loss", np.float64, np.asarray),
+        ("log_loss", np.float32, sparse.csr_matrix),
+        ("poisson", np.float32, np.asarray),
+    ],
+)
 def test_roundings_out_of_range(loss, dtype, as_given, tmp_path):
     """MinMaxScaler makes them; the network is trained on, and judged by, the bound."""
     exact = make_data(loss="log_loss").astype(dtype)
@@ -197,16 +177,16 @@ def test_what_minmax_scaler_makes_is_in_range(dtype):
 
 
 @pytest.mark.parametrize("output", ACTIVATION_NAMES)
-@pytest.mark.parametrize("loss", LOSS_NAMES)
-def test_output_activations_of_losses(loss, output):
-    estimator = make("adam", loss=loss, output_activation=output, max_iter=2)
+def test_output_activations_of_losses(output):
     X = make_data(loss="log_loss")
-    legal = {"log_loss": "logistic", "poisson": "softplus"}.get(loss, output)
-    if output == legal:
-        assert np.isfinite(estimator.fit(X).score(X))
-        return
-    with pytest.raises(ValueError, match=f"{loss!r}.*{output!r}.*{legal!r}"):
-        estimator.fit(X)
+    for loss in LOSS_NAMES:
+        estimator = make("adam", loss=loss, output_activation=output, max_iter=2)
+        legal = {"log_loss": "logistic", "poisson": "softplus"}.get(loss, output)
+        if output == legal:
+            assert np.isfinite(estimator.fit(X).score(X))
+            continue
+        with pytest.raises(ValueError, match=f"{loss!r}.*{output!r}.*{legal!r}"):
+            estimator.fit(X)
 
 
 def test_sigmoid_is_logistic():
@@ -228,65 +208,28 @@ def test_bad_activation_sequences(activation):
         estimator.fit(make_data())
 
 
-@pytest.mark.parametrize("sizes", [(0,), (3, -1), (2.5,), ("a",), 0, -1, 1.5, None])
-def test_bad_hidden_layer_sizes(sizes):
-    with pytest.raises(ValueError, match="hidden_layer_sizes"):
-        make("adam", hidden_layer_sizes=sizes).fit(make_data())
+BAD_VALUES = {
+    "n_components": (0, 1.5, "mle"),
+    **dict.fromkeys(("activation", "code_activation", "output_activation"), ("cube",)),
+    **{"loss": ("hinge",), "init": ("zeros",), "solver": ("newton",)},
+    **dict.fromkeys(("tied_weights", "shuffle", "nesterovs_momentum"), ("yes",)),
+    **dict.fromkeys(("early_stopping", "warm_start", "random_state"), ("yes",)),
+    **dict.fromkeys(("alpha", "decay", "power_t", "tol", "sparsity_weight"), (-1,)),
+    **dict.fromkeys(("verbose", "noise_level"), (-1,)),
+    **{"batch_size": (0, "all"), "learning_rate": ("fast",), "momentum": (1.1,)},
+    **dict.fromkeys(("beta_1", "beta_2"), (1.0,)),
+    **dict.fromkeys(("learning_rate_init", "epsilon"), (0,)),
+    **dict.fromkeys(("max_iter", "n_iter_no_change"), (0,)),
+    **dict.fromkeys(("validation_fraction", "sparsity_target"), (0.0, 1.0)),
+    **{"noise": ("pink",), "sparsity": ("l2",), "pretrain": ("deep",)},
+}
 
 
-@pytest.mark.parametrize("sizes", [8, (8,), [8], np.array([8]), np.int32(8)])
-def test_hidden_layer_sizes(sizes):
-    X = make_data()
-    assert_same_fit(make("adam", hidden_layer_sizes=sizes).fit(X), make("adam").fit(X))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("n_components", 0),
-        ("n_components", 1.5),
-        ("n_components", "mle"),
-        ("activation", "cube"),
-        ("code_activation", "cube"),
-        ("output_activation", "cube"),
-        ("tied_weights", "yes"),
-        ("loss", "hinge"),
-        ("init", "zeros"),
-        ("solver", "newton"),
-        ("alpha", -1),
-        ("batch_size", 0),
-        ("batch_size", "all"),
-        ("learning_rate", "fast"),
-        ("learning_rate_init", 0),
-        ("decay", -1),
-        ("power_t", -1),
-        ("momentum", 1.1),
-        ("nesterovs_momentum", "yes"),
-        ("beta_1", 1.0),
-        ("beta_2", 1.0),
-        ("epsilon", 0),
-        ("max_iter", 0),
-        ("shuffle", "yes"),
-        ("tol", -1),
-        ("n_iter_no_change", 0),
-        ("early_stopping", "yes"),
-        ("validation_fraction", 0.0),
-        ("validation_fraction", 1.0),
-        ("warm_start", "yes"),
-        ("random_state", "seed"),
-        ("verbose", -1),
-        ("noise", "pink"),
-        ("noise_level", -0.1),
-        ("sparsity", "l2"),
-        ("sparsity_target", 0.0),
-        ("sparsity_target", 1.0),
-        ("sparsity_weight", -1.0),
-        ("pretrain", "deep"),
-    ],
-)
-def test_bad_parameter_values(name, value):
-    with pytest.raises(ValueError, match=f"The '{name}' parameter of Autoencoder"):
-        make("adam", **{name: value}).fit(make_data())
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_bad_parameter_values(name):
+    for value in BAD_VALUES[name]:
+        with pytest.raises(ValueError, match=f"The '{name}' parameter of Autoencoder"):
+            make("adam", **{name: value}).fit(make_data())
 
 
 def test_every_parameter_is_checked():

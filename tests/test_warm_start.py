@@ -2,7 +2,6 @@
 
 import pickle
 
-import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -11,33 +10,12 @@ from sklearn.preprocessing import StandardScaler
 from skae.metrics import reconstruction_r2
 
 from .support.cases import (
-    RESTARTS,
-    SCHEDULES,
-    STOCHASTIC,
-    data_for,
     make,
     make_data,
-    names_of,
 )
 from .support.fits import assert_same_fit, objective_of
 
-# Most fits here are short.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
 # -- warm start ------------------------------------------------------------------------
-
-
-def fit_twice(estimator, X, **fit_params):
-    """Two warm-started fits of k epochs, and one of 2k."""
-    once = clone(estimator).set_params(max_iter=2 * estimator.max_iter)
-    once.fit(X, **fit_params)
-    twice = clone(estimator).set_params(warm_start=True)
-    twice.fit(X, **fit_params).fit(X, **fit_params)
-    assert twice.n_iter_ == estimator.max_iter
-    assert once.n_iter_ == 2 * estimator.max_iter
-    twice.n_iter_ += estimator.max_iter
-    return once, twice
 
 
 def test_other_rows_of_the_same_mean_and_spread():
@@ -80,41 +58,6 @@ def test_a_warm_start_with_another_objective(solver, change, judge):
     assert before < min(found) < found[0] <= loss + penalty
 
 
-@pytest.mark.parametrize("name", names_of(lambda p: p["learning_rate"] != RESTARTS))
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_warm_start_goes_on(name, dtype):
-    estimator = make(name, max_iter=6, tol=1e-12)
-    if estimator.pretrain is not None:
-        estimator.set_params(pretrain=None)  # its length is that of the first fit
-    if estimator.learning_rate == "auto":
-        estimator.set_params(learning_rate="constant")  # without `warm_start` a cosine
-    X = data_for(estimator).astype(dtype)
-    assert_same_fit(*fit_twice(estimator, X))
-
-
-@pytest.mark.parametrize("solver", STOCHASTIC)
-@pytest.mark.parametrize("learning_rate", [s for s in SCHEDULES if s != RESTARTS])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"tied_weights": True},
-        {"early_stopping": True, "n_iter_no_change": 20},
-        {"alpha": 0.1, "batch_size": 60},
-    ],
-    ids=["minibatch", "tied", "early stopping", "alpha"],
-)
-def test_warm_start_of_every_solver(solver, learning_rate, changes):
-    # With this tol the adaptive schedule lowers its rate within the first fit.
-    params = {"tol": 0.05, "n_iter_no_change": 2, "decay": 0.01, **changes}
-    if learning_rate != "adaptive":
-        params["tol"] = 0
-    estimator = make(
-        "minibatch", solver=solver, learning_rate=learning_rate, max_iter=7, **params
-    )
-    assert_same_fit(*fit_twice(estimator, make_data()))
-
-
 def test_cosine_starts_anew():
     X = make_data()
     estimator = make("adam", solver="sgd", momentum=0, alpha=0, learning_rate="cosine")
@@ -127,20 +70,6 @@ def test_cosine_starts_anew():
     # One fit lowers the rate over all of its epochs.
     once = clone(estimator).set_params(max_iter=20).fit(X)
     assert once.loss_curve_[5] != estimator.loss_curve_[5]
-
-
-@pytest.mark.parametrize("name", ["minibatch", "lbfgs", "early_stopping", "tied"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_warm_start_after_pickling(name, dtype, tmp_path):
-    estimator = make(name, max_iter=5, warm_start=True, tol=1e-12)
-    X = data_for(estimator).astype(dtype)
-    estimator.fit(X)
-    pickled = pickle.loads(pickle.dumps(estimator))
-    joblib.dump(estimator, tmp_path / "model.joblib")
-    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
-    estimator.fit(X)
-    assert_same_fit(pickled.fit(X), estimator)
-    assert_same_fit(mapped.fit(X), estimator)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +96,12 @@ def test_warm_start_of_another_network(change, method):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [("auto", 2.0), (2.0, "auto"), (2.0, None), (None, 2.0), (None, "auto"), (2, 3)],
+    ("before", "after", "method"),
+    [
+        *(("auto", 2.0, "fit"), (2.0, "auto", "partial_fit"), (2.0, None, "fit")),
+        *((None, 2.0, "partial_fit"), (None, "auto", "fit"), (2, 3, "partial_fit")),
+    ],
 )
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_warm_start_with_another_scale(before, after, method):
     X = make_data()
     estimator = make("adam", warm_start=True, scale=before, max_iter=2).fit(X)

@@ -25,6 +25,7 @@ from sklearn.model_selection import GridSearchCV
 import skae
 from skae._compiled.cache import _Cache, digest_of_sources
 from skae._compiled.compilation import c_functions
+from skae.callbacks import Checkpoint
 from skae.io import load, save
 
 from ..support.cases import times
@@ -38,10 +39,7 @@ from ..support.processes import (
 )
 from .support import NAMES, SEED, assert_usable, copy_of, make, rows, state_of
 
-pytestmark = [
-    pytest.mark.reliability,
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.reliability
 
 FAULTS = "faults survived"
 
@@ -121,7 +119,7 @@ def job_interrupts(n_interrupts, seed, n_threads):
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_interrupts(n_threads, count):
-    n_interrupts = times(30, 400)
+    n_interrupts = times(15, 400)
     outcomes = in_new_process(job_interrupts, n_interrupts, SEED, n_threads)
     assert sum(outcomes.values()) == n_interrupts
     for outcome, n in outcomes.items():
@@ -260,6 +258,35 @@ def test_kills_during_save(count, tmp_path):
     count(FAULTS, "SIGKILL during save", n_kills)
 
 
+def job_kill_of_a_fit(folder, name):
+    """A fit with checkpoints is killed; another process finishes it."""
+    path, X = Path(folder) / "checkpoint", rows()
+    fit = {"max_iter": 300, "tol": 0, "n_iter_no_change": np.inf}
+    model = make(name, **fit, early_stopping=False)
+    whole = copy_of(model).fit(X)
+    child = os.fork()
+    if child == 0:
+        model.set_callbacks(Checkpoint(path, every_n_epochs=7)).fit(X)
+        time.sleep(1000)
+    while not (path.exists() and load(path).n_iter_ >= 14):
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    loaded = load(path)
+    n_saved = loaded.n_iter_
+    loaded.set_params(warm_start=True).fit(X).set_params(warm_start=False)
+    assert state_of(loaded) == state_of(whole)
+    return n_saved
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("name", ["minibatch", "lbfgs", "variational"])
+def test_kill_of_a_fit_with_checkpoints(count, name, tmp_path):
+    pytest.importorskip("sklearn.callback")
+    assert 14 <= in_new_process(job_kill_of_a_fit, str(tmp_path), name) <= 300
+    count(FAULTS, "SIGKILL of a fit with checkpoints: the same bits when finished")
+
+
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory):
     """Function that mounts a file system of so many KiB; returns its folder."""
@@ -313,30 +340,6 @@ def test_save_on_a_full_disk(count, small_disk):
         save(small, path)
         assert state_of(load(path)) == state_of(small)
         count(FAULTS, "save on a full disk")
-
-
-def job_save_limited_files(folder, n_bytes):
-    import resource
-
-    path = Path(folder) / "model.safetensors"
-    model, small = large_model(0), make("minibatch").fit(rows())
-    save(small, path)
-    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    with pytest.raises(OSError, match="large"):
-        save(model, path)
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert state_of(load(path)) == state_of(small)
-    assert [*Path(folder).iterdir()] == [path]
-    save(model, path)
-    assert state_of(load(path)) == state_of(model)
-    return 1
-
-
-def test_save_under_a_limit_on_the_size_of_files(count, tmp_path):
-    pytest.importorskip("resource")
-    n = in_new_process(job_save_limited_files, str(tmp_path), 50_000)
-    count(FAULTS, "save under a limit on the size of files", n)
 
 
 # -- Numba's cache ---------------------------------------------------------------------
@@ -606,7 +609,7 @@ ON_DASK = {
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("kind", ON_DASK)
+@pytest.mark.parametrize("kind", times(["lbfgs", "held-out rows"], [*ON_DASK]))
 def test_killed_dask_workers(count, kind, mortal_client):
     """At some moment of a fit: another worker computes anew what it had, alike."""
     import dask.array as da

@@ -286,32 +286,3 @@ def test_sample_weights(count, data, name, X):
     weights = data.draw(st.lists(WEIGHTS, min_size=len(X), max_size=len(X)))
     model = fit_or_refuse(name, X, options={"sample_weight": np.array(weights)})
     counted(count, "sample weights", model)
-
-
-# Not a table of finite numbers.
-NO_DATA = {
-    "nothing": None,
-    "a number": 3.0,
-    "text": "abc",
-    "a list of text": [["a", "b"], ["c", "d"]],
-    "a vector": np.ones(4),
-    "a cube": np.ones((4, 3, 2)),
-    "no rows": np.ones((0, 3)),
-    "no columns": np.ones((3, 0)),
-    "ragged": [[1.0], [1.0, 2.0]],
-    "complex": np.ones((4, 3)) * 1j,
-    "objects": np.array([[object(), 1], [2, 3]], dtype=object),
-    "None in it": [[1.0, None], [2.0, 3.0]],
-    "a dict": {"a": [1, 2]},
-    "a generator": (row for row in [[1.0, 2.0]]),
-    "no sparse rows": sparse.csr_matrix((0, 3)),
-    "NaN in a sparse matrix": sparse.csr_matrix([[np.nan, 1.0], [2.0, 3.0]]),
-}
-
-
-@pytest.mark.parametrize("kind", NO_DATA)
-@pytest.mark.parametrize("name", ["default", "lbfgs", "variational"])
-def test_what_is_no_data_is_refused(name, kind, count):
-    assert fit_or_refuse(name, NO_DATA[kind]) is None
-    count("inputs", "no data at all")
-    count("what came of them", "refused, told why")

@@ -67,7 +67,6 @@ def temporary_files(folder):
 
     On Linux temporary files have no name, but "(deleted)" behind that of the folder.
     """
-    gc.collect()
     found = [str(path) for path in folder.iterdir()]
     if sys.platform == "linux":
         maps = pathlib.Path("/proc/self/maps").read_text("utf-8").splitlines()
@@ -77,3 +76,8 @@ def temporary_files(folder):
                 target = os.readlink(f"/proc/self/fd/{descriptor}")
                 found += [target] * target.startswith(f"{folder}/")
     return found
+
+
+def has_no_temporary_files(folder):
+    """Not even of objects that wait for the garbage collector, which takes its time."""
+    return not temporary_files(folder) or not (gc.collect() and temporary_files(folder))

@@ -10,7 +10,7 @@ distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
-from skae.dask import DataLostError  # noqa: E402
+from skae.dask import DaskAutoencoderTransformer, DataLostError  # noqa: E402
 from skae.dask import training as training_module  # noqa: E402
 from skae.dask.training import DistributedStochasticTraining  # noqa: E402
 
@@ -37,6 +37,11 @@ PRETRAINED |= {"max_iter": 10, "batch_size": 50}
 def collection(X=X, sizes=SIZES):
     """A Dask array, cut into rows as said."""
     return da.from_array(X, chunks=(sizes, X.shape[1]))
+
+
+def fitted(**parameters):
+    """A short fit of the collection."""
+    return DaskAutoencoderTransformer(**{**SMALL, **parameters}).fit(collection())
 
 
 def assert_same(found, expected):
