@@ -45,6 +45,7 @@ from skae._training import fitting
 from skae._training.plan import make_plan, make_training, training_kind
 from skae._training.reporting import CallbackReport, warn
 from skae._training.settings import describe_sparsity, loss_range, value_range
+from skae._training.state import TrainingState
 
 _DTYPES = (np.float64, np.float32)
 # Attributes that a fit with other parameters does not leave.
@@ -329,10 +330,11 @@ class BaseAutoencoder(
             diverges. The estimator is left as it was.
         """
         with self._unchanged_on_error():
-            previous, constant = getattr(self, "_training_state", None), None
+            previous = getattr(self, "_training_state", None)
             X, sample_weight = self._validate_training_data(X, sample_weight, previous)
-            if previous is not None and "constant" in previous:
-                previous, constant = None, previous
+            constant = None if previous is None else previous.constant
+            if constant is not None:
+                previous = None
             data = Selection(X, weights=sample_weight)
             plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
             return self._set_attributes(fitting.run_once(plan))
@@ -508,6 +510,19 @@ class BaseAutoencoder(
         )
         return tags
 
+    def __getstate__(self):
+        state = {**super().__getstate__()}
+        if "_training_state" in state:
+            state["_training_state"] = state["_training_state"].as_dict()
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_training_state" in state:
+            self._training_state = TrainingState.from_dict(
+                state["_training_state"], scale=self.scale
+            )
+
     # -- validation ----------------------------------------------------------------
 
     def _validate_params(self):
@@ -533,7 +548,7 @@ class BaseAutoencoder(
 
     def _validate_training_data(self, X, sample_weight, previous):
         """Rows and weights, checked; in the dtype of a training that is continued."""
-        dtype = _DTYPES if previous is None else previous["arrays"]["params"].dtype
+        dtype = _DTYPES if previous is None else previous.dtype
         self._warn_of_dask(X)
         limits = self._value_range(previous)
         X = self._validate_rows(X, dtype=dtype, limits=limits, reset=previous is None)
@@ -625,12 +640,12 @@ class BaseAutoencoder(
         """The state of the training that a fit continues, or None."""
         state = getattr(self, "_training_state", None) if self.warm_start else None
         # On a scale that no data have told nothing is worth continuing.
-        return None if state is not None and "constant" in state else state
+        return None if state is None or state.constant is not None else state
 
     @property
     def _was_cut_short(self):
         """Whether the last fit ended before its time, so that another finishes it."""
-        return "cut_short_of" in self._training_state
+        return self._training_state.cut_short_of is not None
 
     def _set_attributes(self, attributes):
         rest = {k: v for k, v in vars(self).items() if k not in _OPTIONAL_ATTRIBUTES}
@@ -665,7 +680,7 @@ class BaseAutoencoder(
     def _in_range(self, X):
         """Validated rows that the loss is defined for."""
         size = float(np.abs(self.mean_).max())
-        return check_range(X, loss_range(self._training_state["loss"]), size=size)
+        return check_range(X, loss_range(self._training_state.loss), size=size)
 
     def _as_rows(self, X):
         return make_rows(X, self._offset, self.scale_)
@@ -679,7 +694,7 @@ class BaseAutoencoder(
     def _entry_errors(self, X, metric):
         """Pairs of a slice of the rows and the errors of their entries."""
         if metric == "loss":
-            X, loss = self._in_range(X), LOSSES[self._training_state["loss"]]
+            X, loss = self._in_range(X), LOSSES[self._training_state.loss]
             network, params = self._fitted_network()
             for batch in row_chunks(*X.shape):
                 rows = self._as_rows(X[batch])

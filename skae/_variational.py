@@ -17,7 +17,6 @@ from skae._compiled.code_passes import (
     bounded_log_variance,
 )
 from skae._compiled.passes import LOSSES, SOLVERS
-from skae._compiled.records import SEED
 from skae._data.rows import row_chunks
 from skae._model import inference
 from skae._model.initialization import INITS
@@ -536,7 +535,7 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
             )
         X = self._in_range(self._check_rows(X))
         network, params = self._fitted_network()
-        loss = LOSSES[self._training_state["loss"]]
+        loss = LOSSES[self._training_state.loss]
         draws = self._draws(n_draws)
         elbo = np.full(X.shape[0], -self._log_of_unit())
         for batch in row_chunks(*X.shape):
@@ -562,15 +561,14 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
         They come in pairs of opposite signs, and their mean squares are 1, so that of
         a reconstruction that is linear in them only products of two are left to chance.
         """
-        seed = int(self._training_state["arrays"]["counters"][SEED])
         shape = (n_draws + 1) // 2, self.n_components_
-        half = np.random.RandomState(seed).standard_normal(shape)
+        half = np.random.RandomState(self._training_state.seed).standard_normal(shape)
         half /= np.sqrt((half**2).mean(axis=0))
         return np.concatenate([half, -half])[:n_draws]
 
     def _log_of_unit(self):
         """What the loss leaves out of a row's negative log-likelihood."""
-        if self._training_state["loss"] == "log_loss":
+        if self._training_state.loss == "log_loss":
             return 0.0
         log_of_entry = np.log(2 * np.pi) / 2 + np.log(self.scale_)
         return self.n_features_in_ * log_of_entry

@@ -161,7 +161,7 @@ def test_automatic_fits(name, n_epochs, path):
     whole = assert_finishes(estimator, make_data(500), path, n_epochs)
     if name == "default":
         assert not np.array_equal(
-            whole._training_state["selected"], whole._training_state["initial_params"]
+            whole._training_state.selected, whole._training_state.initial_params
         )
 
 
@@ -255,7 +255,8 @@ def test_a_checkpoint_is_what_a_shorter_fit_leaves(name, path):
         estimator.set_params(learning_rate="constant")  # of the length of a fit else
     X = data_for(estimator)
     loaded = checkpoint_after(5, estimator, X, path)
-    assert loaded._training_state.pop("cut_short_of") == 12
+    assert loaded._training_state.cut_short_of == 12
+    loaded._training_state.cut_short_of = None
     loaded.max_iter_ = 5
     assert_same(
         clone(estimator).set_params(max_iter=5).fit(X), loaded.set_params(max_iter=5)
@@ -482,7 +483,7 @@ def test_other_rows_begin_another_cycle():
     )
     interrupted(estimator, X, 5)
     expected = pickle.loads(pickle.dumps(estimator))
-    del expected._training_state["cut_short_of"]
+    expected._training_state.cut_short_of = None
     assert_same(expected.fit(other), estimator.fit(other))
 
 

@@ -95,8 +95,8 @@ def assert_same(found, expected):
         if hasattr(found, name):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     state, other = found._training_state, expected._training_state
-    for name, array in state["arrays"].items():
-        expected_array = other["arrays"][name].copy()
+    for name, array in state.arrays.items():
+        expected_array = other.arrays[name].copy()
         for kind, positions in SCRATCH.items():
             if name == kind:
                 expected_array[positions] = array[positions]
@@ -308,14 +308,14 @@ def test_local_steps_are_averaged(client):
 
     def after_two_steps(rows):
         estimator = AutoencoderTransformer(**{**parameters, "batch_size": 75})
-        return estimator.fit(rows)._training_state["arrays"]["params"]
+        return estimator.fit(rows)._training_state.arrays["params"]
 
     halves = [after_two_steps(half) for half in np.split(X, 2)]
     found = DaskAutoencoderTransformer(
         n_local_steps=2, **{**parameters, "batch_size": 150}
     ).fit(collection(X, (150, 150)))
     np.testing.assert_allclose(
-        found._training_state["arrays"]["params"], np.mean(halves, axis=0), rtol=1e-12
+        found._training_state.arrays["params"], np.mean(halves, axis=0), rtol=1e-12
     )
 
 
@@ -911,13 +911,13 @@ def test_data_are_lost_while_weights_are_judged(client, monkeypatch):
     found = DaskAutoencoderTransformer(**parameters)
     with pytest.raises(DataLostError, match="after 18 whole epochs are kept"):
         found.fit(collection(CURVE, (300,)))
-    np.testing.assert_array_equal(found._params, found._training_state["selected"])
+    np.testing.assert_array_equal(found._params, found._training_state.selected)
     assert found.score(CURVE) < whole.score(CURVE)
     monkeypatch.undo()
     found.set_params(warm_start=True).fit(collection(CURVE, (300,)))
     assert found.loss_curve_ == whole.loss_curve_
     np.testing.assert_array_equal(
-        found._training_state["selected"], whole._training_state["selected"]
+        found._training_state.selected, whole._training_state.selected
     )
     np.testing.assert_array_equal(found._params, whole._params)
 

@@ -22,6 +22,7 @@ from skae._training.reporting import (
     print_end,
     warn,
 )
+from skae._training.state import TrainingState
 
 
 def run(plan, callback_report=None):
@@ -207,21 +208,21 @@ def training_attributes(plan, kept, curves):
 def _training_state(plan, kept):
     """What another fit needs to continue from this one."""
     estimator, training = plan.estimator, plan.training
-    state = {
-        "solver": estimator.solver,
-        "loss": estimator.loss,
-        "init": plan.init,
-        "scale": estimator.scale,
-        "initial_params": plan.initial_params,
-        "kept": kept.name,
-        "schedule": training.solver.schedule,
+    state = TrainingState(
+        solver=estimator.solver,
+        loss=estimator.loss,
+        scale=estimator.scale,
+        init=plan.init,
+        initial_params=plan.initial_params,
+        kept=kept.name,
+        schedule=training.solver.schedule,
         **training.saved_state(),
-    }
+    )
     if _is_without_spread(plan):
-        state["constant"] = plan.first_rows.total_weight + plan.earlier_weight
+        state.constant = plan.first_rows.total_weight + plan.earlier_weight
     if plan.selection is not None:
         selected = plan.selection.kept
-        state["selected"], state["selected_epoch"] = selected.params, selected.epoch
+        state.selected, state.selected_epoch = selected.params, selected.epoch
     return state
 
 
@@ -248,7 +249,7 @@ def note_fit(attributes, plan):
     attributes["max_iter_"] = plan.max_iter
     max_iter = training.solver.max_iter
     if training.is_cut_short and attributes["n_iter_"] < max_iter:
-        attributes["_training_state"]["cut_short_of"] = max_iter
+        attributes["_training_state"].cut_short_of = max_iter
 
 
 def _code_attributes(plan, params):

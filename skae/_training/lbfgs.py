@@ -82,15 +82,15 @@ class LbfgsTraining(Training):
         self._evaluated = (np.empty(0), np.nan, np.empty(0))
 
     @classmethod
-    def resume(cls, problem, solver, saved, max_epochs=None):
-        """The training that goes on from a saved state, which stays as it is."""
-        training = super().resume(problem, solver, saved, max_epochs)
-        if "memory" in saved:
-            training._memory = Memory.of(saved["memory"])
+    def resume(cls, problem, solver, previous, max_epochs=None):
+        """The training that continues from a `TrainingState`, which stays as it is."""
+        training = super().resume(problem, solver, previous, max_epochs)
+        if previous.memory is not None:
+            training._memory = Memory.of(previous.memory)
         return training
 
     def saved_state(self):
-        """The state as a dict of dicts of arrays, for the estimator to keep."""
+        """What a `TrainingState` has of the training, by attribute."""
         saved = super().saved_state()
         if self._memory is not None:
             saved["memory"] = self._memory.arrays()

@@ -211,16 +211,16 @@ class Training(abc.ABC):
         return cls(problem, solver, state, max_epochs)
 
     @classmethod
-    def resume(cls, problem, solver, saved, max_epochs=None):
-        """The training that goes on from a saved state, which stays as it is."""
-        arrays = {name: array.copy() for name, array in saved["arrays"].items()}
+    def resume(cls, problem, solver, previous, max_epochs=None):
+        """The training that continues from a `TrainingState`, which stays as it is."""
+        arrays = {name: array.copy() for name, array in previous.arrays.items()}
         none = np.empty(0)
         curves = dict.fromkeys(records.CURVES, none)
         state = records.State(**arrays, **curves)
         return cls(problem, solver, state, max_epochs)
 
     def saved_state(self):
-        """The state as a dict of dicts of arrays, for the estimator to keep."""
+        """What a `TrainingState` has of the training, by attribute."""
         arrays = self.state._asdict()
         arrays = {k: v for k, v in arrays.items() if k not in records.CURVES}
         for name, lasting in (

@@ -312,7 +312,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
         previous = self._state_to_continue()
         dtype = np.float64, np.float32
         if previous is not None:
-            dtype = previous["arrays"]["params"].dtype
+            dtype = previous.dtype
         callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
         limits = self._value_range(previous)
         reset = previous is None
@@ -408,7 +408,7 @@ class DaskAutoencoderTransformer(AutoencoderTransformer):
     def _for_inference(self):
         """The same without what only training needs, which is several times larger."""
         local = self.to_local()
-        local._training_state = {"loss": self._training_state["loss"]}
+        local._training_state = self._training_state.without_arrays()
         return local
 
     def transform(self, X):
