@@ -130,8 +130,6 @@ class BaseAutoencoder(
         "verbose": ["verbose"],
     }
 
-    _is_variational = False
-
     # -- fitting -------------------------------------------------------------------
 
     @with_callbacks
@@ -583,8 +581,8 @@ class BaseAutoencoder(
             "X is a Dask collection, whose data are gathered in the memory of this "
             "process"
         )
-        if not self._is_variational:
-            message += ": skae.dask.DaskAutoencoderTransformer trains where they are"
+        if self._twin_for_dask is not None:
+            message += f": {self._twin_for_dask} trains where they are"
         warn(message)
 
     def _validate_validation_data(self, X_val, dtype):
@@ -598,7 +596,49 @@ class BaseAutoencoder(
         names = "n_features_in_", "feature_names_in_"
         return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
-    # -- training, with the hooks of other members -------------------------------------
+    # -- hooks, which members of the family override ---------------------------------
+
+    # The estimator that trains with the same parameters on Dask collections.
+    _twin_for_dask: str | None = "skae.dask.DaskAutoencoderTransformer"
+    # Whether the encoder gives a mean and a variance for each entry of the code.
+    _codes_are_distributions = False
+    # The fitted attribute that has the code's term of each epoch, if there is one.
+    _term_curve: str | None = None
+
+    @property
+    def _draws_noise(self):
+        """Whether the training loss depends on random numbers, new in every epoch."""
+        return self.noise is not None
+
+    @property
+    def _n_warmup_epochs(self):
+        """Epochs whose losses are of another objective than those that follow."""
+        return 0
+
+    def _code_term(self):
+        """The term of the objective that depends on the code, or None."""
+        return describe_sparsity(self)
+
+    def _code_attributes(self, plan, params):
+        """What a fit tells of the code, which it orders by changing `params`."""
+        return fitting.code_attributes(plan, params)
+
+    def _training_kind(self, problem):
+        """The class of trainings of a problem."""
+        return training_kind(self.solver, problem.rows)
+
+    def _make_training(self, problem, *args):
+        """A training of a problem, new or continued."""
+        return make_training(self._training_kind(problem), self.solver, problem, *args)
+
+    def _run(self, plan, context, callback_kwargs):
+        """Train as planned; returns the fitted attributes."""
+        report = None
+        if context is not None:
+            report = partial(CallbackReport, self, context, callback_kwargs)
+        return fitting.run(plan, report)
+
+    # -- training -------------------------------------------------------------------
 
     def _fit(self, data, previous, X_val, groups, callback_kwargs):
         """Train on validated data."""
@@ -616,25 +656,6 @@ class BaseAutoencoder(
                 estimator=self, reconstruction_attributes=attributes, **callback_kwargs
             )
         return self
-
-    def _run(self, plan, context, callback_kwargs):
-        """Train as planned; returns the fitted attributes."""
-        report = None
-        if context is not None:
-            report = partial(CallbackReport, self, context, callback_kwargs)
-        return fitting.run(plan, report)
-
-    def _training_kind(self, problem):
-        """The class of trainings of a problem."""
-        return training_kind(self.solver, problem.rows)
-
-    def _make_training(self, problem, *args):
-        """A training of a problem, new or continued."""
-        return make_training(self._training_kind(problem), self.solver, problem, *args)
-
-    def _code_term(self):
-        """The term of the objective that depends on the code, or None."""
-        return describe_sparsity(self)
 
     def _state_to_continue(self):
         """The state of the training that a fit continues, or None."""

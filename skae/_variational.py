@@ -261,7 +261,10 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
     scale = "auto"
     noise = None
     pretrain = None
-    _is_variational = True
+    _twin_for_dask = None
+    _codes_are_distributions = True
+    _term_curve = "kl_curve_"
+    _draws_noise = True
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
@@ -335,11 +338,18 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
         self.beta = beta
         self.kl_warmup = kl_warmup
 
-    # -- the objective's term --------------------------------------------------------
+    # -- hooks --------------------------------------------------------
 
     def _code_term(self):
         settings = {WEIGHT: float(self.beta), WARMUP: float(self.kl_warmup)}
         return CodeTerm(VARIATIONAL, settings)
+
+    @property
+    def _n_warmup_epochs(self):
+        return self.kl_warmup
+
+    def _code_attributes(self, plan, params):
+        return {}  # the posterior is along its own axes
 
     # -- fitting ---------------------------------------------------------------------
 

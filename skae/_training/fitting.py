@@ -165,7 +165,7 @@ def fitted_attributes(plan, kept, curves):
     params = kept.params.copy()  # to be changed in place
     attributes = training_attributes(plan, kept, curves)
     attributes["_params"] = params
-    return attributes | _code_attributes(plan, params)
+    return attributes | plan.estimator._code_attributes(plan, params)
 
 
 def training_attributes(plan, kept, curves):
@@ -200,8 +200,8 @@ def training_attributes(plan, kept, curves):
     }
     if curves.validation:
         attributes["validation_loss_curve_"] = curves.validation
-    if estimator._is_variational:
-        attributes["kl_curve_"] = curves.term
+    if estimator._term_curve is not None:
+        attributes[estimator._term_curve] = curves.term
     return attributes
 
 
@@ -239,7 +239,7 @@ def _curves_before(estimator):
     return loop.Curves(
         estimator.loss_curve_,
         getattr(estimator, "validation_loss_curve_", []),
-        getattr(estimator, "kl_curve_", []),
+        getattr(estimator, estimator._term_curve or "", []),
     )
 
 
@@ -252,12 +252,10 @@ def note_fit(attributes, plan):
         attributes["_training_state"].cut_short_of = max_iter
 
 
-def _code_attributes(plan, params):
+def code_attributes(plan, params):
     """What a fit tells of the code, which it orders by changing `params` in place."""
     estimator, problem = plan.estimator, plan.training.problem
     network, rows = problem.network, plan.first_rows
-    if estimator._is_variational:
-        return {}
     if problem.term is not None:
         return {"mean_activation_": mean_code(network, params, rows)}
     if estimator.code_activation != "identity":
