@@ -1,4 +1,4 @@
-"""The estimator that all members of the family are: what users call, and checks."""
+"""The estimator that all members of the family are: public methods, checks, hooks."""
 
 import contextlib
 import numbers
@@ -57,16 +57,6 @@ _OPTIONAL_ATTRIBUTES = (
 )
 
 
-def solver_takes_batches(estimator):
-    """Raise AttributeError if the solver needs all samples at once; else True."""
-    if estimator.solver == "lbfgs":
-        raise AttributeError(
-            "partial_fit needs a stochastic solver; solver='lbfgs' uses all rows at "
-            "once: call fit"
-        )
-    return True
-
-
 def check_metric(metric):
     """Raise ValueError if there is no such metric of a reconstruction."""
     check_name(metric, "metric", ("squared_error", "absolute_error", "loss"))
@@ -79,11 +69,11 @@ class BaseAutoencoder(
     CallbackSupportMixin,
     BaseEstimator,
 ):
-    """What users call, whichever member of the family they have.
+    """What all members of the family have, except how data come to a fit.
 
     A fit validates, makes a plan of the data and the parameters, runs it, and stores
     the result. A subclass has the parameters of `AutoencoderTransformer`, or constants
-    in their place, and may override the hooks.
+    in their place, a method `fit`, and may override the hooks.
     """
 
     _parameter_constraints: dict = {
@@ -129,213 +119,6 @@ class BaseAutoencoder(
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-
-    # -- fitting -------------------------------------------------------------------
-
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
-        """Train the autoencoder.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 stays float32; everything else becomes float64.
-            A C-ordered, aligned array or memory map of either type is not copied; a
-            sparse matrix is not made dense.
-
-        y : Ignored
-            Not used, present for API consistency by convention.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; None is 1 for every row. A row of weight 2 counts
-            as two equal rows (but is drawn, corrupted or held out as one).
-
-        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
-                default=None
-            Validation data. Their loss is computed after every epoch, and the
-            weights of the best epoch are kept. With `early_stopping` it also ends
-            training.
-
-        groups : array-like of shape (n_samples,), default=None
-            Labels of groups of samples that belong together, such as the subject or
-            the day of a measurement. Where `early_stopping` sets samples aside for
-            validation, groups are not split between training and validation. Without
-            groups, identical samples are kept together, and near copies and
-            neighbours in a series where they are noticed; see Notes.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If the data or a combination of parameters is not valid, or if training
-            diverges. The estimator is left as it was.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If `max_iter` epochs end before the stopping rule does, and the learning
-            rate did not end with them as "cosine" does.
-
-        UserWarning
-            If Ctrl-C ends training. The best weights so far are kept, and a fit with
-            `warm_start` finishes it. (A search goes on with its next fit.) And if X is
-            a Dask array or dataframe, as its data are gathered in memory.
-        """
-        with self._unchanged_on_error():
-            previous = self._state_to_continue()
-            X, sample_weight = self._validate_training_data(X, sample_weight, previous)
-            groups = check_groups(groups, X.shape[0])
-            callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
-            data = Selection(X, weights=sample_weight)
-            X_val = self._validate_validation_data(X_val, data.dtype)
-            return self._fit(data, previous, X_val, groups, callback_kwargs)
-
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit_batches(self, make_batches, *, X_val=None, groups=None) -> Self:
-        """Train on rows that are read in blocks, anew in every epoch.
-
-        For data that do not fit in memory and are not one array on disk: HDF5, Zarr,
-        Parquet, a database. (A :class:`numpy.memmap` can be given to :meth:`fit`.) The
-        result does not depend on how the rows are cut into blocks, and is that of
-        :meth:`fit` on the same rows in the same order, bit for bit, with
-        ``shuffle=False``.
-
-        Parameters
-        ----------
-        make_batches : callable
-            Called without arguments at the beginning of each pass over the rows;
-            returns an iterable of blocks, each {array-like, sparse matrix} of shape
-            (n_rows, n_features), of any number of rows. There are no weights, and no y.
-            It has to give the same rows in the same order every time: of later passes
-            the first row and the number of rows are compared, but what else changes is
-            not noticed. If the first block is of float32, so is the computation.
-
-        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
-                default=None
-            Validation data, in memory. See :meth:`fit`.
-
-        groups : array-like of shape (n_samples,), default=None
-            Labels of groups of samples that belong together, in the order of the rows.
-            See :meth:`fit`.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        TypeError
-            If `make_batches` does not return an iterable, or a block is (X, y).
-
-        ValueError
-            As :meth:`fit`; if there are no rows, or in a later pass another first row
-            or another number of rows, or not as many labels as rows. The estimator is
-            left as it was.
-
-        Warns
-        -----
-        ConvergenceWarning
-            As :meth:`fit`.
-
-        UserWarning
-            If Ctrl-C ends training. The best weights so far are kept.
-
-        Notes
-        -----
-        Besides the block that is being read, some 16 million entries are in memory (64
-        MiB of float32; of sparse rows those that are stored, and their columns), or a
-        mini-batch, if that is more. With ``shuffle=True`` rows come in a new order
-        within such a window, and windows in the order of the data: rows that are sorted
-        by something should be mixed once before. Data of one window train as in
-        :meth:`fit`.
-
-        There are as many passes as epochs, with L-BFGS as evaluations of the objective,
-        and some 8 to 12 more: by default 11, to count and check the samples, to look
-        for those that are identical or related, for their mean and scale, to set some
-        aside, for PCA, for the objective, and to order the code.
-        With more than 1024 features PCA is found by iteration, in 7 passes more; data
-        of a single window take up to 2 more. With `pretrain` each layer takes a pass
-        for each of its epochs and some 4 more, in which the codes of the layers below
-        are computed anew. Rows that are held out (by default, a fifth) are kept in
-        temporary files meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`,
-        or set ``early_stopping=False``, to keep none.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from sklearn.datasets import load_digits
-        >>> from skae import AutoencoderTransformer
-        >>> X = load_digits().data
-        >>> def blocks():
-        ...     for start in range(0, len(X), 500):
-        ...         yield X[start : start + 500]
-        >>> kwargs = dict(n_components=5, shuffle=False, random_state=0, max_iter=5)
-        >>> streamed = AutoencoderTransformer(**kwargs).fit_batches(blocks)
-        >>> whole = AutoencoderTransformer(**kwargs).fit(X)
-        >>> bool((streamed.transform(X) == whole.transform(X)).all())
-        True
-        """
-        with self._unchanged_on_error():
-            previous = self._state_to_continue()
-            stream = RowStream(make_batches, partial(self._validate_block, previous))
-            with contextlib.closing(stream):
-                groups = check_groups(groups, stream.shape[0])
-                callback_kwargs = callback_kwargs_of(None, groups=groups)
-                X_val = self._validate_validation_data(X_val, stream.dtype)
-                data = Selection(stream)
-                return self._fit(data, previous, X_val, groups, callback_kwargs)
-
-    @available_if(solver_takes_batches)
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
-        """Make one pass over a batch of rows, in mini-batches of `batch_size`.
-
-        The first call, unless it follows a fit, draws the weights and measures
-        `mean_` and `scale_`, which then stay as they are: let its batch be
-        representative. (After a batch without any spread, such as a single sample,
-        the next one begins again, and both count.) Nothing is held out, and the last
-        weights are kept. After a :meth:`fit`, training continues from the weights that
-        it kept.
-        There is no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Batch of rows.
-
-        y : Ignored
-            Not used, present for API consistency by convention.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; None is 1 for every row.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If the data or a combination of parameters is not valid, or if training
-            diverges. The estimator is left as it was.
-        """
-        with self._unchanged_on_error():
-            previous = getattr(self, "_training_state", None)
-            X, sample_weight = self._validate_training_data(X, sample_weight, previous)
-            constant = None if previous is None else previous.constant
-            if constant is not None:
-                previous = None
-            data = Selection(X, weights=sample_weight)
-            plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
-            return self._set_attributes(fitting.run_once(plan))
 
     # -- inference -----------------------------------------------------------------
 
@@ -544,27 +327,6 @@ class BaseAutoencoder(
     def _validate_rows(self, X, *, dtype=_DTYPES, **kwargs):
         return check_rows(self, X, dtype, **{"reset": False, **kwargs})
 
-    def _validate_training_data(self, X, sample_weight, previous):
-        """Rows and weights, checked; in the dtype of a training that is continued."""
-        dtype = _DTYPES if previous is None else previous.dtype
-        self._warn_of_dask(X)
-        limits = self._value_range(previous)
-        X = self._validate_rows(X, dtype=dtype, limits=limits, reset=previous is None)
-        if sample_weight is not None:
-            sample_weight = check_weights(sample_weight, X.shape[0])
-        return X, sample_weight
-
-    def _validate_block(self, previous, block, dtype):
-        """A block of a stream, validated; the first, without a dtype, sets that of all.
-
-        `previous` is the state of the training that is continued, or None.
-        """
-        if dtype is None:
-            block, _ = self._validate_training_data(block, None, previous)
-            return block
-        limits = self._value_range(previous)
-        return self._validate_rows(block, dtype=dtype, limits=limits)
-
     def _value_range(self, previous):
         """Values that training data may have, or None: any."""
         limits = value_range(self)
@@ -572,18 +334,6 @@ class BaseAutoencoder(
             return limits
         # Fitted with another `scale`, or by a version that did not know of the range.
         return None if self.scale_ != 1 or self._offset.any() else limits
-
-    def _warn_of_dask(self, X):
-        """Say what becomes of a Dask collection; Dask is not imported for that."""
-        if type(X).__module__.partition(".")[0] != "dask":
-            return
-        message = (
-            "X is a Dask collection, whose data are gathered in the memory of this "
-            "process"
-        )
-        if self._twin_for_dask is not None:
-            message += f": {self._twin_for_dask} trains where they are"
-        warn(message)
 
     def _validate_validation_data(self, X_val, dtype):
         """What `fit` is given as `X_val`: a `Selection`, or None."""
@@ -598,8 +348,6 @@ class BaseAutoencoder(
 
     # -- hooks, which members of the family override ---------------------------------
 
-    # The estimator that trains with the same parameters on Dask collections.
-    _twin_for_dask: str | None = "skae.dask.DaskAutoencoderTransformer"
     # Whether the encoder gives a mean and a variance for each entry of the code.
     _codes_are_distributions = False
     # The fitted attribute that has the code's term of each epoch, if there is one.
@@ -774,3 +522,258 @@ def callback_kwargs_of(X, y=None, sample_weight=None, groups=None):
     metadata = {"sample_weight": sample_weight, "groups": groups}
     metadata = {k: v for k, v in metadata.items() if v is not None}
     return {"X": X, "y": y, "metadata": metadata or None}
+
+
+def solver_takes_batches(estimator):
+    """Raise AttributeError if the solver needs all samples at once; else True."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit needs a stochastic solver; solver='lbfgs' uses all rows at "
+            "once: call fit"
+        )
+    return True
+
+
+class LocalAutoencoder(BaseAutoencoder):
+    """One that is fitted to data in this process: in memory, or read in blocks."""
+
+    # The estimator that trains with the same parameters on Dask collections.
+    _twin_for_dask: str | None = "skae.dask.DaskAutoencoderTransformer"
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
+        """Train the autoencoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. float32 stays float32; everything else becomes float64.
+            A C-ordered, aligned array or memory map of either type is not copied; a
+            sparse matrix is not made dense.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row. A row of weight 2 counts
+            as two equal rows (but is drawn, corrupted or held out as one).
+
+        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
+                default=None
+            Validation data. Their loss is computed after every epoch, and the
+            weights of the best epoch are kept. With `early_stopping` it also ends
+            training.
+
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups of samples that belong together, such as the subject or
+            the day of a measurement. Where `early_stopping` sets samples aside for
+            validation, groups are not split between training and validation. Without
+            groups, identical samples are kept together, and near copies and
+            neighbours in a series where they are noticed; see Notes.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a combination of parameters is not valid, or if training
+            diverges. The estimator is left as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` epochs end before the stopping rule does, and the learning
+            rate did not end with them as "cosine" does.
+
+        UserWarning
+            If Ctrl-C ends training. The best weights so far are kept, and a fit with
+            `warm_start` finishes it. (A search goes on with its next fit.) And if X is
+            a Dask array or dataframe, as its data are gathered in memory.
+        """
+        with self._unchanged_on_error():
+            previous = self._state_to_continue()
+            X, sample_weight = self._validate_training_data(X, sample_weight, previous)
+            groups = check_groups(groups, X.shape[0])
+            callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
+            data = Selection(X, weights=sample_weight)
+            X_val = self._validate_validation_data(X_val, data.dtype)
+            return self._fit(data, previous, X_val, groups, callback_kwargs)
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_batches(self, make_batches, *, X_val=None, groups=None) -> Self:
+        """Train on rows that are read in blocks, anew in every epoch.
+
+        For data that do not fit in memory and are not one array on disk: HDF5, Zarr,
+        Parquet, a database. (A :class:`numpy.memmap` can be given to :meth:`fit`.) The
+        result does not depend on how the rows are cut into blocks, and is that of
+        :meth:`fit` on the same rows in the same order, bit for bit, with
+        ``shuffle=False``.
+
+        Parameters
+        ----------
+        make_batches : callable
+            Called without arguments at the beginning of each pass over the rows;
+            returns an iterable of blocks, each {array-like, sparse matrix} of shape
+            (n_rows, n_features), of any number of rows. There are no weights, and no y.
+            It has to give the same rows in the same order every time: of later passes
+            the first row and the number of rows are compared, but what else changes is
+            not noticed. If the first block is of float32, so is the computation.
+
+        X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
+                default=None
+            Validation data, in memory. See :meth:`fit`.
+
+        groups : array-like of shape (n_samples,), default=None
+            Labels of groups of samples that belong together, in the order of the rows.
+            See :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If `make_batches` does not return an iterable, or a block is (X, y).
+
+        ValueError
+            As :meth:`fit`; if there are no rows, or in a later pass another first row
+            or another number of rows, or not as many labels as rows. The estimator is
+            left as it was.
+
+        Warns
+        -----
+        ConvergenceWarning
+            As :meth:`fit`.
+
+        UserWarning
+            If Ctrl-C ends training. The best weights so far are kept.
+
+        Notes
+        -----
+        Besides the block that is being read, some 16 million entries are in memory (64
+        MiB of float32; of sparse rows those that are stored, and their columns), or a
+        mini-batch, if that is more. With ``shuffle=True`` rows come in a new order
+        within such a window, and windows in the order of the data: rows that are sorted
+        by something should be mixed once before. Data of one window train as in
+        :meth:`fit`.
+
+        There are as many passes as epochs, with L-BFGS as evaluations of the objective,
+        and some 8 to 12 more: by default 11, to count and check the samples, to look
+        for those that are identical or related, for their mean and scale, to set some
+        aside, for PCA, for the objective, and to order the code.
+        With more than 1024 features PCA is found by iteration, in 7 passes more; data
+        of a single window take up to 2 more. With `pretrain` each layer takes a pass
+        for each of its epochs and some 4 more, in which the codes of the layers below
+        are computed anew. Rows that are held out (by default, a fifth) are kept in
+        temporary files meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`,
+        or set ``early_stopping=False``, to keep none.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_digits().data
+        >>> def blocks():
+        ...     for start in range(0, len(X), 500):
+        ...         yield X[start : start + 500]
+        >>> kwargs = dict(n_components=5, shuffle=False, random_state=0, max_iter=5)
+        >>> streamed = AutoencoderTransformer(**kwargs).fit_batches(blocks)
+        >>> whole = AutoencoderTransformer(**kwargs).fit(X)
+        >>> bool((streamed.transform(X) == whole.transform(X)).all())
+        True
+        """
+        with self._unchanged_on_error():
+            previous = self._state_to_continue()
+            stream = RowStream(make_batches, partial(self._validate_block, previous))
+            with contextlib.closing(stream):
+                groups = check_groups(groups, stream.shape[0])
+                callback_kwargs = callback_kwargs_of(None, groups=groups)
+                X_val = self._validate_validation_data(X_val, stream.dtype)
+                data = Selection(stream)
+                return self._fit(data, previous, X_val, groups, callback_kwargs)
+
+    @available_if(solver_takes_batches)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
+        """Make one pass over a batch of rows, in mini-batches of `batch_size`.
+
+        The first call, unless it follows a fit, draws the weights and measures
+        `mean_` and `scale_`, which then stay as they are: let its batch be
+        representative. (After a batch without any spread, such as a single sample,
+        the next one begins again, and both count.) Nothing is held out, and the last
+        weights are kept. After a :meth:`fit`, training continues from the weights that
+        it kept.
+        There is no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Batch of rows.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a combination of parameters is not valid, or if training
+            diverges. The estimator is left as it was.
+        """
+        with self._unchanged_on_error():
+            previous = getattr(self, "_training_state", None)
+            X, sample_weight = self._validate_training_data(X, sample_weight, previous)
+            constant = None if previous is None else previous.constant
+            if constant is not None:
+                previous = None
+            data = Selection(X, weights=sample_weight)
+            plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
+            return self._set_attributes(fitting.run_once(plan))
+
+    def _validate_training_data(self, X, sample_weight, previous):
+        """Rows and weights, checked; in the dtype of a training that is continued."""
+        dtype = _DTYPES if previous is None else previous.dtype
+        self._warn_of_dask(X)
+        limits = self._value_range(previous)
+        X = self._validate_rows(X, dtype=dtype, limits=limits, reset=previous is None)
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, X.shape[0])
+        return X, sample_weight
+
+    def _validate_block(self, previous, block, dtype):
+        """A block of a stream, validated; the first, without a dtype, sets that of all.
+
+        `previous` is the state of the training that is continued, or None.
+        """
+        if dtype is None:
+            block, _ = self._validate_training_data(block, None, previous)
+            return block
+        limits = self._value_range(previous)
+        return self._validate_rows(block, dtype=dtype, limits=limits)
+
+    def _warn_of_dask(self, X):
+        """Say what becomes of a Dask collection; Dask is not imported for that."""
+        if type(X).__module__.partition(".")[0] != "dask":
+            return
+        message = (
+            "X is a Dask collection, whose data are gathered in the memory of this "
+            "process"
+        )
+        if self._twin_for_dask is not None:
+            message += f": {self._twin_for_dask} trains where they are"
+        warn(message)

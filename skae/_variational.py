@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae._base import BaseAutoencoder, solver_takes_batches
+from skae._base import LocalAutoencoder, solver_takes_batches
 from skae._compiled.code_passes import (
     VARIATIONAL,
     WARMUP,
@@ -27,7 +27,7 @@ from skae._sklearn import Interval
 _LIKELIHOODS = ("squared_error", "log_loss")
 
 
-class VariationalAutoencoderTransformer(BaseAutoencoder):
+class VariationalAutoencoderTransformer(LocalAutoencoder):
     """Variational autoencoder, trained on the CPU.
 
     The encoder maps each row to a normal distribution over codes, the posterior, with
@@ -267,7 +267,7 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
     _draws_noise = True
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **LocalAutoencoder._parameter_constraints,
         "loss": [Names(_LIKELIHOODS)],
         "init": [Names(name for name in INITS if name != "pca")],
         "solver": [Names(SOLVERS)],
