@@ -547,9 +547,8 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
         assert set(blas_threads().values()) == {1}
         raise error("in the kernel")
 
-    monkeypatch.setattr(kernels, "summed_loss", fails)
-    # Of weights that are PCA's still, no objective is asked for.
-    parameters = {**_LARGE, "early_stopping": False}
+    monkeypatch.setattr(kernels, "summed_gradient", fails)
+    parameters = {**_LARGE, "solver": "lbfgs"}
     with pytest.raises(error, match="in the kernel"):
         AutoencoderTransformer(**parameters).fit(data())
     assert blas_threads() == before

@@ -13,6 +13,7 @@ from skae._compiled.schedules import SCHEDULES
 from skae._data.rows import n_counted
 from skae._model.inference import code_moments, mean_code
 from skae._model.network import explained_variance, order_code
+from skae._runtime.threads import single_threaded_blas
 from skae._training import loop
 from skae._training.plan import divergence_explained
 from skae._training.reporting import (
@@ -252,6 +253,7 @@ def note_fit(attributes, plan):
         attributes["_training_state"].cut_short_of = max_iter
 
 
+@single_threaded_blas()
 def code_attributes(plan, params):
     """What a fit tells of the code, which it orders by changing `params` in place."""
     estimator, problem = plan.estimator, plan.training.problem

@@ -14,6 +14,7 @@ from skae._compiled.kernels import CONVERGED, RUNNING
 from skae._compiled.passes import scale_gradient
 from skae._compiled.records import N_UPDATES
 from skae._runtime.scipy_private import line_search
+from skae._runtime.threads import single_threaded_blas
 from skae._training.loop import Training
 
 # Pairs of steps and gradient changes that are remembered: scipy's default.
@@ -104,6 +105,7 @@ class LbfgsTraining(Training):
     def _step_pass(self):
         return scale_gradient
 
+    @single_threaded_blas()
     def _run_epochs(self, state, n_epochs):
         status: int = RUNNING
         for _ in range(n_epochs):

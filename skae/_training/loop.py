@@ -46,7 +46,6 @@ from skae._runtime.threads import (
     ThreadTeam,
     make_workspace,
     n_threads_for,
-    single_threaded_blas,
 )
 from skae._training.reporting import SECONDS_BETWEEN_LINES
 
@@ -239,17 +238,12 @@ class Training(abc.ABC):
         return int(counters[N_EPOCHS] - counters[CYCLE_START])
 
     def __enter__(self):
-        self._blas = single_threaded_blas()
-        self._blas.__enter__()
         return self
 
     def __exit__(self, *exc_info):
-        try:
-            # Who interrupts now gets what has been trained.
-            with contextlib.suppress(KeyboardInterrupt):
-                self._team.__exit__(*exc_info)
-        finally:
-            self._blas.__exit__(*exc_info)
+        # Who interrupts now gets what has been trained.
+        with contextlib.suppress(KeyboardInterrupt):
+            self._team.__exit__(*exc_info)
 
     def value(self, params, rows=None):
         """The objective over rows of the problem, by default the monitored ones."""

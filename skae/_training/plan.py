@@ -269,7 +269,7 @@ def _initial_params(architecture, init, seed, rows):
     network, activations = make_network(**architecture), architecture["activations"]
     if init != "pca":
         return random_params(network, activations, init, seed, rows.dtype)
-    with single_threaded_blas():  # the same bits whatever their number
+    with single_threaded_blas():
         n_components = int(network.widths[network.n_layers // 2])
         components = principal_components(rows, n_components, seed)
         least = cache(partial(least_scores, rows, components))
@@ -323,7 +323,7 @@ def _split(estimator, data, seed, is_cautious, groups):
     if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
         return None
     fraction = estimator.validation_fraction
-    with single_threaded_blas():  # the same bits for any number of threads
+    with single_threaded_blas():
         split = hold_out(data, fraction, seed, groups)
     if is_cautious:
         if split is None or not used[split.train].any():
