@@ -324,9 +324,6 @@ class BaseAutoencoder(
             self.__dict__.update(before)
             raise
 
-    def _validate_rows(self, X, *, dtype=_DTYPES, **kwargs):
-        return check_rows(self, X, dtype, **{"reset": False, **kwargs})
-
     def _value_range(self, previous):
         """Values that training data may have, or None: any."""
         limits = value_range(self)
@@ -433,9 +430,8 @@ class BaseAutoencoder(
 
     def _check_rows(self, X, *, ensure_all_finite=True):
         check_is_fitted(self)
-        return self._validate_rows(
-            X, dtype=self._params.dtype, ensure_all_finite=ensure_all_finite
-        )
+        how = {"ensure_all_finite": ensure_all_finite}
+        return check_rows(self, X, self._params.dtype, **how)
 
     def _encode(self, X):
         """What the encoder makes of rows, which are validated."""
@@ -750,7 +746,7 @@ class LocalAutoencoder(BaseAutoencoder):
         dtype = _DTYPES if previous is None else previous.dtype
         self._warn_of_dask(X)
         limits = self._value_range(previous)
-        X = self._validate_rows(X, dtype=dtype, limits=limits, reset=previous is None)
+        X = check_rows(self, X, dtype, limits, reset=previous is None)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
@@ -763,8 +759,7 @@ class LocalAutoencoder(BaseAutoencoder):
         if dtype is None:
             block, _ = self._validate_training_data(block, None, previous)
             return block
-        limits = self._value_range(previous)
-        return self._validate_rows(block, dtype=dtype, limits=limits)
+        return check_rows(self, block, dtype, self._value_range(previous))
 
     def _warn_of_dask(self, X):
         """Say what becomes of a Dask collection; Dask is not imported for that."""

@@ -1,5 +1,7 @@
 """L-BFGS against scipy's, and that it can be left and gone on with."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.optimize import LbfgsInvHessProduct, minimize
@@ -83,7 +85,8 @@ def test_going_on_is_exact():
         _, whole_curves = whole.run_epochs(30)
     with LbfgsTraining.begin(problem, solver, params, 0) as first:
         _, curves = first.run_epochs(13)
-    with LbfgsTraining.resume(problem, solver, first.saved_state()) as second:
+    state = SimpleNamespace(**first.saved_state())
+    with LbfgsTraining.resume(problem, solver, state) as second:
         _, more_curves = second.run_epochs(17)
     assert curves.loss + more_curves.loss == whole_curves.loss
     np.testing.assert_array_equal(second.state.params, whole.state.params)

@@ -547,8 +547,9 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
         assert set(blas_threads().values()) == {1}
         raise error("in the kernel")
 
-    monkeypatch.setattr(kernels, "summed_gradient", fails)
-    parameters = {**_LARGE, "solver": "lbfgs"}
+    # Which is asked for the moments of the code, and before for nothing else.
+    monkeypatch.setattr(kernels, "propagate", fails)
+    parameters = {**_LARGE, "early_stopping": False}
     with pytest.raises(error, match="in the kernel"):
         AutoencoderTransformer(**parameters).fit(data())
     assert blas_threads() == before
