@@ -12,21 +12,11 @@ from skae.dask.partitions import check_client, in_partition, large_graphs, split
 try:
     import dask
     import dask.array as da
-    from dask import is_dask_collection
+    from dask import is_dask_collection as is_dask_collection
 except ImportError as error:
     raise ImportError(
         "skae.dask needs the packages dask and distributed: pip install 'skae[dask]'"
     ) from error
-
-__all__ = [
-    "check_any_rows",
-    "computed",
-    "gathered_weights",
-    "is_dask_collection",
-    "lazily",
-    "like",
-    "squares",
-]
 
 
 def like(X, n_features):
