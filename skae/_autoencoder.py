@@ -2,7 +2,7 @@
 
 import numbers
 
-from skae._base import BaseAutoencoder
+from skae._base import BaseAutoencoder, LocalAutoencoder
 from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.code_terms import SPARSITIES
 from skae._compiled.corruption import CORRUPTIONS
@@ -12,7 +12,107 @@ from skae._names import Names
 from skae._sklearn import Interval
 
 
-class AutoencoderTransformer(BaseAutoencoder):
+class AutoencoderParameters:
+    """The parameters of `AutoencoderTransformer`, which that for Dask has, too."""
+
+    _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
+        "code_activation": [Names(ACTIVATIONS)],
+        "tied_weights": ["boolean"],
+        "loss": [Names(LOSSES)],
+        "scale": [
+            Names(["auto"]),
+            Interval(numbers.Real, 0, None, closed="neither"),
+            None,
+        ],
+        "init": [Names(INITS)],
+        "noise": [Names(CORRUPTIONS), None],
+        "noise_level": [Interval(numbers.Real, 0, None, closed="left")],
+        "sparsity": [Names(SPARSITIES), None],
+        "sparsity_target": [Interval(numbers.Real, 0, 1, closed="neither")],
+        "sparsity_weight": [Interval(numbers.Real, 0, None, closed="left")],
+        "pretrain": [Names(["layerwise"]), None],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden_layer_sizes="auto",
+        activation="relu",
+        code_activation="identity",
+        output_activation="auto",
+        tied_weights=False,
+        loss="squared_error",
+        scale="auto",
+        init="auto",
+        solver="adam",
+        alpha=0.0,
+        batch_size="auto",
+        learning_rate="auto",
+        learning_rate_init=0.002,
+        decay=0.0,
+        power_t=0.5,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        max_iter="auto",
+        shuffle=True,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping="auto",
+        validation_fraction=0.2,
+        warm_start=False,
+        random_state=None,
+        verbose=False,
+        noise=None,
+        noise_level=0.1,
+        sparsity=None,
+        sparsity_target=0.05,
+        sparsity_weight=1.0,
+        pretrain=None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.code_activation = code_activation
+        self.output_activation = output_activation
+        self.tied_weights = tied_weights
+        self.loss = loss
+        self.scale = scale
+        self.init = init
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.decay = decay
+        self.power_t = power_t
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.noise = noise
+        self.noise_level = noise_level
+        self.sparsity = sparsity
+        self.sparsity_target = sparsity_target
+        self.sparsity_weight = sparsity_weight
+        self.pretrain = pretrain
+
+
+class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     """Autoencoder: a nonlinear counterpart of PCA, trained on the CPU.
 
     An encoder network maps each row to a code of `n_components` numbers, a decoder
@@ -384,99 +484,3 @@ class AutoencoderTransformer(BaseAutoencoder):
     >>> bool(autoencoder.score(X) > 0.65)
     True
     """
-
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        "code_activation": [Names(ACTIVATIONS)],
-        "tied_weights": ["boolean"],
-        "loss": [Names(LOSSES)],
-        "scale": [
-            Names(["auto"]),
-            Interval(numbers.Real, 0, None, closed="neither"),
-            None,
-        ],
-        "init": [Names(INITS)],
-        "noise": [Names(CORRUPTIONS), None],
-        "noise_level": [Interval(numbers.Real, 0, None, closed="left")],
-        "sparsity": [Names(SPARSITIES), None],
-        "sparsity_target": [Interval(numbers.Real, 0, 1, closed="neither")],
-        "sparsity_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "pretrain": [Names(["layerwise"]), None],
-    }
-
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        hidden_layer_sizes="auto",
-        activation="relu",
-        code_activation="identity",
-        output_activation="auto",
-        tied_weights=False,
-        loss="squared_error",
-        scale="auto",
-        init="auto",
-        solver="adam",
-        alpha=0.0,
-        batch_size="auto",
-        learning_rate="auto",
-        learning_rate_init=0.002,
-        decay=0.0,
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        max_iter="auto",
-        shuffle=True,
-        tol=1e-4,
-        n_iter_no_change=10,
-        early_stopping="auto",
-        validation_fraction=0.2,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        noise=None,
-        noise_level=0.1,
-        sparsity=None,
-        sparsity_target=0.05,
-        sparsity_weight=1.0,
-        pretrain=None,
-    ):
-        self.n_components = n_components
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.code_activation = code_activation
-        self.output_activation = output_activation
-        self.tied_weights = tied_weights
-        self.loss = loss
-        self.scale = scale
-        self.init = init
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.decay = decay
-        self.power_t = power_t
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-        self.noise = noise
-        self.noise_level = noise_level
-        self.sparsity = sparsity
-        self.sparsity_target = sparsity_target
-        self.sparsity_weight = sparsity_weight
-        self.pretrain = pretrain

@@ -1,4 +1,4 @@
-"""The estimator that all members of the family are: what users call, and checks."""
+"""The estimator that all members of the family are: public methods, checks, hooks."""
 
 import contextlib
 import numbers
@@ -47,6 +47,7 @@ from skae._training import fitting
 from skae._training.plan import make_plan, make_training, training_kind
 from skae._training.reporting import CallbackReport, warn
 from skae._training.settings import describe_sparsity, loss_range, value_range
+from skae._training.state import TrainingState
 
 _DTYPES = (np.float64, np.float32)
 # Attributes that a fit with other parameters does not leave.
@@ -56,16 +57,6 @@ _OPTIONAL_ATTRIBUTES = (
     "explained_variance_ratio_",
     "mean_activation_",
 )
-
-
-def solver_takes_batches(estimator):
-    """Raise AttributeError if the solver needs all samples at once; else True."""
-    if estimator.solver == "lbfgs":
-        raise AttributeError(
-            "partial_fit needs a stochastic solver; solver='lbfgs' uses all rows at "
-            "once: call fit"
-        )
-    return True
 
 
 def check_metric(metric):
@@ -80,11 +71,11 @@ class BaseAutoencoder(
     CallbackSupportMixin,
     BaseEstimator,
 ):
-    """What users call, whichever member of the family they have.
+    """What all members of the family have, except how data come to a fit.
 
     A fit validates, makes a plan of the data and the parameters, runs it, and stores
     the result. A subclass has the parameters of `AutoencoderTransformer`, or constants
-    in their place, and may override the hooks.
+    in their place, a method `fit`, and may override the hooks.
     """
 
     _parameter_constraints: dict = {
@@ -131,9 +122,419 @@ class BaseAutoencoder(
         "verbose": ["verbose"],
     }
 
-    _is_variational = False
+    # -- inference -----------------------------------------------------------------
 
-    # -- fitting -------------------------------------------------------------------
+    def transform(self, X) -> np.ndarray:
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n_samples, n_components)
+            Their codes. A row's code does not depend on the other rows.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a row so far from the training data that its code is
+            out of the range of the dtype.
+        """
+        return self._expect_finite(self._encode(X), "codes")
+
+    def inverse_transform(self, X) -> np.ndarray:
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Their reconstructions, in the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, or a code so large that its reconstruction is out of the
+            range of the dtype.
+        """
+        check_is_fitted(self)
+        check_before_conversion(X)
+        X = check_array(X, dtype=self._params.dtype, order="C")
+        self._check_code_size(X)
+        network, params = self._fitted_network()
+        network = inference.decoder(network)
+        rows = make_rows(X, np.zeros(self.n_components_), 1.0)
+        out = inference.propagate(network, params, rows, self._offset, self.scale_)
+        return self._expect_finite(out, "reconstructions")
+
+    def score(self, X, y=None, sample_weight=None) -> float:
+        """Share of the variance that is reconstructed (R²).
+
+        ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the training
+        data's mean. For a linear network, over the training data, it is PCA's
+        ``explained_variance_ratio_.sum()``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows in both sums.
+
+        Returns
+        -------
+        score : float
+            At most 1, which is best; -inf where reconstructions are out of the range of
+            the dtype. 0 where the rows are all equal to the mean but
+            their reconstructions are not.
+        """
+        X = self._check_rows(X)
+        if sample_weight is not None:
+            sample_weight = check_weights(sample_weight, X.shape[0])
+        return self._squares(X, sample_weight).share
+
+    def reconstruction_error(
+        self, X, *, metric="squared_error", per_feature=False
+    ) -> np.ndarray:
+        """Error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
+            Squared or absolute difference, in the units of X; or the loss that the
+            network was trained with, in the network's units.
+
+        per_feature : bool, default=False
+            Whether to return the error of every entry, not the rows' sums.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,) or (n_samples, n_features)
+            Sums over features, or entries; inf for outliers whose squares are above the
+            range of the dtype.
+
+        Raises
+        ------
+        ValueError
+            If the training data are so small that squares are below the range of the
+            dtype; with the metric "loss", if the loss is not defined for an entry of X,
+            as "log_loss" is for values in [0, 1] only.
+        """
+        check_metric(metric)
+        X = self._check_rows(X)
+        shape = X.shape if per_feature else X.shape[:1]
+        errors = np.empty(shape, dtype=X.dtype)
+        for batch, error in self._entry_errors(X, metric):
+            with np.errstate(over="ignore"):
+                errors[batch] = error if per_feature else error.sum(axis=1)
+        return errors
+
+    def score_samples(self, X) -> np.ndarray:
+        """Negative squared reconstruction error of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to reconstruct.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            The negative of :meth:`reconstruction_error`.
+        """
+        return -self.reconstruction_error(X)
+
+    # -- fitted attributes that are views --------------------------------------------
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """Weights of the layers, encoder first: a list of (n_in, n_out) arrays."""
+        return coefs(*self._fitted_network("coefs_"))
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """Biases of the layers, encoder first: a list of (n_out,) arrays."""
+        return intercepts(*self._fitted_network("intercepts_"))
+
+    # -- for scikit-learn ----------------------------------------------------------
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.sparse = True
+        # Tags are asked for before parameters are validated.
+        loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
+        is_auto = isinstance(self.scale, str) and isinstance(
+            self.output_activation, str
+        )
+        output = ACTIVATIONS.get(self.output_activation) if is_auto else None
+        tags.input_tags.positive_only = (output is not None and output.low == 0) or (
+            loss is not None and not loss.is_scaled
+        )
+        return tags
+
+    def __getstate__(self):
+        state = {**super().__getstate__()}
+        if "_training_state" in state:
+            state["_training_state"] = state["_training_state"].as_dict()
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_training_state" in state:
+            self._training_state = TrainingState.from_dict(
+                state["_training_state"], scale=self.scale
+            )
+
+    # -- validation ----------------------------------------------------------------
+
+    def _validate_params(self):
+        with hints(self):
+            super()._validate_params()
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self):
+        """Undo what validation has set if what follows it, up to the fit, fails."""
+        before, params = self._validated_attributes(), self.__dict__.get("_params")
+        try:
+            yield
+        except BaseException:
+            if self.__dict__.get("_params") is not params:
+                raise  # by what came after the fit, to whose data they belong
+            for name in self._validated_attributes():
+                del self.__dict__[name]
+            self.__dict__.update(before)
+            raise
+
+    def _value_range(self, previous):
+        """Values that training data may have, or None: any."""
+        limits = value_range(self)
+        if limits is None or limits.is_strict or previous is None:
+            return limits
+        # Fitted with another `scale`, or by a version that did not know of the range.
+        return None if self.scale_ != 1 or self._offset.any() else limits
+
+    def _validate_validation_data(self, X_val, dtype):
+        """What `fit` is given as `X_val`: a `Selection`, or None."""
+        limits = loss_range(self.loss)
+        X_val = check_validation_rows(self, X_val, dtype, limits)
+        return None if X_val is None else Selection(X_val)
+
+    def _validated_attributes(self):
+        """What validation has set, by name."""
+        names = "n_features_in_", "feature_names_in_"
+        return {name: self.__dict__[name] for name in names if name in self.__dict__}
+
+    # -- hooks, which members of the family override ---------------------------------
+
+    # Whether the encoder gives a mean and a variance for each entry of the code.
+    _codes_are_distributions = False
+    # The fitted attribute that has the code's term of each epoch, if there is one.
+    _term_curve: str | None = None
+
+    @property
+    def _draws_noise(self):
+        """Whether the training loss depends on random numbers, new in every epoch."""
+        return self.noise is not None
+
+    @property
+    def _n_warmup_epochs(self):
+        """Epochs whose losses are of another objective than those that follow."""
+        return 0
+
+    def _code_term(self):
+        """The term of the objective that depends on the code, or None."""
+        return describe_sparsity(self)
+
+    def _code_attributes(self, plan, params):
+        """What a fit tells of the code, which it orders by changing `params`."""
+        return fitting.code_attributes(plan, params)
+
+    def _training_kind(self, problem):
+        """The class of trainings of a problem."""
+        return training_kind(self.solver, problem.rows)
+
+    def _make_training(self, problem, *args):
+        """A training of a problem, new or continued."""
+        return make_training(self._training_kind(problem), self.solver, problem, *args)
+
+    def _run(self, plan, context, callback_kwargs):
+        """Train as planned; returns the fitted attributes."""
+        report = None
+        if context is not None:
+            report = partial(CallbackReport, self, context, callback_kwargs)
+        return fitting.run(plan, report)
+
+    # -- training -------------------------------------------------------------------
+
+    def _fit(self, data, previous, X_val, groups, callback_kwargs):
+        """Train on validated data."""
+        plan = make_plan(self, data, previous, X_val=X_val, groups=groups)
+        context = None
+        if getattr(self, "_skl_callbacks", None):
+            context = self._init_callback_context(
+                max_subtasks=plan.training.solver.max_iter
+            )
+            context.call_on_fit_task_begin(estimator=self, **callback_kwargs)
+        attributes = self._run(plan, context, callback_kwargs)
+        self._set_attributes(attributes)
+        if context is not None:
+            context.call_on_fit_task_end(
+                estimator=self, reconstruction_attributes=attributes, **callback_kwargs
+            )
+        return self
+
+    def _state_to_continue(self):
+        """The state of the training that a fit continues, or None."""
+        state = getattr(self, "_training_state", None) if self.warm_start else None
+        # On a scale that no data have told nothing is worth continuing.
+        return None if state is None or state.constant is not None else state
+
+    @property
+    def _was_cut_short(self):
+        """Whether the last fit ended before its time, so that another finishes it."""
+        return self._training_state.cut_short_of is not None
+
+    def _set_attributes(self, attributes):
+        rest = {k: v for k, v in vars(self).items() if k not in _OPTIONAL_ATTRIBUTES}
+        self.__dict__ = rest | attributes  # at once, whenever Ctrl-C comes
+        return self
+
+    # -- the fitted network -----------------------------------------------------------
+
+    def _fitted_network(self, attribute="_params"):
+        if not hasattr(self, "_params"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {attribute!r} "
+                "before it is fitted"
+            )
+        return make_network(**self._architecture), self._params
+
+    def _check_rows(self, X, *, ensure_all_finite=True):
+        check_is_fitted(self)
+        how = {"ensure_all_finite": ensure_all_finite}
+        return check_rows(self, X, self._params.dtype, **how)
+
+    def _encode(self, X):
+        """What the encoder makes of rows, which are validated."""
+        X = self._check_rows(X, ensure_all_finite=False)
+        network, params = self._fitted_network()
+        network, name = inference.encoder(network), type(self).__name__
+        # Only if need be: it reads X once more, which takes longer than the network.
+        check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
+        return inference.propagate(network, params, self._as_rows(X), check=check)
+
+    def _in_range(self, X):
+        """Validated rows that the loss is defined for."""
+        size = float(np.abs(self.mean_).max())
+        return check_range(X, loss_range(self._training_state.loss), size=size)
+
+    def _as_rows(self, X):
+        return make_rows(X, self._offset, self.scale_)
+
+    def _reconstructions(self, X):
+        network, params = self._fitted_network()
+        return inference.reconstruction_chunks(
+            network, params, X, self._offset, self.scale_
+        )
+
+    def _entry_errors(self, X, metric):
+        """Pairs of a slice of the rows and the errors of their entries."""
+        if metric == "loss":
+            X, loss = self._in_range(X), LOSSES[self._training_state.loss]
+            network, params = self._fitted_network()
+            for batch in row_chunks(*X.shape):
+                rows = self._as_rows(X[batch])
+                error = inference.entry_losses(loss, network, params, rows)
+                error[np.isnan(error)] = np.inf
+                yield batch, error
+            return
+        power = 2 if metric == "squared_error" else 1
+        least = np.finfo(X.dtype).tiny
+        if power == 2 and self.scale_ < np.sqrt(least):
+            raise ValueError(
+                f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
+                f"are below {least:.3g}, the least number of {X.dtype}: use "
+                "metric='absolute_error', or multiply the data by a large number"
+            )
+        for batch, reconstruction in self._reconstructions(X):
+            with np.errstate(over="ignore"):
+                error = np.abs(dense(X[batch]) - reconstruction) ** power
+            error[np.isnan(error)] = np.inf
+            yield batch, error
+
+    def _squares(self, X, sample_weight):
+        """Squared errors of the reconstructions and deviations, summed over rows."""
+        squares = Squares()
+        for batch, reconstruction in self._reconstructions(X):
+            chunk = dense(X[batch]).astype(np.float64, copy=False)
+            with np.errstate(over="ignore"):
+                errors, deviations = chunk - reconstruction, chunk - self.mean_
+            weights = None if sample_weight is None else sample_weight[batch]
+            squares = squares.plus(Squares.of(errors, deviations, weights))
+        return squares
+
+    def _expect_finite(self, out, what):
+        """What a network has made of X, or ValueError if it left the finite numbers."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            may_be = np.isfinite(out.sum(dtype=np.float64))
+        if not may_be and not np.isfinite(out).all():
+            row = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
+            raise ValueError(
+                f"X is too large: its {what} are out of the range of {out.dtype}, that "
+                f"of row {row} first. Rows should be like those of the training data, "
+                "and codes like theirs"
+            )
+        return out
+
+    def _check_code_size(self, X):
+        if X.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but inverse_transform expects codes of "
+                f"n_components={self.n_components_}"
+            )
+
+
+def callback_kwargs_of(X, y=None, sample_weight=None, groups=None):
+    """Arguments of a fit, as callbacks receive them."""
+    metadata = {"sample_weight": sample_weight, "groups": groups}
+    metadata = {k: v for k, v in metadata.items() if v is not None}
+    return {"X": X, "y": y, "metadata": metadata or None}
+
+
+def solver_takes_batches(estimator):
+    """Raise AttributeError if the solver needs all samples at once; else True."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit needs a stochastic solver; solver='lbfgs' uses all rows at "
+            "once: call fit"
+        )
+    return True
+
+
+class LocalAutoencoder(BaseAutoencoder):
+    """One that is fitted to data in this process: in memory, or read in blocks."""
+
+    # The estimator that trains with the same parameters on Dask collections.
+    _twin_for_dask: str | None = "skae.dask.DaskAutoencoderTransformer"
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -331,212 +732,21 @@ class BaseAutoencoder(
             diverges. The estimator is left as it was.
         """
         with self._unchanged_on_error():
-            previous, constant = getattr(self, "_training_state", None), None
+            previous = getattr(self, "_training_state", None)
             X, sample_weight = self._validate_training_data(X, sample_weight, previous)
-            if previous is not None and "constant" in previous:
-                previous, constant = None, previous
+            constant = None if previous is None else previous.constant
+            if constant is not None:
+                previous = None
             data = Selection(X, weights=sample_weight)
             plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
             return self._set_attributes(fitting.run_once(plan))
 
-    # -- inference -----------------------------------------------------------------
-
-    def transform(self, X) -> np.ndarray:
-        """Encode rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to encode.
-
-        Returns
-        -------
-        X_new : ndarray of shape (n_samples, n_components)
-            Their codes. A row's code does not depend on the other rows.
-
-        Raises
-        ------
-        ValueError
-            If X is not valid, or a row so far from the training data that its code is
-            out of the range of the dtype.
-        """
-        return self._expect_finite(self._encode(X), "codes")
-
-    def inverse_transform(self, X) -> np.ndarray:
-        """Decode codes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components)
-            Codes.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Their reconstructions, in the units of the training data.
-
-        Raises
-        ------
-        ValueError
-            If X is not valid, or a code so large that its reconstruction is out of the
-            range of the dtype.
-        """
-        check_is_fitted(self)
-        check_before_conversion(X)
-        X = check_array(X, dtype=self._params.dtype, order="C")
-        self._check_code_size(X)
-        network, params = self._fitted_network()
-        network = inference.decoder(network)
-        rows = make_rows(X, np.zeros(self.n_components_), 1.0)
-        out = inference.propagate(network, params, rows, self._offset, self.scale_)
-        return self._expect_finite(out, "reconstructions")
-
-    def score(self, X, y=None, sample_weight=None) -> float:
-        """Share of the variance that is reconstructed (R²).
-
-        ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the training
-        data's mean. For a linear network, over the training data, it is PCA's
-        ``explained_variance_ratio_.sum()``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to reconstruct.
-
-        y : Ignored
-            Not used, present for API consistency by convention.
-
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows in both sums.
-
-        Returns
-        -------
-        score : float
-            At most 1, which is best; -inf where reconstructions are out of the range of
-            the dtype. 0 where the rows are all equal to the mean but
-            their reconstructions are not.
-        """
-        X = self._check_rows(X)
-        if sample_weight is not None:
-            sample_weight = check_weights(sample_weight, X.shape[0])
-        return self._squares(X, sample_weight).share
-
-    def reconstruction_error(
-        self, X, *, metric="squared_error", per_feature=False
-    ) -> np.ndarray:
-        """Error of each row's reconstruction.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to reconstruct.
-
-        metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
-            Squared or absolute difference, in the units of X; or the loss that the
-            network was trained with, in the network's units.
-
-        per_feature : bool, default=False
-            Whether to return the error of every entry, not the rows' sums.
-
-        Returns
-        -------
-        error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            Sums over features, or entries; inf for outliers whose squares are above the
-            range of the dtype.
-
-        Raises
-        ------
-        ValueError
-            If the training data are so small that squares are below the range of the
-            dtype; with the metric "loss", if the loss is not defined for an entry of X,
-            as "log_loss" is for values in [0, 1] only.
-        """
-        check_metric(metric)
-        X = self._check_rows(X)
-        shape = X.shape if per_feature else X.shape[:1]
-        errors = np.empty(shape, dtype=X.dtype)
-        for batch, error in self._entry_errors(X, metric):
-            with np.errstate(over="ignore"):
-                errors[batch] = error if per_feature else error.sum(axis=1)
-        return errors
-
-    def score_samples(self, X) -> np.ndarray:
-        """Negative squared reconstruction error of each row: higher is more normal.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to reconstruct.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples,)
-            The negative of :meth:`reconstruction_error`.
-        """
-        return -self.reconstruction_error(X)
-
-    # -- fitted attributes that are views --------------------------------------------
-
-    @property
-    def coefs_(self) -> list[np.ndarray]:
-        """Weights of the layers, encoder first: a list of (n_in, n_out) arrays."""
-        return coefs(*self._fitted_network("coefs_"))
-
-    @property
-    def intercepts_(self) -> list[np.ndarray]:
-        """Biases of the layers, encoder first: a list of (n_out,) arrays."""
-        return intercepts(*self._fitted_network("intercepts_"))
-
-    # -- for scikit-learn ----------------------------------------------------------
-
-    @property
-    def _n_features_out(self):
-        return self.n_components_
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.input_tags.sparse = True
-        # Tags are asked for before parameters are validated.
-        loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
-        is_auto = isinstance(self.scale, str) and isinstance(
-            self.output_activation, str
-        )
-        output = ACTIVATIONS.get(self.output_activation) if is_auto else None
-        tags.input_tags.positive_only = (output is not None and output.low == 0) or (
-            loss is not None and not loss.is_scaled
-        )
-        return tags
-
-    # -- validation ----------------------------------------------------------------
-
-    def _validate_params(self):
-        with hints(self):
-            super()._validate_params()
-
-    @contextlib.contextmanager
-    def _unchanged_on_error(self):
-        """Undo what validation has set if what follows it, up to the fit, fails."""
-        before, params = self._validated_attributes(), self.__dict__.get("_params")
-        try:
-            yield
-        except BaseException:
-            if self.__dict__.get("_params") is not params:
-                raise  # by what came after the fit, to whose data they belong
-            for name in self._validated_attributes():
-                del self.__dict__[name]
-            self.__dict__.update(before)
-            raise
-
-    def _validate_rows(self, X, *, dtype=_DTYPES, **kwargs):
-        return check_rows(self, X, dtype, **{"reset": False, **kwargs})
-
     def _validate_training_data(self, X, sample_weight, previous):
         """Rows and weights, checked; in the dtype of a training that is continued."""
-        dtype = _DTYPES if previous is None else previous["arrays"]["params"].dtype
+        dtype = _DTYPES if previous is None else previous.dtype
         self._warn_of_dask(X)
         limits = self._value_range(previous)
-        X = self._validate_rows(X, dtype=dtype, limits=limits, reset=previous is None)
+        X = check_rows(self, X, dtype, limits, reset=previous is None)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
@@ -549,16 +759,7 @@ class BaseAutoencoder(
         if dtype is None:
             block, _ = self._validate_training_data(block, None, previous)
             return block
-        limits = self._value_range(previous)
-        return self._validate_rows(block, dtype=dtype, limits=limits)
-
-    def _value_range(self, previous):
-        """Values that training data may have, or None: any."""
-        limits = value_range(self)
-        if limits is None or limits.is_strict or previous is None:
-            return limits
-        # Fitted with another `scale`, or by a version that did not know of the range.
-        return None if self.scale_ != 1 or self._offset.any() else limits
+        return check_rows(self, block, dtype, self._value_range(previous))
 
     def _warn_of_dask(self, X):
         """Say what becomes of a Dask collection; Dask is not imported for that."""
@@ -568,173 +769,6 @@ class BaseAutoencoder(
             "X is a Dask collection, whose data are gathered in the memory of this "
             "process"
         )
-        if not self._is_variational:
-            message += ": skae.dask.DaskAutoencoderTransformer trains where they are"
+        if self._twin_for_dask is not None:
+            message += f": {self._twin_for_dask} trains where they are"
         warn(message)
-
-    def _validate_validation_data(self, X_val, dtype):
-        """What `fit` is given as `X_val`: a `Selection`, or None."""
-        limits = loss_range(self.loss)
-        X_val = check_validation_rows(self, X_val, dtype, limits)
-        return None if X_val is None else Selection(X_val)
-
-    def _validated_attributes(self):
-        """What validation has set, by name."""
-        names = "n_features_in_", "feature_names_in_"
-        return {name: self.__dict__[name] for name in names if name in self.__dict__}
-
-    # -- training, with the hooks of other members -------------------------------------
-
-    def _fit(self, data, previous, X_val, groups, callback_kwargs):
-        """Train on validated data."""
-        plan = make_plan(self, data, previous, X_val=X_val, groups=groups)
-        context = None
-        if getattr(self, "_skl_callbacks", None):
-            context = self._init_callback_context(
-                max_subtasks=plan.training.solver.max_iter
-            )
-            context.call_on_fit_task_begin(estimator=self, **callback_kwargs)
-        attributes = self._run(plan, context, callback_kwargs)
-        self._set_attributes(attributes)
-        if context is not None:
-            context.call_on_fit_task_end(
-                estimator=self, reconstruction_attributes=attributes, **callback_kwargs
-            )
-        return self
-
-    def _run(self, plan, context, callback_kwargs):
-        """Train as planned; returns the fitted attributes."""
-        report = None
-        if context is not None:
-            report = partial(CallbackReport, self, context, callback_kwargs)
-        return fitting.run(plan, report)
-
-    def _training_kind(self, problem):
-        """The class of trainings of a problem."""
-        return training_kind(self.solver, problem.rows)
-
-    def _make_training(self, problem, *args):
-        """A training of a problem, new or continued."""
-        return make_training(self._training_kind(problem), self.solver, problem, *args)
-
-    def _code_term(self):
-        """The term of the objective that depends on the code, or None."""
-        return describe_sparsity(self)
-
-    def _state_to_continue(self):
-        """The state of the training that a fit continues, or None."""
-        state = getattr(self, "_training_state", None) if self.warm_start else None
-        # On a scale that no data have told nothing is worth continuing.
-        return None if state is not None and "constant" in state else state
-
-    @property
-    def _was_cut_short(self):
-        """Whether the last fit ended before its time, so that another finishes it."""
-        return "cut_short_of" in self._training_state
-
-    def _set_attributes(self, attributes):
-        rest = {k: v for k, v in vars(self).items() if k not in _OPTIONAL_ATTRIBUTES}
-        self.__dict__ = rest | attributes  # at once, whenever Ctrl-C comes
-        return self
-
-    # -- the fitted network -----------------------------------------------------------
-
-    def _fitted_network(self, attribute="_params"):
-        if not hasattr(self, "_params"):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {attribute!r} "
-                "before it is fitted"
-            )
-        return make_network(**self._architecture), self._params
-
-    def _check_rows(self, X, *, ensure_all_finite=True):
-        check_is_fitted(self)
-        return self._validate_rows(
-            X, dtype=self._params.dtype, ensure_all_finite=ensure_all_finite
-        )
-
-    def _encode(self, X):
-        """What the encoder makes of rows, which are validated."""
-        X = self._check_rows(X, ensure_all_finite=False)
-        network, params = self._fitted_network()
-        network, name = inference.encoder(network), type(self).__name__
-        # Only if need be: it reads X once more, which takes longer than the network.
-        check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
-        return inference.propagate(network, params, self._as_rows(X), check=check)
-
-    def _in_range(self, X):
-        """Validated rows that the loss is defined for."""
-        size = float(np.abs(self.mean_).max())
-        return check_range(X, loss_range(self._training_state["loss"]), size=size)
-
-    def _as_rows(self, X):
-        return make_rows(X, self._offset, self.scale_)
-
-    def _reconstructions(self, X):
-        network, params = self._fitted_network()
-        return inference.reconstruction_chunks(
-            network, params, X, self._offset, self.scale_
-        )
-
-    def _entry_errors(self, X, metric):
-        """Pairs of a slice of the rows and the errors of their entries."""
-        if metric == "loss":
-            X, loss = self._in_range(X), LOSSES[self._training_state["loss"]]
-            network, params = self._fitted_network()
-            for batch in row_chunks(*X.shape):
-                rows = self._as_rows(X[batch])
-                error = inference.entry_losses(loss, network, params, rows)
-                error[np.isnan(error)] = np.inf
-                yield batch, error
-            return
-        power = 2 if metric == "squared_error" else 1
-        least = np.finfo(X.dtype).tiny
-        if power == 2 and self.scale_ < np.sqrt(least):
-            raise ValueError(
-                f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
-                f"are below {least:.3g}, the least number of {X.dtype}: use "
-                "metric='absolute_error', or multiply the data by a large number"
-            )
-        for batch, reconstruction in self._reconstructions(X):
-            with np.errstate(over="ignore"):
-                error = np.abs(dense(X[batch]) - reconstruction) ** power
-            error[np.isnan(error)] = np.inf
-            yield batch, error
-
-    def _squares(self, X, sample_weight):
-        """Squared errors of the reconstructions and deviations, summed over rows."""
-        squares = Squares()
-        for batch, reconstruction in self._reconstructions(X):
-            chunk = dense(X[batch]).astype(np.float64, copy=False)
-            with np.errstate(over="ignore"):
-                errors, deviations = chunk - reconstruction, chunk - self.mean_
-            weights = None if sample_weight is None else sample_weight[batch]
-            squares = squares.plus(Squares.of(errors, deviations, weights))
-        return squares
-
-    def _expect_finite(self, out, what):
-        """What a network has made of X, or ValueError if it left the finite numbers."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            may_be = np.isfinite(out.sum(dtype=np.float64))
-        if not may_be and not np.isfinite(out).all():
-            row = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
-            raise ValueError(
-                f"X is too large: its {what} are out of the range of {out.dtype}, that "
-                f"of row {row} first. Rows should be like those of the training data, "
-                "and codes like theirs"
-            )
-        return out
-
-    def _check_code_size(self, X):
-        if X.shape[1] != self.n_components_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but inverse_transform expects codes of "
-                f"n_components={self.n_components_}"
-            )
-
-
-def callback_kwargs_of(X, y=None, sample_weight=None, groups=None):
-    """Arguments of a fit, as callbacks receive them."""
-    metadata = {"sample_weight": sample_weight, "groups": groups}
-    metadata = {k: v for k, v in metadata.items() if v is not None}
-    return {"X": X, "y": y, "metadata": metadata or None}

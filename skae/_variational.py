@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae._base import BaseAutoencoder, solver_takes_batches
+from skae._base import LocalAutoencoder, solver_takes_batches
 from skae._compiled.code_terms import (
     VARIATIONAL,
     WARMUP,
@@ -23,7 +23,6 @@ from skae._model import inference
 from skae._model.initialization import INITS
 from skae._names import Names
 from skae._sklearn import Interval
-from skae._training.state import progress_of
 
 # Losses that are, except for a constant, the negative logarithm of a likelihood.
 _LIKELIHOODS = [
@@ -31,7 +30,7 @@ _LIKELIHOODS = [
 ]
 
 
-class VariationalAutoencoderTransformer(BaseAutoencoder):
+class VariationalAutoencoderTransformer(LocalAutoencoder):
     """Variational autoencoder, trained on the CPU.
 
     The encoder maps each row to a normal distribution over codes, the posterior, with
@@ -265,10 +264,13 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
     scale = "auto"
     noise = None
     pretrain = None
-    _is_variational = True
+    _twin_for_dask = None
+    _codes_are_distributions = True
+    _term_curve = "kl_curve_"
+    _draws_noise = True
 
     _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
+        **LocalAutoencoder._parameter_constraints,
         "loss": [Names(_LIKELIHOODS)],
         "init": [Names(name for name in INITS if name != "pca")],
         "solver": [Names(SOLVERS)],
@@ -339,11 +341,18 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
         self.beta = beta
         self.kl_warmup = kl_warmup
 
-    # -- the objective's term --------------------------------------------------------
+    # -- hooks --------------------------------------------------------
 
     def _code_term(self):
         settings = {WEIGHT: float(self.beta), WARMUP: float(self.kl_warmup)}
         return CodeTerm(VARIATIONAL, settings)
+
+    @property
+    def _n_warmup_epochs(self):
+        return self.kl_warmup
+
+    def _code_attributes(self, plan, params):
+        return {}  # the posterior is along its own axes
 
     # -- fitting ---------------------------------------------------------------------
 
@@ -539,7 +548,7 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
             )
         X = self._in_range(self._check_rows(X))
         network, params = self._fitted_network()
-        loss = LOSSES[self._training_state["loss"]]
+        loss = LOSSES[self._training_state.loss]
         draws = self._draws(n_draws)
         elbo = np.full(X.shape[0], -self._log_of_unit())
         for batch in row_chunks(*X.shape):
@@ -565,15 +574,14 @@ class VariationalAutoencoderTransformer(BaseAutoencoder):
         They come in pairs of opposite signs, and their mean squares are 1, so that of
         a reconstruction that is linear in them only products of two are left to chance.
         """
-        seed = progress_of(self._training_state["arrays"]).seed
         shape = (n_draws + 1) // 2, self.n_components_
-        half = np.random.RandomState(seed).standard_normal(shape)
+        half = np.random.RandomState(self._training_state.seed).standard_normal(shape)
         half /= np.sqrt((half**2).mean(axis=0))
         return np.concatenate([half, -half])[:n_draws]
 
     def _log_of_unit(self):
         """What the loss leaves out of a row's negative log-likelihood."""
-        constant = LOSSES[self._training_state["loss"]].likelihood_constant
+        constant = LOSSES[self._training_state.loss].likelihood_constant
         return self.n_features_in_ * (constant + np.log(self.scale_))
 
 

@@ -12,6 +12,7 @@ from numpy.polynomial import chebyshev
 from sklearn.utils.validation import check_is_fitted
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer, __version__
+from skae._base import BaseAutoencoder
 from skae._compiled import vector_math
 from skae._compiled.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._compiled.vector_math import ERFCX_CENTRE
@@ -99,7 +100,7 @@ def to_onnx(estimator, part="reconstruct"):
     >>> [value.name for value in model.graph.output]
     ['code']
     """
-    if not isinstance(estimator, _MEMBERS):
+    if not isinstance(estimator, BaseAutoencoder):
         raise TypeError(
             f"to_onnx takes a fitted {' or '.join(c.__name__ for c in _MEMBERS)}, got "
             f"{type(estimator).__name__}. For a Pipeline call skae.onnx.register(), "

@@ -222,13 +222,13 @@ def test_data_are_lost_while_weights_are_judged(client, monkeypatch):
     found = DaskAutoencoderTransformer(**parameters)
     with pytest.raises(DataLostError, match="after 18 whole epochs are kept"):
         found.fit(OF_CURVE)
-    np.testing.assert_array_equal(found._params, found._training_state["selected"])
+    np.testing.assert_array_equal(found._params, found._training_state.selected)
     assert found.score(CURVE) < whole.score(CURVE)
     monkeypatch.undo()
     found.set_params(warm_start=True).fit(OF_CURVE)
     assert found.loss_curve_ == whole.loss_curve_
     np.testing.assert_array_equal(
-        found._training_state["selected"], whole._training_state["selected"]
+        found._training_state.selected, whole._training_state.selected
     )
     np.testing.assert_array_equal(found._params, whole._params)
 

@@ -228,14 +228,14 @@ def test_local_steps_are_averaged(client):
 
     def after_two_steps(rows):
         estimator = AutoencoderTransformer(**{**parameters, "batch_size": 75})
-        return estimator.fit(rows)._training_state["arrays"]["params"]
+        return estimator.fit(rows)._training_state.arrays["params"]
 
     halves = [after_two_steps(half) for half in np.split(X, 2)]
     found = DaskAutoencoderTransformer(
         n_local_steps=2, **{**parameters, "batch_size": 150}
     ).fit(collection(X, (150, 150)))
     np.testing.assert_allclose(
-        found._training_state["arrays"]["params"], np.mean(halves, axis=0), rtol=1e-12
+        found._training_state.arrays["params"], np.mean(halves, axis=0), rtol=1e-12
     )
 
 

@@ -81,7 +81,7 @@ def test_automatic_fits(name, n_epochs, path):
     whole = assert_finishes(estimator, make_data(500), path, n_epochs)
     if name == "default":
         assert not np.array_equal(
-            whole._training_state["selected"], whole._training_state["initial_params"]
+            whole._training_state.selected, whole._training_state.initial_params
         )
 
 
@@ -227,7 +227,7 @@ def test_other_rows_begin_another_cycle():
     )
     interrupted(estimator, X, 5)
     expected = pickle.loads(pickle.dumps(estimator))
-    del expected._training_state["cut_short_of"]
+    expected._training_state.cut_short_of = None
     assert_same(expected.fit(other), estimator.fit(other))
 
 

@@ -11,6 +11,7 @@ from skae._model.initialization import random_params
 from skae._model.network import make_network
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining, Memory, direction
+from skae._training.state import TrainingState
 
 from .support.solvers import solver_for
 
@@ -83,7 +84,15 @@ def test_going_on_is_exact():
         _, whole_curves = whole.run_epochs(30)
     with LbfgsTraining.begin(problem, solver, params, 0) as first:
         _, curves = first.run_epochs(13)
-    with LbfgsTraining.resume(problem, solver, first.saved_state()) as second:
+    state = TrainingState(
+        solver="lbfgs",
+        loss="squared_error",
+        scale=None,
+        init="random",
+        initial_params=params,
+        **first.saved_state(),
+    )
+    with LbfgsTraining.resume(problem, solver, state) as second:
         _, more_curves = second.run_epochs(17)
     assert curves.loss + more_curves.loss == whole_curves.loss
     np.testing.assert_array_equal(second.state.params, whole.state.params)

@@ -52,7 +52,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 MAX_ENTRIES = 25
 DEPENDENCIES = {"numba", "numpy", "scipy", "sklearn", "threadpoolctl"}
 # Of modules that need an extra, beside these.
-OF_EXTRAS = {"dask.estimator": {"dask"}}
+OF_EXTRAS = {"dask.blocks": {"dask"}}
 # What comes with a dependency: with Numba, with scikit-learn.
 IMPLIED_DEPENDENCIES = {"llvmlite", "joblib"}
 PRINTING_MODULES = {"__main__", "_cli.demo", "_training.reporting"}

@@ -216,7 +216,7 @@ def test_a_network_fitted_on_scaled_data_goes_on():
     """Models of older versions with a limited output have centred and scaled."""
     X = make_data()
     estimator = make("adam", output_activation="logistic", scale=2.0).fit(X)
-    del estimator._training_state["scale"]  # they do not say
+    estimator._training_state.scale = "auto"  # and there was no range
     estimator.set_params(scale="auto").partial_fit(X)
     assert estimator.scale_ == 2
 

@@ -91,9 +91,9 @@ def test_blas_limit_is_restored_after_an_error(error, monkeypatch):
         assert set(blas_threads().values()) == {1}
         raise error("in the kernel")
 
-    fails.check = batches.summed_loss.check
-    monkeypatch.setattr(batches, "summed_loss", fails)
-    # Of weights that are PCA's still, no objective is asked for.
+    # Which is asked for the moments of the code, and before for nothing else.
+    fails.check = propagate.propagate.check
+    monkeypatch.setattr(propagate, "propagate", fails)
     parameters = {**_LARGE, "early_stopping": False}
     with pytest.raises(error, match="in the kernel"):
         AutoencoderTransformer(**parameters).fit(data())

@@ -33,7 +33,7 @@ def test_other_rows_of_the_same_mean_and_spread():
 def last_weights(estimator):
     """The estimator with the weights that training ended with."""
     estimator = pickle.loads(pickle.dumps(estimator))
-    estimator._params = estimator._training_state["arrays"]["params"]
+    estimator._params = estimator._training_state.arrays["params"]
     return estimator
 
 

@@ -27,7 +27,7 @@ _BEYOND = 1e-6
 # ---------------------------------------------------------------------------
 
 
-def check_rows(estimator, X, dtype, limits=None, *, name="X", **kwargs):
+def check_rows(estimator, X, dtype, limits=None, *, name="X", reset=False, **kwargs):
     """Validate samples for an estimator, as scikit-learn does.
 
     Parameters
@@ -45,6 +45,9 @@ def check_rows(estimator, X, dtype, limits=None, *, name="X", **kwargs):
     name : str, default="X"
         What errors call X.
 
+    reset : bool, default=False
+        Whether to note the number and the names of the features, not to compare them.
+
     **kwargs
         Of :func:`sklearn.utils.validation.validate_data`.
 
@@ -60,7 +63,7 @@ def check_rows(estimator, X, dtype, limits=None, *, name="X", **kwargs):
     """
 
     def convert(X, **how):
-        return validate_data(estimator, X, **how)
+        return validate_data(estimator, X, reset=reset, **how)
 
     try:
         return _check_matrix(X, dtype, limits, convert, name=name, **kwargs)
@@ -255,7 +258,10 @@ def _out_of_range(limits, name, lowest, highest, is_below):
     if math.isinf(limits.high):
         legal = f">= {limits.low:g}"
     demand, scaler, other = f"its values are {legal}", "MinMaxScaler()", "identity"
+    # With all digits: 1.0000001 is not 1.
+    lowest, highest = str(lowest), str(highest)
     if limits.is_strict:
+        lowest, highest = lowest.removesuffix(".0"), highest.removesuffix(".0")
         demand, scaler, other = (
             f"it needs values {legal}",
             "MinMaxScaler(clip=True)",
@@ -263,7 +269,6 @@ def _out_of_range(limits, name, lowest, highest, is_below):
         )
     elif limits.low < 0 and math.isfinite(limits.high):
         scaler = f"MinMaxScaler(feature_range=({limits.low:g}, {limits.high:g}))"
-    # With all digits: 1.0000001 is not 1.
     return (
         f"{problem} in data passed to {limits.parameter}={limits.value!r}: {demand}, "
         f"and {name} has values from {lowest} to {highest}. Scale it with {scaler}, or "

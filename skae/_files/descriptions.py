@@ -100,7 +100,7 @@ def described(estimator):
     }
     if "_params" not in attributes:
         return description, {}
-    training = attributes["_training_state"]
+    training = attributes["_training_state"].as_dict()
     progress = progress_of(training["arrays"])
     description["fitted"] = {
         "architecture": attributes["_architecture"],
@@ -290,10 +290,10 @@ def estimator_of(description, arrays):
             if requests:
                 getattr(estimator, f"set_{method}_request")(**requests)
     if description["fitted"] is not None:
-        estimator.__dict__.update(attributes_of(description["fitted"], arrays))
-        # Files of earlier versions do not say with which it was fitted: nearly always
-        # with this one.
-        estimator._training_state.setdefault("scale", estimator.scale)
+        # As a pickle has them, whose state of the training is a dict, too.
+        estimator.__setstate__(
+            {**vars(estimator), **attributes_of(description["fitted"], arrays)}
+        )
     return estimator
 
 

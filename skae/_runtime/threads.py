@@ -1,8 +1,8 @@
-"""Threads that run one kernel together, or one function on items in turn.
+"""Threads that run one kernel together, or one function on items in turn; BLAS' limit.
 
-BLAS has one thread meanwhile. In a `ThreadTeam` every thread calls the same compiled
-function with its own rank; the ranks meet at barriers inside it (see ``_compiled``). No
-thread outlives the call that started it: no fork and no second fit could meet a pool.
+In a `ThreadTeam` every thread calls the same compiled function with its own rank; the
+ranks meet at barriers inside it (see ``_compiled``). No thread outlives the call that
+started it: no fork and no second fit could meet a pool.
 """
 
 import contextlib
@@ -76,13 +76,13 @@ def _limit_blas():
 
 
 class _SharedLimit:
-    """Holds BLAS at one thread while at least one fit of this process runs.
+    """Holds BLAS at one thread while some fit of this process computes with it.
 
-    What NumPy and SciPy compute in a fit (L-BFGS, the order of the code) then has the
-    same bits for any number of threads, and their threads leave the processors to ours.
+    What NumPy and SciPy compute in a fit (PCA, L-BFGS, the order of the code) then has
+    the same bits for any number of threads.
 
-    The limit is a property of the process: with one limit a fit, the first of two
-    concurrent fits to end would lift the other's.
+    The limit is a property of the process: with one limit for each fit, the first of
+    two concurrent fits to end would lift the other's.
     """
 
     def __init__(self):

@@ -13,6 +13,7 @@ from skae._compiled.schedules import SCHEDULES
 from skae._data.rows import n_counted
 from skae._model.inference import code_moments, mean_code
 from skae._model.network import explained_variance, order_code
+from skae._runtime.threads import single_threaded_blas
 from skae._training import loop
 from skae._training.plan import divergence_explained
 from skae._training.reporting import (
@@ -22,6 +23,7 @@ from skae._training.reporting import (
     print_end,
     warn,
 )
+from skae._training.state import TrainingState
 
 
 def run(plan, callback_report=None):
@@ -165,7 +167,7 @@ def fitted_attributes(plan, kept, curves):
     params = kept.params.copy()  # to be changed in place
     attributes = training_attributes(plan, kept, curves)
     attributes["_params"] = params
-    return attributes | _code_attributes(plan, params)
+    return attributes | plan.estimator._code_attributes(plan, params)
 
 
 def training_attributes(plan, kept, curves):
@@ -200,29 +202,29 @@ def training_attributes(plan, kept, curves):
     }
     if curves.validation:
         attributes["validation_loss_curve_"] = curves.validation
-    if estimator._is_variational:
-        attributes["kl_curve_"] = curves.term
+    if estimator._term_curve is not None:
+        attributes[estimator._term_curve] = curves.term
     return attributes
 
 
 def _training_state(plan, kept):
     """What another fit needs to continue from this one."""
     estimator, training = plan.estimator, plan.training
-    state = {
-        "solver": estimator.solver,
-        "loss": estimator.loss,
-        "init": plan.init,
-        "scale": estimator.scale,
-        "initial_params": plan.initial_params,
-        "kept": kept.name,
-        "schedule": training.solver.schedule,
+    state = TrainingState(
+        solver=estimator.solver,
+        loss=estimator.loss,
+        scale=estimator.scale,
+        init=plan.init,
+        initial_params=plan.initial_params,
+        kept=kept.name,
+        schedule=training.solver.schedule,
         **training.saved_state(),
-    }
+    )
     if _is_without_spread(plan):
-        state["constant"] = plan.first_rows.total_weight + plan.earlier_weight
+        state.constant = plan.first_rows.total_weight + plan.earlier_weight
     if plan.selection is not None:
         selected = plan.selection.kept
-        state["selected"], state["selected_epoch"] = selected.params, selected.epoch
+        state.selected, state.selected_epoch = selected.params, selected.epoch
     return state
 
 
@@ -239,7 +241,7 @@ def _curves_before(estimator):
     return loop.Curves(
         estimator.loss_curve_,
         getattr(estimator, "validation_loss_curve_", []),
-        getattr(estimator, "kl_curve_", []),
+        getattr(estimator, estimator._term_curve or "", []),
     )
 
 
@@ -249,15 +251,14 @@ def note_fit(attributes, plan):
     attributes["max_iter_"] = plan.max_iter
     max_iter = training.solver.max_iter
     if training.is_cut_short and attributes["n_iter_"] < max_iter:
-        attributes["_training_state"]["cut_short_of"] = max_iter
+        attributes["_training_state"].cut_short_of = max_iter
 
 
-def _code_attributes(plan, params):
+@single_threaded_blas()
+def code_attributes(plan, params):
     """What a fit tells of the code, which it orders by changing `params` in place."""
     estimator, problem = plan.estimator, plan.training.problem
     network, rows = problem.network, plan.first_rows
-    if estimator._is_variational:
-        return {}
     if problem.term is not None:
         return {"mean_activation_": mean_code(network, params, rows)}
     if estimator.code_activation != "identity":

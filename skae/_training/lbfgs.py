@@ -13,6 +13,7 @@ from skae._compiled import epochs
 from skae._compiled.epochs import CONVERGED, RUNNING
 from skae._compiled.optimizers import scale_gradient
 from skae._runtime.scipy_private import line_search
+from skae._runtime.threads import single_threaded_blas
 from skae._training.loop import Training
 
 # Pairs of steps and gradient changes that are remembered: scipy's default.
@@ -81,15 +82,15 @@ class LbfgsTraining(Training):
         self._evaluated = (np.empty(0), np.nan, np.empty(0))
 
     @classmethod
-    def resume(cls, problem, solver, saved, max_epochs=None):
-        """The training that goes on from a saved state, which stays as it is."""
-        training = super().resume(problem, solver, saved, max_epochs)
-        if "memory" in saved:
-            training._memory = Memory.of(saved["memory"])
+    def resume(cls, problem, solver, previous, max_epochs=None):
+        """The training that continues from a `TrainingState`, which stays as it is."""
+        training = super().resume(problem, solver, previous, max_epochs)
+        if previous.memory is not None:
+            training._memory = Memory.of(previous.memory)
         return training
 
     def saved_state(self):
-        """The state as a dict of dicts of arrays, for the estimator to keep."""
+        """What a `TrainingState` has of the training, by attribute."""
         saved = super().saved_state()
         if self._memory is not None:
             saved["memory"] = self._memory.arrays()
@@ -103,6 +104,7 @@ class LbfgsTraining(Training):
     def _step_op(self):
         return scale_gradient
 
+    @single_threaded_blas()
     def _run_epochs(self, state, n_epochs):
         status: int = RUNNING
         for _ in range(n_epochs):

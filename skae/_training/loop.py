@@ -34,10 +34,9 @@ from skae._runtime.threads import (
     ThreadTeam,
     make_workspace,
     n_threads_for,
-    single_threaded_blas,
 )
 from skae._training.reporting import SECONDS_BETWEEN_LINES
-from skae._training.state import new_progress, progress_of, saved_progress
+from skae._training.state import new_progress, saved_progress
 
 # A multiplication and an addition for each weight and row in the forward pass, and
 # twice that in the backward pass. A unit's activation and its derivatives take as long
@@ -204,17 +203,16 @@ class Training(abc.ABC):
         return cls(problem, solver, state, max_epochs)
 
     @classmethod
-    def resume(cls, problem, solver, saved, max_epochs=None):
-        """The training that goes on from a saved state, which stays as it is."""
-        arrays = {name: array.copy() for name, array in saved["arrays"].items()}
-        progress = progress_of(arrays)
+    def resume(cls, problem, solver, previous, max_epochs=None):
+        """The training that continues from a `TrainingState`, which stays as it is."""
+        arrays = {name: array.copy() for name, array in previous.arrays.items()}
         del arrays["counters"], arrays["scalars"]
         curves = dict.fromkeys(records.CURVES, np.empty(0))
-        state = records.State(progress=progress, **arrays, **curves)
+        state = records.State(progress=previous.progress(), **arrays, **curves)
         return cls(problem, solver, state, max_epochs)
 
     def saved_state(self):
-        """The state as a dict of dicts of arrays, for the estimator to keep."""
+        """What a `TrainingState` has of the training, by attribute."""
         arrays = self.state._asdict()
         for name in ("progress", *records.CURVES):
             del arrays[name]
@@ -228,17 +226,12 @@ class Training(abc.ABC):
         return progress.n_epochs - progress.cycle_start
 
     def __enter__(self):
-        self._blas = single_threaded_blas()
-        self._blas.__enter__()
         return self
 
     def __exit__(self, *exc_info):
-        try:
-            # Who interrupts now gets what has been trained.
-            with contextlib.suppress(KeyboardInterrupt):
-                self._team.__exit__(*exc_info)
-        finally:
-            self._blas.__exit__(*exc_info)
+        # Who interrupts now gets what has been trained.
+        with contextlib.suppress(KeyboardInterrupt):
+            self._team.__exit__(*exc_info)
 
     def value(self, params, rows=None):
         """The objective over rows of the problem, by default the monitored ones."""

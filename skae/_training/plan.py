@@ -40,7 +40,6 @@ from skae._training.settings import (
     describe_solver,
     stops_by_validation,
 )
-from skae._training.state import progress_of
 from skae._training.weight_selection import CautiousSelection
 
 # With fewer samples "auto" keeps PCA: too few would be held out to tell whether other
@@ -100,8 +99,8 @@ def make_plan(
 
     data : Selection
 
-    previous : dict or None
-        State of the training that is continued; None for a new one.
+    previous : TrainingState or None
+        That of the training that is continued; None for a new one.
 
     X_val : Selection, default=None
         Validation data.
@@ -112,9 +111,9 @@ def make_plan(
     max_epochs : int, default=None
         At most so many epochs, without any validation; None for `max_iter`.
 
-    constant : dict, default=None
-        State of a training on data without a spread, which count for the mean and the
-        scale of a new one.
+    constant : float, default=None
+        Total weight of earlier data without a spread, which count for the mean and the
+        scale of a new training.
 
     Returns
     -------
@@ -149,14 +148,14 @@ def make_plan(
         estimator, train.n_rows, max_epochs, watches_validation=watches_validation
     )
     finishes = _finishes(estimator, previous, solver)
-    if finishes:
-        solver = solver._replace(schedule=previous.get("schedule", solver.schedule))
+    if finishes and previous.schedule is not None:
+        solver = solver._replace(schedule=previous.schedule)
     if previous is None:
         initial = _initial_params(architecture, init, seed, first_rows)
         if pretrains:
             _pretrain(estimator, architecture, problem, initial, seed)
     else:
-        initial = previous["initial_params"]
+        initial = previous.initial_params
     keeps_pca, max_iter = is_cautious and split is None, solver.max_iter
     if keeps_pca:
         solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
@@ -180,16 +179,17 @@ def make_plan(
         keeps_pca=keeps_pca,
         n_done=training.n_epochs_of_fit if finishes and not keeps_pca else 0,
         max_iter=max_iter,
-        earlier_weight=0.0 if constant is None else constant["constant"],
+        earlier_weight=constant or 0.0,
     )
 
 
 def _finishes(estimator, previous, solver):
     """Whether a fit runs the epochs that are left of one that was cut short."""
+    if previous is None:
+        return False
     # With another number of epochs, or another solver, another fit is wanted.
-    before = {} if previous is None else previous
     wanted = estimator.solver, solver.max_iter
-    return (before.get("solver"), before.get("cut_short_of")) == wanted
+    return (previous.solver, previous.cut_short_of) == wanted
 
 
 # ---------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def _init_and_seed(estimator, architecture, previous, pretrains):
     """How weights are initialized, and what all random numbers depend on."""
     if previous is not None:
         _check_can_continue(estimator, architecture, previous)
-        return previous["init"], progress_of(previous["arrays"]).seed
+        return previous.init, previous.seed
     init = _chosen_init(estimator, architecture, pretrains)
     random_state = check_random_state(estimator.random_state)
     return init, int(random_state.randint(np.iinfo(np.int32).max))
@@ -262,7 +262,7 @@ def _initial_params(architecture, init, seed, rows):
     network, activations = make_network(**architecture), architecture["activations"]
     if init != "pca":
         return random_params(network, activations, init, seed, rows.dtype)
-    with single_threaded_blas():  # the same bits whatever their number
+    with single_threaded_blas():
         n_components = int(network.widths[network.n_layers // 2])
         components = principal_components(rows, n_components, seed)
         least = cache(partial(least_scores, rows, components))
@@ -285,24 +285,22 @@ def _check_can_continue(estimator, architecture, previous):
         raise ValueError(
             f"A network cannot go on training with scale={estimator.scale!r}: it has "
             f"seen the data divided by {estimator.scale_!r}, with "
-            f"scale={previous.get('scale', 'auto')!r}. Set scale back, or fit with "
+            f"scale={previous.scale!r}. Set scale back, or fit with "
             "warm_start=False"
         )
-    if is_scaled != LOSSES[previous["loss"]].is_scaled:
+    if is_scaled != LOSSES[previous.loss].is_scaled:
         raise ValueError(
             f"A network cannot go on training with loss={estimator.loss!r}: with "
-            f"loss={previous['loss']!r} it has seen the data on another scale. Fit "
+            f"loss={previous.loss!r} it has seen the data on another scale. Fit "
             "with warm_start=False"
         )
 
 
 def _has_scale_of(estimator, previous):
     """Whether `scale` is as it was, or the number that the data were divided by."""
-    # An estimator pickled by an earlier version does not say what it was.
-    before = previous.get("scale", estimator.scale)
-    if isinstance(estimator.scale, numbers.Real) and before is not None:
+    if isinstance(estimator.scale, numbers.Real) and previous.scale is not None:
         return estimator.scale == estimator.scale_
-    return estimator.scale == before
+    return estimator.scale == previous.scale
 
 
 # ---------------------------------------------------------------------------
@@ -318,7 +316,7 @@ def _split(estimator, data, seed, is_cautious, groups):
     if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
         return None
     fraction = estimator.validation_fraction
-    with single_threaded_blas():  # the same bits for any number of threads
+    with single_threaded_blas():
         split = hold_out(data, fraction, seed, groups)
     if is_cautious:
         if split is None or not used[split.train].any():
@@ -347,8 +345,9 @@ def _scaling(estimator, data, previous, constant, architecture, init):
     """How the network sees the data; one that is trained further sees as before."""
     exact_mean, spread = measure(data)
     if constant is not None:
-        weight = data.total_weight, constant["constant"]
-        exact_mean, spread = with_constant(exact_mean, spread, estimator.mean_, *weight)
+        exact_mean, spread = with_constant(
+            exact_mean, spread, estimator.mean_, data.total_weight, constant
+        )
     # A penalty or noise is in the network's units, too: they stay as they are.
     n_layers = n_saturating(architecture) if _is_plain(estimator) else 0
     largest = partial(largest_distance, data, exact_mean, spread)
@@ -400,30 +399,19 @@ def make_training(
     """A training of a class, with a solver: new, or continuing from a state."""
     if previous is None:
         return kind.begin(problem, solver, initial, seed, max_epochs)
-    arrays, params = previous["arrays"], None
-    if max_epochs is not None:
-        params = _kept_before(previous)
-    if previous["solver"] != solver_name and params is None:
-        params = arrays["params"]
-    if params is None:
+    arrays = previous.arrays
+    params = arrays["params"] if max_epochs is None else previous.kept_params
+    if params is arrays["params"] and previous.solver == solver_name:
         return kind.resume(problem, solver, previous, max_epochs)
     # From these weights, without what was remembered of the steps to others, or
     # of another solver's.
     training = kind.begin(problem, solver, params, seed, max_epochs)
     state = training.state
-    before = progress_of(arrays)
+    before = previous.progress()
     for name in ("n_epochs", "cycle_start", "best_epoch", "best_kept", "start_loss"):
         setattr(state.progress, name, getattr(before, name))
     state.best_params[:] = arrays["best_params"]
     return training
-
-
-def _kept_before(previous):
-    """The weights that the last fit kept, if those are not the ones it ended with."""
-    name = previous.get("kept", "params")  # earlier versions do not say
-    if name == "params":
-        return None
-    return previous["arrays"][name] if name == "best_params" else previous[name]
 
 
 def _make_selection(estimator, training, initial, previous, units):
@@ -431,9 +419,9 @@ def _make_selection(estimator, training, initial, previous, units):
     if previous is None:
         return CautiousSelection(training, initial, 0, units=units)
     n_before, selected = len(estimator.loss_curve_), None
-    if "selected" in previous:
-        epoch = previous.get("selected_epoch", 0)
-        selected = loop.Kept(previous["selected"], epoch, "selected")
+    if previous.selected is not None:
+        epoch = previous.selected_epoch or 0
+        selected = loop.Kept(previous.selected, epoch, "selected")
     return CautiousSelection(training, initial, n_before, selected, units=units)
 
 

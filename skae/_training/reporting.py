@@ -109,9 +109,7 @@ def print_end(name, attributes, reason, seconds):
     which = "loss" if curve is None else "validation loss"
     curve = attributes["loss_curve_"] if curve is None else curve
     initial, epoch = attributes["initial_loss_"], attributes["best_iter_"]
-    start = (
-        "PCA" if attributes["_training_state"]["init"] == "pca" else "initial weights"
-    )
+    start = "PCA" if attributes["_training_state"].init == "pca" else "initial weights"
     # Validation losses are of the last epochs.
     position = epoch - 1 - (len(attributes["loss_curve_"]) - len(curve))
     if epoch == 0:

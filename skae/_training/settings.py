@@ -89,7 +89,7 @@ def describe_network(estimator, n_features, n_components):
             _output_activation(estimator),
         ],
         "tied": bool(estimator.tied_weights),
-        "variational": estimator._is_variational,
+        "variational": estimator._codes_are_distributions,
     }
 
 
@@ -393,7 +393,7 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
         patience = max(patience, -(-_PATIENT_UPDATES // n_batches))
     # L-BFGS knows itself when the training loss has converged; of one that noise is
     # drawn for, some epochs without progress do not tell.
-    is_planned = _draws_noise(estimator) and estimator.max_iter == "auto"
+    is_planned = estimator._draws_noise and estimator.max_iter == "auto"
     how = SCHEDULES[schedule(estimator, max_epochs)]
     is_planned = is_planned and not how.follows_loss
     if (is_planned or not stochastic) and not watches_validation:
@@ -416,15 +416,9 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
         tol=float(estimator.tol),
         n_iter_no_change=int(min(patience, _NEVER)),
         # While the divergence's weight rises, so may the loss.
-        first_judged=_at_most(
-            _MOST_EPOCHS, kl_warmup=getattr(estimator, "kl_warmup", 0)
-        ),
+        first_judged=_at_most(_MOST_EPOCHS, kl_warmup=estimator._n_warmup_epochs),
         watch_validation=int(watches_validation),
     )
-
-
-def _draws_noise(estimator):
-    return estimator.noise is not None or estimator._is_variational
 
 
 def stops_by_validation(estimator):
@@ -451,7 +445,7 @@ def _batch_size(estimator, n_rows):
         return n_rows
     if n_rows > _MANY_ROWS:
         return _LARGE_BATCH_SIZE
-    is_plain = not _draws_noise(estimator) and estimator.sparsity is None
+    is_plain = not estimator._draws_noise and estimator.sparsity is None
     return _AUTO_BATCH_SIZE if is_plain else _BATCH_SIZE_OF_MEANS
 
 

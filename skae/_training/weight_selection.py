@@ -8,6 +8,7 @@ from scipy.special import stdtrit
 
 from skae._data.rows import weights_in_use
 from skae._model.inference import row_losses
+from skae._runtime.threads import single_threaded_blas
 from skae._training.loop import Kept
 
 _CONFIDENCE = 0.95
@@ -143,6 +144,7 @@ class CautiousSelection:
         return losses[self._used]
 
 
+@single_threaded_blas()
 def _lower_bound(parts, shares):
     """Lower end of the confidence interval of a weighted mean.
 

@@ -1,15 +1,459 @@
 """An autoencoder that is trained on Dask collections, on the workers that hold them."""
 
-# Everything that needs Dask lies in this folder: the estimator, the training on the
-# workers, and the partitions of a collection. It may import the estimators and what is
+# Everything that needs Dask lies in this folder: the estimator, which is defined here,
+# where users find it; methods on the blocks of a collection; the training on the
+# workers; and the partitions of a collection. It may import the estimators and what is
 # below them; nothing else in skae may import it. (A comment, as the documentation shows
 # the docstring to users.)
 
-from skae.dask.estimator import DaskAutoencoderTransformer
-from skae.dask.partitions import DataLostError, NoWorkersError
+import contextlib
+import copy
+import inspect
+import numbers
+from functools import partial
+from typing import Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skae._autoencoder import AutoencoderParameters, AutoencoderTransformer
+from skae._base import BaseAutoencoder, callback_kwargs_of, check_metric
+from skae._data.validation import check_block, check_groups
+from skae._sklearn import Interval, _fit_context, with_callbacks
+from skae._training.fitting import note_fit, training_attributes
+from skae._training.loop import Curves, Kept
+from skae._training.settings import loss_range
+from skae.dask.blocks import (
+    check_any_rows,
+    computed,
+    gathered_weights,
+    is_dask_collection,
+    lazily,
+    like,
+    squares,
+)
+from skae.dask.partitions import (
+    DataLostError,
+    LostError,
+    NoWorkersError,
+    Partitions,
+    check_collection,
+)
+from skae.dask.training import (
+    DistributedLbfgsTraining,
+    DistributedSelection,
+    DistributedStochasticTraining,
+)
 
 __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
 
 
 def __dir__():
     return __all__
+
+
+def _documented(estimator):
+    """Fill a class' docstring with the parameters of `AutoencoderTransformer`."""
+    if estimator.__doc__:  # Python was not told to leave them out
+        other = inspect.cleandoc(AutoencoderTransformer.__doc__ or "")
+        parameters = other.partition("Parameters\n----------\n")[2]
+        parameters = parameters.partition("\n\nAttributes\n")[0]
+        own = inspect.cleandoc(estimator.__doc__)
+        estimator.__doc__ = own.replace("{inherited}", parameters) + "\n"
+    return estimator
+
+
+@_documented
+class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
+    """:class:`~skae.AutoencoderTransformer` for Dask arrays and dataframes.
+
+    Training is synchronous: the workers compute on the partitions that they hold, which
+    stay there, and the results are summed in the order of the partitions. It so depends
+    on how the rows are cut into partitions, and not on the number of workers. On one
+    partition it is that of :class:`~skae.AutoencoderTransformer`, bit for bit.
+
+    Parameters
+    ----------
+    {inherited}
+
+    client : distributed.Client, default=None
+        Client of the cluster to train on. None is the one in use. It is neither copied
+        nor pickled with the estimator.
+
+    n_local_steps : int, default=1
+        Updates of the weights between two exchanges, with the stochastic solvers. With
+        1, every update is by the sum of the partitions' gradients. With more, each
+        partition makes so many by itself, from the same weights, and the weights and
+        moments that it comes to are averaged (McMahan et al., "Communication-efficient
+        learning of deep networks from decentralized data", 2017, algorithm 1): for slow
+        networks, or small batches.
+
+    See Also
+    --------
+    skae.AutoencoderTransformer : For data in memory or on one machine; the attributes
+        are the same. For batches, too, alone or in ``dask_ml.wrappers.Incremental``:
+        here there is no ``partial_fit``.
+
+    Notes
+    -----
+    **Batches.** Each partition has its share of every mini-batch, in proportion to its
+    rows, and ``shuffle=True`` mixes the rows of each by itself. With ``sparsity="kl"``
+    the mean activation is that of each partition's share. With `pretrain` the codes of
+    all layers are held by the workers until the last is trained.
+
+    **When workers die** their partitions are computed anew by those that are left, and
+    training goes on with the same result, as long as Dask knows how: data that were
+    scattered from the client are gone with their worker. Then, or if no worker is left,
+    :meth:`fit` raises :class:`DataLostError` or :class:`NoWorkersError`, and keeps the
+    weights of the last whole epoch or, with validation rows, of the best so far; by
+    default, after a start at PCA, those that have surely improved on it. With them the
+    estimator can be used; a fit with ``warm_start=True`` finishes what epochs are left.
+    (Of these weights the code is not ordered.) While layers are pretrained nothing is
+    kept, and the estimator is as it was. Without any worker when it begins, :meth:`fit`
+    waits for one.
+
+    **Threads.** In training a partition is worked on by one thread of its worker.
+
+    **Tasks.** A fit in a task leaves the task's thread to others.
+
+    **Workers** should be of a fixed number: what they compute are not tasks that an
+    adaptive cluster counts, and it would stop most of them.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from distributed import Client
+    >>> from sklearn.datasets import load_digits
+    >>> from skae.dask import DaskAutoencoderTransformer
+    >>> if __name__ == "__main__":  # doctest: +SKIP
+    ...     with Client(n_workers=2, threads_per_worker=1):
+    ...         X = da.from_array(load_digits().data, chunks=(600, -1)).persist()
+    ...         autoencoder = DaskAutoencoderTransformer(n_components=5).fit(X)
+    ...         codes = autoencoder.transform(X)  # a Dask array, not computed yet
+    ...         local = autoencoder.to_local()  # without Dask
+    """
+
+    _parameter_constraints: dict = {
+        **AutoencoderParameters._parameter_constraints,
+        "client": "no_validation",
+        "n_local_steps": [Interval(numbers.Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, n_components=2, *, client=None, n_local_steps=1, **parameters):
+        super().__init__(n_components, **parameters)
+        self.client = client
+        self.n_local_steps = n_local_steps
+
+    # scikit-learn looks parameters up here.
+    _inherited = inspect.signature(AutoencoderParameters.__init__).parameters
+    __init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            *_inherited.values(),
+            inspect.Parameter("client", inspect.Parameter.KEYWORD_ONLY, default=None),
+            inspect.Parameter(
+                "n_local_steps", inspect.Parameter.KEYWORD_ONLY, default=1
+            ),
+        ]
+    )
+    del _inherited
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "client": None}
+
+    def __sklearn_clone__(self):
+        # A client is a connection, of which there is no copy.
+        cloned = super(DaskAutoencoderTransformer, copy.copy(self)).__sklearn_clone__()
+        cloned.client = self.client
+        return cloned
+
+    # -- fitting ---------------------------------------------------------------------
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
+        """Train the autoencoder where the data are.
+
+        Parameters
+        ----------
+        X : dask Array or DataFrame of shape (n_samples, n_features)
+            Training data, whose partitions are arrays, sparse matrices or frames. They
+            are computed, where they are not yet, and stay in the workers' memory until
+            training ends.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like or dask Array of shape (n_samples,), default=None
+            Non-negative weights; None is 1 for every row. They are gathered.
+
+        X_val : dask Array or DataFrame, or array-like, of shape \
+                (n_validation, n_features), default=None
+            Validation data. See :meth:`skae.AutoencoderTransformer.fit`.
+
+        groups : array-like or dask Array of shape (n_samples,), default=None
+            Labels of groups of samples that belong together. They are gathered. See
+            :meth:`skae.AutoencoderTransformer.fit`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If X is no Dask collection.
+
+        ValueError
+            As of :class:`~skae.AutoencoderTransformer`; without a client. The estimator
+            is left as it was.
+
+        DataLostError, NoWorkersError
+            If training cannot go on; see Notes.
+        """
+        try:
+            with self._unchanged_on_error():
+                self._check_local_steps()
+                return self._fit_partitions(X, y, sample_weight, X_val, groups)
+        except LostError as error:
+            attributes = getattr(error, "attributes", None)
+            if attributes is None:
+                raise
+            self._set_attributes(attributes)
+            rest = ""
+            if self._was_cut_short:
+                rest = ", and a fit with warm_start=True finishes it"
+            raise type(error)(
+                f"{error}. The weights after {self.n_iter_} whole epochs are kept: the "
+                f"estimator can be used{rest}"
+            ) from error
+
+    def _check_local_steps(self):
+        if self.solver == "lbfgs" and self.n_local_steps > 1:
+            raise ValueError(
+                f"n_local_steps={self.n_local_steps} does not go with solver='lbfgs', "
+                "whose every step is over all rows: use 1, or another solver"
+            )
+
+    def _fit_partitions(self, X, y, sample_weight, X_val, groups):
+        previous = self._state_to_continue()
+        dtype = np.float64, np.float32
+        if previous is not None:
+            dtype = previous.dtype
+        callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
+        limits = self._value_range(previous)
+        reset = previous is None
+        with self._partitions(X, dtype, limits, reset=reset) as partitions:
+            n_rows = sum(partitions.n_rows)
+            if sample_weight is not None:
+                sample_weight = gathered_weights(sample_weight, n_rows, self.client)
+            if is_dask_collection(groups):
+                (groups,) = computed([groups], self.client)
+            groups = check_groups(groups, n_rows)
+            data = DistributedSelection.of(partitions, sample_weight)
+            if not is_dask_collection(X_val):
+                X_val = self._validate_validation_data(X_val, data.dtype)
+                return self._fit(data, previous, X_val, groups, callback_kwargs)
+            limits = loss_range(self.loss)
+            with self._partitions(X_val, data.dtype, limits, name="X_val") as others:
+                X_val = DistributedSelection.of(others, None)
+                return self._fit(data, previous, X_val, groups, callback_kwargs)
+
+    @contextlib.contextmanager
+    def _partitions(self, X, dtype, limits, *, reset=False, name="X"):
+        """Those of a collection, validated."""
+        validate = partial(check_block, dtype=dtype, limits=limits, name=name)
+        with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
+            check_any_rows(sum(partitions.n_rows), partitions.n_features)
+            self._check_columns(X, partitions.n_features, reset=reset)
+            yield partitions
+
+    def _check_columns(self, X, n_features=None, *, reset=False):
+        """Check, or note, how many features a collection has, and their names."""
+        n_features = X.shape[1] if n_features is None else n_features
+        block = like(X, n_features)
+        validate_data(self, block, reset=reset, skip_check_array=True)
+
+    def _training_kind(self, problem):
+        if self.solver == "lbfgs":
+            return DistributedLbfgsTraining
+        return DistributedStochasticTraining
+
+    def _make_training(self, *args):
+        training = super()._make_training(*args)
+        training.n_local_steps = int(self.n_local_steps)
+        return training
+
+    def _run(self, plan, *args):
+        training = plan.training
+        n_before = training.state.progress.n_epochs
+        if plan.is_warm_start and plan.selection is not None and self._was_cut_short:
+            # When the weights of its last epoch were judged, rows may have been lost.
+            plan.selection.end(Curves.empty(), is_last=False)
+        try:
+            return super()._run(plan, *args)
+        except LostError as error:
+            if training.state.progress.n_epochs > n_before:
+                kept = _weights_known_to_be_good(plan)
+                attributes = training_attributes(plan, kept, training.curves)
+                note_fit(attributes, plan)
+                attributes |= self._validated_attributes()
+                error.attributes = attributes  # type: ignore[attr-defined]
+            raise
+
+    # -- inference -------------------------------------------------------------------
+
+    def to_local(self) -> AutoencoderTransformer:
+        """Return the same estimator without Dask.
+
+        Returns
+        -------
+        estimator : AutoencoderTransformer
+            With the parameters and what has been fitted.
+        """
+        parameters = self.get_params(deep=False)
+        local = AutoencoderTransformer(
+            **{name: parameters[name] for name in AutoencoderTransformer().get_params()}
+        )
+        others = {k: v for k, v in self.__dict__.items() if k not in parameters}
+        for name in ("_sklearn_output_config", "_metadata_request"):
+            if name in others:  # which their setters change in place
+                others[name] = copy.deepcopy(others[name])
+        local.__dict__.update(others)
+        return local
+
+    def _for_inference(self):
+        """The same without what only training needs, which is several times larger."""
+        local = self.to_local()
+        local._training_state = self._training_state.without_arrays()
+        return local
+
+    def transform(self, X):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        X_new : dask Array or ndarray of shape (n_samples, n_components)
+            Their codes; of a Dask collection not computed yet.
+        """
+        if not is_dask_collection(X):
+            return super().transform(X)
+        self._check_collection(X, self._check_columns)
+        return self._lazily("transform", X, (self.n_components_,))
+
+    def inverse_transform(self, X):
+        """Decode codes.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like} of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        X_original : dask Array or ndarray of shape (n_samples, n_features)
+            Their reconstructions; of a Dask collection not computed yet.
+        """
+        if not is_dask_collection(X):
+            return super().inverse_transform(X)
+        self._check_collection(X, self._check_code_size)
+        return lazily(
+            self._for_inference(), "inverse_transform", X, (self.n_features_in_,)
+        )
+
+    def reconstruction_error(self, X, *, metric="squared_error", per_feature=False):
+        """Error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to reconstruct.
+
+        metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
+            See :meth:`skae.AutoencoderTransformer.reconstruction_error`.
+
+        per_feature : bool, default=False
+            Whether to return the error of every entry, not the rows' sums.
+
+        Returns
+        -------
+        error : dask Array or ndarray of shape (n_samples,) or (n_samples, n_features)
+            Sums over features, or entries; of a Dask collection not computed yet.
+        """
+        check_metric(metric)
+        kwargs = {"metric": metric, "per_feature": per_feature}
+        if not is_dask_collection(X):
+            return super().reconstruction_error(X, **kwargs)
+        self._check_collection(X, self._check_columns)
+        shape = (self.n_features_in_,) if per_feature else ()
+        return self._lazily("reconstruction_error", X, shape, kwargs)
+
+    def score_samples(self, X):
+        """Negative squared reconstruction error of each row: higher is more normal.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to reconstruct.
+
+        Returns
+        -------
+        scores : dask Array or ndarray of shape (n_samples,)
+            The negative of :meth:`reconstruction_error`; of a Dask collection not
+            computed yet.
+        """
+        return -self.reconstruction_error(X)
+
+    def score(self, X, y=None, sample_weight=None) -> float:
+        """Share of the variance that is reconstructed (R²), computed at once.
+
+        Parameters
+        ----------
+        X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
+                (n_samples, n_features)
+            Rows to reconstruct.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        sample_weight : array-like or dask Array of shape (n_samples,), default=None
+            Weights of the rows in both sums.
+
+        Returns
+        -------
+        score : float
+            See :meth:`skae.AutoencoderTransformer.score`.
+        """
+        if not is_dask_collection(X):
+            return super().score(X, sample_weight=sample_weight)
+        self._check_collection(X, self._check_columns)
+        return squares(self._for_inference(), X, sample_weight, self.client).share
+
+    def _check_collection(self, X, check):
+        """Raise an error if the estimator cannot take a collection, by its metadata."""
+        check_is_fitted(self)
+        check_collection(X)
+        check(X)
+
+    def _lazily(self, *args):
+        return lazily(self._for_inference(), *args)
+
+
+def _weights_known_to_be_good(plan):
+    """Which weights to keep where there are no rows to judge them by."""
+    if plan.selection is not None:
+        return plan.selection.kept
+    state, problem = plan.training.state, plan.training.problem
+    has_best = problem.validation.n_rows and np.isfinite(state.progress.best_kept)
+    if not has_best:
+        return Kept.last(plan.training)
+    epoch = state.progress.best_epoch
+    return Kept(state.best_params.copy(), epoch, "best_params")

@@ -46,6 +46,8 @@ class NoWorkersError(LostError):
     ...     autoencoder.set_params(warm_start=True).fit(X)  # goes on
     """
 
+    __module__ = "skae.dask"  # where users find it, and pickles look for it
+
 
 class DataLostError(LostError):
     """A partition, or what was to be computed of it, cannot be had any more.
@@ -59,6 +61,8 @@ class DataLostError(LostError):
     ...     X = da.from_zarr("rows.zarr")  # anew
     ...     autoencoder.set_params(warm_start=True).fit(X)  # goes on
     """
+
+    __module__ = "skae.dask"  # where users find it, and pickles look for it
 
 
 class Partitions:

@@ -279,8 +279,8 @@ def _initial_loss(model):
 
 
 def _initial_name(model):
-    state = getattr(model, "_training_state", {})
-    return "PCA" if state.get("init") == "pca" else "initial weights"
+    state = getattr(model, "_training_state", None)
+    return "PCA" if getattr(state, "init", None) == "pca" else "initial weights"
 
 
 def _suitable_scale(ax):

@@ -122,7 +122,7 @@ class AnyOrder(RuleBasedStateMachine):
         return result
 
     def _weights(self, X):
-        if self.model._is_variational:  # which takes none
+        if self.model._codes_are_distributions:  # which takes none
             return {}
         return {"sample_weight": np.arange(X.shape[0]) % 3}
 

@@ -53,8 +53,8 @@ def assert_same(found, expected):
         if hasattr(found, name):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     state, other = found._training_state, expected._training_state
-    for name, array in state["arrays"].items():
-        np.testing.assert_array_equal(array, other["arrays"][name], err_msg=name)
+    for name, array in state.arrays.items():
+        np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
 
 
 class After:

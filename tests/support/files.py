@@ -50,7 +50,8 @@ def assert_same_value(a, b, name):
 
 def contents(estimator, passing=()):
     """All of an estimator but callbacks, and counters of a passing meaning."""
-    found = {k: v for k, v in vars(estimator).items() if not k.startswith("_skl_")}
+    state = estimator.__getstate__()
+    found = {k: v for k, v in state.items() if not k.startswith("_skl_")}
     if "_training_state" in found:
         found["_training_state"] = state = dict(found["_training_state"])
         state["arrays"] = dict(state["arrays"])

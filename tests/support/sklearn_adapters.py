@@ -1,5 +1,8 @@
 """Our estimator in the clothes that scikit-learn's tests expect."""
 
+import contextlib
+import warnings
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils.metaestimators import available_if
@@ -9,6 +12,14 @@ from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
 def _takes_batches(estimator):
     return estimator.solver != "lbfgs"
+
+
+@contextlib.contextmanager
+def _wide_codes_allowed():
+    """No warning of a layer of a network for regression."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "n_components=.* is not below the number of")
+        yield
 
 
 class UnweightedAutoencoder(AutoencoderTransformer):
@@ -142,8 +153,14 @@ class MLPRegressor(AutoencoderTransformer):
             },
         )
 
-    def _warn_of_wide_code(self, *args):
-        """Not of a layer of a network for regression."""
+    def fit(self, X, y=None, sample_weight=None):
+        with _wide_codes_allowed():
+            return super().fit(X, y, sample_weight)
+
+    @available_if(_takes_batches)
+    def partial_fit(self, X, y=None):
+        with _wide_codes_allowed():
+            return super().partial_fit(X, y)
 
     @classmethod
     def _get_param_names(cls):

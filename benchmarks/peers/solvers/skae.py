@@ -1,6 +1,8 @@
 from benchmark_utils.peer import Peer
 
+from skae._data.statistics import Selection
 from skae._model.network import coefs, intercepts
+from skae._training.plan import make_plan
 
 
 class Solver(Peer):
@@ -30,4 +32,4 @@ class Solver(Peer):
 
     def _make(self, rows):
         autoencoder = self.workload.autoencoder(max_iter=self.workload.n_epochs)
-        self.training = autoencoder._plan(rows, None, None).training
+        self.training = make_plan(autoencoder, Selection(rows), None).training
