@@ -107,7 +107,7 @@ def build_parser():
         type=_seed,
         default=0,
         metavar="SEED",
-        help="seed of the split and of both reductions (default: %(default)s)",
+        help="seed of the split and of the autoencoder (default: %(default)s)",
     )
     output = parser.add_argument_group("output")
     output.add_argument(

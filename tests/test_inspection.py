@@ -593,6 +593,27 @@ def test_sparse_columns():
         compare_with_pca(frame, [4], cv=2, estimator=LINEAR)
 
 
+def test_fitted_estimators_are_kept_on_request():
+    display = compare_with_pca(
+        IRIS, [1, 2], y=SPECIES, cv=2, estimator=QUICK, return_estimator=True
+    )
+    splits = list(StratifiedKFold(2, shuffle=True, random_state=0).split(IRIS, SPECIES))
+    results = display.results
+    for name, n, split, score, fitted in zip(
+        *(results[key] for key in ("estimator", "n_components", "split", "test_score")),
+        results["fitted"],
+        strict=True,
+    ):
+        reduction = fitted[-1]
+        assert isinstance(reduction, PCA) == (name == "PCA")
+        assert reduction.n_components == n
+        test = IRIS[splits[split][1]]
+        restored = fitted.inverse_transform(fitted.transform(test))
+        variation = ((test - test.mean(axis=0)) ** 2).sum()
+        assert 1 - ((test - restored) ** 2).sum() / variation == pytest.approx(score)
+    assert "fitted" not in compare_with_pca(IRIS, [1], cv=2, estimator=LINEAR).results
+
+
 def test_verbose(capsys):
     compare = partial(compare_with_pca, IRIS, [1, 2], cv=2, estimator=LINEAR)
     compare(y=SPECIES)

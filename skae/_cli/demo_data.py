@@ -1,57 +1,43 @@
-"""The rows that ``python -m skae`` works on: read from a file and checked."""
+"""The data that ``python -m skae`` works on: read from a file and checked."""
 
 import contextlib
 import csv
-import functools
 import itertools
 import math
 import zipfile
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from sklearn.datasets import load_digits
 
-# Fewer rows make neither a held-out set nor folds from which one could conclude much.
+# With fewer samples, neither a held-out set nor folds would mean much.
 MIN_ROWS = 20
-# Fewer features than 8 x 8 make no picture that one would recognise.
+# Images of fewer than 8 x 8 pixels would not be recognized.
 MIN_IMAGE_SIDE = 8
 
 
 class DemoError(Exception):
-    """Something the user can mend; its message is one line."""
+    """Something the user can fix; its message is one line."""
 
 
 class Data(NamedTuple):
-    """Rows to reduce."""
+    """Samples to reduce."""
 
     name: str
     X: np.ndarray  # (n_samples, n_features)
     y: np.ndarray | None  # (n_samples,), class labels
-    image_shape: tuple | None  # (height, width) if a row is an image
+    image_shape: tuple | None  # (height, width) if a sample is an image
 
 
 def load(path, target=None):
-    """Return the rows of a file, checked.
+    """Return the data of a file, checked, or else raise DemoError.
 
-    Parameters
-    ----------
-    path : pathlib.Path or None
-        A .npy, .npz or .csv; None takes scikit-learn's digits.
-    target : str or None
-        Label column of a .csv.
-
-    Returns
-    -------
-    data : Data
-
-    Raises
-    ------
-    DemoError
-        If the file cannot be read or its rows cannot be used.
+    A path of None stands for scikit-learn's digits. `target` is the name or the number
+    of the label column of a .csv file.
     """
-    if target is not None and (path is None or path.suffix.lower() != ".csv"):
+    suffix = "" if path is None else path.suffix.lower()
+    if target is not None and suffix != ".csv":
         raise DemoError(
             "--target names a column of a .csv file; a .npz has its labels in y"
         )
@@ -60,77 +46,55 @@ def load(path, target=None):
         return Data("digits", digits.data, digits.target, (8, 8))
     if not path.is_file():
         raise DemoError(f"{path}: there is no such file")
-    readers: dict[str, Callable] = {
-        ".npy": read_npy,
-        ".npz": read_npz,
-        ".csv": functools.partial(read_csv, target=target),
-    }
-    if path.suffix.lower() not in readers:
+    if suffix not in (".npy", ".npz", ".csv"):
         raise DemoError(f"{path}: not a .npy, .npz or .csv file")
     try:
-        X, y = readers[path.suffix.lower()](path)
-        X, image_shape = check_rows(X)
-        y = check_labels(y, len(X))
+        X, y = _read_csv(path, target) if suffix == ".csv" else _read_numpy(path)
+        X, image_shape = _check_rows(X)
+        return Data(path.name, X, _check_labels(y, len(X)), image_shape)
     except DemoError as error:
         raise DemoError(f"{path}: {error}") from None
     except OSError as error:
         raise DemoError(f"{path}: {error.strerror or error}") from None
-    return Data(path.name, X, y, image_shape)
 
 
-def read_npy(path):
-    """Return the array of a .npy file, and no labels."""
+@contextlib.contextmanager
+def _reading(problem):
+    """Turn the errors of a reader into DemoError."""
+    try:
+        yield
+    except (ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
+        raise DemoError(f"{problem} ({error})") from None
+
+
+def _read_numpy(path):
+    """Return X and y of a .npy or .npz file; y is None if there are no labels."""
     with path.open("rb") as file:
-        return _load_arrays(file, np.ndarray), None
-
-
-def read_npz(path):
-    """Return the rows of a .npz file and its labels, or None if it has none."""
-    with path.open("rb") as file, _load_arrays(file, NpzFile) as arrays:
+        with _reading("not readable as NumPy's format"):
+            arrays = np.load(file, allow_pickle=False)
+        if isinstance(arrays, NpzFile) != (path.suffix.lower() == ".npz"):
+            raise DemoError("not in the format that its name says")
+        if isinstance(arrays, np.ndarray):
+            return arrays, None
         names = {name.lower(): name for name in arrays.files}
-        for x, y in (("x", "y"), ("x_train", "y_train")):
-            if x in names:
-                labels = _member(arrays, names[y]) if y in names else None
-                return _member(arrays, names[x]), labels
+        for pair in (("x", "y"), ("x_train", "y_train")):
+            if pair[0] in names:
+                return [_member(arrays, names.get(name)) for name in pair]
         raise DemoError(
             f"no array named X or X_train (there are: {', '.join(arrays.files)})"
         )
 
 
-def _load_arrays(file, expected_type):
-    """Return what numpy reads from an open file; its type follows from the content."""
-    try:
-        arrays = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DemoError(f"not readable as NumPy's format ({error})") from None
-    if not isinstance(arrays, expected_type):
-        raise DemoError("not in the format that its name says")
-    return arrays
-
-
 def _member(arrays, name):
-    """Return one array of a .npz file."""
-    try:
-        return arrays[name]
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DemoError(f"its array {name} is not readable ({error})") from None
+    """Return one array of a .npz file, or None if it has no name."""
+    with _reading(f"its array {name} is not readable"):
+        return None if name is None else arrays[name]
 
 
-def read_csv(path, target=None):
-    """Return the features of a .csv file and, with a target, its labels.
+def _read_csv(path, target):
+    """Return the features of a .csv file and, with a target, the labels, else None.
 
     The first line is a header if a feature in it is neither a number nor empty.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    target : str or None
-        Label column: its number, or anything else for its name in the header.
-
-    Returns
-    -------
-    X : ndarray of shape (n_samples, n_features)
-    y : list of str or None
     """
     lines = _numbered_lines(path)
     first = next(lines, None)
@@ -149,23 +113,25 @@ def read_csv(path, target=None):
             raise DemoError(
                 f"line {number} has {len(cells)} columns, the first has {len(names)}"
             )
-        X.append(_numbers(cells, features, names, number))
+        try:
+            X.append(np.array([float(cells[i]) for i in features]))
+        except ValueError:
+            bad = next(i for i in features if not _is_number(cells[i]))
+            problem = f"is not a number: {cells[bad]}" if cells[bad] else "is empty"
+            raise DemoError(f"line {number}, column {names[bad]} {problem}") from None
         if label is not None:
             y.append(cells[label])
-    shape = (len(X), len(features))
-    return np.reshape(X, shape), None if label is None else y
+    return np.reshape(X, (len(X), len(features))), None if label is None else y
 
 
 def _numbered_lines(path):
     """Yield the number and the cells of every line that is not blank."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
-        try:
+        with _reading("not a readable .csv file"):
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     yield reader.line_num, [cell.strip() for cell in cells]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DemoError(f"not a readable .csv file ({error})") from None
 
 
 def _column_number(names, target):
@@ -188,34 +154,10 @@ def _is_number(cell):
     return True
 
 
-def _numbers(cells, columns, names, line):
-    """Return the cells in these columns as an array of floats."""
-    try:
-        return np.array([float(cells[column]) for column in columns])
-    except ValueError:
-        bad = next(i for i in columns if not _is_number(cells[i]))
-        found = f"is not a number: {cells[bad]}" if cells[bad] else "is empty"
-        raise DemoError(f"line {line}, column {names[bad]} {found}") from None
+def _check_rows(X):
+    """Return X as a 2-D array of floats, and the shape of its images, or None.
 
-
-def check_rows(X):
-    """Return rows as a float array, and the shape of the images they are, if any.
-
-    Parameters
-    ----------
-    X : ndarray
-        Rows of features, or images of shape (n_samples, height, width).
-
-    Returns
-    -------
-    X : ndarray of shape (n_samples, n_features)
-        float32 stays, everything else becomes float64.
-    image_shape : tuple of int or None
-
-    Raises
-    ------
-    DemoError
-        If these are not numbers, too few, not finite, or all the same.
+    float32 stays, everything else becomes float64.
     """
     if X.dtype.kind not in "biuf":
         raise DemoError(f"its entries are not real numbers (dtype {X.dtype})")
@@ -243,24 +185,14 @@ def check_rows(X):
         )
     if np.all(X[0] == X):
         raise DemoError("all its rows are the same")
-    return X, image_shape or _square(X.shape[1])
+    side = math.isqrt(X.shape[1])
+    if image_shape is None and side >= MIN_IMAGE_SIDE and side * side == X.shape[1]:
+        image_shape = side, side
+    return X, image_shape
 
 
-def _square(n_features):
-    """Return the (height, width) of a square image, or None if it would be none."""
-    side = math.isqrt(n_features)
-    is_image = side >= MIN_IMAGE_SIDE and side * side == n_features
-    return (side, side) if is_image else None
-
-
-def check_labels(y, n_samples):
-    """Return class labels as an array of shape (n_samples,), or None for None.
-
-    Raises
-    ------
-    DemoError
-        If these are not one class label a row, of two classes or more.
-    """
+def _check_labels(y, n_samples):
+    """Return class labels as an array of shape (n_samples,), or None for None."""
     if y is None:
         return None
     y = np.asarray(y)

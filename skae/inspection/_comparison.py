@@ -17,6 +17,7 @@ from skae._sklearn import Interval, _safe_indexing
 from skae._training.reporting import StepReport, interrupt_ends_all
 from skae.inspection._comparison_display import (
     AUTOENCODER_NAME,
+    FITTED,
     PCA_NAME,
     REFERENCE,
     SCORE,
@@ -38,6 +39,7 @@ def compare_with_pca(
     cv=N_FOLDS,
     estimator=None,
     n_jobs=None,
+    return_estimator=False,
     verbose=False,
 ) -> PCAComparisonDisplay:
     """Cross-validate PCA and an autoencoder, to see what the nonlinearity is worth.
@@ -93,6 +95,10 @@ def compare_with_pca(
         :func:`~sklearn.model_selection.cross_validate`. None is 1, which leaves all
         processors to each fit.
 
+    return_estimator : bool, default=False
+        Whether to keep what was fitted: `results` then has a column "fitted", with a
+        Pipeline for each row. It may take much memory.
+
     verbose : bool, default=False
         Whether to print a line when the fits of an estimator and code size are done.
 
@@ -144,6 +150,38 @@ def compare_with_pca(
     The autoencoder reconstructs more of the variance than PCA with 1 component: ...
     >>> display.plot()  # doctest: +SKIP
     """
+    return compare(
+        X,
+        n_components,
+        y=y,
+        predictor=predictor,
+        cv=cv,
+        estimator=estimator,
+        n_jobs=n_jobs,
+        return_estimator=return_estimator,
+        verbose=verbose,
+    )
+
+
+def compare(
+    X,
+    n_components,
+    *,
+    y=None,
+    predictor=None,
+    cv,
+    estimator,
+    n_jobs=None,
+    return_estimator=False,
+    verbose=False,
+    report=lambda rows: None,
+):
+    """Do what `compare_with_pca` does, and report it.
+
+    `report` is called with the rows of the table, a dict, of each estimator and code
+    size in turn; before that, if there is a target, with the scores of the predictor
+    without reduction. If `verbose`, a line is printed instead.
+    """
     X = _sliceable(X)
     are_classes, score_name = False, "score"
     if y is not None:
@@ -160,24 +198,34 @@ def compare_with_pca(
     code_sizes = _check_code_sizes(
         n_components, _rows_for_pca(pipelines[PCA_NAME], X, y, splits)
     )
-    n_steps = len(pipelines) * len(code_sizes) + (y is not None)
-    report = StepReport("compare_with_pca", n_steps) if verbose else None
+    if verbose:
+        n_steps = len(pipelines) * len(code_sizes) + (y is not None)
+        steps = StepReport("compare_with_pca", n_steps)
+
+        def report(rows):
+            steps.end(_describe(rows, score_name))
+
     how = {"cv": splits, "n_jobs": n_jobs, "error_score": "raise"}
-    parts = []
+    parts, reference = [], {}
     with interrupt_ends_all():
-        reference = {}
         if y is not None:
             preprocessing = pipelines[PCA_NAME].steps[:-1]
             unreduced = Pipeline([*preprocessing, ("predict", predictor)])
-            scores = cross_validate(unreduced, X, y, **how)["test_score"]
-            reference = {REFERENCE: scores}
-            if report is not None:
-                report.end(f"all features  {score_name} {scores.mean():z.3f}")
+            reference = {
+                REFERENCE: cross_validate(unreduced, X, y, **how)["test_score"]
+            }
+            report(reference)
         for name, pipeline in pipelines.items():
             for code_size in code_sizes:
                 pipeline.set_params(**{_code_size_parameter(pipeline): code_size})
-                candidate = _Candidate(pipeline, predictor)
-                scores = cross_validate(candidate, X, y, scoring=_score, **how)
+                scores = cross_validate(
+                    _Candidate(pipeline, predictor),
+                    X,
+                    y,
+                    scoring=_score,
+                    return_estimator=return_estimator,
+                    **how,
+                )
                 rows = {
                     "estimator": np.full(len(splits), name),
                     "n_components": np.full(len(splits), code_size),
@@ -188,9 +236,12 @@ def compare_with_pca(
                 }
                 if y is not None:
                     rows[SCORE] = scores["test_prediction"]
-                parts.append(rows | reference)
-                if report is not None:
-                    report.end(_describe(rows, score_name))
+                rows |= reference
+                if return_estimator:
+                    fitted = [candidate.pipeline_ for candidate in scores["estimator"]]
+                    rows[FITTED] = _object_array(fitted)
+                parts.append(rows)
+                report(rows)
     return PCAComparisonDisplay(
         results={
             key: np.concatenate([part[key] for part in parts]) for key in parts[0]
@@ -200,12 +251,22 @@ def compare_with_pca(
 
 
 def _describe(rows, score_name):
-    """Return a line about an estimator and code size."""
+    """Return a line about an estimator and code size, or about all features."""
+    if "estimator" not in rows:
+        return f"all features  {score_name} {rows[REFERENCE].mean():z.3f}"
     text = f"{rows['estimator'][0]:<11}  code size {rows['n_components'][0]:<4} "
     text += f"R² {rows['test_score'].mean():z.3f}"
     if SCORE in rows:
         text += f"  {score_name} {rows[SCORE].mean():z.3f}"
     return text
+
+
+def _object_array(values):
+    """Return objects as an array; NumPy would take a Pipeline for a sequence."""
+    array = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        array[i] = value
+    return array
 
 
 class _Candidate(BaseEstimator):

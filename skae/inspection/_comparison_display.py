@@ -10,6 +10,7 @@ from skae.inspection._verdict import verdict
 
 PCA_NAME, AUTOENCODER_NAME = "PCA", "autoencoder"
 SCORE, REFERENCE = "prediction_score", "prediction_score_all_features"
+FITTED = "fitted"
 # With more code sizes than this matplotlib chooses the ticks.
 MAX_TICKS = 10
 # scikit-learn's rule for a logarithmic axis: how unlike the gaps between values are.
@@ -56,7 +57,9 @@ class PCAComparisonDisplay:
         - "prediction_score": score of the predictor that sees the codes, on the
           held-out rows. Only with a target;
         - "prediction_score_all_features": the same of the predictor that sees all
-          features, for comparison. It depends on the split only.
+          features, for comparison. It depends on the split only;
+        - "fitted": the fitted Pipeline, whose last step is PCA or the autoencoder. Only
+          with ``return_estimator=True``.
 
     verdict : str
         Which of both is better at which code size, and by how much. A difference counts
