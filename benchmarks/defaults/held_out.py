@@ -195,7 +195,7 @@ random 70/30 splits by the seeds (also the autoencoder's `random_state`), raw an
 standardised, worst settings first. PCA's column is its mean R². The sets:
 {names}. Those
 called adbench are of [ADBench](https://github.com/Minqi824/ADBench) (Han et al., 2022),
-the donut is a noisy double ring of four features, MNIST (if it is there) is in float32
+the donut is a noisy double ring of four features, MNIST is in float32
 and on {N_LARGE_SEEDS} splits, the others are scikit-learn's. Made by
 `benchmarks/defaults/held_out.py`.
 
