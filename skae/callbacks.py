@@ -6,6 +6,7 @@ import time
 
 from skae import io
 from skae._files import container, descriptions
+from skae._runtime.extras import check_installed
 from skae._sklearn import HAS_CALLBACKS, Interval, validate_params
 from skae._training.reporting import warn
 
@@ -112,7 +113,7 @@ class Checkpoint:
                 "pip install 'scikit-learn>=1.9'"
             )
         # Not after an hour of training.
-        container.check_installed("skae.callbacks.Checkpoint")
+        check_installed("skae.callbacks.Checkpoint", "safetensors", extra="io")
         if every_n_epochs is None and every_n_minutes is None:
             raise ValueError("Checkpoint needs every_n_epochs or every_n_minutes")
         self.path = os.fsdecode(path)

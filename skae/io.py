@@ -7,6 +7,7 @@ import os
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._files import container, descriptions
+from skae._runtime.extras import check_installed
 
 __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "save"]
 
@@ -104,7 +105,7 @@ def save(estimator, path) -> None:
     True
     """
     # It only reads files: told now, not when one is needed.
-    container.check_installed("skae.io.save")
+    check_installed("skae.io.save", "safetensors", extra="io")
     if not descriptions.can_describe(estimator):
         raise TypeError(
             f"skae.io.save takes an {' or a '.join(_MEMBERS)}, got "
@@ -184,7 +185,7 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
     >>> import skae.io
     >>> autoencoder = skae.io.load("digits.safetensors")  # doctest: +SKIP
     """
-    container.check_installed("skae.io.load")
+    check_installed("skae.io.load", "safetensors", extra="io")
     path = os.fsdecode(path)
     container.check_source(path)
     try:

@@ -7,11 +7,13 @@ an autoencoder and compare like with like.
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 
+from skae._data.rows import slices
 from skae._data.scores import Squares
 from skae._data.validation import check_weights
 from skae._names import check_name
+from skae._runtime.extras import check_installed
 from skae._sklearn import _safe_indexing
 
 __all__ = [
@@ -246,7 +248,7 @@ def reconstruction_error(
     check_metric(metric)
     _check_can_reconstruct(estimator)
     if as_frame:
-        _import_pandas()
+        check_installed("as_frame=True", "pandas")
     X = _sliceable(X)
     errors = errors_of(lambda: _reconstructions(estimator, X), metric, per_feature)
     return _with_names(errors, estimator, X, metric) if as_frame else errors
@@ -368,21 +370,14 @@ def _or_absolute(metric):
 
 def _reconstructions(estimator, X):
     """Yield rows and their reconstructions, batch by batch."""
-    for batch in _row_batches(X):
+    for batch in _row_chunks(X):
         yield _reconstruct(estimator, _safe_indexing(X, batch))
-
-
-def _import_pandas():
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError("as_frame=True needs pandas: pip install pandas") from error
-    return pandas
 
 
 def _with_names(errors, estimator, X, metric):
     """Return errors as a Series or DataFrame, with the names of rows and features."""
-    pandas = _import_pandas()
+    import pandas
+
     index = X.index if isinstance(X, pandas.DataFrame) else None
     if errors.ndim == 1:
         return pandas.Series(errors, index=index, name=metric)
@@ -442,10 +437,10 @@ def sparse_columns(X):
     return [type(dtype).__name__ == "SparseDtype" for dtype in dtypes]
 
 
-def _row_batches(X):
+def _row_chunks(X):
     """Return slices of the rows, few enough in each to be made dense."""
     n_samples, n_features = X.shape
-    return list(gen_batches(n_samples, max(1, BATCH_ENTRIES // max(1, n_features))))
+    return slices(n_samples, max(1, BATCH_ENTRIES // max(1, n_features)))
 
 
 def _reconstruct(estimator, rows):
@@ -482,7 +477,7 @@ def _sparse_or_dense(X, name):
 
 def _weighted_batches(X, sample_weight):
     """Yield the rows of each batch that have a weight, as an index, and the weights."""
-    for batch in _row_batches(X):
+    for batch in _row_chunks(X):
         weight = sample_weight[batch]
         used = np.flatnonzero(weight)
         if len(used) == len(weight):

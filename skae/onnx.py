@@ -5,7 +5,6 @@ For skl2onnx, which converts whole pipelines, there is a converter to register.
 
 from collections import Counter
 from functools import cache
-from importlib import import_module
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -17,6 +16,7 @@ from skae._compiled import vector_math
 from skae._compiled.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._compiled.vector_math import ERFCX_CENTRE
 from skae._names import check_name
+from skae._runtime.extras import check_installed
 
 __all__ = ["register", "to_onnx"]
 
@@ -108,7 +108,7 @@ def to_onnx(estimator, part="reconstruct"):
         )
     check_name(part, "part", _PARTS)
     check_is_fitted(estimator)
-    _check_installed("to_onnx", "onnx")
+    check_installed("skae.onnx.to_onnx", "onnx", extra="onnx")
     from onnx import helper
 
     input_name, output_name = _PARTS[part]
@@ -185,24 +185,13 @@ def register() -> None:
     >>> skae.onnx.register()
     >>> model = skl2onnx.to_onnx(pipeline, X[:1])
     """
-    _check_installed("register", "onnx", "skl2onnx")
+    check_installed("skae.onnx.register", "onnx", "skl2onnx", extra="onnx")
     from skl2onnx import update_registered_converter
 
     for member in _MEMBERS:
         update_registered_converter(
             member, f"Skae{member.__name__}", _calculate_shape, _convert
         )
-
-
-def _check_installed(caller, *packages):
-    """Raise ImportError, with the mend, if a package is missing."""
-    for package in packages:
-        try:
-            import_module(package)
-        except ImportError as error:
-            raise ImportError(
-                f"skae.onnx.{caller} needs {package}: pip install 'skae[onnx]'"
-            ) from error
 
 
 # ---------------------------------------------------------------------------

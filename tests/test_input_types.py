@@ -127,6 +127,18 @@ def test_float32(name):
         np.testing.assert_allclose(single.loss_curve_, double.loss_curve_, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_other_byte_order_is_the_same_type(dtype):
+    """scikit-learn alone would make float64 of float32."""
+    X = make_data().astype(dtype)
+    model, expected = (
+        AutoencoderTransformer(2, max_iter=3, random_state=0).fit(data)
+        for data in (X.astype(X.dtype.newbyteorder()), X)
+    )
+    assert model.transform(X.astype(X.dtype.newbyteorder())).dtype == dtype
+    assert_same_fit(model, expected)
+
+
 @pytest.mark.parametrize(
     "convert", [np.rint, "int64", "uint8", "float16", "longdouble", "bool", list, ">f8"]
 )

@@ -38,8 +38,8 @@ from .support.sources import (
 FLOORS = (
     ("_compiled", "_sklearn"),
     ("_data", "_names", "datasets"),
-    ("_runtime", "metrics"),
-    ("_model",),
+    ("_runtime",),
+    ("_model", "metrics"),
     ("_training",),
     ("_base",),
     ("_autoencoder", "_variational"),

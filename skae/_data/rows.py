@@ -148,10 +148,10 @@ def has_matrices(value):
 
 def row_chunks(n_rows, n_features):
     """Slices over the rows, of bounded memory."""
-    return _slices(n_rows, max(1, _CHUNK_ENTRIES // n_features))
+    return slices(n_rows, max(1, _CHUNK_ENTRIES // n_features))
 
 
-def _slices(n_rows, size):
+def slices(n_rows, size):
     """As scikit-learn's `gen_batches`, whose checks take longer than few rows."""
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
@@ -168,7 +168,7 @@ def pieces(rows):
     if rows.n_rows <= size and isinstance(rows, Rows):
         yield rows
         return
-    for batch in _slices(rows.n_rows, size):
+    for batch in slices(rows.n_rows, size):
         yield rows.part(batch)
 
 

@@ -43,16 +43,6 @@ _MAX_HEADER = 2**18
 _DTYPES = {"I64": "int64", "F64": "float64", "F32": "float32", "U8": "uint8"}
 
 
-def check_installed(caller):
-    """Raise ImportError, with the mend, if safetensors is missing."""
-    try:
-        import safetensors  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{caller} needs safetensors: pip install 'skae[io]'"
-        ) from error
-
-
 def check_target(path):
     """Raise OSError or ValueError where `write` is certain to fail."""
     is_other = os.path.exists(path) and not os.path.isfile(path)

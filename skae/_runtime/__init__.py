@@ -1,4 +1,4 @@
-"""The Python code around the kernels: threads, warm-up, SciPy, unsupported machines.
+"""The Python code around the kernels: threads, warm-up, SciPy, machines, extras.
 
 It may import `_compiled` and `_data`. The folders `_model` and `_training`, the
 estimators, and everything above them may import it.

@@ -5,6 +5,8 @@ import numbers
 
 import numpy as np
 
+from skae._runtime.extras import check_installed
+
 # Of a mosaic: pixels between images, as a share of an image's longer side.
 _GAP = 1 / 12
 # Inches on a new figure: of an image's longer side, of all at most, around them.
@@ -15,12 +17,7 @@ _PAD = 0.1
 
 def check_matplotlib(caller):
     """Raise ImportError, with the mend, if matplotlib is missing."""
-    try:
-        import matplotlib.pyplot  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'{caller} needs matplotlib: pip install "skae[plot]"'
-        ) from error
+    check_installed(caller, "matplotlib.pyplot", extra="plot")
 
 
 def check_axes(ax, caller, figsize=None):

@@ -1,0 +1,19 @@
+"""What is said where an optional package is missing."""
+
+import sys
+
+import pytest
+
+from skae._runtime.extras import check_installed
+
+
+def test_missing_packages(monkeypatch):
+    check_installed("skae", "numpy", "numpy.linalg", extra="plot")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError) as caught:
+        check_installed("A.plot", "numpy", "matplotlib.pyplot", extra="plot")
+    assert str(caught.value) == "A.plot needs matplotlib: pip install 'skae[plot]'"
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError) as caught:
+        check_installed("as_frame=True", "pandas")
+    assert str(caught.value) == "as_frame=True needs pandas: pip install pandas"
