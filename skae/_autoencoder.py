@@ -115,10 +115,16 @@ class AutoencoderParameters:
 class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     """Autoencoder: a nonlinear counterpart of PCA, trained on the CPU.
 
-    An encoder network maps each row to a code of `n_components` numbers, a decoder
-    network maps codes back to rows; both are trained so that the reconstruction is
-    as close to the row as possible. It takes the place of
+    An encoder network maps each sample to a code of `n_components` numbers, a decoder
+    network maps codes back to samples; both are trained so that the reconstruction is
+    as close to the sample as possible. It takes the place of
     :class:`~sklearn.decomposition.PCA` in a pipeline or a grid search.
+
+    The parameters are listed in groups: the network (`n_components` to `tied_weights`),
+    its loss and scale (`loss`, `scale`), optimisation (`init` to `max_iter`, and
+    `shuffle`), stopping (`tol` to `validation_fraction`), others (`warm_start`,
+    `random_state`, `verbose`), noise and sparsity (`noise` to `sparsity_weight`), and
+    pretraining (`pretrain`). Most users set `n_components` alone.
 
     Parameters
     ----------
@@ -175,24 +181,25 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
             default="auto"
         Where training begins.
 
-        - "pca": the network is PCA, exactly if hidden layers have one of the
-          activations but "tanh" and "logistic", and nearly so with these (with tied
-          weights as nearly as `scale` makes their inputs small). A layer with
-          fewer units than the code carries the leading scores only. With twice as many
-          or more, and another activation than "elu" and "selu", rows unlike the
-          training rows are reconstructed as by PCA, too. It needs a linear output.
-          With more than 1,024 features the components are found by iteration, the
-          leading ones most precisely.
+        - "pca": the network is PCA, exactly with all activations of the hidden layers
+          except "tanh" and "logistic", and approximately with these (with tied weights
+          the better, the smaller `scale` makes their inputs). A layer with fewer units
+          than the code passes on the leading scores only. With at least twice as many
+          units, and an activation other than "elu" and "selu", out-of-sample
+          reconstructions are PCA's, too. The output has to be linear. With more than
+          1,024 features the components are found by iteration, the leading ones most
+          precisely.
         - "glorot", "he", "lecun", "normal": random weights, uniform and scaled as
           Glorot & Bengio (2010), He et al. (2015) or LeCun et al. (1998) say, with
           zero biases; or standard normal, biases too.
-        - "random": of these what suits each layer's activation, "he" for the
-          rectifier's kin, "lecun" for selu, "glorot" elsewhere.
-        - "auto": "pca" where it is exact, the code linear and nothing pretrained, or
-          where weights are tied and `scale`, "auto", makes inputs small; else "random".
+        - "random": the one of these that suits each layer's activation: "he" for
+          "relu" and similar ones, "lecun" for "selu", "glorot" elsewhere.
+        - "auto": "pca" where it is exact, the code is linear and nothing is pretrained,
+          or where weights are tied and ``scale="auto"`` makes inputs small; otherwise
+          "random".
 
     solver : {"adam", "sgd", "rmsprop", "lbfgs"}, default="adam"
-        Optimizer. "lbfgs" uses all rows at every iteration and suits small data.
+        Optimizer. "lbfgs" uses all samples at every iteration and suits small data.
 
     alpha : float, default=0.0
         Strength of the L2 penalty: ``alpha / 2`` times the sum of squared weights
@@ -200,15 +207,15 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
 
     batch_size : int or "auto", default="auto"
         Number of samples in a mini-batch. "auto" is 32, or 100 with `noise` or
-        `sparsity`; all of up to 100 training samples, and 200 with more than 20,000.
-        "lbfgs" ignores it.
+        `sparsity`; with more than 20,000 training samples it is 200, and with up to 100
+        all of them. "lbfgs" ignores it.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"
         Schedule of the learning rate, `t` being the number of updates so far.
 
-        - "auto": "cosine" in :meth:`fit`; "constant" with `warm_start`, as another fit
-          may follow, and in :meth:`partial_fit`.
+        - "auto": "cosine" in :meth:`fit`; "constant" in :meth:`partial_fit`, and with
+          `warm_start`, because another fit may follow.
         - "constant": `learning_rate_init`.
         - "inverse_time": ``learning_rate_init / (1 + decay * t)``.
         - "invscaling": ``learning_rate_init / (t + 1) ** power_t``.
@@ -221,7 +228,7 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         Initial learning rate of "adam", "sgd" and "rmsprop".
 
     decay : float, default=0.0
-        Decay rate of "inverse_time", an update.
+        Decay rate of "inverse_time", per update.
 
     power_t : float, default=0.5
         Exponent of "invscaling".
@@ -243,12 +250,12 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         Keeps the denominators of "adam" and "rmsprop" from zero.
 
     max_iter : int or "auto", default="auto"
-        Epochs (iterations of "lbfgs") of a fit. "auto" are as many as make 10,000
-        updates of the weights, 5,000 for more than 20,000 rows to train on, and 10 at
-        least; 200 of "lbfgs".
+        Maximum number of epochs of a fit (of iterations for "lbfgs"). "auto": enough
+        for 10,000 updates of the weights (5,000 with more than 20,000 training
+        samples), at least 10; for "lbfgs" 200.
 
     shuffle : bool, default=True
-        Whether the rows come in a new order in every epoch.
+        Whether to shuffle the samples in every epoch.
 
     tol : float, default=1e-4
         Training ends when the loss, or the validation loss where `early_stopping` sets
@@ -269,49 +276,50 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         `noise` or `sparsity`, it is False.
 
     validation_fraction : float, default=0.2
-        Share of the training rows that `early_stopping` sets aside, in (0, 1).
+        Share of the training samples that `early_stopping` sets aside, in (0, 1).
 
     warm_start : bool, default=False
-        Whether :meth:`fit` goes on exactly where the last one stopped: two fits of k
-        epochs are one of 2k, bit for bit, but for the cosine schedule and `pretrain`,
-        which go by the epochs of one fit. `mean_` and `scale_` stay as they are. A fit
-        that was cut short, by Ctrl-C or as a :class:`skae.callbacks.Checkpoint` has it,
-        is finished: of its epochs, those that are left are run.
+        Whether :meth:`fit` continues exactly where the last one stopped: two fits of k
+        epochs are one of 2k, bit for bit, except for the cosine schedule and
+        `pretrain`, which depend on the epochs of one fit. `mean_` and `scale_` stay as
+        they are. A fit that was cut short, by Ctrl-C or as saved by a
+        :class:`skae.callbacks.Checkpoint`, is finished: its remaining epochs are run.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the initial weights, the order of the rows, `noise` and the
+        Determines the initial weights, the order of the samples, `noise` and the
         validation split. With an int, results are the same bits for every call,
         whatever the number of threads.
 
     verbose : bool or int, default=False
-        Whether to print losses now and then; a number above 1: every epoch.
+        Whether to print the loss of some epochs; above 1, of every epoch.
 
     noise : {"gaussian", "masking", "salt_and_pepper"} or None, default=None
-        Makes it a denoising autoencoder: the network sees corrupted rows in training
-        and has to reconstruct the clean ones. They are corrupted anew in every epoch,
-        but for losses of validation rows and of the weights to keep always in the
-        same way. Nothing but training adds noise. With one of the stochastic solvers.
+        Noise of a denoising autoencoder, which sees corrupted samples in training and
+        has to reconstruct the clean ones. Each epoch draws new noise; losses of
+        validation samples, and those that decide which weights are kept, always have
+        the same noise. Only training adds noise. Not with "lbfgs".
 
         - "gaussian": normal noise is added to every entry.
         - "masking": entries become 0.
-        - "salt_and_pepper": entries become the lowest or the highest value of the
-          training data (of the batch in :meth:`partial_fit`), or for the loss
-          "log_loss" 0 or 1, each as often.
+        - "salt_and_pepper": entries become, with equal probability, the lowest or the
+          highest value of the training data (of the batch in :meth:`partial_fit`), or
+          0 or 1 with ``loss="log_loss"``.
 
     noise_level : float, default=0.1
-        Standard deviation of "gaussian", in the network's units: of `scale_`, which
-        for the losses "log_loss" and "poisson" is 1. Else the share of the entries that
-        are corrupted, in [0, 1].
+        Standard deviation of "gaussian", in the network's units, which are `scale_` (1
+        for the losses "log_loss" and "poisson"); for other noise the share of the
+        entries that are corrupted, in [0, 1].
 
     sparsity : {"kl", "l1"} or None, default=None
-        Penalty that makes most units of the code inactive for most rows, added to the
-        mean loss:
+        Penalty that makes most units of the code inactive for most samples, added to
+        the mean loss:
 
         - "kl": `sparsity_weight` times the sum over the units of the Kullback-Leibler
           divergence KL(`sparsity_target`, mean activation), of Bernoulli distributions
-          (Ng, 2011). The mean is taken over the rows of each batch, so that the penalty
-          of an epoch depends on `batch_size`. Needs ``code_activation="logistic"``.
-        - "l1": `sparsity_weight` times the mean over the rows of the sum of absolute
+          (Ng, 2011). The mean is taken over the samples of each batch, so that the
+          penalty of an epoch depends on `batch_size`. Needs
+          ``code_activation="logistic"``.
+        - "l1": `sparsity_weight` times the mean over the samples of the sum of absolute
           activations.
 
     sparsity_target : float, default=0.05
@@ -323,15 +331,14 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         the squared error.
 
     pretrain : {"layerwise"} or None, default=None
-        "layerwise" trains each layer of the encoder, with the layer of the decoder that
-        mirrors it, as an autoencoder of its own before :meth:`fit` trains them
-        together: from the input on, on the codes of the layer below (Bengio et al.,
-        2007). Each gets a fifth of the epochs of the fit; the first has `loss` and
-        `noise`, the others the squared error, the last `sparsity`. They begin at
-        random weights. The codes of a layer are held in memory; by :meth:`fit_batches`
-        they are computed anew in each pass over the data. Ctrl-C meanwhile ends the fit
-        with KeyboardInterrupt. Neither :meth:`partial_fit` nor a fit that goes on from
-        another pretrains.
+        "layerwise": before :meth:`fit` trains all layers together, each encoder layer
+        is trained with its mirrored decoder layer as an autoencoder of its own, on the
+        codes of the layer below (Bengio et al., 2007), starting with random weights.
+        Each is trained for a fifth of the epochs of the fit. The first has `loss` and
+        `noise`, the others the squared error; the last has `sparsity`. The codes of a
+        layer are held in memory; :meth:`fit_batches` computes them again in each pass
+        over the data. Ctrl-C during pretraining ends the fit with KeyboardInterrupt.
+        :meth:`partial_fit` and warm-started fits do not pretrain.
 
     Attributes
     ----------
@@ -381,8 +388,8 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         `loss_` of every epoch, those of earlier fits included with `warm_start`.
 
     validation_loss_curve_ : list of float
-        Objective over the validation rows after every epoch. Defined only where
-        `early_stopping` sets rows aside, or with `X_val`.
+        Objective over the validation samples after every epoch. Defined only where
+        `early_stopping` sets samples aside, or with `X_val`.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
@@ -403,7 +410,7 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         this is the variance of the best linear function of the entry. Where in that
         case the decoder is linear and not the best, as a penalty shrinks it, all are
         reduced by one factor to what it reconstructs. As PCA's, it has n - 1 in the
-        denominator, n being the number of rows with a weight above 0: it does not
+        denominator, n being the number of samples with a weight above 0: it does not
         depend on the unit of the weights. Only with ``code_activation="identity"`` and
         without `sparsity`.
 

@@ -125,23 +125,23 @@ class BaseAutoencoder(
     # -- inference -----------------------------------------------------------------
 
     def transform(self, X) -> np.ndarray:
-        """Encode rows.
+        """Encode samples.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to encode.
+            Samples to encode.
 
         Returns
         -------
         X_new : ndarray of shape (n_samples, n_components)
-            Their codes. A row's code does not depend on the other rows.
+            Their codes. A sample's code does not depend on the other samples.
 
         Raises
         ------
         ValueError
-            If X is not valid, or a row so far from the training data that its code is
-            out of the range of the dtype.
+            If X is not valid, or a sample so far from the training data that its code
+            is out of the range of the dtype.
         """
         return self._expect_finite(self._encode(X), "codes")
 
@@ -184,19 +184,19 @@ class BaseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to reconstruct.
+            Samples to reconstruct.
 
         y : Ignored
             Not used, present for API consistency by convention.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows in both sums.
+            Non-negative weights of the samples in both sums.
 
         Returns
         -------
         score : float
             At most 1, which is best; -inf where reconstructions are out of the range of
-            the dtype. 0 where the rows are all equal to the mean but
+            the dtype. 0 where the samples are all equal to the mean but
             their reconstructions are not.
         """
         X = self._check_rows(X)
@@ -207,19 +207,19 @@ class BaseAutoencoder(
     def reconstruction_error(
         self, X, *, metric="squared_error", per_feature=False
     ) -> np.ndarray:
-        """Error of each row's reconstruction.
+        """Error of each sample's reconstruction.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to reconstruct.
+            Samples to reconstruct.
 
         metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
             Squared or absolute difference, in the units of X; or the loss that the
             network was trained with, in the network's units.
 
         per_feature : bool, default=False
-            Whether to return the error of every entry, not the rows' sums.
+            Whether to return the error of every entry, not the samples' sums.
 
         Returns
         -------
@@ -244,12 +244,12 @@ class BaseAutoencoder(
         return errors
 
     def score_samples(self, X) -> np.ndarray:
-        """Negative squared reconstruction error of each row: higher is more normal.
+        """Negative squared reconstruction error of each sample: higher is more normal.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to reconstruct.
+            Samples to reconstruct.
 
         Returns
         -------
@@ -552,8 +552,8 @@ class LocalAutoencoder(BaseAutoencoder):
             Not used, present for API consistency by convention.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; None is 1 for every row. A row of weight 2 counts
-            as two equal rows (but is drawn, corrupted or held out as one).
+            Non-negative weights; None is 1 for every sample. A sample of weight 2
+            counts as two equal samples (but is drawn, corrupted or held out as one).
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None
@@ -602,31 +602,32 @@ class LocalAutoencoder(BaseAutoencoder):
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_batches(self, make_batches, *, X_val=None, groups=None) -> Self:
-        """Train on rows that are read in blocks, anew in every epoch.
+        """Train on samples that are read in blocks, anew in every epoch.
 
         For data that do not fit in memory and are not one array on disk: HDF5, Zarr,
         Parquet, a database. (A :class:`numpy.memmap` can be given to :meth:`fit`.) The
-        result does not depend on how the rows are cut into blocks, and is that of
-        :meth:`fit` on the same rows in the same order, bit for bit, with
+        result does not depend on how the samples are cut into blocks, and is that of
+        :meth:`fit` on the same samples in the same order, bit for bit, with
         ``shuffle=False``.
 
         Parameters
         ----------
         make_batches : callable
-            Called without arguments at the beginning of each pass over the rows;
+            Called without arguments at the beginning of each pass over the samples;
             returns an iterable of blocks, each {array-like, sparse matrix} of shape
-            (n_rows, n_features), of any number of rows. There are no weights, and no y.
-            It has to give the same rows in the same order every time: of later passes
-            the first row and the number of rows are compared, but what else changes is
-            not noticed. If the first block is of float32, so is the computation.
+            (n_rows, n_features), of any number of samples. There are no weights, and no
+            y. It has to give the same samples in the same order every time: of later
+            passes the first sample and the number of samples are compared, but what
+            else changes is not noticed. If the first block is of float32, so is the
+            computation.
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None
             Validation data, in memory. See :meth:`fit`.
 
         groups : array-like of shape (n_samples,), default=None
-            Labels of groups of samples that belong together, in the order of the rows.
-            See :meth:`fit`.
+            Labels of groups of samples that belong together, in the order of the
+            samples. See :meth:`fit`.
 
         Returns
         -------
@@ -639,9 +640,9 @@ class LocalAutoencoder(BaseAutoencoder):
             If `make_batches` does not return an iterable, or a block is (X, y).
 
         ValueError
-            As :meth:`fit`; if there are no rows, or in a later pass another first row
-            or another number of rows, or not as many labels as rows. The estimator is
-            left as it was.
+            As :meth:`fit`; if there are no samples, or in a later pass another first
+            sample or another number of samples, or not as many labels as samples. The
+            estimator is left as it was.
 
         Warns
         -----
@@ -654,10 +655,10 @@ class LocalAutoencoder(BaseAutoencoder):
         Notes
         -----
         Besides the block that is being read, some 16 million entries are in memory (64
-        MiB of float32; of sparse rows those that are stored, and their columns), or a
-        mini-batch, if that is more. With ``shuffle=True`` rows come in a new order
-        within such a window, and windows in the order of the data: rows that are sorted
-        by something should be mixed once before. Data of one window train as in
+        MiB of float32; of sparse samples those that are stored, and their columns), or
+        a mini-batch, if that is more. With ``shuffle=True`` samples come in a new order
+        within such a window, and windows in the order of the data: samples that are
+        sorted by something should be mixed once before. Data of one window train as in
         :meth:`fit`.
 
         There are as many passes as epochs, with L-BFGS as evaluations of the objective,
@@ -667,7 +668,7 @@ class LocalAutoencoder(BaseAutoencoder):
         With more than 1024 features PCA is found by iteration, in 7 passes more; data
         of a single window take up to 2 more. With `pretrain` each layer takes a pass
         for each of its epochs and some 4 more, in which the codes of the layers below
-        are computed anew. Rows that are held out (by default, a fifth) are kept in
+        are computed anew. Samples that are held out (by default, a fifth) are kept in
         temporary files meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`,
         or set ``early_stopping=False``, to keep none.
 
@@ -699,7 +700,7 @@ class LocalAutoencoder(BaseAutoencoder):
     @available_if(solver_takes_batches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None, sample_weight=None) -> Self:
-        """Make one pass over a batch of rows, in mini-batches of `batch_size`.
+        """Make one pass over a batch of samples, in mini-batches of `batch_size`.
 
         The first call, unless it follows a fit, draws the weights and measures
         `mean_` and `scale_`, which then stay as they are: let its batch be
@@ -707,18 +708,19 @@ class LocalAutoencoder(BaseAutoencoder):
         the next one begins again, and both count.) Nothing is held out, and the last
         weights are kept. After a :meth:`fit`, training continues from the weights that
         it kept.
-        There is no `partial_fit` with ``solver="lbfgs"``, which needs all rows at once.
+        There is no `partial_fit` with ``solver="lbfgs"``, which needs all samples at
+        once.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Batch of rows.
+            Batch of samples.
 
         y : Ignored
             Not used, present for API consistency by convention.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; None is 1 for every row.
+            Non-negative weights; None is 1 for every sample.
 
         Returns
         -------

@@ -33,12 +33,12 @@ _LIKELIHOODS = [
 class VariationalAutoencoderTransformer(LocalAutoencoder):
     """Variational autoencoder, trained on the CPU.
 
-    The encoder maps each row to a normal distribution over codes, the posterior, with
-    a mean and a standard deviation for each entry of the code; the decoder maps codes
-    to distributions over rows. Both are trained to maximise the evidence lower bound
-    (ELBO): the logarithm of the likelihood of the rows, for codes drawn from their
-    posteriors, less the divergence of the posteriors from a standard normal prior
-    (Kingma & Welling, 2014). Codes drawn from the prior give new rows.
+    The encoder maps each sample to a normal distribution over codes, the posterior,
+    with a mean and a standard deviation for each entry of the code; the decoder maps
+    codes to distributions over samples. Both are trained to maximise the evidence lower
+    bound (ELBO): the logarithm of the likelihood of the samples, for codes drawn from
+    their posteriors, less the divergence of the posteriors from a standard normal prior
+    (Kingma & Welling, 2014). Codes drawn from the prior give new samples.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Epochs of a fit. See :class:`AutoencoderTransformer`.
 
     shuffle : bool, default=True
-        Whether the rows come in a new order in every epoch.
+        Whether the samples come in a new order in every epoch.
 
     tol : float, default=1e-4
         Training ends when the loss has not improved by at least `tol` for more than
@@ -122,12 +122,12 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         See `tol`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to stop by the loss of validation rows instead of the training loss:
-        those of `X_val` in :meth:`fit`, or else a random share of the training rows.
+        Whether to stop by the loss of validation samples instead of the training loss:
+        those of `X_val` in :meth:`fit`, or else a random share of the training samples.
         "auto" is False.
 
     validation_fraction : float, default=0.2
-        Share of the training rows that `early_stopping` sets aside, in (0, 1).
+        Share of the training samples that `early_stopping` sets aside, in (0, 1).
 
     warm_start : bool, default=False
         Whether :meth:`fit` goes on exactly where the last one stopped. A fit that was
@@ -135,7 +135,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         finished: of its epochs, those that are left are run.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the initial weights, the order of the rows, what is drawn from the
+        Determines the initial weights, the order of the samples, what is drawn from the
         posteriors, and the validation split. With an int, results are the same bits for
         every call, whatever the number of threads.
 
@@ -152,7 +152,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Epochs over which the weight of the divergence rises evenly to `beta`, so that
         the code is used before it is paid for. Until then no losses are compared:
         they neither end training nor choose the weights to keep, which are the last.
-        In losses of validation rows the weight is `beta` from the first epoch on.
+        In losses of validation samples the weight is `beta` from the first epoch on.
 
     Attributes
     ----------
@@ -206,8 +206,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Mean divergence of the posteriors in every epoch, in nats, without its weight.
 
     validation_loss_curve_ : list of float
-        Objective over the validation rows after every epoch, with the same noise each
-        time. Defined only with `early_stopping` or `X_val`.
+        Objective over the validation samples after every epoch, with the same noise
+        each time. Defined only with `early_stopping` or `X_val`.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
@@ -233,7 +233,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     -----
     The code is drawn as mean + deviation * noise, so that gradients pass it
     (Kingma & Welling, "Auto-encoding variational Bayes", 2014, equation 10), once for
-    every row and epoch. :meth:`transform`, :meth:`inverse_transform`, :meth:`score`
+    every sample and epoch. :meth:`transform`, :meth:`inverse_transform`, :meth:`score`
     and :meth:`reconstruction_error` draw nothing: they use the posterior mean.
 
     The logarithm of a variance is bounded, so that no outlier makes training diverge:
@@ -359,8 +359,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     def fit(self, X, y=None, *, X_val=None, groups=None) -> Self:
         """Train the autoencoder.
 
-        There are no sample weights: scikit-learn asks that a row of weight two be the
-        same as two rows, but each row has a code of its own drawn.
+        There are no sample weights: scikit-learn asks that a sample of weight two be
+        the same as two samples, but each sample has a code of its own drawn.
 
         Parameters
         ----------
@@ -408,7 +408,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     @available_if(solver_takes_batches)
     def partial_fit(self, X, y=None) -> Self:
-        """Make one pass over a batch of rows, in mini-batches of `batch_size`.
+        """Make one pass over a batch of samples, in mini-batches of `batch_size`.
 
         The first call, unless it follows a fit, draws the weights and measures
         `mean_` and `scale_`, which then stay as they are: let its batch be
@@ -420,7 +420,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Batch of rows.
+            Batch of samples.
 
         y : Ignored
             Not used, present for API consistency by convention.
@@ -441,28 +441,28 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     # -- inference -------------------------------------------------------------------
 
     def transform(self, X) -> np.ndarray:
-        """Encode rows as the means of their posteriors.
+        """Encode samples as the means of their posteriors.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to encode.
+            Samples to encode.
 
         Returns
         -------
         X_new : ndarray of shape (n_samples, n_components)
-            Means. A row's does not depend on the other rows.
+            Means. A sample's does not depend on the other samples.
         """
         means = np.ascontiguousarray(self._encode(X)[:, : self.n_components_])
         return self._expect_finite(means, "codes")
 
     def transform_distribution(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Encode rows as their posteriors.
+        """Encode samples as their posteriors.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to encode.
+            Samples to encode.
 
         Returns
         -------
@@ -481,10 +481,10 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Parameters
         ----------
         n_samples : int, default=1
-            Number of rows.
+            Number of samples.
 
         random_state : int, RandomState instance or None, default=None
-            Determines the codes. With an int, rows are the same for every call.
+            Determines the codes. With an int, samples are the same for every call.
 
         Returns
         -------
@@ -508,33 +508,33 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         )
 
     def elbo(self, X, *, n_draws=10) -> np.ndarray:
-        """Evidence lower bound of each row: of the logarithm of its density.
+        """Evidence lower bound of each sample: of the logarithm of its density.
 
-        The mean over `n_draws` codes from its posterior of the logarithm of the row's
-        likelihood, less the divergence of the posterior from the prior (Kingma &
-        Welling, 2014, equation 3). It is that of the model with a divergence of weight
-        1 and, for the loss "squared_error", a standard deviation of `scale_`, whatever
-        `beta` is.
+        The mean over `n_draws` codes from its posterior of the logarithm of the
+        sample's likelihood, less the divergence of the posterior from the prior (Kingma
+        & Welling, 2014, equation 3). It is that of the model with a divergence of
+        weight 1 and, for the loss "squared_error", a standard deviation of `scale_`,
+        whatever `beta` is.
 
-        The bound of a row depends on this row alone, not on its place, the other rows
-        or earlier calls: all rows share the normal numbers that their codes are drawn
-        with, which `random_state` in :meth:`fit` determines. These come in pairs of
-        opposite signs and have mean squares of 1, which halves the error.
+        The bound of a sample depends on this sample alone, not on its place, the other
+        samples or earlier calls: all samples share the normal numbers that their codes
+        are drawn with, which `random_state` in :meth:`fit` determines. These come in
+        pairs of opposite signs and have mean squares of 1, which halves the error.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Samples.
 
         n_draws : int, default=10
-            Codes that are drawn for a row.
+            Codes that are drawn for a sample.
 
         Returns
         -------
         elbo : ndarray of shape (n_samples,), dtype=float64
             In nats. For the loss "squared_error", of the density in the units of the
-            data, with all constants; for "log_loss" of the probability. -inf for a row
-            so far from all others that the squares of its entries overflow.
+            data, with all constants; for "log_loss" of the probability. -inf for a
+            sample so far from all others that the squares of its entries overflow.
 
         Raises
         ------

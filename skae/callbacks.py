@@ -72,7 +72,7 @@ class Checkpoint:
 
     In a Pipeline, set it on the autoencoder. Within a search such as GridSearchCV, fits
     of candidates are not saved: only the last one is, that of the best parameters with
-    all rows. Whatever else fits clones, without callbacks of its own (as
+    all samples. Whatever else fits clones, without callbacks of its own (as
     ``cross_val_score`` does), lets all of them write the one file in turn.
 
     Examples

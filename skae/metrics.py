@@ -45,9 +45,9 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
         \qquad \hat{x} = \mathrm{inverse\_transform}(\mathrm{transform}(x)),
         \qquad \bar{x} = \frac{\sum_i w_i x_i}{\sum_i w_i}
 
-    The sums run over rows, the squared norms over features, and both are in the units
-    of X, whatever scaling a Pipeline does inside. The best value is 1. A reconstruction
-    by the mean of X scores 0; a worse one scores less.
+    The sums run over samples, the squared norms over features, and both are in the
+    units of X, whatever scaling a Pipeline does inside. The best value is 1. A
+    reconstruction by the mean of X scores 0; a worse one scores less.
 
     Parameters
     ----------
@@ -57,18 +57,18 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
         ``KernelPCA(fit_inverse_transform=True)``,
         :class:`skae.AutoencoderTransformer`, or a Pipeline of such steps.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Rows to reconstruct. They are passed on in batches of rows, as they are (a
+        Samples to reconstruct. They are passed on in batches of samples, as they are (a
         dataframe stays one); only one batch at a time is made dense.
     y : Ignored
         Not used, present for scikit-learn's scorer interface.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the rows. None counts every row once.
+        Non-negative weights of the samples. None counts every sample once.
 
     Returns
     -------
     score : float
-        At most 1. Where all rows of X are equal the ratio does not exist; then, as in
-        :func:`sklearn.metrics.r2_score`, the score is 1.0 for a perfect
+        At most 1. Where all samples of X are equal the ratio does not exist; then, as
+        in :func:`sklearn.metrics.r2_score`, the score is 1.0 for a perfect
         reconstruction and 0.0 for any other.
 
     Raises
@@ -95,14 +95,14 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     ``AutoencoderTransformer.score`` centres at the mean of its *training* data instead.
     The two agree on the training data, where for a PCA both are
     ``explained_variance_ratio_.sum()``. On other data this one is never the higher: no
-    point is nearer to the rows of X than their own mean, so its denominator is the
+    point is nearer to the samples of X than their own mean, so its denominator is the
     smaller one.
 
     :func:`sklearn.metrics.r2_score` with ``multioutput="variance_weighted"`` computes
     the same ratio from two arrays in memory, unless a feature is constant in X: it
     leaves the errors of such a feature out, here they count.
 
-    Each row must be transformed independently of the others. An iterative
+    Each sample must be transformed independently of the others. An iterative
     ``transform`` that stops when the whole batch has converged (NMF) does so up to its
     tolerance only.
 
@@ -149,11 +149,11 @@ def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
     estimator : object
         Fitted transformer or Pipeline with ``inverse_transform``.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Held-out rows.
+        Held-out samples.
     y : Ignored
         Not used, present for scikit-learn's scorer interface.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the rows.
+        Non-negative weights of the samples.
 
     Returns
     -------
@@ -255,25 +255,25 @@ def reconstruction_error(
 
 
 def argmax_accuracy(X, X_reconstructed) -> float:
-    """Share of rows whose largest entry is reconstructed as the largest.
+    """Share of samples whose largest entry is reconstructed as the largest.
 
-    This is the natural score of one-hot rows, which an autoencoder has to squeeze
-    through a narrow code: a row counts as right if the hot feature can be read off its
-    reconstruction.
+    This is the natural score of one-hot samples, which an autoencoder has to squeeze
+    through a narrow code: a sample counts as right if the hot feature can be read off
+    its reconstruction.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        The rows.
+        The samples.
     X_reconstructed : {array-like, sparse matrix} of shape (n_samples, n_features)
         Their reconstructions.
 
     Returns
     -------
     accuracy : float
-        Between 0 and 1. Where several entries of a row are the largest, the first one
-        counts, in X as in `X_reconstructed`; a constant reconstruction of one-hot rows
-        is therefore right only for those whose first feature is hot.
+        Between 0 and 1. Where several entries of a sample are the largest, the first
+        one counts, in X as in `X_reconstructed`; a constant reconstruction of one-hot
+        samples is therefore right only for those whose first feature is hot.
 
     Raises
     ------
@@ -330,7 +330,7 @@ def errors_of(pairs, metric, per_feature=False):
     Parameters
     ----------
     pairs : callable
-        Returns an iterable of pairs of rows and their reconstructions, float64.
+        Returns an iterable of pairs of samples and their reconstructions, float64.
 
     metric : str
 

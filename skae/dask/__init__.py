@@ -69,7 +69,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
 
     Training is synchronous: the workers compute on the partitions that they hold, which
     stay there, and the results are summed in the order of the partitions. It so depends
-    on how the rows are cut into partitions, and not on the number of workers. On one
+    on how the samples are cut into partitions, and not on the number of workers. On one
     partition it is that of :class:`~skae.AutoencoderTransformer`, bit for bit.
 
     Parameters
@@ -97,15 +97,16 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     Notes
     -----
     **Batches.** Each partition has its share of every mini-batch, in proportion to its
-    rows, and ``shuffle=True`` mixes the rows of each by itself. With ``sparsity="kl"``
-    the mean activation is that of each partition's share. With `pretrain` the codes of
-    all layers are held by the workers until the last is trained.
+    samples, and ``shuffle=True`` mixes the samples of each by itself. With
+    ``sparsity="kl"`` the mean activation is that of each partition's share. With
+    `pretrain` the codes of all layers are held by the workers until the last is
+    trained.
 
     **When workers die** their partitions are computed anew by those that are left, and
     training goes on with the same result, as long as Dask knows how: data that were
     scattered from the client are gone with their worker. Then, or if no worker is left,
     :meth:`fit` raises :class:`DataLostError` or :class:`NoWorkersError`, and keeps the
-    weights of the last whole epoch or, with validation rows, of the best so far; by
+    weights of the last whole epoch or, with validation samples, of the best so far; by
     default, after a start at PCA, those that have surely improved on it. With them the
     estimator can be used; a fit with ``warm_start=True`` finishes what epochs are left.
     (Of these weights the code is not ordered.) While layers are pretrained nothing is
@@ -184,7 +185,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
             Not used, present for API consistency by convention.
 
         sample_weight : array-like or dask Array of shape (n_samples,), default=None
-            Non-negative weights; None is 1 for every row. They are gathered.
+            Non-negative weights; None is 1 for every sample. They are gathered.
 
         X_val : dask Array or DataFrame, or array-like, of shape \
                 (n_validation, n_features), default=None
@@ -329,13 +330,13 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         return local
 
     def transform(self, X):
-        """Encode rows.
+        """Encode samples.
 
         Parameters
         ----------
         X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
                 (n_samples, n_features)
-            Rows to encode.
+            Samples to encode.
 
         Returns
         -------
@@ -368,19 +369,19 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         )
 
     def reconstruction_error(self, X, *, metric="squared_error", per_feature=False):
-        """Error of each row's reconstruction.
+        """Error of each sample's reconstruction.
 
         Parameters
         ----------
         X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
                 (n_samples, n_features)
-            Rows to reconstruct.
+            Samples to reconstruct.
 
         metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
             See :meth:`skae.AutoencoderTransformer.reconstruction_error`.
 
         per_feature : bool, default=False
-            Whether to return the error of every entry, not the rows' sums.
+            Whether to return the error of every entry, not the samples' sums.
 
         Returns
         -------
@@ -396,13 +397,13 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         return self._lazily("reconstruction_error", X, shape, kwargs)
 
     def score_samples(self, X):
-        """Negative squared reconstruction error of each row: higher is more normal.
+        """Negative squared reconstruction error of each sample: higher is more normal.
 
         Parameters
         ----------
         X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
                 (n_samples, n_features)
-            Rows to reconstruct.
+            Samples to reconstruct.
 
         Returns
         -------
@@ -419,13 +420,13 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         ----------
         X : {dask Array or DataFrame, array-like, sparse matrix} of shape \
                 (n_samples, n_features)
-            Rows to reconstruct.
+            Samples to reconstruct.
 
         y : Ignored
             Not used, present for API consistency by convention.
 
         sample_weight : array-like or dask Array of shape (n_samples,), default=None
-            Weights of the rows in both sums.
+            Weights of the samples in both sums.
 
         Returns
         -------
