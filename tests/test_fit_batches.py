@@ -598,7 +598,7 @@ def test_ctrl_c_after_training(small_parts):
     ],
 )
 def test_memory_does_not_grow_with_the_rows(changes, monkeypatch):
-    """100 MB, with default parameters except the number of epochs."""
+    """100 MB in windows of 16, with default parameters except the number of epochs."""
     monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 2**22)
     rng, n_blocks = np.random.default_rng(0), 50
     block = rng.random((10_000, 50), dtype=np.float32)
@@ -617,7 +617,7 @@ def test_memory_does_not_grow_with_the_rows(changes, monkeypatch):
     finally:
         tracemalloc.stop()
     assert n_bytes == 10**8
-    assert peak < 0.4 * n_bytes
+    assert peak < 0.6 * n_bytes
 
 
 # -- files -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from scipy import sparse
 from skae._data import rows as rows_module
 from skae._data import stream as stream_module
 from skae._data.stream import RowStream, StreamedRows
+from skae._data.validation import check_rows
 
 from .support.blocks import (
     N_ROWS,
@@ -274,7 +275,7 @@ def test_a_memory_map_is_aligned_where_it_is_validated(offset, tmp_path):
     """So that nothing behind that copies it again, and nothing what is aligned."""
     X = np.memmap(tmp_path / "rows", np.float32, "w+", offset, shape=(60, 6))
     X[:] = make_data()
-    validated = make("adam")._validate_rows(X, reset=True)
+    validated = check_rows(make("adam"), X, np.float32, reset=True)
     assert np.shares_memory(validated, X) == (offset == 0)
     rows = rows_module.make_rows(validated, np.zeros(6), 1.0)
     assert np.shares_memory(rows.values, validated)
