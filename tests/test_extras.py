@@ -9,7 +9,7 @@ from skae._runtime.extras import check_installed
 
 def test_missing_packages(monkeypatch):
     check_installed("skae", "numpy", "numpy.linalg", extra="plot")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError) as caught:
         check_installed("A.plot", "numpy", "matplotlib.pyplot", extra="plot")
     assert str(caught.value) == "A.plot needs matplotlib: pip install 'skae[plot]'"

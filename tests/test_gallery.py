@@ -49,8 +49,8 @@ def reads_published_data(name):
     return "example_data" in source or "SKAE_DATA" in source
 
 
-# These take a minute each; `make soak` runs them, too.
-SLOW = ("mnist", "sparse", "variational")
+# These take half a minute to a minute each; `make soak` runs them, too.
+SLOW = ("denoising", "donuts_numpy", "mnist", "mnist_errors", "sparse", "variational")
 PUBLISHED = [name for name in NAMES if reads_published_data(name)]
 
 

@@ -609,7 +609,7 @@ ON_DASK = {
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("kind", times(["lbfgs", "held-out rows"], [*ON_DASK]))
+@pytest.mark.parametrize("kind", times(["held-out rows"], [*ON_DASK]))
 def test_killed_dask_workers(count, kind, mortal_client):
     """At some moment of a fit: another worker computes anew what it had, alike."""
     import dask.array as da
