@@ -58,6 +58,11 @@ def _documented(estimator):
         other = inspect.cleandoc(AutoencoderTransformer.__doc__ or "")
         parameters = other.partition("Parameters\n----------\n")[2]
         parameters = parameters.partition("\n\nAttributes\n")[0]
+        # Methods that this class does not have.
+        for name in ("partial_fit", "fit_batches"):
+            parameters = parameters.replace(
+                f":meth:`{name}`", f":meth:`~skae.AutoencoderTransformer.{name}`"
+            )
         own = inspect.cleandoc(estimator.__doc__)
         estimator.__doc__ = own.replace("{inherited}", parameters) + "\n"
     return estimator
