@@ -1,6 +1,7 @@
 """Fits that diverge, fail, or are interrupted."""
 
 import os
+import signal
 import time
 
 import joblib
@@ -164,6 +165,22 @@ def test_ctrl_c(network, solver, verbose, capsys):
     n_before = estimator.n_iter_
     estimator.set_params(max_iter=2, warm_start=True, verbose=False).fit(X)
     assert len(estimator.loss_curve_) == n_before + 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_ctrl_c_where_a_signal_ends_no_wait():
+    """Polars' handler has SA_RESTART; on Windows no signal ends one."""
+    X = make_data(3_000, 200)
+    estimator = AutoencoderTransformer(
+        hidden_layer_sizes=(1_000, 500), batch_size=2, random_state=0
+    )
+    signal.siginterrupt(signal.SIGINT, False)
+    try:
+        with warns_of_interrupt(), ctrl_c_after(0.5) as sent:
+            estimator.partial_fit(X)
+    finally:
+        signal.siginterrupt(signal.SIGINT, True)
+    assert time.perf_counter() - sent[0] < 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")

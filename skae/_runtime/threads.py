@@ -298,11 +298,18 @@ class ThreadTeam:
             raise
 
     def _wait(self, futures):
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            if future.exception() is not None:
-                self.control[BROKEN] = 1
-                future.result()  # raises
+        """Wait for all ranks; raise the exception of the first that has one.
+
+        Python sees to Ctrl-C between two looks only, where a wait is not ended by
+        signals: on Windows, and where a library's handler has SA_RESTART, as polars'.
+        """
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, _SECONDS_BETWEEN_LOOKS, FIRST_EXCEPTION)
+            for future in done:
+                if future.exception() is not None:
+                    self.control[BROKEN] = 1
+                    future.result()  # raises
 
 
 # Rows that are all learnt from at each step, in their own order, stay in input blocks
