@@ -96,14 +96,18 @@ class CFunction(abc.ABC):
         return _made_under, (self.function.__qualname__,)
 
     @abc.abstractmethod
-    def _arguments(self, dtype):
-        """Types of the arguments for a dtype, and that dtype, or a stand-in for all."""
+    def _depends_on(self, dtype):
+        """The dtype itself, or a stand-in where one compilation serves all."""
+
+    @abc.abstractmethod
+    def _argument_types(self, dtype):
+        """Types of the arguments for a dtype."""
 
     def compiled(self, dtype=np.float64):
         """The C function for a dtype: Numba's object."""
-        arguments, dtype = self._arguments(np.dtype(dtype))
+        dtype = self._depends_on(np.dtype(dtype))
         if dtype not in self._compiled:
-            signature = self.returns(*arguments)
+            signature = self.returns(*self._argument_types(dtype))
             compiled = c_function(signature, self.function, **self.options)
             # Of two threads' results the first stays, as its address may be in use.
             self._compiled.setdefault(dtype, compiled)
@@ -151,19 +155,18 @@ class Op(CFunction):
     def __init__(self, function, arguments, **options):
         super().__init__(function, **options)
         self.arguments = arguments
+        # Types of the arguments that kernels call it with.
+        self.taken = tuple(_NUMBERS.get(letter, ADDRESS) for letter in arguments)
 
-    @property
-    def taken(self):
-        """Types of the arguments that kernels call it with."""
-        return tuple(_NUMBERS.get(letter, ADDRESS) for letter in self.arguments)
+    def _depends_on(self, dtype):
+        return dtype if "v" in self.arguments else np.dtype(np.float64)
 
-    def _arguments(self, dtype):
-        dtype = dtype if "v" in self.arguments else np.dtype(np.float64)
+    def _argument_types(self, dtype):
         kinds = _NUMBERS | {
             letter: types.CPointer(numba.from_dtype(np.dtype(entry)))
             for letter, entry in {**_ENTRIES, "v": dtype}.items()
         }
-        return [kinds[letter] for letter in self.arguments], dtype
+        return [kinds[letter] for letter in self.arguments]
 
     def __call__(self, *arguments):
         """Run on arrays, empty ones as null, and numbers; takes the dtype from them.
@@ -211,9 +214,11 @@ class Kernel(CFunction):
         if returns is types.void:  # so that other kernels can call it
             declare(function.__name__, tuple(map(_taken, arguments)))
 
-    def _arguments(self, dtype):
-        plain = [_PLAIN.get(kind, ADDRESS) for kind in self.arguments]
-        return plain, np.dtype(np.float64)
+    def _depends_on(self, dtype):
+        return np.dtype(np.float64)
+
+    def _argument_types(self, dtype):
+        return [_PLAIN.get(kind, ADDRESS) for kind in self.arguments]
 
     def check(self, values):
         """Raise TypeError if values are not what it takes, as `records` have them.
