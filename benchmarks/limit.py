@@ -45,7 +45,7 @@ from workloads import WORKLOADS
 from skae._compiled import activations, elementwise, losses, optimizers
 from skae._compiled.intrinsics import call_at
 from skae._compiled.records import address
-from skae._data.statistics import Selection
+from skae._data.rows import make_rows
 from skae._training.plan import make_plan
 
 MATRIX_SIZE = 1024
@@ -164,7 +164,7 @@ class Epoch:
         autoencoder = workload.autoencoder(max_iter=workload.n_epochs)
         if full_batch:
             autoencoder.set_params(batch_size=len(self.rows))
-        self.training = make_plan(autoencoder, Selection(self.rows), None).training
+        self.training = make_plan(autoencoder, make_rows(self.rows), None).training
         self.network = self.training.problem.network
         self.threads = self.training._team.n_threads
         # As many epochs as take some tenths of a second.

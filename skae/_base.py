@@ -21,8 +21,7 @@ from skae._compiled.optimizers import SOLVERS
 from skae._compiled.schedules import SCHEDULES
 from skae._data.rows import dense, make_rows, row_chunks
 from skae._data.scores import Squares
-from skae._data.statistics import Selection
-from skae._data.stream import RowStream
+from skae._data.stream import RowStream, StreamedRows
 from skae._data.validation import (
     check_before_conversion,
     check_groups,
@@ -170,7 +169,7 @@ class BaseAutoencoder(
         self._check_code_size(X)
         network, params = self._fitted_network()
         network = inference.decoder(network)
-        rows = make_rows(X, np.zeros(self.n_components_), 1.0)
+        rows = make_rows(X)
         out = inference.propagate(network, params, rows, self._offset, self.scale_)
         return self._expect_finite(out, "reconstructions")
 
@@ -333,10 +332,10 @@ class BaseAutoencoder(
         return None if self.scale_ != 1 or self._offset.any() else limits
 
     def _validate_validation_data(self, X_val, dtype):
-        """What `fit` is given as `X_val`: a `Selection`, or None."""
+        """What `fit` is given as `X_val`: `Rows`, or None."""
         limits = loss_range(self.loss)
         X_val = check_validation_rows(self, X_val, dtype, limits)
-        return None if X_val is None else Selection(X_val)
+        return None if X_val is None else make_rows(X_val)
 
     def _validated_attributes(self):
         """What validation has set, by name."""
@@ -595,7 +594,7 @@ class LocalAutoencoder(BaseAutoencoder):
             X, sample_weight = self._validate_training_data(X, sample_weight, previous)
             groups = check_groups(groups, X.shape[0])
             callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
-            data = Selection(X, weights=sample_weight)
+            data = make_rows(X, weights=sample_weight)
             X_val = self._validate_validation_data(X_val, data.dtype)
             return self._fit(data, previous, X_val, groups, callback_kwargs)
 
@@ -694,7 +693,7 @@ class LocalAutoencoder(BaseAutoencoder):
                 groups = check_groups(groups, stream.shape[0])
                 callback_kwargs = callback_kwargs_of(None, groups=groups)
                 X_val = self._validate_validation_data(X_val, stream.dtype)
-                data = Selection(stream)
+                data = StreamedRows(stream)
                 return self._fit(data, previous, X_val, groups, callback_kwargs)
 
     @available_if(solver_takes_batches)
@@ -739,7 +738,7 @@ class LocalAutoencoder(BaseAutoencoder):
             constant = None if previous is None else previous.constant
             if constant is not None:
                 previous = None
-            data = Selection(X, weights=sample_weight)
+            data = make_rows(X, weights=sample_weight)
             plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
             return self._set_attributes(fitting.run_once(plan))
 

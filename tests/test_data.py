@@ -7,31 +7,27 @@ import pytest
 from scipy import sparse
 
 from skae._data import rows as rows_module
-from skae._data.statistics import Selection, extremes, largest_distance, measure
-from skae._data.stream import RowStream
+from skae._data.rows import make_rows
+from skae._data.statistics import extremes, largest_distance, mean_and_scale
+from skae._data.stream import RowStream, StreamedRows
 
 from .support.rows import gathered, make_data, numbers_of
 
 
 class Parts:
-    """A selection that is several, as partitions on other machines are."""
+    """Rows in several parts, as partitions on other machines are."""
 
-    def __init__(self, data, cuts):
-        self.data, self.n_features = data, data.n_features
-        self.bounds = [0, *cuts, data.matrix.shape[0]]
+    def __init__(self, X, subset, weights, cuts):
+        self.whole, self.n_features = (X, subset, weights), X.shape[1]
+        self.bounds = [0, *cuts, len(X)]
 
     def map(self, function, *args):
-        X, subset, weights = self.data[:3]
+        X, subset, weights = self.whole
         for a, b in itertools.pairwise(self.bounds):
-            of_part = None
+            part = make_rows(X[a:b], weights=None if weights is None else weights[a:b])
             if subset is not None:
-                of_part = subset[(a <= subset) & (subset < b)] - a
-            yield function(
-                Selection(
-                    X[a:b], of_part, None if weights is None else weights[a:b], a
-                ),
-                *args,
-            )
+                part = part.choose(subset[(a <= subset) & (subset < b)] - a)
+            yield function(part._replace(first_number=a), *args)
 
 
 def stream_of(X):
@@ -46,10 +42,11 @@ def test_parts_are_combined(subset, weighted, cuts):
     """Some of which have no rows in use."""
     X, weights = make_data()
     X += 10  # so that zero is not between the extremes
-    data = Selection(X, subset, weights if weighted else None)
-    parts = Parts(data, cuts)
-    mean, scale = measure(data)
-    mean_of_parts, scale_of_parts = measure(parts)
+    of_rows = weights if weighted else None
+    data = make_rows(X, subset=subset, weights=of_rows)
+    parts = Parts(X, subset, of_rows, cuts)
+    mean, scale = mean_and_scale(data)
+    mean_of_parts, scale_of_parts = mean_and_scale(parts)
     np.testing.assert_allclose(mean_of_parts, mean, rtol=1e-14, atol=1e-16)
     assert scale_of_parts == pytest.approx(scale, rel=1e-14)
     used = np.arange(20) if subset is None else subset
@@ -66,16 +63,17 @@ def test_parts_are_combined(subset, weighted, cuts):
 def test_streams_have_the_same_bits(subset, chunk_entries, monkeypatch):
     monkeypatch.setattr(rows_module, "_CHUNK_ENTRIES", chunk_entries)
     X, _ = make_data()
-    data, streamed = Selection(X, subset), Selection(stream_of(X), subset)
+    data = make_rows(X, subset=subset)
+    streamed = StreamedRows(stream_of(X), subset)
     assert (streamed.n_rows, streamed.n_features) == (data.n_rows, data.n_features)
     assert streamed.dtype == data.dtype
-    mean, scale = measure(data)
-    streamed_mean, streamed_scale = measure(streamed)
+    mean, scale = mean_and_scale(data)
+    streamed_mean, streamed_scale = mean_and_scale(streamed)
     np.testing.assert_array_equal(streamed_mean, mean)
     assert (streamed_scale, extremes(streamed)) == (scale, extremes(data))
     farthest = [largest_distance(rows, mean, scale) for rows in (data, streamed)]
     assert farthest[0] == farthest[1]
-    rows, seen = data.see(mean, scale), streamed.see(mean, scale)
+    rows, seen = data.scaled(mean, scale), streamed.scaled(mean, scale)
     assert (seen.n_rows, seen.total_weight) == (rows.n_rows, rows.total_weight)
     for batch in (slice(0, 2), slice(1, 4)):
         here, there = rows.part(batch), seen.part(batch)
@@ -96,38 +94,39 @@ def test_rows_of_a_stream_may_have_numbers_beyond_32_bits():
             return X[rows - beyond]
 
     numbers = np.array([3, 4, 18])
-    mean, scale = measure(Selection(Far(), beyond + numbers))
-    expected_mean, expected_scale = measure(Selection(X, numbers))
+    mean, scale = mean_and_scale(StreamedRows(Far(), beyond + numbers))
+    expected_mean, expected_scale = mean_and_scale(make_rows(X, subset=numbers))
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-14)
     assert scale == pytest.approx(expected_scale, rel=1e-14)
 
 
-def test_kept_rows_keep_their_numbers():
+def test_materialized_rows_keep_their_numbers():
     X, _ = make_data()
     held_out = np.array([0, 3, 4, 18])
-    in_memory = Selection(X).choose(held_out)
-    assert in_memory.kept() is in_memory
-    kept = Selection(stream_of(X)).choose(held_out).kept()
-    rows, seen = (data.see(np.ones(7), 2.0) for data in (in_memory, kept))
+    in_memory = make_rows(X).choose(held_out)
+    assert in_memory.materialized() is in_memory
+    kept = StreamedRows(stream_of(X)).choose(held_out).materialized()
+    rows, seen = (data.scaled(np.ones(7), 2.0) for data in (in_memory, kept))
     np.testing.assert_array_equal(gathered(seen), gathered(rows))
     np.testing.assert_array_equal(numbers_of(seen), held_out)
 
 
 def test_a_part_has_the_numbers_of_the_whole():
     X, _ = make_data()
-    rows = Selection(X[5:], first_number=5).see(np.zeros(7), 1.0)
+    rows = make_rows(X[5:])._replace(first_number=5)
     np.testing.assert_array_equal(numbers_of(rows), np.arange(5, 20))
-    rows = Selection(X[5:], np.array([1, 3]), first_number=5).see(np.zeros(7), 1.0)
-    np.testing.assert_array_equal(numbers_of(rows), [6, 8])
+    np.testing.assert_array_equal(numbers_of(rows.choose(np.array([1, 3]))), [6, 8])
 
 
 @pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 19])])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("chunk_entries", [2**19, 30, 1])
-def test_measure(monkeypatch, subset, weighted, chunk_entries):
+def test_mean_and_scale(monkeypatch, subset, weighted, chunk_entries):
     monkeypatch.setattr(rows_module, "_CHUNK_ENTRIES", chunk_entries)
     X, weights = make_data()
-    mean, scale = measure(Selection(X, subset, weights if weighted else None))
+    mean, scale = mean_and_scale(
+        make_rows(X, subset=subset, weights=weights if weighted else None)
+    )
     used = slice(None) if subset is None else subset
     repeats = weights[used].astype(int) if weighted else 1
     repeated = np.repeat(X[used], repeats, axis=0)
@@ -135,31 +134,33 @@ def test_measure(monkeypatch, subset, weighted, chunk_entries):
     assert scale == pytest.approx((repeated - repeated.mean(axis=0)).std(), rel=1e-12)
 
 
-def test_measure_of_sparse_is_that_of_dense():
+def test_mean_and_scale_of_sparse_is_that_of_dense():
     X, weights = make_data()
-    mean, scale = measure(Selection(X, weights=weights))
-    of_sparse = Selection(sparse.csr_matrix(X), weights=weights)
-    sparse_mean, sparse_scale = measure(of_sparse)
+    mean, scale = mean_and_scale(make_rows(X, weights=weights))
+    of_sparse = make_rows(sparse.csr_matrix(X), weights=weights)
+    sparse_mean, sparse_scale = mean_and_scale(of_sparse)
     np.testing.assert_array_equal(sparse_mean, mean)
     assert sparse_scale == scale
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8, -1e-30])
 def test_constant_data_have_no_scale(value):
-    assert measure(Selection(np.full((1000, 3), value)))[1] == 0
+    assert mean_and_scale(make_rows(np.full((1000, 3), value)))[1] == 0
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e155, 1e300])
 def test_scale_of_huge_and_tiny_data(size):
     X, _ = make_data()
-    _, scale = measure(Selection(X))
-    assert measure(Selection(X * size))[1] == pytest.approx(scale * size, rel=1e-12)
+    _, scale = mean_and_scale(make_rows(X))
+    assert mean_and_scale(make_rows(X * size))[1] == pytest.approx(
+        scale * size, rel=1e-12
+    )
 
 
 def test_small_spread_around_a_large_mean_is_seen():
     X, _ = make_data()
-    _, scale = measure(Selection(X + 1e4))
-    assert scale == pytest.approx(measure(Selection(X))[1], rel=1e-11)
+    _, scale = mean_and_scale(make_rows(X + 1e4))
+    assert scale == pytest.approx(mean_and_scale(make_rows(X))[1], rel=1e-11)
 
 
 def unaligned(array):
@@ -183,17 +184,15 @@ def moved(item):
 
 
 @pytest.mark.parametrize("make_matrix", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("kind", ["selection", "rows", "rows with their own matrix"])
-def test_what_comes_back_is_aligned(kind, make_matrix):
+@pytest.mark.parametrize("has_own_matrix", [False, True])
+def test_what_comes_back_is_aligned(has_own_matrix, make_matrix):
     pytest.importorskip("dask")
     from skae.dask.training import _WithOwnMatrix
 
     X, weights = make_data()
     matrix = make_matrix(X)
-    item = Selection(matrix, np.arange(3, 15), weights)
-    if kind != "selection":
-        item = item.see(np.zeros(X.shape[1]), 1.0)
-    if kind == "rows with their own matrix":
+    item = make_rows(matrix, subset=np.arange(3, 15), weights=weights)
+    if has_own_matrix:
         back = _WithOwnMatrix(moved(item)).with_matrix(None)
     else:
         back = moved(item.without_matrix()).with_matrix(moved(matrix))

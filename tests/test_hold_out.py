@@ -11,17 +11,17 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from skae import AutoencoderTransformer
 from skae._data.hold_out import duplicates, hold_out, related_samples
-from skae._data.statistics import Selection
-from skae._data.stream import RowStream
+from skae._data.rows import make_rows
+from skae._data.stream import RowStream, StreamedRows
 from skae.metrics import reconstruction_r2_score
 
 
-def selection(X):
-    return Selection(np.ascontiguousarray(X))
+def rows_of(X):
+    return make_rows(np.ascontiguousarray(X))
 
 
 def streamed(X, n_blocks=7):
-    return Selection(
+    return StreamedRows(
         RowStream(lambda: iter(np.array_split(X, n_blocks)), lambda block, dtype: block)
     )
 
@@ -52,9 +52,9 @@ def test_labels_are_those_of_equal_samples(name):
     expected = numbered(X + 0.0)
     assert max(expected) < len(X) - 1
     for data in (
-        selection(X),
-        selection(np.where(X == 0, -0.0, X)),
-        Selection(sparse.csr_matrix(X)),
+        rows_of(X),
+        rows_of(np.where(X == 0, -0.0, X)),
+        make_rows(sparse.csr_matrix(X)),
         streamed(X),
     ):
         np.testing.assert_array_equal(duplicates(data), expected)
@@ -63,16 +63,16 @@ def test_labels_are_those_of_equal_samples(name):
 def test_an_explicit_zero_of_a_sparse_matrix_is_a_zero():
     X = sparse.csr_matrix(np.eye(3)[[0, 1, 2, 1]])
     X.data[3] = 0.0
-    assert duplicates(Selection(X)) is None
+    assert duplicates(make_rows(X)) is None
     X.data[1] = 0.0
-    np.testing.assert_array_equal(duplicates(Selection(X)), [0, 1, 2, 1])
+    np.testing.assert_array_equal(duplicates(make_rows(X)), [0, 1, 2, 1])
 
 
 def test_different_samples_are_told_apart():
     """Numbers of few bits, whose products with a key would be multiples of 2**32."""
     grid = np.stack(np.meshgrid(*[np.arange(40.0)] * 3), axis=-1).reshape(-1, 3)
     for dtype in (np.float32, np.float64):
-        assert duplicates(selection(grid.astype(dtype))) is None
+        assert duplicates(rows_of(grid.astype(dtype))) is None
 
 
 # ---------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_different_samples_are_told_apart():
 def test_of_different_samples_it_is_a_random_split():
     X = RNG.standard_normal((203, 4))
     expected = next(ShuffleSplit(1, test_size=0.3, random_state=5).split(X))
-    split = hold_out(selection(X), 0.3, 5)
+    split = hold_out(rows_of(X), 0.3, 5)
     np.testing.assert_array_equal(split.train, np.sort(expected[0]))
     np.testing.assert_array_equal(split.held_out, np.sort(expected[1]))
     assert len(np.unique(split.units)) == len(split.held_out) == 61
@@ -97,7 +97,7 @@ def test_units_are_not_split(labels):
         X = X[groups]
     for seed in range(5):
         given = groups if labels == "groups" else None
-        split = hold_out(selection(X), 0.2, seed, given)
+        split = hold_out(rows_of(X), 0.2, seed, given)
         inside, outside = groups[split.held_out], groups[split.train]
         assert not set(inside) & set(outside)
         assert 100 < len(split.held_out) <= 120
@@ -113,14 +113,14 @@ def test_units_are_not_split(labels):
 def test_large_units_are_trained_on(sizes, n_held_out):
     groups = np.repeat(["a", "b", "c"][: len(sizes)], sizes)
     for seed in range(4):
-        split = hold_out(selection(RNG.rand(100, 2)), 0.2, seed, groups)
+        split = hold_out(rows_of(RNG.rand(100, 2)), 0.2, seed, groups)
         assert len(split.held_out) == n_held_out
 
 
 def test_nothing_is_held_out_of_one_unit():
-    assert hold_out(selection(np.ones((50, 3))), 0.2, 0) is None
-    assert hold_out(selection(RNG.rand(50, 3)), 0.2, 0, np.zeros(50)) is None
-    assert hold_out(selection(np.ones((1, 3))), 0.2, 0) is None
+    assert hold_out(rows_of(np.ones((50, 3))), 0.2, 0) is None
+    assert hold_out(rows_of(RNG.rand(50, 3)), 0.2, 0, np.zeros(50)) is None
+    assert hold_out(rows_of(np.ones((1, 3))), 0.2, 0) is None
 
 
 # ---------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def windows(n_windows, length=30):
 @pytest.mark.parametrize("noise", [1e-9, 0.01, 0.2])
 def test_noisy_copies_are_noticed(noise, in_order):
     X, subjects = copies(noise, in_order=in_order)
-    for data in (selection(X), Selection(sparse.csr_matrix(X)), streamed(X)):
+    for data in (rows_of(X), make_rows(sparse.csr_matrix(X)), streamed(X)):
         split = hold_out(data, 0.2, 0)
         held_out = set(subjects[split.held_out])
         assert len(split.held_out) > 100
@@ -164,13 +164,13 @@ def test_noisy_copies_are_noticed(noise, in_order):
 
 def test_a_series_is_held_out_in_blocks():
     X = windows(1500)
-    split = hold_out(selection(X), 0.2, 0)
+    split = hold_out(rows_of(X), 0.2, 0)
     begins = np.flatnonzero(np.diff(split.held_out) > 1)
     assert len(begins) < 12
     assert (np.diff(begins) >= 29).all()
     # In another order nothing is near in it.
     X = np.random.RandomState(0).permutation(X)
-    assert related_samples(selection(X), None, 0) is None
+    assert related_samples(rows_of(X), None, 0) is None
 
 
 @pytest.mark.parametrize("scaling", [None, StandardScaler()])
@@ -180,15 +180,15 @@ def test_nothing_is_noticed_in_independent_samples(scaling, order):
     X = X[np.argsort(y, kind="stable")] if order == "by class" else X
     X = X if scaling is None else scaling.fit_transform(X)
     for seed in range(5):
-        assert related_samples(selection(X), None, seed) is None
+        assert related_samples(rows_of(X), None, seed) is None
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e300])
 def test_distances_neither_under_nor_overflow(size):
     X, _ = copies(0.01, in_order=True)
-    related = related_samples(selection(X), None, 0)
+    related = related_samples(rows_of(X), None, 0)
     X = X * size
-    np.testing.assert_array_equal(related_samples(selection(X), None, 0), related)
+    np.testing.assert_array_equal(related_samples(rows_of(X), None, 0), related)
 
 
 # ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from skae._compiled import elementwise, records
 from skae._compiled.records import BLOCK, HELD, LINE_BYTES, in_lines
-from skae._data.statistics import Selection
+from skae._data.rows import make_rows
 from skae._model import inference
 from skae._runtime.threads import ThreadTeam
 from skae._training.plan import make_plan
@@ -78,7 +78,7 @@ def training_of(**changes):
     """A training of 300 rows in batches, and its problem's rows."""
     model = make("minibatch", batch_size=150, **changes)
     X = data_for(model, n_rows=300)
-    plan = make_plan(model, Selection(X), None)
+    plan = make_plan(model, make_rows(X), None)
     return plan.training
 
 

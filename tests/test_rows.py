@@ -8,7 +8,7 @@ from scipy import sparse
 
 from skae._data import rows as rows_module
 from skae._data.rows import density, make_rows, pieces, row_chunks
-from skae._data.statistics import Selection, measure
+from skae._data.statistics import mean_and_scale
 
 from .support.rows import gathered, make_data, numbers_of
 
@@ -17,7 +17,7 @@ from .support.rows import gathered, make_data, numbers_of
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix, sparse.csr_array])
 def test_kernels_see_centred_and_scaled_rows(make, subset):
     X, _ = make_data()
-    mean, scale = measure(Selection(X))
+    mean, scale = mean_and_scale(make_rows(X))
     rows = make_rows(make(X), mean, scale, subset=subset)
     used = slice(None) if subset is None else subset
     np.testing.assert_allclose(gathered(rows), ((X - mean) / scale)[used], rtol=1e-14)
@@ -25,20 +25,20 @@ def test_kernels_see_centred_and_scaled_rows(make, subset):
 
 def test_rows_share_memory():
     X, weights = make_data()
-    rows = make_rows(X, np.zeros(7), 1.0, weights=weights)
+    rows = make_rows(X, weights=weights)
     assert np.shares_memory(rows.values, X)
     assert np.shares_memory(rows.weights, weights)
 
 
 def test_total_weight_and_slices():
     X, weights = make_data()
-    rows = make_rows(X, np.zeros(7), 1.0, weights=weights)
+    rows = make_rows(X, weights=weights)
     assert rows.total_weight == weights.sum()
     piece = rows.part(slice(3, 8))
     assert (piece.n_rows, piece.total_weight) == (5, weights[3:8].sum())
     np.testing.assert_array_equal(gathered(piece), X[3:8])
     subset = np.array([1, 5, 9, 11])
-    rows = make_rows(X, np.zeros(7), 1.0, subset=subset)
+    rows = make_rows(X, subset=subset)
     assert rows.total_weight == 4
     np.testing.assert_array_equal(gathered(rows.part(slice(1, 3))), X[[5, 9]])
     assert rows.empty().n_rows == 0
@@ -68,7 +68,7 @@ def test_pieces(n_rows, monkeypatch):
     """Themselves where they are few, or bounded parts in order."""
     monkeypatch.setattr(rows_module, "_PIECE_ENTRIES", 7 * 5 + 6)
     X, weights = make_data(n_rows)
-    rows = make_rows(X, np.zeros(7), 1.0, weights=weights)
+    rows = make_rows(X, weights=weights)
     found = [*pieces(rows)]
     assert (found[0] is rows) == (n_rows <= 5)
     assert [piece.n_rows for piece in found[:-1]] == [5] * (len(found) - 1)
@@ -103,7 +103,7 @@ def test_density(subset):
     X = np.random.default_rng(0).random((20_000, 7))
     X = np.where(X < 0.3, X, 0)
     used = X if subset is None else X[subset]
-    found = density(make_rows(X, np.zeros(7), 1.0, subset=subset))
+    found = density(make_rows(X, subset=subset))
     assert found == pytest.approx((used != 0).mean(), abs=0.02)
     assert density(make_rows(X, np.eye(7)[3], 1.0, subset=subset)) == 1  # centred
     X = sparse.csr_matrix(X)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.model_selection import ShuffleSplit
 
-from skae._data.rows import dense, row_chunks
+from skae._data.rows import dense, matrix_in_use, row_chunks
 
 # Samples that are looked at in search of near copies, and those that they are compared
 # with: more groups than a quarter of these are too many to be learnt by heart.
@@ -58,7 +58,7 @@ def hold_out(data, fraction, seed, groups=None):
 
     Parameters
     ----------
-    data : Selection
+    data : AnyRows
         All samples.
 
     fraction : float
@@ -142,7 +142,7 @@ def _hashes(data, keys):
     hashes = [np.empty(0, dtype=np.uint64)]
     # Some arrays as large as a chunk are alive at once.
     for batch in row_chunks(data.n_rows, 4 * data.n_features):
-        rows = data.matrix[batch if data.subset is None else data.subset[batch]]
+        rows = matrix_in_use(data.part(batch))
         if sparse.issparse(rows):
             products = _mixed(rows.data) * keys[rows.indices]
             of_rows = np.add.reduceat(
@@ -176,7 +176,7 @@ def related_samples(data, labels, seed):
 
     Parameters
     ----------
-    data : Selection
+    data : AnyRows
 
     labels : ndarray of shape (n_samples,) or None
         Of identical samples, as of `duplicates`.
@@ -226,7 +226,7 @@ class _Look:
 
     Parameters
     ----------
-    data : Selection
+    data : AnyRows
 
     distinct : ndarray of shape (n_distinct,)
         Numbers of different samples, in increasing order. Others are numbered by their
@@ -276,8 +276,7 @@ class _Look:
 def _chunks(data):
     """Slices of the samples in use of a part, and these, dense, in float64."""
     for batch in row_chunks(data.n_rows, 4 * data.n_features):
-        used = batch if data.subset is None else data.subset[batch]
-        yield batch, dense(data.matrix[used]).astype(np.float64)
+        yield batch, dense(matrix_in_use(data.part(batch))).astype(np.float64)
 
 
 def _samples(data):

@@ -1,5 +1,9 @@
 """A matrix as the kernels see it."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Protocol, Self
+
 import numpy as np
 from scipy import sparse
 
@@ -35,25 +39,88 @@ def _entries_of(matrix):
     return aligned(matrix.data), columns
 
 
+class AnyRows(Protocol):
+    """What every kind of rows has: `Rows`, `StreamedRows`, and Dask's.
+
+    What is computed of rows is computed part by part, where they are, and the results
+    are combined in the order of the parts: of partitions on other machines there are
+    several. A part is `Rows` or `StreamedRows`.
+    """
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether kernels can read the matrix, which may be a mapped file."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows in use."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the matrix."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Dtype of the matrix: float32 or float64."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Sample weights of all rows, float64; empty: 1."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights of the rows in use."""
+
+    def choose(self, numbers: np.ndarray) -> Self:
+        """Use some of all rows, given by their numbers, which increase."""
+
+    def scaled(self, offset: np.ndarray, scale: float) -> Self:
+        """Let networks see the rows as (x - offset) / scale."""
+
+    def materialized(self) -> "AnyRows":
+        """The same rows in memory, in a mapped file, or on workers."""
+
+    def map(self, function: Callable, *args: Any) -> list:
+        """Results of ``function(part, *args)``, in the order of the parts."""
+
+    def transformed(
+        self, on_close: ExitStack, function: Callable, *args: Any
+    ) -> "AnyRows":
+        """Rows that a function makes of these, part by part.
+
+        `on_close` gets a callback that frees what they hold elsewhere.
+        """
+
+    def empty(self) -> "Rows":
+        """Rows of a matrix of the same width and dtype, none of them in use."""
+
+
 class Rows(records.Rows):
-    """The rows of a matrix in memory, with what every kind of rows can do."""
+    """Rows of a matrix in memory; methods as in `AnyRows`."""
 
     __slots__ = ()
+    is_in_memory = True
 
     @property
     def dtype(self):
-        """Of the matrix."""
         return self.values.dtype
 
+    def choose(self, numbers):
+        subset, n_rows = numbers.astype(np.int32, copy=False), len(numbers)
+        weight = total_weight(self.weights, subset, n_rows)
+        return self._replace(subset=subset, n_rows=n_rows, total_weight=weight)
+
+    def scaled(self, offset, scale):
+        scaling = np.append(offset, 1 / scale).astype(self.dtype)
+        return self._replace(scaling=scaling)
+
+    def materialized(self):
+        return self
+
     def map(self, function, *args):
-        """A function's results for every part, of which there is one."""
         return [function(self, *args)]
 
     def transformed(self, on_close, function, *args):
-        """Rows that a function makes of these, part by part.
-
-        `on_close`, an ExitStack, gets a callback that frees what they hold elsewhere.
-        """
         return function(self, *args)
 
     def check(self, model):
@@ -94,12 +161,13 @@ class Rows(records.Rows):
         return with_aligned_arrays(self._replace(values=values, columns=columns))
 
     def empty(self):
-        """Rows of the same matrix, none of them in use."""
         return self._replace(n_rows=0, total_weight=0.0)
 
     def part(self, batch):
         """The rows in use of a slice, without a copy of their values."""
         start, stop = batch.start, batch.stop
+        if stop - start == self.n_rows:
+            return self
         if self.subset.size:
             here = self._replace(subset=self.subset[start:stop])
         else:
@@ -165,9 +233,6 @@ def piece_rows(n_features):
 def pieces(rows):
     """Parts of rows for sums over all of them: themselves, if they are few."""
     size = piece_rows(rows.n_features)
-    if rows.n_rows <= size and isinstance(rows, Rows):
-        yield rows
-        return
     for batch in slices(rows.n_rows, size):
         yield rows.part(batch)
 
@@ -177,7 +242,7 @@ def dense(chunk):
     return chunk.toarray() if sparse.issparse(chunk) else chunk
 
 
-def make_rows(X, mean, scale, *, subset=None, weights=None):
+def make_rows(X, mean=None, scale=1.0, *, subset=None, weights=None):
     """Rows of a validated matrix for the kernels, without a copy of its values.
 
     Parameters
@@ -185,9 +250,11 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     X : {ndarray, CSR matrix} of shape (n_rows, n_features)
         C-ordered, or CSR.
 
-    mean : ndarray of shape (n_features,)
+    mean : ndarray of shape (n_features,), default=None
+        What networks see subtracted; None is 0.
 
-    scale : float
+    scale : float, default=1.0
+        What networks see the rest divided by.
 
     subset : ndarray of int, default=None
         Rows in use; None for all.
@@ -207,6 +274,7 @@ def make_rows(X, mean, scale, *, subset=None, weights=None):
     n_rows = X.shape[0] if subset is None else len(subset)
     subset = np.empty(0, dtype=np.int32) if subset is None else subset
     weights = np.empty(0) if weights is None else weights
+    mean = np.zeros(X.shape[1]) if mean is None else mean
     return Rows(
         values=values,
         columns=columns,
@@ -233,12 +301,7 @@ def n_counted(rows):
 
 
 def _n_counted_of_part(rows):
-    # Rows of a stream have no weights.
-    return (
-        np.count_nonzero(weights_in_use(rows))
-        if isinstance(rows, Rows)
-        else rows.n_rows
-    )
+    return np.count_nonzero(weights_in_use(rows)) if rows.weights.size else rows.n_rows
 
 
 # Rows that tell how many zeros there are in all.
@@ -267,28 +330,25 @@ def network_input(rows):
     """
     for batch in row_chunks(rows.n_rows, rows.n_features):
         part = rows.part(batch)
-        used = part.subset if part.subset.size else slice(0, part.n_rows)
-        chunk = (_sparse_rows if part.starts.size else _dense_rows)(part, used)
+        chunk = dense(matrix_in_use(part)).astype(np.float64)
         chunk -= part.scaling[:-1].astype(np.float64)
         chunk *= float(part.scaling[-1])
-        yield chunk, part.weights[used] if part.weights.size else None
+        yield chunk, weights_in_use(part) if part.weights.size else None
 
 
-def _dense_rows(rows, used):
-    """Rows of the matrix, by a slice or their numbers, in float64."""
-    return rows.values.reshape(-1, rows.n_features)[used].astype(np.float64)
-
-
-def _sparse_rows(rows, used):
-    """The same of a sparse matrix, dense."""
+def matrix_in_use(rows):
+    """Matrix of the rows in use: CSR, or an ndarray, which is a view if it can be."""
+    used = rows.subset if rows.subset.size else slice(0, rows.n_rows)
+    if not rows.starts.size:
+        return rows.values.reshape(-1, rows.n_features)[used]
     starts, stops = rows.starts[:-1][used], rows.starts[1:][used]
-    counts = stops - starts
+    new_starts = np.append(0, np.cumsum(stops - starts))
     if isinstance(used, slice):
-        entries = slice(starts[0], stops[-1])
+        entries: Any = slice(rows.starts[0], rows.starts[rows.n_rows])
     else:
-        before = np.cumsum(counts) - counts  # entries of the rows above
-        entries = np.arange(counts.sum()) + np.repeat(starts - before, counts)
-    chunk = np.zeros((len(counts), rows.n_features))
-    row_numbers = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    chunk[row_numbers, rows.columns[entries]] = rows.values[entries]
-    return chunk
+        shifts = np.repeat(starts - new_starts[:-1], stops - starts)
+        entries = np.arange(new_starts[-1]) + shifts
+    return sparse.csr_matrix(
+        (rows.values[entries], rows.columns[entries], new_starts),
+        shape=(rows.n_rows, rows.n_features),
+    )

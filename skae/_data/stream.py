@@ -354,39 +354,54 @@ def _mapped(file, dtype, shape):
 
 
 class StreamedRows(NamedTuple):
-    """Rows of a stream, or some of them, as a network sees them; see `Rows`."""
+    """Rows of a stream, without weights; methods as in `AnyRows`."""
 
     stream: RowStream
-    subset: np.ndarray | None  # their numbers, in increasing order; None: all
-    offset: np.ndarray  # (n_features,)
-    scale: float
+    # Numbers of the rows in use, int64, in increasing order; None: all.
+    subset: np.ndarray | None = None
+    offset: np.ndarray | None = None  # (n_features,); None: 0
+    scale: float = 1.0
+
+    @property
+    def is_in_memory(self):
+        return False
 
     @property
     def n_rows(self):
-        """Rows in use."""
         return self.stream.shape[0] if self.subset is None else len(self.subset)
 
     @property
     def n_features(self):
-        """Columns of the matrix."""
         return self.stream.shape[1]
 
     @property
     def dtype(self):
-        """Of the matrix."""
         return self.stream.dtype
 
     @property
+    def weights(self):
+        return np.empty(0)
+
+    @property
     def total_weight(self):
-        """Every row has the weight 1."""
         return float(self.n_rows)
 
+    def choose(self, numbers):
+        return self._replace(subset=numbers)
+
+    def scaled(self, offset, scale):
+        return self._replace(offset=offset, scale=scale)
+
+    def materialized(self):
+        numbers = np.arange(self.n_rows) if self.subset is None else self.subset
+        rows = make_rows(self.stream.spool(numbers), self.offset, self.scale)
+        return rows._replace(numbers=numbers.astype(np.int64, copy=False))
+
     def map(self, function, *args):
-        """A function's results for every part, of which there is one."""
         return [function(self, *args)]
 
     def transformed(self, on_close, function, *args):
-        """Rows that a function makes of these, part by part, in every pass anew."""
+        """Rows as in `AnyRows`, computed in each pass from the rows that are read."""
 
         def blocks():
             for batch in row_chunks(self.n_rows, self.n_features):
@@ -396,10 +411,9 @@ class StreamedRows(NamedTuple):
 
         stream = RowStream(blocks, lambda block, dtype: block)
         on_close.callback(stream.close)
-        return StreamedRows(stream, None, np.zeros(stream.shape[1]), 1.0)
+        return StreamedRows(stream)
 
     def empty(self):
-        """Rows of a matrix in memory that has none."""
         nothing = np.empty((0, self.n_features), self.dtype)
         return make_rows(nothing, self.offset, self.scale)
 

@@ -193,8 +193,7 @@ def entry_losses(loss, network, params, rows):
 
 def decoded_losses(loss, network, params, codes, rows):
     """The same of codes (n_rows, n_components) in place of the rows' own."""
-    n_components = codes.shape[1]
-    codes = make_rows(codes.astype(params.dtype), np.zeros(n_components), 1.0)
+    codes = make_rows(codes.astype(params.dtype))
     prediction = propagate(decoder(for_loss(network, loss)), params, codes)
     return _losses(loss, prediction, rows)
 

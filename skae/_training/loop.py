@@ -27,8 +27,7 @@ from skae._compiled.corruption import Corruption
 from skae._compiled.epochs import DIVERGED, INTERRUPTED, RUNNING
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import NO_EPOCH, NOTHING
-from skae._data.rows import Rows, pieces
-from skae._data.stream import StreamedRows
+from skae._data.rows import AnyRows, Rows, pieces
 from skae._runtime.threads import (
     Learning,
     ThreadTeam,
@@ -59,7 +58,7 @@ class Problem(NamedTuple):
     network: records.Network
     loss: losses.Loss
     alpha: float
-    rows: Rows | StreamedRows
+    rows: AnyRows
     validation: Rows  # of no rows: no validation
     corruption: Corruption | None = None
     term: CodeTerm | None = None
@@ -306,7 +305,7 @@ class Training(abc.ABC):
         First, of those to train on, as many as kernels see together at most.
         """
         rows = self.problem.rows
-        first = rows if isinstance(rows, Rows) else next(pieces(rows))
+        first = rows if rows.is_in_memory else next(pieces(rows))
         return [first, self.problem.validation]
 
     def _finish_epoch(self, state, loss):

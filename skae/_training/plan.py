@@ -15,8 +15,13 @@ from sklearn.utils import check_random_state
 from skae._compiled.epochs import INTERRUPTED
 from skae._compiled.losses import LOSSES
 from skae._data.hold_out import hold_out
-from skae._data.rows import Rows
-from skae._data.statistics import extremes, largest_distance, measure, with_constant
+from skae._data.rows import AnyRows
+from skae._data.statistics import (
+    extremes,
+    largest_distance,
+    mean_and_scale,
+    with_constant,
+)
 from skae._model.initialization import (
     chosen_init,
     n_saturating,
@@ -70,7 +75,7 @@ class Plan(NamedTuple):
     training: loop.Training
     init: str  # how the weights were initialized, before any training
     initial_params: np.ndarray
-    first_rows: Rows  # that the initialization is of, and whose code is ordered
+    first_rows: AnyRows  # that the initialization is of, and whose code is ordered
     scaling: Scaling
     is_warm_start: bool
     # Of a training that replaces PCA only by weights that are better with confidence.
@@ -97,12 +102,12 @@ def make_plan(
     ----------
     estimator : BaseAutoencoder
 
-    data : Selection
+    data : AnyRows
 
     previous : TrainingState or None
         That of the training that is continued; None for a new one.
 
-    X_val : Selection, default=None
+    X_val : AnyRows, default=None
         Validation data.
 
     groups : ndarray of shape (n_samples,), default=None
@@ -138,11 +143,11 @@ def make_plan(
     first = data if is_cautious else train
     scaling = _scaling(estimator, first, previous, constant, architecture, init)
     if split is not None:
-        X_val = data.choose(split.held_out).kept()
+        X_val = data.choose(split.held_out).materialized()
     problem = _problem(
         estimator, make_network(**architecture), train, X_val, scaling, validates_itself
     )
-    first_rows = first.see(scaling.offset, scaling.scale)
+    first_rows = first.scaled(scaling.offset, scaling.scale)
     watches_validation = split is not None or stops_by_validation(estimator)
     solver = describe_solver(
         estimator, train.n_rows, max_epochs, watches_validation=watches_validation
@@ -205,8 +210,8 @@ def _code_size(estimator, data, previous):
         return n_components
     if previous is not None:
         return estimator.n_components_
-    mean, spread = measure(data)
-    rows = data.see(mean.astype(data.dtype), spread or 1.0)
+    mean, spread = mean_and_scale(data)
+    rows = data.scaled(mean.astype(data.dtype), spread or 1.0)
     with single_threaded_blas():
         return n_components_for(rows, n_components)
 
@@ -312,7 +317,7 @@ def _split(estimator, data, seed, is_cautious, groups):
     """Samples to train on and to validate by; None: nothing is held out."""
     if not is_cautious and not stops_by_validation(estimator):
         return None
-    used = np.ones(data.n_rows, bool) if data.weights is None else data.weights > 0
+    used = data.weights > 0 if data.weights.size else np.ones(data.n_rows, bool)
     if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
         return None
     fraction = estimator.validation_fraction
@@ -343,7 +348,7 @@ def _split(estimator, data, seed, is_cautious, groups):
 
 def _scaling(estimator, data, previous, constant, architecture, init):
     """How the network sees the data; one that is trained further sees as before."""
-    exact_mean, spread = measure(data)
+    exact_mean, spread = mean_and_scale(data)
     if constant is not None:
         exact_mean, spread = with_constant(
             exact_mean, spread, estimator.mean_, data.total_weight, constant
@@ -373,13 +378,13 @@ def _scaling(estimator, data, previous, constant, architecture, init):
 def _problem(estimator, network, train, validation, scaling, validates_itself):
     """What is trained on selected rows, and judged by others; None: by these."""
     loss, how = LOSSES[estimator.loss], (scaling.offset, scaling.scale)
-    rows = train.see(*how)
+    rows = train.scaled(*how)
     return loop.Problem(
         for_loss(network, loss),
         loss,
         float(estimator.alpha),
         rows,
-        rows.empty() if validation is None else validation.see(*how),
+        rows.empty() if validation is None else validation.scaled(*how),
         describe_corruption(estimator, partial(extremes, train)),
         estimator._code_term(),
         validates_itself,
@@ -390,7 +395,7 @@ def training_kind(solver, rows):
     """The class of the trainings on rows of this process, by a solver's name."""
     if solver == "lbfgs":
         return LbfgsTraining
-    return StochasticTraining if isinstance(rows, Rows) else StreamedTraining
+    return StochasticTraining if rows.is_in_memory else StreamedTraining
 
 
 def make_training(

@@ -79,7 +79,7 @@ def _encoded(rows, network, params):
     """Rows of the outputs of a network for rows in memory."""
     codes = propagate(network, params, rows)
     weights = weights_in_use(rows) if rows.weights.size else None
-    return make_rows(codes, np.zeros(codes.shape[1]), 1.0, weights=weights)
+    return make_rows(codes, weights=weights)
 
 
 def _views(network, params):

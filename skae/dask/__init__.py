@@ -41,7 +41,7 @@ from skae.dask.partitions import (
 )
 from skae.dask.training import (
     DistributedLbfgsTraining,
-    DistributedSelection,
+    DistributedRows,
     DistributedStochasticTraining,
 )
 
@@ -256,13 +256,13 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
             if is_dask_collection(groups):
                 (groups,) = computed([groups], self.client)
             groups = check_groups(groups, n_rows)
-            data = DistributedSelection.of(partitions, sample_weight)
+            data = DistributedRows.of(partitions, sample_weight)
             if not is_dask_collection(X_val):
                 X_val = self._validate_validation_data(X_val, data.dtype)
                 return self._fit(data, previous, X_val, groups, callback_kwargs)
             limits = loss_range(self.loss)
             with self._partitions(X_val, data.dtype, limits, name="X_val") as others:
-                X_val = DistributedSelection.of(others, None)
+                X_val = DistributedRows.of(others)
                 return self._fit(data, previous, X_val, groups, callback_kwargs)
 
     @contextlib.contextmanager

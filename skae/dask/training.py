@@ -16,8 +16,13 @@ from scipy import sparse
 
 from skae._compiled import epochs, records
 from skae._compiled.random import shuffle
-from skae._data.rows import Rows, aligned, make_rows, with_aligned_arrays
-from skae._data.statistics import Selection
+from skae._data.rows import (
+    Rows,
+    aligned,
+    make_rows,
+    total_weight,
+    with_aligned_arrays,
+)
 from skae._runtime.threads import single_threaded, single_threaded_blas
 from skae._training.lbfgs import LbfgsTraining
 from skae._training.loop import (
@@ -42,76 +47,31 @@ def _alone(part, function, *args):
         return function(part, *arrays)
 
 
-def _selected(block, first_number, weights):
-    return Selection(block, weights=weights, first_number=first_number)
+def _numbered(block, first_number, weights):
+    return make_rows(block, weights=weights)._replace(first_number=first_number)
 
 
-def _chosen(selection, numbers):
-    return selection.choose(numbers)
+def _chosen(rows, numbers):
+    return rows.choose(numbers)
 
 
-def _seen(selection, offset, scale):
-    return selection.see(offset, scale)
+def _scaled(rows, offset, scale):
+    return rows.scaled(offset, scale)
 
 
-class DistributedSelection(NamedTuple):
-    """Rows in use of partitions; see `Selection`."""
+def _split_weights(weights, bounds):
+    """Weights of the rows of each part; none where all are 1."""
+    if not weights.size:
+        return [weights] * (len(bounds) - 1)
+    return np.split(weights, bounds[1:-1])
 
-    parts: Partitions  # of Selection
-    sizes: tuple[int, ...]  # rows in use of each part
-    starts: np.ndarray  # number of each part's first row, and of the last's end
-    weights: np.ndarray | None  # of all rows
-    n_features: int
-    dtype: np.dtype
 
-    @classmethod
-    def of(cls, partitions, weights):
-        """All rows of partitions."""
-        starts = np.cumsum([0, *partitions.n_rows])
-        of_parts: list = [None] * len(partitions)
-        if weights is not None:
-            of_parts = np.split(weights, starts[1:-1])
-        more = [(int(s), w) for s, w in zip(starts[:-1], of_parts, strict=True)]
-        return cls(
-            partitions.derive(_selected, per_part=more),
-            tuple(partitions.n_rows),
-            starts,
-            weights,
-            partitions.n_features,
-            partitions.dtype,
-        )
-
-    @property
-    def n_rows(self):
-        """Rows in use."""
-        return sum(self.sizes)
-
-    def choose(self, numbers):
-        """Some of all rows, by their numbers, which increase; None for all."""
-        if numbers is None:
-            return self
-        cuts = np.searchsorted(numbers, self.starts[1:-1])
-        of_parts = np.split(numbers, cuts)
-        more = [(n - s,) for n, s in zip(of_parts, self.starts, strict=False)]
-        parts = self.parts.derive(_chosen, per_part=more)
-        return self._replace(parts=parts, sizes=tuple(map(len, of_parts)))
-
-    def kept(self):
-        """The same: workers hold it."""
-        return self
-
-    def map(self, function, *args):
-        """A function's results for every part, in order; it is given a selection."""
-        return self.parts.run(_alone, function, *args)
-
-    def see(self, offset, scale):
-        """The rows as a network sees them: (x - offset) / scale."""
-        return DistributedRows.of(self.parts.derive(_seen, offset, scale), self.sizes)
+def _is_sparse(rows):
+    return rows.starts.size > 0
 
 
 def _described(rows):
-    """Total weight, whether they are those of a sparse matrix, features, dtype."""
-    return rows.total_weight, rows.starts.size > 0, rows.n_features, rows.dtype
+    return _is_sparse(rows), rows.n_features, rows.dtype
 
 
 class _WithOwnMatrix(NamedTuple):
@@ -131,43 +91,83 @@ def _derived(rows, function, *args):
 
 
 class DistributedRows(NamedTuple):
-    """Rows of partitions, or some of them, as a network sees them; see `Rows`."""
+    """Rows of partitions, on their workers; methods as in `AnyRows`."""
 
     parts: Partitions  # of Rows
-    sizes: tuple[int, ...]  # rows of each part
-    starts: tuple[int, ...]  # rows before each part
+    sizes: tuple[int, ...]  # rows in use of each part
+    bounds: np.ndarray  # number of each part's first row, and behind the last
+    weights: np.ndarray
     total_weight: float
-    kinds: tuple[bool, ...]  # whether parts are sparse: all answers
+    are_sparse: tuple[bool, ...]  # each part
     n_features: int
     dtype: np.dtype
 
     @classmethod
-    def of(cls, parts, sizes):
-        """Rows in use, so many of each part."""
-        weights, are_sparse, widths, dtypes = zip(*parts.run(_described), strict=True)
-        starts = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
-        kinds = tuple(sorted(set(are_sparse)))
+    def of(cls, partitions, weights=None):
+        """All rows of partitions."""
+        bounds = np.cumsum([0, *partitions.n_rows])
+        weights = np.empty(0) if weights is None else weights
+        of_parts = _split_weights(weights, bounds)
+        more = zip(bounds[:-1].tolist(), of_parts, strict=True)
+        parts = partitions.derive(_numbered, per_part=list(more))
         return cls(
-            parts, sizes, starts, float(sum(weights)), kinds, widths[0], dtypes[0]
+            parts,
+            sizes=tuple(partitions.n_rows),
+            bounds=bounds,
+            weights=weights,
+            total_weight=sum(
+                total_weight(w, np.empty(0), n)
+                for w, n in zip(of_parts, partitions.n_rows, strict=True)
+            ),
+            are_sparse=tuple(parts.run(_is_sparse)),
+            n_features=partitions.n_features,
+            dtype=partitions.dtype,
         )
 
     @property
+    def is_in_memory(self):
+        return False
+
+    @property
     def n_rows(self):
-        """Rows in use."""
         return sum(self.sizes)
 
+    @property
+    def starts(self):
+        """Number of rows in use before each part."""
+        return np.cumsum([0, *self.sizes[:-1]]).tolist()
+
+    def choose(self, numbers):
+        of_parts = np.split(numbers, np.searchsorted(numbers, self.bounds[1:-1]))
+        of_parts = [n - s for n, s in zip(of_parts, self.bounds, strict=False)]
+        weights = _split_weights(self.weights, self.bounds)
+        return self._replace(
+            parts=self.parts.derive(_chosen, per_part=[(n,) for n in of_parts]),
+            sizes=tuple(map(len, of_parts)),
+            total_weight=sum(
+                total_weight(w, n, len(n))
+                for w, n in zip(weights, of_parts, strict=True)
+            ),
+        )
+
+    def scaled(self, offset, scale):
+        return self._replace(parts=self.parts.derive(_scaled, offset, scale))
+
+    def materialized(self):
+        return self
+
     def map(self, function, *args):
-        """A function's results for every part, in order; it is given its rows."""
         return self.parts.run(_alone, function, *args)
 
     def transformed(self, on_close, function, *args):
-        """Rows that a function makes of these, part by part, on their workers."""
         parts = self.parts.derive(_derived, function, *args)
         on_close.callback(parts.forget)
-        return DistributedRows.of(parts, self.sizes)
+        are_sparse, widths, dtypes = zip(*parts.run(_described), strict=True)
+        return self._replace(
+            parts=parts, are_sparse=are_sparse, n_features=widths[0], dtype=dtypes[0]
+        )
 
     def empty(self):
-        """Rows of a matrix in memory, none of them in use."""
         return _nothing(self.n_features, self.dtype, is_sparse=False)
 
 
@@ -175,7 +175,7 @@ def _nothing(n_features, dtype, *, is_sparse):
     """Rows of a matrix, none of them in use."""
     matrix = np.zeros((1, n_features), dtype)
     matrix = sparse.csr_matrix(matrix) if is_sparse else matrix
-    return make_rows(matrix, np.zeros(n_features), 1.0).empty()
+    return make_rows(matrix).empty()
 
 
 # ---------------------------------------------------------------------------
@@ -358,7 +358,7 @@ class _OnWorkers(Training):
             solver,
             state.progress.seed,
             max(problem.rows.sizes),
-            tuple({kind for rows in on_workers for kind in rows.kinds}),
+            tuple({kind for rows in on_workers for kind in rows.are_sparse}),
         )
 
     def __exit__(self, *exc_info):

@@ -1,6 +1,6 @@
 from benchmark_utils.peer import Peer
 
-from skae._data.statistics import Selection
+from skae._data.rows import make_rows
 from skae._model.network import coefs, intercepts
 from skae._training.plan import make_plan
 
@@ -32,4 +32,4 @@ class Solver(Peer):
 
     def _make(self, rows):
         autoencoder = self.workload.autoencoder(max_iter=self.workload.n_epochs)
-        self.training = make_plan(autoencoder, Selection(rows), None).training
+        self.training = make_plan(autoencoder, make_rows(rows), None).training
