@@ -74,7 +74,7 @@ class CFunction(abc.ABC):
     ----------
     function : callable
 
-    returns : numba type, default=void
+    returns : numba type, default=types.void
 
     **options
         Numba's, in addition to those of all C functions.

@@ -26,7 +26,7 @@ from skae._compiled.products import PART_COLUMNS
 from skae._compiled.records import BLOCK, HELD, MODEL, NOTHING, ROWS, TEAM
 
 _HELD_BYTES = HELD.itemsize
-# Entries whose losses are computed at a time: 24 KiB with predictions and targets.
+# Entries whose losses are computed at a time: in float32, 24 KiB with both operands.
 _LOSS_ENTRIES = 2048
 
 
