@@ -98,7 +98,7 @@ def test_an_activation_and_a_loss_are_what_the_page_says(tmp_path):
     softsign, log_cosh = fenced(page, "python")
     row, onnx_row, loss_row = fenced(page, "{code-block} python")
     compiled = tmp_path / "skae" / "_compiled"
-    insert(compiled / "activations.py", "# By name. A network", softsign + "\n\n")
+    insert(compiled / "activations.py", "ACTIVATIONS = {", softsign + "\n\n")
     insert(compiled / "activations.py", "}\nIDENTITY", row)
     insert(compiled / "losses.py", "_ANY = (", log_cosh + "\n\n")
     insert(compiled / "losses.py", "}\n", loss_row)

@@ -1,7 +1,7 @@
-"""Activations: value and derivative, side by side, and the table of them.
+"""Activations: values, derivatives, and the table by name.
 
-The loop has no branches and calls nothing that is not inlined, so that LLVM turns it
-into vector instructions.
+Formulas have no branches and call nothing that is not inlined, so that LLVM turns
+loops into vector instructions.
 """
 
 import math
@@ -11,20 +11,14 @@ from numba import carray
 
 from skae._compiled.compilation import Op, formula, made_for
 from skae._compiled.intrinsics import like
-from skae._compiled.vector_math import (
-    exp,
-    expm1,
-    exponential_parts,
-    half_erfcx,
-    log1p,
-)
+from skae._compiled.vector_math import exp, expm1, exponential_parts, half_erfcx, log1p
 
-# Stands for the function that a loop is made for.
+# Placeholder for the formula, see `made_for`.
 _function: Any = None
 
 
 def _activate(z, slope, n):
-    """Loop of an activation: z becomes the activation, `slope` its derivative."""
+    """Replace z by the activation, and write its derivative to `slope`."""
     z, slope = carray(z, n), carray(slope, n)
     for i in range(n):
         z[i], slope[i] = _function(z[i])
@@ -52,7 +46,7 @@ def _tanh(z):
 
 @formula
 def _relu(z):
-    # `z < 0` rather than `z > 0`: a NaN goes through and is seen in the loss.
+    # `z < 0` rather than `z > 0`, so that NaN reaches the loss.
     zero = like(0.0, z)
     return (zero, zero) if z < 0 else (z, like(1.0, z))
 
@@ -120,19 +114,14 @@ def softplus(z):
     return positive + log1p(e), r if z >= 0 else e * r
 
 
-# ---------------------------------------------------------------------------
-# The table
-# ---------------------------------------------------------------------------
-
-
 class Carrier(NamedTuple):
-    """How units with an activation f hand a score z on to the next layer.
+    """How units with an activation f pass a PCA score z on to the next layer.
 
-    Two units per score, if there is a `pair`: f(z) - f(-z) is `pair` * z.
-    One unit per score, if there is a `margin`: f(z + shift) is `slope` * (z + shift)
-    where z + shift is at least `margin`, as it is for all rows that the shift is made
-    from. (For gelu, silu and softplus up to 1e-8.)
-    Otherwise f is linear nowhere, and nearly so about zero: f(gain * z) - f(0) is about
+    With a `pair`, two units per score: f(z) - f(-z) = `pair` * z.
+    With a `margin`, one unit per score: f(z + shift) = `slope` * (z + shift) where
+    z + shift >= `margin`, which holds for all rows that the shift is computed from (to
+    1e-8 for gelu, silu and softplus).
+    Otherwise f is only nearly linear, around zero: f(gain * z) - f(0) is about
     `slope` * gain * z.
     """
 
@@ -143,32 +132,32 @@ class Carrier(NamedTuple):
 
     @property
     def is_exact(self):
-        """Whether the score is handed on unchanged."""
+        """Whether the score is passed on unchanged."""
         return self.gain == 1.0
 
 
-# A gain g makes the error of tanh, relative, g² z² / 3; a smaller one would have
-# gradients that differ more from layer to layer.
+# With a gain g the relative error of tanh is g² z² / 3; with a smaller one gradients
+# would differ more between layers.
 _GAIN = 0.1
 
 
 class Activation(NamedTuple):
-    """What the rest of the package has to know of an activation."""
+    """Properties of an activation."""
 
-    op: Op | None  # None: the identity
+    op: Op | None  # None for the identity
     init: str  # the random initialization derived for it, a key of RANDOM_INITS
-    carrier: Carrier  # for the initialization at PCA
-    low: float = -math.inf  # its values are in [low, high]
+    carrier: Carrier  # for the initialization from PCA
+    low: float = -math.inf  # values are in [low, high]
     high: float = math.inf
 
     @property
     def is_limited(self):
-        """Whether some numbers are none of its values."""
+        """Whether the range of values is bounded."""
         return self.low > -math.inf
 
 
-# By name. A network holds positions in this table: new rows go to its end. An ONNX
-# model is made of the row of the same name in `skae.onnx`.
+# Networks hold positions in this table: append new activations at the end. `skae.onnx`
+# has a table with the same names.
 ACTIVATIONS = {
     "identity": Activation(None, "glorot", Carrier()),
     "logistic": (

@@ -1,4 +1,4 @@
-"""How the threads of a team wait for each other: atomic numbers and a barrier."""
+"""Synchronization of the threads of a team: atomic operations and a barrier."""
 
 import sys
 
@@ -14,7 +14,7 @@ from skae._compiled.records import ABANDONED, ARRIVED, BROKEN, GENERATION
 
 @intrinsic
 def atomic_add(typingctx, numbers, index, value):
-    """Add `value` to numbers[index] (int64) and return what was there before."""
+    """Add `value` to numbers[index] (int64) atomically; return the previous number."""
 
     def codegen(context, builder, signature, args):
         pointer = builder.gep(args[0], [args[1]])
@@ -25,7 +25,7 @@ def atomic_add(typingctx, numbers, index, value):
 
 @intrinsic
 def atomic_load(typingctx, numbers, index):
-    """Read numbers[index] (int64) after all that its writer wrote before."""
+    """Read numbers[index] (int64) and see all that its writer wrote before."""
 
     def codegen(context, builder, signature, args):
         pointer = builder.gep(args[0], [args[1]])
@@ -36,7 +36,7 @@ def atomic_load(typingctx, numbers, index):
 
 @intrinsic
 def _yield_processor(typingctx):
-    """Let another thread run (POSIX sched_yield)."""
+    """Let another thread run."""
 
     def codegen(context, builder, signature, args):
         name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
@@ -48,8 +48,8 @@ def _yield_processor(typingctx):
     return types.void(), codegen
 
 
-# By kind of processor, LLVM's function by which a waiting thread leaves its core to the
-# other thread there, the argument of it, and how many polls take as long.
+# By architecture: LLVM's function with which a waiting thread leaves its core to the
+# core's other thread, the function's argument, and how many polls take as long.
 _PAUSES = {
     "x86_64": ("x86.sse2.pause", None, 20),
     "aarch64": ("aarch64.hint", 1, 1),
@@ -59,7 +59,7 @@ _PAUSES = {
 
 @intrinsic
 def _pause(typingctx):
-    """Wait for a moment; return how many polls, at least 1, take as long."""
+    """Pause briefly; return how many polls, at least 1, take as long."""
 
     def codegen(context, builder, signature, args):
         name, hint, n_polls = _PAUSES.get(architecture(context), (None, None, 1))
@@ -74,18 +74,18 @@ def _pause(typingctx):
     return types.int64(), codegen
 
 
-# Waiting threads poll for some microseconds, as the other is nearly always about to
-# arrive, then leave the processor to whoever needs it.
+# Waiting threads poll for some microseconds, because the others nearly always arrive
+# within that time, then yield the processor.
 _POLLS_BEFORE_YIELD = 2000
 
 
 @inner
 def barrier(team):
-    """Wait for all threads of the team; False when one of them died.
+    """Wait for all threads of the team; return False if one of them died.
 
-    Who does not look at the result computes, up to the next that is looked at, with
-    numbers that mean nothing. That harms nobody: no memory but the team's is used,
-    and the run raises the error of the thread that died.
+    A caller that ignores the result computes with meaningless numbers up to the next
+    barrier that it checks. This is harmless: only the team's memory is used, and the
+    run raises the error of the thread that died.
     """
     if team.n_threads == 1:
         return True
@@ -107,5 +107,5 @@ def barrier(team):
 
 @inner
 def all_went_on(team):
-    """Wait for all threads; whether none has given up in the middle of its rows."""
+    """Wait for all threads; return whether none has abandoned its rows."""
     return barrier(team) and integers(team.control)[ABANDONED] == 0

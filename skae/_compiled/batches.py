@@ -1,4 +1,4 @@
-"""The losses and gradients of a batch, whose shards threads share."""
+"""Losses and gradients of a mini-batch, whose shards are divided among threads."""
 
 import numpy as np
 from numba import types
@@ -29,15 +29,15 @@ from skae._compiled.records import (
 )
 from skae._compiled.sharding import shard_start, shards_of
 
-# Parameters that are updated at a time: the sum of the shards stays in the L1 cache.
+# Parameters updated at a time, so that the sum of the shards stays in the L1 cache.
 UPDATE_ENTRIES = 2048
-# What `shards` is to find: losses, gradients too, or sums of the code alone.
+# What `shards` computes: losses, losses and gradients, or sums of the code.
 EVALUATE, LEARN, ENCODE = np.int64(0), np.int64(1), np.int64(2)
 
 
 @inlined
 def _begin_shard(shard, rank, team):
-    """Set a shard's sums to zero; that of the first to the batch's own term."""
+    """Set a shard's sums to zero, the first shard's loss to the mini-batch's term."""
     losses, at = doubles(team.shard_losses), N_SHARD_LOSSES * shard
     losses[at] = losses[at + 1] = 0.0
     if shard == 0 and team.code_means != 0:
@@ -56,10 +56,9 @@ def _add_code(model, rows, block, team):
 
 @as_kernel(MODEL, ROWS, np.ndarray, int, int, TEAM, int, int)
 def shards(model, rows, order, start, stop, team, rank, aim):
-    """Compute what `aim` says of this rank's shards of a batch.
+    """Compute what `aim` says for this rank's shards of a mini-batch.
 
-    `start` and `stop` are the batch's first position in the order, and the last plus
-    one.
+    The mini-batch is the positions `start` to `stop` - 1 of the order.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     control, network = integers(team.control), model.network
@@ -84,7 +83,7 @@ def shards(model, rows, order, start, stop, team, rank, aim):
             block.n_rows = block.stop - begin
             block.slot = rank * team.n_slots + n_blocks % team.n_slots
             n_blocks += 1
-            # The same place in the next batch.
+            # Prefetch the rows at the same place in the next mini-batch.
             is_random = order != NO_ORDER and rows.starts == 0
             left = rows.n_rows - (begin + n_batch) if is_random else 0
             block.ahead = begin + n_batch
@@ -102,16 +101,16 @@ def shards(model, rows, order, start, stop, team, rank, aim):
 
 @inlined
 def batch_weight(rows, n_batch):
-    """Weight of a batch of `n_batch` rows: as many times the mean weight.
+    """Weight of a mini-batch: `n_batch` times the mean weight of all rows.
 
-    Against this, not the batch's own weight, the gradient is unbiased.
+    With the sum of the mini-batch's own weights the gradient would be biased.
     """
     return rows.total_weight / rows.n_rows * n_batch
 
 
 @as_kernel(MODEL, ROWS, np.ndarray, int, int, TEAM, int)
 def code_means(model, rows, order, start, stop, team, rank):
-    """Write what depends on a batch's mean code to the rank's settings of its term."""
+    """Write what depends on a mini-batch's mean code to the rank's term settings."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     n_shards = shards_of(stop - start, team.block_rows)
     n_sums = team.shard_code_entries
@@ -128,7 +127,7 @@ def code_means(model, rows, order, start, stop, team, rank):
 
 @inlined
 def run_shards(model, rows, order, batch, team, rank, aim):
-    """`shards` of a batch: first position in the order, and the last plus one."""
+    """Run `shards` on a batch (start, stop), after `code_means` if they are needed."""
     if team.code_means != 0:
         call(team, "code_means", (model, rows, order, *batch, team, rank))
     call(team, "shards", (model, rows, order, *batch, team, rank, aim))
@@ -136,7 +135,7 @@ def run_shards(model, rows, order, batch, team, rank, aim):
 
 @inlined
 def sum_shards(team, n_rows, which):
-    """Sum of the shards' losses (0) or code terms (1), of a batch of `n_rows`."""
+    """Sum of the shards' losses (which=0) or code terms (which=1)."""
     losses, total = doubles(team.shard_losses), 0.0
     for shard in range(shards_of(n_rows, team.block_rows)):
         total += losses[N_SHARD_LOSSES * shard + which]
@@ -145,13 +144,13 @@ def sum_shards(team, n_rows, which):
 
 @inlined
 def share_of(team, rank, n):
-    """The slice of n independent entries that this rank works on."""
+    """Start and stop of this rank's slice of n independent entries."""
     return rank * n // team.n_threads, (rank + 1) * n // team.n_threads
 
 
 @inlined
 def sum_gradients(n_shards, team, start, n):
-    """Add the shards' gradients to the first's, of some parameters; its address."""
+    """Sum the shards' gradients of n parameters into the first; return its address."""
     gradient = address_at(team, team.shard_gradients, start)
     for shard in range(1, n_shards):
         at = shard * team.shard_gradient_entries + start
@@ -162,7 +161,7 @@ def sum_gradients(n_shards, team, start, n):
 
 @inlined
 def add_up_losses(model, rows, team, rank):
-    """The data loss, summed over rows, on rank 0; and whether all gave up."""
+    """Data loss summed over all rows, on rank 0, and whether the run was abandoned."""
     block_of(team, rank).epoch = NO_EPOCH
     total = 0.0
     for start in range(0, rows.n_rows, team.piece_rows):
@@ -172,7 +171,7 @@ def add_up_losses(model, rows, team, rank):
             return np.nan, True
         if rank == 0:
             total += sum_shards(team, batch[1] - start, 0)
-        # Nobody overwrites the shards' losses while another still reads.
+        # No rank may overwrite the shards' losses while rank 0 still reads them.
         if not barrier(team):
             return np.nan, True
     return total, False
@@ -180,7 +179,7 @@ def add_up_losses(model, rows, team, rank):
 
 @as_kernel(MODEL, ROWS, TEAM, int, returns=types.float64)
 def summed_loss(model, rows, team, rank):
-    """The data loss, summed over rows, on rank 0."""
+    """Data loss summed over all rows, on rank 0."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     total, _ = add_up_losses(model, rows, team, rank)
     return total
@@ -188,10 +187,10 @@ def summed_loss(model, rows, team, rank):
 
 @as_kernel(MODEL, ROWS, np.ndarray, int, int, int, TEAM, int, returns=types.float64)
 def summed_gradient(model, rows, order, start, stop, epoch, team, rank):
-    """The data loss of a batch, summed over its rows, on rank 0.
+    """Data loss summed over a mini-batch, on rank 0; its gradient is in `gradients[0]`.
 
-    Its gradient is left in the first of `gradients`. The batch are the positions
-    `start` to `stop` - 1 of an order (0: the rows' own) in an epoch, or NO_EPOCH.
+    The mini-batch is the positions `start` to `stop` - 1 of the order (null: the rows'
+    own) in an epoch, or NO_EPOCH.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     block_of(team, rank).epoch = epoch

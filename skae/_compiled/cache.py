@@ -1,8 +1,8 @@
-"""The machine code that is kept on disk: its name, its seal, what is done without it.
+"""Cache of machine code on disk: names, checksums, and what is done without it.
 
-Where a private name of Numba's is missing, or takes other arguments than it did, C
-functions are compiled and cached by the public ``numba.cfunc``: the first fit of a
-process takes longer, and gives the same bits.
+If one of Numba's private names is missing or takes other arguments, C functions are
+compiled and cached by the public ``numba.cfunc``: the first fit of a process then takes
+longer, and gives the same bits.
 """
 
 import contextlib
@@ -31,10 +31,9 @@ from skae._compiled.numba_private import (
 
 @functools.cache
 def digest_of_sources():
-    """Digest of the sources of all compiled code: all modules of this folder."""
+    """Digest of the sources of all modules of this folder."""
     digest = hashlib.blake2b(digest_size=6)
-    # From wherever Python imports it, such as a zip. Without sources there is no cache
-    # on disk either.
+    # The folder may be in a zip. Without sources there is no cache on disk either.
     folder = resources.files(__package__).iterdir()
     sources = {source.name: source for source in folder if source.name.endswith(".py")}
     for name in sorted(sources):
@@ -43,36 +42,34 @@ def digest_of_sources():
 
 
 def stamped(function):
-    """Give a function the name under which its machine code is cached.
+    """Add the digest of the sources to a function's name.
 
-    Numba stamps cached code with the file of the function alone, not with those of
-    what it calls: after an edit there, users would run old code. The digest in the
-    name sees to that.
+    Numba's cache notices changes to the file of the function, but not to those of the
+    functions that it calls: after an upgrade, users would run old code.
     """
     function.__qualname__ = f"{function.__qualname__}_{digest_of_sources()}"
     return function
 
 
-# What machine code depends on beside its source: formulas have coefficients that NumPy
-# and SciPy compute.
+# Versions that machine code depends on: NumPy and SciPy compute coefficients.
 _VERSIONS = tuple(m.__version__ for m in (numba, llvmlite, np, scipy))
 
 
 class _Sealed(CompileResultCacheImpl):
-    """Machine code as it is in files: with a digest, as what is damaged must not run.
+    """Machine code with a digest, because damaged code must not run.
 
-    Numba trusts its files, which a crash may leave as they should not be, and the index
-    of them, of which one of two processes that write it at once loses its entry: what
-    it then leads to may be for another processor.
+    Numba trusts its files, which a crash may damage, and their index: if two processes
+    write it at once, one loses its entry, which may then lead to code for another
+    processor.
     """
 
     @property
     def filename_base(self):
-        """Beginning of the files' names: not that of the files of `numba.cfunc`."""
+        """Beginning of the files' names, different from that of `numba.cfunc`'s."""
         return f"{super().filename_base}.sealed"
 
     def _seal(self, contents, context):
-        # With the name, so that a damaged index does not lead to another's code.
+        # The name, because a damaged index may lead to another function's code.
         made_for = self.filename_base, processor(context), _VERSIONS
         return hashlib.blake2b(repr(made_for).encode() + contents).digest()
 
@@ -88,19 +85,19 @@ class _Sealed(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """Numba's cache on disk, which loads machine code and nothing else.
+    """Numba's cache on disk, faster and tolerant of damaged files and full disks.
 
-    Numba's own first registers all that it can compile, which takes longer than to
-    load our code; its compiler does so itself where nothing is found here. Nor does
-    it survive a file that is damaged, or a disk that is full: here, what cannot be
-    read is compiled once more, and what cannot be written serves this process only.
+    Numba's own first registers all that it can compile, which takes longer than loading
+    our code; its compiler does this by itself if nothing is found here. Code that
+    cannot be read is compiled again, and code that cannot be written is used in this
+    process only.
     """
 
     _impl_class = _Sealed
 
     def load_overload(self, sig, target_context):
-        rtsys.initialize(target_context)  # ops name its functions
-        # What reading a damaged file raises may be anything.
+        rtsys.initialize(target_context)  # ops refer to its functions
+        # A damaged file may raise any error.
         with contextlib.suppress(Exception):
             found = self._load_overload(sig, target_context)
             if found is not None and found.signature == sig:
@@ -113,15 +110,15 @@ class _Cache(FunctionCache):
                 self._save_overload(sig, data)
             except (OSError, numba.NumbaWarning):
                 raise
-            except Exception:  # of an index that is damaged
+            except Exception:  # a damaged index
                 self.flush()
                 self._save_overload(sig, data)
 
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-    """While the compiler makes objects that stay it would be a tenth of its time."""
-    with global_compiler_lock:  # so that one thread at a time switches it
+    """Disable garbage collection, which would take a tenth of the compiler's time."""
+    with global_compiler_lock:  # one thread at a time switches it
         was_enabled = gc.isenabled()
         gc.disable()
         try:
@@ -132,33 +129,33 @@ def _no_garbage_collection():
 
 
 class _Known:
-    """What this process has noticed."""
+    """What this process knows of its environment."""
 
-    names_serve = True  # the private ones
-    has_warned = False  # that there is no cache
+    names_serve = True  # Numba's private names work
+    has_warned = False  # about a missing cache
 
 
 def _warn_without_cache():
     if _Known.has_warned:
         return
     _Known.has_warned = True
-    with contextlib.suppress(UserWarning):  # as an error it would end the fit
+    with contextlib.suppress(UserWarning):  # an error would end the fit
         warnings.warn(
-            "skae found no folder to keep its machine code in: every process will "
-            "compile it again, which takes some seconds. Let the environment variable "
-            "NUMBA_CACHE_DIR name a folder that may be written to",
+            "skae found no folder for its machine code: every process will compile it "
+            "again, which takes some seconds. Set the environment variable "
+            "NUMBA_CACHE_DIR to a writable folder",
             UserWarning,
             stacklevel=2,
         )
 
 
 def _compiled_by_names(signature, function, options):
-    """What `numba.cfunc` makes, but with our cache."""
+    """Compile as `numba.cfunc` does, with our cache, by Numba's private names."""
     of_types = signature.args, signature.return_type
     made = CFunc(function, of_types, locals={}, options=options)
     try:
         made._cache = _Cache(function)  # type: ignore[attr-defined]
-    except (RuntimeError, OSError, KeyError):  # what Numba raises without a place
+    except (RuntimeError, OSError, KeyError):  # Numba found no folder
         _warn_without_cache()
     made.compile()
     return made
@@ -169,13 +166,13 @@ def _compiled_publicly(signature, function, options):
         return numba.cfunc(signature, cache=True, **options)(function)
     except RuntimeError:
         _warn_without_cache()
-    except Exception:  # of damaged files; an error of the function's comes again
+    except Exception:  # damaged files; an error in the function is raised again below
         pass
     return numba.cfunc(signature, **options)(function)
 
 
 def c_function(signature, function, **options):
-    """A function as `numba.cfunc` compiles it, its machine code cached if it can be."""
+    """Compile as `numba.cfunc` does, and cache the machine code if possible."""
     with _no_garbage_collection():
         if _Known.names_serve:
             try:

@@ -1,9 +1,8 @@
 """Terms of the objective that depend on the code: sparsity, a posterior's divergence.
 
-A term has two ops. The first is called where the code of a block of rows has been
-computed: it adds the term's value to a sum, and keeps its derivatives. The second adds
-these to the derivatives that come back from the decoder. Entries of the code are the
-units of the block.
+A term has two ops. The first is called when a block's code has been computed: it adds
+the term's value to a sum and keeps the term's derivatives. The second adds these to the
+derivatives that come back from the decoder.
 """
 
 import math
@@ -17,8 +16,7 @@ from skae._compiled.random import POSTERIOR, bits_at, normal_pair, stream_of
 from skae._compiled.vector_math import exp, expm1
 from skae._compiled.vectors import LINE_DOUBLES
 
-# What terms need besides arrays: entries of `settings`, float64. Behind these a thread
-# has, of each entry of the code, the derivative by its mean over the batch.
+# Entries of `settings`, float64, before the derivatives by the mini-batch's mean code.
 WEIGHT, TARGET, WARMUP, BATCH_WEIGHT, BATCH_TERM = range(5)
 N_TERM_SETTINGS = 5
 
@@ -65,19 +63,18 @@ def _add_code(code, weights, sums, n_units, n_rows):
     sums[n_units] += np.float64(part)
 
 
-# A mean activation nearer to 0 or 1 counts as so near: of a dead unit, which has lost
-# its slope too, the divergence would be infinite.
+# Means nearer to 0 or 1 are replaced by this distance: a dead unit, whose slope is 0,
+# would have an infinite divergence.
 _LEAST_SHARE = 1e-12
 
 
 @as_op("ddnn")
 def _divergence_of_means(sums, settings, n_shards, n_units):
-    """The divergence of a batch's mean code, and its derivative by every entry's mean.
+    """Divergence of a mini-batch's mean code, and its derivatives by the means.
 
-    Ng, "Sparse autoencoder", CS294A lecture notes, 2011, section 3: the sum over the
-    units of KL(TARGET, mean), of two Bernoulli distributions; times WEIGHT, and times
-    what the batch counts for, BATCH_WEIGHT. `sums` are (n_shards, n_units + 1), in rows
-    of whole cache lines.
+    Ng, "Sparse autoencoder", CS294A lecture notes, 2011, section 3: the sum over units
+    of the Bernoulli divergence KL(TARGET, mean), times WEIGHT and BATCH_WEIGHT. `sums`
+    is (n_shards, n_units + 1), in rows of whole cache lines.
     """
     row = (n_units // LINE_DOUBLES + 1) * LINE_DOUBLES
     factor, target = settings[WEIGHT] * settings[BATCH_WEIGHT], settings[TARGET]
@@ -95,7 +92,7 @@ def _divergence_of_means(sums, settings, n_shards, n_units):
         value += (1.0 - target) * math.log((1.0 - target) / off)
         slope = -target / on if mean >= _LEAST_SHARE else 0.0
         slope += (1.0 - target) / off if 1.0 - mean >= _LEAST_SHARE else 0.0
-        # A row has its weight's share of the mean.
+        # A row of weight w contributes w / total_weight times its code to the mean.
         share = factor / total_weight if total_weight > 0 else 0.0
         settings[N_TERM_SETTINGS + j] = share * slope
     settings[BATCH_TERM] = factor * value
@@ -105,7 +102,7 @@ def _divergence_of_means(sums, settings, n_shards, n_units):
 def _mean_code(
     code, kept, weights, picked, settings, seed, epoch, total, term, n_units, n_rows
 ):
-    """The derivative of what depends on the batch's mean code; that has its value."""
+    """Keep the derivative of a term of the mean code; `total` already has its value."""
     for j in range(n_units):
         slope = like(settings[N_TERM_SETTINGS + j], code[0])
         for i in range(n_rows):
@@ -114,7 +111,7 @@ def _mean_code(
 
 @as_op("vvnn")
 def _add_kept(delta, kept, n_units, n_rows):
-    """Add a term's derivative to what came back from the decoder."""
+    """Add a term's derivative to the one that came back from the decoder."""
     for i in range(n_units * n_rows):
         delta[i] += kept[i]
 
@@ -138,20 +135,20 @@ def _expm1(x):
     return -m / (m + one) if x > 0 else m
 
 
-# The logarithm of a variance is what its unit says from LOWEST_PLAIN to HIGHEST_PLAIN;
-# beyond, it comes nearer and nearer to a bound that is ROOM further out. A relu unit
-# makes of a sample that is 100 standard deviations out a number whose exponential
-# overflows, or whose draws throw training off; but no posterior gains by a variance
-# that is much above the prior's, 1. In float32 both bounds have an exponential.
+# The logarithm of a variance is its unit's value from LOWEST_PLAIN to HIGHEST_PLAIN;
+# beyond, it approaches a bound that is ROOM further out. For a sample that is 100
+# standard deviations out, a relu unit's exponential would overflow or its draws disturb
+# training, and no posterior gains by a variance much above the prior's, 1. The
+# exponentials of both bounds are finite in float32.
 LOWEST_PLAIN, HIGHEST_PLAIN, ROOM = -60.0, 3.0, 3.0
 
 
 @formula
 def _bounded(unit):
-    """The logarithm of a variance, of its unit, and its derivative.
+    """Logarithm of a variance, from its unit, and the derivative.
 
-    Of the unit clipped to [LOWEST_PLAIN, HIGHEST_PLAIN], c, and what is left, r, it is
-    c + sign(r) ROOM (1 - s), where s = ROOM / (ROOM + |r|); the derivative is s².
+    With c the unit clipped to [LOWEST_PLAIN, HIGHEST_PLAIN], r = unit - c and
+    s = ROOM / (ROOM + |r|): c + sign(r) ROOM (1 - s), and s².
     """
     low, high = like(LOWEST_PLAIN, unit), like(HIGHEST_PLAIN, unit)
     one, room = like(1.0, unit), like(ROOM, unit)
@@ -163,7 +160,7 @@ def _bounded(unit):
 
 
 def bounded_log_variance(units):
-    """The same of an array, without the derivative."""
+    """Logarithms of variances, from an array of units, as `_bounded` computes them."""
     clipped = np.clip(units, LOWEST_PLAIN, HIGHEST_PLAIN)
     rest = units - clipped
     return clipped + np.copysign(ROOM * (1 - ROOM / (ROOM + np.abs(rest))), rest)
@@ -175,11 +172,11 @@ def _draw_code(
 ):
     """Draw the code from the posterior, and add its divergence from the prior.
 
-    Of the units, the first half are the posterior's means m; of the others come the
-    logarithms l of its variances. In place of the means m + e^(l / 2) * noise is left
-    (equation 10, section 2.4). The divergence from the standard normal prior,
-    (m² + e^l - 1 - l) / 2 (appendix B), is added to `term`, and WEIGHT times it to
-    `total`; over the first WARMUP epochs that weight rises evenly.
+    The first half of the units are the posterior's means m; the second half give the
+    logarithms l of its variances. m is replaced by m + e^(l / 2) * noise (equation 10,
+    section 2.4). The divergence from the standard normal prior, (m² + e^l - 1 - l) / 2
+    (appendix B), is added to `term`, and WEIGHT times it to `total`; the weight rises
+    linearly over the first WARMUP epochs.
     """
     n_code = n_units // 2
     zero = units[0] - units[0]
@@ -200,7 +197,7 @@ def _draw_code(
             deviation = _exp_of_half(log_variance) * noise
             units[to + i] = mean + deviation
             kept[to + i] = beta * weight * mean
-            # The derivative of the code by the logarithm's unit.
+            # The derivative of the code with respect to the logarithm's unit.
             kept[log_to + i] = slope * half * deviation
             units[log_to + i] = slope * beta * weight * half * excess
         term[0] += np.float64(part)
@@ -209,7 +206,7 @@ def _draw_code(
 
 @as_op("vvnn")
 def _backward_draw(delta, kept, n_units, n_rows):
-    """From the derivative by the code to those by the units of its layer."""
+    """Turn the derivative by the code into those by the units of its layer."""
     n_code = n_units // 2 * n_rows
     for i in range(n_code):
         slope = delta[i]
@@ -217,34 +214,26 @@ def _backward_draw(delta, kept, n_units, n_rows):
         delta[i] = slope + kept[i]
 
 
-# ---------------------------------------------------------------------------
-# The tables
-# ---------------------------------------------------------------------------
-
-
 class TermKind(NamedTuple):
     """How a term of the objective is computed."""
 
-    forward: Op  # of a block, where its code has been computed
+    forward: Op  # called when a block's code has been computed
     backward: Op
-    of_means: tuple[Op, Op] | None = None  # sums a block's code; the rest
-    needs_unit_range: bool = False  # units of the code have to be in (0, 1)
+    of_means: tuple[Op, Op] | None = None  # sum a block's code; the term of the means
+    needs_unit_range: bool = False  # the code has to be in (0, 1)
 
 
 class CodeTerm(NamedTuple):
-    """A term of the objective."""
+    """A term of the objective: its kind and the entries of `settings`, by position."""
 
     kind: TermKind
-    settings: dict[int, float]  # by position
+    settings: dict[int, float]
 
 
 SPARSITIES = {
     "l1": TermKind(_absolute_code, _add_kept),
     "kl": TermKind(
-        _mean_code,
-        _add_kept,
-        (_add_code, _divergence_of_means),
-        needs_unit_range=True,
+        _mean_code, _add_kept, (_add_code, _divergence_of_means), needs_unit_range=True
     ),
 }
 VARIATIONAL = TermKind(_draw_code, _backward_draw)

@@ -1,16 +1,15 @@
 """How code is compiled: options, C functions, loops that are made for a formula.
 
-Compiled code is of two kinds:
+There are two kinds of compiled code:
 
-* C functions, each compiled by itself when its address is first asked for: *ops*, loops
-  over contiguous memory, and *kernels*, which hold the control flow. Kernels call ops,
-  and each other, through addresses. To kernels the memory that ops work on is
-  addresses, too, and everything else is records, so that one compilation serves both
-  dtypes;
-* *formulas* and *inner* functions, which ops and kernels call directly.
+* C functions, each compiled when its address is first needed: *ops*, loops over
+  contiguous memory, and *kernels*, which hold the control flow. Kernels call ops and
+  each other by address, and see memory as addresses and records, so that one
+  compilation serves both dtypes;
+* *formulas* and *inner* functions, which ops and kernels call directly. They are
+  compiled again with each of their callers.
 
-A fit therefore compiles only what it uses, and each C function once: what a function
-calls directly is compiled again with each of its callers.
+A fit compiles only the C functions that it uses, each of them once.
 """
 
 import abc
@@ -27,27 +26,27 @@ from skae._compiled.numba_private import options_known
 
 if numba.config.DISABLE_JIT:
     raise ImportError(
-        "skae runs compiled code only, and NUMBA_DISABLE_JIT=1 forbids Numba to "
-        "compile any: unset this variable before skae is imported"
+        "skae needs compiled code, which NUMBA_DISABLE_JIT=1 disables: unset this "
+        "environment variable before importing skae"
     )
 
-# A product and a sum may become one instruction; nothing else may change.
+# A product and a sum may become one instruction.
 EXACT = {"contract"}
-# For sums, in any order. No flag that assumes NaN or inf away: a diverged loss has to
-# be seen.
+# For sums, in any order. No flag may assume NaN or inf away, because a diverged loss
+# has to be detected.
 REDUCTION = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
-# error_model="numpy": the zero check of a division would stop vectorisation.
+# error_model="numpy": checks for division by zero would prevent vectorization.
 _OPTIONS = {"error_model": "numpy", "fastmath": EXACT}
 # Kernels have no arrays: no references are counted.
 _KERNEL_OPTIONS = _OPTIONS | options_known(_nrt=False)
 
-# A formula of one number. LLVM does not vectorise a loop that calls a function, and
-# would deem these too long to inline.
+# A formula of one number. LLVM does not vectorize a loop that calls a function, and
+# would consider these too long to inline.
 formula = numba.njit(**options_known(forceinline=True), **_OPTIONS)
-# A piece of a kernel that is compiled by itself, as it is called from several places.
+# A piece of a kernel that is compiled by itself because several places call it.
 inner = numba.njit(**_KERNEL_OPTIONS)
-# One that is not, which makes the compilation of kernels shorter by half.
+# A piece that is not compiled by itself, which halves the compilation time of kernels.
 inlined = numba.njit(inline="always", **_KERNEL_OPTIONS)
 
 
@@ -62,8 +61,8 @@ def c_functions():
 def _made_under(name):
     if name not in _MADE:
         raise ValueError(
-            f"There is no compiled function {name} here: processes that work together "
-            "need the same version of skae"
+            f"there is no compiled function {name}: processes that work together need "
+            "the same version of skae"
         )
     return _MADE[name]
 
@@ -75,16 +74,16 @@ class CFunction(abc.ABC):
     ----------
     function : callable
 
-    returns : numba type, default=void
+    returns : numba type, default=types.void
 
     **options
-        Numba's, beside those of all C functions.
+        Numba's, in addition to those of all C functions.
     """
 
     def __init__(self, function, returns=types.void, **options):
         self.function = stamped(function)
         name = self.function.__qualname__
-        # Numba, too, tells namesakes apart by a count that differs between processes.
+        # Numba tells namesakes apart by a count that differs between processes.
         if name in _MADE:
             raise ValueError(f"there already is a compiled function {name}")
         _MADE[name] = self
@@ -92,7 +91,7 @@ class CFunction(abc.ABC):
         self._compiled = {}
 
     def __reduce__(self):
-        """Pickle the name: the machine code is the other process' own."""
+        """Pickle the name: the other process has machine code of its own."""
         return _made_under, (self.function.__qualname__,)
 
     @abc.abstractmethod
@@ -114,7 +113,7 @@ class CFunction(abc.ABC):
         return self._compiled[dtype]
 
     def address(self, dtype=np.float64):
-        """Where the machine code for a dtype begins."""
+        """Address of the machine code for a dtype."""
         return self.compiled(dtype).address
 
     @property
@@ -123,14 +122,13 @@ class CFunction(abc.ABC):
         return cache_path(self.compiled())
 
 
-# Entries of arrays, by the letters of `Op`.
+# By the letters of `Op`: dtypes of arrays, and types of numbers.
 _ENTRIES = {"d": np.float64, "i": np.int64, "c": np.int32}
-# Arguments that are no pointers.
 _NUMBERS = {"n": types.intp, "f": types.float64}
 
 
 def _is_readable(array, letter):
-    """Whether a loop that knows no strides reads an array as it is."""
+    """Whether a loop over contiguous memory can read an array."""
     dtype = _ENTRIES.get(letter, array.dtype)
     return array.flags.c_contiguous and array.flags.aligned and array.dtype == dtype
 
@@ -149,7 +147,7 @@ class Op(CFunction):
         float64.
 
     **options
-        Numba's, beside those of all ops.
+        Numba's, in addition to those of all ops.
     """
 
     def __init__(self, function, arguments, **options):
@@ -169,10 +167,10 @@ class Op(CFunction):
         return [kinds[letter] for letter in self.arguments]
 
     def __call__(self, *arguments):
-        """Run on arrays, empty ones as null, and numbers; takes the dtype from them.
+        """Run on arrays, which set the dtype, and numbers; empty arrays are null.
 
-        Other threads of Python run meanwhile. Arrays of another dtype or layout than
-        the loop reads are a ValueError.
+        Releases the GIL. Raises ValueError if the loop cannot read an array's dtype or
+        layout.
         """
         pairs = list(zip(arguments, self.arguments, strict=True))
         dtypes = {array.dtype for array, letter in pairs if letter == "v"}
@@ -202,8 +200,7 @@ class Kernel(CFunction):
         Takes addresses and numbers.
 
     arguments : sequence of {dtype, numpy.ndarray, int, float}
-        What is at the address that each argument is, a record or an array, or the type
-        of a number.
+        What each argument is: the address of a record or an array, or a number.
 
     returns : numba type
     """
@@ -221,10 +218,7 @@ class Kernel(CFunction):
         return [_PLAIN.get(kind, ADDRESS) for kind in self.arguments]
 
     def check(self, values):
-        """Raise TypeError if values are not what it takes, as `records` have them.
-
-        Of the last, the rank, there is none.
-        """
+        """Raise TypeError if the values do not match the arguments before the rank."""
         kinds = [_kind_of(value) for value in values]
         if kinds != list(self.arguments[:-1]):
             raise TypeError(
@@ -232,7 +226,7 @@ class Kernel(CFunction):
             )
 
     def __call__(self, *arguments):
-        """Run on addresses and numbers. Other threads of Python run meanwhile."""
+        """Run on addresses and numbers. Releases the GIL."""
         return self.compiled().ctypes(*arguments)
 
 
@@ -240,14 +234,14 @@ _PLAIN = {int: NUMBER, float: types.float64}
 
 
 def _taken(kind):
-    """The type of an argument that another kernel gives."""
+    """Type of an argument when another kernel passes it."""
     if isinstance(kind, np.dtype):
         return numba.from_dtype(kind)
     return _PLAIN.get(kind, ADDRESS)
 
 
 def _kind_of(value):
-    """What a value is, in the words of `Kernel`: a record is an array without shape."""
+    """Kind of a value, as in `Kernel`: records are arrays without dimensions."""
     if isinstance(value, np.ndarray):
         return np.ndarray if value.dtype.names is None else value.dtype
     return float if isinstance(value, float) else int
@@ -259,16 +253,16 @@ def as_op(arguments, fastmath=EXACT):
 
 
 def as_kernel(*arguments, returns=types.void):
-    """Decorate a kernel; says what it takes, see `Kernel`."""
+    """Decorate a kernel, with the kinds of its arguments as in `Kernel`."""
     return lambda function: Kernel(function, arguments, returns)
 
 
 def made_for(function, loop):
-    """Make a loop for a function, which it calls by the global name `_function`.
+    """Copy a loop that calls `function` by the global name `_function`.
 
-    Closures over compiled functions are never found in Numba's cache. The name is its
-    own: Numba tells namesakes apart by a count that starts again in every process, so
-    that what two processes have cached would call each other's loops.
+    Numba's cache never finds closures over compiled functions. Each copy has a name of
+    its own: Numba tells namesakes apart by a count that starts again in every process,
+    so that code cached by two processes would call each other's loops.
     """
     names = loop.__globals__ | {"_function": function}
     made = types_of_python.FunctionType(loop.__code__, names, loop.__name__)

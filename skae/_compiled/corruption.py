@@ -11,21 +11,20 @@ from skae._compiled.compilation import Op, formula, made_for
 from skae._compiled.intrinsics import like
 from skae._compiled.random import CORRUPTION, U32, bits_at, normal_pair, stream_of
 
-# What corruption needs besides arrays: `settings`, float64. The lowest and the highest
-# value are in the units of the data.
+# Entries of `settings`, float64; LOWEST and HIGHEST are in the units of the data.
 LEVEL, LOWEST, HIGHEST = range(3)
 N_CORRUPTION_SETTINGS = 3
 
-# Stands for the function that a loop is made for.
+# Placeholder for the formula, see `made_for`.
 _function: Any = None
 
 
 def _corrupt(
     block, scaling, picked, settings, seed, epoch, corrupted, n_rows, n_features
 ):
-    """Loop of a corruption, of a block of rows.
+    """Write a block, corrupted, to `corrupted` (n_features or one more, n_rows).
 
-    `corrupted` has room for an even number of features: they are drawn in pairs.
+    Features are drawn in pairs.
     """
     level, scale = settings[LEVEL], scaling[n_features]
     stream = stream_of(seed, CORRUPTION, epoch)
@@ -50,7 +49,7 @@ def _corruption_op(function):
 
 @formula
 def _gaussian(bits, level, x, low_x, high_x, y, low_y, high_y):
-    """Normal noise of standard deviation `level`, in the network's units."""
+    """Add normal noise of standard deviation `level`, in the network's units."""
     u, v = normal_pair(bits, x)
     return x + like(level, x) * u, y + like(level, x) * v
 
@@ -63,7 +62,7 @@ def _two_shares(bits):
 
 @formula
 def _masking(bits, level, x, low_x, high_x, y, low_y, high_y):
-    """A share `level` of the entries becomes the lowest value, which is 0."""
+    """Set a share `level` of the entries to the lowest value, which is 0."""
     u, v = _two_shares(bits)
     share = np.int64(level * 2.0**32)
     return low_x if u < share else x, low_y if v < share else y
@@ -71,7 +70,7 @@ def _masking(bits, level, x, low_x, high_x, y, low_y, high_y):
 
 @formula
 def _salt_and_pepper(bits, level, x, low_x, high_x, y, low_y, high_y):
-    """A share `level` of the entries becomes the lowest or the highest value."""
+    """Set a share `level` of the entries to the lowest or the highest value."""
     u, v = _two_shares(bits)
     share, half = np.int64(level * 2.0**32), np.int64(level * 2.0**31)
     x = high_x if u < share else x
@@ -80,22 +79,21 @@ def _salt_and_pepper(bits, level, x, low_x, high_x, y, low_y, high_y):
 
 
 class Noise(NamedTuple):
-    """What the rest of the package has to know of a noise."""
+    """Properties of a noise."""
 
     op: Op
-    is_share: bool = True  # the level is the share of the entries that are changed
+    is_share: bool = True  # the level is the share of entries that are changed
     needs_range: bool = False  # LOWEST and HIGHEST are those of the data
     keeps_zeros: bool = True  # most zeros stay zeros
 
 
 class Corruption(NamedTuple):
-    """What happens to rows before the network sees them in training."""
+    """Noise that is added to rows in training, and its settings."""
 
     noise: Noise
     settings: np.ndarray  # (N_CORRUPTION_SETTINGS,) float64
 
 
-# By name.
 CORRUPTIONS = {
     "gaussian": Noise(_corruption_op(_gaussian), is_share=False, keeps_zeros=False),
     "masking": Noise(_corruption_op(_masking)),

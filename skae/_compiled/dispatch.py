@@ -1,4 +1,4 @@
-"""Which compiled loops a network, its rows and its training call: their addresses."""
+"""Addresses of the ops that a network, its rows and its training call."""
 
 from typing import Annotated, NamedTuple
 
@@ -12,14 +12,14 @@ from skae._compiled.intrinsics import declare
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS, scale_gradient
 
-# An address in a record of kernels, which is unsigned there, see `intrinsics`.
+# A field with an address, which is unsigned in records, see `intrinsics`.
 Address = Annotated[int, "address"]
 
 
 class Addresses(NamedTuple):
-    """Addresses of the machine code of the ops; 0 for none."""
+    """Addresses of the ops' machine code; 0 for none."""
 
-    activations: np.ndarray  # (L + 1,) uint64, of the layers; 0 for the identity
+    activations: np.ndarray  # (n_layers + 1,) uint64; 0 for the identity
     product: Address
     short_product: Address
     dense_sparse_product: Address
@@ -51,12 +51,12 @@ _INFERENCE = {
     "product": products.product,
     "add_sum": elementwise.add_sum,
 }
-# Of dense and of sparse rows.
+# By whether the rows are sparse.
 _GATHER = {
     False: {"gather": row_access.gather},
     True: {"gather_csr": row_access.gather_csr},
 }
-# Of rows with many zeros.
+# For rows with many zeros.
 _SPARSE = {
     "dense_sparse_product": sparse_products.dense_sparse_product,
     "sparse_dense_product": sparse_products.sparse_dense_product,
@@ -73,7 +73,7 @@ _LEARNING = {
 }
 
 
-# All that kernels may call by a name: of several ops each takes the same.
+# All ops that kernels may call by a name; those of one name take the same arguments.
 _NAMED = {
     name: [op]
     for table in (_INFERENCE, *_GATHER.values(), _SPARSE, _LEARNING)
@@ -101,19 +101,19 @@ def addresses(dtype, activations, kinds, has_zeros, loss=None, **others):
     dtype : dtype
 
     activations : ndarray of int
-        Positions in ``ACTIVATIONS``, the input's first.
+        Positions in ``ACTIVATIONS``, starting with the input's.
 
     kinds : set of bool
-        Whether the rows to be read are sparse.
+        Whether the rows are sparse; both, if there are both kinds of rows.
 
     has_zeros : bool
-        Whether the network sees many zeros.
+        Whether the network's input has many zeros.
 
     loss : Op, default=None
-        None for inference alone.
+        None for inference.
 
     **others : Op or None
-        The solver's and the objective's own, by the fields of ``Addresses``.
+        The solver's and the objective's, by fields of ``Addresses``.
 
     Returns
     -------

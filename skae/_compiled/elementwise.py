@@ -1,4 +1,4 @@
-"""Loops over blocks and vectors that belong to no activation, loss or solver."""
+"""Ops on blocks and vectors other than activations, losses and solvers."""
 
 import numpy as np
 from numba import carray
@@ -9,9 +9,9 @@ from skae._compiled.intrinsics import is_null, like
 
 @as_op("vvvnnn", REDUCTION)
 def backward_units(delta, slope, gradient, n_units, n_rows, is_first):
-    """Multiply delta by the slope; add its sum of unit j to gradient[j], or put it.
+    """Multiply delta by the slope (null: 1), and add unit j's sum to gradient[j].
 
-    A null slope stands for ones.
+    If `is_first`, the sum replaces gradient[j].
     """
     gradient = carray(gradient, n_units)
     for j in range(n_units):
@@ -45,7 +45,7 @@ def add(a, b, n):
 
 @as_op("vdnn", REDUCTION)
 def add_sum(block, total, n_units, n_rows):
-    """Add the sum of a block to total[0]: of a unit in the dtype, then in float64."""
+    """Add the sum of a block to total[0]; sums of a unit's rows are in the dtype."""
     block, total = carray(block, (n_units, n_rows)), carray(total, 1)
     whole = 0.0
     for j in range(n_units):
@@ -58,7 +58,7 @@ def add_sum(block, total, n_units, n_rows):
 
 @as_op("vdn", REDUCTION)
 def add_squares(values, total, n):
-    """Add the sum of n squares, in float64, to total[0]."""
+    """Add the sum of squares, in float64, to total[0]."""
     values, total = carray(values, n), carray(total, 1)
     squares = 0.0
     for i in range(n):

@@ -1,4 +1,4 @@
-"""Training: a solver's steps, epochs, validation, and which weights are kept."""
+"""Training: a solver's steps, epochs, validation, and the weights that are kept."""
 
 import math
 
@@ -47,17 +47,17 @@ from skae._compiled.schedules import (
 )
 from skae._compiled.sharding import shards_of
 
-# What a run of epochs ended with.
+# Status of a run of epochs.
 RUNNING, CONVERGED, DIVERGED, INTERRUPTED = range(4)
-# The order of the rows of an epoch's second part is that of so many epochs later.
+# Part p of an epoch is shuffled as epoch + p * EPOCHS_APART would be.
 EPOCHS_APART = np.int64(2**32)
 
 
 @inner
 def _step(model, moments, n_shards, team, rank, part):
-    """Sum the shards' gradients, and let the solver make its step, over a part.
+    """Sum the shards' gradients and make the solver's step for some parameters.
 
-    `part` are the first parameter, the last plus one, and their penalty's alpha.
+    `part` is the first parameter, the last plus one, and their penalty's alpha.
     """
     first, stop, alpha = part
     settings = settings_of(team, rank)
@@ -66,17 +66,15 @@ def _step(model, moments, n_shards, team, rank, part):
         n = min(UPDATE_ENTRIES, stop - start)
         gradient = sum_gradients(n_shards, team, start, n)
         params = address_at(team, model.params, start)
-        moment_1, moment_2 = (
-            address_at(team, moments[0], start),
-            address_at(team, moments[1], start),
-        )
+        moment_1 = address_at(team, moments[0], start)
+        moment_2 = address_at(team, moments[1], start)
         arrays = params, gradient, moment_1, moment_2
         call(team.ops, "solver", (*arrays, settings, n))
 
 
 @inlined
 def _update(model, moments, weight, n_shards, team, rank):
-    """The solver's step over this rank's share, for a batch and its weight."""
+    """Make the solver's step for this rank's share, with the mini-batch's weight."""
     n_weights = model.network.n_weights
     lo, hi = share_of(team, rank, team.n_params)
     doubles(settings_of(team, rank))[FACTOR] = 1.0 / weight
@@ -88,7 +86,7 @@ def _update(model, moments, weight, n_shards, team, rank):
 
 @inner
 def _penalty(model, team):
-    """The L2 penalty, alpha / 2 * sum of squared weights."""
+    """L2 penalty, alpha / 2 * sum of squared weights."""
     if model.alpha == 0:
         return 0.0
     squares = doubles(team.penalty)
@@ -100,7 +98,7 @@ def _penalty(model, team):
 
 @inlined
 def _set_rates(solver, state, n_updates, start, team, rank):
-    """Tell the rank's solver its rates, for the batch that begins at a position."""
+    """Set the rank's learning rate for the mini-batch that starts at a position."""
     progress = record(state.progress, PROGRESS)
     settings = doubles(settings_of(team, rank))
     n_epochs = progress.n_epochs - progress.cycle_start
@@ -113,17 +111,16 @@ def _set_rates(solver, state, n_updates, start, team, rank):
 
 @inlined
 def _batch_step(model, rows, solver, state, batch, team, rank):
-    """One update, whose loss rank 0 adds to `loss_sum`; returns whether all gave up.
+    """Update the weights, and return whether the run was abandoned or interrupted.
 
-    What another rank has abandoned may only be read between the barrier behind the
-    shards and the next: later, it may be the next batch. STATUS is read behind the last
-    barrier: by then rank 0 may have gone on to `_finish_epoch` and written it once
-    more, without a barrier between. It never is INTERRUPTED there, so that the
-    comparison has the same outcome on all ranks.
+    Rank 0 adds the loss to `loss_sum`. ABANDONED may only be read between the barrier
+    after the shards and the next one: later, it may belong to the next mini-batch.
+    STATUS is read after the last barrier, when rank 0 may already have written it again
+    in `_finish_epoch`; it never writes INTERRUPTED there, so that all ranks agree.
     """
     start, stop = batch
     progress, control = record(state.progress, PROGRESS), integers(team.control)
-    # Before a barrier: rank 0 counts the update while others may still be at it.
+    # Read before a barrier: rank 0 increases the count while others still update.
     penalty, n_updates = doubles(team.penalty), progress.n_updates
     if rank == 0:
         penalty[1] = _penalty(model, team)
@@ -148,9 +145,9 @@ def _batch_step(model, rows, solver, state, batch, team, rank):
 
 @as_kernel(MODEL, SOLVER, STATE, float, TEAM, int, returns=types.float64)
 def step(model, solver, state, weight, team, rank):
-    """The solver's step, for a gradient in the first of `gradients` and its weight.
+    """Make the solver's step with `gradients[0]`; return the penalty before, on rank 0.
 
-    Returns the penalty before it, on rank 0.
+    `weight` is the weight of the gradient's mini-batch.
     """
     model, team = record(model, MODEL), record(team, TEAM)
     solver, state = record(solver, SOLVER), record(state, STATE)
@@ -174,7 +171,7 @@ def _keep_best(state, loss, team):
 
 @inner
 def _plateau(solver, state, loss):
-    """MLPRegressor's stopping rule: True after too many epochs without progress."""
+    """MLPRegressor's stopping rule: True after too many epochs without improvement."""
     progress = record(state.progress, PROGRESS)
     if loss > progress.best_loss - solver.tol:
         progress.n_no_change += 1
@@ -193,9 +190,9 @@ def _plateau(solver, state, loss):
 
 @inlined
 def _validation_loss(model, validation, loss, team, rank):
-    """The objective that decides which weights are kept, on rank 0: of validation rows.
+    """Objective of the validation rows, on rank 0, and whether the run was abandoned.
 
-    Without any, `loss`. Also returns whether all gave up.
+    Without validation rows it is `loss`. It decides which weights are kept.
     """
     if validation.n_rows == 0:
         return loss, False
@@ -206,7 +203,7 @@ def _validation_loss(model, validation, loss, team, rank):
 
 @inlined
 def _finish_epoch(solver, state, loss, kept, team, rank):
-    """Record an epoch's loss, keep the best weights, decide: a status, on all ranks.
+    """Record an epoch's losses, keep the best weights; return a status, on all ranks.
 
     `kept` is the loss that decides which weights are kept.
     """
@@ -226,20 +223,20 @@ def _finish_epoch(solver, state, loss, kept, team, rank):
                 status = CONVERGED
         control[STATUS] = status
     barrier(team)
-    # Nobody changes it before all have met again.
+    # It does not change before the next barrier.
     return control[STATUS]
 
 
 @as_kernel(SOLVER, STATE, float, float, TEAM, int, returns=types.int64)
 def finish_epoch(solver, state, loss, kept, team, rank):
-    """`_finish_epoch`, of an epoch that ran in pieces."""
+    """Call `_finish_epoch` for an epoch that ran in parts."""
     solver, state = record(solver, SOLVER), record(state, STATE)
     return _finish_epoch(solver, state, loss, kept, record(team, TEAM), rank)
 
 
 @inlined
 def _train_part(model, rows, solver, state, team, rank):
-    """Run the part of an epoch that has these rows; returns whether all gave up."""
+    """Run the part of an epoch with these rows; return whether it was abandoned."""
     progress = record(state.progress, PROGRESS)
     block_of(team, rank).epoch = progress.n_epochs
     if solver.shuffle:
@@ -258,7 +255,7 @@ def _train_part(model, rows, solver, state, team, rank):
 
 @as_kernel(MODEL, ROWS, SOLVER, STATE, TEAM, int, returns=types.int64)
 def train_part(model, rows, solver, state, team, rank):
-    """`_train_part`; returns a status."""
+    """Run the part of an epoch with these rows, and return a status."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     solver, state = record(solver, SOLVER), record(state, STATE)
     given_up = _train_part(model, rows, solver, state, team, rank)
@@ -267,10 +264,9 @@ def train_part(model, rows, solver, state, team, rank):
 
 @as_kernel(MODEL, ROWS, ROWS, SOLVER, STATE, int, TEAM, int, returns=types.int64)
 def train(model, rows, validation, solver, state, n_epochs, team, rank):
-    """Run up to `n_epochs` epochs of a stochastic solver; return a status.
+    """Run up to `n_epochs` epochs of a stochastic solver, and return a status.
 
-    `rows` and `validation` are the training and the validation rows. An interrupt ends
-    the run between two batches, with the state that they left.
+    An interrupt ends the run between two mini-batches, in a valid state.
     """
     model, team = record(model, MODEL), record(team, TEAM)
     rows, validation = record(rows, ROWS), record(validation, ROWS)

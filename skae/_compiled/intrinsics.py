@@ -1,4 +1,4 @@
-"""What compiled code does that Python has no words for: pointers, records, calls."""
+"""Operations that Python lacks: on pointers and records, and calls by address."""
 
 import numba
 from llvmlite import ir
@@ -10,7 +10,7 @@ from skae._compiled.numba_private import cgutils
 
 @intrinsic
 def like(typingctx, value, example):
-    """`value` in the type of `example`: keeps float32 arithmetic in float32."""
+    """Cast `value` to the type of `example`, to keep float32 arithmetic in float32."""
 
     def codegen(context, builder, signature, args):
         return context.cast(builder, args[0], signature.args[0], signature.args[1])
@@ -20,7 +20,7 @@ def like(typingctx, value, example):
 
 @intrinsic
 def is_null(typingctx, pointer):
-    """Whether a pointer that an op was given is the address 0."""
+    """Whether a pointer is null."""
 
     def codegen(context, builder, signature, args):
         return cgutils.is_null(builder, args[0])
@@ -30,7 +30,7 @@ def is_null(typingctx, pointer):
 
 @intrinsic
 def shifted(typingctx, pointer, n):
-    """The pointer, n entries further."""
+    """Pointer to the n-th entry after a pointer's."""
 
     def codegen(context, builder, signature, args):
         return builder.gep(args[0], [args[1]])
@@ -40,7 +40,7 @@ def shifted(typingctx, pointer, n):
 
 @intrinsic
 def prefetch(typingctx, pointer, index):
-    """Ask for the cache line of pointer[index]."""
+    """Prefetch the cache line of pointer[index]."""
 
     def codegen(context, builder, signature, args):
         byte, integer = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -50,7 +50,7 @@ def prefetch(typingctx, pointer, index):
             ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer]),
         )
         entry = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
-        # For reading, to all levels of the cache, data.
+        # For reading, into all levels of the cache, data.
         flags = [ir.Constant(integer, flag) for flag in (0, 3, 1)]
         builder.call(function, [entry, *flags])
         return context.get_dummy_value()
@@ -58,9 +58,8 @@ def prefetch(typingctx, pointer, index):
     return types.void(pointer, types.intp), codegen
 
 
-# Addresses are unsigned, and sizes and other whole numbers are signed, so that one is
-# not taken for the other. Nothing but `beyond` computes with addresses: their sum with
-# a number would be a float.
+# Addresses are unsigned and integers signed, so that they cannot be confused. Only
+# `beyond` computes with addresses: their sum with an integer would be a float.
 ADDRESS, NUMBER = types.uint64, types.int64
 
 
@@ -70,7 +69,7 @@ def _check_address(found):
 
 
 def _as_pointer(pointer_type):
-    """Code generator that takes an address for a pointer, or a record."""
+    """Code generator that turns an address into a pointer or a record."""
 
     def codegen(context, builder, signature, args):
         return builder.inttoptr(args[0], context.get_value_type(pointer_type))
@@ -80,7 +79,7 @@ def _as_pointer(pointer_type):
 
 @intrinsic
 def beyond(typingctx, address, n_bytes):
-    """The address, so many bytes further."""
+    """Address `n_bytes` after another."""
     _check_address(address)
 
     def codegen(context, builder, signature, args):
@@ -91,55 +90,44 @@ def beyond(typingctx, address, n_bytes):
 
 @intrinsic
 def record(typingctx, address, dtype):
-    """The record at an address, which may be changed."""
+    """Record at an address, which may be changed."""
     _check_address(address)
     return dtype.dtype(ADDRESS, dtype), _as_pointer(dtype.dtype)
 
 
-@intrinsic
-def integers(typingctx, address):
-    """Pointer to the int64s at an address."""
-    _check_address(address)
-    pointer = types.CPointer(types.int64)
-    return pointer(ADDRESS), _as_pointer(pointer)
+def _pointer_to(entry):
+    """Function of an address that returns it as a pointer to entries of a type."""
+    pointer_type = types.CPointer(entry)
+
+    @intrinsic
+    def pointer(typingctx, address):
+        _check_address(address)
+        return pointer_type(ADDRESS), _as_pointer(pointer_type)
+
+    return pointer
 
 
-@intrinsic
-def doubles(typingctx, address):
-    """Pointer to the float64s at an address."""
-    _check_address(address)
-    pointer = types.CPointer(types.float64)
-    return pointer(ADDRESS), _as_pointer(pointer)
+integers, doubles = _pointer_to(types.int64), _pointer_to(types.float64)
+addresses = _pointer_to(ADDRESS)
 
-
-@intrinsic
-def addresses(typingctx, address):
-    """Pointer to the addresses at an address."""
-    _check_address(address)
-    pointer = types.CPointer(ADDRESS)
-    return pointer(ADDRESS), _as_pointer(pointer)
-
-
-# ---------------------------------------------------------------------------
-# Calls of C functions by address
-# ---------------------------------------------------------------------------
-
-# What the C functions take that are called by address: a type of Numba's for each
-# argument, by the name of the record's field that has the address.
+# Types of the arguments of C functions that are called by address, by the name of the
+# record's field that holds the address.
 _DECLARED: dict[str, tuple] = {}
 
 
 def declare(field, taken):
-    """Note what a C function takes whose address a field of this name has."""
+    """Declare the types of the arguments of C functions whose address is in a field."""
     if _DECLARED.setdefault(field, taken) != taken:
         raise TypeError(f"{field} takes {_DECLARED[field]}, not {taken}")
 
 
 def _checked_call(field, args):
-    """Signature's end and code generator of a call, of the address and a tuple."""
-    found = tuple(map(types.unliteral, args))
-    if found != _DECLARED[field]:
-        raise numba.TypingError(f"{field} takes {_DECLARED[field]}, not {found}")
+    """Type of the arguments' tuple, and code generator of a call."""
+    if not isinstance(field, types.StringLiteral):
+        raise numba.TypingError("the name of the field has to be a constant")
+    name, found = field.literal_value, tuple(map(types.unliteral, args))
+    if found != _DECLARED[name]:
+        raise numba.TypingError(f"{name} takes {_DECLARED[name]}, not {found}")
 
     def write(builder, address, values):
         values = [
@@ -156,21 +144,16 @@ def _checked_call(field, args):
 
 @intrinsic(prefer_literal=True)
 def call(typingctx, owner, field, args):
-    """Call the C function whose address a record's field has with a tuple.
+    """Call the C function whose address is in a record's field, with a tuple.
 
-    The arguments are addresses, int64, float64, and records in place of their
-    addresses: what does not agree with the declaration of the function is an error when
-    the call is compiled.
+    The arguments are addresses, int64, float64, and records, which are passed by
+    address. Compilation fails if they do not match the function's declaration.
     """
-    if not isinstance(field, types.StringLiteral):
-        raise numba.TypingError("the name of the field has to be a constant")
-    name = field.literal_value
-    taken, write = _checked_call(name, args)
+    taken, write = _checked_call(field, args)
 
     def codegen(context, builder, signature, values):
-        at = cgutils.get_record_member(
-            builder, values[0], owner.offset(name), ir.IntType(64)
-        )
+        offset = owner.offset(field.literal_value)
+        at = cgutils.get_record_member(builder, values[0], offset, ir.IntType(64))
         address, args = builder.load(at), cgutils.unpack_tuple(builder, values[2])
         write(builder, address, args)
         return context.get_dummy_value()
@@ -180,11 +163,9 @@ def call(typingctx, owner, field, args):
 
 @intrinsic(prefer_literal=True)
 def call_at(typingctx, address, field, args):
-    """The same for an address that was read from elsewhere."""
-    if not isinstance(field, types.StringLiteral):
-        raise numba.TypingError("the name of the field has to be a constant")
+    """Call the C function at an address that was not read from `field`, as `call`."""
     _check_address(address)
-    taken, write = _checked_call(field.literal_value, args)
+    taken, write = _checked_call(field, args)
 
     def codegen(context, builder, signature, values):
         write(builder, values[0], cgutils.unpack_tuple(builder, values[2]))

@@ -1,4 +1,4 @@
-"""Losses of one entry: (prediction, target) -> value, derivative by the prediction."""
+"""Losses of an entry: (prediction, target) -> value, derivative by the prediction."""
 
 import math
 from typing import Any, NamedTuple
@@ -10,21 +10,21 @@ from skae._compiled.compilation import REDUCTION, Op, formula, made_for
 from skae._compiled.intrinsics import is_null, like, shifted
 from skae._compiled.vector_math import exp, log, log1p
 
-# Stands for the function that a loop is made for.
+# Placeholder for the formula, see `made_for`.
 _function: Any = None
 
 
 def _add_losses(prediction, target, weights, values, total, n_units, n_rows, n_at_once):
-    """Loop of a loss over a block: its sum is added to total[0].
+    """Add a block's loss to total[0], and replace the prediction by the derivative.
 
-    The prediction becomes the derivative. `values` has room for the losses of
-    `n_at_once` units, which stay in the L1 cache. Null weights stand for ones.
+    `values` has room for the losses of `n_at_once` units, which stay in the L1 cache.
+    Null weights are ones.
     """
     for first in range(0, n_units, n_at_once):
         n_here = min(n_at_once, n_units - first)
         n = n_here * n_rows
         z, x = shifted(prediction, first * n_rows), shifted(target, first * n_rows)
-        # Over many units, as the last entries of a loop are not in vectors.
+        # Over many units, because the last entries of a loop are not in vectors.
         for i in range(n):
             values[i], z[i] = _function(z[i], x[i])
         if not is_null(weights):
@@ -57,7 +57,7 @@ def _absolute_error(prediction, target):
 
 
 # Huber, "Robust estimation of a location parameter", 1964. The network sees data of
-# root mean square 1: errors above one such unit count linearly.
+# root mean square 1.
 _HUBER_DELTA = 1.0
 
 
@@ -74,8 +74,8 @@ def _huber(prediction, target):
 def _log_loss(z, target):
     """Cross-entropy of the probability logistic(z): softplus(z) - target * z.
 
-    softplus(z) = max(z, 0) + log(1 + e^-|z|): the linear parts are joined first, as
-    for a sure and right prediction they cancel.
+    softplus(z) = max(z, 0) + log(1 + e^-|z|): the linear parts are added first, because
+    they cancel for a confident and correct prediction.
     """
     one = like(1.0, z)
     e = exp(-abs(z))
@@ -85,15 +85,15 @@ def _log_loss(z, target):
     return linear + log1p(e), probability - target
 
 
-# Below, log(softplus(z)) = z - e^z / 2 to a rounding, where softplus has lost digits.
+# Below, softplus loses digits, and log(softplus(z)) = z - e^z / 2 up to rounding.
 _SERIES_BELOW = -15.0
 
 
 @formula
 def _poisson_loss(z, target):
-    """Negative log-likelihood of the rate softplus(z), without its constant.
+    """Negative log-likelihood without its constant: rate - target * log(rate).
 
-    rate - target * log(rate).
+    The rate is softplus(z).
     """
     half, one, zero = like(0.5, z), like(1.0, z), like(0.0, z)
     rate, slope = softplus(z)
@@ -106,19 +106,19 @@ def _poisson_loss(z, target):
 
 
 class Loss(NamedTuple):
-    """What the rest of the package has to know of a loss.
+    """Properties of a loss.
 
-    A loss with fixed outputs has its output activation built in, which keeps it
-    finite and exact where that has saturated: its prediction is that's input.
+    A loss with fixed `outputs` contains its output activation, which keeps it finite
+    and exact where the activation saturates: the prediction is the activation's input.
     """
 
     op: Op
-    output_activation: str  # what "auto" means
+    output_activation: str  # for output_activation="auto"
     outputs: tuple[str, ...] | None  # the legal output activations; None: all
     low: float  # inputs are in [low, high]
     high: float
-    # What it leaves out of an entry's negative log-likelihood, in the network's units;
-    # None if it is none.
+    # Constant that is missing from an entry's negative log-likelihood, in the network's
+    # units; None if the loss is no likelihood.
     likelihood_constant: float | None = None
 
     @property
@@ -128,7 +128,7 @@ class Loss(NamedTuple):
 
     @property
     def is_scaled(self):
-        """Whether the network sees centred and scaled data: no range is given."""
+        """Whether the network sees centred and scaled data: there is no range."""
         return math.isinf(self.low)
 
 

@@ -1,4 +1,4 @@
-"""Where kernels find what they work on, in the memory of a team."""
+"""Addresses of what kernels work on, in the memory of a team."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from skae._compiled.records import BLOCK, LAYER, N_SHARD_LOSSES
 
 BYTES = 8  # of an int64 or float64
 _LAYER_BYTES, _BLOCK_BYTES = LAYER.itemsize, BLOCK.itemsize
-# Flags and numbers that C functions are called with.
+# Flags and steps that C functions are called with.
 NO, YES = np.int64(0), np.int64(1)
 NOWHERE = NO_ORDER = np.uint64(0)
 
@@ -38,7 +38,7 @@ def input_of(rows, block, team):
 
 @inlined
 def seen_input_of(rows, block, team):
-    """Address of the input block as the first layer sees it: corrupted, if at all."""
+    """Address of the input block that the first layer sees, corrupted or not."""
     if team.ops.corrupt == 0:
         return input_of(rows, block, team)
     n_even = rows.n_features + rows.n_features % 2
@@ -47,38 +47,38 @@ def seen_input_of(rows, block, team):
 
 @inlined
 def picked_of(block, team):
-    """Address of the numbers of a block's rows."""
+    """Address of the row numbers of a block."""
     return beyond(team.picked, BYTES * block.slot * team.block_rows)
 
 
 @inlined
 def row_weights_of(rows, block, team):
-    """Address of the sample weights of a block's rows; null: ones."""
+    """Address of the sample weights of a block's rows, or null for ones."""
     at = address_at(team, team.row_weights, block.slot * team.block_rows)
     return at if rows.weights != 0 else NOWHERE
 
 
 @inlined
 def totals_of(block, team):
-    """Address of the sums of a block's shard: its losses, and its code terms."""
+    """Address of the sums of a block's shard: losses, code terms."""
     return beyond(team.shard_losses, N_SHARD_LOSSES * BYTES * block.shard)
 
 
 @inlined
 def term_settings_of(team, rank):
-    """Address of what a code's term needs."""
+    """Address of the settings of the code's term."""
     return beyond(team.term_settings, BYTES * team.n_term_settings * rank)
 
 
 @inlined
 def settings_of(team, rank):
-    """Address of what a solver's op needs."""
+    """Address of the settings of the solver's op."""
     return beyond(team.settings, BYTES * N_SETTINGS * rank)
 
 
 @inlined
 def units_offset(layer, block, team):
-    """Where a layer's block begins in `units` and `slopes`."""
+    """Position of a layer's block in `units` and `slopes`."""
     of_rank = block.rank * team.block_rows * team.n_units
     return of_rank + layer.units_at * block.n_rows
 
@@ -91,5 +91,5 @@ def packed_of(block, team):
 
 @inlined
 def kept_of(block, team):
-    """Address of the derivatives of the code's term of a block."""
+    """Address of the derivatives of a block's code term."""
     return address_at(team, team.kept, block.rank * team.block_rows * team.n_code)

@@ -1,4 +1,4 @@
-"""A block of rows through a network: forward, its losses, and backward."""
+"""Forward pass, losses and backward pass of a block of rows."""
 
 import numpy as np
 
@@ -26,22 +26,19 @@ from skae._compiled.products import PART_COLUMNS
 from skae._compiled.records import BLOCK, HELD, MODEL, NOTHING, ROWS, TEAM
 
 _HELD_BYTES = HELD.itemsize
-# Entries whose losses are held at a time: with prediction and target 24 KiB of float32.
+# Entries whose losses are computed at a time: in float32, 24 KiB with both operands.
 _LOSS_ENTRIES = 2048
 
 
 @inlined
 def _has_zeros(number, team):
-    """Whether a layer's products are those of rows that have many zeros."""
+    """Whether a layer's input is rows with many zeros."""
     return number == 1 and team.ops.sparse_dense_product != 0
 
 
 @inlined
 def _gather(rows, block, team):
-    """Write rows, as the network sees them, to the input block, unless it holds them.
-
-    Where the block has more rows, it is filled up with zeros.
-    """
+    """Write scaled rows to the input block unless it holds them; missing rows are 0."""
     held = record(beyond(team.held, block.slot * _HELD_BYTES), HELD)
     is_held = block.order == NO_ORDER and held.values == rows.values
     is_held = is_held and held.columns == rows.columns and held.starts == rows.starts
@@ -67,7 +64,7 @@ def _gather(rows, block, team):
 
 @inlined
 def _number(rows, n, picked):
-    """Turn positions in the matrix into numbers, for what is drawn; of -1 something."""
+    """Turn positions in the matrix into row numbers for random draws; -1 into any."""
     if rows.numbers != 0:
         numbers = integers(rows.numbers)
         for i in range(n):
@@ -77,14 +74,14 @@ def _number(rows, n, picked):
             picked[i] += rows.first_number
 
 
-# How often rows are asked for between the passes of a layer: twice in the forward
-# pass, three times in the backward pass.
+# Parts of the next rows that are prefetched per layer: two in the forward pass, three
+# in the backward pass.
 _PARTS_AHEAD = 5
 
 
 @inner
 def _prefetch_part(rows, block, part, n_layers, ops):
-    """Ask for some of the rows: of a burst of requests, a processor drops most."""
+    """Prefetch a part of the next rows: processors drop most of a burst of requests."""
     if block.n_ahead == 0:
         return
     n_parts = _PARTS_AHEAD * n_layers
@@ -96,22 +93,21 @@ def _prefetch_part(rows, block, part, n_layers, ops):
 
 @inlined
 def _strides(layer):
-    """Steps from a layer's weight to that of the next output, and the next input."""
+    """Steps between a layer's weights: to the next output, to the next input."""
     if layer.transposed:
         return layer.n_in, YES
     return YES, layer.width
 
 
-# Columns of a product below which it is summed along the rows of its operands, see
-# `products.short_product`: those of a vector register.
+# Products with fewer columns than a vector register use `products.short_product`.
 _SHORT_BELOW = 16
 
 
 @inner
 def _add_outer_products(sides, has_zeros, block, gradient, is_added, team):
-    """Gradient (m, n) of weights: the sum over the rows of a (m,) times b (n,).
+    """Compute a gradient: a (m, n_rows) @ b.T (n_rows, n), plus itself if `is_added`.
 
-    `sides` are the blocks a, which may have many zeros, and b, m and n.
+    `sides` are a, which may have many zeros, b, m and n.
     """
     a, b, m, n = sides
     sizes = m, n, block.n_rows, np.int64(is_added)
@@ -129,7 +125,7 @@ def _add_outer_products(sides, has_zeros, block, gradient, is_added, team):
 
 @inlined
 def _corrupt(rows, block, team):
-    """Write the input block, corrupted, to where the first layer sees it."""
+    """Write the corrupted input block, if there is noise."""
     if team.ops.corrupt == 0:
         return
     of_rows = rows.scaling, picked_of(block, team)
@@ -141,7 +137,7 @@ def _corrupt(rows, block, team):
 
 @inlined
 def _add_code_term(units, rows, block, team):
-    """Add the code's term of a block, whose units of the code's layer it may change."""
+    """Add a block's code term, which may change the units of the code's layer."""
     totals, kept = totals_of(block, team), kept_of(block, team)
     arrays = units, kept, row_weights_of(rows, block, team), picked_of(block, team)
     drawn = term_settings_of(team, block.rank), team.seed, block.epoch
@@ -151,10 +147,7 @@ def _add_code_term(units, rows, block, team):
 
 @as_kernel(MODEL, ROWS, BLOCK, TEAM)
 def forward(model, rows, block, team):
-    """Send a block of rows through the network, or the first layers of it.
-
-    Fills its part of `units` up to the output, and of `slopes` beside.
-    """
+    """Pass a block of rows through `block.n_layers` layers; fill `units`, `slopes`."""
     model, rows = record(model, MODEL), record(rows, ROWS)
     block, team = record(block, BLOCK), record(team, TEAM)
     network, ops = model.network, team.ops
@@ -187,12 +180,12 @@ def forward(model, rows, block, team):
 
 @inlined
 def evaluate(model, rows, block, team):
-    """Add up the losses of a block, whose output becomes their derivative."""
+    """Add up a block's losses, and replace its output by their derivative."""
     last = layer_of(model.network, model.network.n_layers)
     prediction = address_at(team, team.units, units_offset(last, block, team))
     weights, total = row_weights_of(rows, block, team), totals_of(block, team)
     values = packed_of(block, team)
-    # As many units as `packed` has room for at least.
+    # `packed` has room for at least PART_COLUMNS units.
     n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
     arrays = prediction, input_of(rows, block, team), weights, values, total
     call(team.ops, "loss", (*arrays, rows.n_features, block.n_rows, n_at_once))
@@ -200,9 +193,9 @@ def evaluate(model, rows, block, team):
 
 @inlined
 def backward(model, rows, block, to, team):
-    """Add a block's gradient, from the derivative by the output in `units`.
+    """Compute a block's gradient, from the derivative by the output in `units`.
 
-    `to` says where in `gradients` it is added, and whether it is put there instead.
+    `to` is the gradient's address, and whether it is replaced instead of added to.
     """
     gradients, is_first = to
     network, ops = model.network, team.ops
@@ -221,7 +214,7 @@ def backward(model, rows, block, to, team):
         sizes = n_out, block.n_rows, np.int64(is_first)
         call(ops, "backward_units", (delta, slope, biases, *sizes))
         _prefetch_part(rows, block, part, network.n_layers, ops)
-        # Tied weights already have their gradient as the decoder's.
+        # Tied weights already have the decoder's part of their gradient.
         is_tied = network.tied != 0 and number <= network.n_layers // 2
         gradient = address_at(team, gradients, layer.weights_at)
         if layer.transposed:
@@ -238,7 +231,7 @@ def backward(model, rows, block, to, team):
             row, step = _strides(layer)
             w = address_at(team, model.params, layer.weights_at), step, row
             start, shape = (team.zero, NO), (n_in, block.n_rows, n_out, NO)
-            # The activations have served.
+            # The activations are no longer needed.
             call(ops, "product", (*w, delta, NO, a, *start, *shape))
         if ops.code_term != 0 and number - 1 == network.n_layers // 2:
             code = a, kept_of(block, team), team.n_code, block.n_rows

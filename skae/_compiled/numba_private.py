@@ -1,13 +1,13 @@
 """What skae uses of Numba and llvmlite beyond their public, stable interface.
 
-Nothing else imports such names. Where one is missing `cache` does without all of them.
+No other module imports such names. If one is missing, `cache` does without all of them.
 """
 
 import threading
 
 import numba
 from llvmlite import binding
-from numba.core import cgutils  # in the examples of Numba's documentation
+from numba.core import cgutils  # used in Numba's documentation
 
 try:
     from numba.core.caching import CompileResultCacheImpl, FunctionCache
@@ -15,7 +15,7 @@ try:
     from numba.core.compiler_lock import global_compiler_lock
     from numba.core.runtime import rtsys
     from numba.core.serialize import dumps
-except ImportError:  # of one: none is used then
+except ImportError:  # if one is missing, none is used
     CompileResultCacheImpl = FunctionCache = object
     CFunc = rtsys = dumps = None  # type: ignore[misc, assignment]
     global_compiler_lock = threading.RLock()
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def options_known(**options):
-    """Those of Numba's undocumented options that it has."""
+    """Those of the options, which are undocumented, that Numba has."""
     try:
         from numba.core.registry import cpu_target
 
@@ -46,7 +46,7 @@ def options_known(**options):
 
 
 def processor(context):
-    """The system, the name and the features of the processor that code is for.
+    """System, name and features of the processor that code is compiled for.
 
     Three strings: LLVM's triple, its name, and features such as "+avx,+fma".
     """
@@ -56,7 +56,7 @@ def processor(context):
             return found
     except (AttributeError, TypeError, ValueError):
         pass
-    # Without what NUMBA_ENABLE_AVX=0 leaves out.
+    # Numba's configuration first: NUMBA_ENABLE_AVX=0 leaves out features.
     name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
     name = binding.get_host_cpu_name() if name is None else name
     if features is None:
@@ -65,5 +65,5 @@ def processor(context):
 
 
 def architecture(context):
-    """LLVM's name of the kind of processor, such as "x86_64" or "aarch64"."""
+    """LLVM's name of the architecture, such as "x86_64" or "aarch64"."""
     return processor(context)[0].split("-")[0]

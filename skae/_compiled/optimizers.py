@@ -1,4 +1,4 @@
-"""Optimizers: a step from the gradient of a batch, and the table of the solvers."""
+"""Solvers: a step from the gradient of a mini-batch, and the table by name."""
 
 import math
 
@@ -7,12 +7,12 @@ from numba import carray
 from skae._compiled.compilation import as_op, formula
 from skae._compiled.intrinsics import like
 
-# What a step needs besides arrays: entries of `settings`. The gradient that is given
-# is a sum; the objective's is FACTOR times it, plus ALPHA times the parameters.
+# What a step needs besides arrays: entries of `settings`. The objective's gradient is
+# FACTOR times the given gradient, a sum, plus ALPHA times the parameters.
 FACTOR, ALPHA, RATE, CORRECTION_1, CORRECTION_2 = range(5)
 MOMENTUM, NESTEROV, BETA_1, BETA_2, EPSILON = range(5, 10)
-N_SETTINGS = 16  # padded to whole cache lines, as each thread has its own
-# Those that do not change between steps, and their names as parameters.
+N_SETTINGS = 16  # padded to whole cache lines, because each thread has its own
+# Settings that do not change between steps, and their names as parameters.
 HYPERPARAMETERS = {
     MOMENTUM: "momentum",
     NESTEROV: "nesterovs_momentum",
@@ -21,10 +21,10 @@ HYPERPARAMETERS = {
     EPSILON: "epsilon",
 }
 
-# The network sees data of order one. A smaller entry of the gradient is a rounding
-# error: of centred data, if their mean is up to 10^4 times their spread. Adam and
-# RMSprop divide by the entry's size and would make steps of it, different ones for
-# the same rows in another order.
+# The network sees data of order one. Smaller entries of the gradient are rounding
+# errors, such as those of centred data whose mean is up to 10^4 times their spread.
+# Adam and RMSprop, which divide by an entry's size, would turn them into steps that
+# depend on the order of the rows.
 _GRADIENT_ROUNDING = 1e-11
 
 
@@ -35,12 +35,9 @@ def _beyond_rounding(g):
 
 @as_op("vvvvdn")
 def scale_gradient(params, gradient, moment_1, moment_2, settings, n):
-    """No step: the objective's gradient, for a solver that runs in Python."""
-    params, gradient, settings = (
-        carray(params, n),
-        carray(gradient, n),
-        carray(settings, N_SETTINGS),
-    )
+    """Compute the objective's gradient in place, for a solver that runs in Python."""
+    params, gradient = carray(params, n), carray(gradient, n)
+    settings = carray(settings, N_SETTINGS)
     zero = params[0]
     factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
     for i in range(n):
@@ -55,14 +52,8 @@ def _adam(params, gradient, moment_1, moment_2, settings, n):
     settings = carray(settings, N_SETTINGS)
     zero = params[0]
     factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
-    beta_1, rest_1 = (
-        like(settings[BETA_1], zero),
-        like(1 - settings[BETA_1], zero),
-    )
-    beta_2, rest_2 = (
-        like(settings[BETA_2], zero),
-        like(1 - settings[BETA_2], zero),
-    )
+    beta_1, rest_1 = like(settings[BETA_1], zero), like(1 - settings[BETA_1], zero)
+    beta_2, rest_2 = like(settings[BETA_2], zero), like(1 - settings[BETA_2], zero)
     epsilon = like(settings[EPSILON], zero)
     correction = math.sqrt(settings[CORRECTION_2]) / settings[CORRECTION_1]
     step = like(settings[RATE] * correction, zero)
@@ -86,7 +77,7 @@ def _sgd(params, gradient, moment_1, moment_2, settings, n):
     zero = params[0]
     factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
     momentum, rate = like(settings[MOMENTUM], zero), like(settings[RATE], zero)
-    # What the new velocity and the gradient count for in the step.
+    # Factors of the new velocity and of the gradient in the step.
     ahead, now = momentum, rate
     if settings[NESTEROV] == 0:
         ahead, now = like(1.0, zero), like(0.0, zero)
@@ -107,10 +98,7 @@ def _rmsprop(params, gradient, moment_1, moment_2, settings, n):
     square, settings = carray(moment_2, n), carray(settings, N_SETTINGS)
     zero = params[0]
     factor, alpha = like(settings[FACTOR], zero), like(settings[ALPHA], zero)
-    beta_2, rest_2 = (
-        like(settings[BETA_2], zero),
-        like(1 - settings[BETA_2], zero),
-    )
+    beta_2, rest_2 = like(settings[BETA_2], zero), like(1 - settings[BETA_2], zero)
     epsilon = like(settings[EPSILON], zero)
     step = like(settings[RATE] * math.sqrt(settings[CORRECTION_2]), zero)
     for i in range(n):

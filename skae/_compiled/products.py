@@ -1,8 +1,8 @@
-"""Matrix products of blocks, and transposed copies, tile by tile of the result.
+"""Matrix products of blocks, tile by tile of the result, and transposed copies.
 
-BLAS first copies its operands into an order of its own. The products of a block of
-rows have a short side, for which that does not pay: these come closer to what the
-processor's multipliers can do, from 4-2-4 networks to 784-1000.
+BLAS first copies its operands into an order of its own. This does not pay for the
+products of a block of rows, which have a short side: these come closer to the
+processor's peak, from 4-2-4 networks to 784-1000.
 """
 
 from llvmlite import ir
@@ -14,33 +14,32 @@ from skae._compiled.intrinsics import prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
 
-# Rows of a tile; of a row, a tile has a vector or two. The sums then fill half of the
-# registers: enough to hide how long a multiplication takes, and more multiplications
-# than loads.
+# Rows of a tile, each of one or two vectors. The sums then fill half of the registers:
+# this hides the latency of multiplications, of which there are more than loads.
 _TILE_ROWS = 8
 _TILE_SIZES = (8, 4, 2, 1)
-# Columns of b that `pack` puts together: a multiple of every tile's, and of a square's.
+# Columns of b that `pack` puts together: a multiple of a tile's and of a square's.
 PART_COLUMNS = 32
-# Products in a sum before it is added to the result. The rows of a tile, copied for
-# so many, stay in the L1 cache.
+# Products in a sum before it is added to the result. The copied rows of a tile then
+# stay in the L1 cache.
 DEPTH = 512
 # Rows and columns of a tile of `short_product`.
 _SHORT_ROWS, _SHORT_COLUMNS = (4, 1), (4, 2, 1)
 
 
 def _vector(context, dtype):
-    """Entries of a vector register."""
+    """Number of entries of a vector register."""
     return registers(context)[0] * 8 // dtype.bitwidth
 
 
 def _tile_vectors(context):
-    """Vectors in a row of a tile."""
+    """Number of vectors in a row of a tile."""
     return 2 if registers(context)[1] >= 32 else 1
 
 
 @intrinsic
 def _vector_columns(typingctx, pointer):
-    """Columns of a vector of the pointer's dtype."""
+    """Number of columns of a vector of the pointer's dtype."""
 
     def codegen(context, builder, signature, args):
         return ir.Constant(INT64, _vector(context, pointer.dtype))
@@ -50,7 +49,7 @@ def _vector_columns(typingctx, pointer):
 
 @intrinsic
 def _tile_columns(typingctx, pointer):
-    """Columns of a tile."""
+    """Number of columns of a tile."""
 
     def codegen(context, builder, signature, args):
         n = _vector(context, pointer.dtype) * _tile_vectors(context)
@@ -60,7 +59,7 @@ def _tile_columns(typingctx, pointer):
 
 
 def _switch(builder, number, cases, write):
-    """Write code for each case of what a number may be at run time."""
+    """Write code for each value that a number may have at run time."""
     end = builder.append_basic_block("end")
     switch = builder.switch(number, end)
     for case in cases:
@@ -82,7 +81,7 @@ def _is_set(builder, flag):
 
 
 def _write_tile(vectors, n_rows, n_vectors, mask, operands):
-    """Code that adds a tile's sums of products to the start values."""
+    """Write code that adds a tile's sums of products to the start values."""
     builder = vectors.builder
     (a, a_row, a_step), (b, b_row), (c, c_row), start_values, k = operands
     start, start_step, is_added = start_values
@@ -129,9 +128,8 @@ def _write_tile(vectors, n_rows, n_vectors, mask, operands):
 def _tile(typingctx, a, b, c, start, k, n_rows, n_columns):
     """Compute a tile of `product`, of 8, 4, 2 or 1 rows.
 
-    `a`, `b`, `c` and `start` are tuples: a pointer to the first entry that is used,
-    and the steps from there. Of fewer columns than a tile has, those of one vector are
-    computed.
+    `a`, `b`, `c` and `start` are tuples: a pointer to the first entry, and the steps
+    from there. With fewer columns than a tile's, only one vector's are computed.
     """
 
     def codegen(context, builder, signature, args):
@@ -169,7 +167,7 @@ def _own_memory(typingctx, pointer):
 
 @formula
 def _tile_size(left):
-    """Rows of the next tile, of the rows that are left."""
+    """Number of rows of the next tile, given those that are left."""
     if left >= 8:
         return 8
     if left >= 4:
@@ -181,9 +179,8 @@ def _tile_size(left):
 def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_added):
     """Matrix product: c (m, n) = a (m, k) @ b (k, n) + start.
 
-    An entry of a is `a_row` entries before that of the next row, and `a_step` before
-    that of the next column; b and c are in C order, or b is what `pack` has made. The
-    start value of row i is start[i * start_step], or what c has been, if `is_added`.
+    a has strides `a_row` and `a_step`; c is in C order, and so is b, unless `pack` made
+    it. Row i starts from start[i * start_step], or from its values if `is_added`.
     """
     width, vector = _tile_columns(a), _vector_columns(a)
     b_row = PART_COLUMNS if is_packed else n
@@ -196,7 +193,7 @@ def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_ad
             rows = _tile_size(m - i)
             at_a, row, step = shifted(a, i * a_row + first * a_step), a_row, a_step
             if a_row == 1 and rows == _TILE_ROWS and n > width:
-                # Columns far from each other are read once for all tiles.
+                # Distant columns are read once for all tiles.
                 for j in range(depth):
                     prefetch(at_a, j * a_step + _TILE_ROWS)  # for the next tile
                     for r in range(_TILE_ROWS):
@@ -221,7 +218,7 @@ def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_ad
 
 
 def _write_short_tile(vectors, shape, args):
-    """Code of a tile whose sums are over the entries of vectors, too."""
+    """Write code for a tile whose sums are over the entries of vectors, too."""
     builder = vectors.builder
     a, b, c, n, k, is_added = args
     rows_of_a = [vectors.at(a, offset) for offset in multiples(builder, k, shape[0])]
@@ -303,7 +300,7 @@ def short_product(a, b, c, m, n, k, is_added):
 
 @intrinsic
 def _transpose_square(typingctx, a, a_row, b, b_row):
-    """Copy a square of `SQUARE` rows, transposed."""
+    """Copy a square of `SQUARE` rows and columns, transposed."""
 
     def codegen(context, builder, signature, args):
         a, a_row, b, b_row = args
@@ -319,7 +316,7 @@ def _transpose_square(typingctx, a, a_row, b, b_row):
 def pack(block, packed, n_units, n_rows):
     """Copy a block's transpose for `product`: parts of (n_rows, PART_COLUMNS).
 
-    The last part is as large as the others; its spare columns hold anything.
+    The last part is as large as the others; its spare columns are undefined.
     """
     width = PART_COLUMNS
     whole = n_rows - n_rows % SQUARE

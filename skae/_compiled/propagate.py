@@ -1,4 +1,4 @@
-"""Inference: rows through a network, and out again."""
+"""Inference: the network's output for rows."""
 
 import numpy as np
 
@@ -19,11 +19,11 @@ from skae._compiled.vectors import LINE_BYTES
 
 @as_kernel(MODEL, ROWS, np.ndarray, np.ndarray, np.ndarray, TEAM, int)
 def propagate(model, rows, scaling, out, sums, team, rank):
-    """Send rows through a network; out (n_rows, n_outputs) = a * scale + mean.
+    """Compute out (n_rows, n_outputs) = the network's output * scale + mean.
 
-    `scaling` (n_outputs + 1,) are the mean and the scale. Blocks are always full: a
-    row's result does not depend on the number of rows, nor on the others. What the rank
-    has read is added to the first float64 of its row of `sums`.
+    `scaling` (n_outputs + 1,) is the means and the scale. Blocks are always full, so
+    that a row's result does not depend on other rows. The sum of the rank's inputs is
+    added to the first float64 of its row of `sums`.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     control, total = integers(team.control), beyond(sums, LINE_BYTES * rank)

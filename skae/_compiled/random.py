@@ -1,9 +1,9 @@
 """Random numbers that are functions of where they are used; the order of the rows.
 
 A stream of SplitMix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number
-generators", 2014) belongs to a seed, a purpose and an epoch; a row of the matrix has
-its own places in it. What is drawn for a row so depends neither on the batch, the block
-nor the thread that it is in, and going on after a pause is exact.
+generators", 2014) belongs to a seed, a purpose and an epoch, and each row of the matrix
+has its own places in it. A row's numbers do not depend on its mini-batch, block or
+thread, and resumed training continues exactly.
 """
 
 import math
@@ -18,13 +18,13 @@ _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _U27, _U30, _U31, U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-# What a stream is for; with the seed, of 31 bits, it is one number.
+# Purposes of streams: the bits above the seed's 31.
 _ORDER, CORRUPTION, POSTERIOR = np.uint64(0), np.uint64(1), np.uint64(2)
 
 
 @formula
 def _mix(x):
-    """Scramble 64 bits: the finaliser of SplitMix64."""
+    """Scramble 64 bits: the finalizer of SplitMix64."""
     x = (x ^ (x >> _U30)) * _MIX_1
     x = (x ^ (x >> _U27)) * _MIX_2
     return x ^ (x >> _U31)
@@ -32,24 +32,19 @@ def _mix(x):
 
 @formula
 def stream_of(seed, purpose, epoch):
-    """Where the stream of an epoch begins."""
+    """State at the beginning of a stream."""
     return _mix(_mix(np.uint64(seed) + (purpose << U32)) + np.uint64(epoch))
 
 
 @formula
 def bits_at(stream, place):
-    """64 random bits, at a place of a stream."""
+    """64 random bits at a place in a stream."""
     return _mix(stream + _GOLDEN_GAMMA * np.uint64(place))
-
-
-# ---------------------------------------------------------------------------
-# Order of the rows
-# ---------------------------------------------------------------------------
 
 
 @as_op("cnnn")
 def shuffle(order, n, seed, epoch):
-    """Order of the rows in an epoch: a Fisher-Yates shuffle of 0, ..., n - 1."""
+    """Write an epoch's order of the rows: a Fisher-Yates shuffle of 0, ..., n - 1."""
     stream = stream_of(seed, _ORDER, epoch)
     for i in range(n):
         order[i] = i
@@ -60,18 +55,14 @@ def shuffle(order, n, seed, epoch):
         order[i], order[j] = order[j], order[i]
 
 
-# ---------------------------------------------------------------------------
-# Normal numbers
-# ---------------------------------------------------------------------------
-
-# Bits of a uniform number, which with one half more is exact in float32: both dtypes
-# see the same numbers, except for rounding. The largest normal number is 5.8.
+# Bits of a uniform number, which plus one half is exact in float32: both dtypes see the
+# same numbers, except for rounding. The largest normal number is 5.8.
 _N_BITS = 23
 _U41, _U18 = np.uint64(64 - _N_BITS), np.uint64(64 - 2 * _N_BITS)
 _LOW_BITS = np.uint64(2**_N_BITS - 1)
 _SWAP, _FLIP, _NONE = np.uint64(1), np.uint64(2), np.uint64(0)
 _QUARTER_TURN = math.pi / 2
-# Taylor's terms of sine and cosine: up to an eighth of a turn, exact to 1e-10.
+# Taylor coefficients of sine and cosine: exact to 1e-10 up to an eighth of a turn.
 _SIN_3, _SIN_5, _SIN_7 = -1 / 6, 1 / 120, -1 / 5040
 _SIN_9, _SIN_11 = 1 / 362_880, -1 / 39_916_800
 _COS_2, _COS_4, _COS_6 = -1 / 2, 1 / 24, -1 / 720
@@ -80,8 +71,8 @@ _COS_8, _COS_10 = 1 / 40_320, -1 / 3_628_800
 
 @formula
 def _uniform(bits, example):
-    """The lowest `_N_BITS` as a number between 0 and 1, in the type of the example."""
-    # By way of int32, which vectors convert at once.
+    """Uniform number in (0, 1) from the lowest bits, in the type of the example."""
+    # Through int32, which vector instructions convert.
     whole = like(np.int32(bits & _LOW_BITS), example)
     return (whole + like(0.5, example)) * like(2.0**-_N_BITS, example)
 
@@ -92,7 +83,7 @@ def normal_pair(bits, example):
 
     Box & Muller, "A note on the generation of random normal deviates", 1958. The angle
     is drawn from an eighth of a turn to either side of 0; two more bits reflect the
-    point, which makes it any.
+    point to any of four such sectors.
     """
     one = like(1.0, example)
     radius = math.sqrt(like(-2.0, example) * log(_uniform(bits >> _U41, example)))

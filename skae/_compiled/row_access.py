@@ -1,6 +1,6 @@
-"""Rows on their way: found, measured, into blocks and out again.
+"""Ops that find rows, sum their moments, and copy them into blocks and out again.
 
-The matrices are in C order; a block is (n_units, n_rows).
+Matrices are in C order; a block is (n_units, n_rows).
 """
 
 import numpy as np
@@ -12,14 +12,10 @@ from skae._compiled.intrinsics import is_null, like, prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.vectors import SQUARE, Vectors
 
-# ---------------------------------------------------------------------------
-# Which rows
-# ---------------------------------------------------------------------------
-
 
 @formula
 def _matrix_row(numbers, position):
-    """The row number at a position of a list; without a list (null) the position."""
+    """Row number at a position of a list, or the position if the list is null."""
     return np.int64(position) if is_null(numbers) else np.int64(numbers[position])
 
 
@@ -28,8 +24,8 @@ def pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
     """Find the matrix rows of the positions start, start + 1, ... of an order.
 
     `order`, `subset` and `weights` may be null: the rows' own order, all rows, no
-    weights. Beyond `stop` there are none (-1). Nor is a row without weight taken: it
-    counts for nothing, even if its loss would overflow.
+    weights. Positions from `stop` on get -1, and so do rows of weight 0, whose loss
+    might overflow.
     """
     for i in range(stop - start, n_rows):
         picked[i] = -1
@@ -42,17 +38,12 @@ def pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
         picked[i] = row
 
 
-# ---------------------------------------------------------------------------
-# Moments of the rows
-# ---------------------------------------------------------------------------
-
-
 @as_op("vcddddnn")
 def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_features):
-    """Add the rows' weighted deviations from `origin` to `total`, and note the largest.
+    """Add the rows' weighted deviations from `origin` to `total`; update `largest`.
 
-    `origin`, `total` and `largest` are (n_features,). `subset` and `weights` may be
-    null: all rows, weights of 1.
+    `origin`, `total` and `largest`, the largest absolute deviations, are (n_features,).
+    `subset` and `weights` may be null: all rows, weights of 1.
     """
     for i in range(n_rows):
         row = _matrix_row(subset, i)
@@ -83,22 +74,16 @@ def add_squared_deviations(
                 squares[j] += weight * deviation * deviation
 
 
-# ---------------------------------------------------------------------------
-# Rows in and out. The matrices are in C order; a block is (n_units, n_rows).
-# ---------------------------------------------------------------------------
-
-
-# Cache lines of a row that are asked for ahead: the processor notices by itself that
-# the others follow.
+# Cache lines of a row that are prefetched; the processor prefetches the others itself.
 _AHEAD_LINES = 8
-_LINE_ENTRIES = 8  # of float64; lines of float32 are asked for twice
-# So many rows before they are gathered: reads a matrix in its order by a fifth faster.
+_LINE_ENTRIES = 8  # of float64; lines of float32 are prefetched twice
+# Prefetching so many rows ahead reads rows in the matrix' order a fifth faster.
 _ROWS_AHEAD = 24
 
 
 @formula
 def _prefetch_row(values, row, n_features):
-    """Ask for the beginning of a row."""
+    """Prefetch the beginning of a row."""
     n_ahead = min(n_features, _AHEAD_LINES * _LINE_ENTRIES)
     for j in range(0, n_ahead, _LINE_ENTRIES):
         prefetch(values, row * n_features + j)
@@ -106,10 +91,7 @@ def _prefetch_row(values, row, n_features):
 
 @as_op("ccvnnn")
 def prefetch_rows(order, subset, values, start, stop, n_features):
-    """Ask for the rows of the positions `start` to `stop` - 1 of an order.
-
-    Rows in random order take long to come from memory.
-    """
+    """Prefetch the rows at the positions `start` to `stop` - 1 of an order."""
     for i in range(start, stop):
         row = _matrix_row(subset, _matrix_row(order, i))
         _prefetch_row(values, row, n_features)
@@ -117,7 +99,7 @@ def prefetch_rows(order, subset, values, start, stop, n_features):
 
 @intrinsic
 def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
-    """Write `SQUARE` features of as many rows, which begin at `rows`, to a block."""
+    """Write `SQUARE` features of the rows that begin at `rows` to a block."""
 
     def codegen(context, builder, signature, args):
         values, rows, scaling, scale, block, n_rows = args
@@ -137,10 +119,9 @@ def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
 
 @as_op("vivvnn")
 def gather(values, picked, scaling, block, n_rows, n_features):
-    """Write picked rows, less `scaling` times its last entry, to the block.
+    """Write picked rows to a block, as (x - mean) / scale; zeros for row -1.
 
-    `scaling` is (n_features + 1,): the features' means and 1 / scale. Of row -1,
-    zeros are written. Eight rows at a time are as many streams from memory.
+    `scaling` (n_features + 1,) is the features' means and 1 / scale.
     """
     scale = scaling[n_features]
     tiled = n_rows - n_rows % SQUARE
@@ -183,7 +164,7 @@ def gather(values, picked, scaling, block, n_rows, n_features):
 
 @as_op("vciivvnn")
 def gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_features):
-    """The same for a CSR matrix."""
+    """Write picked rows of a CSR matrix to a block, as `gather` does."""
     picked, scaling = carray(picked, n_rows), carray(scaling, n_features + 1)
     block = carray(block, (n_features, n_rows))
     scale = scaling[n_features]
@@ -201,7 +182,7 @@ def gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_featur
 
 @intrinsic
 def _scatter_square(typingctx, block, block_rows, scaling, scale, out, n_units):
-    """Write `SQUARE` units of as many rows of a block to `out`."""
+    """Write `SQUARE` units of `SQUARE` rows of a block to `out`."""
 
     def codegen(context, builder, signature, args):
         block, block_rows, scaling, scale, out, n_units = args
@@ -217,10 +198,9 @@ def _scatter_square(typingctx, block, block_rows, scaling, scale, out, n_units):
 
 @as_op("vvvnnn")
 def scatter(block, scaling, out, n_rows, n_units, block_rows):
-    """Write rows of a block, times the last of `scaling` plus the others, to `out`.
+    """Write rows of a block (n_units, block_rows) to `out` (n_rows, n_units), scaled.
 
-    `out` is (n_rows, n_units), the block (n_units, block_rows), `scaling`
-    (n_units + 1,).
+    `scaling` (n_units + 1,) is the units' means and the scale: x * scale + mean.
     """
     scale = scaling[n_units]
     tiled, whole = n_rows - n_rows % SQUARE, n_units - n_units % SQUARE

@@ -1,4 +1,4 @@
-"""The learning rate of an update, and the bias of running means that begin at zero."""
+"""Learning rate schedules, and the bias correction of running means."""
 
 import math
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from skae._compiled.compilation import inner
 
 
 class Schedule(NamedTuple):
-    """What the rest of the package has to know of a schedule."""
+    """Properties of a schedule."""
 
-    kind: int  # which of those in `learning_rate`; saved states have it, too
+    kind: int  # which of those in `learning_rate`; saved states contain it
     has_end: bool = False  # the rate is 0 after `max_iter` epochs
-    follows_loss: bool = False  # falls where the loss has stopped falling
+    follows_loss: bool = False  # the rate falls when the loss stops falling
 
 
 CONSTANT, INVERSE_TIME, INVSCALING, ADAPTIVE, COSINE = range(5)
@@ -45,5 +45,5 @@ def learning_rate(solver, n_updates, epoch, rate_factor):
 
 @inner
 def bias_correction(beta, n_updates):
-    """1 - beta^n; a power is slow where it underflows."""
+    """1 - beta^n_updates; a power would be slow where it underflows."""
     return -math.expm1(n_updates * math.log(beta)) if beta > 0 else 1.0

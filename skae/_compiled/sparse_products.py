@@ -1,9 +1,8 @@
-"""Matrix products with a matrix of many zeros, which are not multiplied.
+"""Matrix products that skip zeros.
 
-Images, counts and one-hot columns are mostly zeros, and products with the rows of the
-data are up to two fifths of a network's work. Sums have the same terms, in the same
-order, as in `products.product`, where that of a zero changes nothing: the bits are the
-same, so that which of the two is called is a question of speed alone.
+Images, counts and one-hot columns are mostly zeros, and products with the data are up
+to two fifths of a network's work. Sums have the same terms in the same order as in
+`products.product`, where zeros change nothing: the bits are the same.
 """
 
 from llvmlite import ir
@@ -16,17 +15,18 @@ from skae._compiled.numba_private import cgutils
 from skae._compiled.products import DEPTH, PART_COLUMNS
 from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples
 
-# Entries that are compared with 0 at a time: as many as an integer has bits.
+# Entries that are compared with 0 at a time: the bits of an integer.
 _WORD = 64
-# Bytes of a row of the result that are computed together: with more, what entries are
-# added to leaves the L1 cache; with fewer, finding them takes longer than multiplying.
+# Bytes of a row of the result that are computed together: with more, the sums leave the
+# L1 cache; with fewer, finding entries takes longer than multiplying.
 _STRIP_BYTES = 256
-# Of a cache line. Rows of weights are far from each other: those ahead are asked for.
+# Size of a cache line, and how far ahead rows of weights, which are distant, are
+# prefetched.
 _LINE_BYTES, _LINE_ENTRIES, _ROWS_AHEAD = 64, 16, 16
 
 
 def _for_each_nonzero(vectors, x, n, write):
-    """Code that `write` makes of an entry and its position, for all but zeros."""
+    """Write code that visits nonzero entries: write(entry, position)."""
     builder = vectors.builder
     zero, one = ir.Constant(INT64, 0), ir.Constant(INT64, 1)
     never_zero = ir.Constant(ir.IntType(1), 1)
@@ -60,13 +60,13 @@ def _for_each_nonzero(vectors, x, n, write):
 
 
 def _strip_parts(dtype):
-    """Parts, of PART_COLUMNS columns, of a strip."""
+    """Number of parts, of PART_COLUMNS columns, of a strip."""
     return _STRIP_BYTES * 8 // dtype.bitwidth // PART_COLUMNS
 
 
 @intrinsic
 def _strip_columns(typingctx, pointer):
-    """Columns that are computed together."""
+    """Number of columns of a strip."""
 
     def codegen(context, builder, signature, args):
         return ir.Constant(INT64, _strip_parts(pointer.dtype) * PART_COLUMNS)
@@ -75,7 +75,7 @@ def _strip_columns(typingctx, pointer):
 
 
 def _write_strip(parts, dtype, n_columns, write):
-    """Code that `write` makes for a number of parts, and of the last one's mask."""
+    """Write code for a whole strip or a part: write(n_parts, mask)."""
     builder, n_parts = parts.builder, _strip_parts(dtype)
     whole = ir.Constant(INT64, n_parts * PART_COLUMNS)
     with builder.if_else(builder.icmp_signed(">=", n_columns, whole)) as (full, edge):
@@ -87,13 +87,13 @@ def _write_strip(parts, dtype, n_columns, write):
 
 @intrinsic
 def _own_memory(typingctx, pointer):
-    """Memory on the stack for a strip of so many rows as a word has bits."""
+    """Memory on the stack for `_WORD` rows of a strip."""
 
     def codegen(context, builder, signature, args):
         entry = context.get_data_type(pointer.dtype)
         n_columns = _strip_parts(pointer.dtype) * PART_COLUMNS
         memory = cgutils.alloca_once(builder, entry, size=_WORD * n_columns)
-        memory.align = _LINE_BYTES  # vectors that cross lines would take twice as long
+        memory.align = _LINE_BYTES  # vectors that cross lines take twice as long
         return memory
 
     return pointer(pointer), codegen
@@ -142,9 +142,7 @@ def _sum_products(typingctx, x, b, c, k, n_columns, is_added):
 
         def write(n_parts, mask):
             starts = multiples(builder, builder.mul(k, width), n_parts)
-            sums = [cgutils.alloca_once(builder, parts.type) for _ in starts]
-            for total in sums:
-                builder.store(parts.zero, total)
+            sums = [cgutils.alloca_once_value(builder, parts.zero) for _ in starts]
 
             def add(entry, position):
                 factor, row = parts.splat(entry), builder.mul(position, width)
@@ -170,7 +168,7 @@ def _sum_products(typingctx, x, b, c, k, n_columns, is_added):
 
 @intrinsic
 def _add_square(typingctx, sums, width, start, c, n, is_added):
-    """Write a square of a strip, transposed, plus start values, to c: `n` a row."""
+    """Write a square of a strip, transposed, plus start values, to c (row step n)."""
 
     def codegen(context, builder, signature, args):
         sums, width, start, c, n, is_added = args
@@ -190,9 +188,9 @@ def _add_square(typingctx, sums, width, start, c, n, is_added):
 
 @formula
 def _add_strip(sums, shape, start, c, n, is_added):
-    """Write a strip's columns, transposed, plus start values, to c: `n` a row.
+    """Write a strip's columns, transposed, plus start values, to c (row step n).
 
-    `shape` are the strip's width, and the columns and rows in use.
+    `shape` is the strip's width, and the numbers of columns and rows in use.
     """
     width, n_columns, n_rows = shape
     for column in range(0, n_columns, SQUARE):
@@ -236,9 +234,9 @@ def dense_sparse_product(a, b, start, c, m, n, k):
 
 @as_op("vvvnnnn")
 def sparse_dense_product(a, packed, c, m, n, k, is_added):
-    """Matrix product: c (m, n) = a (m, k) @ b (k, n), a mostly zeros, c if `is_added`.
+    """Matrix product: c (m, n) = a (m, k) @ b (k, n), plus c if `is_added`.
 
-    `packed` is what `pack` has made of b; k is at most DEPTH.
+    a is mostly zeros, `packed` is b packed by `pack`, and k is at most DEPTH.
     """
     width = _strip_columns(a)
     column = 0

@@ -1,8 +1,8 @@
-"""Mathematical functions as formulas without branches, which LLVM vectorises.
+"""Mathematical functions as formulas without branches, which LLVM vectorizes.
 
-Numba calls the C library for `math.exp` and its kin, number by number. These are
-written once for float32 and float64: constants, and the terms of series, are looked
-up by type. They are exact to a few units in the last place; NaN stays NaN.
+For `math.exp` and its kin Numba calls the C library, number by number. The formulas
+serve float32 and float64: constants and the coefficients of series are looked up by
+type. Their error is a few units in the last place; NaN stays NaN.
 """
 
 import math
@@ -19,7 +19,7 @@ from skae._compiled.intrinsics import like
 
 
 def _constant(single, double):
-    """Function of x that returns a constant of its type."""
+    """Function of x that returns the constant for its type."""
 
     @intrinsic
     def constant(typingctx, x):
@@ -33,16 +33,13 @@ def _constant(single, double):
 
 
 def _multiply_add(builder, a, b, c):
-    """Code for a * b + c, which may become one instruction."""
+    """Write code for a * b + c, which may become one instruction."""
     product = builder.fmul(a, b, flags=("contract",))
     return builder.fadd(product, c, flags=("contract",))
 
 
 def _polynomial(single, double):
-    """Function of x: the polynomial with the coefficients for its type, by Horner.
-
-    Coefficients are in ascending order.
-    """
+    """Polynomial function with ascending coefficients by type, in Horner's scheme."""
 
     @intrinsic
     def polynomial(typingctx, x):
@@ -61,7 +58,7 @@ def _polynomial(single, double):
 
 
 def _chebyshev_series(single, double):
-    """Function of x: the Chebyshev series with the coefficients for its type.
+    """Chebyshev series with coefficients by type.
 
     Clenshaw, "A note on the summation of Chebyshev series", 1955.
     """
@@ -85,12 +82,8 @@ def _chebyshev_series(single, double):
     return series
 
 
-# ---------------------------------------------------------------------------
-# Exponential and logarithm
-# ---------------------------------------------------------------------------
-
-# Added to a small number, this leaves its nearest integer, plus the bias of exponents,
-# in the low mantissa bits.
+# Added to a small number, this leaves its nearest integer, plus the exponent bias, in
+# the low mantissa bits.
 _SHIFTER = _constant(1.5 * 2**23 + 127, 1.5 * 2**52 + 1023)
 # Logarithms of the smallest normal numbers, rounded up.
 _LOWEST = _constant(-87.33654, -708.3964)
@@ -101,27 +94,27 @@ _LN_2_HIGH = _constant(0.693359375, 6.93145751953125e-1)
 _LN_2_LOW = _constant(-2.12194440054690583e-4, 1.42860682030941723212e-6)
 
 
-def _economised(terms, low, high, n_terms):
-    """A power series in fewer terms, hardly worse anywhere in an interval.
+def _economized(terms, low, high, n_terms):
+    """Power series in fewer terms, hardly less exact in an interval.
 
-    Lanczos, "Applied analysis", 1956, chapter VII: its Chebyshev series, cut off.
+    Lanczos, "Applied analysis", 1956, chapter VII: its truncated Chebyshev series.
     """
     series = Polynomial(terms).convert(domain=[low, high], kind=Chebyshev)
     return series.truncate(n_terms).convert(kind=Polynomial).coef
 
 
-# (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2, from Taylor's terms.
+# (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2, from Taylor coefficients.
 _TAYLOR = [1 / math.factorial(k) for k in range(2, 20)]
 _EXPONENTIAL_REST = _polynomial(
-    *(_economised(_TAYLOR, -math.log(2) / 2, math.log(2) / 2, n) for n in (5, 10))
+    *(_economized(_TAYLOR, -math.log(2) / 2, math.log(2) / 2, n) for n in (5, 10))
 )
 # (artanh(s) / s - 1) / s^2 in s^2, for |s| <= 1 / 3.
 _ARTANH_TERMS = [1 / (2 * k + 1) for k in range(1, 30)]
-_ARTANH_REST = _polynomial(*(_economised(_ARTANH_TERMS, 0, 1 / 9, n) for n in (4, 10)))
+_ARTANH_REST = _polynomial(*(_economized(_ARTANH_TERMS, 0, 1 / 9, n) for n in (4, 10)))
 
 
 def _layout(x):
-    """LLVM's integer type of a float's bits, and its mantissa bits."""
+    """LLVM's integer type of a float's bits, and the number of mantissa bits."""
     if x == types.float32:
         return ir.IntType(32), 23
     return ir.IntType(64), 52
@@ -165,10 +158,10 @@ def _split_binary(typingctx, x):
 def exponential_parts(x):
     """(s, q) with e^x = s + s q and s a power of two, for x <= 0.
 
-    Below the logarithm of the smallest normal number, as for that.
+    Below the logarithm of the smallest normal number, x is replaced by it.
     """
     lowest = _LOWEST(x)
-    x = lowest if x < lowest else x  # this way round, NaN stays
+    x = lowest if x < lowest else x  # keeps NaN
     shifted = x * like(_LOG2_E, x) + _SHIFTER(x)
     n = shifted - _SHIFTER(x)
     r = x - n * _LN_2_HIGH(x) - n * _LN_2_LOW(x)
@@ -217,7 +210,7 @@ ERFCX_CENTRE = 3.75
 
 
 def scaled_erfcx(t):
-    """That function of (x - k) / (x + k), by SciPy."""
+    """erfcx(x) (1 + 2 x) as a function of t = (x - k) / (x + k), by SciPy."""
     t = np.minimum(t, 1 - 1e-12)  # instead of infinity
     x = ERFCX_CENTRE * (1 + t) / (1 - t)
     return special.erfcx(x) * (1 + 2 * x)

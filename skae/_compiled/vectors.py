@@ -1,9 +1,8 @@
-"""Vector instructions, for what LLVM does not find by itself.
+"""Vector instructions for code that LLVM does not vectorize by itself.
 
-LLVM turns a loop over one array into vector instructions, but it neither keeps a piece
-of a matrix in registers nor transposes there. `Vectors` writes such code, through
-Numba's intrinsics, in LLVM's own vectors: it becomes the instructions of the
-processor that it is compiled for.
+LLVM vectorizes a loop over an array, but neither keeps a tile of a matrix in registers
+nor transposes it there. Intrinsics use `Vectors` to write such code with LLVM's vector
+types, which become the instructions of the processor.
 """
 
 from llvmlite import ir
@@ -12,20 +11,20 @@ from skae._compiled.numba_private import architecture, cgutils, processor
 
 INT64 = ir.IntType(64)
 _INT32 = ir.IntType(32)
-# Of the cache's longest lines, or of two that are fetched together. What threads write
-# begins so many bytes, or float64, apart, so that no line is written by two of them.
+# Size of the longest cache lines, or of two that are fetched together, in bytes and in
+# float64. No two threads write to the same line.
 LINE_BYTES, LINE_DOUBLES = 128, 16
-# Rows and columns that are transposed together, in registers.
+# Rows and columns that are transposed together in registers.
 SQUARE = 8
 
-# Bytes of a vector register and number of registers, by features of x86 processors;
-# without either, and of ARM processors.
+# Bytes of a vector register and number of registers: by features of x86 processors, of
+# those without either, and of ARM processors.
 _REGISTERS = {"+avx512f": (64, 32), "+avx": (32, 16)}
 _OLDEST_REGISTERS, _ARM_REGISTERS = (16, 16), (16, 32)
 
 
 def registers(context):
-    """Bytes of a vector register, and their number, where the code will run."""
+    """Bytes of a vector register and number of registers of the target processor."""
     features = processor(context)[2].split(",")
     for feature, size in _REGISTERS.items():
         if feature in features:
@@ -55,14 +54,14 @@ class Vectors:
         self.zero = ir.Constant(self.type, [0.0] * n)
 
     def at(self, pointer, *offsets):
-        """The pointer, so many entries further."""
+        """Pointer to the entry at the sum of the offsets from a pointer."""
         for offset in offsets:
             number = ir.Constant(INT64, offset) if isinstance(offset, int) else offset
             pointer = self.builder.gep(pointer, [number])
         return pointer
 
     def load(self, pointer, mask=None):
-        """The entries from a pointer on; those that the mask leaves out are 0."""
+        """Load the entries at a pointer; those that the mask leaves out are 0."""
         pointer, align = self._aligned(pointer)
         if mask is None:
             return self.builder.load(pointer, align=self._itemsize)
@@ -70,7 +69,7 @@ class Vectors:
         return self._call(name, self.type, pointer, align, mask, self.zero)
 
     def store(self, vector, pointer, mask=None):
-        """Write the entries that the mask does not leave out."""
+        """Store the entries that the mask selects."""
         pointer, align = self._aligned(pointer)
         if mask is None:
             self.builder.store(vector, pointer, align=self._itemsize)
@@ -83,35 +82,34 @@ class Vectors:
         return pointer, ir.Constant(_INT32, self._itemsize)
 
     def _call(self, name, result, *arguments):
-        """Call one of LLVM's own functions."""
+        """Call one of LLVM's intrinsic functions."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         module = self.builder.module
         function = cgutils.get_or_insert_function(module, kind, f"llvm.{name}")
         return self.builder.call(function, arguments)
 
     def mask(self, n):
-        """Which entries of a vector are its first `n`, an int64."""
+        """Mask of the first n entries of a vector; n is an int64."""
         kind = ir.VectorType(INT64, self.n)
         places = ir.Constant(kind, list(range(self.n)))
         return self.builder.icmp_signed("<", places, self.splat(n))
 
     def splat(self, value):
-        """A vector of one value."""
+        """Vector whose entries are one value."""
         kind = ir.VectorType(value.type, self.n)
         unknown = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(unknown, value, ir.Constant(_INT32, 0))
         return self._shuffled(first, unknown, [0] * self.n)
 
     def multiply_add(self, a, b, total):
-        """The entries of a * b + total.
+        """The entries of a * b + total, by one instruction if the processor has it.
 
-        Rounded once where the processor has an instruction for that; elsewhere `fma`
-        would be a function of the C library, called for each entry.
+        Elsewhere `fma` would call a function of the C library for each entry.
         """
         return self._call(f"fmuladd.{self._name}", self.type, a, b, total)
 
     def sum(self, vector):
-        """Sum of the entries: of the halves' sum, and so on."""
+        """Sum of the entries, by repeatedly adding the halves."""
         n = self.n
         while n > 1:
             n //= 2
@@ -121,24 +119,24 @@ class Vectors:
         return self.builder.extract_element(vector, ir.Constant(_INT32, 0))
 
     def _shuffled(self, a, b, places):
-        """A vector of the entries at `places` of two vectors, one after the other."""
+        """Vector of the entries at `places` of two concatenated vectors."""
         places = list(places)
         kind = ir.VectorType(_INT32, len(places))
         return self.builder.shuffle_vector(a, b, ir.Constant(kind, places))
 
     def load_rows(self, pointer, step):
-        """As many vectors as they have entries, `step` entries apart."""
+        """Load n vectors, `step` entries apart."""
         offsets = multiples(self.builder, step, self.n)
         return [self.load(self.at(pointer, offset)) for offset in offsets]
 
     def store_rows(self, vectors, pointer, step):
-        """Write as many vectors as they have entries, `step` entries apart."""
+        """Store n vectors, `step` entries apart."""
         offsets = multiples(self.builder, step, self.n)
         for vector, offset in zip(vectors, offsets, strict=True):
             self.store(vector, self.at(pointer, offset))
 
     def transposed(self, vectors):
-        """As many vectors as they have entries, transposed as a matrix.
+        """Transpose n vectors of n entries.
 
         Pairs of vectors swap their off-diagonal halves, then quarters, and so on.
         """
