@@ -553,7 +553,7 @@ def test_errors_of_given_reconstructions(pyplot):
 
 
 def test_errors_in_small_batches(pyplot, monkeypatch, autoencoder):
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", 7 * 64)
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", 7 * 64)
     display = ReconstructionErrorDisplay.from_estimator(autoencoder, X)
     assert display.errors["AutoencoderTransformer"] == pytest.approx(
         errors_of(autoencoder)
