@@ -512,7 +512,7 @@ def _weighted_mean(
     """Return the weighted mean of the rows, exactly the common row if all are equal."""
     # Relative to the first row with a weight, constant columns are exact zeros: no
     # rounding could be taken for variance.
-    origin = _dense(_safe_indexing(X, chunks[0][0]))[0]
+    origin: NDArray[np.float64] = _dense(_safe_indexing(X, chunks[0][0]))[0]
     total_weight = sum(weight.sum() for _, weight in chunks)
     offset: NDArray[np.float64] = np.zeros_like(origin)
     for chunk, weight in chunks:

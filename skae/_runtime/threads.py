@@ -331,7 +331,7 @@ class Learning(NamedTuple):
     """What a team needs to know to train a network."""
 
     loss: losses.Loss
-    solver: compilation.Op
+    solver: compilation.CFunction
     batch_size: int  # rows of an update
     shuffles: bool  # whether rows are drawn in random order
     seed: int
@@ -454,7 +454,7 @@ def _has_zeros(
     return sharding.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
 
 
-def _learning_ops(learning: Learning) -> dict[str, compilation.Op]:
+def _learning_ops(learning: Learning) -> dict[str, compilation.CFunction]:
     """Return the ops of an objective and a solver, by the fields of ``Addresses``."""
     ops = {"loss": learning.loss.op, "solver": learning.solver}
     if learning.corruption is not None:
