@@ -3,28 +3,29 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from skae import warmup
 from skae._cli import demo
 from skae._cli.demo_data import DemoError
 
-# What the shell reports for a program ended by Ctrl-C.
+# Exit status of a program that Ctrl-C ended.
 INTERRUPTED = 130
 # The largest random_state that NumPy's legacy generator, and so scikit-learn, takes.
 MAX_SEED = 2**32 - 1
 
 DESCRIPTION = """\
-Reduce data to a few numbers a row, with PCA and with an autoencoder, and see how
-much of it each of them can reconstruct.
+Reduce each sample to a few numbers, with PCA and with an autoencoder, and compare
+how much of the data they reconstruct.
 
-One grid search over the code size has both as candidates; then each is fitted on
-all training rows and judged on held-out rows: R2 (the share of variance that is
-reconstructed) and, if the rows have labels, the accuracy of a linear classifier
-that sees the code only. Errors count in the units of the data: of features on
-different scales, the largest decide R2.
+A grid search over the code size has both as candidates; then each is fitted on all
+training samples and scored on held-out samples: by R2 (the share of the variance
+that is reconstructed) and, if there are labels, by the accuracy of a linear
+classifier on the codes. Errors are in the units of the data: if features have
+different scales, those with the largest decide R2.
 
-Without --data, on the handwritten digits that come with scikit-learn."""
+Without --data, the data are the handwritten digits of scikit-learn."""
 
 EPILOG = """\
 examples:
@@ -34,7 +35,7 @@ examples:
   python -m skae warmup"""
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line.
 
     Returns
@@ -50,10 +51,10 @@ def build_parser():
     commands = parser.add_subparsers(title="other commands", dest="command")
     commands.add_parser(
         "warmup",
-        help="compile everything now, so that no first fit has to wait for it",
+        help="compile everything now, so that the first fit does not have to",
         description=(
             "Compile everything now and keep the machine code on disk, for images and "
-            "servers. Run it as the user and on the kind of processor of later use."
+            "servers. Run it as the user, and on the kind of processor, of later fits."
         ),
     )
     data = parser.add_argument_group("data")
@@ -62,7 +63,7 @@ def build_parser():
         type=Path,
         metavar="FILE",
         help=(
-            "rows to reduce: .npy (an array), .npz (X or X_train, and y or y_train "
+            "samples to reduce: .npy (an array), .npz (X or X_train, and y or y_train "
             "if there are labels) or .csv (comma separated, with or without a header)"
         ),
     )
@@ -84,8 +85,8 @@ def build_parser():
         nargs="+",
         metavar="N",
         help=(
-            "numbers a row is reduced to (default: those of "
-            f"{' '.join(map(str, demo.CODE_SIZES))} that are smaller than a row)"
+            "numbers that a sample is reduced to (default: those of "
+            f"{' '.join(map(str, demo.CODE_SIZES))} below the number of features)"
         ),
     )
     comparison.add_argument(
@@ -100,7 +101,7 @@ def build_parser():
         type=_positive_int,
         default=demo.MAX_ITER,
         metavar="EPOCHS",
-        help="epochs the autoencoder is trained for (default: %(default)s)",
+        help="training epochs of the autoencoder (default: %(default)s)",
     )
     comparison.add_argument(
         "--random-state",
@@ -115,32 +116,30 @@ def build_parser():
         type=Path,
         default=Path("skae-demo"),
         metavar="FOLDER",
-        help=(
-            f"where {demo.TABLE_FILE} and {demo.PICTURE_FILE} go (default: %(default)s)"
-        ),
+        help=(f"for {demo.TABLE_FILE} and {demo.PICTURE_FILE} (default: %(default)s)"),
     )
     output.add_argument(
         "--no-plot",
         action="store_true",
-        help="write the table only; the picture needs matplotlib",
+        help="write only the table; the picture needs matplotlib",
     )
     return parser
 
 
-def _positive_int(text):
+def _positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"not a positive whole number: {text}")
     return int(text)
 
 
-def _seed(text):
+def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) > MAX_SEED:
         raise argparse.ArgumentTypeError(f"not a number from 0 to {MAX_SEED}: {text}")
     return int(text)
 
 
-def _warm_up():
-    """Compile everything; returns 1 if the machine code could not be kept."""
+def _warm_up() -> int:
+    """Compile everything; return 1 if the machine code could not be kept, else 0."""
     begin = time.perf_counter()
     cache_path = warmup()
     seconds = time.perf_counter() - begin
@@ -155,7 +154,7 @@ def _warm_up():
     return 0
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Parameters
@@ -166,15 +165,15 @@ def main(argv=None):
     Returns
     -------
     status : int
-        0 if all went well, 1 if nothing could be kept, 2 for an error of the user's,
-        130 after Ctrl-C.
+        0 after success, 1 if machine code could not be kept, 2 after an error of the
+        user, 130 after Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
     try:
         if arguments.command == "warmup":
             return _warm_up()
         demo.run(
-            data=arguments.data,
+            arguments.data,
             target=arguments.target,
             scaler=arguments.scaler,
             code_sizes=arguments.code_sizes,

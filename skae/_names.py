@@ -1,17 +1,19 @@
-"""Names that parameters take, and what a wrong value was probably meant to be."""
+"""Names that parameters take, and suggestions for wrong values."""
 
 import ast
 import contextlib
 import difflib
 import numbers
 import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from skae._sklearn import InvalidParameterError, StrOptions, make_constraint
 
-# What others call the names that are used here, in letters and digits only. The first
-# of a parameter's names that has the synonym is the one that was meant.
+# Other libraries' words for the names used here, in letters and digits only. The first
+# of a parameter's names that has the synonym is suggested.
 _SYNONYMS = {
     # activations
     "identity": "linear lin affine passthrough",
@@ -59,45 +61,45 @@ _SYNONYMS = {
     "encoder": "transform code",
     "decoder": "inversetransform",
     "reconstruct": "autoencoder network model full whole both all",
-    # what is drawn
+    # what displays draw
     "best": "lowest smallest easiest",
     "worst": "highest largest hardest",
     "strongest": "largest norm",
 }
 _WORDS = {"none": None, "null": None, "true": True, "false": False, "inf": np.inf}
-# Names that go with a number, which belongs to another parameter.
+# Parameters that take names, and those that take the number which belongs to the name.
 _NUMBERS = {
     "learning_rate": "learning_rate_init",
     "noise": "noise_level",
     "sparsity": "sparsity_weight",
 }
-# What PCA takes, and an autoencoder cannot.
+# Values that PCA takes, but an autoencoder does not.
 _INSTEAD = (
     " Unlike PCA, an autoencoder needs the size of its code, such as n_components=2, "
-    "or a share of the variance, such as n_components=0.95: as many as PCA needs."
+    "or the share of the variance that PCA is to explain, such as n_components=0.95."
 )
 _ONLY_OF_PCA = {"n_components": (None, "mle", "auto")}
 _LITERAL = re.compile(r"[-+.,()\[\]\d\s_e]{1,100}", re.IGNORECASE)
 
 
 class Names(StrOptions):
-    """Constraint of scikit-learn's kind: names, which are printed in their order.
+    """A scikit-learn constraint: one of several names, printed in the given order.
 
     Parameters
     ----------
     names : iterable of str
     """
 
-    def __init__(self, names):
+    def __init__(self, names: Iterable[str]) -> None:
         self.names = tuple(names)
         super().__init__(set(self.names))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"a str among {{{', '.join(map(repr, self.names))}}}"
 
 
-def nearest(value, names):
-    """Return the one of several names that a str was probably meant to be, or None."""
+def nearest(value: str, names: Sequence[str]) -> str | None:
+    """Return the name that a str was probably meant to be, or None."""
     by_letters = {_letters(name): name for name in reversed(names)}
     letters = _letters(value)
     if letters in by_letters:
@@ -109,20 +111,20 @@ def nearest(value, names):
     return by_letters[found[0]] if found else None
 
 
-def _letters(name):
+def _letters(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())
 
 
-def hint(value, constraints):
-    """Return a question that names what a value was probably meant to be, or "".
+def hint(value: object, constraints: Iterable[Any]) -> str:
+    """Return a question that suggests what a value was meant to be, or "".
 
     Parameters
     ----------
     value : object
-        One that meets none of the constraints.
+        A value that meets none of the constraints.
 
     constraints : list
-        Of a parameter, as in scikit-learn's `_parameter_constraints`.
+        A parameter's constraints, as in scikit-learn's `_parameter_constraints`.
     """
     names = [name for c in constraints if isinstance(c, Names) for name in c.names]
     if value is True and len(names) == 1:
@@ -137,11 +139,11 @@ def hint(value, constraints):
     return ""
 
 
-def _question(meant):
+def _question(meant: object) -> str:
     return f" Did you mean {meant!r}?"
 
 
-def _readings(value):
+def _readings(value: Any) -> Iterator[Any]:
     """Yield what a value of a wrong type may stand for, the likeliest first."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
@@ -166,12 +168,12 @@ def _readings(value):
         yield int(value)
 
 
-def _is_legal(value, constraints):
+def _is_legal(value: object, constraints: Iterable[Any]) -> bool:
     return any(make_constraint(c).is_satisfied_by(value) for c in constraints)
 
 
-def check_name(value, parameter, names):
-    """Raise ValueError, with the nearest legal name, if a value is none of them."""
+def check_name(value: object, parameter: str, names: Iterable[str]) -> None:
+    """Raise ValueError, with a suggestion, if a value is none of the names."""
     names = tuple(names)
     if not isinstance(value, str) or value not in names:
         raise ValueError(
@@ -181,8 +183,8 @@ def check_name(value, parameter, names):
 
 
 @contextlib.contextmanager
-def hints(estimator):
-    """Add to an error about a parameter what its value was probably meant to be."""
+def hints(estimator: Any) -> Iterator[None]:
+    """Add a suggestion to errors about an estimator's parameters."""
     try:
         yield
     except InvalidParameterError as error:
@@ -192,7 +194,7 @@ def hints(estimator):
         raise
 
 
-def _hint_of(params, constraints_of):
+def _hint_of(params: dict[str, Any], constraints_of: dict[str, Any]) -> str:
     """Return the hint for the first parameter that meets none of its constraints."""
     for parameter, value in params.items():
         constraints = constraints_of.get(parameter, "no_validation")
@@ -200,7 +202,7 @@ def _hint_of(params, constraints_of):
             continue
         if isinstance(value, str | None) and value in _ONLY_OF_PCA.get(parameter, ()):
             return _INSTEAD
-        other = _NUMBERS.get(parameter)
+        other = _NUMBERS.get(parameter, "")
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if is_number and _is_legal(value, constraints_of.get(other, [])):
             return f" Did you mean {other}={value!r}?"

@@ -1,17 +1,19 @@
-"""Data of known structure, to see what an autoencoder finds in them.
+"""Data of known structure, to see what an autoencoder finds in them."""
 
-The distributions are documented with the functions that draw from them.
-"""
+from __future__ import annotations
 
 import os
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.datasets import fetch_openml
 from sklearn.utils import Bunch, check_random_state
 
 from skae._sklearn import Interval, validate_params
+from skae._typing import Floats
 
 __all__ = [
     "fetch_mnist",
@@ -23,11 +25,11 @@ __all__ = [
 ]
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__
 
 
-# Mean radii of the two donuts, by class, and how far their copied features go astray.
+# Mean radii of the two donuts, by class, and the largest relative error of the copies.
 RADII = np.array([5.0, 10.0])
 COPY_ERROR = 0.1
 
@@ -35,10 +37,10 @@ N_PIXELS = 28 * 28
 MNIST_DESCR = """\
 MNIST: handwritten digits
 
-70,000 grey images of 28 x 28 pixels, one digit each, centred. The first 60,000 are the
-training set, the last 10,000 the test set, both in the original order. A row holds the
-lines of an image one after the other, from 0 (paper) to 1 (ink). The target is the
-digit, 0 to 9.
+70,000 grey images of 28 x 28 pixels, each with one digit in its centre. The first
+60,000 are the training set, the last 10,000 the test set, both in the original order.
+The features of a sample are the pixels, line by line, from 0 (paper) to 1 (ink). The
+target is the digit, 0 to 9.
 
 Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits".
 Licence: CC BY-SA 3.0.
@@ -56,10 +58,15 @@ STANDARD_DEVIATION = [Interval(Real, 0, None, closed="left")]
     },
     prefer_skip_nested_validation=True,
 )
-def make_donuts(n_samples=9000, *, noise=1.0, random_state=None):
-    r"""Make two noisy rings in four features, of which two are nearly copies.
+def make_donuts(
+    n_samples: int = 9000,
+    *,
+    noise: float = 1.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[Floats, NDArray[np.int64]]:
+    r"""Make two noisy rings in four features, two of which are nearly copies.
 
-    A row of class :math:`y` is
+    A sample of class :math:`y` is
 
     .. math::
 
@@ -68,17 +75,17 @@ def make_donuts(n_samples=9000, *, noise=1.0, random_state=None):
         \quad R_0 = 5, \; R_1 = 10,
 
     with :math:`t` uniform on :math:`[0, 2\pi)`, and :math:`u` and :math:`v` uniform on
-    :math:`[0.9, 1.1)`; all four are independent. So there are four features, but
-    hardly more than two degrees of freedom.
+    :math:`[0.9, 1.1)`; all four are independent. There are four features, but hardly
+    more than two degrees of freedom.
 
     Parameters
     ----------
     n_samples : int, default=9000
-        Number of rows. Of an odd number, the inner ring has one more.
+        Number of samples. If it is odd, the inner ring has one more.
 
     noise : float, default=1.0
-        Standard deviation of the radii, in the units of X. The last two features stay
-        noisy copies of the first whatever it is.
+        Standard deviation of the radii, in the units of X. It does not affect how
+        noisy the copies are.
 
     random_state : int, RandomState instance or None, default=None
         Determines the random numbers. Pass an int for the same data in every call.
@@ -86,19 +93,19 @@ def make_donuts(n_samples=9000, *, noise=1.0, random_state=None):
     Returns
     -------
     X : ndarray of shape (n_samples, 4)
-        The rows, in float64: first those of the inner ring, then those of the outer.
+        The samples, in float64: first the inner ring, then the outer one.
 
     y : ndarray of shape (n_samples,)
         0 for the inner ring, 1 for the outer.
 
     See Also
     --------
-    make_ring : One ring, without copies.
+    make_ring : One ring, without copied features.
 
     Notes
     -----
-    With the defaults this stands in for the file ``donut_corr2.npy`` that was published
-    with [1]_: as many rows, in the same order of classes. The formula was found by
+    With the defaults this replaces the file ``donut_corr2.npy`` that was published with
+    [1]_: as many samples, in the same order of classes. The formula was found by
     measuring the file, it is not the published recipe; Kolmogorov-Smirnov tests of the
     file's radii, angles, :math:`u` and :math:`v` do not reject it at the 5 % level.
 
@@ -134,7 +141,12 @@ def make_donuts(n_samples=9000, *, noise=1.0, random_state=None):
     },
     prefer_skip_nested_validation=True,
 )
-def make_ring(n_samples=500, *, noise=0.0, random_state=None):
+def make_ring(
+    n_samples: int = 500,
+    *,
+    noise: float = 0.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[Floats, Floats]:
     r"""Make a ring of points in the plane, in the order of their angles.
 
     .. math::
@@ -148,10 +160,10 @@ def make_ring(n_samples=500, *, noise=0.0, random_state=None):
     Parameters
     ----------
     n_samples : int, default=500
-        Number of rows.
+        Number of samples.
 
     noise : float, default=0.0
-        Standard deviation of what is added to each feature; the ring's radius is 1.
+        Standard deviation of the noise in each feature; the ring's radius is 1.
 
     random_state : int, RandomState instance or None, default=None
         Determines the noise. Pass an int for the same data in every call.
@@ -159,7 +171,7 @@ def make_ring(n_samples=500, *, noise=0.0, random_state=None):
     Returns
     -------
     X : ndarray of shape (n_samples, 2)
-        The points, in float64.
+        The samples, in float64.
 
     angles : ndarray of shape (n_samples,)
         The angles before noise, in radians: increasing from 0, below 2 pi.
@@ -187,30 +199,30 @@ def make_ring(n_samples=500, *, noise=0.0, random_state=None):
 
 
 @validate_params({"n_classes": COUNT}, prefer_skip_nested_validation=True)
-def make_one_hot(n_classes=8):
-    """Make one row for each class: the identity matrix.
+def make_one_hot(n_classes: int = 8) -> Floats:
+    """Make one sample for each class: the identity matrix.
 
-    To bring these rows through a narrow code is the encoder problem [1]_.
+    The encoder problem [1]_ is to reconstruct these samples from a narrow code.
 
     Parameters
     ----------
     n_classes : int, default=8
-        Number of rows, and of features.
+        Number of samples, and of features.
 
     Returns
     -------
     X : ndarray of shape (n_classes, n_classes)
-        In float64. Row i is 1 in feature i and 0 elsewhere.
+        The samples, in float64. Sample i is 1 in feature i and 0 elsewhere.
 
     See Also
     --------
-    skae.metrics.argmax_accuracy : How many rows can be told by their reconstruction.
+    skae.metrics.argmax_accuracy : Share of samples that reconstructions identify.
 
     Notes
     -----
-    Codes of log2(n_classes) binary units are enough to tell the rows apart. All
-    directions within the rows' plane have the same variance, so that a PCA of k
-    components explains k / (n_classes - 1) of it, whichever they are.
+    Codes of log2(n_classes) binary units are enough to tell the samples apart. All
+    directions within the samples' hyperplane have the same variance, so that any k
+    components explain k / (n_classes - 1) of it.
 
     References
     ----------
@@ -232,27 +244,32 @@ def make_one_hot(n_classes=8):
     {"n_samples": COUNT, "n_features": COUNT, "random_state": ["random_state"]},
     prefer_skip_nested_validation=True,
 )
-def make_sinusoids(n_samples=1000, n_features=32, *, random_state=None):
-    r"""Make sampled waves that differ only in where they start.
+def make_sinusoids(
+    n_samples: int = 1000,
+    n_features: int = 32,
+    *,
+    random_state: int | np.random.RandomState | None = None,
+) -> Floats:
+    r"""Make sampled waves that differ only in their phase.
 
     .. math::
 
         x_{ij} = \sin^2 \left( t_i + \frac{\pi j}{\mathrm{n\_features}} \right),
         \qquad t_i \sim \mathcal{U}[0, \pi)
 
-    with :math:`j` from 0: one period in each row, and one degree of freedom whatever
-    the number of features.
+    with :math:`j` from 0: each sample is one period. There is one degree of freedom,
+    with any number of features.
 
     Parameters
     ----------
     n_samples : int, default=1000
-        Number of rows.
+        Number of samples.
 
     n_features : int, default=32
-        Number of features: points at which a wave is sampled.
+        Number of features: points at which each wave is sampled.
 
     random_state : int, RandomState instance or None, default=None
-        Determines where the waves start. Pass an int for the same data in every call.
+        Determines the phases. Pass an int for the same data in every call.
 
     Returns
     -------
@@ -265,10 +282,10 @@ def make_sinusoids(n_samples=1000, n_features=32, *, random_state=None):
 
     Notes
     -----
-    As :math:`\sin^2 a = (1 - \cos 2a) / 2`, three features or more put the rows on a
-    circle of radius :math:`\sqrt{\mathrm{n\_features} / 8}` around
-    :math:`(1/2, \dots, 1/2)`. A PCA of two components loses nothing; of one it
-    explains about half of the variance, where a curved code could do better.
+    Because :math:`\sin^2 a = (1 - \cos 2a) / 2`, samples of three or more features lie
+    on a circle of radius :math:`\sqrt{\mathrm{n\_features} / 8}` around
+    :math:`(1/2, \dots, 1/2)`. PCA loses nothing with two components; with one it
+    explains about half of the variance, where a curved code can do better.
 
     Examples
     --------
@@ -281,16 +298,22 @@ def make_sinusoids(n_samples=1000, n_features=32, *, random_state=None):
     array([0.51, 0.49, 0.  ])
     """
     generator = check_random_state(random_state)
-    starts = generator.uniform(0, np.pi, size=(n_samples, 1))
-    return np.sin(starts + np.pi * np.arange(n_features) / n_features) ** 2
+    phases = generator.uniform(0, np.pi, size=(n_samples, 1))
+    X: Floats = np.sin(phases + np.pi * np.arange(n_features) / n_features) ** 2
+    return X
 
 
 @validate_params(
     {"n_samples": COUNT, "n_features": COUNT, "random_state": ["random_state"]},
     prefer_skip_nested_validation=True,
 )
-def make_uniform(n_samples=1000, n_features=32, *, random_state=None):
-    r"""Make independent features, so that there is nothing to compress.
+def make_uniform(
+    n_samples: int = 1000,
+    n_features: int = 32,
+    *,
+    random_state: int | np.random.RandomState | None = None,
+) -> Floats:
+    r"""Make independent features, which cannot be compressed.
 
     .. math::
 
@@ -299,7 +322,7 @@ def make_uniform(n_samples=1000, n_features=32, *, random_state=None):
     Parameters
     ----------
     n_samples : int, default=1000
-        Number of rows.
+        Number of samples.
 
     n_features : int, default=32
         Number of features.
@@ -310,7 +333,7 @@ def make_uniform(n_samples=1000, n_features=32, *, random_state=None):
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
-        The rows, in float64.
+        The samples, in float64.
 
     See Also
     --------
@@ -318,8 +341,8 @@ def make_uniform(n_samples=1000, n_features=32, *, random_state=None):
 
     Notes
     -----
-    The variance is 1/12 in every direction. What a PCA of k components explains beyond
-    k / n_features of it is chance: it does not hold on new rows.
+    The variance is 1/12 in every direction. If k components of PCA explain more than
+    k / n_features of it, that is chance: it does not hold for new samples.
 
     Examples
     --------
@@ -329,29 +352,32 @@ def make_uniform(n_samples=1000, n_features=32, *, random_state=None):
     >>> PCA().fit(X).explained_variance_ratio_.round(2)
     array([0.25, 0.25, 0.25, 0.25])
     """
-    return check_random_state(random_state).uniform(size=(n_samples, n_features))
+    generator: np.random.RandomState = check_random_state(random_state)
+    return generator.uniform(size=(n_samples, n_features))
 
 
 @validate_params(
     {"return_X_y": ["boolean"], "data_home": [str, os.PathLike, None]},
     prefer_skip_nested_validation=True,
 )
-def fetch_mnist(*, return_X_y=False, data_home=None):
+def fetch_mnist(
+    *, return_X_y: bool = False, data_home: str | os.PathLike[str] | None = None
+) -> Bunch | tuple[Floats, NDArray[np.int64]]:
     """Load the MNIST images of handwritten digits, in their original order.
 
     They are read from ``mnist.npz`` (``X_train``, ``y_train``, ``X_test``, ``y_test``;
     pixels from 0 to 255) in the folder that the environment variable ``SKAE_DATA``
-    names. Where there is no such file, :func:`sklearn.datasets.fetch_openml` downloads
+    names. If there is no such file, :func:`sklearn.datasets.fetch_openml` downloads
     them and keeps them for later calls.
 
     Parameters
     ----------
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+        Whether to return only ``(data, target)``.
 
     data_home : str or path-like, default=None
-        Where downloads are kept. None takes scikit-learn's folder,
-        ``~/scikit_learn_data``. Not used where ``SKAE_DATA`` has the file.
+        Folder for downloads. None: scikit-learn's, ``~/scikit_learn_data``. It is not
+        used if ``SKAE_DATA`` has the file.
 
     Returns
     -------
@@ -364,11 +390,11 @@ def fetch_mnist(*, return_X_y=False, data_home=None):
         target : ndarray of shape (70000,)
             The digits, int64.
         feature_names : list of str
-            OpenML's: ``"pixel1"`` to ``"pixel784"``.
+            OpenML's names: ``"pixel1"`` to ``"pixel784"``.
         target_names : list of str
             OpenML's name of the target: ``"class"``.
         DESCR : str
-            What the data are, and whence.
+            Description of the data, and their source.
 
     (data, target) : tuple if ``return_X_y`` is True
         The two arrays.
@@ -405,7 +431,7 @@ def fetch_mnist(*, return_X_y=False, data_home=None):
     )
 
 
-def _read_mnist(data_home):
+def _read_mnist(data_home: str | os.PathLike[str] | None) -> tuple[Any, Any]:
     """Return pixels of shape (70000, 784), from 0 to 255, and digits or their names."""
     folder = os.environ.get("SKAE_DATA")
     if folder and (path := Path(folder, "mnist.npz")).is_file():

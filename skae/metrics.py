@@ -1,11 +1,17 @@
 """How well a transformer reconstructs its input.
 
-The scores here mean the same for every transformer that has an
-``inverse_transform``, so that a grid search can swap PCA, NMF, a whole Pipeline and
-an autoencoder and compare like with like.
+The scores have the same definition for every transformer with an
+``inverse_transform``, so that a grid search can compare PCA, NMF, a Pipeline and an
+autoencoder.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 
@@ -15,6 +21,7 @@ from skae._data.validation import check_weights
 from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae._sklearn import _safe_indexing
+from skae._typing import Floats, MatrixLike
 
 __all__ = [
     "argmax_accuracy",
@@ -24,18 +31,20 @@ __all__ = [
 ]
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__
 
 
-# Entries of one dense float64 row batch (32 MiB). Three or four arrays of this size
-# are alive at once, however many rows X has.
-BATCH_ENTRIES = 2**22
-# Smallest number of float64 with all its digits.
+# Entries of a dense float64 chunk (32 MiB). Three or four arrays of this size are in
+# memory at once, for any number of samples.
+CHUNK_ENTRIES = 2**22
+# Smallest float64 number with full precision.
 TINY = float(np.finfo(np.float64).tiny)
 
 
-def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
+def reconstruction_r2_score(
+    estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+) -> float:
     r"""Share of the variance of X that a fitted transformer reconstructs.
 
     .. math::
@@ -45,9 +54,9 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
         \qquad \hat{x} = \mathrm{inverse\_transform}(\mathrm{transform}(x)),
         \qquad \bar{x} = \frac{\sum_i w_i x_i}{\sum_i w_i}
 
-    The sums run over samples, the squared norms over features, and both are in the
-    units of X, whatever scaling a Pipeline does inside. The best value is 1. A
-    reconstruction by the mean of X scores 0; a worse one scores less.
+    The sums run over samples, the squared norms over features, both in the units of X,
+    even if a Pipeline scales it. The best value is 1. The mean of X as the
+    reconstruction scores 0; a worse reconstruction scores less.
 
     Parameters
     ----------
@@ -57,19 +66,19 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
         ``KernelPCA(fit_inverse_transform=True)``,
         :class:`skae.AutoencoderTransformer`, or a Pipeline of such steps.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Samples to reconstruct. They are passed on in batches of samples, as they are (a
-        dataframe stays one); only one batch at a time is made dense.
+        Samples to reconstruct. The estimator gets them chunk by chunk, in the type of X
+        (a dataframe stays one); only one chunk at a time is made dense.
     y : Ignored
         Not used, present for scikit-learn's scorer interface.
     sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the samples. None counts every sample once.
+        Non-negative weights of the samples. None: equal weights.
 
     Returns
     -------
     score : float
-        At most 1. Where all samples of X are equal the ratio does not exist; then, as
-        in :func:`sklearn.metrics.r2_score`, the score is 1.0 for a perfect
-        reconstruction and 0.0 for any other.
+        At most 1. If all samples of X are equal, the ratio is undefined; then, as in
+        :func:`sklearn.metrics.r2_score`, the score is 1.0 for a perfect reconstruction
+        and 0.0 for any other.
 
     Raises
     ------
@@ -86,24 +95,23 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
 
     Notes
     -----
-    Errors count in the units of X, so that of features on different scales the largest
-    decide the score. Where each feature should count the same, X has to be scaled
-    before it is passed in, not by a step of the Pipeline.
+    Errors are in the units of X: if features have different scales, those with the
+    largest decide the score. For features to count equally, scale X before passing it,
+    not in a step of the Pipeline.
 
-    The mean is that of the X passed in, because it is the one that exists for every
-    estimator and is the same for all candidates that are scored on the same fold.
-    ``AutoencoderTransformer.score`` centres at the mean of its *training* data instead.
-    The two agree on the training data, where for a PCA both are
-    ``explained_variance_ratio_.sum()``. On other data this one is never the higher: no
-    point is nearer to the samples of X than their own mean, so its denominator is the
-    smaller one.
+    The mean is that of X, because every estimator has it, and all candidates scored on
+    the same fold share it. ``AutoencoderTransformer.score`` uses the mean of its
+    *training* data instead. Both agree on the training data; for PCA they are then
+    ``explained_variance_ratio_.sum()``. On other data this score is never higher: no
+    point is nearer to the samples of X than their own mean, so its denominator is
+    smaller.
 
     :func:`sklearn.metrics.r2_score` with ``multioutput="variance_weighted"`` computes
-    the same ratio from two arrays in memory, unless a feature is constant in X: it
-    leaves the errors of such a feature out, here they count.
+    the same ratio from two arrays in memory, except that it ignores the errors of
+    features that are constant in X; here they count.
 
-    Each sample must be transformed independently of the others. An iterative
-    ``transform`` that stops when the whole batch has converged (NMF) does so up to its
+    The estimator must transform each sample independently of the others. An iterative
+    ``transform`` that stops when all samples have converged (NMF) does so up to its
     tolerance only.
 
     Examples
@@ -122,13 +130,12 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     X = _sliceable(X)
     if sample_weight is None:
         sample_weight = np.ones(X.shape[0])
-    sample_weight = check_weights(sample_weight, X.shape[0])
-    batches = list(_weighted_batches(X, sample_weight))
+    chunks = list(_weighted_chunks(X, check_weights(sample_weight, X.shape[0])))
 
-    mean = _weighted_mean(X, batches)
+    mean = _weighted_mean(X, chunks)
     squares = Squares()
-    for batch, weight in batches:
-        values, reconstructed = _reconstruct(estimator, _safe_indexing(X, batch))
+    for chunk, weight in chunks:
+        values, reconstructed = _reconstruct(estimator, _safe_indexing(X, chunk))
         with np.errstate(over="ignore"):
             errors, deviations = values - reconstructed, values - mean
         squares = squares.plus(Squares.of(errors, deviations, weight))
@@ -141,7 +148,9 @@ def reconstruction_r2_score(estimator, X, y=None, sample_weight=None) -> float:
     return share
 
 
-def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
+def reconstruction_r2(
+    estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+) -> float:
     """Scorer for :func:`reconstruction_r2_score`, to be passed as ``scoring=``.
 
     Parameters
@@ -162,7 +171,7 @@ def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
 
     Examples
     --------
-    One grid over two kinds of transformer, compared in the units of the input:
+    A grid search over two kinds of transformers:
 
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.decomposition import NMF, PCA
@@ -183,8 +192,13 @@ def reconstruction_r2(estimator, X, y=None, sample_weight=None) -> float:
 
 
 def reconstruction_error(
-    estimator, X, *, metric="squared_error", per_feature=False, as_frame=False
-):
+    estimator: Any,
+    X: MatrixLike,
+    *,
+    metric: str = "squared_error",
+    per_feature: bool = False,
+    as_frame: bool = False,
+) -> Floats | Any:
     """Error of each sample's reconstruction, in the units of X.
 
     Parameters
@@ -194,17 +208,16 @@ def reconstruction_error(
         :class:`skae.AutoencoderTransformer`, a Pipeline of such steps, or a fitted
         search for one.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        Samples to reconstruct. They are passed on in batches, as they are (a dataframe
-        stays one); only one batch at a time is made dense.
+        Samples to reconstruct. The estimator gets them chunk by chunk, in the type of X
+        (a dataframe stays one); only one chunk at a time is made dense.
     metric : {"squared_error", "absolute_error"}, default="squared_error"
         Squared or absolute difference of an entry and its reconstruction.
     per_feature : bool, default=False
-        Whether to return the error of every entry, not the sums over features.
+        Whether to return the error of every entry, instead of sums over features.
     as_frame : bool, default=False
-        Whether to return a pandas Series or DataFrame, with the index of X where X is
-        a pandas DataFrame. Its columns are the names of the features: those of X if it
-        is a dataframe, else ``feature_names_in_`` of the estimator, else "x0", "x1",
-        and so on.
+        Whether to return a pandas Series or DataFrame. It has the index of X if X is a
+        pandas DataFrame. Its columns are the names of the features: those of X if it is
+        a dataframe, else ``feature_names_in_`` of the estimator, else "x0", "x1", ...
 
     Returns
     -------
@@ -219,7 +232,7 @@ def reconstruction_error(
     TypeError
         If the estimator has no ``transform`` or no ``inverse_transform``.
     ValueError
-        If `metric` is none of the two, if X or its reconstruction is not numeric and
+        If `metric` has another value, if X or its reconstruction is not numeric and
         finite, if their shapes differ, or if the errors are too large or too small for
         float64.
 
@@ -227,7 +240,7 @@ def reconstruction_error(
     --------
     reconstruction_r2_score : One number, the share of the variance.
     skae.AutoencoderTransformer.reconstruction_error : The method of an autoencoder,
-        which also knows the loss that it was trained with.
+        which also offers its training loss as a metric.
     skae.inspection.ReconstructionErrorDisplay : Draws a histogram of the errors.
 
     Examples
@@ -254,12 +267,11 @@ def reconstruction_error(
     return _with_names(errors, estimator, X, metric) if as_frame else errors
 
 
-def argmax_accuracy(X, X_reconstructed) -> float:
-    """Share of samples whose largest entry is reconstructed as the largest.
+def argmax_accuracy(X: MatrixLike, X_reconstructed: MatrixLike) -> float:
+    """Share of samples whose largest entry is also the largest of the reconstruction.
 
-    This is the natural score of one-hot samples, which an autoencoder has to squeeze
-    through a narrow code: a sample counts as right if the hot feature can be read off
-    its reconstruction.
+    This is the natural score for one-hot samples that are reconstructed from a narrow
+    code: a sample is right if its reconstruction identifies the hot feature.
 
     Parameters
     ----------
@@ -271,8 +283,8 @@ def argmax_accuracy(X, X_reconstructed) -> float:
     Returns
     -------
     accuracy : float
-        Between 0 and 1. Where several entries of a sample are the largest, the first
-        one counts, in X as in `X_reconstructed`; a constant reconstruction of one-hot
+        Between 0 and 1. If several entries of a sample are the largest, the first of
+        them counts, in X and in `X_reconstructed`; a constant reconstruction of one-hot
         samples is therefore right only for those whose first feature is hot.
 
     Raises
@@ -286,46 +298,51 @@ def argmax_accuracy(X, X_reconstructed) -> float:
     >>> argmax_accuracy([[1, 0, 0], [0, 1, 0]], [[0.7, 0.2, 0.1], [0.5, 0.2, 0.3]])
     0.5
     """
-    X = _sparse_or_dense(X, "X")
-    X_reconstructed = _sparse_or_dense(X_reconstructed, "X_reconstructed")
-    if X.shape != X_reconstructed.shape:
+    original = _sparse_or_dense(X, "X")
+    reconstructed = _sparse_or_dense(X_reconstructed, "X_reconstructed")
+    if original.shape != reconstructed.shape:
         raise ValueError(
-            f"X has shape {X.shape}, X_reconstructed {X_reconstructed.shape}; the "
+            f"X has shape {original.shape}, X_reconstructed {reconstructed.shape}; the "
             "shapes must be equal."
         )
-    # A sparse argmax is a column matrix, a dense one a vector.
-    expected = np.ravel(X.argmax(axis=1))
-    return float(np.mean(expected == np.ravel(X_reconstructed.argmax(axis=1))))
+    # argmax of a sparse matrix is a column matrix, that of an array a vector.
+    expected = np.ravel(original.argmax(axis=1))
+    return float(np.mean(expected == np.ravel(reconstructed.argmax(axis=1))))
 
 
 # -- errors ------------------------------------------------------------------------
 
 
-def _squared_norms(rows):
-    return np.einsum("ij,ij->i", rows, rows)
+def _squared_norms(rows: Floats) -> Floats:
+    norms: Floats = np.einsum("ij,ij->i", rows, rows)
+    return norms
 
 
-# Metric -> function of differences that gives the errors of entries, and of rows.
-_METRICS = {
+# By metric, functions that turn differences into errors of entries, and of rows.
+_METRICS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
     "squared_error": (np.square, _squared_norms),
     "absolute_error": (np.abs, lambda rows: np.abs(rows).sum(axis=1)),
 }
 
 
-def check_metric(metric):
-    """Raise ValueError if there is no such metric of all transformers."""
+def check_metric(metric: object) -> None:
+    """Raise ValueError if a metric is not defined for every transformer."""
     if isinstance(metric, str) and metric == "loss":
         raise ValueError(
             f"metric='loss' must be one of {tuple(_METRICS)}: only an autoencoder "
             "itself knows its loss. Call its own method, "
-            "estimator.reconstruction_error(X, metric='loss'), in a Pipeline that of "
-            "the last step on what the steps before it return"
+            "estimator.reconstruction_error(X, metric='loss'); in a Pipeline, that of "
+            "the last step, on the output of the steps before it"
         )
     check_name(metric, "metric", _METRICS)
 
 
-def errors_of(pairs, metric, per_feature=False):
-    """Errors of reconstructions, of entries or summed over the features.
+def errors_of(
+    pairs: Callable[[], Iterable[tuple[Floats, Floats]]],
+    metric: str,
+    per_feature: bool = False,
+) -> Floats:
+    """Return errors of reconstructions, of entries or summed over the features.
 
     Parameters
     ----------
@@ -339,7 +356,7 @@ def errors_of(pairs, metric, per_feature=False):
     Raises
     ------
     ValueError
-        If errors overflow, or if squares underflow so that nothing is left of them.
+        If errors overflow, or if all squares underflow.
     """
     measure = _METRICS[metric][0 if per_feature else 1]
     parts = []
@@ -364,17 +381,17 @@ def errors_of(pairs, metric, per_feature=False):
     return errors
 
 
-def _or_absolute(metric):
+def _or_absolute(metric: str) -> str:
     return "" if metric == "absolute_error" else ", or use metric='absolute_error'"
 
 
-def _reconstructions(estimator, X):
-    """Yield rows and their reconstructions, batch by batch."""
-    for batch in _row_chunks(X):
-        yield _reconstruct(estimator, _safe_indexing(X, batch))
+def _reconstructions(estimator: Any, X: Any) -> Iterator[tuple[Floats, Floats]]:
+    """Yield rows and their reconstructions, chunk by chunk."""
+    for chunk in _row_chunks(X):
+        yield _reconstruct(estimator, _safe_indexing(X, chunk))
 
 
-def _with_names(errors, estimator, X, metric):
+def _with_names(errors: Floats, estimator: Any, X: Any, metric: str) -> Any:
     """Return errors as a Series or DataFrame, with the names of rows and features."""
     import pandas
 
@@ -392,8 +409,8 @@ def _with_names(errors, estimator, X, metric):
 # -- rows and their reconstructions ------------------------------------------------
 
 
-def _check_can_reconstruct(estimator):
-    """Raise TypeError, naming what is missing, if there is no way back to X."""
+def _check_can_reconstruct(estimator: Any) -> None:
+    """Raise TypeError, naming what is missing, if an estimator cannot reconstruct."""
     if isinstance(estimator, type):
         raise TypeError(
             f"{estimator.__name__} is a class, not a fitted estimator: pass what fit "
@@ -412,16 +429,16 @@ def _check_can_reconstruct(estimator):
             f"{_name(estimator)} has no {method}{because}. A reconstruction needs "
             "transform and inverse_transform, as PCA, NMF, "
             "KernelPCA(fit_inverse_transform=True), AutoencoderTransformer or a "
-            "Pipeline of such steps have them."
+            "Pipeline of such steps have."
         )
 
 
-def _name(estimator):
+def _name(estimator: object) -> str:
     return type(estimator).__name__
 
 
-def _sliceable(X, name="X"):
-    """Return X in a form that can be cut into row batches; frames stay frames."""
+def _sliceable(X: Any, name: str = "X") -> Any:
+    """Return X in a type that can be cut into chunks; a dataframe stays one."""
     if issparse(X):
         X = X.tocsr()
     if not hasattr(X, "shape"):
@@ -431,19 +448,19 @@ def _sliceable(X, name="X"):
     return X
 
 
-def sparse_columns(X):
+def sparse_columns(X: Any) -> list[bool]:
     """Return which columns of a pandas DataFrame are sparse, else an empty list."""
     dtypes = getattr(X, "dtypes", ())
     return [type(dtype).__name__ == "SparseDtype" for dtype in dtypes]
 
 
-def _row_chunks(X):
-    """Return slices of the rows, few enough in each to be made dense."""
+def _row_chunks(X: Any) -> Iterable[slice]:
+    """Return slices of the rows, each small enough to be made dense."""
     n_samples, n_features = X.shape
-    return slices(n_samples, max(1, BATCH_ENTRIES // max(1, n_features)))
+    return slices(n_samples, max(1, CHUNK_ENTRIES // max(1, n_features)))
 
 
-def _reconstruct(estimator, rows):
+def _reconstruct(estimator: Any, rows: Any) -> tuple[Floats, Floats]:
     """Return rows and their reconstructions, both as dense float64 arrays."""
     values = _dense(rows)
     reconstructed = estimator.inverse_transform(estimator.transform(rows))
@@ -456,50 +473,55 @@ def _reconstruct(estimator, rows):
     return values, reconstructed
 
 
-def _dense(rows, name="X"):
+def _dense(rows: Any, name: str = "X") -> NDArray[np.float64]:
     """Return rows as a dense float64 array, checked to be numeric and finite."""
     if issparse(rows):
         rows = rows.toarray()
-    elif any(
-        sparse_columns(rows)
-    ):  # which scikit-learn makes a sparse matrix, or warns
+    elif any(sparse_columns(rows)):  # scikit-learn would make it sparse, or warn
         columns = [np.asarray(rows.iloc[:, i]) for i in range(rows.shape[1])]
         rows = np.column_stack(columns)
-    return check_array(rows, dtype=np.float64, ensure_min_samples=0, input_name=name)
+    checked: NDArray[np.float64] = check_array(
+        rows, dtype=np.float64, ensure_min_samples=0, input_name=name
+    )
+    return checked
 
 
-def _sparse_or_dense(X, name):
+def _sparse_or_dense(X: Any, name: str) -> Any:
     """Return a CSR matrix or an array of numbers, checked to be finite."""
     if any(sparse_columns(X)):
         X = _dense(X, name)
     return check_array(X, accept_sparse="csr", input_name=name)
 
 
-def _weighted_batches(X, sample_weight):
-    """Yield the rows of each batch that have a weight, as an index, and the weights."""
-    for batch in _row_chunks(X):
-        weight = sample_weight[batch]
+def _weighted_chunks(
+    X: Any, sample_weight: Floats
+) -> Iterator[tuple[slice | NDArray[np.intp], Floats]]:
+    """Yield indices of the rows with positive weights, and these, chunk by chunk."""
+    for chunk in _row_chunks(X):
+        weight = sample_weight[chunk]
         used = np.flatnonzero(weight)
         if len(used) == len(weight):
-            yield batch, weight
+            yield chunk, weight
         elif len(used):
-            yield batch.start + used, weight[used]
+            yield chunk.start + used, weight[used]
 
 
-def _weighted_mean(X, batches):
+def _weighted_mean(
+    X: Any, chunks: list[tuple[slice | NDArray[np.intp], Floats]]
+) -> Floats:
     """Return the weighted mean of the rows, exactly the common row if all are equal."""
-    # Relative to the first row that counts, constant columns are exact zeros: no
-    # rounding that could pass for variance.
-    origin = _dense(_safe_indexing(X, batches[0][0]))[0]
-    total_weight = sum(weight.sum() for _, weight in batches)
-    offset = np.zeros_like(origin)
-    for batch, weight in batches:
+    # Relative to the first row with a weight, constant columns are exact zeros: no
+    # rounding could be taken for variance.
+    origin: NDArray[np.float64] = _dense(_safe_indexing(X, chunks[0][0]))[0]
+    total_weight = sum(weight.sum() for _, weight in chunks)
+    offset: NDArray[np.float64] = np.zeros_like(origin)
+    for chunk, weight in chunks:
         with np.errstate(over="ignore"):
-            deviations = _dense(_safe_indexing(X, batch)) - origin
+            deviations = _dense(_safe_indexing(X, chunk)) - origin
         if not np.isfinite(deviations).all():
             raise ValueError(
                 "X is too large for float64: differences of its rows are not finite. "
-                "Divide it by a large number"
+                "Divide X by a large number"
             )
         offset += (weight / total_weight) @ deviations
     return origin + offset

@@ -462,8 +462,8 @@ def test_forms_of_rows(pyplot, form):
         ({"which": []}, r"which=\[\] must be"),
         ({"which": 3}, "which=3 must be"),
         ({"which": [[1]]}, r"which=\[\[1\]\] must be"),
-        ({"which": [0, 120]}, "names row 120, but rows are numbered from 0 to 119"),
-        ({"which": [-1]}, "names row -1"),
+        ({"which": [0, 120]}, "has the index 120, but .* indices 0 to 119"),
+        ({"which": [-1]}, "has the index -1"),
         ({"which": X[:, 0] > 0}, r"pass np\.flatnonzero\(mask\)"),
         ({"n_images": 0}, "n_images == 0, must be >= 1"),
         ({"image_shape": (8, 9)}, r"\(8, 9\) is not possible: .*width = 64"),
@@ -527,7 +527,7 @@ def test_histograms_of_errors(pyplot, autoencoder, pca, metric):
     ]
     assert ax.get_legend().get_title().get_text() == "mean ± standard deviation"
     assert metric.split("_")[0] in ax.get_xlabel().lower()
-    assert ax.get_ylabel() == "Rows"
+    assert ax.get_ylabel() == "Samples"
     colors = [bars[0].get_facecolor() for bars in display.patches_]
     assert colors[0] != colors[1]
 
@@ -553,7 +553,7 @@ def test_errors_of_given_reconstructions(pyplot):
 
 
 def test_errors_in_small_batches(pyplot, monkeypatch, autoencoder):
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", 7 * 64)
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", 7 * 64)
     display = ReconstructionErrorDisplay.from_estimator(autoencoder, X)
     assert display.errors["AutoencoderTransformer"] == pytest.approx(
         errors_of(autoencoder)

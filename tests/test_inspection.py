@@ -136,7 +136,7 @@ def test_a_linear_autoencoder_gains_nothing():
 
 @pytest.mark.parametrize(("n_rows", "cv"), [(8, 8), (8, 5), (5, 3), (6, LeaveOneOut())])
 def test_a_row_alone_has_no_r2(n_rows, cv):
-    with pytest.raises(ValueError, match=f"holds out 1 of {n_rows} rows"):
+    with pytest.raises(ValueError, match=f"holds out 1 of {n_rows} samples"):
         compare_with_pca(IRIS[:n_rows], [1], cv=cv, estimator=LINEAR)
 
 
@@ -253,12 +253,12 @@ def test_a_generator_that_was_used_up():
     [
         (1, "n_splits=1"),
         (0, "n_splits=0"),
-        ("five", r"cv='five' must be a number of folds, .*rows\.$"),
+        ("five", r"cv='five' must be a number of folds, .*samples\.$"),
         ("5", r"cv='5' must be a number of folds.*Did you mean 5\?"),
         (2.5, r"cv=2\.5 must be"),
         (5.0, r"cv=5\.0 must be.*Did you mean 5\?"),
         (range(5), r"cv=range\(0, 5\) must be a number of folds.* Did you mean 5\?"),
-        (range(0), r"cv=range\(0, 0\) must be a number of folds.*rows\.$"),
+        (range(0), r"cv=range\(0, 0\) must be a number of folds.*samples\.$"),
         (np.arange(5), r"cv=array\(\[0, 1, 2, 3, 4\]\) must be a number of folds"),
         (np.array(5.0), r"must be a number of folds"),
         ([range(100)], "each a pair of the indices"),
@@ -268,9 +268,9 @@ def test_a_generator_that_was_used_up():
         (KFold, "a splitter such as KFold"),
         (
             [(range(100), [100, 150])],
-            "split 0 has rows that X, with 150 rows, does not",
+            "split 0 has indices beyond the 150 samples of X",
         ),
-        ([([], [0, 1])], "split 0 has no rows to train on"),
+        ([([], [0, 1])], "split 0 has no training samples"),
         (iter(range(3)), "each a pair of the indices"),
     ],
     ids=lambda value: str(value).partition(" at 0x")[0],
@@ -373,7 +373,7 @@ def test_bad_rows(X, message):
         ("mle", "n_components='mle' must be a whole number"),
         ([None, 1], r"n_components=\[None, 1\] must be a whole number"),
         ([0, 2], "n_components=0 is not possible: .*PCA has 1 to 4 components"),
-        ([2, 5], "n_components=5 is not possible: with 4 features, and 75 rows"),
+        ([2, 5], "n_components=5 is not possible: with 4 features, and 75 train"),
         (-1, "n_components=-1 is not possible"),
     ],
 )
@@ -387,7 +387,9 @@ def test_code_sizes_that_the_smallest_training_split_does_not_allow():
     cv = TimeSeriesSplit(2)  # 3 rows to fit on, then 6
     display = compare_with_pca(X, [3], cv=cv, estimator=PCA())
     assert code_sizes_of(display) == [3]
-    with pytest.raises(ValueError, match=r"n_components=4 .*12 features, and 3 rows"):
+    with pytest.raises(
+        ValueError, match=r"n_components=4 .*12 features, and 3 training"
+    ):
         compare_with_pca(X, [3, 4], cv=cv, estimator=PCA())
 
 

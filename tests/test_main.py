@@ -106,7 +106,7 @@ def test_job(job, tmp_path, has_labels):
     status, out, err = job("--data", data, *options, "--random-state", 5)
     assert (status, err) == (0, "")
     out.encode("ascii")  # what any terminal can print
-    assert "iris.npz: 112 rows to train on, 38 held out; 4 features\n" in out
+    assert "iris.npz: 112 training samples, 38 held out; 4 features\n" in out
     # A line per candidate, in the folds and in the fits that follow.
     for i, name in enumerate(["PCA", "autoencoder"]):
         for j, code_size in enumerate([1, 3]):
@@ -163,7 +163,7 @@ def test_job(job, tmp_path, has_labels):
 def test_digits_are_the_default(job, tmp_path):
     status, out, _ = job("--code-sizes", 2, "--cv", 2, "--no-plot", max_iter=1)
     assert status == 0
-    assert "digits: 1347 rows to train on, 450 held out; 64 features" in out
+    assert "digits: 1347 training samples, 450 held out; 64 features" in out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.csv"]
 
 
@@ -273,7 +273,7 @@ def test_picture_of_other_rows(job, tmp_path, figures):
         errors.append(np.sqrt(((test - restored) ** 2).sum(axis=1)))
     (points,) = ax.collections
     assert np.allclose(points.get_offsets(), np.transpose(errors))
-    assert f"{np.mean(errors[1] < errors[0]):.0%} of the rows" in ax.get_title()
+    assert f"{np.mean(errors[1] < errors[0]):.0%} of the samples" in ax.get_title()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("PCA", "autoencoder")
 
 
@@ -450,15 +450,19 @@ WIDE = np.random.default_rng(0).random((20, 30))
     ("arrays", "options", "message"),
     [
         ({"X": IRIS}, "--target y", "--target names a column of a .csv"),
-        ({"X": IRIS, "y": one_class_to_train_on()}, "", "rows are all of one class"),
+        ({"X": IRIS, "y": one_class_to_train_on()}, "", "samples are all of one class"),
         (
             {"X": IRIS},
             "--code-sizes 2 5",
             "--code-sizes 5: with 4 features, .* at most 4 components",
         ),
-        # 15 rows to train on, folds of 5
-        ({"X": WIDE}, "--code-sizes 11", "10 rows to fit on in the folds, .* most 10 "),
-        # 16 rows to train on
+        # 15 training samples, folds of 5
+        (
+            {"X": WIDE},
+            "--code-sizes 11",
+            "10 training samples in the folds, .* most 10 ",
+        ),
+        # 16 training samples
         ({"X": IRIS[::7]}, "--cv 1", "--cv 1: 2 to 8 folds are possible"),
         ({"X": IRIS[::7]}, "--cv 9", "--cv 9: 2 to 8 folds are possible"),
     ],

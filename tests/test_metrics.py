@@ -120,7 +120,7 @@ def test_row_batches_do_not_change_the_score(monkeypatch, batch_rows, weighted):
     weights = np.arange(150) % 4 if weighted else None
     pca = PCA(n_components=5).fit(TRAIN)
     whole = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", batch_rows * DIGITS.shape[1])
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", batch_rows * DIGITS.shape[1])
     batched = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
     assert batched == pytest.approx(whole, rel=1e-12)
 
@@ -130,7 +130,7 @@ def test_row_batches_do_not_change_the_score(monkeypatch, batch_rows, weighted):
 )
 @pytest.mark.parametrize("n_rows_per_batch", [40, 1000])
 def test_sparse_equals_dense(monkeypatch, container, n_rows_per_batch):
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", n_rows_per_batch * 64)
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", n_rows_per_batch * 64)
     svd = TruncatedSVD(n_components=5, random_state=0).fit(TRAIN)
     score = reconstruction_r2_score(svd, container(HELD_OUT))
     assert score == pytest.approx(naive_r2(svd, HELD_OUT), rel=1e-12)
@@ -139,7 +139,7 @@ def test_sparse_equals_dense(monkeypatch, container, n_rows_per_batch):
 @pytest.mark.parametrize("make", [sp.csr_array, np.asarray], ids=["sparse", "dense"])
 def test_memory_is_that_of_a_few_batches(monkeypatch, make):
     batch_entries = 20_000
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", batch_entries)
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", batch_entries)
     rng = np.random.default_rng(0)
     X = make(rng.random((4000, 200)) * (rng.random((4000, 200)) < 0.01))
     svd = TruncatedSVD(n_components=2, random_state=0).fit(X)
@@ -197,7 +197,7 @@ def test_rows_without_weight_do_not_break_constancy():
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames_and_frame_output(monkeypatch, library):
     frames = pytest.importorskip(library)
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", 64 * 64)  # several batches
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", 64 * 64)  # several batches
     names = [f"pixel{i}" for i in range(DIGITS.shape[1])]
     train, held_out = (
         frames.DataFrame(dict(zip(names, X.T, strict=True))) for X in (TRAIN, HELD_OUT)
@@ -331,7 +331,7 @@ def sparse_frame(X, columns=slice(None)):
 
 @pytest.mark.parametrize("columns", [slice(None), slice(3, 9)], ids=["all", "some"])
 def test_sparse_columns(monkeypatch, columns):
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", 64 * 64)  # several batches
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", 64 * 64)  # several batches
     frame = sparse_frame(HELD_OUT, columns)
     # scikit-learn warns of frames where some columns are sparse.
     copies = Reconstructor(lambda X: X * 0.5)
@@ -414,7 +414,7 @@ def test_errors_are_finite_and_exact_or_refused(metric, per_feature, dtype, unit
 @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=lambda t: str(t)[:40])
 @pytest.mark.parametrize("rows_per_batch", [40, 1000])
 def test_errors_equal_the_naive_formula(monkeypatch, transformer, rows_per_batch):
-    monkeypatch.setattr(skae.metrics, "BATCH_ENTRIES", rows_per_batch * 64)
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", rows_per_batch * 64)
     fitted = sklearn.base.clone(transformer).fit(TRAIN)
     compute = partial(reconstruction_error, fitted, HELD_OUT)
     difference = HELD_OUT - fitted.inverse_transform(fitted.transform(HELD_OUT))

@@ -1,8 +1,11 @@
-"""The job of the command line: PCA beside an autoencoder, on data of any kind.
+"""The job of the command line: compare PCA and an autoencoder on given data.
 
-The code size is chosen by cross-validation on the training rows; then every candidate
-is fitted on all of them and judged on the held-out rows. A table and a picture show it.
+The code size is chosen by cross-validation on the training samples; then every
+candidate is fitted on all of them and scored on the held-out samples. The results are
+written as a table and a picture.
 """
+
+from __future__ import annotations
 
 import contextlib
 import csv
@@ -11,25 +14,35 @@ import math
 import os
 import textwrap
 import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._cli.demo_data import DemoError, load
+from skae._cli.demo_data import Data, DemoError, load
+from skae._typing import Floats
 from skae.inspection import ReconstructionDisplay
-from skae.inspection._comparison import compare
+from skae.inspection._comparison import Table, compare
 from skae.inspection._comparison_display import (
     AUTOENCODER_NAME,
     FITTED,
     PCA_NAME,
     REFERENCE,
     SCORE,
+    PCAComparisonDisplay,
 )
 from skae.inspection._prediction import linear_classifier
 from skae.metrics import reconstruction_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SCALERS = {"minmax": MinMaxScaler, "standard": StandardScaler}
 CODE_SIZES = (2, 5, 10, 20)
@@ -37,8 +50,8 @@ TEST_SIZE = 0.25
 TABLE_FILE = "results.csv"
 PICTURE_FILE = "reconstructions.png"
 
-# Chosen by the folds of the digits' training rows; the held-out rows had no say.
-AUTOENCODER = {
+# Chosen by cross-validation on the digits' training samples, without those held out.
+AUTOENCODER: dict[str, Any] = {
     "hidden_layer_sizes": (100,),
     "activation": "silu",
     "init": "random",
@@ -54,25 +67,36 @@ MAX_ITER = 100
 NAMES = (PCA_NAME, AUTOENCODER_NAME)
 LINE_WIDTH = 79
 N_IMAGES = 10
-# Okabe and Ito's palette, which colour-blind readers can tell apart, too.
+# Okabe and Ito's palette, which color-blind readers can tell apart, too.
 COLORS = ("#0072B2", "#D55E00")
 REFERENCE_COLOR = "#666666"
 GAP_COLOR = "#dddddd"
 DOTS_PER_INCH = 150
 
 
-def run(*, data, target, scaler, code_sizes, cv, max_iter, random_state, output, plot):
-    """Run the job, printing as it goes; the parameters are the command line's options.
+def run(
+    path: Path | None,
+    *,
+    target: str | None,
+    scaler: str,
+    code_sizes: Sequence[int] | None,
+    cv: int,
+    max_iter: int,
+    random_state: int,
+    output: Path,
+    plot: bool,
+) -> None:
+    """Run and print the job; the parameters are the command line's options.
 
     Raises DemoError if the data cannot be used or the files cannot be written.
     """
     start = time.perf_counter()
-    data = load(data, target)
+    data = load(path, target)
     train, test = split(data, random_state)
     code_sizes = usable_code_sizes(code_sizes, (len(train), data.X.shape[1]), cv)
     prepare_folder(output)
     print(
-        f"{data.name}: {len(train)} rows to train on, {len(test)} held out; "
+        f"{data.name}: {len(train)} training samples, {len(test)} held out; "
         f"{data.X.shape[1]} features"
     )
 
@@ -81,18 +105,18 @@ def run(*, data, target, scaler, code_sizes, cv, max_iter, random_state, output,
     )
     pipeline = Pipeline([("scale", SCALERS[scaler]()), ("reduce", autoencoder)])
     print(
-        f"Grid search, {2 * len(code_sizes)} candidates, {cv} folds each (the very "
-        "first run compiles the kernels, too: half a minute):",
+        f"Grid search, {2 * len(code_sizes)} candidates, {cv} folds each (the first "
+        "run also compiles the kernels, for half a minute):",
         flush=True,
     )
     folds = compare(
         data.X[train],
         code_sizes,
-        cv=KFold(cv),  # the rows were shuffled when they were split
+        cv=KFold(cv),  # `split` has shuffled the samples
         estimator=pipeline,
         report=progress(2 * len(code_sizes)),
     )
-    print("Fits on all training rows, R2 on the held-out rows:", flush=True)
+    print("Fits on all training samples, R2 on the held-out samples:", flush=True)
     held_out = compare(
         data.X,
         code_sizes,
@@ -109,38 +133,44 @@ def run(*, data, target, scaler, code_sizes, cv, max_iter, random_state, output,
     print_choice(table, folds.verdict)
     if data.y is not None:
         print(f"Accuracy from all features: {held_out.results[REFERENCE][0]:.3f}.")
-    with writing(output / TABLE_FILE) as path:
-        write_table(table, path)
+    with writing(output / TABLE_FILE) as file:
+        write_table(table, file)
     if plot:
         try:
-            with writing(output / PICTURE_FILE) as path:
-                draw(table, held_out, data, test).savefig(path, dpi=DOTS_PER_INCH)
+            with writing(output / PICTURE_FILE) as file:
+                draw(table, held_out, data, test).savefig(file, dpi=DOTS_PER_INCH)
         except ImportError:
             print('No picture without matplotlib: pip install "skae[plot]"')
     print(f"Done in {time.perf_counter() - start:.1f} s")
 
 
-def split(data, random_state):
-    """Return the indices of training and held-out rows, of all classes if possible."""
-    options = {"test_size": TEST_SIZE, "random_state": random_state}
-    if data.y is None:
-        return train_test_split(np.arange(len(data.X)), **options)
-    counts = np.unique(data.y, return_counts=True)[1]
-    fit_in_both = counts.min() > 1 and len(counts) <= TEST_SIZE * len(data.y)
-    stratify = data.y if fit_in_both else None
-    train, test = train_test_split(np.arange(len(data.X)), stratify=stratify, **options)
-    if len(np.unique(data.y[train])) < 2:
-        raise DemoError(f"{data.name}: the training rows are all of one class")
+def split(data: Data, random_state: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return indices of training and held-out samples, stratified if possible."""
+    stratify = None
+    if data.y is not None:
+        counts = np.unique(data.y, return_counts=True)[1]
+        fit_in_both = counts.min() > 1 and len(counts) <= TEST_SIZE * len(data.y)
+        stratify = data.y if fit_in_both else None
+    train, test = train_test_split(
+        np.arange(len(data.X)),
+        stratify=stratify,
+        test_size=TEST_SIZE,
+        random_state=random_state,
+    )
+    if data.y is not None and len(np.unique(data.y[train])) < 2:
+        raise DemoError(f"{data.name}: the training samples are all of one class")
     return train, test
 
 
-def usable_code_sizes(requested, shape, cv):
+def usable_code_sizes(
+    requested: Sequence[int] | None, shape: tuple[int, int], cv: int
+) -> list[int]:
     """Return the code sizes to try, in increasing order; None stands for the default.
 
-    `shape` is that of the training rows.
+    `shape` is that of the training samples.
     """
     n_train, n_features = shape
-    if not 2 <= cv <= n_train // 2:  # R2 needs two rows to have a variance
+    if not 2 <= cv <= n_train // 2:  # R2 needs the variance of two samples
         raise DemoError(f"--cv {cv}: 2 to {n_train // 2} folds are possible")
     smallest_fold = n_train - math.ceil(n_train / cv)
     largest = min(n_features, smallest_fold)
@@ -149,14 +179,14 @@ def usable_code_sizes(requested, shape, cv):
     if max(requested) > largest:
         raise DemoError(
             f"--code-sizes {max(requested)}: with {n_features} features, and "
-            f"{smallest_fold} rows to fit on in the folds, PCA has at most {largest} "
+            f"{smallest_fold} training samples in the folds, PCA has at most {largest} "
             "components"
         )
     return sorted(set(requested))
 
 
-def prepare_folder(path):
-    """Make the output folder, or raise DemoError if it cannot be written to."""
+def prepare_folder(path: Path) -> None:
+    """Create the output folder, or raise DemoError if it is not writable."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -165,19 +195,19 @@ def prepare_folder(path):
         raise DemoError(f"--output {path}: no permission to write there")
 
 
-def describe(name, code_size):
-    """Return what the terminal calls a candidate."""
+def describe(name: str, code_size: int) -> str:
+    """Return the name of a candidate for the terminal."""
     return f"{name}, code size {code_size}"
 
 
-def progress(n_candidates, *, by_fit=False):
-    """Return what prints a line about a candidate of a comparison when it is done.
+def progress(n_candidates: int, *, by_fit: bool = False) -> Callable[[Table], None]:
+    """Return a function that prints a line when a candidate is done.
 
-    Its seconds are those since the first began, or of its fit alone.
+    Its seconds are those since the start, or of the candidate's fit alone.
     """
     start, numbers = time.perf_counter(), itertools.count(1)
 
-    def report(rows):
+    def report(rows: Table) -> None:
         if "estimator" not in rows:  # scores without reduction
             return
         name = describe(rows["estimator"][0], rows["n_components"][0])
@@ -191,7 +221,9 @@ def progress(n_candidates, *, by_fit=False):
     return report
 
 
-def make_table(folds, held_out, code_sizes):
+def make_table(
+    folds: PCAComparisonDisplay, held_out: PCAComparisonDisplay, code_sizes: list[int]
+) -> dict[str, list[Any]]:
     """Return the columns of the table by name, each with an entry per code size."""
     measures = {
         "r2": held_out.results["test_score"],
@@ -199,7 +231,7 @@ def make_table(folds, held_out, code_sizes):
         "fit_seconds": held_out.results["fit_time"],
         "cv_r2": folds.results["test_score"],
     }
-    table = {"code_size": code_sizes}
+    table: dict[str, list[Any]] = {"code_size": code_sizes}
     for measure, values in measures.items():
         if values is not None:
             means = values.reshape(len(NAMES), len(code_sizes), -1).mean(axis=2)
@@ -210,12 +242,12 @@ def make_table(folds, held_out, code_sizes):
     return table
 
 
-def columns(table, measure):
+def columns(table: dict[str, list[Any]], measure: str) -> list[list[Any]]:
     """Return the columns of PCA and of the autoencoder."""
     return [table[f"{name.lower()}_{measure}"] for name in NAMES]
 
 
-def format_table(table):
+def format_table(table: dict[str, list[Any]]) -> str:
     """Return the table as text: a line per code size, pairs of columns to compare."""
     blocks = {
         "R2, held out": ("r2", 3),
@@ -239,7 +271,7 @@ def format_table(table):
     return "\n".join(lines)
 
 
-def print_choice(table, verdict):
+def print_choice(table: dict[str, list[Any]], verdict: str) -> None:
     """Print the candidate with the best score in the folds, and their verdict."""
     in_folds, held_out = np.array([columns(table, "cv_r2"), columns(table, "r2")])
     best = np.unravel_index(np.argmax(in_folds), in_folds.shape)
@@ -253,8 +285,8 @@ def print_choice(table, verdict):
 
 
 @contextlib.contextmanager
-def writing(path):
-    """Say that a file was written, or raise DemoError if it could not be."""
+def writing(path: Path) -> Iterator[Path]:
+    """Print that a file was written, or raise DemoError if it could not be."""
     try:
         yield path
     except OSError as error:
@@ -262,7 +294,7 @@ def writing(path):
     print(f"Wrote {path}")
 
 
-def write_table(table, path):
+def write_table(table: dict[str, list[Any]], path: Path) -> None:
     """Write the table as .csv."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -270,12 +302,17 @@ def write_table(table, path):
         writer.writerows(zip(*table.values(), strict=True))
 
 
-def draw(table, held_out, data, test):
-    """Return a figure: curves of the scores above reconstructions of held-out rows.
+def draw(
+    table: dict[str, list[Any]],
+    held_out: PCAComparisonDisplay,
+    data: Data,
+    test: NDArray[np.intp],
+) -> Figure:
+    """Return a figure: curves of scores above reconstructions of held-out samples.
 
     The reconstructions are those of a medium code size.
     """
-    # Not through pyplot: no window, no global state.
+    # Without pyplot: no window, no global state.
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -291,7 +328,7 @@ def draw(table, held_out, data, test):
     axes = top.subplots(1, len(titles))
     for ax in np.ravel(axes):
         ax.set_prop_cycle(color=COLORS, marker=("o", "s"))
-    # Without a marker of their own, the lines take that of the cycle.
+    # Without their own marker, the lines take that of the cycle.
     held_out.plot(axes, line_kw={"marker": None})
     for ax, title in zip(np.ravel(axes), titles, strict=True):
         # Both scores are at most 1; an R² can be negative.
@@ -311,12 +348,14 @@ def draw(table, held_out, data, test):
         names = [f"{n}\nR² {s:z.2f}" for n, s in zip(NAMES, r2, strict=True)]
         models = dict(zip(names, fitted, strict=True))
         draw_images(bottom.subplots(), models, data, test)
-        bottom.suptitle(f"Held-out rows and their reconstructions {where}")
+        bottom.suptitle(f"Held-out samples and their reconstructions {where}")
     return figure
 
 
-def draw_images(ax, models, data, test):
-    """Draw the first held-out row of each class, or the first rows without labels."""
+def draw_images(
+    ax: Axes, models: dict[str, Any], data: Data, test: NDArray[np.intp]
+) -> None:
+    """Draw the first held-out sample of each class; without labels, the first few."""
     import matplotlib as mpl
 
     first = np.arange(len(test))
@@ -332,15 +371,15 @@ def draw_images(ax, models, data, test):
     )
 
 
-def draw_errors(ax, fitted, X, where):
-    """Draw each row's distance to its reconstructions, PCA's and the autoencoder's."""
+def draw_errors(ax: Axes, fitted: NDArray[Any], X: Floats, where: str) -> None:
+    """Draw each sample's distances to its reconstructions by both models."""
     x, y = (np.sqrt(reconstruction_error(pipeline, X)) for pipeline in fitted)
     limit = 1.05 * max(x.max(), y.max())
     ax.scatter(x, y, s=16, alpha=0.6, color=COLORS[1], linewidth=0)
     ax.plot([0, limit], [0, limit], color=REFERENCE_COLOR, linestyle="--")
     ax.set(
-        title=f"Distance of held-out rows to their reconstructions {where}\n"
-        f"{AUTOENCODER_NAME} nearer for {np.mean(y < x):.0%} of the rows (below the "
+        title=f"Distance of held-out samples to their reconstructions {where}\n"
+        f"{AUTOENCODER_NAME} nearer for {np.mean(y < x):.0%} of the samples (below the "
         "line)",
         xlabel=PCA_NAME,
         ylabel=AUTOENCODER_NAME,

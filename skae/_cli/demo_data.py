@@ -1,40 +1,45 @@
-"""The data that ``python -m skae`` works on: read from a file and checked."""
+"""The data of ``python -m skae``, read from a file and checked."""
 
 import contextlib
 import csv
 import itertools
 import math
 import zipfile
-from typing import NamedTuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-# With fewer samples, neither a held-out set nor folds would mean much.
+from skae._typing import Floats
+
+# With fewer samples, held-out samples and folds say little.
 MIN_ROWS = 20
-# Images of fewer than 8 x 8 pixels would not be recognized.
+# Images of fewer than 8 x 8 pixels show nothing.
 MIN_IMAGE_SIDE = 8
 
 
 class DemoError(Exception):
-    """Something the user can fix; its message is one line."""
+    """An error that the user can fix; its message is one line."""
 
 
 class Data(NamedTuple):
     """Samples to reduce."""
 
     name: str
-    X: np.ndarray  # (n_samples, n_features)
-    y: np.ndarray | None  # (n_samples,), class labels
-    image_shape: tuple | None  # (height, width) if a sample is an image
+    X: Floats  # (n_samples, n_features)
+    y: NDArray[Any] | None  # (n_samples,), class labels
+    image_shape: tuple[int, int] | None  # (height, width) if a sample is an image
 
 
-def load(path, target=None):
-    """Return the data of a file, checked, or else raise DemoError.
+def load(path: Path | None, target: str | None = None) -> Data:
+    """Return the data of a file, or raise DemoError if they cannot be used.
 
     A path of None stands for scikit-learn's digits. `target` is the name or the number
-    of the label column of a .csv file.
+    of the label column in a .csv file.
     """
     suffix = "" if path is None else path.suffix.lower()
     if target is not None and suffix != ".csv":
@@ -59,7 +64,7 @@ def load(path, target=None):
 
 
 @contextlib.contextmanager
-def _reading(problem):
+def _reading(problem: str) -> Iterator[None]:
     """Turn the errors of a reader into DemoError."""
     try:
         yield
@@ -67,7 +72,7 @@ def _reading(problem):
         raise DemoError(f"{problem} ({error})") from None
 
 
-def _read_numpy(path):
+def _read_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return X and y of a .npy or .npz file; y is None if there are no labels."""
     with path.open("rb") as file:
         with _reading("not readable as NumPy's format"):
@@ -77,26 +82,28 @@ def _read_numpy(path):
         if isinstance(arrays, np.ndarray):
             return arrays, None
         names = {name.lower(): name for name in arrays.files}
-        for pair in (("x", "y"), ("x_train", "y_train")):
-            if pair[0] in names:
-                return [_member(arrays, names.get(name)) for name in pair]
+        for x, y in (("x", "y"), ("x_train", "y_train")):
+            if x in names:
+                labels = _member(arrays, names[y]) if y in names else None
+                return _member(arrays, names[x]), labels
         raise DemoError(
             f"no array named X or X_train (there are: {', '.join(arrays.files)})"
         )
 
 
-def _member(arrays, name):
-    """Return one array of a .npz file, or None if it has no name."""
+def _member(arrays: Any, name: str) -> NDArray[Any]:
+    """Return one array of a .npz file."""
     with _reading(f"its array {name} is not readable"):
-        return None if name is None else arrays[name]
+        array: NDArray[Any] = arrays[name]
+    return array
 
 
-def _read_csv(path, target):
-    """Return the features of a .csv file and, with a target, the labels, else None.
+def _read_csv(path: Path, target: str | None) -> tuple[Floats, list[str] | None]:
+    """Return the features and the labels of a .csv file; these are None without target.
 
     The first line is a header if a feature in it is neither a number nor empty.
     """
-    lines = _numbered_lines(path)
+    lines: Iterator[tuple[int, list[str]]] = _numbered_lines(path)
     first = next(lines, None)
     if first is None:
         raise DemoError("the file is empty")
@@ -107,7 +114,8 @@ def _read_csv(path, target):
         names = [str(column) for column in range(len(names))]
         lines = itertools.chain([first], lines)
 
-    X, y = [], []
+    X: list[Floats] = []
+    y: list[str] = []
     for number, cells in lines:
         if len(cells) != len(names):
             raise DemoError(
@@ -124,7 +132,7 @@ def _read_csv(path, target):
     return np.reshape(X, (len(X), len(features))), None if label is None else y
 
 
-def _numbered_lines(path):
+def _numbered_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the cells of every line that is not blank."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
@@ -134,7 +142,7 @@ def _numbered_lines(path):
                     yield reader.line_num, [cell.strip() for cell in cells]
 
 
-def _column_number(names, target):
+def _column_number(names: list[str], target: str) -> int:
     """Return the position of the column that --target means."""
     try:
         return range(len(names))[int(target)]
@@ -146,7 +154,7 @@ def _column_number(names, target):
         raise DemoError(f"no column {target}, there are {len(names)}") from None
 
 
-def _is_number(cell):
+def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
@@ -154,14 +162,14 @@ def _is_number(cell):
     return True
 
 
-def _check_rows(X):
+def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
     """Return X as a 2-D array of floats, and the shape of its images, or None.
 
-    float32 stays, everything else becomes float64.
+    float32 is kept, all other types become float64.
     """
     if X.dtype.kind not in "biuf":
         raise DemoError(f"its entries are not real numbers (dtype {X.dtype})")
-    image_shape = X.shape[1:] if X.ndim == 3 else None
+    image_shape = (X.shape[1], X.shape[2]) if X.ndim == 3 else None
     if X.ndim == 3:
         X = X.reshape(len(X), -1)
     if X.ndim != 2:
@@ -191,18 +199,18 @@ def _check_rows(X):
     return X, image_shape
 
 
-def _check_labels(y, n_samples):
+def _check_labels(y: Any, n_samples: int) -> NDArray[Any] | None:
     """Return class labels as an array of shape (n_samples,), or None for None."""
     if y is None:
         return None
-    y = np.asarray(y)
-    if y.shape not in {(n_samples,), (n_samples, 1)}:
-        raise DemoError(f"labels of shape {y.shape} for {n_samples} rows")
-    y = y.ravel()
-    with contextlib.suppress(ValueError):  # text that is not numbers is fine
-        y = y.astype(np.float64)
-    if y.dtype == np.float64 and not np.all(y == np.rint(y)):
+    labels = np.asarray(y)
+    if labels.shape not in {(n_samples,), (n_samples, 1)}:
+        raise DemoError(f"labels of shape {labels.shape} for {n_samples} rows")
+    labels = labels.ravel()
+    with contextlib.suppress(ValueError):  # text is fine
+        labels = labels.astype(np.float64)
+    if labels.dtype == np.float64 and not np.all(labels == np.rint(labels)):
         raise DemoError("the labels are not classes, but numbers with decimals or NaN")
-    if len(np.unique(y)) < 2:
+    if len(np.unique(labels)) < 2:
         raise DemoError("all labels are the same")
-    return y
+    return labels

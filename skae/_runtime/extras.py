@@ -1,21 +1,21 @@
-"""Packages that skae works without, and that extras of its installation bring."""
+"""Optional packages, which the extras of skae install."""
 
 from importlib import import_module
 
 
-def check_installed(caller, *packages, extra=None):
-    """Raise ImportError, with the command that mends it, if a package is missing.
+def check_installed(caller: str, *packages: str, extra: str | None = None) -> None:
+    """Raise ImportError, with the command that installs it, if a package is missing.
 
     Parameters
     ----------
     caller : str
-        What needs the packages, in the message.
+        What needs the packages, for the message.
 
     *packages : str
-        Names of modules, of which the first part is the package's.
+        Names of modules; the first part of each is the package's name.
 
     extra : str, default=None
-        The extra of skae that brings them; None where there is none.
+        The extra of skae that installs them; None if there is none.
     """
     for name in packages:
         try:

@@ -1,33 +1,35 @@
 """Compiling ahead of the first use."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from skae._compiled import epochs
 from skae._compiled.compilation import c_functions
 
 
-def warmup(dtypes=("float32", "float64")):
+def warmup(dtypes: Iterable[str] = ("float32", "float64")) -> str | None:
     """Compile everything now, and keep the machine code on disk.
 
     Otherwise the first fit on a machine compiles what it uses, and takes some seconds
     longer. Call this, or run ``python -m skae warmup``, when an image is built or a
-    server starts: with the user, and for the processor, that it will run on.
+    server starts: as the user, and on the kind of processor, that will run it.
 
     Parameters
     ----------
     dtypes : iterable of {"float32", "float64"}, default=("float32", "float64")
-        Of the data to come.
+        Data types to compile for.
 
     Returns
     -------
     cache_path : str or None
-        Folder of the machine code; None if Numba found no writable place for it, so
-        that it serves this process only. ``NUMBA_CACHE_DIR`` chooses another.
+        Folder of the machine code; None if Numba found no writable folder, so that
+        only this process can use it. ``NUMBA_CACHE_DIR`` sets another.
 
     Raises
     ------
     ValueError
-        For another dtype.
+        If a dtype is neither of these.
 
     Examples
     --------
@@ -38,8 +40,7 @@ def warmup(dtypes=("float32", "float64")):
     dtypes = [np.dtype(dtype).name for dtype in dtypes]
     if unknown := set(dtypes) - {"float32", "float64"}:
         raise ValueError(
-            f"dtypes={dtypes!r}: {sorted(unknown)} cannot be compiled for; legal are "
-            "'float32' and 'float64'"
+            f"dtypes={dtypes!r} must be 'float32' or 'float64', not {sorted(unknown)}"
         )
     for dtype in dtypes:
         for function in c_functions():

@@ -1,6 +1,6 @@
-"""Pictures and tables of what an autoencoder does, as scikit-learn's Displays.
+"""Plots and tables of what an autoencoder does, like scikit-learn's Displays.
 
-matplotlib is imported when something is drawn, not before.
+matplotlib is only imported when something is drawn.
 """
 
 from skae.inspection._comparison import compare_with_pca
@@ -22,5 +22,5 @@ __all__ = [
 ]
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

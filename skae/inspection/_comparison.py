@@ -1,10 +1,14 @@
-"""PCA beside an autoencoder, cross-validated."""
+"""Cross-validation of PCA beside an autoencoder."""
+
+from __future__ import annotations
 
 import numbers
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
@@ -15,6 +19,7 @@ from skae._autoencoder import AutoencoderTransformer
 from skae._names import hint
 from skae._sklearn import Interval, _safe_indexing
 from skae._training.reporting import StepReport, interrupt_ends_all
+from skae._typing import MatrixLike
 from skae.inspection._comparison_display import (
     AUTOENCODER_NAME,
     FITTED,
@@ -29,26 +34,30 @@ from skae.metrics import _sliceable, reconstruction_r2, sparse_columns
 CODE_SIZES = (1, 2, 3, 5, 10)
 N_FOLDS = 5
 
+# Columns by name; and training and held-out indices of each split.
+Table: TypeAlias = dict[str, NDArray[Any]]
+Splits: TypeAlias = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
 
 def compare_with_pca(
-    X,
-    n_components=None,
+    X: MatrixLike,
+    n_components: int | ArrayLike | None = None,
     *,
-    y=None,
-    predictor=None,
-    cv=N_FOLDS,
-    estimator=None,
-    n_jobs=None,
-    return_estimator=False,
-    verbose=False,
+    y: ArrayLike | None = None,
+    predictor: Any = None,
+    cv: Any = N_FOLDS,
+    estimator: Any = None,
+    n_jobs: int | None = None,
+    return_estimator: bool = False,
+    verbose: bool = False,
 ) -> PCAComparisonDisplay:
-    """Cross-validate PCA and an autoencoder, to see what the nonlinearity is worth.
+    """Cross-validate PCA and an autoencoder, to see what the nonlinearity gains.
 
-    Both are fitted and judged on the same splits, by the same measure: the share of
-    the variance of held-out rows that is reconstructed
-    (:func:`skae.metrics.reconstruction_r2`). With a target `y` a predictor is fitted on
-    each code as well, and on the data without reduction, because a better
-    reconstruction is not always a better feature.
+    Both are fitted and scored on the same splits: the score is the share of the
+    variance of held-out samples that is reconstructed
+    (:func:`skae.metrics.reconstruction_r2`). With a target `y`, a predictor is fitted
+    on each code as well, and on the data without reduction, because a better
+    reconstruction does not always make better features.
 
     Parameters
     ----------
@@ -56,48 +65,47 @@ def compare_with_pca(
         The data, numeric and finite.
 
     n_components : int or array-like of int, default=None
-        Code sizes to compare. PCA sets the bound: the number of features and that of
-        the rows of the smallest training split, as the last step of a Pipeline sees
-        them, less one if they are sparse. None takes those of 1, 2, 3, 5 and 10 that
-        are within it and below the number of features.
+        Code sizes to compare. PCA limits them to the number of features and of samples
+        in the smallest training split, as the last step of a Pipeline sees them, minus
+        one if they are sparse. None takes those of 1, 2, 3, 5 and 10 that are within
+        this limit and below the number of features.
 
     y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-        What is predicted from the codes: classes, or numbers. Whole numbers are classes
-        if there are at most 20 different ones, of which one at least has 5 samples, or
-        if each has.
+        Target to predict from the codes: classes, or numbers. Whole numbers are classes
+        if there are at most 20 different ones and at least one has 5 samples, or if
+        each has 5 samples.
 
     predictor : estimator, default=None
-        What predicts `y`, an estimator with ``fit`` and ``score``. It is cloned. None
+        Estimator with ``fit`` and ``score`` that predicts `y`. It is cloned. None
         is :class:`~sklearn.linear_model.LogisticRegression` for classes and
-        :class:`~sklearn.linear_model.Ridge` for numbers, behind a
+        :class:`~sklearn.linear_model.Ridge` for numbers, after a
         :class:`~sklearn.preprocessing.StandardScaler`.
 
     cv : int, cross-validation splitter, iterable or None, default=5
-        What is held out:
+        Which samples are held out:
 
-        - int: so many folds of rows in random order, because files are often sorted by
-          class; the order is the same in every call. Where `y` are classes, each fold
-          has the same proportion of them. None is 5;
-        - a splitter, such as :class:`~sklearn.model_selection.TimeSeriesSplit`, that
-          needs no groups;
-        - an iterable of splits, each a pair of the indices of training and held-out
-          rows, or of masks. It serves for the others:
+        - int: number of folds. Samples are shuffled, because files are often sorted by
+          class, in the same way in every call. If `y` holds classes, each fold has the
+          same proportion of them. None is 5;
+        - a splitter that needs no groups, such as
+          :class:`~sklearn.model_selection.TimeSeriesSplit`;
+        - an iterable of splits, each a pair of indices, or of masks, of training and
+          held-out samples, as other splitters make them:
           ``GroupKFold(5).split(X, groups=groups)``.
 
     estimator : object, default=None
-        The autoencoder, or a Pipeline whose last step it is: then PCA takes the place
-        of the last step, behind the same preprocessing. Its `n_components` does not
-        matter. It is cloned, not changed. None is
-        ``AutoencoderTransformer(random_state=0)``.
+        The autoencoder, or a Pipeline whose last step it is: then PCA replaces the last
+        step, after the same preprocessing. Its `n_components` is ignored. It is cloned,
+        not changed. None is ``AutoencoderTransformer(random_state=0)``.
 
     n_jobs : int, default=None
-        Splits to work on at the same time, as in
+        Number of splits to work on at the same time, as in
         :func:`~sklearn.model_selection.cross_validate`. None is 1, which leaves all
         processors to each fit.
 
     return_estimator : bool, default=False
-        Whether to keep what was fitted: `results` then has a column "fitted", with a
-        Pipeline for each row. It may take much memory.
+        Whether to keep the fitted estimators: `results` then has a column "fitted",
+        with a Pipeline in each row. This may take much memory.
 
     verbose : bool, default=False
         Whether to print a line when the fits of an estimator and code size are done.
@@ -106,32 +114,32 @@ def compare_with_pca(
     -------
     display : PCAComparisonDisplay
         Prints as a table and a verdict; ``display.plot()`` draws it, and
-        ``pandas.DataFrame(display.results)`` has the numbers. They are the same in
-        every call, but for the times, if the estimator's `random_state` is an int.
+        ``pandas.DataFrame(display.results)`` has the numbers. These are the same in
+        every call, except the times, if the estimator's `random_state` is an int.
 
     Raises
     ------
     ValueError
         If a code size is not a whole number or out of bounds, if `cv` gives no splits
-        or holds out a single row, if X cannot be fitted or scored, or if `y` does not
-        go with X or cannot be predicted.
+        or holds out a single sample, if X cannot be fitted or scored, or if `y` does
+        not match X or cannot be predicted.
     TypeError
         If the estimator has no `n_components`, or cannot reconstruct; if the predictor
         is no estimator with a score.
 
     See Also
     --------
-    PCAComparisonDisplay : What is returned.
-    skae.metrics.reconstruction_r2 : The scorer. With it, a grid search chooses.
+    PCAComparisonDisplay : The returned display.
+    skae.metrics.reconstruction_r2 : The scorer, also for a grid search.
 
     Notes
     -----
-    R² is in the units of X, whatever a Pipeline does inside: of features on different
-    scales the largest decide. Where each is to count the same, pass scaled rows.
+    R² is in the units of X, even if a Pipeline scales it: if features have different
+    scales, those with the largest decide. For features to count equally, pass scaled
+    samples.
 
-    Preprocessing, reduction and predictor are fitted on the training samples of a
-    split, and see nothing of those held out. The predictor without reduction sees what
-    the reduction sees, behind the same preprocessing.
+    Preprocessing, reduction and predictor are fitted on the training samples of each
+    split only. The predictor without reduction comes after the same preprocessing.
 
     Examples
     --------
@@ -164,23 +172,23 @@ def compare_with_pca(
 
 
 def compare(
-    X,
-    n_components,
+    X: Any,
+    n_components: Any,
     *,
-    y=None,
-    predictor=None,
-    cv,
-    estimator,
-    n_jobs=None,
-    return_estimator=False,
-    verbose=False,
-    report=lambda rows: None,
-):
+    y: Any = None,
+    predictor: Any = None,
+    cv: Any,
+    estimator: Any,
+    n_jobs: int | None = None,
+    return_estimator: bool = False,
+    verbose: bool = False,
+    report: Callable[[Table], None] = lambda rows: None,
+) -> PCAComparisonDisplay:
     """Do what `compare_with_pca` does, and report it.
 
-    `report` is called with the rows of the table, a dict, of each estimator and code
-    size in turn; before that, if there is a target, with the scores of the predictor
-    without reduction. If `verbose`, a line is printed instead.
+    `report` is called with the table's rows of each estimator and code size in turn;
+    before that, if there is a target, with the scores of the predictor without
+    reduction. If `verbose`, a line is printed instead.
     """
     X = _sliceable(X)
     are_classes, score_name = False, "score"
@@ -190,7 +198,7 @@ def compare(
             predictor, y, are_classes, is_sparse=_is_sparse(X)
         )
     elif predictor is not None:
-        raise ValueError("predictor without y: pass y, which is to be predicted")
+        raise ValueError("predictor without y: pass y, the target to predict")
     splits = _make_splits(cv, X, y, stratify=is_stratified(predictor, are_classes))
     if are_classes:
         _check_classes(splits, y, cv)
@@ -202,11 +210,12 @@ def compare(
         n_steps = len(pipelines) * len(code_sizes) + (y is not None)
         steps = StepReport("compare_with_pca", n_steps)
 
-        def report(rows):
+        def report(rows: Table) -> None:
             steps.end(_describe(rows, score_name))
 
     how = {"cv": splits, "n_jobs": n_jobs, "error_score": "raise"}
-    parts, reference = [], {}
+    parts: list[Table] = []
+    reference: Table = {}
     with interrupt_ends_all():
         if y is not None:
             preprocessing = pipelines[PCA_NAME].steps[:-1]
@@ -250,7 +259,7 @@ def compare(
     )
 
 
-def _describe(rows, score_name):
+def _describe(rows: Table, score_name: str) -> str:
     """Return a line about an estimator and code size, or about all features."""
     if "estimator" not in rows:
         return f"all features  {score_name} {rows[REFERENCE].mean():z.3f}"
@@ -261,8 +270,8 @@ def _describe(rows, score_name):
     return text
 
 
-def _object_array(values):
-    """Return objects as an array; NumPy would take a Pipeline for a sequence."""
+def _object_array(values: list[Any]) -> NDArray[np.object_]:
+    """Return an array of objects; to NumPy a Pipeline would be a sequence."""
     array = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
         array[i] = value
@@ -270,38 +279,38 @@ def _object_array(values):
 
 
 class _Candidate(BaseEstimator):
-    """A reduction, and what predicts a target from its code.
+    """A reduction, and a predictor of a target from its code.
 
-    The predictor is fitted where it is scored: the time of a fit is the reduction's.
+    The predictor is fitted when it is scored: the fit time is that of the reduction.
     """
 
-    def __init__(self, pipeline, predictor=None):
+    def __init__(self, pipeline: Pipeline, predictor: Any = None) -> None:
         self.pipeline = pipeline
         self.predictor = predictor
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the reduction."""
         self.pipeline_ = clone(self.pipeline).fit(X, y)
         self.training_data_ = X, y
         return self
 
-    def score_prediction(self, X, y):
-        """Return the score of a predictor that sees the codes only."""
+    def score_prediction(self, X: Any, y: Any) -> float:
+        """Return the score of a predictor on the codes."""
         X_train, y_train = self.training_data_
         predictor = clone(self.predictor)
         predictor.fit(self.pipeline_.transform(X_train), y_train)
         return float(predictor.score(self.pipeline_.transform(X), y))
 
 
-def _score(candidate, X, y=None):
+def _score(candidate: _Candidate, X: Any, y: Any = None) -> dict[str, float]:
     scores = {"r2": reconstruction_r2(candidate.pipeline_, X)}
     if candidate.predictor is not None:
         scores["prediction"] = candidate.score_prediction(X, y)
     return scores
 
 
-def _make_splits(cv, X, y, *, stratify):
-    """Return a list of pairs of indices: the same for every estimator."""
+def _make_splits(cv: Any, X: Any, y: Any, *, stratify: bool) -> Splits:
+    """Return pairs of indices, the same for every estimator."""
     n_rows = X.shape[0]
     if cv is None or isinstance(cv, numbers.Integral):
         folds = StratifiedKFold if stratify else KFold
@@ -323,46 +332,46 @@ def _make_splits(cv, X, y, *, stratify):
             (_indices(train, n_rows), _indices(held_out, n_rows))
             for train, held_out in splits
         ]
-    except (TypeError, ValueError):  # no pair, or not of indices
+    except (TypeError, ValueError):  # not a pair, or not of indices
         raise _wrong_cv(cv) from None
     for number, (train, held_out) in enumerate(splits):
         indices = np.concatenate([train, held_out])
         if not len(train) or indices.min() < -n_rows or indices.max() >= n_rows:
-            problem = f"has rows that X, with {n_rows} rows, does not have"
-            problem = problem if len(train) else "has no rows to train on"
+            problem = f"has indices beyond the {n_rows} samples of X"
+            problem = problem if len(train) else "has no training samples"
             raise ValueError(f"cv={reprlib.repr(cv)}: split {number} {problem}")
     n_least = min(len(held_out) for _, held_out in splits)
     if n_least < 2:  # R² needs rows with a variance
         raise ValueError(
-            f"cv={reprlib.repr(cv)} holds out {n_least} of {n_rows} rows, but R² needs "
-            "2: take fewer folds"
+            f"cv={reprlib.repr(cv)} holds out {n_least} of {n_rows} samples, but R² "
+            "needs 2: take fewer folds"
         )
     return splits
 
 
-def _wrong_cv(cv):
+def _wrong_cv(cv: Any) -> ValueError:
     meant = [len(cv)] if isinstance(cv, range) else cv
     question = hint(meant, [Interval(numbers.Integral, 2, None, closed="left")])
     return ValueError(
         f"cv={reprlib.repr(cv)} must be a number of folds, a splitter such as "
         "KFold(5), or an iterable of splits, each a pair of the indices of training "
-        f"rows and of held-out rows.{question}"
+        f"and held-out samples.{question}"
     )
 
 
-def _indices(part, n_rows):
-    """Return the indices of a split's rows; ValueError if they are none."""
-    part = np.asarray(part)
-    if part.dtype == object:
-        part = np.asarray(part.tolist())
-    if part.dtype.kind == "b" and part.shape == (n_rows,):
-        return np.flatnonzero(part)
-    if part.ndim != 1 or (part.size and part.dtype.kind not in "iu"):
+def _indices(part: Any, n_rows: int) -> NDArray[np.intp]:
+    """Return indices, or a mask's indices; ValueError for anything else."""
+    indices = np.asarray(part)
+    if indices.dtype == object:
+        indices = np.asarray(indices.tolist())
+    if indices.dtype.kind == "b" and indices.shape == (n_rows,):
+        return np.flatnonzero(indices)
+    if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
         raise ValueError
-    return part.astype(np.intp)
+    return indices.astype(np.intp)
 
 
-def _check_classes(splits, y, cv):
+def _check_classes(splits: Splits, y: NDArray[Any], cv: Any) -> None:
     for number, (train, _) in enumerate(splits):
         if len(np.unique(y[train])) < 2:
             raise ValueError(
@@ -372,13 +381,13 @@ def _check_classes(splits, y, cv):
             )
 
 
-def _is_sparse(X):
-    """Whether scikit-learn sees a sparse matrix; it may be a frame."""
+def _is_sparse(X: Any) -> bool:
+    """Whether scikit-learn sees a sparse matrix; it may be a dataframe."""
     columns = sparse_columns(X)
-    return issparse(X) or (len(columns) > 0 and all(columns))
+    return bool(issparse(X)) or (len(columns) > 0 and all(columns))
 
 
-def _rows_for_pca(pipeline, X, y, splits):
+def _rows_for_pca(pipeline: Pipeline, X: Any, y: Any, splits: Splits) -> Any:
     """Return the smallest training split as the last step of a pipeline sees it."""
     train = min((train for train, _ in splits), key=len)
     rows = _safe_indexing(X, train)
@@ -387,14 +396,14 @@ def _rows_for_pca(pipeline, X, y, splits):
     return clone(pipeline[:-1]).fit_transform(rows, None if y is None else y[train])
 
 
-def _check_code_sizes(n_components, rows):
-    """Return the code sizes in increasing order, each once; PCA of `rows` has them."""
+def _check_code_sizes(n_components: Any, rows: Any) -> list[int]:
+    """Return the code sizes, sorted and unique; PCA of `rows` must allow them."""
     n_rows, n_features = rows.shape
-    # Of sparse rows PCA finds the components by ARPACK, which leaves one out.
+    # PCA of sparse rows uses ARPACK, which finds all components except one.
     largest = min(n_features, n_rows) - _is_sparse(rows)
     if largest < 1:
         raise ValueError(
-            f"PCA of a sparse matrix needs 2 rows and features, but the smallest "
+            f"PCA of a sparse matrix needs 2 samples and features, but the smallest "
             f"training split has the shape {rows.shape}: pass X.toarray()"
         )
     if n_components is None:
@@ -409,14 +418,15 @@ def _check_code_sizes(n_components, rows):
         if not 1 <= code_size <= largest:
             raise ValueError(
                 f"n_components={code_size} is not possible: with {n_features} "
-                f"features, and {n_rows} rows to fit on in the smallest split, PCA "
+                f"features, and {n_rows} training samples in the smallest split, PCA "
                 f"has 1 to {largest} components."
             )
-    return np.unique(code_sizes).tolist()
+    sizes: list[int] = np.unique(code_sizes).tolist()
+    return sizes
 
 
-def _pipelines(estimator):
-    """Return pipelines with nothing but their last step to tell them apart."""
+def _pipelines(estimator: Any) -> dict[str, Pipeline]:
+    """Return pipelines that differ only in their last step."""
     if estimator is None:
         estimator = AutoencoderTransformer(random_state=0)
     autoencoder = clone(estimator)
@@ -432,5 +442,5 @@ def _pipelines(estimator):
     return {PCA_NAME: pca, AUTOENCODER_NAME: autoencoder}
 
 
-def _code_size_parameter(pipeline):
+def _code_size_parameter(pipeline: Pipeline) -> str:
     return f"{pipeline.steps[-1][0]}__n_components"

@@ -1,23 +1,34 @@
-"""What a comparison of PCA and an autoencoder has come to: table, words, picture."""
+"""The result of a comparison of PCA and an autoencoder: table, verdict, plot."""
+
+from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from skae._typing import Floats
 from skae.inspection._drawing import check_axes, check_matplotlib
 from skae.inspection._verdict import verdict
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 PCA_NAME, AUTOENCODER_NAME = "PCA", "autoencoder"
 SCORE, REFERENCE = "prediction_score", "prediction_score_all_features"
 FITTED = "fitted"
-# With more code sizes than this matplotlib chooses the ticks.
+# With more code sizes than this, matplotlib chooses the ticks.
 MAX_TICKS = 10
-# scikit-learn's rule for a logarithmic axis: how unlike the gaps between values are.
+# scikit-learn's rule: the axis is logarithmic if gaps between values differ by more.
 MAX_GAP_RATIO = 5
 # Inches of a new figure with two panels.
 _TWO_PANELS = (11.0, 4.8)
-# Characters of the table as text: its first column, the others by name, a line.
+# Characters of the table as text: its first column, its other columns, a line.
 _LABEL_WIDTH = 9
 _WIDTHS = {PCA_NAME: 8, AUTOENCODER_NAME: 13, "gain": 17}
 _LINE_WIDTH = 79
@@ -26,13 +37,13 @@ _ALL_FEATURES = "all features"
 
 
 class PCAComparisonDisplay:
-    """Held-out R² of PCA and an autoencoder by code size, and what it costs.
+    """Held-out R² and fit times of PCA and an autoencoder, by code size.
 
-    It is made by :func:`compare_with_pca`. Its ``repr``, and what notebooks show of it,
-    are a table and a verdict in words. The table has for each code size the mean R² of
-    both over the splits, the mean and standard deviation of the gain in R² of the
-    autoencoder over PCA, and the median seconds of a fit; and the same of the scores of
-    a predictor, where there are some.
+    :func:`compare_with_pca` creates it. Its ``repr``, also in notebooks, is a table and
+    a verdict in words. For each code size, the table has the mean R² of both over the
+    splits, the mean and standard deviation of the autoencoder's gain in R² over PCA,
+    and the median seconds of a fit. If there are scores of a predictor, it has the same
+    columns for them.
 
     Parameters
     ----------
@@ -40,36 +51,36 @@ class PCAComparisonDisplay:
         A row for each estimator, code size and split, sorted in this order.
 
     score_name : str, default="score"
-        What the scores of the predictor are, such as "accuracy".
+        Name of the predictor's score, such as "accuracy".
 
     Attributes
     ----------
     results : dict of str to ndarray of shape (n_estimators * n_code_sizes * n_splits,)
-        Columns of a table, which ``pandas.DataFrame(display.results)`` makes of it:
+        Columns of a table, for ``pandas.DataFrame(display.results)``:
 
         - "estimator": "PCA" or "autoencoder";
         - "n_components": the code size;
         - "split": the number of the split, from 0;
         - "fit_time", "score_time": seconds. The first fit of an autoencoder in a
-          process loads its kernels, some 0.2 seconds, or compiles them: see
-          :func:`skae.warmup`. A predictor is part of the score;
-        - "test_score": R² of the held-out rows, at most 1;
-        - "prediction_score": score of the predictor that sees the codes, on the
-          held-out rows. Only with a target;
-        - "prediction_score_all_features": the same of the predictor that sees all
-          features, for comparison. It depends on the split only;
+          process loads its kernels, in about 0.2 seconds, or compiles them: see
+          :func:`skae.warmup`. The score time includes the predictor's fit;
+        - "test_score": R² of the held-out samples, at most 1;
+        - "prediction_score": score of the predictor on the codes of the held-out
+          samples. Only with a target;
+        - "prediction_score_all_features": score of the predictor on all features, for
+          comparison. It depends on the split only;
         - "fitted": the fitted Pipeline, whose last step is PCA or the autoencoder. Only
           with ``return_estimator=True``.
 
     verdict : str
-        Which of both is better at which code size, and by how much. A difference counts
+        Which is better at which code size, and by how much. A difference counts
         if its mean is more than twice its standard deviation over the splits.
 
     ax_ : matplotlib Axes
-        Axes with the curves of R²; as what follows, after :meth:`plot`.
+        Axes with the curves of R². :meth:`plot` sets this and the following attributes.
 
     figure_ : matplotlib Figure
-        Their figure.
+        Figure with the axes.
 
     lines_ : list of matplotlib Line2D
         Means over the splits, of PCA and of the autoencoder.
@@ -81,15 +92,15 @@ class PCAComparisonDisplay:
         Axes with the curves of the prediction scores.
 
     prediction_lines_ : list of matplotlib Line2D
-        Means over the splits, of PCA, of the autoencoder and of all features. Without
-        prediction scores it is empty, as is what follows.
+        Means over the splits, of PCA, of the autoencoder and of all features. Empty
+        without prediction scores, like the next attribute.
 
     prediction_fill_between_ : list of matplotlib artists
-        Bands of one standard deviation on either side of these.
+        Bands of one standard deviation on either side of these means.
 
     See Also
     --------
-    compare_with_pca : Makes it from data.
+    compare_with_pca : Creates the display from data.
 
     Examples
     --------
@@ -102,18 +113,26 @@ class PCAComparisonDisplay:
     'Code size (n_components)'
     """
 
-    def __init__(self, *, results, score_name="score"):
+    def __init__(
+        self, *, results: Mapping[str, NDArray[Any]], score_name: str = "score"
+    ) -> None:
         self.results = results
         self.score_name = score_name
 
-    def plot(self, ax=None, *, line_kw=None, fill_between_kw=None):
+    def plot(
+        self,
+        ax: Axes | Sequence[Axes] | None = None,
+        *,
+        line_kw: dict[str, Any] | None = None,
+        fill_between_kw: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw held-out R² against the code size, and beside it prediction scores.
 
         Parameters
         ----------
         ax : matplotlib Axes, or a pair of them, default=None
-            Where to draw: R², and the prediction scores where there are some. On a
-            single one only R² is drawn. None makes a new figure.
+            Axes for R², and for the prediction scores if there are any. On a single one
+            only R² is drawn. None creates a new figure.
 
         line_kw : dict, default=None
             Keyword arguments of the lines, for :meth:`matplotlib.axes.Axes.plot`.
@@ -125,7 +144,7 @@ class PCAComparisonDisplay:
         Returns
         -------
         display : PCAComparisonDisplay
-            The display itself.
+            The same display.
 
         Raises
         ------
@@ -140,12 +159,13 @@ class PCAComparisonDisplay:
         )
         self.ax_.set_ylabel(_label("R²"))
         self.ax_.legend()
-        self.prediction_lines_, self.prediction_fill_between_ = [], []
+        self.prediction_lines_: list[Line2D] = []
+        self.prediction_fill_between_: list[Artist] = []
         if self.prediction_ax_ is not None:
             self._draw_predictions(self.prediction_ax_, *styles)
         return self
 
-    def _axes(self, ax):
+    def _axes(self, ax: Any) -> tuple[Axes, Axes | None]:
         """Return the axes of R² and those of the prediction scores, or None."""
         caller = f"{type(self).__name__}.plot"
         if not self._has_predictions():
@@ -154,7 +174,7 @@ class PCAComparisonDisplay:
             check_matplotlib(caller)
             import matplotlib.pyplot as plt
 
-            return plt.subplots(1, 2, figsize=_TWO_PANELS, layout="constrained")[1]
+            ax = plt.subplots(1, 2, figsize=_TWO_PANELS, layout="constrained")[1]
         if np.size(ax) == 1:
             return check_axes(np.ravel(ax)[0], caller), None
         if np.size(ax) != 2:
@@ -162,12 +182,20 @@ class PCAComparisonDisplay:
                 f"ax has {np.size(ax)} axes, but there are two panels: R² and the "
                 "prediction scores"
             )
-        return [check_axes(panel, caller) for panel in np.ravel(ax)]
+        first, second = np.ravel(ax)
+        return check_axes(first, caller), check_axes(second, caller)
 
-    def _draw_curves(self, ax, column, line_kw, fill_between_kw):
-        """Return the lines and the bands of both, of one column."""
+    def _draw_curves(
+        self,
+        ax: Axes,
+        column: str,
+        line_kw: dict[str, Any],
+        fill_between_kw: dict[str, Any],
+    ) -> tuple[list[Line2D], list[Artist]]:
+        """Draw a column; return the lines and the bands of both estimators."""
         code_sizes = self._code_sizes()
-        lines, bands = [], []
+        lines: list[Line2D] = []
+        bands: list[Artist] = []
         for name in (PCA_NAME, AUTOENCODER_NAME):
             scores = self._by_split(column, name)
             mean, deviation = scores.mean(axis=1), scores.std(axis=1)
@@ -188,11 +216,11 @@ class PCAComparisonDisplay:
         ax.set_xlabel("Code size (n_components)")
         return lines, bands
 
-    def _draw_predictions(self, ax, *styles):
+    def _draw_predictions(self, ax: Axes, *styles: dict[str, Any]) -> None:
         lines, bands = self._draw_curves(ax, SCORE, *styles)
         reference = self._reference()
         mean, deviation = reference.mean(), reference.std()
-        style = {"color": _REFERENCE_COLOR, "zorder": 0}
+        style: dict[str, Any] = {"color": _REFERENCE_COLOR, "zorder": 0}
         lines.append(ax.axhline(mean, linestyle="--", label=_ALL_FEATURES, **style))
         bands.append(
             ax.axhspan(mean - deviation, mean + deviation, alpha=0.15, **style)
@@ -202,8 +230,8 @@ class PCAComparisonDisplay:
         self.prediction_lines_, self.prediction_fill_between_ = lines, bands
 
     @property
-    def verdict(self):
-        """What the table says, in words."""
+    def verdict(self) -> str:
+        """The table's result in words."""
         r2 = self._of_both("test_score")
         if not self._has_predictions():
             return verdict(self._code_sizes(), r2)
@@ -215,7 +243,7 @@ class PCAComparisonDisplay:
             self.score_name,
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         r2, *prediction, seconds = self._groups()
         parts = [_text_table(self._code_sizes(), [r2, seconds])]
         for group in prediction:
@@ -224,7 +252,7 @@ class PCAComparisonDisplay:
         parts.append(textwrap.fill(self.verdict, _LINE_WIDTH))
         return "\n\n".join(parts)
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         groups = self._groups()
         titles = "".join(
             _html_cell(title, "th", f'colspan="{len(columns)}"')
@@ -254,13 +282,13 @@ class PCAComparisonDisplay:
         lines += ["</tbody>", "</table>", f"<p>{html.escape(self.verdict)}</p>"]
         return "\n".join(lines)
 
-    def _groups(self):
-        """Return the columns of the table: pairs of a title and of cells by name."""
+    def _groups(self) -> list[tuple[str, dict[str, list[str]]]]:
+        """Return groups of columns: pairs of a title and of cells by column name."""
         groups = [("R², held out", _scores_and_gain(*self._of_both("test_score")))]
         if self._has_predictions():
             title = f"{self.score_name}, held out"
             groups.append((title, _scores_and_gain(*self._of_both(SCORE))))
-        # The median, because the first fit of a process loads the kernels.
+        # The median, because the first fit in a process loads the kernels.
         seconds = [np.median(s, axis=1) for s in self._of_both("fit_time")]
         columns = {
             name: [f"{second:.3f}" for second in column]
@@ -268,35 +296,37 @@ class PCAComparisonDisplay:
         }
         return [*groups, ("fit seconds", columns)]
 
-    def _has_predictions(self):
+    def _has_predictions(self) -> bool:
         return SCORE in self.results
 
-    def _reference(self):
-        """Return the scores of all features, of shape (n_splits,)."""
-        return self._by_split(REFERENCE, PCA_NAME)[0]
+    def _reference(self) -> Floats:
+        """Return the scores on all features, of shape (n_splits,)."""
+        reference: Floats = self._by_split(REFERENCE, PCA_NAME)[0]
+        return reference
 
-    def _reference_text(self):
+    def _reference_text(self) -> str:
         reference = self._reference()
         return f"{reference.mean():z.3f} ± {reference.std():.3f}"
 
-    def _of_both(self, column):
+    def _of_both(self, column: str) -> list[Floats]:
         return [self._by_split(column, name) for name in (PCA_NAME, AUTOENCODER_NAME)]
 
-    def _code_sizes(self):
-        return np.unique(self.results["n_components"])
+    def _code_sizes(self) -> list[int]:
+        code_sizes: list[int] = np.unique(self.results["n_components"]).tolist()
+        return code_sizes
 
-    def _by_split(self, column, name):
+    def _by_split(self, column: str, name: str) -> Floats:
         """Return an estimator's values of shape (n_code_sizes, n_splits)."""
-        values = self.results[column][self.results["estimator"] == name]
+        values: Floats = self.results[column][self.results["estimator"] == name]
         return values.reshape(len(self._code_sizes()), -1)
 
 
-def _label(score_name):
+def _label(score_name: str) -> str:
     return f"Held-out {score_name}\nmean ± standard deviation"
 
 
-def _scores_and_gain(pca, autoencoder):
-    """Return cells by the name of their column, from scores by code size and split."""
+def _scores_and_gain(pca: Floats, autoencoder: Floats) -> dict[str, list[str]]:
+    """Return cells by column name, from scores of shape (n_code_sizes, n_splits)."""
     gain = autoencoder - pca
     return {
         PCA_NAME: [f"{scores.mean():z.3f}" for scores in pca],
@@ -305,8 +335,11 @@ def _scores_and_gain(pca, autoencoder):
     }
 
 
-def _text_table(code_sizes, groups):
-    """Return lines of columns, of groups of them side by side."""
+def _text_table(
+    code_sizes: Sequence[int],
+    groups: Sequence[tuple[str, dict[str, list[str]]]],
+) -> str:
+    """Return the table as text, with its groups of columns side by side."""
     titles, names = " " * _LABEL_WIDTH, "code size"
     lines = [f"{code_size:{_LABEL_WIDTH}}" for code_size in code_sizes]
     for title, columns in groups:
@@ -321,17 +354,17 @@ def _text_table(code_sizes, groups):
     return "\n".join([titles.rstrip(), names, *lines])
 
 
-def _html_cell(text, tag, attributes=""):
+def _html_cell(text: object, tag: str, attributes: str = "") -> str:
     return (
         f"<{tag} {attributes}>".replace(" >", ">") + f"{html.escape(str(text))}</{tag}>"
     )
 
 
-def _mark_code_sizes(ax, code_sizes):
+def _mark_code_sizes(ax: Axes, code_sizes: Sequence[int]) -> None:
     """Scale the horizontal axis, and put its ticks at the code sizes."""
     gaps = np.diff(code_sizes)
     if len(gaps) and gaps.max() > MAX_GAP_RATIO * gaps.min():
         ax.set_xscale("log")
     if len(code_sizes) <= MAX_TICKS:
-        ax.set_xticks(code_sizes, labels=code_sizes)
+        ax.set_xticks(code_sizes, labels=[str(size) for size in code_sizes])
         ax.minorticks_off()

@@ -1,11 +1,16 @@
-"""What the units of the first layer look for."""
+"""Weights of the units of the first layer, as images."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_scalar
 
 from skae._names import check_name
+from skae._typing import Floats
 from skae.inspection._drawing import (
     check_axes,
     check_image_shape,
@@ -17,49 +22,53 @@ from skae.inspection._drawing import (
 from skae.inspection._models import check_fitted, last_step
 from skae.metrics import _name
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _ORDERS = ("strongest", "first")
-# Norms that differ by less, relatively, are equal: principal components have all the
-# norm 1, up to rounding errors.
+# Norms whose relative difference is smaller are equal: all principal components have
+# the norm 1, up to rounding errors.
 _NORM_TOLERANCE = 1e-3
-# Between images, where white would be a weight of zero.
+# Color between images, because white is a weight of zero.
 _GAP_COLOR = "0.8"
 
 
 class ComponentsDisplay:
     """Weights of the first layer as images, one for each unit.
 
-    :meth:`from_estimator` makes it of a fitted estimator.
+    :meth:`from_estimator` creates it from a fitted estimator.
 
     Parameters
     ----------
     components : array-like of shape (n_images, n_features)
-        Weights of the units, each a row.
+        Weights of the units, one unit per row.
 
     image_shape : tuple of int, default=None
-        Height and width of an image. None takes a row for a square image.
+        Height and width of an image. None: images are square.
 
     indices : ndarray of shape (n_images,), default=None
-        Numbers of the units in their layer.
+        Indices of the units in their layer.
 
     Attributes
     ----------
     image_ : matplotlib AxesImage
-        All images as one, row by row, with NaN between them; weights of each are
-        divided by its largest magnitude. As what follows, after :meth:`plot`.
+        All images as one, row by row, with NaN between them; the weights of each are
+        divided by the largest magnitude in it. :meth:`plot` sets this and the following
+        attributes.
 
     colorbar_ : matplotlib Colorbar
-        Colours of the weights.
+        Color bar of the weights.
 
     ax_ : matplotlib Axes
         Axes with the images.
 
     figure_ : matplotlib Figure
-        Their figure.
+        Figure with the axes.
 
     See Also
     --------
-    ComponentsDisplay.from_estimator : Makes it of a fitted estimator.
-    ReconstructionDisplay : What becomes of images.
+    ComponentsDisplay.from_estimator : Creates the display from a fitted estimator.
+    ReconstructionDisplay : Images and their reconstructions.
 
     Examples
     --------
@@ -71,7 +80,13 @@ class ComponentsDisplay:
            [ 0. ,  0. ,  nan,  0. ,  0.5]])
     """
 
-    def __init__(self, *, components, image_shape=None, indices=None):
+    def __init__(
+        self,
+        *,
+        components: ArrayLike,
+        image_shape: tuple[int, int] | None = None,
+        indices: NDArray[np.intp] | None = None,
+    ) -> None:
         self.components = components
         self.image_shape = image_shape
         self.indices = indices
@@ -79,36 +94,36 @@ class ComponentsDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
+        estimator: Any,
         *,
-        n_components=25,
-        order="strongest",
-        image_shape=None,
-        ax=None,
-        **imshow_kw,
-    ):
-        """Draw what the units of a fitted estimator look for.
+        n_components: int = 25,
+        order: str = "strongest",
+        image_shape: tuple[int, int] | None = None,
+        ax: Axes | None = None,
+        **imshow_kw: Any,
+    ) -> Self:
+        """Draw the weights of a fitted estimator's first layer.
 
         Parameters
         ----------
         estimator : object
-            Fitted estimator with `coefs_`, whose first are drawn, or with
-            `components_`, as PCA and NMF have them; or a Pipeline whose last step it
-            is, or a fitted search for one.
+            Fitted estimator with `coefs_`, of which the first are drawn, or with
+            `components_`, such as PCA and NMF; or a Pipeline whose last step it is, or
+            a fitted search for one.
 
         n_components : int, default=25
-            How many units, if there are as many.
+            Largest number of units to draw.
 
         order : {"strongest", "first"}, default="strongest"
-            Which units: those whose weights have the largest Euclidean norm, in this
-            order; or the first. Where all norms are equal, as those of principal
-            components, the first are drawn, too.
+            Which units: those whose weights have the largest Euclidean norm, sorted by
+            it; or the first. If all norms are equal, as for principal components,
+            "strongest" draws the first, too.
 
         image_shape : tuple of int, default=None
-            Height and width of an image. None takes a row for a square image.
+            Height and width of an image. None: images are square.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **imshow_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`.
@@ -116,7 +131,7 @@ class ComponentsDisplay:
         Returns
         -------
         display : ComponentsDisplay
-            What was drawn. Its `indices` are the numbers of the units.
+            The display. Its `indices` are those of the units.
 
         Raises
         ------
@@ -125,13 +140,13 @@ class ComponentsDisplay:
         TypeError
             If it has no weights to draw.
         ValueError
-            If a parameter has no possible value.
+            If a parameter has an invalid value.
         ImportError
             If matplotlib is not installed.
 
         See Also
         --------
-        ComponentsDisplay : Takes weights.
+        ComponentsDisplay : Displays given weights.
 
         Examples
         --------
@@ -160,13 +175,13 @@ class ComponentsDisplay:
         )
         return display.plot(ax, **imshow_kw)
 
-    def plot(self, ax=None, **imshow_kw):
-        """Draw an image of each unit's weights, and a colour bar.
+    def plot(self, ax: Axes | None = None, **imshow_kw: Any) -> Self:
+        """Draw an image of each unit's weights, and a color bar.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **imshow_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`.
@@ -174,7 +189,7 @@ class ComponentsDisplay:
         Returns
         -------
         display : ComponentsDisplay
-            The display itself.
+            The same display.
 
         Raises
         ------
@@ -192,7 +207,7 @@ class ComponentsDisplay:
         scaled = components / np.where(largest > 0, largest, 1.0)
         picture, _ = mosaic(scaled.reshape(-1, *shape), n_columns)
         width, height = mosaic_size(picture, shape)
-        figsize = max(width, 2) + 1, max(height, 2)  # with room for the colour bar
+        figsize = max(width, 2) + 1, max(height, 2)  # with room for the color bar
         ax = check_axes(ax, f"{type(self).__name__}.plot", figsize)
         import matplotlib as mpl
 
@@ -211,14 +226,14 @@ class ComponentsDisplay:
         return self
 
 
-def _weights(model):
-    """Return the weights of the units that see the input, each a row."""
+def _weights(model: Any) -> Floats:
+    """Return the weights of the units that see the input, of shape (n_units, n_in)."""
     if hasattr(model, "coefs_"):
         return np.asarray(model.coefs_[0]).T
     if hasattr(model, "components_"):
         return np.asarray(model.components_)
     raise TypeError(
         f"{_name(model)} has neither coefs_ nor components_. Pass an "
-        "AutoencoderTransformer, PCA or the like, a Pipeline whose last step it is, or "
+        "AutoencoderTransformer, PCA or similar, a Pipeline whose last step it is, or "
         "a search with refit=True"
     )

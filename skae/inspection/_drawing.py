@@ -1,27 +1,37 @@
-"""What Displays share that draw: axes, styles, images in one mosaic."""
+"""What Displays share: axes, styles, images in one mosaic."""
+
+from __future__ import annotations
 
 import math
 import numbers
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skae._runtime.extras import check_installed
+from skae._typing import Floats
 
-# Of a mosaic: pixels between images, as a share of an image's longer side.
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+# Pixels between the images of a mosaic, as a share of an image's longer side.
 _GAP = 1 / 12
-# Inches on a new figure: of an image's longer side, of all at most, around them.
+# Inches on a new figure: the longer side of an image and of a mosaic, and a margin.
 _IMAGE_SIZE = 0.7
 _MAX_MOSAIC_SIZE = 12.0
 _PAD = 0.1
 
 
-def check_matplotlib(caller):
-    """Raise ImportError, with the mend, if matplotlib is missing."""
+def check_matplotlib(caller: str) -> None:
+    """Raise ImportError if matplotlib is missing."""
     check_installed(caller, "matplotlib.pyplot", extra="plot")
 
 
-def check_axes(ax, caller, figsize=None):
-    """Return the axes, or those of a new figure, of a size in inches."""
+def check_axes(
+    ax: Any, caller: str, figsize: tuple[float, float] | None = None
+) -> Axes:
+    """Return the axes, or those of a new figure of a size in inches."""
     check_matplotlib(caller)
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
@@ -36,21 +46,23 @@ def check_axes(ax, caller, figsize=None):
     return ax
 
 
-def style(defaults, given, artist):
-    """Return keyword arguments of a class of artists; the given ones decide."""
+def style(
+    defaults: dict[str, Any], given: dict[str, Any], artist: type[Artist]
+) -> dict[str, Any]:
+    """Return keyword arguments of a class of artists; given ones replace defaults."""
     from matplotlib.cbook import normalize_kwargs
 
     return {**defaults, **normalize_kwargs(given, artist)}
 
 
-def is_whole(value):
-    """Whether a value is a whole number; True and False, a mask's entries, are none."""
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, and no bool, the entry of a mask."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def check_image_shape(image_shape, n_features):
-    """Return height and width of an image of so many pixels; None is a square."""
-    mend = (
+def check_image_shape(image_shape: Any, n_features: int) -> tuple[int, int]:
+    """Return height and width of an image; None stands for a square."""
+    advice = (
         f"pass image_shape=(height, width) with height * width = {n_features}, the "
         "number of features"
     )
@@ -58,7 +70,7 @@ def check_image_shape(image_shape, n_features):
         side = math.isqrt(n_features)
         if side * side != n_features:
             raise ValueError(
-                f"Rows of {n_features} features are no square images: {mend}"
+                f"Samples of {n_features} features are no square images: {advice}"
             )
         return side, side
     try:
@@ -71,15 +83,15 @@ def check_image_shape(image_shape, n_features):
         or min(shape) < 1
         or shape[0] * shape[1] != n_features
     ):
-        raise ValueError(f"image_shape={image_shape!r} is not possible: {mend}")
+        raise ValueError(f"image_shape={image_shape!r} is not possible: {advice}")
     return int(shape[0]), int(shape[1])
 
 
-def mosaic(images, n_columns):
+def mosaic(images: Floats, n_columns: int) -> tuple[Floats, Floats]:
     """Join images, of shape (n_images, height, width), row by row.
 
-    Returns the picture, with NaN between images and where there are none, and of each
-    row of images the middle, in pixels.
+    Returns the picture, with NaN between images and in places without one, and the
+    middles of the rows of images, in pixels.
     """
     n_images, height, width = images.shape
     gap = max(1, round(_GAP * max(height, width)))
@@ -93,35 +105,36 @@ def mosaic(images, n_columns):
     return picture, tops + (height - 1) / 2
 
 
-def mosaic_size(picture, image_shape):
-    """Return width and height, in inches, that suit a mosaic on a new figure."""
+def mosaic_size(picture: Floats, image_shape: tuple[int, int]) -> tuple[float, float]:
+    """Return width and height, in inches, for a mosaic on a new figure."""
     height, width = picture.shape
     size = np.array([width, height]) * _IMAGE_SIZE / max(image_shape)
-    return tuple(size * min(1.0, _MAX_MOSAIC_SIZE / size.max()))
+    size *= min(1.0, _MAX_MOSAIC_SIZE / size.max())
+    return size[0], size[1]
 
 
-def make_room_for_titles(ax):
-    """Widen a new figure, full of a mosaic, by what labels at the left need."""
-    figure = ax.figure
+def make_room_for_titles(ax: Axes) -> None:
+    """Widen a new figure, which a mosaic fills, for the labels at the left."""
+    figure: Any = ax.figure  # not a SubFigure, because it is new
     widths = [label.get_window_extent().width for label in ax.get_yticklabels()]
     left = max(widths) / figure.dpi + 2 * _PAD
     width, height = figure.get_size_inches()
     total_width, total_height = left + width + _PAD, height + 2 * _PAD
     figure.set_size_inches(total_width, total_height)
-    # This ends matplotlib's own layout, which would cut labels off: it does not foresee
-    # that pixels, which are squares, narrow the axes.
+    # This ends matplotlib's own layout, which would cut labels off: it ignores that
+    # square pixels narrow the axes.
     ax.set_position(
-        [
+        (
             left / total_width,
             _PAD / total_height,
             width / total_width,
             height / total_height,
-        ]
+        )
     )
 
 
-def remove_frame(ax):
-    """Leave nothing of the axes but labels at the left."""
+def remove_frame(ax: Axes) -> None:
+    """Remove all of the axes except labels at the left."""
     ax.set_xticks([])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

@@ -1,37 +1,48 @@
-"""Where rows lie in the space of codes."""
+"""Scatter plots of codes."""
+
+from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from skae._typing import MatrixLike
 from skae.inspection._drawing import check_axes, check_matplotlib, is_whole
 from skae.inspection._models import check_fitted
 from skae.metrics import _name
 
-# With more classes colours cannot be told apart.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.legend import Legend
+
+# Colors of more classes would be hard to tell apart.
 _MAX_CLASSES = 10
-# Area of a point, in squares of a typographic point, for few and for many rows.
+# Area of a point, in square typographic points, with few and with many samples.
 _MAX_AREA, _MIN_AREA = 25, 3
 
 
 class LatentSpaceDisplay:
-    """Scatter of two entries of the code, coloured by labels or by a number.
+    """Scatter plot of two entries of the code, colored by labels or by a number.
 
-    :meth:`from_estimator` makes it of a fitted transformer.
+    :meth:`from_estimator` creates it from a fitted transformer.
 
     Parameters
     ----------
     code : array-like of shape (n_samples, n_components)
-        Codes of the rows.
+        Codes of the samples.
 
     y : array-like of shape (n_samples,), default=None
-        What colours the rows: labels of at most ten classes get a legend, more of them
-        and other numbers a colour bar.
+        Labels or numbers that color the samples: up to ten classes get a legend, more
+        classes and other numbers a color bar.
 
     components : tuple of int, default=(0, 1)
-        Numbers of the two entries, from 0: the horizontal and the vertical one.
+        Indices of the two entries: the horizontal and the vertical one.
 
     component_names : array-like of str of shape (n_components,), default=None
         Names of the code's entries. None numbers them.
@@ -39,23 +50,24 @@ class LatentSpaceDisplay:
     Attributes
     ----------
     scatter_ : matplotlib PathCollection
-        The points, in the order of the rows; as what follows, after :meth:`plot`.
+        The points, in the order of the samples. :meth:`plot` sets this and the
+        following attributes.
 
     legend_ : matplotlib Legend or None
-        Colours of the classes.
+        Colors of the classes.
 
     colorbar_ : matplotlib Colorbar or None
-        Colours of the numbers.
+        Colors of the numbers.
 
     ax_ : matplotlib Axes
         Axes with the points.
 
     figure_ : matplotlib Figure
-        Their figure.
+        Figure with the axes.
 
     See Also
     --------
-    LatentSpaceDisplay.from_estimator : Makes it of a fitted transformer.
+    LatentSpaceDisplay.from_estimator : Creates the display from a fitted transformer.
 
     Examples
     --------
@@ -65,7 +77,14 @@ class LatentSpaceDisplay:
     ['a', 'b']
     """
 
-    def __init__(self, *, code, y=None, components=(0, 1), component_names=None):
+    def __init__(
+        self,
+        *,
+        code: MatrixLike,
+        y: ArrayLike | None = None,
+        components: tuple[int, int] = (0, 1),
+        component_names: Any = None,
+    ) -> None:
         self.code = code
         self.y = y
         self.components = components
@@ -73,29 +92,36 @@ class LatentSpaceDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y=None, *, components=(0, 1), ax=None, **scatter_kw
-    ):
-        """Draw the codes that a fitted transformer gives rows.
+        cls,
+        estimator: Any,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        *,
+        components: tuple[int, int] = (0, 1),
+        ax: Axes | None = None,
+        **scatter_kw: Any,
+    ) -> Self:
+        """Draw the codes of samples from a fitted transformer.
 
         Parameters
         ----------
         estimator : object
-            Fitted transformer: an :class:`~skae.AutoencoderTransformer`, PCA or the
-            like, a Pipeline, or a fitted search.
+            Fitted transformer: an :class:`~skae.AutoencoderTransformer`, PCA or
+            similar, a Pipeline, or a fitted search.
 
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows to encode.
+            Samples to encode.
 
         y : array-like of shape (n_samples,), default=None
-            What colours the rows: labels of at most ten classes get a legend, more of
-            them and other numbers a colour bar. The name of a Series is its title.
+            Labels or numbers that color the samples: up to ten classes get a legend,
+            more classes and other numbers a color bar. Its title is the name of a
+            Series.
 
         components : tuple of int, default=(0, 1)
-            Numbers of the two entries of the code, from 0: the horizontal and the
-            vertical one.
+            Indices of the two entries of the code: the horizontal and the vertical one.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **scatter_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.scatter`.
@@ -103,7 +129,7 @@ class LatentSpaceDisplay:
         Returns
         -------
         display : LatentSpaceDisplay
-            What was drawn.
+            The display.
 
         Raises
         ------
@@ -112,15 +138,15 @@ class LatentSpaceDisplay:
         TypeError
             If it is no estimator, or has no ``transform``.
         ValueError
-            If the code is a single number, if it has no such entries, if X cannot be
-            transformed, or if y does not go with it.
+            If the code is a single number or lacks the entries, if X cannot be
+            transformed, or if y does not match it.
         ImportError
             If matplotlib is not installed.
 
         See Also
         --------
-        LatentSpaceDisplay : Takes codes.
-        sklearn.manifold.TSNE : Draws larger codes in a plane.
+        LatentSpaceDisplay : Displays given codes.
+        sklearn.manifold.TSNE : Embeds larger codes in a plane.
 
         Examples
         --------
@@ -150,13 +176,13 @@ class LatentSpaceDisplay:
         )
         return display.plot(ax, **scatter_kw)
 
-    def plot(self, ax=None, **scatter_kw):
-        """Draw a point for each row.
+    def plot(self, ax: Axes | None = None, **scatter_kw: Any) -> Self:
+        """Draw a point for each sample.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **scatter_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.scatter`.
@@ -164,13 +190,13 @@ class LatentSpaceDisplay:
         Returns
         -------
         display : LatentSpaceDisplay
-            The display itself.
+            The same display.
 
         Raises
         ------
         ValueError
-            If the code is a single number, if it has no such entries, or if y does not
-            go with it.
+            If the code is a single number or lacks the entries, or if y does not match
+            it.
         ImportError
             If matplotlib is not installed.
         """
@@ -182,7 +208,7 @@ class LatentSpaceDisplay:
             check_consistent_length(code, values)
             if not {"c", "color"}.isdisjoint(scatter_kw):
                 raise ValueError(
-                    "y gives the points their colours: pass either y, or c or color"
+                    "y sets the colors of the points: pass either y, or c or color"
                 )
         ax = check_axes(ax, f"{type(self).__name__}.plot")
         area = np.clip(15_000 / len(code), _MIN_AREA, _MAX_AREA)
@@ -204,35 +230,35 @@ class LatentSpaceDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _name_of(self, component):
+    def _name_of(self, component: int) -> str:
         if self.component_names is None:
             return f"component {component}"
-        return self.component_names[component]
+        return str(self.component_names[component])
 
 
-def _dense_code(code):
+def _dense_code(code: Any) -> NDArray[Any]:
     code = check_array(code, accept_sparse=True, input_name="code")
-    code = code if isinstance(code, np.ndarray) else code.toarray()
-    if code.shape[1] < 2:
+    dense: NDArray[Any] = code if isinstance(code, np.ndarray) else code.toarray()
+    if dense.shape[1] < 2:
         raise ValueError(
             "The code is a single number (n_components=1), but a scatter needs two: "
             "fit with n_components >= 2"
         )
-    return code
+    return dense
 
 
-def _names_out(estimator):
-    """Return the names of the code's entries, or None without any."""
+def _names_out(estimator: Any) -> Any:
+    """Return the names of the code's entries, or None if there are none."""
     if hasattr(estimator, "best_estimator_"):  # a search has none itself
         return _names_out(estimator.best_estimator_)
     try:
         return estimator.get_feature_names_out()
-    except AttributeError:  # or a step of a Pipeline has none
+    except AttributeError:  # of the estimator, or of a step of a Pipeline
         return None
 
 
-def _check_components(components, n_components):
-    """Return two numbers of entries of the code."""
+def _check_components(components: Any, n_components: int) -> tuple[int, int]:
+    """Return the indices of two entries of the code."""
     try:
         pair = tuple(components)
     except TypeError:
@@ -247,11 +273,11 @@ def _check_components(components, n_components):
             f"components={components!r} must be two different numbers from 0 to "
             f"{n_components - 1}: the code has n_components={n_components} entries"
         )
-    return pair
+    return pair[0], pair[1]
 
 
-def _classes_or_values(y):
-    """Return classes and each row's number among them; or None and numbers."""
+def _classes_or_values(y: Any) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+    """Return classes and each sample's index among them; or None and numbers."""
     y = column_or_1d(y)
     if y.dtype.kind not in "biufOUS":
         raise ValueError(f"y has dtype {y.dtype}: pass labels or numbers")
@@ -268,8 +294,8 @@ def _classes_or_values(y):
     return classes, numbers_of_classes
 
 
-def _colors(classes):
-    """Return arguments of a scatter whose values are numbers, or those of classes."""
+def _colors(classes: NDArray[Any] | None) -> dict[str, Any]:
+    """Return arguments for a scatter of numbers, or of classes."""
     if classes is None or len(classes) > _MAX_CLASSES:
         return {"cmap": "viridis"}
     import matplotlib as mpl
@@ -282,28 +308,34 @@ def _colors(classes):
     return {"cmap": ListedColormap(cycle[: len(classes)]), **limits}
 
 
-def _add_legend(ax, scatter, classes, title):
-    """Name the classes beside the axes, where no point is."""
+def _add_legend(
+    ax: Axes, scatter: PathCollection, classes: NDArray[Any], title: str | None
+) -> Legend:
+    """Name the classes beside the axes, where there are no points."""
     from matplotlib.lines import Line2D
 
     points = partial(Line2D, [], [], linestyle="", marker="o")
+    colors = scatter.to_rgba(np.arange(len(classes)))
     handles = [
-        points(color=scatter.to_rgba(i), label=_text(name))
-        for i, name in enumerate(classes)
+        points(color=color, label=_text(name))
+        for color, name in zip(colors, classes, strict=True)
     ]
     return ax.legend(
         handles=handles, title=title, loc="upper left", bbox_to_anchor=(1, 1)
     )
 
 
-def _add_colorbar(ax, scatter, classes, title):
+def _add_colorbar(
+    ax: Axes, scatter: PathCollection, classes: NDArray[Any] | None, title: str | None
+) -> Colorbar:
     colorbar = ax.figure.colorbar(scatter, ax=ax, label=title or "")
-    # Colours of single points are hard to see through.
-    colorbar.solids.set_alpha(1)
+    # Transparent points do not need a transparent color bar, which is hard to read.
+    solids: Any = colorbar.solids  # None only for contour lines
+    solids.set_alpha(1)
     if classes is not None:
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-        def name_of(value, _):
+        def name_of(value: float, _: object) -> str:
             number = round(value)
             return _text(classes[number]) if 0 <= number < len(classes) else ""
 
@@ -312,6 +344,6 @@ def _add_colorbar(ax, scatter, classes, title):
     return colorbar
 
 
-def _text(label):
-    """Return a label as it is read: 3.0 is the class 3."""
+def _text(label: object) -> str:
+    """Return a label as text: 3.0 is the class 3."""
     return f"{label:g}" if isinstance(label, np.floating) else str(label)

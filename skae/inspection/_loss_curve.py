@@ -1,20 +1,28 @@
-"""How the loss fell in training."""
+"""Loss curves of a training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skae.inspection._drawing import check_axes, check_matplotlib, style
 from skae.inspection._models import check_fitted, last_step
 from skae.metrics import _name
 
-# A curve that spans more than this factor is drawn on a logarithmic scale.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Losses that span more than this factor are drawn on a logarithmic scale.
 _MAX_LINEAR_SPAN = 10
 
 
 class LossCurveDisplay:
-    """Loss of a training against the epoch.
+    """Training and validation loss by epoch.
 
-    :meth:`from_estimator` makes it of a fitted estimator. Several can be drawn on the
-    same axes; the legend names them.
+    :meth:`from_estimator` creates it from a fitted estimator. Several can be drawn on
+    the same axes; the legend names them.
 
     Parameters
     ----------
@@ -22,8 +30,8 @@ class LossCurveDisplay:
         Training loss of each epoch.
 
     validation_loss_curve : array-like of shape (n_validated,), default=None
-        Validation loss of each of the last `n_validated` epochs, of all unless
-        validation rows came with a warm start. None: there is none.
+        Validation loss of each of the last `n_validated` epochs: of all, unless
+        validation began with a warm start. None: no validation.
 
     best_epoch : int, default=None
         Number of the epoch, from 1, whose weights were kept, to be marked; 0 for the
@@ -33,15 +41,15 @@ class LossCurveDisplay:
         Loss of the initial weights, drawn as a horizontal line. None draws none.
 
     initial_name : str, default="initial weights"
-        What the legend calls them, such as "PCA".
+        Name of the initial weights in the legend, such as "PCA".
 
     name : str, default=None
-        Name in the legend. None leaves it out.
+        Name in the legend. None omits it.
 
     Attributes
     ----------
     line_ : matplotlib Line2D
-        Training loss; as what follows, after :meth:`plot`.
+        Training loss. :meth:`plot` sets this and the following attributes.
 
     validation_line_ : matplotlib Line2D or None
         Validation loss.
@@ -56,12 +64,12 @@ class LossCurveDisplay:
         Axes with the curves.
 
     figure_ : matplotlib Figure
-        Their figure.
+        Figure with the axes.
 
     See Also
     --------
-    LossCurveDisplay.from_estimator : Makes it of a fitted estimator.
-    ReconstructionErrorDisplay : What is left of the errors, row by row.
+    LossCurveDisplay.from_estimator : Creates the display from a fitted estimator.
+    ReconstructionErrorDisplay : Histogram of the errors of the samples.
 
     Examples
     --------
@@ -76,13 +84,13 @@ class LossCurveDisplay:
     def __init__(
         self,
         *,
-        loss_curve,
-        validation_loss_curve=None,
-        best_epoch=None,
-        initial_loss=None,
-        initial_name="initial weights",
-        name=None,
-    ):
+        loss_curve: ArrayLike,
+        validation_loss_curve: ArrayLike | None = None,
+        best_epoch: int | None = None,
+        initial_loss: float | None = None,
+        initial_name: str = "initial weights",
+        name: str | None = None,
+    ) -> None:
         self.loss_curve = loss_curve
         self.validation_loss_curve = validation_loss_curve
         self.best_epoch = best_epoch
@@ -91,12 +99,19 @@ class LossCurveDisplay:
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None, yscale=None, **line_kw):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        name: str | None = None,
+        ax: Axes | None = None,
+        yscale: str | None = None,
+        **line_kw: Any,
+    ) -> Self:
         """Draw the loss curves of a fitted estimator.
 
         The epoch whose weights were kept (`best_iter_`) is marked, and a line shows the
-        loss of the initial weights (`initial_loss_`): PCA's, where training began
-        there.
+        loss of the initial weights (`initial_loss_`), which may be PCA's.
 
         Parameters
         ----------
@@ -106,10 +121,10 @@ class LossCurveDisplay:
             search for one.
 
         name : str, default=None
-            Name in the legend. None is the name of the estimator's class.
+            Name in the legend. None: the name of the estimator's class.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         yscale : {"linear", "log", ...}, default=None
             Scale of the losses. None is "log" if all curves on the axes are positive
@@ -121,7 +136,7 @@ class LossCurveDisplay:
         Returns
         -------
         display : LossCurveDisplay
-            What was drawn.
+            The display.
 
         Raises
         ------
@@ -134,7 +149,7 @@ class LossCurveDisplay:
 
         See Also
         --------
-        LossCurveDisplay : Takes the curves themselves.
+        LossCurveDisplay : Displays given losses.
 
         Examples
         --------
@@ -174,16 +189,23 @@ class LossCurveDisplay:
         )
         return display.plot(ax, yscale=yscale, **line_kw)
 
-    def plot(self, ax=None, *, name=None, yscale=None, **line_kw):
-        """Draw the losses against the epoch.
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        name: str | None = None,
+        yscale: str | None = None,
+        **line_kw: Any,
+    ) -> Self:
+        """Draw the losses by epoch.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         name : str, default=None
-            Name in the legend. None is the display's own.
+            Name in the legend. None: that of the display.
 
         yscale : {"linear", "log", ...}, default=None
             Scale of the losses. None is "log" if all curves on the axes are positive
@@ -195,7 +217,7 @@ class LossCurveDisplay:
         Returns
         -------
         display : LossCurveDisplay
-            The display itself.
+            The same display.
 
         Raises
         ------
@@ -210,8 +232,8 @@ class LossCurveDisplay:
         prefix = "" if name is None else f"{name}, "
         losses = np.asarray(self.loss_curve)
         epochs = np.arange(1, len(losses) + 1)
-        # A single epoch would be a line without a length.
-        defaults = {"marker": "o"} if len(losses) == 1 else {}
+        # The line of a single epoch has no length.
+        defaults: dict[str, Any] = {"marker": "o"} if len(losses) == 1 else {}
         defaults["label"] = f"{prefix}training"
         (self.line_,) = ax.plot(epochs, losses, **style(defaults, line_kw, Line2D))
         self.validation_line_ = None
@@ -232,13 +254,12 @@ class LossCurveDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _mark(self, ax, prefix):
+    def _mark(self, ax: Axes, prefix: str) -> None:
         """Mark the epoch whose weights were kept, and the loss of the initial ones."""
-        color, losses = self.line_.get_color(), self.loss_curve
-        if self.validation_loss_curve is not None:
-            losses = self.validation_loss_curve
+        color, losses = self.line_.get_color(), self.validation_loss_curve
+        losses = np.asarray(self.loss_curve if losses is None else losses)
         # Validation losses are those of the last epochs.
-        before = len(self.loss_curve) - len(losses)
+        before = np.size(self.loss_curve) - len(losses)
         self.initial_line_ = self.best_marker_ = None
         if self.initial_loss is not None:
             self.initial_line_ = ax.axhline(
@@ -247,44 +268,42 @@ class LossCurveDisplay:
                 color=color,
                 label=f"{prefix}{self.initial_name}",
             )
-        best, text = self.best_epoch, f"{prefix}kept (epoch {self.best_epoch})"
-        if best is None or (best == 0 and self.initial_loss is None):
-            return
-        if best == 0:
-            loss, text = self.initial_loss, f"{prefix}kept ({self.initial_name})"
-        elif best > before:
-            loss = losses[best - before - 1]
-        else:
+        best, loss = self.best_epoch, self.initial_loss
+        text = f"{prefix}kept ({self.initial_name})"
+        if best:
+            loss = losses[best - before - 1] if best > before else None
+            text = f"{prefix}kept (epoch {best})"
+        if best is None or loss is None:
             return
         (self.best_marker_,) = ax.plot(
             best, loss, linestyle="", marker="o", color=color, label=text
         )
 
 
-def _best_epoch(model, validation):
+def _best_epoch(model: Any, validation: Any) -> int | None:
     """Return the epoch whose weights were kept, from 1, 0 or None if it is unknown."""
     validation = [] if validation is None else list(validation)
     if hasattr(model, "best_iter_") or not validation:
         return getattr(model, "best_iter_", None)
-    # Another estimator's: not the lowest of all where losses were of another objective.
+    # Another estimator's objective may have changed: this need not be the lowest loss.
     best = getattr(model, "best_loss_", min(validation))
     n_before = len(model.loss_curve_) - len(validation)
     return n_before + 1 + validation.index(best) if best in validation else None
 
 
-def _initial_loss(model):
-    """Return the loss of the weights that training began with, or None."""
-    loss = getattr(model, "initial_loss_", None)
+def _initial_loss(model: Any) -> float | None:
+    """Return the loss of the initial weights, or None."""
+    loss: float | None = getattr(model, "initial_loss_", None)
     return loss if loss is not None and np.isfinite(loss) else None
 
 
-def _initial_name(model):
+def _initial_name(model: Any) -> str:
     state = getattr(model, "_training_state", None)
     return "PCA" if getattr(state, "init", None) == "pca" else "initial weights"
 
 
-def _suitable_scale(ax):
-    """Return the scale that shows all lines on the axes."""
+def _suitable_scale(ax: Axes) -> str:
+    """Return the scale for all lines on the axes."""
     losses = np.concatenate(
         [np.ravel(line.get_ydata()) for line in ax.lines], dtype=float
     )

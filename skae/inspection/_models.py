@@ -1,15 +1,23 @@
-"""The fitted models that a Display is of: one, or several by their names."""
+"""The fitted models that a Display shows: one, or several by name."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skae.metrics import _check_can_reconstruct, _dense, _name, _sliceable
+from skae._typing import Floats
+from skae.metrics import (
+    _check_can_reconstruct,
+    _dense,
+    _name,
+    _sliceable,
+    errors_of,
+)
 
 
-def check_fitted(estimator, what="estimator"):
-    """Raise TypeError if it is no estimator, NotFittedError if it is not fitted."""
+def check_fitted(estimator: Any, what: str = "estimator") -> None:
+    """Raise TypeError for what is no estimator, NotFittedError if it is not fitted."""
     if isinstance(estimator, type) or not hasattr(estimator, "fit"):
         kind = "a class" if isinstance(estimator, type) else f"a {_name(estimator)}"
         raise TypeError(
@@ -18,8 +26,8 @@ def check_fitted(estimator, what="estimator"):
     check_is_fitted(estimator)
 
 
-def last_step(estimator):
-    """Return what does the work in Pipelines and fitted searches."""
+def last_step(estimator: Any) -> Any:
+    """Return the last step of a Pipeline, also within fitted searches."""
     while True:
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
@@ -29,8 +37,8 @@ def last_step(estimator):
             return estimator
 
 
-def reconstructing_models(estimator):
-    """Return fitted transformers by name; one alone goes by the name of its class."""
+def reconstructing_models(estimator: Any) -> dict[str, Any]:
+    """Return fitted transformers by name; a single one has the name of its class."""
     if isinstance(estimator, Mapping):
         models = dict(estimator)
         if not models:
@@ -48,8 +56,10 @@ def reconstructing_models(estimator):
     return models
 
 
-def named_reconstructions(X, reconstructions):
-    """Return X and, by name, its reconstructions: dense, float64, of the same shape."""
+def named_reconstructions(
+    X: Any, reconstructions: Any
+) -> tuple[Floats, dict[str, Floats]]:
+    """Return X and its reconstructions by name: dense, float64, of the same shape."""
     X = _checked(X, "X")
     if not isinstance(reconstructions, Mapping):
         named = {"reconstruction": _checked(reconstructions, "reconstructions")}
@@ -71,5 +81,10 @@ def named_reconstructions(X, reconstructions):
     return X, named
 
 
-def _checked(rows, name):
+def sample_errors(X: Floats, reconstruction: Floats, metric: str) -> Floats:
+    """Return the error of each sample's reconstruction."""
+    return errors_of(lambda: [(X, reconstruction)], metric)
+
+
+def _checked(rows: Any, name: str) -> Floats:
     return _dense(_sliceable(rows, name), name)

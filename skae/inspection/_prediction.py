@@ -1,41 +1,43 @@
-"""A target that is predicted from codes, and what predicts it."""
+"""Targets that are predicted from codes, and their predictors."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length
 
-# Enough for a linear classifier on standardised features to converge.
+# Enough for a linear classifier on standardized features to converge.
 _MAX_ITER = 1000
-# More different numbers than this are classes only if none of them is rarer than this.
+# More than so many distinct numbers are classes only if each has so many samples.
 _MANY_CLASSES, _RARE = 20, 5
 
 
-def linear_classifier(*, with_mean=True):
-    """Return the classifier that judges codes; without a mean it takes sparse rows."""
+def linear_classifier(*, with_mean: bool = True) -> Pipeline:
+    """Return the default classifier; it takes sparse rows if not `with_mean`."""
     return make_pipeline(
         StandardScaler(with_mean=with_mean), LogisticRegression(max_iter=_MAX_ITER)
     )
 
 
-def linear_regressor(*, with_mean=True):
-    """Return the regressor that judges codes; without a mean it takes sparse rows."""
+def linear_regressor(*, with_mean: bool = True) -> Pipeline:
+    """Return the default regressor; it takes sparse rows if not `with_mean`."""
     return make_pipeline(StandardScaler(with_mean=with_mean), Ridge())
 
 
-def check_target(y, X):
-    """Return a target as an array, and whether it is of classes.
+def check_target(y: Any, X: Any) -> tuple[NDArray[Any], bool]:
+    """Return a target as an array, and whether its values are classes.
 
     Raises
     ------
     ValueError
-        If it is no target, or has not as many entries as X has rows.
+        If it is no target, or its length is not that of X.
     """
     y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
     if y.ndim == 2 and y.shape[1] == 1:
@@ -44,7 +46,7 @@ def check_target(y, X):
     if y.dtype == object and any(value is None for value in y.ravel()):
         raise ValueError("y has missing values: leave these samples out")
     with warnings.catch_warnings():
-        # It warns of many classes, which are judged below.
+        # It warns about many classes, which are checked below.
         warnings.simplefilter("ignore", UserWarning)
         try:
             kind = type_of_target(y, input_name="y")
@@ -65,8 +67,10 @@ def check_target(y, X):
     return y, y.dtype.kind not in "iuf" or not are_rare
 
 
-def check_predictor(predictor, y, are_classes, *, is_sparse):
-    """Return what predicts a target, and the name of its score.
+def check_predictor(
+    predictor: Any, y: NDArray[Any], are_classes: bool, *, is_sparse: bool
+) -> tuple[Any, str]:
+    """Return the predictor of a target, and the name of its score.
 
     Parameters
     ----------
@@ -78,14 +82,14 @@ def check_predictor(predictor, y, are_classes, *, is_sparse):
     are_classes : bool
 
     is_sparse : bool
-        Whether there is a sparse matrix to predict from.
+        Whether X is sparse.
 
     Raises
     ------
     TypeError
-        If it is no estimator, or has no score.
+        If the predictor is no estimator, or has no score.
     ValueError
-        If there is none for such a target.
+        If there is no default for such a target.
     """
     if predictor is None:
         if are_classes:
@@ -105,6 +109,6 @@ def check_predictor(predictor, y, are_classes, *, is_sparse):
     return predictor, "score"
 
 
-def is_stratified(predictor, are_classes):
-    """Whether splits are to have the classes in proportion."""
-    return are_classes and is_classifier(predictor)
+def is_stratified(predictor: Any, are_classes: bool) -> bool:
+    """Whether the splits must keep the proportions of the classes."""
+    return are_classes and bool(is_classifier(predictor))

@@ -1,10 +1,17 @@
-"""What is reconstructed of images."""
+"""Images and their reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 
 from skae._names import Names, hint
 from skae._sklearn import _safe_indexing
+from skae._typing import Floats, MatrixLike
 from skae.inspection._drawing import (
     check_axes,
     check_image_shape,
@@ -14,8 +21,15 @@ from skae.inspection._drawing import (
     mosaic_size,
     remove_frame,
 )
-from skae.inspection._models import named_reconstructions, reconstructing_models
-from skae.metrics import _reconstruct, _sliceable, errors_of, reconstruction_error
+from skae.inspection._models import (
+    named_reconstructions,
+    reconstructing_models,
+    sample_errors,
+)
+from skae.metrics import _reconstruct, _sliceable, reconstruction_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _ORIGINALS = "original"
 _ORDERS = ("first", "best", "worst")
@@ -24,40 +38,40 @@ _ORDERS = ("first", "best", "worst")
 class ReconstructionDisplay:
     """Images above their reconstructions.
 
-    :meth:`from_estimator` makes it of one or several fitted transformers,
-    :meth:`from_predictions` of reconstructions.
+    :meth:`from_estimator` creates it from one or several fitted transformers,
+    :meth:`from_predictions` from reconstructions.
 
     Parameters
     ----------
     originals : ndarray of shape (n_images, n_features)
-        Rows of pixels.
+        Images, as samples of pixels.
 
     reconstructions : dict of str to ndarray of shape (n_images, n_features)
-        Reconstructions of these rows, by their name.
+        Reconstructions of these samples, by name.
 
     image_shape : tuple of int, default=None
-        Height and width of an image. None takes a row for a square image.
+        Height and width of an image. None: images are square.
 
     indices : ndarray of shape (n_images,), default=None
-        Numbers of the rows in the data that they were chosen from.
+        Indices of the samples in the data that they were chosen from.
 
     Attributes
     ----------
     image_ : matplotlib AxesImage
-        All images as one, a row of originals and one for each name below, with NaN
-        between them; as what follows, after :meth:`plot`.
+        All images as one: a row of originals, and one for each name below it, with NaN
+        between images. :meth:`plot` sets this and the following attributes.
 
     ax_ : matplotlib Axes
         Axes with the images.
 
     figure_ : matplotlib Figure
-        Their figure.
+        Figure with the axes.
 
     See Also
     --------
-    ReconstructionDisplay.from_estimator : Makes it of fitted transformers.
-    ReconstructionDisplay.from_predictions : Makes it of reconstructions.
-    ReconstructionErrorDisplay : Their errors, of all rows.
+    ReconstructionDisplay.from_estimator : Creates it from fitted transformers.
+    ReconstructionDisplay.from_predictions : Creates it from reconstructions.
+    ReconstructionErrorDisplay : Histogram of the errors of all samples.
 
     Examples
     --------
@@ -69,7 +83,14 @@ class ReconstructionDisplay:
     ['original', 'half']
     """
 
-    def __init__(self, *, originals, reconstructions, image_shape=None, indices=None):
+    def __init__(
+        self,
+        *,
+        originals: NDArray[Any],
+        reconstructions: Mapping[str, NDArray[Any]],
+        image_shape: tuple[int, int] | None = None,
+        indices: NDArray[np.intp] | None = None,
+    ) -> None:
         self.originals = originals
         self.reconstructions = reconstructions
         self.image_shape = image_shape
@@ -78,64 +99,64 @@ class ReconstructionDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: Any,
+        X: MatrixLike,
         *,
-        n_images=10,
-        which="first",
-        image_shape=None,
-        ax=None,
-        **imshow_kw,
-    ):
-        """Draw images and what fitted transformers reconstruct of them.
+        n_images: int = 10,
+        which: str | ArrayLike = "first",
+        image_shape: tuple[int, int] | None = None,
+        ax: Axes | None = None,
+        **imshow_kw: Any,
+    ) -> Self:
+        """Draw images and their reconstructions by fitted transformers.
 
         Parameters
         ----------
         estimator : object, or dict of str to object
             Fitted transformer with an ``inverse_transform``: an
-            :class:`~skae.AutoencoderTransformer`, PCA or the like, or a Pipeline; or
-            several by their name, with a row of images for each.
+            :class:`~skae.AutoencoderTransformer`, PCA or similar, or a Pipeline; or
+            several by name, with a row of images for each.
 
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows of pixels to choose from.
+            Samples of pixels to choose from.
 
         n_images : int, default=10
-            How many images, if there are as many rows.
+            Largest number of images.
 
         which : {"first", "best", "worst"} or array-like of int, default="first"
-            The rows that are drawn: the first; those with the lowest or with the
-            highest squared error of the reconstruction by the first transformer, in
-            this order; or those of given numbers, whatever `n_images` is.
+            Samples to draw: the first; those that the first transformer reconstructs
+            with the lowest or with the highest squared errors, sorted by these; or
+            given indices, and then all of them.
 
         image_shape : tuple of int, default=None
-            Height and width of an image. None takes a row for a square image.
+            Height and width of an image. None: images are square.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **imshow_kw : dict
-            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. Without them
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
             `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
 
         Returns
         -------
         display : ReconstructionDisplay
-            What was drawn. Its `indices` are the numbers of the rows.
+            The display. Its `indices` are those of the samples.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If a transformer is not fitted.
         TypeError
-            If one is no estimator, or has no way back to X.
+            If one is no estimator, or cannot reconstruct X.
         ValueError
-            If a parameter has no possible value, or X cannot be transformed.
+            If a parameter has an invalid value, or X cannot be transformed.
         ImportError
             If matplotlib is not installed.
 
         See Also
         --------
-        ReconstructionDisplay.from_predictions : Takes reconstructions.
+        ReconstructionDisplay.from_predictions : Displays given reconstructions.
 
         Examples
         --------
@@ -157,7 +178,7 @@ class ReconstructionDisplay:
         X = _sliceable(X)
         image_shape = check_image_shape(image_shape, X.shape[1])
 
-        def squared_errors():
+        def squared_errors() -> Floats:
             return reconstruction_error(next(iter(models.values())), X)
 
         indices = _choose(which, n_images, X.shape[0], squared_errors)
@@ -176,64 +197,63 @@ class ReconstructionDisplay:
     @classmethod
     def from_predictions(
         cls,
-        X,
-        reconstructions,
+        X: MatrixLike,
+        reconstructions: MatrixLike | Mapping[str, MatrixLike],
         *,
-        n_images=10,
-        which="first",
-        image_shape=None,
-        ax=None,
-        **imshow_kw,
-    ):
-        """Draw images and reconstructions of them.
+        n_images: int = 10,
+        which: str | ArrayLike = "first",
+        image_shape: tuple[int, int] | None = None,
+        ax: Axes | None = None,
+        **imshow_kw: Any,
+    ) -> Self:
+        """Draw images and given reconstructions.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows of pixels to choose from.
+            Samples of pixels to choose from.
 
         reconstructions : array-like of shape (n_samples, n_features), or dict of str \
                 to array-like
-            Their reconstructions; or several by their name, with a row of images for
-            each.
+            Reconstructions; or several by name, with a row of images for each.
 
         n_images : int, default=10
-            How many images, if there are as many rows.
+            Largest number of images.
 
         which : {"first", "best", "worst"} or array-like of int, default="first"
-            The rows that are drawn: the first; those with the lowest or with the
-            highest squared error of the first reconstructions, in this order; or those
-            of given numbers, whatever `n_images` is.
+            Samples to draw: the first; those with the lowest or with the highest
+            squared errors of the first reconstructions, sorted by these; or given
+            indices, and then all of them.
 
         image_shape : tuple of int, default=None
-            Height and width of an image. None takes a row for a square image.
+            Height and width of an image. None: images are square.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **imshow_kw : dict
-            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. Without them
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
             `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
 
         Returns
         -------
         display : ReconstructionDisplay
-            What was drawn. Its `indices` are the numbers of the rows.
+            The display. Its `indices` are those of the samples.
 
         Raises
         ------
         ValueError
-            If a parameter has no possible value, or an array not the shape of X.
+            If a parameter has an invalid value, or an array not the shape of X.
         ImportError
             If matplotlib is not installed.
 
         See Also
         --------
-        ReconstructionDisplay.from_estimator : Makes the reconstructions.
+        ReconstructionDisplay.from_estimator : Computes the reconstructions.
 
         Examples
         --------
-        Other images can stand in their place, such as corrupted ones:
+        The reconstructions can be any other images, such as corrupted ones:
 
         >>> import numpy as np
         >>> from sklearn.datasets import load_digits
@@ -248,9 +268,9 @@ class ReconstructionDisplay:
         X, reconstructions = named_reconstructions(X, reconstructions)
         image_shape = check_image_shape(image_shape, X.shape[1])
 
-        def squared_errors():
+        def squared_errors() -> Floats:
             first = next(iter(reconstructions.values()))
-            return errors_of(lambda: [(X, first)], "squared_error")
+            return sample_errors(X, first, "squared_error")
 
         indices = _choose(which, n_images, X.shape[0], squared_errors)
         display = cls(
@@ -263,22 +283,22 @@ class ReconstructionDisplay:
         )
         return display.plot(ax, **imshow_kw)
 
-    def plot(self, ax=None, **imshow_kw):
-        """Draw a row of originals, and one of each kind of reconstructions below.
+    def plot(self, ax: Axes | None = None, **imshow_kw: Any) -> Self:
+        """Draw a row of originals, and below it a row for each name.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **imshow_kw : dict
-            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. Without them
+            Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
             `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
 
         Returns
         -------
         display : ReconstructionDisplay
-            The display itself.
+            The same display.
 
         Raises
         ------
@@ -307,13 +327,18 @@ class ReconstructionDisplay:
         return self
 
 
-def _choose(which, n_images, n_rows, squared_errors):
-    """Return the numbers of the rows to draw; `squared_errors` are computed if need be.
+def _choose(
+    which: str | ArrayLike,
+    n_images: int,
+    n_rows: int,
+    squared_errors: Callable[[], Floats],
+) -> NDArray[np.intp]:
+    """Return the indices of the samples to draw; among equal errors, the first.
 
-    Of rows with equal errors the first come first.
+    `squared_errors` is only called if the errors are needed.
     """
     check_scalar(n_images, "n_images", (int, np.integer), min_val=1)
-    allowed = f"must be one of {_ORDERS} or an array of row numbers"
+    allowed = f"must be one of {_ORDERS} or an array of indices"
     if isinstance(which, str):
         if which == "first":
             return np.arange(min(n_images, n_rows))
@@ -330,7 +355,7 @@ def _choose(which, n_images, n_rows, squared_errors):
     for index in (indices.min(), indices.max()):
         if not 0 <= index < n_rows:
             raise ValueError(
-                f"which={which!r} names row {index}, but rows are numbered from 0 to "
-                f"{n_rows - 1}"
+                f"which={which!r} has the index {index}, but the samples have the "
+                f"indices 0 to {n_rows - 1}"
             )
     return indices

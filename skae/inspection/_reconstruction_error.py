@@ -1,39 +1,53 @@
-"""How large the errors of reconstructions are."""
+"""Histograms of the errors of reconstructions."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from skae._typing import MatrixLike
 from skae.inspection._drawing import check_axes, check_matplotlib, style
-from skae.inspection._models import named_reconstructions, reconstructing_models
-from skae.metrics import check_metric, errors_of, reconstruction_error
+from skae.inspection._models import (
+    named_reconstructions,
+    reconstructing_models,
+    sample_errors,
+)
+from skae.metrics import check_metric, reconstruction_error
 
-# More histograms than this are outlines.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# More histograms than this are drawn as outlines.
 _MAX_FILLED = 3
 _METRIC_LABELS = {
-    "squared_error": "Squared error of a row, summed over features",
-    "absolute_error": "Absolute error of a row, summed over features",
+    "squared_error": "Squared error per sample, summed over features",
+    "absolute_error": "Absolute error per sample, summed over features",
 }
 
 
 class ReconstructionErrorDisplay:
-    """Histogram of the errors of reconstructed rows.
+    """Histogram of the errors of reconstructed samples.
 
-    :meth:`from_estimator` makes it of one or several fitted transformers,
-    :meth:`from_predictions` of reconstructions.
+    :meth:`from_estimator` creates it from one or several fitted transformers,
+    :meth:`from_predictions` from reconstructions.
 
     Parameters
     ----------
     errors : dict of str to ndarray of shape (n_samples,)
-        Error of each row, by the name of what reconstructed it.
+        Error of each sample, by the name of the transformer.
 
     metric : {"squared_error", "absolute_error"}, default="squared_error"
-        What the errors are.
+        Metric of the errors.
 
     Attributes
     ----------
     bins_ : ndarray of shape (n_bins + 1,)
-        Edges of the bins, the same for all; as what follows, after :meth:`plot`.
+        Edges of the bins, the same for all histograms. :meth:`plot` sets this and the
+        following attributes.
 
     patches_ : list of matplotlib artists
         The histograms, one for each name.
@@ -42,13 +56,13 @@ class ReconstructionErrorDisplay:
         Axes with the histograms.
 
     figure_ : matplotlib Figure
-        Their figure.
+        Figure with the axes.
 
     See Also
     --------
-    ReconstructionErrorDisplay.from_estimator : Makes it of fitted transformers.
-    ReconstructionErrorDisplay.from_predictions : Makes it of reconstructions.
-    ReconstructionDisplay : The best and the worst, as images.
+    ReconstructionErrorDisplay.from_estimator : Creates it from fitted transformers.
+    ReconstructionErrorDisplay.from_predictions : Creates it from reconstructions.
+    ReconstructionDisplay : Draws the best and the worst reconstructions.
 
     Examples
     --------
@@ -58,36 +72,45 @@ class ReconstructionErrorDisplay:
     array([1., 2., 3., 4.])
     """
 
-    def __init__(self, *, errors, metric="squared_error"):
+    def __init__(
+        self, *, errors: Mapping[str, ArrayLike], metric: str = "squared_error"
+    ) -> None:
         self.errors = errors
         self.metric = metric
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, metric="squared_error", bins=50, ax=None, **hist_kw
-    ):
-        """Draw how large the errors of fitted transformers are.
+        cls,
+        estimator: Any,
+        X: MatrixLike,
+        *,
+        metric: str = "squared_error",
+        bins: int | str | ArrayLike = 50,
+        ax: Axes | None = None,
+        **hist_kw: Any,
+    ) -> Self:
+        """Draw the errors of fitted transformers.
 
         Parameters
         ----------
         estimator : object, or dict of str to object
             Fitted transformer with an ``inverse_transform``: an
-            :class:`~skae.AutoencoderTransformer`, PCA or the like, or a Pipeline; or
-            several by their name.
+            :class:`~skae.AutoencoderTransformer`, PCA or similar, or a Pipeline; or
+            several by name.
 
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Rows to reconstruct.
+            Samples to reconstruct.
 
         metric : {"squared_error", "absolute_error"}, default="squared_error"
-            Error of a row: the sum over its features of squared or of absolute
+            Error of a sample: the sum over its features of squared or of absolute
             differences, in the units of X.
 
         bins : int, str or array-like, default=50
-            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
-            all errors together.
+            Number of bins, or another argument of :func:`numpy.histogram_bin_edges`,
+            for all errors together.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **hist_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
@@ -95,22 +118,22 @@ class ReconstructionErrorDisplay:
         Returns
         -------
         display : ReconstructionErrorDisplay
-            What was drawn.
+            The display.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If a transformer is not fitted.
         TypeError
-            If one is no estimator, or has no way back to X.
+            If one is no estimator, or cannot reconstruct X.
         ValueError
-            If a parameter has no possible value, or X cannot be transformed.
+            If a parameter has an invalid value, or X cannot be transformed.
         ImportError
             If matplotlib is not installed.
 
         See Also
         --------
-        ReconstructionErrorDisplay.from_predictions : Takes reconstructions.
+        ReconstructionErrorDisplay.from_predictions : Takes given reconstructions.
         skae.metrics.reconstruction_error : Computes these errors.
 
         Examples
@@ -135,29 +158,36 @@ class ReconstructionErrorDisplay:
 
     @classmethod
     def from_predictions(
-        cls, X, reconstructions, *, metric="squared_error", bins=50, ax=None, **hist_kw
-    ):
-        """Draw how large the errors of reconstructions are.
+        cls,
+        X: MatrixLike,
+        reconstructions: MatrixLike | Mapping[str, MatrixLike],
+        *,
+        metric: str = "squared_error",
+        bins: int | str | ArrayLike = 50,
+        ax: Axes | None = None,
+        **hist_kw: Any,
+    ) -> Self:
+        """Draw the errors of given reconstructions.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The rows.
+            The samples.
 
         reconstructions : array-like of shape (n_samples, n_features), or dict of str \
                 to array-like
-            Their reconstructions; or several by their name.
+            Reconstructions; or several by name.
 
         metric : {"squared_error", "absolute_error"}, default="squared_error"
-            Error of a row: the sum over its features of squared or of absolute
+            Error of a sample: the sum over its features of squared or of absolute
             differences, in the units of X.
 
         bins : int, str or array-like, default=50
-            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
-            all errors together.
+            Number of bins, or another argument of :func:`numpy.histogram_bin_edges`,
+            for all errors together.
 
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         **hist_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
@@ -165,18 +195,18 @@ class ReconstructionErrorDisplay:
         Returns
         -------
         display : ReconstructionErrorDisplay
-            What was drawn.
+            The display.
 
         Raises
         ------
         ValueError
-            If a parameter has no possible value, or an array not the shape of X.
+            If a parameter has an invalid value, or an array not the shape of X.
         ImportError
             If matplotlib is not installed.
 
         See Also
         --------
-        ReconstructionErrorDisplay.from_estimator : Makes the reconstructions.
+        ReconstructionErrorDisplay.from_estimator : Computes the reconstructions.
 
         Examples
         --------
@@ -191,22 +221,28 @@ class ReconstructionErrorDisplay:
         check_metric(metric)
         X, reconstructions = named_reconstructions(X, reconstructions)
         errors = {
-            name: errors_of(lambda rows=rows: [(X, rows)], metric)
+            name: sample_errors(X, rows, metric)
             for name, rows in reconstructions.items()
         }
         return cls(errors=errors, metric=metric).plot(ax, bins=bins, **hist_kw)
 
-    def plot(self, ax=None, *, bins=50, **hist_kw):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        bins: int | str | ArrayLike = 50,
+        **hist_kw: Any,
+    ) -> Self:
         """Draw a histogram of the errors.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw. None makes a new figure.
+            Axes to draw on. None creates a new figure.
 
         bins : int, str or array-like, default=50
-            Number of bins, or what else :func:`numpy.histogram_bin_edges` takes for
-            all errors together.
+            Number of bins, or another argument of :func:`numpy.histogram_bin_edges`,
+            for all errors together.
 
         **hist_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
@@ -214,7 +250,7 @@ class ReconstructionErrorDisplay:
         Returns
         -------
         display : ReconstructionErrorDisplay
-            The display itself.
+            The same display.
 
         Raises
         ------
@@ -228,24 +264,23 @@ class ReconstructionErrorDisplay:
         together = np.concatenate(list(self.errors.values()))
         self.bins_ = np.histogram_bin_edges(together, bins)
         self.patches_ = []
-        defaults = {"histtype": "step", "linewidth": 1.5}
+        defaults: dict[str, Any] = {"histtype": "step", "linewidth": 1.5}
         if len(self.errors) <= _MAX_FILLED:
             defaults = {"histtype": "stepfilled", "alpha": 0.5}
+        defaults["bins"] = self.bins_
         for name, errors in self.errors.items():
             defaults["label"] = f"{name}: {_mean_and_deviation(errors)}"
-            _, _, patches = ax.hist(
-                errors, self.bins_, **style(defaults, hist_kw, Patch)
-            )
+            _, _, patches = ax.hist(errors, **style(defaults, hist_kw, Patch))
             self.patches_.append(patches)
         ax.set_xlabel(_METRIC_LABELS[self.metric])
-        ax.set_ylabel("Density" if hist_kw.get("density") else "Rows")
+        ax.set_ylabel("Density" if hist_kw.get("density") else "Samples")
         ax.legend(title="mean ± standard deviation")
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
-def _mean_and_deviation(errors):
-    """Return both as text, with two digits of the deviation."""
+def _mean_and_deviation(errors: Any) -> str:
+    """Return mean and deviation as text, with two digits of the deviation."""
     mean, deviation = np.mean(errors), np.std(errors)
     exponent = math.floor(math.log10(deviation)) if deviation > 0 else 0
     if -4 <= exponent <= 5:

@@ -1,9 +1,14 @@
 """A comparison of PCA and an autoencoder over code sizes and splits, in words."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
+
+from skae._typing import Floats
 
 # A mean difference is clear if it is larger than this many standard deviations over
-# the splits, and than what a table with three decimals shows.
+# the splits, and large enough to show in a table with three decimals.
 _CLEAR_DEVIATIONS = 2
 _SMALLEST = 0.0005
 # Sentences about the code sizes where the autoencoder is clearly better than PCA,
@@ -22,12 +27,18 @@ _PREDICTIONS = (
     "{size}.",
     "PCA's code predicts y as well as the autoencoder's {where}.",
 )
-# So many code sizes are named, of more the number is given.
+# Up to so many code sizes are listed; of more, only the number is given.
 _MAX_NAMED = 4
 
 
-def verdict(code_sizes, r2, prediction=None, reference=None, score_name="score"):
-    """Say which of both is better at which code size, and by how much.
+def verdict(
+    code_sizes: Sequence[int],
+    r2: Sequence[Floats],
+    prediction: Sequence[Floats] | None = None,
+    reference: Floats | None = None,
+    score_name: str = "score",
+) -> str:
+    """Return sentences that say which is better at which code size, and by how much.
 
     Parameters
     ----------
@@ -37,20 +48,20 @@ def verdict(code_sizes, r2, prediction=None, reference=None, score_name="score")
         Scores of PCA and of the autoencoder.
 
     prediction : pair of ndarray of shape (n_code_sizes, n_splits), default=None
-        Scores of a predictor that sees their codes.
+        Scores of a predictor on their codes.
 
     reference : ndarray of shape (n_splits,), default=None
-        Scores of a predictor that sees all features; only with `prediction`.
+        Scores of a predictor on all features; given with `prediction`.
 
     score_name : str, default="score"
-        What the scores of the predictor are.
+        Name of the predictor's score.
 
     Returns
     -------
     text : str
     """
     sentences = _sentences(_RECONSTRUCTIONS, code_sizes, r2[1] - r2[0])
-    if prediction is not None:
+    if prediction is not None and reference is not None:
         gain = prediction[1] - prediction[0]
         sentences += _sentences(_PREDICTIONS, code_sizes, gain, name=score_name)
         sentences.append(_of_reference(code_sizes, prediction, reference, score_name))
@@ -63,7 +74,9 @@ def verdict(code_sizes, r2, prediction=None, reference=None, score_name="score")
     return " ".join(sentences)
 
 
-def _sentences(templates, code_sizes, gain, **words):
+def _sentences(
+    templates: Sequence[str], code_sizes: Sequence[int], gain: Floats, **words: str
+) -> list[str]:
     """Return a sentence for each group of code sizes that is not empty."""
     mean, deviation = gain.mean(axis=1), gain.std(axis=1)
     is_none = np.abs(mean) <= _SMALLEST
@@ -85,10 +98,15 @@ def _sentences(templates, code_sizes, gain, **words):
     ]
 
 
-def _of_reference(code_sizes, prediction, reference, score_name):
-    # Where scores look equal, PCA's counts as the best.
+def _of_reference(
+    code_sizes: Sequence[int],
+    prediction: Sequence[Floats],
+    reference: Floats,
+    score_name: str,
+) -> str:
+    # Among scores that look equal, PCA's counts as the best.
     means = np.round([scores.mean(axis=1) for scores in prediction], 3)
-    which, size = np.unravel_index(np.argmax(means), means.shape)
+    which, size = map(int, np.unravel_index(np.argmax(means), means.shape))
     owner = ("PCA's", "the autoencoder's")[which]
     best = prediction[which][size]
     return (
@@ -98,8 +116,8 @@ def _of_reference(code_sizes, prediction, reference, score_name):
     )
 
 
-def _size(code_sizes, gain, group):
-    """Return how large the largest mean difference is, whatever its sign."""
+def _size(code_sizes: Sequence[int], gain: Floats, group: NDArray[np.intp]) -> str:
+    """Return the largest mean difference, without its sign."""
     largest = group[np.argmax(np.abs(gain.mean(axis=1))[group])]
     gains = gain[largest]
     size = _mean_and_deviation(gains * np.sign(gains.mean()))
@@ -108,7 +126,7 @@ def _size(code_sizes, gain, group):
     return f"up to {size}, {_components([code_sizes[largest]])}"
 
 
-def _where(code_sizes, group):
+def _where(code_sizes: Sequence[int], group: NDArray[np.intp]) -> str:
     if len(group) == len(code_sizes) > 1:
         return "at every code size"
     if len(group) > _MAX_NAMED:
@@ -116,11 +134,11 @@ def _where(code_sizes, group):
     return _components([code_sizes[i] for i in group])
 
 
-def _components(code_sizes):
+def _components(code_sizes: Sequence[int]) -> str:
     *first, last = map(str, code_sizes)
     listed = f"{', '.join(first)} and {last}" if first else last
     return f"with {listed} component{'' if listed == '1' else 's'}"
 
 
-def _mean_and_deviation(scores):
+def _mean_and_deviation(scores: Floats) -> str:
     return f"{scores.mean():z.3f} ± {scores.std():.3f}"
