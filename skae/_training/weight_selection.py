@@ -83,7 +83,7 @@ class CautiousSelection:
         self._shares_of_units = np.bincount(self._units, self._shares)
         self.kept, self.gain = Kept.initial(initial_params), 0.0
         self._selected = selected
-        self._start_objective: float | None = None
+        self._start_objective: list[float] = []  # once it is known
 
     def epochs_to_next(self, n_done: int) -> int:
         """Epochs until the next one at which weights are judged."""
@@ -123,12 +123,11 @@ class CautiousSelection:
     def _is_lower(self, params: Floats) -> bool:
         """Whether the objective over the training rows is not above the initial one."""
         training, candidates = self.training, [params]
-        if self._start_objective is None:  # in the same pass
+        if not self._start_objective:  # in the same pass
             candidates.append(self.initial_params)
         objective, *new = training.values(candidates, training.problem.rows)
-        if new:
-            self._start_objective = new[0]
-        return objective <= self._start_objective  # NaN is not
+        self._start_objective += new
+        return objective <= self._start_objective[0]  # NaN is not
 
     def _consider(self, kept: Kept) -> None:
         gain = self._gain(kept.params)
