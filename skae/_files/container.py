@@ -58,9 +58,7 @@ def check_target(path: str) -> None:
         raise ValueError(f"{path} is not a file that can be replaced: save elsewhere")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            errno.ENOENT, "Its folder does not exist, make it first", path
-        )
+        raise FileNotFoundError(errno.ENOENT, "No such folder, make it first", path)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "Its folder is not writable", path)
 
@@ -82,10 +80,10 @@ def write(path: str, description: Description, arrays: Arrays) -> None:
         f"its parameters take more than {_MAX_HEADER} bytes",
     )
     length = len(header).to_bytes(8, "little")
+    contents: list[bytes | memoryview] = [length, header]
+    contents += [array.data for array in arrays.values()]
     try:
-        _replace(
-            os.path.realpath(path), [length, header, *(a.data for a in arrays.values())]
-        )
+        _replace(os.path.realpath(path), contents)
     except OSError as error:
         # Names the file that was asked for, not the temporary one.
         raise OSError(error.errno, error.strerror, path) from error

@@ -299,9 +299,7 @@ def estimator_of(description: Description, arrays: Arrays) -> Member:
     estimator.set_output(transform=output)
     with sklearn.config_context(enable_metadata_routing=True):
         for method, requests in description["requests"].items():
-            require(
-                method in _ROUTED, "it requests metadata for a method that takes none"
-            )
+            require(method in _ROUTED, "its metadata requests are wrong")
             if requests:
                 getattr(estimator, f"set_{method}_request")(**requests)
     if description["fitted"] is not None:
@@ -327,10 +325,7 @@ def attributes_of(fitted: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
     if _MEMORY["position"] in arrays:
         training["memory"] = {k: arrays[name] for k, name in _MEMORY.items()}
     if (planned := fitted["cut_short_of"]) is not None:
-        require(
-            _is_count(planned, 1),
-            "the number of epochs that it was cut short of is wrong",
-        )
+        require(_is_count(planned, 1), "the epochs it was cut short of are wrong")
         training["cut_short_of"] = planned
     chosen, kept = _chosen(fitted.get("chosen", {}), training)
     training |= kept
@@ -372,10 +367,8 @@ def _chosen(
         kept["scale"] = _decoded(said["scale"])
     if said.get("constant") is not None:
         weight = said["constant"]
-        require(
-            type(weight) is float and 0 < weight < math.inf,
-            "its samples have no weight",
-        )
+        is_weight = type(weight) is float and 0 < weight < math.inf
+        require(is_weight, "the weight of its samples is wrong")
         kept["constant"] = weight
     return chosen, kept
 

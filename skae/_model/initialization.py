@@ -1,7 +1,7 @@
 """Initialization: random weights, or weights with which a network is PCA."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -12,7 +12,7 @@ from skae._model.network import coefs, intercepts
 from skae._model.pca import Components
 from skae._typing import Floats
 
-_Draw = Callable[[np.random.RandomState, tuple[int, ...]], Floats]
+_Draw: TypeAlias = Callable[[np.random.RandomState, tuple[int, ...]], Floats]
 
 
 def _uniform(

@@ -238,7 +238,7 @@ def order_code(
 
 
 def _regression(moments: Moments, deviations: Floats) -> Floats:
-    """Coefficients of the rows' regression on each entry of a code, scaled to 1."""
+    """Coefficients of the rows' regression on each code entry, scaled to variance 1."""
     has_variance = deviations**2 > _NO_VARIANCE * deviations.max() ** 2
     coefficients = np.zeros_like(moments.cross)
     np.divide(

@@ -13,8 +13,8 @@ from skae._typing import Floats
 
 # With at most this many features the scatter matrix is computed, in one pass.
 _MAX_SCATTER = 1024
-# Of the subspace iteration for more features. On standardized MNIST, whose spectrum is
-# flat, the share of the variance that 10 components explain is 9e-6 below the optimum.
+# Subspace iteration for more features. On standardized MNIST, whose spectrum is flat,
+# the share of the variance that 10 components explain is 9e-6 below the optimum.
 _N_OVERSAMPLES, _N_ITERATIONS = 10, 7
 
 

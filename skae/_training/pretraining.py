@@ -14,7 +14,7 @@ from skae._model.network import coefs, for_loss, intercepts, make_network
 from skae._training.loop import Problem
 from skae._typing import Floats
 
-# Of the layers above the first, whose inputs are codes.
+# Loss of the layers above the first, whose inputs are codes.
 _INNER_LOSS = "squared_error"
 
 _Views: TypeAlias = tuple[list[Floats], list[Floats]]  # weights and biases of layers
