@@ -21,7 +21,8 @@ from skae._model.network import Moments, for_loss, part
 from skae._runtime.threads import ThreadTeam, make_workspace, n_threads_for
 from skae._typing import Floats
 
-AnyRows: TypeAlias = Rows | StreamedRows
+Part: TypeAlias = Rows | StreamedRows  # of rows, as their `map` visits them
+AnyRows: TypeAlias = Part
 
 # A multiplication and an addition for each weight and row. Reading, activating or
 # writing a unit takes as long as so many of these operations.
@@ -103,7 +104,7 @@ def mean_code(network: Network, params: Floats, rows: AnyRows) -> Floats:
     return (sum(sums, np.zeros(())) / rows.total_weight).astype(params.dtype)
 
 
-def _summed_code(rows: AnyRows, network: Network, params: Floats) -> Floats:
+def _summed_code(rows: Part, network: Network, params: Floats) -> Floats:
     """Weighted sum of the outputs of a network over rows."""
     total = np.zeros(network.widths[-1])
     for batch in row_chunks(rows.n_rows, rows.n_features):
@@ -154,9 +155,7 @@ class _Sums(NamedTuple):
         return _Sums(weight, mean, scatter)
 
 
-def _sums_of_part(
-    rows: AnyRows, network: Network, params: Floats, sums: _Sums
-) -> _Sums:
+def _sums_of_part(rows: Part, network: Network, params: Floats, sums: _Sums) -> _Sums:
     """Sums over some of the rows; `sums` are those over none."""
     n_components = int(network.widths[-1])
     for batch in row_chunks(rows.n_rows, sums.mean.size):
@@ -220,7 +219,7 @@ def row_losses(loss: Loss, network: Network, params: Floats, rows: AnyRows) -> F
     return np.concatenate(rows.map(_row_losses, loss, network, params))
 
 
-def _row_losses(rows: AnyRows, loss: Loss, network: Network, params: Floats) -> Floats:
+def _row_losses(rows: Part, loss: Loss, network: Network, params: Floats) -> Floats:
     losses = np.empty(rows.n_rows)
     for batch in row_chunks(rows.n_rows, rows.n_features):
         chunk = rows.part(batch)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import eigh, qr
 
 from skae._data.rows import network_input, row_chunks
-from skae._model.inference import AnyRows
+from skae._model.inference import AnyRows, Part
 from skae._model.network import signs_of
 from skae._runtime.threads import map_in_order, n_threads_for
 from skae._typing import Floats
@@ -82,7 +82,7 @@ def _scatter(rows: AnyRows, basis: Floats | None) -> Floats:
     return sum(rows.map(_scatter_of_part, basis), np.zeros(()))
 
 
-def _scatter_of_part(rows: AnyRows, basis: Floats | None) -> Floats:
+def _scatter_of_part(rows: Part, basis: Floats | None) -> Floats:
 
     def of_chunk(chunk_and_weights: tuple[Floats, Floats | None]) -> Floats:
         chunk, weights = chunk_and_weights
@@ -105,7 +105,7 @@ def least_scores(rows: AnyRows, components: Components) -> Floats:
     return least
 
 
-def _least_of_part(rows: AnyRows, loadings: Floats) -> Floats:
+def _least_of_part(rows: Part, loadings: Floats) -> Floats:
     least = np.zeros(loadings.shape[1])
     for chunk, weights in network_input(rows):
         used = chunk if weights is None else chunk[weights > 0]
