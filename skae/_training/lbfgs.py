@@ -41,8 +41,8 @@ class Memory(NamedTuple):
     def of(cls, arrays: dict[str, np.ndarray]) -> Self:
         """The memory of which `arrays` returned this dict."""
         steps, changes = tuple(arrays["steps"]), tuple(arrays["changes"])
-        others: dict[str, Any] = {**arrays, "steps": steps, "changes": changes}
-        return cls(**others)
+        fields: dict[str, Any] = {**arrays, "steps": steps, "changes": changes}
+        return cls(**fields)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As a dict of arrays: pairs have shape (n_corrections, n_params)."""

@@ -225,8 +225,8 @@ class CallbackReport:
 
     def end(self, curves: Curves, *, is_last: bool) -> bool:
         """Report that an epoch has ended; returns whether a callback wants to stop."""
-        # Attributes are computed for callbacks after every epoch. `Checkpoint` only
-        # sometimes asks for a snapshot, which takes about as long as an epoch.
+        # A callback that asks for the attributes gets them after every epoch.
+        # `Checkpoint` does not: a snapshot takes about as long as an epoch.
         self.epoch_context.skae_snapshot = lambda: self._snapshot(curves)
         try:
             stop: bool = self.epoch_context.call_on_fit_task_end(
