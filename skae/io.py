@@ -1,6 +1,6 @@
-"""Autoencoders in files: written whole or not at all, read without pickle.
+"""Save autoencoders in files, whole or not at all, and load them without pickle.
 
-A file is in the format of safetensors: arrays, behind a header in JSON.
+Files have the safetensors format: a JSON header, then arrays.
 """
 
 import os
@@ -12,7 +12,7 @@ from skae._runtime.extras import check_installed
 __all__ = ["TRUSTED_TYPES", "ModelFileError", "load", "save"]
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__
 
 
@@ -21,16 +21,16 @@ _MEMBERS = descriptions.MEMBERS
 # What skops need not ask about: ``skops.io.load(file, trusted=TRUSTED_TYPES)``.
 TRUSTED_TYPES = [f"{member.__module__}.{name}" for name, member in _MEMBERS.items()]
 
-# What looking up, calling and converting raises where a file has something else.
+# What look-ups, calls and conversions raise where a file has other contents.
 _OF_OTHER_CONTENTS = ArithmeticError, AttributeError, LookupError, TypeError, ValueError
 
 
 class ModelFileError(ValueError):
-    """A file is none that `save` wrote: damaged, made up, or of a newer version.
+    """A file is not one that `save` wrote: damaged, made up, or of a newer version.
 
     See Also
     --------
-    load : Raises it.
+    load : Raises this error.
 
     Examples
     --------
@@ -45,50 +45,52 @@ class ModelFileError(ValueError):
     """
 
 
-def save(estimator, path) -> None:
-    """Write an autoencoder into a file.
+def save(
+    estimator: AutoencoderTransformer | VariationalAutoencoderTransformer,
+    path: str | os.PathLike[str],
+) -> None:
+    """Save an autoencoder to a file.
 
-    The file has all that the estimator has: parameters, fitted attributes, and the
-    state of its training, so that after :func:`load` results and further training are
-    the same bits.
+    The file holds the estimator's parameters, its fitted attributes and the state of
+    its training: after :func:`load`, results and further training are the same, bit for
+    bit.
 
     Parameters
     ----------
     estimator : AutoencoderTransformer or VariationalAutoencoderTransformer
         Estimator, fitted or not.
     path : str or os.PathLike
-        The file. One that is there already is replaced when the new one is complete.
+        The file. An existing one is replaced once the new one is complete.
 
     Raises
     ------
     ImportError
         If safetensors is not installed.
     OSError
-        If the file cannot be written, for example as the disk is full. One that was
-        there before is as it was.
+        If the file cannot be written, for example because the disk is full. An
+        existing file is left as it was.
     TypeError
-        If the estimator is no autoencoder of skae, or one for Dask, or a parameter is
-        of a type that files do not hold.
+        If the estimator is not an autoencoder of skae, or is one for Dask, or has a
+        parameter of a type that files do not hold.
     ValueError
-        If the estimator's fitted attributes are not what a fit leaves, or `path` is
-        something other than a file.
+        If the estimator's fitted attributes are not those of a fit, or `path` is not
+        a file.
 
     See Also
     --------
-    load : Read it.
-    skae.callbacks.Checkpoint : Save while a fit goes on.
+    load : Load the estimator.
+    skae.callbacks.Checkpoint : Save during a fit.
 
     Notes
     -----
-    The contents go into a temporary file in the same folder, ``.skae-*.tmp``, which is
-    flushed to the disk and then takes the name of the file. A process that is killed
-    may leave that behind; any other failure removes it.
+    The contents are written to a temporary file in the same folder, ``.skae-*.tmp``,
+    which is flushed to disk and then renamed. A process that is killed may leave it
+    behind; any other failure removes it.
 
-    Files are in the format of safetensors, which other programs read, too. Weights are
-    written from where they are, without a copy in memory. One that is replaced leaves
-    its permissions to the new one. NumPy's numbers and arrays among the parameters
-    become Python's numbers and lists. Callbacks are not saved, nor are attributes that
-    skae does not know.
+    Files have the safetensors format, which other programs can read. Weights are
+    written without copying them in memory. A file that replaces another takes over its
+    permissions. NumPy numbers and arrays among the parameters become Python numbers and
+    lists. Callbacks are not saved, nor are attributes that skae does not know.
 
     Examples
     --------
@@ -104,7 +106,7 @@ def save(estimator, path) -> None:
     >>> bool((loaded.transform(X) == autoencoder.transform(X)).all())
     True
     """
-    # It only reads files: told now, not when one is needed.
+    # Writing does not need it, but loading does: better to know now.
     check_installed("skae.io.save", "safetensors", extra="io")
     if not descriptions.can_describe(estimator):
         raise TypeError(
@@ -127,29 +129,31 @@ def save(estimator, path) -> None:
         ) from None
 
 
-def _what_to_save_instead(estimator):
-    """Advice for what `save` does not take."""
+def _what_to_save_instead(estimator: object) -> str:
+    """Advice for objects that `save` does not accept."""
     if hasattr(estimator, "to_local"):
         return "Save estimator.to_local()"
     if isinstance(estimator, str | bytes | os.PathLike):
         return "Its arguments are save(estimator, path)"
     trusted = "skae.io.TRUSTED_TYPES"
-    if isinstance(estimator, tuple(_MEMBERS.values())):  # a class of somebody's own
+    if isinstance(estimator, tuple(_MEMBERS.values())):  # a user's subclass
         trusted = f"[*{trusted}, ...your own types]"
     return (
-        "For anything else, as for a Pipeline around one or for a subclass, use skops: "
+        "For anything else, such as a Pipeline with one or a subclass, use skops: "
         "skops.io.dump(estimator, path), then "
         f"skops.io.load(path, trusted={trusted})"
     )
 
 
-def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
-    """Read an autoencoder from a file that :func:`save` wrote.
+def load(
+    path: str | os.PathLike[str],
+) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
+    """Load an autoencoder from a file that :func:`save` wrote.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file, of this version of skae or an older one.
+        The file, written by this version of skae or an older one.
 
     Returns
     -------
@@ -161,24 +165,23 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
     ImportError
         If safetensors is not installed.
     ModelFileError
-        If the file is damaged or incomplete, of a newer version, or not one that
-        :func:`save` wrote. It is a ValueError.
+        If the file is damaged or incomplete, was written by a newer version, or was
+        not written by :func:`save`. This is a ValueError.
     OSError
         If the file cannot be read.
     ValueError
-        If `path` is something other than a file.
+        If `path` is not a file.
 
     See Also
     --------
-    save : Write it.
+    save : Save an estimator.
 
     Notes
     -----
-    Whatever is in the file, no code of it is run, and the memory that is taken is at
-    most some seven times its size, and some megabytes; weights take once their size. A
-    digest tells if any bit has changed since it was written. It does not tell who has
-    written it: parameters are validated by ``fit``, as always, and how long that trains
-    is among them.
+    Loading never runs code from the file, and needs at most about seven times its size
+    in memory, plus a few megabytes; weights take their size once. A digest shows
+    whether any bit has changed since the file was written. It does not show who wrote
+    it: ``fit`` validates parameters, as always, and they decide how long it trains.
 
     Examples
     --------
@@ -192,8 +195,9 @@ def load(path) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
         description, arrays = container.read(path, descriptions.check)
         return descriptions.estimator_of(description, arrays)
     except (container.Problem, RecursionError, *_OF_OTHER_CONTENTS) as error:
-        is_told = isinstance(error, container.Problem)
-        problem = error if is_told else f"it describes something else ({error!r:.100})"
+        problem = str(error)
+        if not isinstance(error, container.Problem):
+            problem = f"it describes something else ({error!r:.100})"
         advice = (
             ". If skae.io.save wrote it, restore it from a copy, or save the estimator "
             "again"

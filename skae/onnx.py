@@ -1,10 +1,12 @@
-"""Autoencoders as ONNX models, which run without Python and without skae.
+"""Convert autoencoders to ONNX models, which run without Python and without skae.
 
-For skl2onnx, which converts whole pipelines, there is a converter to register.
+A converter can be registered with skl2onnx, which converts whole pipelines.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -17,18 +19,22 @@ from skae._compiled.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._compiled.vector_math import ERFCX_CENTRE
 from skae._names import check_name
 from skae._runtime.extras import check_installed
+from skae._typing import Floats
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["register", "to_onnx"]
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__
 
 
-# Of the year 2022: old enough for every runtime in use, and it has all that is needed.
+# From 2022: old enough for every runtime in use, and has all the operators needed.
 _OPSET, _IR_VERSION = 18, 8
 
-# What a part reads and writes, as its model's input and output are named.
+# Each part's input and output, by the names that they have in the model.
 _PARTS = {
     "encoder": ("X", "code"),
     "decoder": ("code", "reconstruction"),
@@ -37,11 +43,14 @@ _PARTS = {
 _MEMBERS = AutoencoderTransformer, VariationalAutoencoderTransformer
 
 
-def to_onnx(estimator, part="reconstruct"):
-    """ONNX model of a fitted autoencoder.
+def to_onnx(
+    estimator: AutoencoderTransformer | VariationalAutoencoderTransformer,
+    part: str = "reconstruct",
+) -> "onnx.ModelProto":
+    """Convert a fitted autoencoder to an ONNX model.
 
-    Its input and output are of the type that the estimator was fitted in, float32 or
-    float64. The number of rows is free.
+    Its input and output have the type that the estimator was fitted in, float32 or
+    float64. The number of samples is free.
 
     Parameters
     ----------
@@ -50,17 +59,15 @@ def to_onnx(estimator, part="reconstruct"):
     part : {"encoder", "decoder", "reconstruct"}, default="reconstruct"
         What the model computes:
 
-        - "encoder": ``transform``, the output "code" of the input "X". Of a
-          variational autoencoder the code is the posterior's mean.
-        - "decoder": ``inverse_transform``, the output "reconstruction" of the input
-          "code".
-        - "reconstruct": one after the other, the output "reconstruction" of the input
-          "X".
+        - "encoder": ``transform``, from the input "X" to the output "code". The code
+          of a variational autoencoder is the posterior's mean.
+        - "decoder": ``inverse_transform``, from "code" to "reconstruction".
+        - "reconstruct": both, from "X" to "reconstruction".
 
     Returns
     -------
     model : onnx.ModelProto
-        The model. ``model.SerializeToString()`` is what runtimes read.
+        The model. Runtimes read ``model.SerializeToString()``.
 
     Raises
     ------
@@ -69,23 +76,22 @@ def to_onnx(estimator, part="reconstruct"):
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If the estimator is no autoencoder of skae.
+        If the estimator is not an autoencoder of skae.
     ValueError
         If `part` is none of the three.
 
     See Also
     --------
-    register : For pipelines.
+    register : Convert pipelines with skl2onnx.
 
     Notes
     -----
-    The model centres and scales as the estimator does. It does not validate: a NaN in a
-    row is a NaN in its output.
+    The model centers and scales as the estimator does. It does not validate: a sample
+    with a NaN gives NaN.
 
-    Outputs are the estimator's but for rounding errors. Activations are made of
-    operators that ONNX Runtime has for float64, too; it has none for the error function
-    or the softplus, for example. They keep their digits for large and for small
-    arguments.
+    Outputs equal the estimator's up to rounding errors. Activations are composed of
+    operators that ONNX Runtime has for float64, too, which it lacks for the error
+    function and softplus, for example. They are precise for large and small arguments.
 
     Examples
     --------
@@ -140,7 +146,7 @@ def to_onnx(estimator, part="reconstruct"):
         producer_name="skae",
         producer_version=__version__,
         doc_string=(
-            f"{kind}, {part}: rows of {widths['X']} features, codes of {widths['code']}"
+            f"{kind}, {part}: {widths['X']} features, {widths['code']} components"
         ),
     )
     properties = {"skae_version": __version__, "estimator": kind, "part": part}
@@ -151,9 +157,9 @@ def to_onnx(estimator, part="reconstruct"):
 def register() -> None:
     """Let skl2onnx convert pipelines with an autoencoder.
 
-    Afterwards ``skl2onnx.to_onnx`` knows what ``transform`` does, of
+    Afterwards ``skl2onnx.to_onnx`` converts the ``transform`` of
     :class:`skae.AutoencoderTransformer` and
-    :class:`skae.VariationalAutoencoderTransformer`. It does no harm to call it again.
+    :class:`skae.VariationalAutoencoderTransformer`. Calling this again does no harm.
 
     Raises
     ------
@@ -162,13 +168,13 @@ def register() -> None:
 
     See Also
     --------
-    to_onnx : The encoder, the decoder or both, without skl2onnx.
+    to_onnx : Convert the encoder, the decoder or both, without skl2onnx.
 
     Notes
     -----
-    skl2onnx chooses the types of inputs. Within, an autoencoder computes in the type
-    that it was fitted in, as its ``transform`` does; its code then becomes float64 if
-    the input is, else float32. Fit in float32 what is to run in float32 throughout.
+    skl2onnx chooses the types of inputs. An autoencoder computes in the type that it
+    was fitted in, as its ``transform`` does; its code is then cast to float64 if the
+    input is float64, else to float32. To run in float32 throughout, fit in float32.
 
     Examples
     --------
@@ -199,7 +205,7 @@ def register() -> None:
 # ---------------------------------------------------------------------------
 
 
-def _calculate_shape(operator):
+def _calculate_shape(operator: Any) -> None:
     from skl2onnx.common.data_types import guess_tensor_type
     from skl2onnx.common.utils import check_input_and_output_numbers
 
@@ -213,7 +219,7 @@ def _calculate_shape(operator):
     ]
 
 
-def _convert(scope, operator, container):
+def _convert(scope: Any, operator: Any, container: Any) -> None:
     from skl2onnx.common.data_types import guess_proto_type
 
     graph = _Graph(operator.raw_operator, _ContainerStore(scope, container))
@@ -233,25 +239,30 @@ def _convert(scope, operator, container):
 
 
 class _Graph:
-    """The network of an estimator in the making: nodes and constants.
+    """Adds the nodes and constants of an estimator's network to a store.
 
-    Values go by their names. `store` keeps what is made.
+    Values are known by their names.
     """
 
-    def __init__(self, estimator, store):
+    def __init__(
+        self, estimator: BaseAutoencoder, store: "_ModelStore | _ContainerStore"
+    ):
         from onnx import helper
 
         self.estimator = estimator
         self.dtype = estimator._params.dtype
         self.type = helper.np_dtype_to_tensor_dtype(self.dtype)
         self._store = store
-        self._constants = {}
+        self._constants: dict[str | float, str] = {}
 
-    def node(self, operator, *inputs, output=None, **attributes):
-        """Add a node; returns the name of its output.
-
-        Inputs are names or numbers.
-        """
+    def node(
+        self,
+        operator: str,
+        *inputs: str | float,
+        output: str | None = None,
+        **attributes: Any,
+    ) -> str:
+        """Add a node, whose inputs are names or numbers; returns its output's name."""
         names = [
             value if isinstance(value, str) else self._constant(value, "number", value)
             for value in inputs
@@ -260,55 +271,61 @@ class _Graph:
         self._store.add_node(operator, names, output, attributes)
         return output
 
-    def constant(self, name, values):
-        """Add an array, unless one of that name is there; returns its name now."""
+    def constant(self, name: str, values: Floats) -> str:
+        """Add an array, once for each name; returns its name in the store."""
         return self._constant(name, name, values)
 
-    def _constant(self, key, base, values):
+    def _constant(self, key: str | float, base: str, values: Floats | float) -> str:
         if key not in self._constants:
             self._constants[key] = name = self._store.new_name(base)
-            values = np.asarray(values, dtype=self.dtype, order="C")
-            self._store.add_constant(name, self.type, values)
+            array = np.asarray(values, dtype=self.dtype, order="C")
+            self._store.add_constant(name, self.type, array)
         return self._constants[key]
 
 
 class _ModelStore:
-    """Of a model of its own."""
+    """Keeps them for a model of its own."""
 
-    def __init__(self):
-        self.nodes, self.initializers = [], []
-        self._uses: Counter = Counter()
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._uses: Counter[str] = Counter()
 
-    def new_name(self, base):
+    def new_name(self, base: str) -> str:
         self._uses[base] += 1
         return base if self._uses[base] == 1 else f"{base}_{self._uses[base]}"
 
-    def add_node(self, operator, inputs, output, attributes):
+    def add_node(
+        self, operator: str, inputs: list[str], output: str, attributes: dict[str, Any]
+    ) -> None:
         from onnx import helper
 
         node = helper.make_node(operator, inputs, [output], name=output, **attributes)
         self.nodes.append(node)
 
-    def add_constant(self, name, onnx_type, values):
+    def add_constant(self, name: str, onnx_type: int, values: Floats) -> None:
         from onnx import numpy_helper
 
         self.initializers.append(numpy_helper.from_array(values, name))
 
 
 class _ContainerStore:
-    """Of a model that skl2onnx makes."""
+    """Gives them to a model that skl2onnx makes."""
 
-    def __init__(self, scope, container):
+    def __init__(self, scope: Any, container: Any):
         self._scope, self._container = scope, container
 
-    def new_name(self, base):
-        return self._scope.get_unique_variable_name(base)
+    def new_name(self, base: str) -> str:
+        name: str = self._scope.get_unique_variable_name(base)
+        return name
 
-    def add_node(self, operator, inputs, output, attributes):
+    def add_node(
+        self, operator: str, inputs: list[str], output: str, attributes: dict[str, Any]
+    ) -> None:
         name = self._scope.get_unique_operator_name(operator)
         self._container.add_node(operator, inputs, output, name=name, **attributes)
 
-    def add_constant(self, name, onnx_type, values):
+    def add_constant(self, name: str, onnx_type: int, values: Floats) -> None:
         self._container.add_initializer(name, onnx_type, values.shape, values.ravel())
 
 
@@ -317,14 +334,14 @@ class _ContainerStore:
 # ---------------------------------------------------------------------------
 
 
-def _encoded(graph, rows):
-    """Code of rows, as `transform` gives it."""
+def _encoded(graph: _Graph, rows: str) -> str:
+    """Code of samples, as `transform` gives it."""
     estimator = graph.estimator
     value = rows
     if estimator._offset.any():
         value = graph.node("Sub", value, graph.constant("offset", estimator._offset))
     if estimator.scale_ != 1:
-        # As the kernels: a product, with a rounded factor.
+        # A product with a rounded factor, as in kernels.
         value = graph.node("Mul", value, 1 / estimator.scale_)
     middle = len(estimator.coefs_) // 2
     for i in range(middle):
@@ -334,7 +351,7 @@ def _encoded(graph, rows):
     return value
 
 
-def _decoded(graph, code):
+def _decoded(graph: _Graph, code: str) -> str:
     """Reconstruction of codes, as `inverse_transform` gives it."""
     estimator = graph.estimator
     n_layers = len(estimator.coefs_)
@@ -348,8 +365,8 @@ def _decoded(graph, code):
     return value
 
 
-def _layer(graph, value, i, n_units=None):
-    """The first units of layer i, all by default, of the values of the one before."""
+def _layer(graph: _Graph, value: str, i: int, n_units: int | None = None) -> str:
+    """The first units of layer i, by default all, from the output of the one before."""
     estimator = graph.estimator
     weights, biases = estimator.coefs_, estimator.intercepts_
     mirrored = len(weights) - 1 - i
@@ -366,68 +383,69 @@ def _layer(graph, value, i, n_units=None):
 
 
 # ---------------------------------------------------------------------------
-# Activations: of operators that ONNX Runtime has for float32 and float64
+# Activations, composed of operators that ONNX Runtime has for float32 and float64
 # ---------------------------------------------------------------------------
 
 
-def _identity(graph, z):
+def _identity(graph: _Graph, z: str) -> str:
     return z
 
 
-def _exponential(graph, z):
+def _exponential(graph: _Graph, z: str) -> str:
     """e^-|z|."""
     return graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
 
 
-def _expm1(graph, z):
+def _expm1(graph: _Graph, z: str) -> str:
     """e^z - 1 for z <= 0: 2 t / (1 - t) with t = tanh(z / 2), where nothing cancels."""
     t = graph.node("Tanh", graph.node("Mul", z, 0.5))
     return graph.node("Div", graph.node("Mul", t, 2.0), graph.node("Sub", 1.0, t))
 
 
-def _logistic(graph, z):
-    # ONNX Runtime's Sigmoid has an absolute error only: in float32 of some 1e-7.
+def _logistic(graph: _Graph, z: str) -> str:
+    # ONNX Runtime's Sigmoid bounds the absolute error only, in float32 by about 1e-7.
     e = _exponential(graph, z)
     above = graph.node("Where", graph.node("Less", z, 0.0), e, 1.0)
     return graph.node("Div", above, graph.node("Add", e, 1.0))
 
 
-def _tanh(graph, z):
+def _tanh(graph: _Graph, z: str) -> str:
     return graph.node("Tanh", z)
 
 
-def _relu(graph, z):
+def _relu(graph: _Graph, z: str) -> str:
     return graph.node("Relu", z)
 
 
-def _leaky_relu(graph, z):
+def _leaky_relu(graph: _Graph, z: str) -> str:
     return graph.node("Max", z, graph.node("Mul", z, LEAK))
 
 
-def _elu(graph, z, alpha=1.0):
+def _elu(graph: _Graph, z: str, alpha: float = 1.0) -> str:
     negative = _expm1(graph, graph.node("Min", z, 0.0))
     if alpha != 1:
         negative = graph.node("Mul", negative, alpha)
     return graph.node("Add", graph.node("Relu", z), negative)
 
 
-def _selu(graph, z):
+def _selu(graph: _Graph, z: str) -> str:
     return graph.node("Mul", _elu(graph, z, SELU_ALPHA), SELU_SCALE)
 
 
-# Of the polynomial that is e^(x^2) erfc(x) (1 + 2 x), for a relative error of 10^-7
-# and 10^-14.
+# Degrees of the polynomial that is e^(x^2) erfc(x) (1 + 2 x), for a relative error of
+# 10^-7 and 10^-14.
 _ERFCX_DEGREES = {np.dtype(np.float32): 11, np.dtype(np.float64): 20}
 
 
 @cache
-def _erfcx_polynomial(degree):
+def _erfcx_polynomial(degree: int) -> list[float]:
     """Coefficients in (x - k) / (x + k), ascending; see `vector_math`."""
     series = chebyshev.chebinterpolate(vector_math.scaled_erfcx, degree)
-    return chebyshev.cheb2poly(series).tolist()
+    coefficients: list[float] = chebyshev.cheb2poly(series).tolist()
+    return coefficients
 
 
-def _gelu(graph, z):
+def _gelu(graph: _Graph, z: str) -> str:
     # relu(z) - |z| times the standard normal distribution function at -|z|.
     size = graph.node("Abs", z)
     x = graph.node("Mul", size, 0.5**0.5)
@@ -436,8 +454,9 @@ def _gelu(graph, z):
         graph.node("Sub", x, ERFCX_CENTRE),
         graph.node("Add", x, ERFCX_CENTRE),
     )
-    *others, total = _erfcx_polynomial(_ERFCX_DEGREES[graph.dtype])
-    for coefficient in reversed(others):
+    coefficients = _erfcx_polynomial(_ERFCX_DEGREES[graph.dtype])
+    total: str | float = coefficients[-1]
+    for coefficient in coefficients[-2::-1]:
         total = graph.node("Mul", total, argument)
         total = graph.node("Add", total, coefficient)
     e = graph.node("Exp", graph.node("Mul", graph.node("Mul", z, z), -0.5))
@@ -449,13 +468,13 @@ def _gelu(graph, z):
     return graph.node("Sub", graph.node("Relu", z), graph.node("Mul", size, tail))
 
 
-def _silu(graph, z):
+def _silu(graph: _Graph, z: str) -> str:
     return graph.node("Mul", z, _logistic(graph, z))
 
 
-def _softplus(graph, z):
-    # relu(z) + log(1 + e), whose digits are restored where 1 + e has lost those of e:
-    # to first order, which is all that is left.
+def _softplus(graph: _Graph, z: str) -> str:
+    # relu(z) + log(1 + e). Where 1 + e has lost digits of e they are restored to first
+    # order, which is enough.
     e = _exponential(graph, z)
     u = graph.node("Add", e, 1.0)
     lost = graph.node("Sub", e, graph.node("Sub", u, 1.0))
@@ -463,8 +482,8 @@ def _softplus(graph, z):
     return graph.node("Add", graph.node("Relu", z), log1p)
 
 
-# How each of `skae._compiled.activations.ACTIVATIONS` is composed of ONNX' operators.
-_ACTIVATIONS = {
+# How each of `skae._compiled.activations.ACTIVATIONS` is composed of ONNX operators.
+_ACTIVATIONS: dict[str, Callable[[_Graph, str], str]] = {
     "identity": _identity,
     "logistic": _logistic,
     "sigmoid": _logistic,

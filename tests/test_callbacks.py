@@ -275,8 +275,8 @@ def test_an_absolute_path_where_the_folder_in_use_is_gone(path, tmp_path, monkey
 def test_paths_that_cannot_be_written_are_refused_before_training(tmp_path):
     for path, error, message in (
         (tmp_path / "nowhere" / "model", FileNotFoundError, "make it first"),
-        (tmp_path, ValueError, "no file that could be replaced"),
-        (f"{tmp_path}/new/", ValueError, "no file that could be replaced"),
+        (tmp_path, ValueError, "not a file that can be replaced"),
+        (f"{tmp_path}/new/", ValueError, "not a file that can be replaced"),
     ):
         estimator = make("adam").set_callbacks(Checkpoint(path))
         with pytest.raises(error, match=message):

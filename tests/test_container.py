@@ -88,10 +88,10 @@ def test_paths(tmp_path, monkeypatch):
             load_or_save(tmp_path / "nowhere" / "a")
         with pytest.raises(TypeError):
             load_or_save(None)
-        with pytest.raises(ValueError, match=r"no file|not a file"):
+        with pytest.raises(ValueError, match=r"not a file"):
             load_or_save(tmp_path)
     for no_file in ("new/", "", "."):
-        with pytest.raises(ValueError, match="no file that could be replaced"):
+        with pytest.raises(ValueError, match="not a file that can be replaced"):
             save(estimator, no_file)
     with pytest.raises(ValueError, match="null byte"):
         save(estimator, "a\0b")
@@ -114,7 +114,7 @@ def test_links_are_followed_and_devices_left_alone(tmp_path):
     assert link.is_symlink()
     assert load(target).n_components == 7
     os.mkfifo(pipe)
-    with pytest.raises(ValueError, match="no file that could be replaced"):
+    with pytest.raises(ValueError, match="not a file that can be replaced"):
         save(AutoencoderTransformer(), pipe)
     with pytest.raises(ValueError, match="not a file"):
         load(pipe)
@@ -213,7 +213,7 @@ def test_other_files(path):
         b"\xff" * 10_000,
         rng.bytes(1000),
     ):
-        assert_refused(path, other, "no model of skae")
+        assert_refused(path, other, "not a skae model")
 
 
 # -- made up files, whose digests are right -------------------------------------------

@@ -119,12 +119,12 @@ MADE_UP = {
     "cycle of the future": (set_in(*COUNTERS, "cycle_start", 100), "counters"),
     "no counter": (delete_in(*COUNTERS, "n_epochs"), "something else"),
     "rate that is NaN": (set_in(*SCALARS, "rate_factor", {"float": "nan"}), "rate"),
-    "description is no JSON": (set_in(D, "{'version': 1}"), "object of JSON"),
+    "description is no JSON": (set_in(D, "{'version': 1}"), "JSON object"),
     "parameter is nested": (
         set_in(D, f'{{"version": {"[" * DEEP}{"]" * DEEP}}}'),
-        "object of JSON",
+        "JSON object",
     ),
-    "NaN in JSON": (set_in(D, '{"version": NaN}'), "object of JSON"),
+    "NaN in JSON": (set_in(D, '{"version": NaN}'), "JSON object"),
     "no table": (set_in(T, {}), "damaged"),
     "table ends early": (set_in(T, '{"params": {'), "damaged"),
     "entry without a shape": (delete_in(T, "params", "shape"), "damaged"),
@@ -142,7 +142,7 @@ MADE_UP = {
     "data are missing": (set_in("data", b""), "damaged"),
     "data are left over": (lambda parts: parts["data"].extend(b"\0" * 8), "damaged"),
     "metadata is a list": (set_in("metadata", {"skae": []}), "damaged"),
-    "other metadata": (set_in("metadata", {"more": ""}), "no model of skae"),
+    "other metadata": (set_in("metadata", {"more": ""}), "not a skae model"),
 }
 
 # What nobody looks at, or takes for what it is; parameters are judged by fit.

@@ -222,9 +222,7 @@ def test_signature(kind, dtype, part, names, widths):
         "estimator": kind.__name__,
         "part": part,
     }
-    assert model.doc_string == (
-        f"{kind.__name__}, {part}: rows of 6 features, codes of 2"
-    )
+    assert model.doc_string == f"{kind.__name__}, {part}: 6 features, 2 components"
     named = [node.name for node in model.graph.node]
     assert len(set(named)) == len(named)
 

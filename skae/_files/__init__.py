@@ -1,4 +1,4 @@
-"""Files of estimators: what an estimator is described by, and the format that holds it.
+"""Files of estimators: how an estimator is described, and the format of the file.
 
 It may import the estimators and everything below them. Only `skae.io` and
 `skae.callbacks` may import it.

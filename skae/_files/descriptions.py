@@ -1,11 +1,13 @@
-"""Estimators as descriptions, which JSON can hold, and arrays; and back.
+"""Convert estimators to descriptions, which JSON can hold, and arrays; and back.
 
-Checked is what memory and kernels depend on; parameters are validated by ``fit``, as
-always. A description of another form fails at some look-up, in whatever way.
+Only what memory and kernels depend on is checked here: ``fit`` validates parameters, as
+always. A description of another form raises some error when it is looked up.
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 import sklearn
@@ -19,7 +21,14 @@ from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.schedules import SCHEDULES
-from skae._files.container import NewerFile, require, shown
+from skae._files.container import (
+    Arrays,
+    Description,
+    Kind,
+    NewerFile,
+    require,
+    shown,
+)
 from skae._model.initialization import INITS
 from skae._training.lbfgs import Memory
 from skae._training.state import (
@@ -30,31 +39,32 @@ from skae._training.state import (
     saved_progress,
 )
 
-MEMBERS = {
+Member: TypeAlias = AutoencoderTransformer | VariationalAutoencoderTransformer
+MEMBERS: dict[str, type[Member]] = {
     member.__name__: member
     for member in (AutoencoderTransformer, VariationalAutoencoderTransformer)
 }
 
 
-def can_describe(estimator):
-    """Whether files take an estimator of this type."""
+def can_describe(estimator: object) -> bool:
+    """Whether files can hold an estimator of this type."""
     return type(estimator) in MEMBERS.values()
 
 
-# A file is read in the format that it was written in: change this together with what
-# reads the older one, and add a file to tests/data.
+# Version of the format. To change it, add what reads older versions, and a file to
+# tests/data.
 VERSION = 1
 _LARGEST_COUNT = 2**53
 
-# Whole numbers that a fit came to, and what it notes of the weights that it keeps.
+# Integers that a fit has chosen, and what it notes about the weights that it keeps.
 _CHOSEN = ("best_iter_", "batch_size_", "max_iter_")
 _KEPT = ("kept", "selected_epoch", "schedule")
 _NUMBERS = ("n_iter_", "scale_", "loss_", "best_loss_")
 _TRAINING = {"solver": {"lbfgs", *SOLVERS}, "loss": set(LOSSES), "init": set(INITS)}
 _OUTPUTS = (None, "default", "pandas", "polars")
 _ROUTED = ("fit", "partial_fit", "score")
-# Names of arrays, and of what they are: attributes, lists of numbers, and parts of the
-# training's state.
+# Names of arrays, and where they come from: attributes, lists of numbers, and parts of
+# the training's state.
 _ATTRIBUTES = {
     "params": "_params",
     "mean": "mean_",
@@ -73,7 +83,7 @@ _STATE = {
 }
 _MEMORY = {name: f"memory.{name}" for name in Memory._fields}
 _NAME_LENGTHS, _NAME_TEXT = "feature_names.lengths", "feature_names.text"
-# These may be infinite, as squares of huge gradients are; training notices.
+# These may be infinite, as the squares of huge gradients are; training notices.
 _NOT_CHECKED = {_STATE["moment_1"], _STATE["moment_2"], *_MEMORY.values()}
 
 
@@ -82,11 +92,11 @@ _NOT_CHECKED = {_STATE["moment_1"], _STATE["moment_2"], *_MEMORY.values()}
 # ---------------------------------------------------------------------------
 
 
-def described(estimator):
+def described(estimator: Member) -> tuple[Description, Arrays]:
     """Description and arrays of an estimator."""
     attributes = vars(estimator)
     request = attributes.get("_metadata_request")
-    description = {
+    description: Description = {
         "version": VERSION,
         "skae_version": __version__,
         "class": type(estimator).__name__,
@@ -119,17 +129,18 @@ def described(estimator):
         },
     }
     arrays = {}
-    for names, values in (
+    sources: Iterable[tuple[dict[str, str], Mapping[str, Any]]] = (
         ({attribute: name for name, attribute in _ATTRIBUTES.items()}, attributes),
         ({attribute: name for name, attribute in _CURVES.items()}, attributes),
         (_PARAMS, training),
         (_STATE, training["arrays"]),
         (_MEMORY, training.get("memory", {})),
-    ):
+    )
+    for names, values in sources:
         for key in names.keys() & values.keys():
             arrays[names[key]] = np.ascontiguousarray(values[key])
     for name in _CURVES.keys() & arrays.keys():
-        arrays[name] = arrays[name].astype(np.float64)  # also where there are none
+        arrays[name] = arrays[name].astype(np.float64)  # empty ones too
     if "feature_names_in_" in attributes:
         texts = [
             str(name).encode("utf-8", "surrogatepass")
@@ -145,21 +156,21 @@ def described(estimator):
 # ---------------------------------------------------------------------------
 
 
-def check(description, kinds):
-    """Raise Problem unless an estimator can be described so, with arrays of such kinds.
+def check(description: Description, kinds: dict[str, Kind]) -> None:
+    """Raise Problem unless an estimator has such a description, and such arrays.
 
-    `kinds` has type and shape of each array, by name: none is in memory yet, nor is
-    there room for whatever is described.
+    `kinds` maps names to the type and shape of arrays that have not been read yet: what
+    is described may be larger than the memory.
     """
     version = description["version"]
     require(_is_count(version, 1), f"its version is {shown(version)}")
     require(
         version <= VERSION,
-        f"it is in version {version} of the format, and skae {__version__} reads those "
-        f"up to {VERSION}: upgrade skae",
+        f"it has version {version} of the format, and skae {__version__} reads "
+        f"versions up to {VERSION}: upgrade skae",
         NewerFile,
     )
-    require(description["class"] in MEMBERS, "its class is none of skae's")
+    require(description["class"] in MEMBERS, "its class is not one of skae's")
     kind = MEMBERS[description["class"]]
     unknown = description["parameters"].keys() - set(kind._get_param_names())
     writer = description.get("skae_version")
@@ -169,7 +180,8 @@ def check(description, kinds):
         f"skae {shown(writer)} wrote it; upgrade skae",
         NewerFile,
     )
-    fitted, expected = description["fitted"], {}
+    fitted = description["fitted"]
+    expected: dict[str, _Expected] = {}
     if fitted is not None:
         is_variational = kind is VariationalAutoencoderTransformer
         _check_architecture(fitted["architecture"], is_variational)
@@ -184,17 +196,17 @@ def check(description, kinds):
     ]
     require(
         not unlike,
-        f"its arrays {shown(sorted(unlike))} are missing, unknown, or not of the type "
-        "and shape that its layers need",
+        f"its arrays {shown(sorted(unlike))} are missing, unknown, or do not have the "
+        "type and shape that its layers need",
     )
 
 
-def _is_count(value, least=0):
-    """Whether a value of JSON is a whole number that arrays and kernels can take."""
+def _is_count(value: Any, least: int = 0) -> bool:
+    """Whether a JSON value is an integer in the range of arrays and kernels."""
     return type(value) is int and least <= value < _LARGEST_COUNT
 
 
-def _check_architecture(architecture, is_variational):
+def _check_architecture(architecture: dict[str, Any], is_variational: bool) -> None:
     widths, activations = architecture["widths"], architecture["activations"]
     is_tied = architecture["tied"]
     is_network = (
@@ -209,12 +221,13 @@ def _check_architecture(architecture, is_variational):
         and architecture["variational"] is is_variational
         and (is_tied is False or (is_tied is True and not is_variational))
     )
-    require(is_network, "its layers are not those of its class")
+    require(is_network, "its layers do not fit its class")
 
 
-def _n_params(architecture):
-    """As `_model.network.make_network` has it, in whole numbers of any size."""
-    shapes = list(pairwise(architecture["widths"]))
+def _n_params(architecture: dict[str, Any]) -> int:
+    """Number of parameters, as in `_model.network.make_network`, without overflow."""
+    widths: list[int] = architecture["widths"]
+    shapes = list(pairwise(widths))
     middle = len(shapes) // 2
     if architecture["variational"]:
         n_in, n_out = shapes[middle - 1]
@@ -223,36 +236,36 @@ def _n_params(architecture):
     return sum(a * b for a, b in with_weights) + sum(n_out for _, n_out in shapes)
 
 
-_ANY = None  # a length
+_ANY = None  # matches any length
+_Expected: TypeAlias = tuple[str, tuple[int | None, ...]]  # a `Kind`
 
 
-def _expected_kinds(fitted, kinds):
-    """Types and shapes of arrays by name: of those that have to be, or may and are."""
+def _expected_kinds(
+    fitted: dict[str, Any], kinds: dict[str, Kind]
+) -> dict[str, _Expected]:
+    """Types and shapes of the arrays that are required, and of optional ones in use."""
     architecture, widths = fitted["architecture"], fitted["architecture"]["widths"]
-    dtype, _ = kinds.get("params", (None, ()))
+    dtype, _ = kinds.get("params", ("", ()))
     require(dtype in ("float32", "float64"), "it has no weights")
-    n_params, is_lbfgs = (
-        _n_params(architecture),
-        fitted["training"]["solver"] == "lbfgs",
-    )
+    n_params = _n_params(architecture)
     weights, features = (dtype, (n_params,)), (dtype, (widths[0],))
     components, curve = (dtype, (widths[len(widths) // 2],)), ("float64", (_ANY,))
-    expected = dict.fromkeys(
+    expected: dict[str, _Expected] = dict.fromkeys(
         ("params", _PARAMS["initial_params"], *_STATE.values()), weights
     )
     expected |= {"mean": features, "offset": features, "loss_curve": curve}
     if architecture["variational"]:
         expected["kl_curve"] = curve
-    optional = [
+    optional: list[dict[str, _Expected]] = [
         {"validation_loss_curve": curve},
         {"explained_variance": components, "explained_variance_ratio": components},
         {"mean_activation": components},
         {_PARAMS["selected"]: weights},
         {_NAME_LENGTHS: ("int64", (widths[0],)), _NAME_TEXT: ("uint8", (_ANY,))},
     ]
-    if is_lbfgs:
+    if fitted["training"]["solver"] == "lbfgs":
         expected[_STATE["moment_1"]] = expected[_STATE["moment_2"]] = dtype, (0,)
-        _, n_steps = kinds.get(_MEMORY["steps"], (None, ()))
+        _, n_steps = kinds.get(_MEMORY["steps"], ("", ()))
         steps = "float64", (*n_steps[:1], n_params)
         position = "float64", (n_params,)
         memory = position, position, ("float64", (2,)), steps, steps
@@ -263,7 +276,7 @@ def _expected_kinds(fitted, kinds):
     return expected
 
 
-def _is_like(kind, expected):
+def _is_like(kind: Kind | None, expected: _Expected | None) -> bool:
     if kind is None or expected is None:
         return False
     (dtype, shape), (expected_dtype, lengths) = kind, expected
@@ -277,8 +290,8 @@ def _is_like(kind, expected):
 # ---------------------------------------------------------------------------
 
 
-def estimator_of(description, arrays):
-    """The estimator that is described, as `check` has found it."""
+def estimator_of(description: Description, arrays: Arrays) -> Member:
+    """Make the estimator of a description that has passed `check`."""
     kind = MEMBERS[description["class"]]
     estimator = kind(**{k: _decoded(v) for k, v in description["parameters"].items()})
     output = description["output"]
@@ -286,25 +299,25 @@ def estimator_of(description, arrays):
     estimator.set_output(transform=output)
     with sklearn.config_context(enable_metadata_routing=True):
         for method, requests in description["requests"].items():
-            require(method in _ROUTED, "its requests for metadata are none")
+            require(method in _ROUTED, "its metadata requests are wrong")
             if requests:
                 getattr(estimator, f"set_{method}_request")(**requests)
     if description["fitted"] is not None:
-        # As a pickle has them, whose state of the training is a dict, too.
+        # As in a pickle, where the training's state is a dict, too.
         estimator.__setstate__(
             {**vars(estimator), **attributes_of(description["fitted"], arrays)}
         )
     return estimator
 
 
-def attributes_of(fitted, arrays):
+def attributes_of(fitted: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
     """A fitted estimator's attributes by name; raises Problem if they make no sense."""
     for name, array in arrays.items():
         if name not in _NOT_CHECKED and array.dtype.kind == "f":
             is_fine = np.isfinite(array).all()
             require(is_fine, f"{name!r} has entries that are infinite or NaN")
     architecture = fitted["architecture"]
-    training = {name: fitted["training"][name] for name in _TRAINING}
+    training: dict[str, Any] = {name: fitted["training"][name] for name in _TRAINING}
     training |= {k: arrays[name] for k, name in _PARAMS.items() if name in arrays}
     training["arrays"] = {k: arrays[name] for k, name in _STATE.items()}
     progress = new_progress(**_counters(fitted), **_scalars(fitted))
@@ -312,7 +325,7 @@ def attributes_of(fitted, arrays):
     if _MEMORY["position"] in arrays:
         training["memory"] = {k: arrays[name] for k, name in _MEMORY.items()}
     if (planned := fitted["cut_short_of"]) is not None:
-        require(_is_count(planned, 1), "it was cut short of no epochs")
+        require(_is_count(planned, 1), "the epochs it was cut short of are wrong")
         training["cut_short_of"] = planned
     chosen, kept = _chosen(fitted.get("chosen", {}), training)
     training |= kept
@@ -336,8 +349,10 @@ def attributes_of(fitted, arrays):
     return attributes
 
 
-def _chosen(said, training):
-    """Fitted attributes that are whole numbers, and notes on the weights kept."""
+def _chosen(
+    said: dict[str, Any], training: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fitted attributes that are integers, and notes about the weights kept."""
     chosen = {k: said[k] for k in _CHOSEN if said.get(k) is not None}
     kept = {k: said[k] for k in _KEPT if said.get(k) is not None}
     names = {"params", "best_params", "initial_params", *training.keys() & {"selected"}}
@@ -346,19 +361,20 @@ def _chosen(said, training):
         and kept.get("kept", "params") in names
         and _is_count(kept.get("selected_epoch", 0))
         and kept.get("schedule", 0) in [how.kind for how in SCHEDULES.values()],
-        "what it was chosen by is not that of a fit",
+        "the notes about its weights are not those of a fit",
     )
     if "scale" in said:
         kept["scale"] = _decoded(said["scale"])
     if said.get("constant") is not None:
         weight = said["constant"]
-        require(type(weight) is float and 0 < weight < math.inf, "it has no weight")
+        is_weight = type(weight) is float and 0 < weight < math.inf
+        require(is_weight, "the weight of its samples is wrong")
         kept["constant"] = weight
     return chosen, kept
 
 
-def _counters(fitted):
-    said = {"best_epoch": 0, **fitted["counters"]}  # earlier versions do not say
+def _counters(fitted: dict[str, Any]) -> dict[str, int]:
+    said = {"best_epoch": 0, **fitted["counters"]}  # not in earlier versions
     said = {name: said[name] for name in LASTING_COUNTERS}
     require(
         all(map(_is_count, said.values())) and said["cycle_start"] <= said["n_epochs"],
@@ -367,14 +383,14 @@ def _counters(fitted):
     return said
 
 
-def _scalars(fitted):
+def _scalars(fitted: dict[str, Any]) -> dict[str, float]:
     said = {name: _decoded(fitted["scalars"][name]) for name in LASTING_SCALARS}
     is_finite = np.isfinite(said["rate_factor"])
     require(is_finite, "its learning rate is infinite or NaN")
     return said
 
 
-def _numbers(fitted):
+def _numbers(fitted: dict[str, Any]) -> dict[str, Any]:
     """The fitted attributes that are numbers."""
     numbers = {name: _decoded(fitted["numbers"][name]) for name in _NUMBERS}
     n_iter, *others = numbers.values()
@@ -387,12 +403,12 @@ def _numbers(fitted):
     return numbers
 
 
-def _feature_names(arrays):
+def _feature_names(arrays: Arrays) -> np.ndarray:
     lengths, text = arrays[_NAME_LENGTHS], arrays[_NAME_TEXT]
     ends = np.cumsum(lengths)
     require(
         (lengths >= 0).all() and (lengths <= text.size).all() and ends[-1] == text.size,
-        "the names of its features have other lengths",
+        "the names of its features have wrong lengths",
     )
     parts = (text.data[a:b] for a, b in pairwise([0, *ends.tolist()]))
     names = [str(part, "utf-8", "surrogatepass") for part in parts]
@@ -404,8 +420,8 @@ def _feature_names(arrays):
 # ---------------------------------------------------------------------------
 
 
-def _encoded(value, name):
-    """A parameter's value, as JSON has it; what that has not is {kind: value}."""
+def _encoded(value: Any, name: str) -> Any:
+    """Encode a parameter's value for JSON: types that it lacks as {kind: value}."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     kind = type(value)
@@ -429,8 +445,8 @@ def _encoded(value, name):
     )
 
 
-def _decoded(value):
-    """The parameter's value."""
+def _decoded(value: Any) -> Any:
+    """Decode a parameter's value."""
     if type(value) is list:
         return [_decoded(item) for item in value]
     if type(value) is not dict:
@@ -440,10 +456,10 @@ def _decoded(value):
         return float(content)
     if kind == "tuple":
         return tuple(map(_decoded, content))
-    require(kind == "RandomState", f"a parameter is of the unknown kind {shown(kind)}")
+    require(kind == "RandomState", f"a parameter has the unknown kind {shown(kind)}")
     random_state = np.random.RandomState(0)
     random_state.set_state(tuple(content))
     position = random_state.get_state(legacy=False)["state"]["pos"]
-    # NumPy would read what is beyond.
+    # NumPy would read beyond the key.
     require(0 <= position <= 624, "a RandomState is out of range")
     return random_state

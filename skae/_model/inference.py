@@ -1,37 +1,53 @@
-"""Rows through a trained network: codes, reconstructions, errors."""
+"""Inference: codes, reconstructions and errors of a network with given weights."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from skae._compiled import propagate as propagation
 from skae._compiled import sharding
-from skae._compiled.records import Model, in_lines
+from skae._compiled.losses import Loss
+from skae._compiled.records import Model, Network, in_lines
 from skae._data.rows import (
+    AnyRows,
+    Rows,
     make_rows,
     network_input,
     row_chunks,
     weights_in_use,
 )
-from skae._model.network import for_loss, part
+from skae._data.stream import StreamedRows
+from skae._model.network import Moments, for_loss, part
 from skae._runtime.threads import ThreadTeam, make_workspace, n_threads_for
+from skae._typing import Floats
 
-# A multiplication and an addition for each weight and row. A unit's reading, activation
-# or writing takes as long as so many operations of products.
+Part: TypeAlias = Rows | StreamedRows  # of rows, as their `map` visits them
+
+# A multiplication and an addition for each weight and row. Reading, activating or
+# writing a unit takes as long as so many of these operations.
 _FLOPS_A_WEIGHT, _FLOPS_A_UNIT = 2, 50
 
 
-def encoder(network):
+def encoder(network: Network) -> Network:
     """The layers from the input to the code."""
     return part(network, 0, network.n_layers // 2)
 
 
-def decoder(network):
+def decoder(network: Network) -> Network:
     """The layers from the code to the output."""
     return part(network, network.n_layers // 2, network.n_layers)
 
 
-def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
+def propagate(
+    network: Network,
+    params: Floats,
+    rows: Rows,
+    mean: Floats | None = None,
+    scale: float = 1.0,
+    *,
+    check: Callable[[], object] | None = None,
+) -> Floats:
     """Outputs of a network for rows, times `scale` plus `mean`.
 
     Parameters
@@ -48,8 +64,8 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     scale : float, default=1.0
 
     check : callable, default=None
-        Called if the sum of the rows is not finite, so that the caller need not have
-        read them all to know that their entries are.
+        Called if the sum of the rows is not finite, so that the caller need not read
+        them all to check that their entries are.
 
     Returns
     -------
@@ -82,13 +98,13 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     return out
 
 
-def mean_code(network, params, rows):
+def mean_code(network: Network, params: Floats, rows: AnyRows) -> Floats:
     """Weighted mean of the code over rows, of shape (n_components,)."""
-    total = sum(rows.map(_summed_code, encoder(network), params))
-    return (total / rows.total_weight).astype(params.dtype)
+    sums = rows.map(_summed_code, encoder(network), params)
+    return (sum(sums, np.zeros(())) / rows.total_weight).astype(params.dtype)
 
 
-def _summed_code(rows, network, params):
+def _summed_code(rows: Part, network: Network, params: Floats) -> Floats:
     """Weighted sum of the outputs of a network over rows."""
     total = np.zeros(network.widths[-1])
     for batch in row_chunks(rows.n_rows, rows.n_features):
@@ -98,21 +114,8 @@ def _summed_code(rows, network, params):
     return total
 
 
-class Moments(NamedTuple):
-    """Weighted mean of a code, and covariances, divided by the total weight."""
-
-    mean: np.ndarray  # (n_components,) float64
-    covariance: np.ndarray  # (n_components, n_components) float64, of the code
-    cross: np.ndarray  # (n_components, n_features) float64, of code and rows
-
-
-def code_moments(network, params, rows):
-    """Moments of the code over rows, as the network sees them.
-
-    Returns
-    -------
-    moments : Moments
-    """
+def code_moments(network: Network, params: Floats, rows: AnyRows) -> Moments:
+    """Moments of the code over rows, as the network sees them."""
     network = encoder(network)
     n_components = int(network.widths[-1])
     mean = np.zeros(n_components + rows.n_features)
@@ -126,21 +129,21 @@ def code_moments(network, params, rows):
 
 
 class _Sums(NamedTuple):
-    """Of code and rows beside each other."""
+    """Sums over rows and their codes, side by side."""
 
     weight: float
     mean: np.ndarray  # (n_components + n_features,)
     scatter: np.ndarray  # (n_components, n_components + n_features), about the mean
 
-    def joined_with(self, other):
-        """Sums over both.
+    def joined_with(self, other: "_Sums") -> "_Sums":
+        """Sums over the rows of both.
 
         Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
         sample variances", 1979, equation 2.1.
         """
         if not other.weight:
             return self
-        if not self.weight:  # whose difference to the other may not be squared
+        if not self.weight:  # the difference of means could overflow when squared
             return other
         weight = self.weight + other.weight
         difference = other.mean - self.mean
@@ -152,7 +155,7 @@ class _Sums(NamedTuple):
         return _Sums(weight, mean, scatter)
 
 
-def _sums_of_part(rows, network, params, sums):
+def _sums_of_part(rows: Part, network: Network, params: Floats, sums: _Sums) -> _Sums:
     """Sums over some of the rows; `sums` are those over none."""
     n_components = int(network.widths[-1])
     for batch in row_chunks(rows.n_rows, sums.mean.size):
@@ -170,7 +173,7 @@ def _sums_of_part(rows, network, params, sums):
     return sums
 
 
-def entry_losses(loss, network, params, rows):
+def entry_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Floats:
     """The data loss of every entry of rows, in the network's units.
 
     Parameters
@@ -191,15 +194,17 @@ def entry_losses(loss, network, params, rows):
     return _losses(loss, prediction, rows)
 
 
-def decoded_losses(loss, network, params, codes, rows):
-    """The same of codes (n_rows, n_components) in place of the rows' own."""
-    codes = make_rows(codes.astype(params.dtype))
-    prediction = propagate(decoder(for_loss(network, loss)), params, codes)
+def decoded_losses(
+    loss: Loss, network: Network, params: Floats, codes: Floats, rows: Rows
+) -> Floats:
+    """`entry_losses` with given codes (n_rows, n_components) in place of the rows'."""
+    of_codes = make_rows(codes.astype(params.dtype))
+    prediction = propagate(decoder(for_loss(network, loss)), params, of_codes)
     return _losses(loss, prediction, rows)
 
 
-def _losses(loss, prediction, rows):
-    """Losses of the entries of predictions, which become something else, for rows."""
+def _losses(loss: Loss, prediction: Floats, rows: Rows) -> Floats:
+    """Losses of the entries of rows for a prediction, which is overwritten."""
     chunks = [chunk for chunk, _ in network_input(rows)]
     target = np.concatenate(chunks).astype(prediction.dtype, copy=False)
     losses, no_weights = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)
@@ -208,12 +213,12 @@ def _losses(loss, prediction, rows):
     return losses.astype(np.float64, copy=False)
 
 
-def row_losses(loss, network, params, rows):
+def row_losses(loss: Loss, network: Network, params: Floats, rows: AnyRows) -> Floats:
     """Sums of `entry_losses` over features, of shape (n_rows,), in bounded memory."""
     return np.concatenate(rows.map(_row_losses, loss, network, params))
 
 
-def _row_losses(rows, loss, network, params):
+def _row_losses(rows: Part, loss: Loss, network: Network, params: Floats) -> Floats:
     losses = np.empty(rows.n_rows)
     for batch in row_chunks(rows.n_rows, rows.n_features):
         chunk = rows.part(batch)
@@ -221,7 +226,9 @@ def _row_losses(rows, loss, network, params):
     return losses
 
 
-def reconstruction_chunks(network, params, X, mean, scale):
+def reconstruction_chunks(
+    network: Network, params: Floats, X: Any, mean: Floats, scale: float
+) -> Iterator[tuple[slice, Floats]]:
     """Pairs of a slice of the rows of X and their reconstruction, in bounded memory."""
     for batch in row_chunks(*X.shape):
         rows = make_rows(X[batch], mean, scale)

@@ -1,17 +1,28 @@
-"""Where training begins: at random weights, or at the principal components."""
+"""Initialization: random weights, or weights with which a network is PCA."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from skae._compiled.activations import ACTIVATIONS
+from skae._compiled.activations import ACTIVATIONS, Carrier
+from skae._compiled.records import Network
 from skae._model.network import coefs, intercepts
+from skae._model.pca import Components
+from skae._typing import Floats
+
+_Draw: TypeAlias = Callable[[np.random.RandomState, tuple[int, ...]], Floats]
 
 
-def _uniform(rng, shape, limit):
+def _uniform(
+    rng: np.random.RandomState, shape: tuple[int, ...], limit: float
+) -> Floats:
     return rng.uniform(-limit, limit, shape)
 
 
 # Name -> draw of a weight matrix of shape (n_in, n_out).
-RANDOM_INITS = {
+RANDOM_INITS: dict[str, _Draw] = {
     # Glorot & Bengio, "Understanding the difficulty of training deep feedforward
     # neural networks", 2010, equation 16.
     "glorot": lambda rng, shape: _uniform(rng, shape, np.sqrt(6 / sum(shape))),
@@ -24,10 +35,16 @@ RANDOM_INITS = {
 INITS = ("auto", "pca", "random", *RANDOM_INITS)
 
 
-def random_params(network, activations, init, seed, dtype):
-    """Random weights, and zero biases but for "normal", which draws them, too.
+def random_params(
+    network: Network,
+    activations: Sequence[str],
+    init: str,
+    seed: int,
+    dtype: DTypeLike,
+) -> Floats:
+    """Draw weights, and biases for "normal"; other biases are zero.
 
-    The draws do not depend on the dtype, nor on anything of the data.
+    The draws depend neither on the dtype nor on the data.
 
     Parameters
     ----------
@@ -36,7 +53,7 @@ def random_params(network, activations, init, seed, dtype):
     activations : sequence of str
 
     init : str
-        Key of ``RANDOM_INITS``, or "random": what suits each layer's activation.
+        Key of ``RANDOM_INITS``, or "random": the one for each layer's activation.
 
     seed : int
 
@@ -58,20 +75,23 @@ def random_params(network, activations, init, seed, dtype):
     return params.astype(dtype, copy=False)
 
 
-# Spare units of a tied code are heard by the decoder; from zero they would never learn.
+# Scales the weights of spare units of a tied code, which the decoder reads: small, but
+# not zero, because then they would never learn.
 _WHISPER = 1e-4
 
 
-def chosen_init(init, architecture, *, has_room=False):
-    """The start that `init` stands for: what "auto" is, or as it is.
+def chosen_init(
+    init: str, architecture: dict[str, Any], *, has_room: bool = False
+) -> str:
+    """Replace "auto" by the initialization that it stands for.
 
-    "auto" is "pca" where the network can be PCA exactly, or nearly, with tied weights
-    on a scale that is chosen for it (`has_room`), else "random".
+    "auto" is "pca" if the network can be PCA exactly, or nearly, with tied weights and
+    a scale that is chosen for it (`has_room`), else "random".
 
     Raises
     ------
     ValueError
-        If the start at the principal components is asked for, and there is none.
+        If `init` is "pca", but the network cannot be PCA.
     """
     *inner, output = architecture["activations"]
     code = inner[len(inner) // 2]
@@ -89,11 +109,11 @@ def chosen_init(init, architecture, *, has_room=False):
     return init
 
 
-def n_saturating(architecture):
-    """How many layers tied weights have to keep where these are nearly linear.
+def n_saturating(architecture: dict[str, Any]) -> int:
+    """Number of layers that tied weights must keep in their nearly linear range.
 
-    What tied weights enlarge on the way in they enlarge on the way out, too: they
-    cannot make the input of "tanh" or "logistic" units small.
+    Tied weights scale the input and the output of a layer alike: they cannot make the
+    input of "tanh" or "logistic" units small.
     """
     *inner, _ = architecture["activations"]
     if not architecture["tied"]:
@@ -101,12 +121,19 @@ def n_saturating(architecture):
     return sum(not ACTIVATIONS[name].carrier.is_exact for name in inner)
 
 
-def pca_params(network, activations, components, least, seed, dtype):
+def pca_params(
+    network: Network,
+    activations: Sequence[str],
+    components: Components,
+    least: Callable[[], Floats],
+    seed: int,
+    dtype: DTypeLike,
+) -> Floats:
     """Weights and biases with which a network is PCA.
 
-    Every layer carries the scores, of variance 1, as its activation can: as many of the
-    leading ones as the narrowest layer has units. Other units start from random weights
-    and are not listened to by those that carry.
+    Every layer carries the scores, with variance 1, in the way of its activation: as
+    many of the leading ones as the narrowest layer has units. Other units have random
+    weights, and the units that carry scores ignore them.
 
     Parameters
     ----------
@@ -119,7 +146,7 @@ def pca_params(network, activations, components, least, seed, dtype):
 
     least : callable
         Returns the least of the scores, in standard deviations, as an ndarray of shape
-        (n_components,). Called if a layer needs to know, as narrow ones do.
+        (n_components,). Called only if a layer needs it, as narrow ones do.
 
     seed : int
 
@@ -133,18 +160,19 @@ def pca_params(network, activations, components, least, seed, dtype):
     axes, deviations = components.axes[:, :n_carried], components.deviations[:n_carried]
     middle, is_tied = network.n_layers // 2, bool(network.tied)
     params = random_params(network, activations, "random", seed, np.float64)
-    # What a layer sees is, times `read`, the scores and a constant.
-    read, at_mean = axes / deviations, np.zeros(len(axes))
+    # A layer's input times `read` is the scores plus a constant.
+    read = axes / deviations
+    at_mean: Floats = np.zeros(len(axes))
     layers = zip(
         coefs(network, params), intercepts(network, params), activations, strict=True
     )
     for number, (weights, biases, name) in enumerate(layers, start=1):
         if number == network.n_layers:
             send, receive = (axes * deviations).T, None
-            shift = np.zeros(len(axes))
+            shift: Floats = np.zeros(len(axes))
         else:
             carrier, width = ACTIVATIONS[name].carrier, weights.shape[1]
-            # Tied weights give back what they took: nothing is brought to variance 1.
+            # Tied weights map scores back by the same factor: none gets variance 1.
             scale = deviations if is_tied else np.ones(n_carried)
             send, receive, shift = _carry(carrier, width, least, scale, is_tied)
         if not is_tied or number <= middle:
@@ -157,30 +185,35 @@ def pca_params(network, activations, components, least, seed, dtype):
     return params.astype(dtype, copy=False)
 
 
-def _carry(carrier, width, least, scale, is_tied):
-    """How a layer carries scores, of which it has as many units at least.
+def _carry(
+    carrier: Carrier,
+    width: int,
+    least: Callable[[], Floats],
+    scale: Floats,
+    is_tied: bool,
+) -> tuple[Floats, Floats, Floats]:
+    """How a layer carries scores, with at least one unit for each.
 
-    With tied weights a score that is sent `gain` times as large comes back, through the
-    same weights, `gain` times as large again: as it was if their product with the slope
-    is 1.
+    Tied weights multiply a score by the same factor on the way in and on the way back:
+    it is unchanged if the factor's square times the slope is 1.
 
     Returns
     -------
     send : ndarray of shape (n_carried, n_carriers)
-        From the scores to the units that carry them.
+        Maps the scores to the units that carry them.
 
     receive : ndarray of shape (width, n_carried)
-        And from the units back.
+        Maps the units' outputs back to the scores.
 
     shift : ndarray of shape (width,)
-        What a unit sees where all scores are zero.
+        The units' input where all scores are zero.
     """
     n_carried, shift = len(scale), np.zeros(width)
-    in_pairs = carrier.pair is not None and width >= 2 * n_carried
-    slope = carrier.pair if in_pairs else carrier.slope
+    pair = carrier.pair if width >= 2 * n_carried else None
+    slope = carrier.slope if pair is None else pair
     scale = scale / np.sqrt(slope) if is_tied else scale * carrier.gain
     send, inverse = np.diag(scale), np.diag(1 / (slope * scale))
-    if in_pairs:
+    if pair is not None:
         send, inverse = np.hstack([send, -send]), np.vstack([inverse, -inverse])
     elif carrier.margin is not None:
         shift[:n_carried] = carrier.margin - scale * least()[:n_carried]
@@ -189,8 +222,8 @@ def _carry(carrier, width, least, scale, is_tied):
     return send, receive, shift
 
 
-def _activated(name, z, dtype):
-    """An activation of a vector, by the compiled loop that a fit of a dtype uses."""
+def _activated(name: str, z: Floats, dtype: DTypeLike) -> Floats:
+    """Apply an activation by the compiled loop that a fit in this dtype uses."""
     op, z = ACTIVATIONS[name].op, z.astype(dtype)
     if op is not None:
         op(z, np.empty_like(z), z.size)

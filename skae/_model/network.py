@@ -1,21 +1,31 @@
-"""Shape of a network: its flat parameters and their views; its ordered code."""
+"""Shape of a network, views of its flat vector of parameters, and its ordered code."""
 
 import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import block_diag, eigh, norm, svd
 
 from skae._compiled.activations import ACTIVATIONS, IDENTITY
+from skae._compiled.losses import Loss
 from skae._compiled.records import LAYER, Network
+from skae._typing import Floats
 
 
-def make_network(widths, activations, *, tied, variational=False):
-    """Offsets of a network's parameters in one flat vector.
+def make_network(
+    widths: Sequence[int],
+    activations: Sequence[str],
+    *,
+    tied: bool,
+    variational: bool = False,
+) -> Network:
+    """Lay out a network's parameters in one flat vector.
 
     Parameters
     ----------
     widths : sequence of int, of length n_layers + 1
-        Units of the input, of every hidden layer, and of the output.
+        Units of the input, of each hidden layer, and of the output.
 
     activations : sequence of str, of length n_layers
         Keys of ``ACTIVATIONS``.
@@ -25,7 +35,7 @@ def make_network(widths, activations, *, tied, variational=False):
 
     variational : bool, default=False
         Whether the code's layer has two units for each entry of the code, its mean and
-        the logarithm of its variance; the decoder reads the first of its units.
+        its log-variance. The means come first, and the decoder reads only them.
 
     Returns
     -------
@@ -59,8 +69,8 @@ def make_network(widths, activations, *, tied, variational=False):
     return Network(layers, n_layers, n_params, n_weights, int(tied))
 
 
-def for_loss(network, loss):
-    """The network whose output is what a loss (of ``LOSSES``) takes."""
+def for_loss(network: Network, loss: Loss) -> Network:
+    """The network whose output is the loss' argument: without its activation."""
     if not loss.has_activation:
         return network
     layers = network.layers.copy()
@@ -68,8 +78,8 @@ def for_loss(network, loss):
     return network._replace(layers=layers)
 
 
-def part(network, first, stop):
-    """The layers first + 1 to stop, as a network over the same parameters."""
+def part(network: Network, first: int, stop: int) -> Network:
+    """Layers first + 1 to stop, as a network with the same vector of parameters."""
     layers = network.layers[first : stop + 1].copy()
     layers["units_at"][1:] -= layers["units_at"][1]
     layers["activation"][0] = IDENTITY
@@ -77,7 +87,7 @@ def part(network, first, stop):
     return network._replace(layers=layers, n_layers=stop - first)
 
 
-def coefs(network, params):
+def coefs(network: Network, params: Floats) -> list[Floats]:
     """Views of the layers' weights, each of shape (n_in, n_out)."""
     views = []
     for layer in network.layers[1:]:
@@ -90,22 +100,22 @@ def coefs(network, params):
     return views
 
 
-def intercepts(network, params):
+def intercepts(network: Network, params: Floats) -> list[Floats]:
     """Views of the layers' biases, each of shape (n_out,)."""
     return [
         params[layer["biases_at"] :][: layer["width"]] for layer in network.layers[1:]
     ]
 
 
-# Entries of a component whose sizes differ by less, relatively, are equally large.
+# Entries of a component with a smaller relative difference count as equally large.
 _SAME_SIZE = 1e-6
 
 
-def signs_of(components):
-    """1 or -1 for every row: the rule of scikit-learn's svd_flip for PCA.
+def signs_of(components: Floats) -> Floats:
+    """1 or -1 for each component, by the rule of scikit-learn's svd_flip for PCA.
 
-    That is the sign of the entry that is largest in absolute value; of several that are
-    nearly so large, of the first, as rounding may make any of them the largest.
+    It is the sign of the entry with the largest absolute value. Among nearly equal ones
+    the first counts, because rounding decides which is the largest.
     """
     sizes = np.abs(components)
     least = (1 - _SAME_SIZE) * sizes.max(axis=1, keepdims=True)
@@ -113,30 +123,39 @@ def signs_of(components):
     return np.where(components[np.arange(len(components)), first] < 0, -1.0, 1.0)
 
 
-# A code's directions whose variance is below this share of the largest are rounding
+class Moments(NamedTuple):
+    """Weighted mean of a code, and its covariances, divided by the total weight."""
+
+    mean: np.ndarray  # (n_components,) float64
+    covariance: np.ndarray  # (n_components, n_components) float64, of the code
+    cross: np.ndarray  # (n_components, n_features) float64, of code and rows
+
+
+# Directions of the code with a smaller share of the largest variance are rounding
 # errors.
 _NO_VARIANCE = 1e-12
-# An entry of the code that explains nothing linearly still has this share of the
-# standard deviation of the one that explains most: no mapping is lost.
+# An entry of the code that explains nothing linearly keeps this share of the largest
+# standard deviation, so that the mapping stays invertible.
 _LEAST_DEVIATION = 1e-6
 
 
-def order_code(network, params, moments, *, free_scale):
+def order_code(
+    network: Network, params: Floats, moments: Moments, *, free_scale: bool
+) -> Floats:
     """Give a linear code PCA's order, in place, without changing reconstructions.
 
-    A linear code can be mapped by an invertible matrix if the decoder's first weights
-    are mapped back. The choice made here: the code has mean zero, its entries are
-    uncorrelated and of decreasing variance; and, with `free_scale`, the first j
-    entries are those j linear functions of the code that explain most of the rows
-    linearly, and their variance is what they explain (reduced-rank regression:
-    Izenman, "Reduced-rank regression for the multivariate linear model", 1975). The
-    code of a linear network then is PCA's.
+    An invertible matrix can map a linear code if the decoder's first weights map it
+    back. Here the code gets mean zero and uncorrelated entries of decreasing variance.
+    With `free_scale` the first j entries are the j linear functions of the code that
+    explain the rows best linearly, and their variance is what they explain
+    (reduced-rank regression: Izenman, "Reduced-rank regression for the multivariate
+    linear model", 1975). The code of a linear network then is PCA's.
 
-    Otherwise the code is rotated only, to its principal axes. Where their variances
-    are equal, as all are of a network that starts at PCA, rounding would choose the
-    axes: among these, the first explain most of the rows linearly. Variances are equal
-    if they differ by less than the square root of the dtype's precision, relatively,
-    and by so much the entries may be correlated.
+    Otherwise the code is only rotated, to its principal axes. Where their variances are
+    equal, as in a network that is initialized at PCA, rounding would choose the axes:
+    among these, the first explain the rows best linearly. Variances are equal if they
+    differ, relatively, by less than the square root of the dtype's precision, and
+    entries may be correlated by as much.
 
     Parameters
     ----------
@@ -146,16 +165,16 @@ def order_code(network, params, moments, *, free_scale):
         Changed in place.
 
     moments : Moments
-        Of the code and the rows. Changed in place to those of the new code.
+        Those of the code and the rows. Changed in place to those of the new code.
 
     free_scale : bool
-        Whether the objective leaves the scale of the code open: it does unless
-        weights are tied, or penalised.
+        Whether the objective does not depend on the code's scale: weights are neither
+        tied nor penalized.
 
     Returns
     -------
     variances : ndarray of shape (n_components,), dtype=float64
-        Of the new code's entries.
+        Variances of the new code's entries.
     """
     middle = network.n_layers // 2
     weights, biases = coefs(network, params), intercepts(network, params)
@@ -166,7 +185,8 @@ def order_code(network, params, moments, *, free_scale):
     precision = float(np.finfo(params.dtype).eps)
     nothing = precision ** (2 / 3)  # as a share of the largest value
 
-    # The new code is the centred old one times `mixing`.
+    mixing: Floats  # the new code is the centered old one times this
+    inverse: Floats
     variances, axes = eigh(moments.covariance)
     variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
     n_used = np.count_nonzero(variances > _NO_VARIANCE * variances[0])
@@ -179,8 +199,7 @@ def order_code(network, params, moments, *, free_scale):
         to_one[:n_used] /= np.sqrt(variances[:n_used])
         mixing, inverse = axes * to_one, axes.T / to_one[:, np.newaxis]
         regression = mixing[:, :n_used].T @ moments.cross
-        # Its left side is to be square, its right one, of as many rows as there are
-        # features, is not.
+        # Only the left side has to be square: the right one has a row per feature.
         left, explained = _left_side(regression)
         gaps = np.full(n_used, nothing * explained[0])
         of_inputs = mixing[:, :n_used].T @ encoder.T
@@ -200,11 +219,11 @@ def order_code(network, params, moments, *, free_scale):
         variances = np.maximum(np.diag(inverse @ moments.covariance @ mixing), 0)
 
     encoder, cross = encoder @ mixing, mixing.T @ moments.cross
-    signs = signs_of(cross)  # of PCA these are the components
+    signs = signs_of(cross)  # its rows are the components, if the network is PCA
     moments.mean[...] = 0.0
     moments.covariance[...] = np.diag(variances)
     moments.cross[...] = cross
-    # What explains nothing would have the sign of a rounding error.
+    # The sign of an entry that explains nothing would be that of a rounding error.
     explained = norm(_regression(moments, np.sqrt(variances)), axis=1)
     explains = explained > nothing * explained.max()
     signs = np.where(explains, signs, signs_of(encoder.T))
@@ -215,26 +234,35 @@ def order_code(network, params, moments, *, free_scale):
         weights[middle][...] = signs[:, np.newaxis] * (inverse @ decoder)
     biases[middle][...] = decoder_bias
     moments.cross[...] *= signs[:, np.newaxis]
-    return np.minimum.accumulate(variances)  # but for roundings they are so
+    return np.minimum.accumulate(variances)  # decreasing, despite rounding
 
 
-def _regression(moments, deviations):
-    """Coefficients of the rows' regression on each entry of a code, of variance 1."""
+def _regression(moments: Moments, deviations: Floats) -> Floats:
+    """Coefficients of the rows' regression on each code entry, scaled to variance 1."""
     has_variance = deviations**2 > _NO_VARIANCE * deviations.max() ** 2
-    return np.divide(
+    coefficients = np.zeros_like(moments.cross)
+    np.divide(
         moments.cross,
         deviations[:, np.newaxis],
-        out=np.zeros_like(moments.cross),
+        out=coefficients,
         where=has_variance[:, np.newaxis],
     )
+    return coefficients
 
 
-def explained_variance(network, params, moments, mean, *, is_linear):
-    """What each entry of an uncorrelated code explains of the variance of the rows.
+def explained_variance(
+    network: Network,
+    params: Floats,
+    moments: Moments,
+    mean: Floats,
+    *,
+    is_linear: bool,
+) -> Floats:
+    """Variance of the rows that each entry of an uncorrelated code explains.
 
-    That is the variance of the best linear function of the entry. A linear decoder may
-    do less, as a penalty shrinks its weights: then what the entries explain is reduced,
-    all by the same factor, to what it reconstructs with them together.
+    It is the variance of the best linear function of the entry. A linear decoder may
+    explain less, because a penalty shrinks its weights: then all values are reduced by
+    the same factor, to the variance that it reconstructs from all entries.
 
     Parameters
     ----------
@@ -243,13 +271,13 @@ def explained_variance(network, params, moments, mean, *, is_linear):
     params : ndarray of shape (n_params,)
 
     moments : Moments
-        Of the code, which has mean zero, and the rows.
+        Those of the code, which has mean zero, and the rows.
 
     mean : ndarray of shape (n_features,)
-        Of the rows.
+        Mean of the rows.
 
     is_linear : bool
-        Whether the decoder is.
+        Whether the decoder is linear.
 
     Returns
     -------
@@ -257,7 +285,7 @@ def explained_variance(network, params, moments, mean, *, is_linear):
     """
     deviations = np.sqrt(np.diag(moments.covariance))
     regression = _regression(moments, deviations)
-    explained = (regression**2).sum(axis=1)
+    explained: Floats = (regression**2).sum(axis=1)
     if is_linear:
         middle = network.n_layers // 2
         decoder, at_zero = np.diag(deviations), np.zeros(len(deviations))
@@ -273,12 +301,18 @@ def explained_variance(network, params, moments, mean, *, is_linear):
     return explained
 
 
-def _settled(axes, values, gaps, criteria, nothing):
-    """Axes among which nothing is left to rounding.
+def _settled(
+    axes: Floats,
+    values: Floats,
+    gaps: Floats,
+    criteria: list[Floats],
+    nothing: float,
+) -> Floats:
+    """Choose axes that do not depend on rounding.
 
-    Axes that have nearly equal values span a space in which rounding has chosen them.
-    They are chosen by a criterion instead: the first is that along which it is largest.
-    Where it is equal, too, the next criterion decides.
+    Rounding has chosen axes that have nearly equal values within the space they span.
+    A criterion chooses them instead: it is largest along the first axis. Where it is
+    equal, too, the next criterion decides.
 
     Parameters
     ----------
@@ -286,16 +320,16 @@ def _settled(axes, values, gaps, criteria, nothing):
         Orthonormal columns.
 
     values : ndarray of shape (n_axes,)
-        What the axes have been chosen by, in decreasing order.
+        Values that the axes were chosen by, in decreasing order.
 
     gaps : ndarray of shape (n_axes,)
-        By how much a value has to exceed the next one.
+        Differences by which a value has to exceed the next one.
 
     criteria : list of ndarray of shape (n_components, n_columns)
-        Along an axis a criterion is as large as the norm of their product.
+        A criterion's value along an axis is the norm of their product.
 
     nothing : float
-        Share of a criterion's norm that is a rounding error.
+        Share of a criterion's norm that counts as a rounding error.
 
     Returns
     -------
@@ -314,7 +348,7 @@ def _settled(axes, values, gaps, criteria, nothing):
     return np.hstack(blocks)
 
 
-def _left_side(matrix):
+def _left_side(matrix: Floats) -> tuple[Floats, Floats]:
     """Left singular vectors, as a square matrix, and a singular value for each."""
     n_rows, n_columns = matrix.shape
     left, values, _ = svd(matrix, full_matrices=n_rows > n_columns)

@@ -1,18 +1,20 @@
-"""Principal components of rows as a network sees them, in bounded memory."""
+"""Principal components of rows, as a network sees them, in bounded memory."""
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh, qr
 
-from skae._data.rows import network_input, row_chunks
+from skae._data.rows import AnyRows, network_input, row_chunks
+from skae._model.inference import Part
 from skae._model.network import signs_of
 from skae._runtime.threads import map_in_order, n_threads_for
+from skae._typing import Floats
 
-# Up to so many features the scatter matrix is computed, in one pass over the rows.
+# With at most this many features the scatter matrix is computed, in one pass.
 _MAX_SCATTER = 1024
-# Of subspace iteration, else. Of standardised MNIST, whose spectrum is flat, 10
-# components so found explain 9e-6 less of the variance than the best.
+# Subspace iteration for more features. On standardized MNIST, whose spectrum is flat,
+# the share of the variance that 10 components explain is 9e-6 below the optimum.
 _N_OVERSAMPLES, _N_ITERATIONS = 10, 7
 
 
@@ -23,10 +25,10 @@ class Components(NamedTuple):
     deviations: np.ndarray  # (n_components,) float64, of the scores; none is zero
 
 
-def principal_components(rows, n_components, seed):
-    """The leading principal components of rows; fewer if their rank is lower.
+def principal_components(rows: AnyRows, n_components: int, seed: int) -> Components:
+    """Compute the leading principal components of rows; fewer if their rank is lower.
 
-    With many features by subspace iteration: Halko, Martinsson & Tropp, "Finding
+    With many features subspace iteration is used: Halko, Martinsson & Tropp, "Finding
     structure with randomness", 2011, algorithm 4.4, on the scatter matrix.
 
     Parameters
@@ -37,7 +39,7 @@ def principal_components(rows, n_components, seed):
     n_components : int
 
     seed : int
-        Of the iteration's first subspace.
+        Seed of the iteration's first subspace.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def principal_components(rows, n_components, seed):
         axes = basis @ rotation
     squares, axes = squares[: -n_components - 1 : -1], axes[:, : -n_components - 1 : -1]
     variances, info = squares / rows.total_weight, np.finfo(np.float64)
-    # Of denormal variances there is no inverse.
+    # Denormal variances have no inverse.
     least = max(info.eps * n_features * variances[0], info.tiny)
     rank = int((variances > least).sum())
     deviations = np.sqrt(variances[:rank])
@@ -65,24 +67,24 @@ def principal_components(rows, n_components, seed):
     return Components(np.ascontiguousarray(axes), deviations)
 
 
-def n_components_for(rows, share):
-    """Number of components that explain more than a share of the variance, as PCA's."""
+def n_components_for(rows: AnyRows, share: float) -> int:
+    """Number of components that explain more than a share of the variance."""
     deviations = principal_components(rows, rows.n_features, 0).deviations
     explained = np.cumsum(deviations**2)
     if not explained.size:  # constant rows
         return 1
-    n_components = np.searchsorted(explained / explained[-1], share, side="right") + 1
-    return int(min(n_components, explained.size))
+    n_below = np.searchsorted(explained / explained[-1], share, side="right")
+    return min(int(n_below) + 1, explained.size)
 
 
-def _scatter(rows, basis):
-    """Sum over the rows of weight * outer(row, row), times a basis if there is one."""
-    return sum(rows.map(_scatter_of_part, basis))
+def _scatter(rows: AnyRows, basis: Floats | None) -> Floats:
+    """Sum of weight * outer(row, row) over the rows, times a basis if there is one."""
+    return sum(rows.map(_scatter_of_part, basis), np.zeros(()))
 
 
-def _scatter_of_part(rows, basis):
+def _scatter_of_part(rows: Part, basis: Floats | None) -> Floats:
 
-    def of_chunk(chunk_and_weights):
+    def of_chunk(chunk_and_weights: tuple[Floats, Floats | None]) -> Floats:
         chunk, weights = chunk_and_weights
         weighted = chunk if weights is None else weights[:, np.newaxis] * chunk
         return weighted.T @ (chunk if basis is None else chunk @ basis)
@@ -91,17 +93,19 @@ def _scatter_of_part(rows, basis):
     if basis is None:
         n_chunks = len(list(row_chunks(rows.n_rows, rows.n_features)))
         n_threads = n_threads_for(n_chunks, rows.n_rows * rows.n_features**2)
-    # In this order, the sum has the same bits for any number of threads.
-    return sum(map_in_order(of_chunk, network_input(rows), n_threads))
+    # In this order the sum has the same bits with any number of threads.
+    chunks = map_in_order(of_chunk, network_input(rows), n_threads)
+    return sum(chunks, np.zeros(()))
 
 
-def least_scores(rows, components):
-    """The least score of every component over the rows, in standard deviations."""
+def least_scores(rows: AnyRows, components: Components) -> Floats:
+    """The least score of each component over the rows, in standard deviations."""
     loadings = components.axes / components.deviations
-    return np.min(rows.map(_least_of_part, loadings), axis=0)
+    least: Floats = np.min(rows.map(_least_of_part, loadings), axis=0)
+    return least
 
 
-def _least_of_part(rows, loadings):
+def _least_of_part(rows: Part, loadings: Floats) -> Floats:
     least = np.zeros(loadings.shape[1])
     for chunk, weights in network_input(rows):
         used = chunk if weights is None else chunk[weights > 0]

@@ -17,6 +17,7 @@ from skae._runtime.threads import single_threaded_blas
 from skae._training import loop
 from skae._training.plan import divergence_explained
 from skae._training.reporting import (
+    Curves,
     JoinedReports,
     TrainingInterruptedWarning,
     VerboseReport,
@@ -238,7 +239,7 @@ def _is_without_spread(plan):
 
 def _curves_before(estimator):
     """Curves of earlier fits."""
-    return loop.Curves(
+    return Curves(
         estimator.loss_curve_,
         getattr(estimator, "validation_loss_curve_", []),
         getattr(estimator, estimator._term_curve or "", []),

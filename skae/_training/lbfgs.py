@@ -1,45 +1,50 @@
-"""L-BFGS: full-batch training that can be left and gone on with exactly.
+"""L-BFGS: full-batch training that can be interrupted and continued exactly.
 
-``scipy.optimize.minimize`` neither shows nor takes the memory of its L-BFGS, so that
-a second call cannot go on where the first stopped. The direction is therefore
-computed here; the line search is scipy's.
+``scipy.optimize.minimize`` neither returns nor accepts the memory of its L-BFGS, so a
+second call cannot continue where the first stopped. The direction is therefore computed
+here; the line search is SciPy's.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from skae._compiled import epochs
+from skae._compiled.compilation import CFunction
 from skae._compiled.epochs import CONVERGED, RUNNING
 from skae._compiled.optimizers import scale_gradient
+from skae._compiled.records import Solver, State
 from skae._runtime.scipy_private import line_search
 from skae._runtime.threads import single_threaded_blas
-from skae._training.loop import Training
+from skae._training.loop import Problem, Training
+from skae._training.state import TrainingState
+from skae._typing import Floats
 
-# Pairs of steps and gradient changes that are remembered: scipy's default.
+# Pairs of steps and gradient changes in memory: SciPy's default.
 _N_CORRECTIONS = 10
-# A relative decrease of the objective below this many roundings is no progress.
+# A relative decrease of the objective by fewer roundings than this is no progress.
 _ROUNDINGS = 16
 
 
 class Memory(NamedTuple):
-    """What L-BFGS needs to go on, in float64; files have the pairs as two arrays."""
+    """What L-BFGS needs to continue, in float64; files have the pairs as two arrays."""
 
     position: np.ndarray  # (n_params,)
     gradient: np.ndarray  # (n_params,)
-    losses: np.ndarray  # (2,) the objective here and at the position before
-    # Of each, up to _N_CORRECTIONS arrays of shape (n_params,), oldest first: as one
-    # array they would be copied in every iteration.
+    losses: np.ndarray  # (2,) the objective here and at the previous position
+    # Up to _N_CORRECTIONS arrays of shape (n_params,) each, oldest first: as one array
+    # they would be copied in every iteration.
     steps: tuple[np.ndarray, ...]
     changes: tuple[np.ndarray, ...]  # of the gradient
 
     @classmethod
-    def of(cls, arrays):
-        """What `arrays` returned of it."""
+    def of(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """The memory of which `arrays` returned this dict."""
         steps, changes = tuple(arrays["steps"]), tuple(arrays["changes"])
-        return cls(**{**arrays, "steps": steps, "changes": changes})
+        fields: dict[str, Any] = {**arrays, "steps": steps, "changes": changes}
+        return cls(**fields)
 
-    def arrays(self):
+    def arrays(self) -> dict[str, np.ndarray]:
         """As a dict of arrays: pairs have shape (n_corrections, n_params)."""
         pairs = {
             name: np.reshape(getattr(self, name), (-1, self.position.size))
@@ -48,17 +53,17 @@ class Memory(NamedTuple):
         return {**self._asdict(), **pairs}
 
 
-def direction(memory):
+def direction(memory: Memory) -> Floats:
     """Minus the gradient times the approximate inverse Hessian.
 
     Nocedal & Wright, "Numerical optimization", 2006, algorithm 7.4, with the scaling
     of equation 7.20.
     """
     steps, changes = memory.steps, memory.changes
-    result = -memory.gradient
+    result: Floats = -memory.gradient
     if not steps:
-        # The first step has length at most 1, as in scipy's L-BFGS-B.
-        return result / max(1.0, np.linalg.norm(result))
+        # The first step has length at most 1, as in SciPy's L-BFGS-B.
+        return result / max(1.0, float(np.linalg.norm(result)))
     curvatures = [s @ c for s, c in zip(steps, changes, strict=True)]
     factors = np.empty(len(steps))
     for i in reversed(range(len(steps))):
@@ -71,41 +76,54 @@ def direction(memory):
 
 
 class LbfgsTraining(Training):
-    """Training by L-BFGS; an iteration is an epoch, and its batch are all rows."""
+    """Training by L-BFGS, in which an iteration is an epoch, with all rows."""
 
     has_moments = False
 
-    def __init__(self, problem, solver, state, max_epochs=None):
+    def __init__(
+        self,
+        problem: Problem,
+        solver: Solver,
+        state: State,
+        max_epochs: int | None = None,
+    ):
         super().__init__(problem, solver, state, max_epochs)
-        self._memory = None  # before the first iteration
+        self._memory: Memory | None = None  # before the first iteration
         # Position, objective and gradient of the last evaluation.
-        self._evaluated = (np.empty(0), np.nan, np.empty(0))
+        self._evaluated: tuple[Floats, float, Floats]
+        self._evaluated = np.empty(0), np.nan, np.empty(0)
 
     @classmethod
-    def resume(cls, problem, solver, previous, max_epochs=None):
-        """The training that continues from a `TrainingState`, which stays as it is."""
+    def resume(
+        cls,
+        problem: Problem,
+        solver: Solver,
+        previous: TrainingState,
+        max_epochs: int | None = None,
+    ) -> Self:
+        """Make the training that continues from a state, which is not changed."""
         training = super().resume(problem, solver, previous, max_epochs)
         if previous.memory is not None:
             training._memory = Memory.of(previous.memory)
         return training
 
-    def saved_state(self):
-        """What a `TrainingState` has of the training, by attribute."""
+    def saved_state(self) -> dict[str, Any]:
+        """The training's part of a `TrainingState`, by attribute."""
         saved = super().saved_state()
         if self._memory is not None:
             saved["memory"] = self._memory.arrays()
         return saved
 
-    def forget_objective(self):
+    def forget_objective(self) -> None:
         """Forget the objective's values, its gradient and curvature."""
         super().forget_objective()
         self._memory = None
 
-    def _step_op(self):
+    def _step_op(self) -> CFunction:
         return scale_gradient
 
     @single_threaded_blas()
-    def _run_epochs(self, state, n_epochs):
+    def _run_epochs(self, state: State, n_epochs: int) -> int:
         status: int = RUNNING
         for _ in range(n_epochs):
             memory, at_minimum = self._iterate(self._memory or self._begin_memory())
@@ -119,19 +137,19 @@ class LbfgsTraining(Training):
                 break
         return status
 
-    def _begin_memory(self):
+    def _begin_memory(self) -> Memory:
         position = self.state.params.astype(np.float64)
         loss, gradient = self._evaluate(position)
         return Memory(position, gradient, np.array([loss, np.inf]), (), ())
 
-    def _iterate(self, memory):
-        """One iteration; returns the memory, and whether nothing is left to gain."""
+    def _iterate(self, memory: Memory) -> tuple[Memory, bool]:
+        """Run one iteration; returns the memory, and whether this is a minimum."""
         if not np.isfinite(memory.losses[0]):
             return memory, True
         if np.abs(memory.gradient).max() <= self.solver.tol:
             return memory, True
         found = self._search(memory)
-        if found is None and memory.steps:  # forget, and try steepest descent
+        if found is None and memory.steps:  # forget them, and try steepest descent
             found = self._search(memory._replace(steps=(), changes=()))
         if found is None:
             return memory, True
@@ -139,7 +157,7 @@ class LbfgsTraining(Training):
         rounding = np.finfo(self.state.params.dtype).eps * _ROUNDINGS
         return found, loss_before - loss <= rounding * abs(loss)
 
-    def _search(self, memory):
+    def _search(self, memory: Memory) -> Memory | None:
         """Memory after a step that satisfies the strong Wolfe conditions, or None."""
         loss_before, towards = memory.losses[1], direction(memory)
         with np.errstate(all="ignore"):
@@ -164,15 +182,15 @@ class LbfgsTraining(Training):
         losses = np.array([loss, memory.losses[0]])
         return Memory(position, gradient, losses, steps, changes)
 
-    def _evaluate(self, position):
-        """Objective and gradient; the line search asks for each in turn."""
+    def _evaluate(self, position: Floats) -> tuple[float, Floats]:
+        """Objective and gradient, which the line search asks for in turn."""
         if not np.array_equal(self._evaluated[0], position):
             params = position.astype(self.state.params.dtype)
             loss, gradient = self._objective(params)
             self._evaluated = position.copy(), loss, gradient
         return self._evaluated[1:]
 
-    def _objective(self, params):
+    def _objective(self, params: Floats) -> tuple[float, Floats]:
         """The objective, and its gradient in float64."""
         total, self._workspace.gradients[0] = self._summed_gradient(params)
         weight = self.problem.rows.total_weight

@@ -34,7 +34,7 @@ from skae._runtime.threads import (
     make_workspace,
     n_threads_for,
 )
-from skae._training.reporting import SECONDS_BETWEEN_LINES
+from skae._training.reporting import SECONDS_BETWEEN_LINES, Curves
 from skae._training.state import new_progress, saved_progress
 
 # A multiplication and an addition for each weight and row in the forward pass, and
@@ -73,21 +73,6 @@ class Problem(NamedTuple):
     def monitored(self):
         """The rows whose loss decides which weights are kept."""
         return self.validation if self.validation.n_rows else self.rows
-
-
-class Curves(NamedTuple):
-    """What epochs leave behind, an entry each, in lists of float."""
-
-    loss: list
-    validation: list  # empty without validation rows
-    term: list  # of the code; empty without one
-
-    @classmethod
-    def empty(cls):
-        return cls([], [], [])
-
-    def followed_by(self, later):
-        return Curves(*(a + b for a, b in zip(self, later, strict=True)))
 
 
 class Kept(NamedTuple):

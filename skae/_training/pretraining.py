@@ -1,38 +1,49 @@
 """Greedy pretraining: layer by layer, from the input to the code."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from skae._compiled.losses import LOSSES
-from skae._data.rows import make_rows, weights_in_use
+from skae._compiled.records import Network
+from skae._data.rows import AnyRows, Rows, make_rows, weights_in_use
 from skae._model.inference import encoder, propagate
 from skae._model.network import coefs, for_loss, intercepts, make_network
 from skae._training.loop import Problem
+from skae._typing import Floats
 
-# Of the layers above the first, whose inputs are codes.
+# Loss of the layers above the first, whose inputs are codes.
 _INNER_LOSS = "squared_error"
 
+_Views: TypeAlias = tuple[list[Floats], list[Floats]]  # weights and biases of layers
 
-def pretrained_params(architecture, problem, params, train):
-    """Weights and biases of a stack of shallow autoencoders.
 
-    Bengio et al., "Greedy layer-wise training of deep networks", 2007: each pair of an
-    encoder's and its mirrored decoder's layer is trained by itself, to reconstruct the
-    codes of the pair below.
+def pretrained_params(
+    architecture: dict[str, Any],
+    problem: Problem,
+    params: Floats,
+    train: Callable[[Problem, Floats, int], Floats],
+) -> None:
+    """Train the layers of a network as a stack of shallow autoencoders.
+
+    Bengio et al., "Greedy layer-wise training of deep networks", 2007: each encoder
+    layer is trained with its mirrored decoder layer to reconstruct the codes of the
+    pair below.
 
     Parameters
     ----------
     architecture : dict
-        Arguments of `make_network`, of the whole network.
+        Arguments of `make_network` for the whole network.
 
     problem : Problem
-        Of the whole network. Its loss and its corruption are those of the first pair,
-        whose inputs are the rows, and its code's term that of the last. The others
-        have the squared error.
+        Problem of the whole network. Its loss and corruption apply to the first pair,
+        whose inputs are the rows, its code's term to the last. The other pairs have the
+        squared error.
 
     params : ndarray of shape (n_params,)
-        Where the pairs begin. Changed in place.
+        Initial weights and biases. Changed in place.
 
     train : callable
         Takes the problem, the initial parameters and the number, from 1, of a pair;
@@ -54,8 +65,10 @@ def pretrained_params(architecture, problem, params, train):
                 rows = rows.transformed(on_close, _encoded, encoder(pair), trained)
 
 
-def _problem_of_pair(architecture, both, problem, rows):
-    """What a pair of an encoder's and a decoder's layer is trained on, and for."""
+def _problem_of_pair(
+    architecture: dict[str, Any], both: tuple[int, int], problem: Problem, rows: AnyRows
+) -> Problem:
+    """The problem of a pair of an encoder and a decoder layer."""
     first, last = both
     widths, is_first, is_last = architecture["widths"], first == 0, last == first + 1
     pair = make_network(
@@ -75,19 +88,21 @@ def _problem_of_pair(architecture, both, problem, rows):
     )
 
 
-def _encoded(rows, network, params):
-    """Rows of the outputs of a network for rows in memory."""
+def _encoded(rows: Rows, network: Network, params: Floats) -> Rows:
+    """A network's outputs for rows in memory, as rows."""
     codes = propagate(network, params, rows)
     weights = weights_in_use(rows) if rows.weights.size else None
     return make_rows(codes, weights=weights)
 
 
-def _views(network, params):
+def _views(network: Network, params: Floats) -> _Views:
     return coefs(network, params), intercepts(network, params)
 
 
-def _copy(layers, of_whole, of_pair, *, back):
-    """Copy the weights and biases of two layers to those of a pair, or back."""
+def _copy(
+    layers: tuple[int, int], of_whole: _Views, of_pair: _Views, *, back: bool
+) -> None:
+    """Copy the weights and biases of two layers to a pair, or back."""
     for whole, pair in zip(of_whole, of_pair, strict=True):
         for layer, part in zip(layers, pair, strict=True):
             if back:

@@ -1,10 +1,12 @@
-"""What an estimator's parameters amount to: a network, a solver, a way to stop.
+"""From an estimator's parameters to a network, a solver and its other settings.
 
-Functions of an estimator, of which they read parameters only.
+Functions read parameters of the estimator only.
 """
 
+import math
 import numbers
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import Any
 
 import numpy as np
 
@@ -25,29 +27,30 @@ from skae._compiled.schedules import SCHEDULES
 from skae._data.validation import ValueRange
 from skae._names import Names, hint
 from skae._sklearn import Interval
+from skae._typing import Floats
 
 # What "auto" stands for, chosen in benchmarks/defaults. Layers have at least two units
-# for each principal component, which carry it at the start.
+# for each principal component, which carry it when the network is initialized at PCA.
 _AUTO_HIDDEN = (100, 50)
 _AUTO_BATCH_SIZE, _AUTO_UPDATES = 32, 10_000
-# What is drawn for samples, and the mean activation of a batch, want more of them.
+# Noise, and the mean activation of a mini-batch, need larger ones.
 _BATCH_SIZE_OF_MEANS = 100
-# Before "auto" stops, the validation loss has not fallen for so many updates: those of
-# one batch need many epochs, which take no time.
+# "auto" stops once the validation loss has not fallen for this many updates. With one
+# mini-batch per epoch that takes many epochs, but these are fast.
 _PATIENT_UPDATES = 100
-# So few rows are one batch: a weight of 2 then is the same as two rows.
+# At most this many rows are one mini-batch: then a weight of 2 equals two rows.
 _FEW_ROWS = 100
-# Many rows take long, and only such a batch has work for two threads: MNIST's fit takes
-# two thirds of the time, for 0.004 of R².
+# More rows take long, and only large mini-batches have work for two threads: the fit of
+# MNIST takes two thirds of the time, and R² falls by 0.004.
 _MANY_ROWS, _LARGE_BATCH_SIZE, _LARGE_UPDATES = 20_000, 200, 5_000
 _MIN_AUTO_EPOCHS = 10
 _AUTO_ITERATIONS = 200  # of L-BFGS
 _NEVER = np.iinfo(np.int64).max
-# What kernels can count: units of a layer; epochs, also in float64.
+# Largest numbers in kernels: of units of a layer; of epochs, exact in float64.
 _MOST_UNITS, _MOST_EPOCHS = 2**31 - 1, 2**53
 
 
-def check_code_size(n_components):
+def check_code_size(n_components: Any) -> int | float:
     """`n_components` as an int, or as a float below 1: a share of the variance.
 
     Raises ValueError if it is too large.
@@ -57,8 +60,10 @@ def check_code_size(n_components):
     return float(n_components)
 
 
-def describe_network(estimator, n_features, n_components):
-    """Widths, activations and tie of the layers, as `make_network` takes them.
+def describe_network(
+    estimator: Any, n_features: int, n_components: int
+) -> dict[str, Any]:
+    """Arguments of `make_network` for an estimator.
 
     Raises
     ------
@@ -78,7 +83,7 @@ def describe_network(estimator, n_features, n_components):
         meant = hint(unknown[0], [Names(ACTIVATIONS)]) if unknown else ""
         raise ValueError(
             f"activation={estimator.activation!r} must be one name, or one for each of "
-            f"the {len(hidden)} hidden layers, out of {list(ACTIVATIONS)}.{meant}"
+            f"the {len(hidden)} hidden layers, from {list(ACTIVATIONS)}.{meant}"
         )
     return {
         "widths": [n_features, *hidden, n_components, *hidden[::-1], n_features],
@@ -93,14 +98,14 @@ def describe_network(estimator, n_features, n_components):
     }
 
 
-def _hidden_layers(estimator, n_scores):
+def _hidden_layers(estimator: Any, n_scores: int) -> list[int]:
     """Units of the encoder's layers before a code that holds `n_scores` of PCA."""
     sizes = estimator.hidden_layer_sizes
     if isinstance(sizes, str):  # "auto"
         return [max(n_units, 2 * n_scores) for n_units in _AUTO_HIDDEN]
     _expect_sequence(hidden_layer_sizes=sizes)
     if isinstance(sizes, np.ndarray):
-        sizes = sizes.tolist()  # of none and of more dimensions, too
+        sizes = sizes.tolist()  # for any number of dimensions
     hidden = [sizes] if isinstance(sizes, numbers.Real) else list(sizes)
     wrong = [n for n in hidden if not _is_whole(n) or n < 1]
     if wrong:
@@ -112,30 +117,31 @@ def _hidden_layers(estimator, n_scores):
     return [_at_most(_MOST_UNITS, hidden_layer_sizes=n) for n in hidden]
 
 
-def _expect_sequence(**parameter):
+def _expect_sequence(**parameter: Any) -> None:
     """Raise ValueError if the entries of a parameter have no order."""
     ((name, value),) = parameter.items()
     if isinstance(value, Set | Mapping):
         raise ValueError(
-            f"{name}={value!r} is a {type(value).__name__}, which is no sequence: use "
-            "a tuple or a list, with an entry for each layer"
+            f"{name}={value!r} is a {type(value).__name__}, which has no order: use a "
+            "tuple or a list, with an entry for each layer"
         )
 
 
-def _is_whole(value):
+def _is_whole(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _at_most(limit, **parameter):
-    """A whole number, by its name, as an int; ValueError if it is too large."""
+def _at_most(limit: int, **parameter: Any) -> int:
+    """A parameter, an integer, as an int; ValueError if it is too large."""
     ((name, value),) = parameter.items()
     if value > limit:
-        raise ValueError(f"{name}={value!r} is too large: it has to be {limit} at most")
+        raise ValueError(f"{name}={value!r} is too large: it must be at most {limit}")
     return int(value)
 
 
-def _output_activation(estimator):
-    loss, output = LOSSES[estimator.loss], estimator.output_activation
+def _output_activation(estimator: Any) -> str:
+    loss = LOSSES[estimator.loss]
+    output: str = estimator.output_activation
     if output == "auto":
         return loss.output_activation
     if loss.outputs is not None and output not in loss.outputs:
@@ -146,17 +152,17 @@ def _output_activation(estimator):
     return output
 
 
-def loss_range(name):
-    """Values that a loss is defined for, or None: any."""
+def loss_range(name: str) -> ValueRange | None:
+    """Range of values that a loss is defined for; None for any."""
     loss = LOSSES[name]
     return None if loss.is_scaled else ValueRange("loss", name, loss.low, loss.high)
 
 
-def value_range(estimator):
-    """Values that training data may have, or None: any.
+def value_range(estimator: Any) -> ValueRange | None:
+    """Range of values that training data may have; None for any.
 
-    They are those of the loss or, where "auto" as `scale` leaves the data as they are
-    for it, those of the output.
+    It is that of the loss or, if ``scale="auto"`` does not scale the data because of a
+    limited output activation, that of the output.
     """
     if not LOSSES[estimator.loss].is_scaled:
         return loss_range(estimator.loss)
@@ -167,31 +173,34 @@ def value_range(estimator):
     return ValueRange("output_activation", output, row.low, row.high)
 
 
-# What "auto" as `scale` is where weights are tied and units saturate, chosen in
-# benchmarks/defaults/tied.py. At PCA's weights a score has to be so small that
-# "tanh" is nearly linear: of a sample at `_ROOM` times the square root of the number of
-# such layers times its own distance from the mean, less than a thousandth is lost. From
-# random weights training would end, by `tol`, long before it has found such a network:
-# there the scale suits those that train to the end, as published ones do.
+# ``scale="auto"`` with tied weights and saturating units, chosen in
+# benchmarks/defaults/tied.py. When the network is initialized at PCA, scores must be so
+# small that "tanh" is nearly linear: the scale is `_ROOM` times the square root of the
+# number of such layers times the largest distance of a sample from the mean, and then
+# less than a thousandth of a sample is lost. From random weights `tol` would end
+# training long before it had found such a network: that scale suits networks that are
+# trained to the end, as published ones are.
 _ROOM, _ROOM_AT_RANDOM = 5.0, 4.0
 
 
-def auto_scale(n_saturating, init, spread, largest):
-    """What "auto" as `scale` stands for.
+def auto_scale(
+    n_saturating: int, init: str, spread: float, largest: Callable[[], float]
+) -> float:
+    """The scale that ``scale="auto"`` stands for.
 
     Parameters
     ----------
     n_saturating : int
-        Layers that tied weights have to keep nearly linear.
+        Number of layers that tied weights must keep nearly linear.
 
     init : str
-        Where training begins.
+        Initialization of the weights.
 
     spread : float
-        Root mean square of the centred training data.
+        Root mean square of the centered training data.
 
     largest : callable
-        Returns the largest distance of a sample from their mean.
+        Returns the largest distance of a sample from the mean.
 
     Returns
     -------
@@ -201,24 +210,26 @@ def auto_scale(n_saturating, init, spread, largest):
         return spread
     if init != "pca":
         return _ROOM_AT_RANDOM * spread
-    return _ROOM * np.sqrt(n_saturating) * largest()
+    return _ROOM * math.sqrt(n_saturating) * largest()
 
 
-def describe_scaling(estimator, mean, spread, auto):
-    """What the network subtracts from the data, and what it divides them by.
+def describe_scaling(
+    estimator: Any, mean: Floats, spread: float, auto: Callable[[], float]
+) -> tuple[Floats, float]:
+    """The offset that the network subtracts from data, and the scale it divides by.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
 
     mean : ndarray of shape (n_features,)
-        Of the training data.
+        Mean of the training data.
 
     spread : float
-        Root mean square of the centred training data.
+        Root mean square of the centered training data.
 
     auto : callable
-        Returns what "auto" stands for, of data that are not constant.
+        Returns the scale that "auto" stands for, if data are not constant.
 
     Returns
     -------
@@ -235,8 +246,8 @@ def describe_scaling(estimator, mean, spread, auto):
     _check_size(mean, spread)
     if isinstance(scale, numbers.Real) and not is_scaled:
         raise ValueError(
-            f"scale={scale!r}: with loss={estimator.loss!r} the network sees the data "
-            "as they are. Use scale='auto', or another loss"
+            f"scale={scale!r}: with loss={estimator.loss!r} the network does not scale "
+            "the data. Use scale='auto', or another loss"
         )
     if scale is None or not is_scaled or value_range(estimator) is not None:
         return np.zeros_like(mean), 1.0
@@ -246,7 +257,7 @@ def describe_scaling(estimator, mean, spread, auto):
     lowest, highest = float(info.tiny), float(info.max)
     if not lowest <= scale <= highest:
         raise ValueError(
-            f"scale={scale!r} is out of the range of {mean.dtype}: it has to be from "
+            f"scale={scale!r} is out of the range of {mean.dtype}: it must be from "
             f"{lowest:g} to {highest:g}"
         )
     ratio = spread / float(scale)
@@ -255,19 +266,19 @@ def describe_scaling(estimator, mean, spread, auto):
     ):
         raise ValueError(
             f"scale={scale!r} is too far from the spread of the data, {spread:.3g}: "
-            f"divided by it their squares are out of the range of {mean.dtype}. Use "
-            "scale='auto', or a number nearer to it"
+            f"squares of the scaled data are out of the range of {mean.dtype}. Use "
+            "scale='auto', or a scale nearer to the spread"
         )
     return mean, float(scale)
 
 
-def _check_size(mean, spread):
-    """Raise ValueError if there is no variance of the data in their dtype.
+def _check_size(mean: Floats, spread: float) -> None:
+    """Raise ValueError if the dtype of the data cannot hold their variance.
 
-    The arguments are the first of `describe_scaling`.
+    See `describe_scaling` for the arguments.
     """
     info, dtype = np.finfo(mean.dtype), mean.dtype
-    # Of two rows the sample's variance is twice the square of their deviation.
+    # The sample variance of two rows is twice the square of their deviation.
     largest = np.sqrt(info.max / (2 * mean.size))
     if not (np.isfinite(mean).all() and spread < largest):
         raise ValueError(
@@ -281,15 +292,17 @@ def _check_size(mean, spread):
         )
 
 
-def describe_corruption(estimator, extremes):
-    """What happens to rows in training, or None.
+def describe_corruption(
+    estimator: Any, extremes: Callable[[], tuple[float, float]]
+) -> Corruption | None:
+    """The corruption of rows in training, or None.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
 
     extremes : callable
-        Returns the lowest and the highest entry of the rows to train on.
+        Returns the lowest and the highest entry of the training rows.
 
     Returns
     -------
@@ -306,14 +319,14 @@ def describe_corruption(estimator, extremes):
     level = float(estimator.noise_level)
     if estimator.solver not in SOLVERS:
         raise ValueError(
-            f"noise={noise!r} is drawn anew in every epoch, which "
-            f"solver={estimator.solver!r} cannot follow: use {_one_of(SOLVERS)}"
+            f"noise={noise!r} changes in every epoch, which solver="
+            f"{estimator.solver!r} cannot handle: use {_one_of(SOLVERS)}"
         )
     row = CORRUPTIONS[noise]
     if row.is_share and level > 1:
         raise ValueError(
             f"noise_level={level} is the share of the entries that noise={noise!r} "
-            "corrupts: it has to be in [0, 1]"
+            "corrupts: it must be in [0, 1]"
         )
     settings = np.zeros(N_CORRUPTION_SETTINGS)
     settings[LEVEL] = level
@@ -331,8 +344,8 @@ _UNIT_RANGE_ACTIVATIONS = [
 ]
 
 
-def describe_sparsity(estimator):
-    """The penalty of the code's units, or None.
+def describe_sparsity(estimator: Any) -> CodeTerm | None:
+    """The sparsity penalty of the code's units, or None.
 
     Raises
     ------
@@ -345,7 +358,7 @@ def describe_sparsity(estimator):
     kind = SPARSITIES[sparsity]
     if kind.needs_unit_range and activation not in _UNIT_RANGE_ACTIVATIONS:
         raise ValueError(
-            f"sparsity={sparsity!r} needs units of the code in (0, 1), but "
+            f"sparsity={sparsity!r} needs code units in (0, 1), but "
             f"code_activation is {activation!r}: use "
             f"{_one_of(_UNIT_RANGE_ACTIVATIONS)}, or sparsity='l1'"
         )
@@ -358,13 +371,19 @@ def describe_sparsity(estimator):
     )
 
 
-def _one_of(names):
-    """Legal values, as an error message lists them."""
+def _one_of(names: Iterable[str]) -> str:
+    """List legal values for an error message."""
     return " or ".join(map(repr, names))
 
 
-def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=None):
-    """The parameters of training on so many rows, as kernels take them.
+def describe_solver(
+    estimator: Any,
+    n_rows: int,
+    max_epochs: int | None = None,
+    *,
+    watches_validation: bool | None = None,
+) -> Solver:
+    """The solver's parameters for training on `n_rows`, as kernels take them.
 
     Parameters
     ----------
@@ -373,10 +392,10 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
     n_rows : int
 
     max_epochs : int, default=None
-        How many epochs there will be at most; None for a whole fit.
+        Maximum number of epochs; None for a whole fit.
 
     watches_validation : bool, default=None
-        Whether the validation loss ends training; None for what the estimator says.
+        Whether the validation loss ends training; None: as `early_stopping` says.
 
     Returns
     -------
@@ -391,8 +410,8 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
     patience, n_batches = estimator.n_iter_no_change, -(-n_rows // batch_size)
     if watches_validation and not stops_by_validation(estimator):
         patience = max(patience, -(-_PATIENT_UPDATES // n_batches))
-    # L-BFGS knows itself when the training loss has converged; of one that noise is
-    # drawn for, some epochs without progress do not tell.
+    # L-BFGS detects convergence itself. With noise the training loss is noisy, too: a
+    # few epochs without progress mean nothing.
     is_planned = estimator._draws_noise and estimator.max_iter == "auto"
     how = SCHEDULES[schedule(estimator, max_epochs)]
     is_planned = is_planned and not how.follows_loss
@@ -409,38 +428,40 @@ def describe_solver(estimator, n_rows, max_epochs=None, *, watches_validation=No
         beta_1=float(estimator.beta_1),
         beta_2=float(estimator.beta_2),
         epsilon=float(estimator.epsilon),
-        batch_size=int(batch_size),
-        # The order within one batch changes nothing but roundings.
+        batch_size=batch_size,
+        # The order within a single mini-batch changes only roundings.
         shuffle=int(estimator.shuffle and batch_size < n_rows),
         max_iter=_n_epochs(estimator, n_rows, batch_size),
         tol=float(estimator.tol),
         n_iter_no_change=int(min(patience, _NEVER)),
-        # While the divergence's weight rises, so may the loss.
+        # While the weight of the divergence rises, the loss may rise, too.
         first_judged=_at_most(_MOST_EPOCHS, kl_warmup=estimator._n_warmup_epochs),
         watch_validation=int(watches_validation),
     )
 
 
-def stops_by_validation(estimator):
-    """Whether validation rows are held out, and end training."""
+def stops_by_validation(estimator: Any) -> bool:
+    """Whether the loss of validation rows ends training."""
     is_auto = isinstance(estimator.early_stopping, str)
     return not is_auto and bool(estimator.early_stopping)
 
 
-def schedule(estimator, max_epochs=None):
-    """The learning rate's schedule: "auto" is "cosine" where the end is planned.
+def schedule(estimator: Any, max_epochs: int | None = None) -> str:
+    """Name of the learning rate's schedule: "auto" is "cosine" if the end is planned.
 
-    It is not in `partial_fit`, nor where another fit may follow (`warm_start`).
+    The end is not planned in `partial_fit`, nor if another fit may follow
+    (`warm_start`).
     """
-    if estimator.learning_rate != "auto":
-        return estimator.learning_rate
+    name: str = estimator.learning_rate
+    if name != "auto":
+        return name
     is_planned = max_epochs is None and not estimator.warm_start
     return "cosine" if is_planned else "constant"
 
 
-def _batch_size(estimator, n_rows):
+def _batch_size(estimator: Any, n_rows: int) -> int:
     if estimator.batch_size != "auto":
-        return estimator.batch_size
+        return int(estimator.batch_size)
     if n_rows <= _FEW_ROWS:
         return n_rows
     if n_rows > _MANY_ROWS:
@@ -449,7 +470,7 @@ def _batch_size(estimator, n_rows):
     return _AUTO_BATCH_SIZE if is_plain else _BATCH_SIZE_OF_MEANS
 
 
-def _n_epochs(estimator, n_rows, batch_size):
+def _n_epochs(estimator: Any, n_rows: int, batch_size: int) -> int:
     """Epochs, or iterations, of a fit."""
     if estimator.max_iter != "auto":
         return _at_most(_MOST_EPOCHS, max_iter=estimator.max_iter)

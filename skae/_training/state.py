@@ -1,17 +1,19 @@
-"""What a training leaves, so that another can continue from it."""
+"""The state that a training leaves, so that another can continue from it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from skae._compiled.records import PROGRESS, Progress
+from skae._typing import Floats
 
-# Saved states have the progress as two arrays, "counters" and "scalars", of which each
-# has its entries in the order of the record's fields: so earlier versions wrote them.
+# Saved states have the progress as two arrays, "counters" and "scalars", with entries
+# in the order of the record's fields, as in earlier versions.
 COUNTERS = tuple(name for name in PROGRESS.names if PROGRESS[name].kind == "i")
 SCALARS = tuple(name for name in PROGRESS.names if PROGRESS[name].kind == "f")
-# What a later training needs of them, by the names that files have, too; the others
-# mean something only while a kernel runs.
+# Those that a later training needs, by their names in files; the others have a meaning
+# only while a kernel runs.
 LASTING_COUNTERS = (
     "n_updates",
     "n_epochs",
@@ -29,16 +31,16 @@ LASTING_SCALARS = (
 )
 
 
-def new_progress(**values):
-    """A record with these values, and zeros for the others."""
+def new_progress(**values: float) -> Progress:
+    """Make a record with these values, and zeros elsewhere."""
     progress = np.zeros((), PROGRESS).view(Progress)
     for name, value in values.items():
         setattr(progress, name, value)
     return progress
 
 
-def saved_progress(progress):
-    """What lasts of a progress, as the two arrays of a saved state."""
+def saved_progress(progress: Progress) -> dict[str, np.ndarray]:
+    """The lasting values of a progress, as the two arrays of a saved state."""
     lasting = new_progress(
         **{name: getattr(progress, name) for name in LASTING_COUNTERS + LASTING_SCALARS}
     )
@@ -48,7 +50,7 @@ def saved_progress(progress):
     }
 
 
-def progress_of(arrays):
+def progress_of(arrays: dict[str, np.ndarray]) -> Progress:
     """The progress of a saved state's arrays."""
     counters = zip(COUNTERS, arrays["counters"].tolist(), strict=True)
     scalars = zip(SCALARS, arrays["scalars"].tolist(), strict=True)
@@ -57,10 +59,9 @@ def progress_of(arrays):
 
 @dataclasses.dataclass(eq=False)
 class TrainingState:
-    """All that another fit needs to continue from this one, bit for bit.
+    """Everything that another fit needs to continue from this one, bit for bit.
 
-    Pickles have it as a dict, and so do descriptions in files: of its attributes, by
-    name, without those that are None.
+    Pickles and files have it as a dict of the attributes that are not None, by name.
     """
 
     # Parameters of the fit.
@@ -71,53 +72,55 @@ class TrainingState:
     # Fields of `records.State`, except the curves, by name.
     arrays: dict[str, np.ndarray]
     initial_params: np.ndarray  # (n_params,) before any training
-    # Where the weights lie that the fit kept: in which of `arrays`, or here as
-    # "initial_params" or "selected".
+    # Name of the weights that the fit kept: one of `arrays`, or "initial_params" or
+    # "selected" here.
     kept: str = "params"
-    schedule: int | None = None  # of the learning rate; earlier versions do not say
+    schedule: int | None = None  # of the learning rate; not in earlier versions
     memory: dict[str, np.ndarray] | None = None  # of L-BFGS
-    # The weights that were better than PCA with most confidence, and their epoch.
+    # The weights that improve on PCA with most confidence, and their epoch.
     selected: np.ndarray | None = None
     selected_epoch: int | None = None
     constant: float | None = None  # total weight of the samples, if all were equal
-    cut_short_of: int | None = None  # epochs that the fit was to have, if it had fewer
+    cut_short_of: int | None = None  # planned epochs of the fit, if it had fewer
 
     @classmethod
-    def from_dict(cls, state, *, scale):
-        """The state that a dict describes.
+    def from_dict(
+        cls, state: dict[str, Any], *, scale: str | float | None
+    ) -> "TrainingState":
+        """Make the state that a dict describes.
 
-        `scale` is the estimator's, as earlier versions do not say with which it was
-        fitted: nearly always with this one.
+        `scale` is the estimator's, for states of earlier versions, which do not have
+        it: nearly always the estimator was fitted with it.
         """
         return cls(**{"scale": scale, **state})
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """The state as a dict; arrays are not copied."""
         attributes = vars(self).items()
         return {k: v for k, v in attributes if v is not None or k == "scale"}
 
     @property
-    def dtype(self):
-        """Of the weights."""
+    def dtype(self) -> np.dtype:
+        """Type of the weights."""
         return self.arrays["params"].dtype
 
-    def progress(self):
-        """The record of how far the training came, a new one."""
+    def progress(self) -> Progress:
+        """A new record of how far the training has come."""
         return progress_of(self.arrays)
 
     @property
-    def seed(self):
-        """What all random numbers depend on."""
+    def seed(self) -> int:
+        """Seed of all random numbers."""
         return self.progress().seed
 
     @property
-    def kept_params(self):
+    def kept_params(self) -> Floats:
         """The weights that the fit kept, before their code was ordered."""
         arrays = self.arrays if self.kept in self.arrays else vars(self)
         return arrays[self.kept]
 
-    def without_arrays(self):
-        """What inference needs of it, which is much smaller."""
+    def without_arrays(self) -> "TrainingState":
+        """A copy with only what inference needs, which is much smaller."""
         return dataclasses.replace(
             self, arrays={}, initial_params=np.empty(0), memory=None, selected=None
         )

@@ -1,7 +1,8 @@
-"""Which weights to keep of a training that starts at the principal components."""
+"""Choose the weights to keep of a training that is initialized at PCA."""
 
 import functools
 import math
+from typing import Literal
 
 import numpy as np
 from scipy.special import stdtrit
@@ -9,18 +10,20 @@ from scipy.special import stdtrit
 from skae._data.rows import weights_in_use
 from skae._model.inference import row_losses
 from skae._runtime.threads import single_threaded_blas
-from skae._training.loop import Kept
+from skae._training.loop import Kept, Training
+from skae._training.reporting import Curves
+from skae._typing import Floats
 
 _CONFIDENCE = 0.95
-# Student's interval is not valid for heavy tails: where the squares of a few samples
-# are most of the loss, a gain on them alone does not last. Weights have to be better,
-# too, if the gains of this share of the samples, the largest, do not count.
+# Student's interval is not valid for heavy tails: where a few samples have most of the
+# loss, a gain on them alone does not last. Weights must also be better without the
+# largest gains, those of this share of the samples.
 _LEFT_OUT = 0.02
-# Epochs at which weights are judged: each so many times as late as the one before.
+# Ratio of one epoch at which weights are judged to the one before.
 _SPACING = 1.2
 
 
-def next_epoch(n_epochs):
+def next_epoch(n_epochs: int) -> int:
     """The first epoch after `n_epochs` at which weights are judged."""
     epoch = 1
     while epoch <= n_epochs:
@@ -29,29 +32,30 @@ def next_epoch(n_epochs):
 
 
 class CautiousSelection:
-    """Keeps what surely improves on the start.
+    """Keeps the weights that improve on the initial ones with most confidence.
 
-    Weights are judged by how much lower than at the start the loss of held-out rows
-    is: by the lower end of a one-sided confidence interval of the mean difference
-    (Student's, of paired differences). The start is kept where that is never above
-    zero, or where the weights raise the objective over the training rows.
+    Weights are judged by how much their validation loss is below that of the initial
+    weights: by the lower bound of a one-sided confidence interval of the mean
+    difference (Student's, of paired differences). The initial weights are kept if no
+    bound is above zero, or if the best weights raise the objective over the training
+    rows.
 
     Parameters
     ----------
     training : Training
-        Its validation rows are the held-out ones.
+        Training whose weights are judged, on its validation rows.
 
     initial_params : ndarray of shape (n_params,)
 
     n_before : int
-        Epochs of earlier fits that this one goes on from.
+        Epochs of the earlier fits that this one continues.
 
     selected : Kept, default=None
-        What these kept.
+        Weights that these fits kept.
 
     units : ndarray of shape (n_rows,), default=None
-        Of every held-out row, the number of the unit that it was held out with: rows
-        of a unit are no independent evidence. None: each row is a unit.
+        Number of the unit that each validation row was held out with: rows of one unit
+        are not independent evidence. None: each row is a unit.
 
     Attributes
     ----------
@@ -60,7 +64,13 @@ class CautiousSelection:
     """
 
     def __init__(
-        self, training, initial_params, n_before, selected=None, *, units=None
+        self,
+        training: Training,
+        initial_params: Floats,
+        n_before: int,
+        selected: Kept | None = None,
+        *,
+        units: np.ndarray | None = None,
     ):
         self.training, self.n_before = training, n_before
         self.initial_params = initial_params
@@ -73,32 +83,32 @@ class CautiousSelection:
         self._shares_of_units = np.bincount(self._units, self._shares)
         self.kept, self.gain = Kept.initial(initial_params), 0.0
         self._selected = selected
-        self._start_objective = None
+        self._start_objective: list[float] = []  # once it is known
 
-    def epochs_to_next(self, n_done):
+    def epochs_to_next(self, n_done: int) -> int:
         """Epochs until the next one at which weights are judged."""
         n_epochs = self.n_before + n_done
         return next_epoch(n_epochs) - n_epochs
 
-    def begin(self, max_iter):
-        """An epoch is about to begin: no work, that may be interrupted, before."""
+    def begin(self, max_iter: int) -> None:
+        """Begin an epoch. What may be interrupted is not done earlier."""
         self._consider_selected()
 
-    def _consider_selected(self):
+    def _consider_selected(self) -> None:
         if self._selected is not None:
             self._consider(self._selected)
             self._selected = None
 
-    def end(self, curves, *, is_last):
-        """Judge the weights if it is time; returns False: training goes on."""
+    def end(self, curves: Curves, *, is_last: bool) -> Literal[False]:
+        """Judge the weights if it is due; returns False, because training continues."""
         n_epochs = self.n_before + len(curves.loss)
         if next_epoch(n_epochs - 1) == n_epochs:
             last = Kept.last(self.training)
             self._consider(last._replace(name="selected"))
         return False
 
-    def kept_weights(self):
-        """The weights to keep if training ended now, as `Kept`."""
+    def kept_weights(self) -> Kept:
+        """The weights to keep if training ended now."""
         self._consider_selected()
         last = Kept.last(self.training)
         best = last if self._gain(last.params) > self.gain else self.kept
@@ -107,51 +117,51 @@ class CautiousSelection:
         return best
 
     @functools.cached_property
-    def _start_losses(self):
+    def _start_losses(self) -> Floats:
         return self._losses(self.initial_params)
 
-    def _is_lower(self, params):
-        """Whether the objective over the training rows is not higher than at first."""
+    def _is_lower(self, params: Floats) -> bool:
+        """Whether the objective over the training rows is not above the initial one."""
         training, candidates = self.training, [params]
-        if self._start_objective is None:  # in the same pass
+        if not self._start_objective:  # in the same pass
             candidates.append(self.initial_params)
         objective, *new = training.values(candidates, training.problem.rows)
-        if new:
-            self._start_objective = new[0]
-        return objective <= self._start_objective  # NaN is not
+        self._start_objective += new
+        return objective <= self._start_objective[0]  # NaN is not
 
-    def _consider(self, kept):
+    def _consider(self, kept: Kept) -> None:
         gain = self._gain(kept.params)
         if gain > self.gain:
             self.kept, self.gain = kept, gain
 
-    def _gain(self, params):
-        """How much the loss has surely fallen; 0 if it is not finite."""
+    def _gain(self, params: Floats) -> float:
+        """Lower bound of the decrease of the loss; 0 if it is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             falls = self._start_losses - self._losses(params)
             of_units = np.bincount(self._units, self._shares * falls)
             gain = _lower_bound(of_units, self._shares_of_units)
             if gain > 0:
-                # The few units that gain most must not decide.
+                # A few units with the largest gains must not decide.
                 n_kept = len(of_units) - math.ceil(_LEFT_OUT * len(of_units))
                 of_units[np.argpartition(of_units, n_kept - 1)[n_kept:]] = 0
                 gain = min(gain, _lower_bound(of_units, self._shares_of_units))
         return gain if np.isfinite(gain) else 0.0
 
-    def _losses(self, params):
+    def _losses(self, params: Floats) -> Floats:
         problem = self.training.problem
         losses = row_losses(problem.loss, problem.network, params, problem.validation)
         return losses[self._used]
 
 
 @single_threaded_blas()
-def _lower_bound(parts, shares):
-    """Lower end of the confidence interval of a weighted mean.
+def _lower_bound(parts: np.ndarray, shares: np.ndarray) -> float:
+    """Lower bound of the confidence interval of a weighted mean.
 
     Parameters
     ----------
     parts : ndarray of shape (n_units,)
-        Of the mean, by unit: independent, each expected to be its share of the mean.
+        Summands of the mean, one for each unit: independent, with expectations that are
+        the units' shares of the mean.
 
     shares : ndarray of shape (n_units,)
     """
@@ -161,4 +171,4 @@ def _lower_bound(parts, shares):
     mean = parts.sum()
     deviations = parts - shares * mean
     variance = (len(parts) / freedom) * deviations @ deviations
-    return mean - stdtrit(freedom, _CONFIDENCE) * np.sqrt(variance)
+    return float(mean - stdtrit(freedom, _CONFIDENCE) * np.sqrt(variance))

@@ -24,7 +24,7 @@ from skae._data.rows import (
     with_aligned_arrays,
 )
 from skae._runtime.threads import single_threaded, single_threaded_blas
-from skae._training.lbfgs import LbfgsTraining
+from skae._training.lbfgs import LbfgsTraining, Memory
 from skae._training.loop import (
     PiecewiseTraining,
     Problem,
@@ -342,7 +342,7 @@ class _OnWorkers(Training):
     """A training whose rows are on workers."""
 
     epochs_a_call = 1  # that what is trained is known when workers are lost
-    _memory = None  # of L-BFGS
+    _memory: Memory | None = None  # of L-BFGS
 
     def __init__(self, problem, solver, state, max_epochs=None):
         super().__init__(problem, solver, state, max_epochs)
