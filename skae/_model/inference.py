@@ -26,7 +26,7 @@ Part: TypeAlias = Rows | StreamedRows  # of rows, as their `map` visits them
 
 # A multiplication and an addition for each weight and row. Reading, activating or
 # writing a unit takes as long as so many of these operations.
-_FLOPS_A_WEIGHT, _FLOPS_A_UNIT = 2, 50
+_FLOPS_PER_WEIGHT, _FLOPS_PER_UNIT = 2, 50
 
 
 def encoder(network: Network) -> Network:
@@ -76,8 +76,10 @@ def propagate(
     out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
     layers = network.layers[1:]
     n_weights = (layers["n_in"] * layers["width"]).sum()
-    flops_a_row = _FLOPS_A_WEIGHT * int(n_weights) + _FLOPS_A_UNIT * network.n_units
-    flops = flops_a_row * rows.n_rows
+    flops_per_row = (
+        _FLOPS_PER_WEIGHT * int(n_weights) + _FLOPS_PER_UNIT * network.n_units
+    )
+    flops = flops_per_row * rows.n_rows
     n_threads = n_threads_for(-(-rows.n_rows // sharding.block_rows(network)), flops)
     sums = in_lines(n_threads, 1, np.float64)
     model = Model(network, params)

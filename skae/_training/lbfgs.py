@@ -16,7 +16,7 @@ from skae._compiled.optimizers import scale_gradient
 from skae._compiled.records import Solver, State
 from skae._runtime.scipy_private import line_search
 from skae._runtime.threads import single_threaded_blas
-from skae._training.loop import Problem, Training
+from skae._training.loop import Objective, Training
 from skae._training.state import TrainingState
 from skae._typing import Floats
 
@@ -82,12 +82,12 @@ class LbfgsTraining(Training):
 
     def __init__(
         self,
-        problem: Problem,
+        objective: Objective,
         solver: Solver,
         state: State,
         max_epochs: int | None = None,
     ):
-        super().__init__(problem, solver, state, max_epochs)
+        super().__init__(objective, solver, state, max_epochs)
         self._memory: Memory | None = None  # before the first iteration
         # Position, objective and gradient of the last evaluation.
         self._evaluated: tuple[Floats, float, Floats]
@@ -96,13 +96,13 @@ class LbfgsTraining(Training):
     @classmethod
     def resume(
         cls,
-        problem: Problem,
+        objective: Objective,
         solver: Solver,
         previous: TrainingState,
         max_epochs: int | None = None,
     ) -> Self:
         """Make the training that continues from a state, which is not changed."""
-        training = super().resume(problem, solver, previous, max_epochs)
+        training = super().resume(objective, solver, previous, max_epochs)
         if previous.memory is not None:
             training._memory = Memory.of(previous.memory)
         return training
@@ -193,10 +193,10 @@ class LbfgsTraining(Training):
     def _objective(self, params: Floats) -> tuple[float, Floats]:
         """The objective, and its gradient in float64."""
         total, self._workspace.gradients[0] = self._summed_gradient(params)
-        weight = self.problem.rows.total_weight
+        weight = self.objective.rows.total_weight
         penalty = self._team.run(
             epochs.step,  # which `scale_gradient` does not take
-            self.problem.model(params),
+            self.objective.model(params),
             self.solver,
             self.state,
             weight,

@@ -11,7 +11,7 @@ from skae._compiled.records import Network
 from skae._data.rows import AnyRows, Rows, make_rows, weights_in_use
 from skae._model.inference import encoder, propagate
 from skae._model.network import coefs, for_loss, intercepts, make_network
-from skae._training.loop import Problem
+from skae._training.loop import Objective
 from skae._typing import Floats
 
 # Loss of the layers above the first, whose inputs are codes.
@@ -22,9 +22,9 @@ _Views: TypeAlias = tuple[list[Floats], list[Floats]]  # weights and biases of l
 
 def pretrained_params(
     architecture: dict[str, Any],
-    problem: Problem,
+    objective: Objective,
     params: Floats,
-    train: Callable[[Problem, Floats, int], Floats],
+    train: Callable[[Objective, Floats, int], Floats],
 ) -> None:
     """Train the layers of a network as a stack of shallow autoencoders.
 
@@ -37,8 +37,8 @@ def pretrained_params(
     architecture : dict
         Arguments of `make_network` for the whole network.
 
-    problem : Problem
-        Problem of the whole network. Its loss and corruption apply to the first pair,
+    objective : Objective
+        Objective of the whole network. Its loss and corruption apply to the first pair,
         whose inputs are the rows, its code's term to the last. The other pairs have the
         squared error.
 
@@ -46,16 +46,16 @@ def pretrained_params(
         Initial weights and biases. Changed in place.
 
     train : callable
-        Takes the problem, the initial parameters and the number, from 1, of a pair;
+        Takes the objective, the initial parameters and the number, from 1, of a pair;
         returns the trained parameters.
     """
     network = make_network(**architecture)
     n_pairs = network.n_layers // 2
-    of_whole, rows = _views(network, params), problem.rows
+    of_whole, rows = _views(network, params), objective.rows
     with contextlib.ExitStack() as on_close:
         for number in range(1, n_pairs + 1):
             both = number - 1, network.n_layers - number
-            of_pair = _problem_of_pair(architecture, both, problem, rows)
+            of_pair = _objective_of_pair(architecture, both, objective, rows)
             pair = of_pair.network
             initial = np.empty(pair.n_params, params.dtype)
             _copy(both, of_whole, _views(pair, initial), back=False)
@@ -65,10 +65,13 @@ def pretrained_params(
                 rows = rows.transformed(on_close, _encoded, encoder(pair), trained)
 
 
-def _problem_of_pair(
-    architecture: dict[str, Any], both: tuple[int, int], problem: Problem, rows: AnyRows
-) -> Problem:
-    """The problem of a pair of an encoder and a decoder layer."""
+def _objective_of_pair(
+    architecture: dict[str, Any],
+    both: tuple[int, int],
+    objective: Objective,
+    rows: AnyRows,
+) -> Objective:
+    """The objective of a pair of an encoder and a decoder layer."""
     first, last = both
     widths, is_first, is_last = architecture["widths"], first == 0, last == first + 1
     pair = make_network(
@@ -76,15 +79,15 @@ def _problem_of_pair(
         [architecture["activations"][i] for i in both],
         tied=architecture["tied"],
     )
-    loss = problem.loss if is_first else LOSSES[_INNER_LOSS]
-    return Problem(
+    loss = objective.loss if is_first else LOSSES[_INNER_LOSS]
+    return Objective(
         for_loss(pair, loss),
         loss,
-        problem.alpha,
+        objective.alpha,
         rows,
         rows.empty(),
-        problem.corruption if is_first else None,
-        problem.term if is_last else None,
+        objective.corruption if is_first else None,
+        objective.term if is_last else None,
     )
 
 

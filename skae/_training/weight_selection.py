@@ -74,7 +74,7 @@ class CautiousSelection:
     ):
         self.training, self.n_before = training, n_before
         self.initial_params = initial_params
-        rows = training.problem.validation
+        rows = training.objective.validation
         weights = np.concatenate(rows.map(weights_in_use))
         self._used = weights > 0
         self._shares = weights[self._used] / rows.total_weight
@@ -125,7 +125,7 @@ class CautiousSelection:
         training, candidates = self.training, [params]
         if not self._start_objective:  # in the same pass
             candidates.append(self.initial_params)
-        objective, *new = training.values(candidates, training.problem.rows)
+        objective, *new = training.values(candidates, training.objective.rows)
         self._start_objective += new
         return objective <= self._start_objective[0]  # NaN is not
 
@@ -148,8 +148,10 @@ class CautiousSelection:
         return gain if np.isfinite(gain) else 0.0
 
     def _losses(self, params: Floats) -> Floats:
-        problem = self.training.problem
-        losses = row_losses(problem.loss, problem.network, params, problem.validation)
+        objective = self.training.objective
+        losses = row_losses(
+            objective.loss, objective.network, params, objective.validation
+        )
         return losses[self._used]
 
 
