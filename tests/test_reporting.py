@@ -16,8 +16,8 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._compiled.epochs import INTERRUPTED
 from skae._training import loop
-from skae._training.loop import Curves
 from skae._training.reporting import (
+    Curves,
     JoinedReports,
     TrainingInterruptedWarning,
     VerboseReport,

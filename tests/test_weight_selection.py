@@ -8,7 +8,8 @@ from scipy import stats
 
 from skae._data.rows import make_rows
 from skae._training import weight_selection
-from skae._training.loop import Curves, Kept
+from skae._training.loop import Kept
+from skae._training.reporting import Curves
 from skae._training.weight_selection import CautiousSelection, next_epoch
 
 

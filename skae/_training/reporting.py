@@ -1,33 +1,37 @@
-"""What users are told: warnings, what `verbose` prints, scikit-learn's callbacks."""
+"""Reports to the user: warnings, what `verbose` prints, scikit-learn's callbacks."""
 
 import contextlib
 import copy
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import Any, Literal, NamedTuple, Protocol
 
-# Without a line for so long, a training that reports seems to hang.
+# Without a line for longer, a training that reports seems to hang.
 SECONDS_BETWEEN_LINES = 5.0
-# About so many lines are printed by a fit of `max_iter` epochs.
+# A fit of `max_iter` epochs prints about this many lines.
 _N_LINES = 20
 _ROUND_NUMBERS = (1, 2, 5)
 
 
-# Code that stands between a user's line and what it makes the package do.
+# Packages that a user's line may have called before skae warns.
 _NOT_USERS = {"skae", "sklearn", "joblib"}
 
 
-def warn(message, category=UserWarning):
-    """Warn of the user's line: the innermost one that is in no package between."""
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn about the user's line: the innermost one outside these packages."""
     frame, level = sys._getframe(1), 2
-    # The outermost, where there is no line of a user, as in another thread.
+    # The outermost line if none is a user's, as in another thread.
     while frame.f_back is not None and _package(frame) in _NOT_USERS:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 
 
-def _package(frame):
-    return frame.f_globals.get("__name__", "").partition(".")[0]
+def _package(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0]
 
 
 class TrainingInterruptedWarning(UserWarning):
@@ -35,8 +39,8 @@ class TrainingInterruptedWarning(UserWarning):
 
 
 @contextlib.contextmanager
-def interrupt_ends_all():
-    """Let Ctrl-C in a fit end the program: an autoencoder answers it with a warning."""
+def interrupt_ends_all() -> Iterator[None]:
+    """Raise KeyboardInterrupt where a fit would answer Ctrl-C with a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", TrainingInterruptedWarning)
         try:
@@ -45,7 +49,7 @@ def interrupt_ends_all():
             raise KeyboardInterrupt from None
 
 
-def readable_interval(max_iter):
+def readable_interval(max_iter: int) -> int:
     """Smallest round number of epochs that gives at most `_N_LINES` lines."""
     power = 1
     while True:
@@ -55,35 +59,63 @@ def readable_interval(max_iter):
         power *= 10
 
 
+class Curves(NamedTuple):
+    """What epochs leave behind, an entry for each."""
+
+    loss: list[float]
+    validation: list[float]  # empty without validation rows
+    term: list[float]  # of the code; empty without one
+
+    @classmethod
+    def empty(cls) -> "Curves":
+        return cls([], [], [])
+
+    def followed_by(self, later: "Curves") -> "Curves":
+        return Curves(*(a + b for a, b in zip(self, later, strict=True)))
+
+
+class Report(Protocol):
+    """Follows a training, as `loop.run` calls it."""
+
+    def epochs_to_next(self, n_done: int) -> int:
+        """Epochs until the next one to report."""
+
+    def begin(self, max_iter: int) -> None:
+        """Begin an epoch, of at most `max_iter`."""
+
+    def end(self, curves: Curves, *, is_last: bool) -> bool:
+        """Report the epochs so far; returns whether to stop."""
+
+
 class VerboseReport:
     """Prints an epoch's losses.
 
     Parameters
     ----------
     name : str
-        Begins each line.
+        Printed at the beginning of each line.
 
     n_before : int
-        Epochs of earlier fits that this one goes on from.
+        Epochs of the earlier fits that this one continues.
 
     every_epoch : bool
     """
 
-    def __init__(self, name, n_before, *, every_epoch):
+    def __init__(self, name: str, n_before: int, *, every_epoch: bool):
         self.name, self.n_before, self.every_epoch = name, n_before, every_epoch
         self.printed_at = time.monotonic()
 
-    def epochs_to_next(self, n_done):
+    def epochs_to_next(self, n_done: int) -> int:
         """Epochs until the next one whose line is due."""
         return self.every - n_done % self.every
 
-    def begin(self, max_iter):
-        """An epoch is about to begin, of at most so many."""
+    def begin(self, max_iter: int) -> None:
+        """Begin an epoch, of at most `max_iter`."""
         self.last = self.n_before + max_iter
         self.every = 1 if self.every_epoch else readable_interval(max_iter)
 
-    def end(self, curves, *, is_last):
-        """Print the last epoch if it is due; returns False: training goes on."""
+    def end(self, curves: Curves, *, is_last: bool) -> Literal[False]:
+        """Print the epoch if it is due; returns False, because training continues."""
         n_done, now = len(curves.loss), time.monotonic()
         is_due = n_done == 1 or n_done % self.every == 0 or is_last
         if not is_due and now - self.printed_at < SECONDS_BETWEEN_LINES:
@@ -100,8 +132,10 @@ class VerboseReport:
         return False
 
 
-def print_end(name, attributes, reason, seconds):
-    """Print what a fit has come to: why it ended, what it keeps, and the seconds.
+def print_end(
+    name: str, attributes: dict[str, Any], reason: str, seconds: float
+) -> None:
+    """Print why a fit has ended, which weights it keeps, and the seconds.
 
     `attributes` are those of the fitted estimator, by name.
     """
@@ -110,7 +144,7 @@ def print_end(name, attributes, reason, seconds):
     curve = attributes["loss_curve_"] if curve is None else curve
     initial, epoch = attributes["initial_loss_"], attributes["best_iter_"]
     start = "PCA" if attributes["_training_state"].init == "pca" else "initial weights"
-    # Validation losses are of the last epochs.
+    # Validation losses are those of the last epochs.
     position = epoch - 1 - (len(attributes["loss_curve_"]) - len(curve))
     if epoch == 0:
         kept = f"kept {start}, {which} {initial:.6g}"
@@ -124,22 +158,22 @@ def print_end(name, attributes, reason, seconds):
 
 
 class StepReport:
-    """Prints a line for each of several steps, when it is done.
+    """Prints a line when a step is done.
 
     Parameters
     ----------
     name : str
-        Begins each line.
+        Printed at the beginning of each line.
 
     n_steps : int
     """
 
-    def __init__(self, name, n_steps):
+    def __init__(self, name: str, n_steps: int):
         self.name, self.n_steps, self.n_done = name, n_steps, 0
         self.begin = time.monotonic()
 
-    def end(self, text):
-        """Print what a step has come to, and the seconds since the first began."""
+    def end(self, text: str) -> None:
+        """Print the result of a step, and the seconds since the first began."""
         self.n_done += 1
         seconds = time.monotonic() - self.begin
         print(
@@ -150,15 +184,15 @@ class StepReport:
 
 
 class CallbackReport:
-    """Tells scikit-learn's callbacks of every epoch.
+    """Calls scikit-learn's callbacks before and after every epoch.
 
     Parameters
     ----------
     estimator : estimator
-        The one that is being fitted.
+        The estimator that is being fitted.
 
     context : sklearn.callback.CallbackContext
-        Of the fit.
+        Context of the fit.
 
     arguments : dict
         X, y and metadata of the fit.
@@ -167,63 +201,70 @@ class CallbackReport:
         Returns the attributes that the estimator would have if the fit ended now.
     """
 
-    def __init__(self, estimator, context, arguments, fitted_attributes):
+    def __init__(
+        self,
+        estimator: Any,
+        context: Any,
+        arguments: dict[str, Any],
+        fitted_attributes: Callable[[Curves], dict[str, Any]],
+    ):
         self.estimator, self.context = estimator, context
         self.arguments, self.fitted_attributes = arguments, fitted_attributes
         self.epoch_context = context  # until an epoch begins
 
-    def epochs_to_next(self, n_done):
-        """Every epoch is told of."""
+    def epochs_to_next(self, n_done: int) -> Literal[1]:
+        """Report every epoch."""
         return 1
 
-    def begin(self, max_iter):
-        """Tell that an epoch begins."""
+    def begin(self, max_iter: int) -> None:
+        """Report that an epoch begins."""
         self.epoch_context = self.context.subcontext(task_name="epoch")
         self.epoch_context.call_on_fit_task_begin(
             estimator=self.estimator, **self.arguments
         )
 
-    def end(self, curves, *, is_last):
-        """Tell that it has ended; returns whether a callback wants to stop."""
-        # What a callback is given it gets after every epoch. `Checkpoint` asks for it
-        # now and then only: it takes about as long as an epoch.
+    def end(self, curves: Curves, *, is_last: bool) -> bool:
+        """Report that an epoch has ended; returns whether a callback wants to stop."""
+        # Attributes are computed for callbacks after every epoch. `Checkpoint` only
+        # sometimes asks for a snapshot, which takes about as long as an epoch.
         self.epoch_context.skae_snapshot = lambda: self._snapshot(curves)
         try:
-            return self.epoch_context.call_on_fit_task_end(
+            stop: bool = self.epoch_context.call_on_fit_task_end(
                 estimator=self.estimator,
                 reconstruction_attributes=lambda: self.fitted_attributes(curves),
                 **self.arguments,
             )
         finally:  # contexts live on, and are pickled
             del self.epoch_context.skae_snapshot
+        return stop
 
-    def _snapshot(self, curves):
+    def _snapshot(self, curves: Curves) -> Any:
         """The estimator as it would be if the fit ended now; it shares the arrays."""
         attributes = self.fitted_attributes(curves)
         return copy.copy(self.estimator)._set_attributes(attributes)
 
 
 class JoinedReports:
-    """Several reports as one, as often as the most frequent of them wants.
+    """Several reports as one, as frequent as the most frequent of them.
 
     Parameters
     ----------
-    reports : list
+    reports : sequence of Report
     """
 
-    def __init__(self, reports):
+    def __init__(self, reports: Sequence[Report]):
         self.reports = reports
 
-    def epochs_to_next(self, n_done):
+    def epochs_to_next(self, n_done: int) -> int:
         """Epochs until the next one that some report wants."""
         return min(report.epochs_to_next(n_done) for report in self.reports)
 
-    def begin(self, max_iter):
-        """An epoch is about to begin, of at most so many."""
+    def begin(self, max_iter: int) -> None:
+        """Begin an epoch, of at most `max_iter`."""
         for report in self.reports:
             report.begin(max_iter)
 
-    def end(self, curves, *, is_last):
-        """Report the epochs so far; returns whether one of them wants to stop."""
+    def end(self, curves: Curves, *, is_last: bool) -> bool:
+        """Report the epochs so far; returns whether a report wants to stop."""
         answers = [report.end(curves, is_last=is_last) for report in self.reports]
         return any(answers)

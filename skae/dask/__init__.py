@@ -21,7 +21,8 @@ from skae._base import BaseAutoencoder, callback_kwargs_of, check_metric
 from skae._data.validation import check_block, check_groups
 from skae._sklearn import Interval, _fit_context, with_callbacks
 from skae._training.fitting import note_fit, training_attributes
-from skae._training.loop import Curves, Kept
+from skae._training.loop import Kept
+from skae._training.reporting import Curves
 from skae._training.settings import loss_range
 from skae.dask.blocks import (
     check_any_rows,

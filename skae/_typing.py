@@ -1,0 +1,11 @@
+"""Types that several modules name."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+# Whatever scikit-learn's validation takes: dense, sparse, or a data frame.
+MatrixLike: TypeAlias = ArrayLike | sparse.spmatrix | sparse.sparray
