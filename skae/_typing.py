@@ -9,3 +9,5 @@ from scipy import sparse
 Floats: TypeAlias = NDArray[np.floating[Any]]
 # Whatever scikit-learn's validation takes: dense, sparse, or a data frame.
 MatrixLike: TypeAlias = ArrayLike | sparse.spmatrix | sparse.sparray
+# What it returns, as the kernels read it.
+Matrix: TypeAlias = np.ndarray | sparse.csr_matrix | sparse.csr_array
