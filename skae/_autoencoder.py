@@ -1,5 +1,7 @@
 """AutoencoderTransformer: its parameters and their documentation."""
 
+from __future__ import annotations
+
 import numbers
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Base class of all estimators: public methods, validation, hooks."""
 
+from __future__ import annotations
+
 import contextlib
 import numbers
 from collections.abc import Callable, Iterable, Iterator
@@ -457,8 +459,8 @@ class BaseAutoencoder(
 
     def _check_rows(self, X: MatrixLike, *, ensure_all_finite: bool = True) -> Matrix:
         check_is_fitted(self)
-        how = {"ensure_all_finite": ensure_all_finite}
-        return check_rows(self, X, self._params.dtype, **how)
+        dtype = self._params.dtype
+        return check_rows(self, X, dtype, ensure_all_finite=ensure_all_finite)
 
     def _encode(self, X: MatrixLike) -> Floats:
         """Validate samples, and return the encoder's output."""

@@ -1,6 +1,6 @@
 """Types that several modules name."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,3 +11,5 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 MatrixLike: TypeAlias = ArrayLike | sparse.spmatrix | sparse.sparray
 # What it returns, as the kernels read it.
 Matrix: TypeAlias = np.ndarray | sparse.csr_matrix | sparse.csr_array
+
+Result = TypeVar("Result")  # of a function that is called for its caller

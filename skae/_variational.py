@@ -1,5 +1,7 @@
 """VariationalAutoencoderTransformer: its parameters, documentation, own methods."""
 
+from __future__ import annotations
+
 import numbers
 from collections.abc import Sequence
 from typing import Any, Self

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from skae._compiled import (
     batches,
+    compilation,
     elementwise,
     epochs,
     losses,
@@ -23,7 +24,6 @@ from skae._compiled import (
     sharding,
 )
 from skae._compiled.code_terms import CodeTerm
-from skae._compiled.compilation import CFunction, Kernel
 from skae._compiled.corruption import Corruption
 from skae._compiled.epochs import DIVERGED, INTERRUPTED, RUNNING
 from skae._compiled.optimizers import SOLVERS
@@ -301,7 +301,7 @@ class Training(abc.ABC):
             )
 
     def _run_on(
-        self, kernel: Kernel, model: records.Model, rows: Rows, *args: Any
+        self, kernel: compilation.Kernel, model: records.Model, rows: Rows, *args: Any
     ) -> Any:
         """Run a kernel on some of the rows, in memory."""
         rows.check(model)
@@ -335,7 +335,7 @@ class Training(abc.ABC):
         self.state.progress.n_no_change = 0
 
     @abc.abstractmethod
-    def _step_op(self) -> CFunction:
+    def _step_op(self) -> compilation.CFunction:
         """The op that kernels apply to a gradient."""
 
     @abc.abstractmethod
@@ -374,8 +374,8 @@ class Training(abc.ABC):
 class StochasticTraining(Training):
     """Training in mini-batches; whole epochs run in the kernel."""
 
-    def _step_op(self) -> CFunction:
-        op: CFunction = list(SOLVERS.values())[self.solver.kind]
+    def _step_op(self) -> compilation.CFunction:
+        op: compilation.CFunction = list(SOLVERS.values())[self.solver.kind]
         return op
 
     def _run_epochs(self, state: records.State, n_epochs: int) -> int:
