@@ -1,6 +1,7 @@
 """Autoencoders for scikit-learn, trained by Numba kernels."""
 
 import importlib
+from types import ModuleType
 
 import skae._runtime.machine  # noqa: F401
 
@@ -18,15 +19,15 @@ __all__ = [
     "warmup",
 ]
 
-# They are imported when they are first used; some need packages that are optional.
+# Imported at first use, because some need optional packages.
 _MODULES = ("callbacks", "dask", "datasets", "inspection", "io", "metrics", "onnx")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     if name in _MODULES:
         return importlib.import_module(f"skae.{name}")
     raise AttributeError(f"module 'skae' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*__all__, *_MODULES])

@@ -1,6 +1,12 @@
 """AutoencoderTransformer: its parameters and their documentation."""
 
+from __future__ import annotations
+
 import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from skae._base import BaseAutoencoder, LocalAutoencoder
 from skae._compiled.activations import ACTIVATIONS
@@ -13,9 +19,9 @@ from skae._sklearn import Interval
 
 
 class AutoencoderParameters:
-    """The parameters of `AutoencoderTransformer`, which that for Dask has, too."""
+    """The parameters of `AutoencoderTransformer` and `DaskAutoencoderTransformer`."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, list[Any]] = {
         **BaseAutoencoder._parameter_constraints,
         "code_activation": [Names(ACTIVATIONS)],
         "tied_weights": ["boolean"],
@@ -36,43 +42,43 @@ class AutoencoderParameters:
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int | float = 2,
         *,
-        hidden_layer_sizes="auto",
-        activation="relu",
-        code_activation="identity",
-        output_activation="auto",
-        tied_weights=False,
-        loss="squared_error",
-        scale="auto",
-        init="auto",
-        solver="adam",
-        alpha=0.0,
-        batch_size="auto",
-        learning_rate="auto",
-        learning_rate_init=0.002,
-        decay=0.0,
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        max_iter="auto",
-        shuffle=True,
-        tol=1e-4,
-        n_iter_no_change=10,
-        early_stopping="auto",
-        validation_fraction=0.2,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        noise=None,
-        noise_level=0.1,
-        sparsity=None,
-        sparsity_target=0.05,
-        sparsity_weight=1.0,
-        pretrain=None,
+        hidden_layer_sizes: int | Sequence[int] | str = "auto",
+        activation: str | Sequence[str] = "relu",
+        code_activation: str = "identity",
+        output_activation: str = "auto",
+        tied_weights: bool = False,
+        loss: str = "squared_error",
+        scale: str | float | None = "auto",
+        init: str = "auto",
+        solver: str = "adam",
+        alpha: float = 0.0,
+        batch_size: int | str = "auto",
+        learning_rate: str = "auto",
+        learning_rate_init: float = 0.002,
+        decay: float = 0.0,
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        max_iter: int | str = "auto",
+        shuffle: bool = True,
+        tol: float = 1e-4,
+        n_iter_no_change: int | float = 10,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.2,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+        noise: str | None = None,
+        noise_level: float = 0.1,
+        sparsity: str | None = None,
+        sparsity_target: float = 0.05,
+        sparsity_weight: float = 1.0,
+        pretrain: str | None = None,
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -115,42 +121,41 @@ class AutoencoderParameters:
 class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     """Autoencoder: a nonlinear counterpart of PCA, trained on the CPU.
 
-    An encoder network maps each sample to a code of `n_components` numbers, a decoder
-    network maps codes back to samples; both are trained so that the reconstruction is
-    as close to the sample as possible. It takes the place of
+    An encoder network maps each sample to a code of `n_components` numbers, and a
+    decoder network maps codes back to samples. Both are trained to reconstruct the
+    samples as closely as possible. It can replace
     :class:`~sklearn.decomposition.PCA` in a pipeline or a grid search.
 
     The parameters are listed in groups: the network (`n_components` to `tied_weights`),
-    its loss and scale (`loss`, `scale`), optimisation (`init` to `max_iter`, and
-    `shuffle`), stopping (`tol` to `validation_fraction`), others (`warm_start`,
-    `random_state`, `verbose`), noise and sparsity (`noise` to `sparsity_weight`), and
-    pretraining (`pretrain`). Most users set `n_components` alone.
+    its loss and scale (`loss`, `scale`), optimisation (`init` to `shuffle`), stopping
+    (`tol` to `validation_fraction`), `warm_start`, `random_state` and `verbose`, noise
+    and sparsity (`noise` to `sparsity_weight`), and pretraining (`pretrain`). Most
+    users set only `n_components`.
 
     Parameters
     ----------
     n_components : int or float, default=2
-        Size of the code. A float in (0, 1) is a share of the variance, as for
-        :class:`~sklearn.decomposition.PCA`: the size is the number of principal
-        components that explain more than this share.
+        Size of the code. If a float in (0, 1), it is the number of principal components
+        that explain more than this share of the variance, as for
+        :class:`~sklearn.decomposition.PCA`.
 
     hidden_layer_sizes : int, sequence of int or "auto", default="auto"
         Widths of the encoder's layers between input and code; the decoder mirrors
-        them. ``()`` leaves no layer but the code. "auto" is ``(100, 50)``, or
-        twice the number of principal components where that is more: PCA always fits in.
+        them. ``()``: no hidden layers. "auto": ``(100, 50)``, or twice the number of
+        principal components where that is more, so that the network can hold PCA.
 
     activation : str or sequence of str, default="relu"
         Activation of the hidden layers: "identity", "logistic" (or "sigmoid"),
         "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu" or "softplus".
-        A sequence names one for each encoder layer; the decoder mirrors it.
+        A sequence has one for each hidden layer of the encoder; the decoder mirrors it.
 
     code_activation : str, default="identity"
-        Activation of the code. With "identity" the code is ordered, unless it is
-        sparse; see Notes.
+        Activation of the code. With "identity" and without `sparsity`, the entries of
+        the code are ordered; see Notes.
 
     output_activation : str, default="auto"
-        Activation of the output. "auto" is "logistic" for ``loss="log_loss"``,
-        "softplus" for ``loss="poisson"``, which allow no other, and "identity"
-        elsewhere.
+        Activation of the output. "auto": "logistic" for ``loss="log_loss"`` and
+        "softplus" for ``loss="poisson"``, which allow no other; else "identity".
 
     tied_weights : bool, default=False
         Whether the decoder uses the encoder's weights, transposed. Biases are not
@@ -160,69 +165,67 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
             default="squared_error"
         Loss of a reconstruction, summed over features: half the squared error; the
         absolute error; Huber's loss, quadratic up to an error of 1 in the network's
-        units; binary cross-entropy, for inputs in [0, 1]; the Poisson negative
-        log-likelihood without its constant, for inputs >= 0.
+        units; binary cross-entropy, for data in [0, 1]; or the Poisson negative
+        log-likelihood without its constant, for data >= 0.
 
     scale : {"auto"}, float or None, default="auto"
-        How the network sees the data, see Notes.
+        How data are scaled for the network; see Notes.
 
         - "auto": centred, and divided by the root mean square of the centred training
-          data, or by more where weights are tied and layers saturate ("tanh",
-          "logistic"). As they are for the losses "log_loss" and "poisson", which have
-          a fixed range, and where the output has one: for "logistic" training data
-          have to be in [0, 1], for "tanh" in [-1, 1], for "relu" and "softplus" at
-          least 0, and for "elu", "selu", "gelu" and "silu", which are limited from
-          below, too, at least -1, -1.758, -0.1699 and -0.2784. Such a network does not
-          begin at PCA.
-        - float: centred, and divided by this, in the units of the data.
-        - None: as they are, whatever the output.
+          data, or by more if weights are tied and layers saturate ("tanh",
+          "logistic"). Not scaled for the losses "log_loss" and "poisson", nor if the
+          output activation has a limited range, in which training data then must be:
+          [0, 1] for "logistic", [-1, 1] for "tanh", at least 0 for "relu" and
+          "softplus", and at least -1, -1.758, -0.1699 and -0.2784 for "elu", "selu",
+          "gelu" and "silu". Such a network is not initialized at PCA.
+        - float: centred, and divided by this number, in the units of the data.
+        - None: not scaled, with any output activation.
 
     init : {"auto", "pca", "random", "glorot", "he", "lecun", "normal"}, \
             default="auto"
-        Where training begins.
+        Initialization of the weights.
 
-        - "pca": the network is PCA, exactly with all activations of the hidden layers
-          except "tanh" and "logistic", and approximately with these (with tied weights
-          the better, the smaller `scale` makes their inputs). A layer with fewer units
-          than the code passes on the leading scores only. With at least twice as many
-          units, and an activation other than "elu" and "selu", out-of-sample
-          reconstructions are PCA's, too. The output has to be linear. With more than
-          1,024 features the components are found by iteration, the leading ones most
-          precisely.
-        - "glorot", "he", "lecun", "normal": random weights, uniform and scaled as
-          Glorot & Bengio (2010), He et al. (2015) or LeCun et al. (1998) say, with
-          zero biases; or standard normal, biases too.
-        - "random": the one of these that suits each layer's activation: "he" for
-          "relu" and similar ones, "lecun" for "selu", "glorot" elsewhere.
-        - "auto": "pca" where it is exact, the code is linear and nothing is pretrained,
-          or where weights are tied and ``scale="auto"`` makes inputs small; otherwise
-          "random".
+        - "pca": weights with which the network is PCA: exactly for all activations of
+          the hidden layers except "tanh" and "logistic", and approximately for these
+          (with tied weights, the better the smaller `scale` makes their inputs). A
+          layer with fewer units than the code passes on only the leading scores. With
+          at least twice as many units, and an activation other than "elu" and "selu",
+          out-of-sample reconstructions are PCA's, too. Needs a linear output. With more
+          than 1,024 features the components are computed iteratively, the leading ones
+          most precisely.
+        - "glorot", "he", "lecun": uniform random weights with the scale of Glorot &
+          Bengio (2010), He et al. (2015) or LeCun et al. (1998), and zero biases.
+        - "normal": standard normal weights and biases.
+        - "random": "he" for layers with "relu" and similar activations, "lecun" for
+          "selu", "glorot" for others.
+        - "auto": "pca" if it is exact, the code is linear and nothing is pretrained, or
+          if weights are tied and ``scale="auto"`` makes inputs small; else "random".
 
     solver : {"adam", "sgd", "rmsprop", "lbfgs"}, default="adam"
-        Optimizer. "lbfgs" uses all samples at every iteration and suits small data.
+        Optimizer. "lbfgs" uses all samples in every iteration and suits small data.
 
     alpha : float, default=0.0
         Strength of the L2 penalty: ``alpha / 2`` times the sum of squared weights
         (not biases) is added to the mean loss.
 
     batch_size : int or "auto", default="auto"
-        Number of samples in a mini-batch. "auto" is 32, or 100 with `noise` or
-        `sparsity`; with more than 20,000 training samples it is 200, and with up to 100
-        all of them. "lbfgs" ignores it.
+        Number of samples in a mini-batch. "auto": 32, or 100 with `noise` or
+        `sparsity`; 200 with more than 20,000 training samples, and all samples with up
+        to 100. Not used by "lbfgs".
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
             "cosine"}, default="auto"
-        Schedule of the learning rate, `t` being the number of updates so far.
+        Schedule of the learning rate. `t` is the number of updates so far.
 
-        - "auto": "cosine" in :meth:`fit`; "constant" in :meth:`partial_fit`, and with
+        - "auto": "cosine" in :meth:`fit`; "constant" in :meth:`partial_fit` and with
           `warm_start`, because another fit may follow.
         - "constant": `learning_rate_init`.
         - "inverse_time": ``learning_rate_init / (1 + decay * t)``.
         - "invscaling": ``learning_rate_init / (t + 1) ** power_t``.
-        - "adaptive": divided by 5 each time that the loss has not improved by `tol`
-          for `n_iter_no_change` epochs; training ends when it falls below 1e-6.
+        - "adaptive": divided by 5 each time the loss has not improved by `tol` for
+          `n_iter_no_change` epochs; training stops when it falls below 1e-6.
         - "cosine": half a cosine from `learning_rate_init` to 0 over the `max_iter`
-          epochs of a fit; a warm-started fit begins it anew.
+          epochs of a fit; a warm-started fit begins again.
 
     learning_rate_init : float, default=0.002
         Initial learning rate of "adam", "sgd" and "rmsprop".
@@ -247,48 +250,48 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         [0, 1).
 
     epsilon : float, default=1e-8
-        Keeps the denominators of "adam" and "rmsprop" from zero.
+        Added to the denominators of "adam" and "rmsprop" for numerical stability.
 
     max_iter : int or "auto", default="auto"
-        Maximum number of epochs of a fit (of iterations for "lbfgs"). "auto": enough
-        for 10,000 updates of the weights (5,000 with more than 20,000 training
-        samples), at least 10; for "lbfgs" 200.
+        Maximum number of epochs (of iterations for "lbfgs"). "auto": enough for 10,000
+        weight updates (5,000 with more than 20,000 training samples), at least 10; 200
+        for "lbfgs".
 
     shuffle : bool, default=True
         Whether to shuffle the samples in every epoch.
 
     tol : float, default=1e-4
-        Training ends when the loss, or the validation loss where `early_stopping` sets
-        samples aside, has not improved by at least `tol` for more than
-        `n_iter_no_change` epochs. "lbfgs" ends when no entry of the gradient is
-        larger. With `noise` and an "auto" `max_iter` only a validation loss ends it,
-        with `early_stopping` ("adaptive" learning rates excepted).
+        Tolerance for stopping. Training stops when the loss (the validation loss, if
+        `early_stopping` sets samples aside) has not improved by at least `tol` for more
+        than `n_iter_no_change` epochs; "lbfgs" stops when no entry of the gradient is
+        larger than `tol`. With `noise` and ``max_iter="auto"``, only a validation loss
+        stops training, with `early_stopping`, unless the schedule is "adaptive".
 
     n_iter_no_change : int or np.inf, default=10
-        See `tol`.
+        Number of epochs without improvement, see `tol`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to stop by the loss of validation samples instead of the training loss:
-        those of `X_val` in :meth:`fit`, or else a random share of the training
-        samples. "auto" sets samples aside where training starts at PCA, stops by
-        their loss (after at least 100 updates without improvement), and leaves PCA only
-        for weights that are better with confidence; see Notes. Elsewhere, and with
-        `noise` or `sparsity`, it is False.
+        Whether to stop by the validation loss instead of the training loss. Validation
+        samples are `X_val` of :meth:`fit`, or a random share of the training samples.
+        "auto": if training starts at PCA, sets samples aside, stops by their loss
+        (after at least 100 updates without improvement), and replaces PCA only by
+        weights that are better with confidence; see Notes. False if it starts
+        elsewhere, and with `noise` or `sparsity`.
 
     validation_fraction : float, default=0.2
         Share of the training samples that `early_stopping` sets aside, in (0, 1).
 
     warm_start : bool, default=False
         Whether :meth:`fit` continues exactly where the last one stopped: two fits of k
-        epochs are one of 2k, bit for bit, except for the cosine schedule and
-        `pretrain`, which depend on the epochs of one fit. `mean_` and `scale_` stay as
-        they are. A fit that was cut short, by Ctrl-C or as saved by a
-        :class:`skae.callbacks.Checkpoint`, is finished: its remaining epochs are run.
+        epochs equal one of 2k, bit for bit, except for the cosine schedule and
+        `pretrain`, which depend on the epochs of one fit. `mean_` and `scale_` do not
+        change. If the last fit was cut short, by Ctrl-C or because a
+        :class:`skae.callbacks.Checkpoint` saved it, its remaining epochs are run.
 
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights, the order of the samples, `noise` and the
-        validation split. With an int, results are the same bits for every call,
-        whatever the number of threads.
+        validation split. An int gives the same bits in every call, with any number of
+        threads.
 
     verbose : bool or int, default=False
         Whether to print the loss of some epochs; above 1, of every epoch.
@@ -296,8 +299,8 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     noise : {"gaussian", "masking", "salt_and_pepper"} or None, default=None
         Noise of a denoising autoencoder, which sees corrupted samples in training and
         has to reconstruct the clean ones. Each epoch draws new noise; losses of
-        validation samples, and those that decide which weights are kept, always have
-        the same noise. Only training adds noise. Not with "lbfgs".
+        validation samples, and those that decide which weights are kept, always use the
+        same. Only training adds noise. Not available with "lbfgs".
 
         - "gaussian": normal noise is added to every entry.
         - "masking": entries become 0.
@@ -307,37 +310,36 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
 
     noise_level : float, default=0.1
         Standard deviation of "gaussian", in the network's units, which are `scale_` (1
-        for the losses "log_loss" and "poisson"); for other noise the share of the
-        entries that are corrupted, in [0, 1].
+        for the losses "log_loss" and "poisson"); for other noise, the share of entries
+        that are corrupted, in [0, 1].
 
     sparsity : {"kl", "l1"} or None, default=None
         Penalty that makes most units of the code inactive for most samples, added to
         the mean loss:
 
-        - "kl": `sparsity_weight` times the sum over the units of the Kullback-Leibler
-          divergence KL(`sparsity_target`, mean activation), of Bernoulli distributions
-          (Ng, 2011). The mean is taken over the samples of each batch, so that the
-          penalty of an epoch depends on `batch_size`. Needs
-          ``code_activation="logistic"``.
-        - "l1": `sparsity_weight` times the mean over the samples of the sum of absolute
-          activations.
+        - "kl": `sparsity_weight` times the sum over units of the Kullback-Leibler
+          divergence KL(`sparsity_target`, mean activation) of Bernoulli distributions
+          (Ng, 2011). The mean is over the samples of each mini-batch, so the penalty
+          depends on `batch_size`. Needs ``code_activation="logistic"``.
+        - "l1": `sparsity_weight` times the sum of absolute activations, averaged over
+          samples.
 
     sparsity_target : float, default=0.05
-        Mean activation that "kl" aims at, in (0, 1).
+        Target of "kl" for the mean activation, in (0, 1).
 
     sparsity_weight : float, default=1.0
-        Weight of the penalty. The loss is a sum over the features: "kl" needed 30 to
-        reach its target on MNIST with "log_loss", and 100 on scikit-learn's digits with
-        the squared error.
+        Weight of the penalty. Because the loss is a sum over features, "kl" needed 30
+        to reach its target on MNIST with "log_loss", and 100 on scikit-learn's digits
+        with the squared error.
 
     pretrain : {"layerwise"} or None, default=None
         "layerwise": before :meth:`fit` trains all layers together, each encoder layer
         is trained with its mirrored decoder layer as an autoencoder of its own, on the
-        codes of the layer below (Bengio et al., 2007), starting with random weights.
-        Each is trained for a fifth of the epochs of the fit. The first has `loss` and
-        `noise`, the others the squared error; the last has `sparsity`. The codes of a
-        layer are held in memory; :meth:`fit_batches` computes them again in each pass
-        over the data. Ctrl-C during pretraining ends the fit with KeyboardInterrupt.
+        codes of the layer below (Bengio et al., 2007), with random initial weights and
+        for a fifth of the epochs of the fit. The first has `loss` and `noise`, the
+        others the squared error; the last has `sparsity`. The codes of a layer are
+        kept in memory; :meth:`fit_batches` computes them again in each pass over the
+        data. Ctrl-C during pretraining ends the fit with KeyboardInterrupt.
         :meth:`partial_fit` and warm-started fits do not pretrain.
 
     Attributes
@@ -353,14 +355,14 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         Size of the code.
 
     n_layers_ : int
-        Number of layers, the input and the output included.
+        Number of layers, including the input and the output.
 
     n_iter_ : int
         Epochs of the last :meth:`fit`, and one for each :meth:`partial_fit` since.
 
     best_iter_ : int
-        Epoch whose weights were kept, counted as in `loss_curve_` from 1; 0 for the
-        initial weights: PCA's, where training began there.
+        Epoch whose weights were kept, counted from 1 as in `loss_curve_`; 0 for the
+        initial weights, which are PCA's if training began there.
 
     hidden_layer_sizes_ : tuple of int
         Widths of the encoder's layers between input and code.
@@ -373,52 +375,50 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
 
     initial_loss_ : float
         Objective of the initial weights over the validation samples, or over the
-        training samples where there are none. NaN where it was not computed, as by
+        training samples if there are none. NaN if it was not computed, as by
         :meth:`partial_fit`.
 
     loss_ : float
-        Objective in the last epoch: the mean over samples of the loss, while the
-        weights changed, plus the penalty. In the network's units; see Notes.
+        Objective in the last epoch: the mean loss of the samples, while the weights
+        changed, plus the penalty. In the network's units; see Notes.
 
     best_loss_ : float
-        Lowest value of `validation_loss_curve_` where there is one, else of
-        `loss_curve_`.
+        Lowest value of `validation_loss_curve_` if there is one, else of `loss_curve_`.
 
     loss_curve_ : list of float
-        `loss_` of every epoch, those of earlier fits included with `warm_start`.
+        `loss_` of every epoch, including those of earlier fits with `warm_start`.
 
     validation_loss_curve_ : list of float
-        Objective over the validation samples after every epoch. Defined only where
+        Objective over the validation samples after every epoch. Defined only if
         `early_stopping` sets samples aside, or with `X_val`.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
 
     scale_ : float
-        What the network sees data divided by: `scale`, or with "auto" the root mean
-        square of all entries of the centred training data, or more, see Notes; 1 for
-        constant data, and where the network sees the data as they are.
+        Number that the data are divided by for the network: `scale`, or with "auto" the
+        root mean square of all entries of the centred training data, or more, see
+        Notes; 1 for constant data, and if data are not scaled.
 
     mean_activation_ : ndarray of shape (n_components,)
         Mean of the code's units over the training data, or the batch of
         :meth:`partial_fit`. Only with `sparsity`.
 
     explained_variance_ : ndarray of shape (n_components,)
-        What each entry of the code explains linearly of the variance of the training
-        data, in their units. It is the variance of the entry, in decreasing order,
-        unless weights are tied or penalised: then that depends on the weights, too, and
-        this is the variance of the best linear function of the entry. Where in that
-        case the decoder is linear and not the best, as a penalty shrinks it, all are
-        reduced by one factor to what it reconstructs. As PCA's, it has n - 1 in the
-        denominator, n being the number of samples with a weight above 0: it does not
-        depend on the unit of the weights. Only with ``code_activation="identity"`` and
-        without `sparsity`.
+        Variance of the training data that each entry of the code explains linearly, in
+        the data's units. It is the variance of the entry, in decreasing order, unless
+        weights are tied or penalised: the entry's variance then depends on the weights,
+        and this is that of its best linear function. If a linear decoder is then not
+        optimal, because a penalty shrinks it, all values are reduced by one factor to
+        what it reconstructs. The denominator is n - 1, as for PCA, where n is the
+        number of samples with positive weight. Only with ``code_activation="identity"``
+        and without `sparsity`.
 
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        `explained_variance_` divided by the variance of the data. Its sum is at most 1,
-        and its cumulative sum the share that is linear in the first entries of the
-        code; what :meth:`score` exceeds it by is not. For a network without nonlinear
-        layers and ``loss="squared_error"`` it is PCA's. Only with
+        `explained_variance_` divided by the variance of the data. Its sum is at most 1.
+        Its cumulative sum is the share that is linear in the first entries of the code;
+        the rest of :meth:`score` is nonlinear. For a network without nonlinear layers
+        and ``loss="squared_error"`` it is PCA's. Only with
         ``code_activation="identity"`` and without `sparsity`.
 
     n_features_in_ : int
@@ -437,46 +437,46 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     -----
     **Scale.** For the losses without a fixed range ("squared_error",
     "absolute_error", "huber") the network sees ``(X - mean_) / scale_``, unless
-    `scale` is None or the output has a range, and :meth:`inverse_transform` undoes it.
-    `scale_` is one number, so the geometry is PCA's, and with ``scale="auto"`` fitting
-    on ``c * X + d`` gives the same code. Scaling each feature is
-    :class:`~sklearn.preprocessing.StandardScaler`'s job, in a pipeline.
+    `scale` is None or the output has a limited range; :meth:`inverse_transform` undoes
+    it. `scale_` is one number, so the geometry is PCA's, and with ``scale="auto"``
+    fitting on ``c * X + d`` gives the same code. To scale each feature, put a
+    :class:`~sklearn.preprocessing.StandardScaler` before it in a pipeline.
 
-    What tied weights enlarge on the way in they enlarge on the way out, too. So only
-    small data keep "tanh" and "logistic" units, in the code or in hidden layers, where
-    they are nearly linear, and "auto" divides by more: by 5 times the square root of
-    the number of such layers times the largest distance of a training sample from the
-    mean, and training starts near PCA; or, from random weights, by 4 root mean squares.
-    Not with `noise` or `sparsity`, which are in the network's units, as `alpha` and
-    `tol` are.
+    Tied weights scale the input and the output of a layer alike. Therefore only small
+    data keep "tanh" and "logistic" units, in the code or in hidden layers, in their
+    nearly linear range, and "auto" divides by more. If training starts near PCA, the
+    divisor is 5 times the square root of the number of such layers times the largest
+    distance of a training sample from the mean; with random weights, it is 4 root mean
+    squares. With `noise` or `sparsity`, which are in the network's units as `alpha` and
+    `tol` are, it is one root mean square.
 
-    **Order.** With ``code_activation="identity"``, and no `sparsity`, the code has mean
-    zero over the training data, its entries are uncorrelated and of decreasing
+    **Order.** With ``code_activation="identity"`` and without `sparsity`, the code has
+    mean zero over the training data, its entries are uncorrelated and of decreasing
     variance, and the feature that varies most with an entry increases with it, as for
-    PCA. Where neither a tie nor `alpha` sets the scale of the code, the first j entries
-    are those j linear functions of the code that explain most of the data linearly
-    (reduced-rank regression: Izenman, 1975), and their variance is what they explain.
-    Elsewhere the code is only rotated; of entries with equal variances (that differ by
-    less than 1.5e-8, relatively, in float32 by 3.5e-4) the first explain most.
-    Neighbouring weights absorb all this, so that reconstructions do not change. For a
+    PCA. If neither a tie nor `alpha` determines the scale of the code, the first j
+    entries are the j linear functions of the code that explain most of the data
+    linearly (reduced-rank regression: Izenman, 1975), and their variance is what they
+    explain. Otherwise the code is only rotated; among entries of equal variance (up to
+    a relative difference of 1.5e-8, in float32 of 3.5e-4) the first explain most.
+    Neighbouring weights compensate for this, so reconstructions do not change. For a
     network without nonlinear layers, the code times `scale_` is PCA's.
 
-    **Which weights are kept.** With ``early_stopping="auto"``, a start at PCA, and
-    neither `X_val` nor `noise` nor `sparsity`, the validation loss is evaluated at
+    **Which weights are kept.** With ``early_stopping="auto"``, PCA as initialization,
+    and no `X_val`, `noise` or `sparsity`, the validation loss is evaluated at
     geometrically spaced epochs. Weights replace PCA's only if the lower bound of a
     one-sided 95 % confidence interval for the mean improvement is positive, also
     without the 2 % of the validation samples that improve most; the weights with the
-    largest bound are kept. PCA is kept, too, if the objective over the training samples
+    largest bound are kept. PCA is also kept if the objective over the training samples
     rises, with fewer than 40 samples, and with fewer than four groups to validate by.
     Mean, scale and PCA are those of all samples. Otherwise, with validation samples,
-    the weights of the epoch with the lowest validation loss are kept; without, the last
-    epoch's, unless their objective exceeds the initial weights': then those of the best
+    the weights with the lowest validation loss are kept; without, the last epoch's,
+    unless their objective exceeds that of the initial weights: then those of the best
     epoch.
 
-    **Samples set aside for validation** are drawn at random, but not one by one:
-    identical samples stay on one side, and so do the `groups` of :meth:`fit`. Without
-    `groups`, near copies of samples are kept together, and a series is held out in
-    blocks, where the distances between some samples show that there are such.
+    **Validation samples** are set aside at random, but not one by one: identical
+    samples are kept together, and so are the `groups` of :meth:`fit`. Without `groups`,
+    near copies are also kept together, and a series is held out in blocks, if the
+    distances between some samples show that there are any.
 
     Examples
     --------

@@ -1,11 +1,15 @@
-"""The estimator that all members of the family are: public methods, checks, hooks."""
+"""Base class of all estimators: public methods, validation, hooks."""
+
+from __future__ import annotations
 
 import contextlib
 import numbers
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -16,13 +20,16 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skae._compiled.activations import ACTIVATIONS
+from skae._compiled.code_terms import CodeTerm
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
+from skae._compiled.records import Network
 from skae._compiled.schedules import SCHEDULES
-from skae._data.rows import dense, make_rows, row_chunks
+from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
 from skae._data.scores import Squares
 from skae._data.stream import RowStream, StreamedRows
 from skae._data.validation import (
+    ValueRange,
     check_before_conversion,
     check_groups,
     check_range,
@@ -36,6 +43,7 @@ from skae._names import Names, check_name, hints
 from skae._sklearn import (
     CallbackSupportMixin,
     DocumentedMixin,
+    Function,
     Interval,
     Options,
     RealNotInt,
@@ -43,13 +51,15 @@ from skae._sklearn import (
     with_callbacks,
 )
 from skae._training import fitting
-from skae._training.plan import make_plan, make_training, training_kind
+from skae._training.loop import Objective, Training
+from skae._training.plan import Plan, make_plan, make_training, training_kind
 from skae._training.reporting import CallbackReport, warn
 from skae._training.settings import describe_sparsity, loss_range, value_range
 from skae._training.state import TrainingState
+from skae._typing import Floats, Matrix, MatrixLike
 
 _DTYPES = (np.float64, np.float32)
-# Attributes that a fit with other parameters does not leave.
+# Attributes that only some fits have.
 _OPTIONAL_ATTRIBUTES = (
     "validation_loss_curve_",
     "explained_variance_",
@@ -58,7 +68,7 @@ _OPTIONAL_ATTRIBUTES = (
 )
 
 
-def check_metric(metric):
+def check_metric(metric: object) -> None:
     """Raise ValueError if there is no such metric of a reconstruction."""
     check_name(metric, "metric", ("squared_error", "absolute_error", "loss"))
 
@@ -70,14 +80,14 @@ class BaseAutoencoder(
     CallbackSupportMixin,
     BaseEstimator,
 ):
-    """What all members of the family have, except how data come to a fit.
+    """Base class of all autoencoders, without `fit`.
 
-    A fit validates, makes a plan of the data and the parameters, runs it, and stores
-    the result. A subclass has the parameters of `AutoencoderTransformer`, or constants
-    in their place, a method `fit`, and may override the hooks.
+    A fit validates, makes a plan from the data and the parameters, runs it, and stores
+    the result. Subclasses have the parameters of `AutoencoderTransformer`, or constants
+    in their place, and a method `fit`. They may override the hooks.
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, list[Any]] = {
         "n_components": [
             Interval(numbers.Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -123,7 +133,7 @@ class BaseAutoencoder(
 
     # -- inference -----------------------------------------------------------------
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: MatrixLike) -> np.ndarray:
         """Encode samples.
 
         Parameters
@@ -134,17 +144,17 @@ class BaseAutoencoder(
         Returns
         -------
         X_new : ndarray of shape (n_samples, n_components)
-            Their codes. A sample's code does not depend on the other samples.
+            Codes. A sample's code does not depend on the other samples.
 
         Raises
         ------
         ValueError
-            If X is not valid, or a sample so far from the training data that its code
-            is out of the range of the dtype.
+            If X is not valid, or if a sample is so far from the training data that its
+            code is out of the range of the dtype.
         """
         return self._expect_finite(self._encode(X), "codes")
 
-    def inverse_transform(self, X) -> np.ndarray:
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Decode codes.
 
         Parameters
@@ -155,29 +165,31 @@ class BaseAutoencoder(
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            Their reconstructions, in the units of the training data.
+            Reconstructions, in the units of the training data.
 
         Raises
         ------
         ValueError
-            If X is not valid, or a code so large that its reconstruction is out of the
-            range of the dtype.
+            If X is not valid, or if a code is so large that its reconstruction is out
+            of the range of the dtype.
         """
         check_is_fitted(self)
         check_before_conversion(X)
-        X = check_array(X, dtype=self._params.dtype, order="C")
-        self._check_code_size(X)
+        codes = check_array(X, dtype=self._params.dtype, order="C")
+        self._check_code_size(codes)
         network, params = self._fitted_network()
         network = inference.decoder(network)
-        rows = make_rows(X)
+        rows = make_rows(codes)
         out = inference.propagate(network, params, rows, self._offset, self.scale_)
         return self._expect_finite(out, "reconstructions")
 
-    def score(self, X, y=None, sample_weight=None) -> float:
+    def score(
+        self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Share of the variance that is reconstructed (R²).
 
-        ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the training
-        data's mean. For a linear network, over the training data, it is PCA's
+        ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the mean of the
+        training data. For a linear network and the training data, it is PCA's
         ``explained_variance_ratio_.sum()``.
 
         Parameters
@@ -194,9 +206,9 @@ class BaseAutoencoder(
         Returns
         -------
         score : float
-            At most 1, which is best; -inf where reconstructions are out of the range of
-            the dtype. 0 where the samples are all equal to the mean but
-            their reconstructions are not.
+            The best value is 1; -inf if reconstructions are out of the range of the
+            dtype; 0 if all samples are equal to the mean but their reconstructions are
+            not.
         """
         X = self._check_rows(X)
         if sample_weight is not None:
@@ -204,7 +216,11 @@ class BaseAutoencoder(
         return self._squares(X, sample_weight).share
 
     def reconstruction_error(
-        self, X, *, metric="squared_error", per_feature=False
+        self,
+        X: MatrixLike,
+        *,
+        metric: str = "squared_error",
+        per_feature: bool = False,
     ) -> np.ndarray:
         """Error of each sample's reconstruction.
 
@@ -218,20 +234,20 @@ class BaseAutoencoder(
             network was trained with, in the network's units.
 
         per_feature : bool, default=False
-            Whether to return the error of every entry, not the samples' sums.
+            Whether to return the error of each entry instead of sums over features.
 
         Returns
         -------
         error : ndarray of shape (n_samples,) or (n_samples, n_features)
-            Sums over features, or entries; inf for outliers whose squares are above the
-            range of the dtype.
+            Errors of samples, or of entries; inf for outliers whose squares are out of
+            the range of the dtype.
 
         Raises
         ------
         ValueError
             If the training data are so small that squares are below the range of the
             dtype; with the metric "loss", if the loss is not defined for an entry of X,
-            as "log_loss" is for values in [0, 1] only.
+            such as "log_loss" for values outside [0, 1].
         """
         check_metric(metric)
         X = self._check_rows(X)
@@ -242,7 +258,7 @@ class BaseAutoencoder(
                 errors[batch] = error if per_feature else error.sum(axis=1)
         return errors
 
-    def score_samples(self, X) -> np.ndarray:
+    def score_samples(self, X: MatrixLike) -> np.ndarray:
         """Negative squared reconstruction error of each sample: higher is more normal.
 
         Parameters
@@ -272,14 +288,15 @@ class BaseAutoencoder(
     # -- for scikit-learn ----------------------------------------------------------
 
     @property
-    def _n_features_out(self):
-        return self.n_components_
+    def _n_features_out(self) -> int:
+        n_features_out: int = self.n_components_
+        return n_features_out
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.sparse = True
-        # Tags are asked for before parameters are validated.
+        # scikit-learn reads tags before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         is_auto = isinstance(self.scale, str) and isinstance(
             self.output_activation, str
@@ -290,13 +307,13 @@ class BaseAutoencoder(
         )
         return tags
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__()}
         if "_training_state" in state:
             state["_training_state"] = state["_training_state"].as_dict()
         return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "_training_state" in state:
             self._training_state = TrainingState.from_dict(
@@ -305,40 +322,42 @@ class BaseAutoencoder(
 
     # -- validation ----------------------------------------------------------------
 
-    def _validate_params(self):
+    def _validate_params(self) -> None:
         with hints(self):
             super()._validate_params()
 
     @contextlib.contextmanager
-    def _unchanged_on_error(self):
-        """Undo what validation has set if what follows it, up to the fit, fails."""
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Undo what validation has set if a later step, up to the fit, fails."""
         before, params = self._validated_attributes(), self.__dict__.get("_params")
         try:
             yield
         except BaseException:
             if self.__dict__.get("_params") is not params:
-                raise  # by what came after the fit, to whose data they belong
+                raise  # after the fit, to whose data they belong
             for name in self._validated_attributes():
                 del self.__dict__[name]
             self.__dict__.update(before)
             raise
 
-    def _value_range(self, previous):
-        """Values that training data may have, or None: any."""
+    def _value_range(self, previous: TrainingState | None) -> ValueRange | None:
+        """Range of the training data's values; None for any."""
         limits = value_range(self)
         if limits is None or limits.is_strict or previous is None:
             return limits
-        # Fitted with another `scale`, or by a version that did not know of the range.
+        # Fitted with another `scale`, or by a version that did not check the range.
         return None if self.scale_ != 1 or self._offset.any() else limits
 
-    def _validate_validation_data(self, X_val, dtype):
-        """What `fit` is given as `X_val`: `Rows`, or None."""
+    def _validate_validation_data(
+        self, X_val: MatrixLike | None, dtype: np.dtype
+    ) -> Rows | None:
+        """`X_val` of a fit as rows, or None."""
         limits = loss_range(self.loss)
         X_val = check_validation_rows(self, X_val, dtype, limits)
         return None if X_val is None else make_rows(X_val)
 
-    def _validated_attributes(self):
-        """What validation has set, by name."""
+    def _validated_attributes(self) -> dict[str, Any]:
+        """Attributes that validation has set, by name."""
         names = "n_features_in_", "feature_names_in_"
         return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
@@ -346,38 +365,40 @@ class BaseAutoencoder(
 
     # Whether the encoder gives a mean and a variance for each entry of the code.
     _codes_are_distributions = False
-    # The fitted attribute that has the code's term of each epoch, if there is one.
+    # Name of the fitted attribute for the code's term of each epoch, if there is one.
     _term_curve: str | None = None
 
     @property
-    def _draws_noise(self):
+    def _draws_noise(self) -> bool:
         """Whether the training loss depends on random numbers, new in every epoch."""
         return self.noise is not None
 
     @property
-    def _n_warmup_epochs(self):
-        """Epochs whose losses are of another objective than those that follow."""
+    def _n_warmup_epochs(self) -> int:
+        """Number of first epochs whose losses belong to another objective."""
         return 0
 
-    def _code_term(self):
+    def _code_term(self) -> CodeTerm | None:
         """The term of the objective that depends on the code, or None."""
         return describe_sparsity(self)
 
-    def _code_attributes(self, plan, params):
-        """What a fit tells of the code, which it orders by changing `params`."""
+    def _code_attributes(self, plan: Plan, params: Floats) -> dict[str, Any]:
+        """Fitted attributes of the code, which is ordered by changing `params`."""
         return fitting.code_attributes(plan, params)
 
-    def _training_kind(self, objective):
-        """The class of trainings of an objective."""
+    def _training_kind(self, objective: Objective) -> type[Training]:
+        """The class of trainings on an objective."""
         return training_kind(self.solver, objective.rows)
 
-    def _make_training(self, objective, *args):
-        """A training of an objective, new or continued."""
+    def _make_training(self, objective: Objective, *args: Any) -> Training:
+        """Make a training, new or continued."""
         return make_training(
             self._training_kind(objective), self.solver, objective, *args
         )
 
-    def _run(self, plan, context, callback_kwargs):
+    def _run(
+        self, plan: Plan, context: Any, callback_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
         """Train as planned; returns the fitted attributes."""
         report = None
         if context is not None:
@@ -386,7 +407,14 @@ class BaseAutoencoder(
 
     # -- training -------------------------------------------------------------------
 
-    def _fit(self, data, previous, X_val, groups, callback_kwargs):
+    def _fit(
+        self,
+        data: AnyRows,
+        previous: TrainingState | None,
+        X_val: AnyRows | None,
+        groups: np.ndarray | None,
+        callback_kwargs: dict[str, Any],
+    ) -> Self:
         """Train on validated data."""
         plan = make_plan(self, data, previous, X_val=X_val, groups=groups)
         context = None
@@ -403,25 +431,25 @@ class BaseAutoencoder(
             )
         return self
 
-    def _state_to_continue(self):
+    def _state_to_continue(self) -> TrainingState | None:
         """The state of the training that a fit continues, or None."""
         state = getattr(self, "_training_state", None) if self.warm_start else None
-        # On a scale that no data have told nothing is worth continuing.
+        # After constant data, which determine no scale, a new training begins.
         return None if state is None or state.constant is not None else state
 
     @property
-    def _was_cut_short(self):
-        """Whether the last fit ended before its time, so that another finishes it."""
+    def _was_cut_short(self) -> bool:
+        """Whether the last fit has epochs left, for another one to run."""
         return self._training_state.cut_short_of is not None
 
-    def _set_attributes(self, attributes):
+    def _set_attributes(self, attributes: dict[str, Any]) -> Self:
         rest = {k: v for k, v in vars(self).items() if k not in _OPTIONAL_ATTRIBUTES}
-        self.__dict__ = rest | attributes  # at once, whenever Ctrl-C comes
+        self.__dict__ = rest | attributes  # in one step, which Ctrl-C cannot divide
         return self
 
     # -- the fitted network -----------------------------------------------------------
 
-    def _fitted_network(self, attribute="_params"):
+    def _fitted_network(self, attribute: str = "_params") -> tuple[Network, Floats]:
         if not hasattr(self, "_params"):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {attribute!r} "
@@ -429,36 +457,36 @@ class BaseAutoencoder(
             )
         return make_network(**self._architecture), self._params
 
-    def _check_rows(self, X, *, ensure_all_finite=True):
+    def _check_rows(self, X: MatrixLike, *, ensure_all_finite: bool = True) -> Matrix:
         check_is_fitted(self)
-        how = {"ensure_all_finite": ensure_all_finite}
-        return check_rows(self, X, self._params.dtype, **how)
+        dtype = self._params.dtype
+        return check_rows(self, X, dtype, ensure_all_finite=ensure_all_finite)
 
-    def _encode(self, X):
-        """What the encoder makes of rows, which are validated."""
+    def _encode(self, X: MatrixLike) -> Floats:
+        """Validate samples, and return the encoder's output."""
         X = self._check_rows(X, ensure_all_finite=False)
         network, params = self._fitted_network()
         network, name = inference.encoder(network), type(self).__name__
-        # Only if need be: it reads X once more, which takes longer than the network.
+        # Called only if needed, because reading X again takes longer than the network.
         check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
         return inference.propagate(network, params, self._as_rows(X), check=check)
 
-    def _in_range(self, X):
-        """Validated rows that the loss is defined for."""
+    def _in_range(self, X: Matrix) -> Matrix:
+        """Validated samples; ValueError if the loss is not defined for them."""
         size = float(np.abs(self.mean_).max())
         return check_range(X, loss_range(self._training_state.loss), size=size)
 
-    def _as_rows(self, X):
+    def _as_rows(self, X: Matrix) -> Rows:
         return make_rows(X, self._offset, self.scale_)
 
-    def _reconstructions(self, X):
+    def _reconstructions(self, X: Matrix) -> Iterator[tuple[slice, Floats]]:
         network, params = self._fitted_network()
         return inference.reconstruction_chunks(
             network, params, X, self._offset, self.scale_
         )
 
-    def _entry_errors(self, X, metric):
-        """Pairs of a slice of the rows and the errors of their entries."""
+    def _entry_errors(self, X: Matrix, metric: str) -> Iterator[tuple[slice, Floats]]:
+        """Slices of the samples, with the errors of their entries."""
         if metric == "loss":
             X, loss = self._in_range(X), LOSSES[self._training_state.loss]
             network, params = self._fitted_network()
@@ -473,7 +501,7 @@ class BaseAutoencoder(
         if power == 2 and self.scale_ < np.sqrt(least):
             raise ValueError(
                 f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
-                f"are below {least:.3g}, the least number of {X.dtype}: use "
+                f"are below {least:.3g}, the smallest number of {X.dtype}: use "
                 "metric='absolute_error', or multiply the data by a large number"
             )
         for batch, reconstruction in self._reconstructions(X):
@@ -482,8 +510,8 @@ class BaseAutoencoder(
             error[np.isnan(error)] = np.inf
             yield batch, error
 
-    def _squares(self, X, sample_weight):
-        """Squared errors of the reconstructions and deviations, summed over rows."""
+    def _squares(self, X: Matrix, sample_weight: Floats | None) -> Squares:
+        """Squared errors of the reconstructions and deviations, summed over samples."""
         squares = Squares()
         for batch, reconstruction in self._reconstructions(X):
             chunk = dense(X[batch]).astype(np.float64, copy=False)
@@ -493,20 +521,20 @@ class BaseAutoencoder(
             squares = squares.plus(Squares.of(errors, deviations, weights))
         return squares
 
-    def _expect_finite(self, out, what):
-        """What a network has made of X, or ValueError if it left the finite numbers."""
+    def _expect_finite(self, out: np.ndarray, what: str) -> np.ndarray:
+        """Return the output of a network; raise ValueError if it is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             may_be = np.isfinite(out.sum(dtype=np.float64))
         if not may_be and not np.isfinite(out).all():
             row = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
             raise ValueError(
-                f"X is too large: its {what} are out of the range of {out.dtype}, that "
-                f"of row {row} first. Rows should be like those of the training data, "
-                "and codes like theirs"
+                f"X is too large: its {what} are out of the range of {out.dtype}, "
+                f"first in row {row}. Samples and codes should resemble those of the "
+                "training data"
             )
         return out
 
-    def _check_code_size(self, X):
+    def _check_code_size(self, X: np.ndarray) -> None:
         if X.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but inverse_transform expects codes of "
@@ -514,39 +542,53 @@ class BaseAutoencoder(
             )
 
 
-def callback_kwargs_of(X, y=None, sample_weight=None, groups=None):
+def callback_kwargs_of(
+    X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
+) -> dict[str, Any]:
     """Arguments of a fit, as callbacks receive them."""
     metadata = {"sample_weight": sample_weight, "groups": groups}
     metadata = {k: v for k, v in metadata.items() if v is not None}
     return {"X": X, "y": y, "metadata": metadata or None}
 
 
-def solver_takes_batches(estimator):
+def _solver_takes_batches(estimator: Any) -> bool:
     """Raise AttributeError if the solver needs all samples at once; else True."""
     if estimator.solver == "lbfgs":
         raise AttributeError(
-            "partial_fit needs a stochastic solver; solver='lbfgs' uses all rows at "
+            "partial_fit needs a stochastic solver; solver='lbfgs' uses all samples at "
             "once: call fit"
         )
     return True
 
 
+# Decorates a method that "lbfgs" does not have, and keeps its type.
+for_batches: Callable[[Function], Function] = available_if(_solver_takes_batches)
+
+
 class LocalAutoencoder(BaseAutoencoder):
-    """One that is fitted to data in this process: in memory, or read in blocks."""
+    """Base class of autoencoders for data in this process: in memory, or in blocks."""
 
     # The estimator that trains with the same parameters on Dask collections.
     _twin_for_dask: str | None = "skae.dask.DaskAutoencoderTransformer"
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
+    def fit(
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the autoencoder.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 stays float32; everything else becomes float64.
-            A C-ordered, aligned array or memory map of either type is not copied; a
+            Training data. float32 is kept; all other types are converted to float64.
+            A C-ordered, aligned array or memory map of either type is not copied, and a
             sparse matrix is not made dense.
 
         y : Ignored
@@ -554,7 +596,7 @@ class LocalAutoencoder(BaseAutoencoder):
 
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights; None is 1 for every sample. A sample of weight 2
-            counts as two equal samples (but is drawn, corrupted or held out as one).
+            counts as two equal samples (but is drawn, corrupted and held out as one).
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None
@@ -564,10 +606,10 @@ class LocalAutoencoder(BaseAutoencoder):
 
         groups : array-like of shape (n_samples,), default=None
             Labels of groups of samples that belong together, such as the subject or
-            the day of a measurement. Where `early_stopping` sets samples aside for
+            the day of a measurement. If `early_stopping` sets samples aside for
             validation, groups are not split between training and validation. Without
-            groups, identical samples are kept together, and near copies and
-            neighbours in a series where they are noticed; see Notes.
+            groups, identical samples are kept together, and also near copies and
+            neighbours in a series if they are noticed; see Notes.
 
         Returns
         -------
@@ -583,13 +625,13 @@ class LocalAutoencoder(BaseAutoencoder):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` epochs end before the stopping rule does, and the learning
-            rate did not end with them as "cosine" does.
+            If training stops at `max_iter` epochs without having converged, except with
+            "cosine", whose learning rate ends at 0 then.
 
         UserWarning
             If Ctrl-C ends training. The best weights so far are kept, and a fit with
-            `warm_start` finishes it. (A search goes on with its next fit.) And if X is
-            a Dask array or dataframe, as its data are gathered in memory.
+            `warm_start` finishes it. (A search continues with its next fit.) Also if X
+            is a Dask array or dataframe, because its data are gathered in memory.
         """
         with self._unchanged_on_error():
             previous = self._state_to_continue()
@@ -602,25 +644,31 @@ class LocalAutoencoder(BaseAutoencoder):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_batches(self, make_batches, *, X_val=None, groups=None) -> Self:
-        """Train on samples that are read in blocks, anew in every epoch.
+    def fit_batches(
+        self,
+        make_batches: Callable[[], Iterable[MatrixLike]],
+        *,
+        X_val: MatrixLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Train on samples that are read in blocks, again in every epoch.
 
         For data that do not fit in memory and are not one array on disk: HDF5, Zarr,
-        Parquet, a database. (A :class:`numpy.memmap` can be given to :meth:`fit`.) The
-        result does not depend on how the samples are cut into blocks, and is that of
-        :meth:`fit` on the same samples in the same order, bit for bit, with
-        ``shuffle=False``.
+        Parquet, a database. (A :class:`numpy.memmap` can be passed to :meth:`fit`.) The
+        result does not depend on how samples are divided into blocks. With
+        ``shuffle=False`` it is that of :meth:`fit` on the same samples in the same
+        order, bit for bit.
 
         Parameters
         ----------
         make_batches : callable
             Called without arguments at the beginning of each pass over the samples;
             returns an iterable of blocks, each {array-like, sparse matrix} of shape
-            (n_rows, n_features), of any number of samples. There are no weights, and no
-            y. It has to give the same samples in the same order every time: of later
-            passes the first sample and the number of samples are compared, but what
-            else changes is not noticed. If the first block is of float32, so is the
-            computation.
+            (n_rows, n_features), with any number of samples, without weights and y. It
+            must give the same samples in the same order every time: the first sample
+            and the number of samples are compared in later passes, other changes are
+            not noticed. The dtype of the first block, float32 or float64, is that of
+            the computation.
 
         X_val : {array-like, sparse matrix} of shape (n_validation, n_features), \
                 default=None
@@ -641,9 +689,9 @@ class LocalAutoencoder(BaseAutoencoder):
             If `make_batches` does not return an iterable, or a block is (X, y).
 
         ValueError
-            As :meth:`fit`; if there are no samples, or in a later pass another first
-            sample or another number of samples, or not as many labels as samples. The
-            estimator is left as it was.
+            As :meth:`fit`; if there are no samples, if a later pass has another first
+            sample or number of samples, or if there are not as many labels as samples.
+            The estimator is left as it was.
 
         Warns
         -----
@@ -656,22 +704,21 @@ class LocalAutoencoder(BaseAutoencoder):
         Notes
         -----
         Besides the block that is being read, some 16 million entries are in memory (64
-        MiB of float32; of sparse samples those that are stored, and their columns), or
-        a mini-batch, if that is more. With ``shuffle=True`` samples come in a new order
-        within such a window, and windows in the order of the data: samples that are
-        sorted by something should be mixed once before. Data of one window train as in
-        :meth:`fit`.
+        MiB of float32; for sparse samples, the stored entries and their columns), or a
+        mini-batch, if that is more. With ``shuffle=True`` samples are shuffled within
+        such a window, but windows stay in the order of the data: shuffle sorted samples
+        once before. Data that fit in one window are trained on as in :meth:`fit`.
 
-        There are as many passes as epochs, with L-BFGS as evaluations of the objective,
-        and some 8 to 12 more: by default 11, to count and check the samples, to look
-        for those that are identical or related, for their mean and scale, to set some
-        aside, for PCA, for the objective, and to order the code.
-        With more than 1024 features PCA is found by iteration, in 7 passes more; data
-        of a single window take up to 2 more. With `pretrain` each layer takes a pass
-        for each of its epochs and some 4 more, in which the codes of the layers below
-        are computed anew. Samples that are held out (by default, a fifth) are kept in
-        temporary files meanwhile, where ``tempfile.gettempdir()`` says; pass `X_val`,
-        or set ``early_stopping=False``, to keep none.
+        There is a pass for each epoch (with L-BFGS, for each evaluation of the
+        objective), and some 8 to 12 more: by default 11, to count and check the
+        samples, to find identical or related ones, for their mean and scale, to set
+        some aside, for PCA, for the objective, and to order the code. With more than
+        1024 features PCA is iterative and takes 7 passes more; data of a single window
+        take up to 2 more. With `pretrain` each layer takes a pass for each of its
+        epochs and some 4 more, in which the codes of the layers below are computed
+        again. Samples set aside (by default, a fifth) are kept in temporary files
+        during the fit, in ``tempfile.gettempdir()``; pass `X_val`, or set
+        ``early_stopping=False``, to keep none.
 
         Examples
         --------
@@ -698,19 +745,19 @@ class LocalAutoencoder(BaseAutoencoder):
                 data = StreamedRows(stream)
                 return self._fit(data, previous, X_val, groups, callback_kwargs)
 
-    @available_if(solver_takes_batches)
+    @for_batches
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None) -> Self:
+    def partial_fit(
+        self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Make one pass over a batch of samples, in mini-batches of `batch_size`.
 
-        The first call, unless it follows a fit, draws the weights and measures
-        `mean_` and `scale_`, which then stay as they are: let its batch be
-        representative. (After a batch without any spread, such as a single sample,
-        the next one begins again, and both count.) Nothing is held out, and the last
-        weights are kept. After a :meth:`fit`, training continues from the weights that
-        it kept.
-        There is no `partial_fit` with ``solver="lbfgs"``, which needs all samples at
-        once.
+        The first call, unless it follows a fit, initializes the weights and computes
+        `mean_` and `scale_`, which then do not change: its batch should be
+        representative. (After a batch of equal samples, such as a single one, the next
+        call begins again, and both batches count.) Nothing is held out, and the last
+        weights are kept. After :meth:`fit`, training continues from the weights that it
+        kept. Not available with ``solver="lbfgs"``, which needs all samples at once.
 
         Parameters
         ----------
@@ -744,8 +791,13 @@ class LocalAutoencoder(BaseAutoencoder):
             plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
             return self._set_attributes(fitting.run_once(plan))
 
-    def _validate_training_data(self, X, sample_weight, previous):
-        """Rows and weights, checked; in the dtype of a training that is continued."""
+    def _validate_training_data(
+        self,
+        X: MatrixLike,
+        sample_weight: ArrayLike | None,
+        previous: TrainingState | None,
+    ) -> tuple[Matrix, Floats | None]:
+        """Validate samples and weights; a continued training keeps its dtype."""
         dtype = _DTYPES if previous is None else previous.dtype
         self._warn_of_dask(X)
         limits = self._value_range(previous)
@@ -754,18 +806,16 @@ class LocalAutoencoder(BaseAutoencoder):
             sample_weight = check_weights(sample_weight, X.shape[0])
         return X, sample_weight
 
-    def _validate_block(self, previous, block, dtype):
-        """A block of a stream, validated; the first, without a dtype, sets that of all.
-
-        `previous` is the state of the training that is continued, or None.
-        """
+    def _validate_block(
+        self, previous: TrainingState | None, block: MatrixLike, dtype: np.dtype | None
+    ) -> Matrix:
+        """Validate a block of a stream; the first has no dtype, and sets it for all."""
         if dtype is None:
-            block, _ = self._validate_training_data(block, None, previous)
-            return block
+            return self._validate_training_data(block, None, previous)[0]
         return check_rows(self, block, dtype, self._value_range(previous))
 
-    def _warn_of_dask(self, X):
-        """Say what becomes of a Dask collection; Dask is not imported for that."""
+    def _warn_of_dask(self, X: object) -> None:
+        """Warn that a Dask collection is gathered in memory, without importing Dask."""
         if type(X).__module__.partition(".")[0] != "dask":
             return
         message = (

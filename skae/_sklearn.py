@@ -23,8 +23,10 @@ validate_params: Callable[..., Callable[[Function], Function]]
 validate_params = _param_validation.validate_params
 
 try:  # public, but new in scikit-learn 1.9 and still allowed to change
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn import callback
+    from sklearn.callback import CallbackSupportMixin
 
+    with_callbacks: Callable[[Function], Function] = callback.with_callbacks
     HAS_CALLBACKS = True
 except ImportError:
     HAS_CALLBACKS = False

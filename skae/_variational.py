@@ -1,14 +1,17 @@
 """VariationalAutoencoderTransformer: its parameters, documentation, own methods."""
 
+from __future__ import annotations
+
 import numbers
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae._base import LocalAutoencoder, solver_takes_batches
+from skae._base import LocalAutoencoder, for_batches
 from skae._compiled.code_terms import (
     VARIATIONAL,
     WARMUP,
@@ -23,8 +26,10 @@ from skae._model import inference
 from skae._model.initialization import INITS
 from skae._names import Names
 from skae._sklearn import Interval
+from skae._training.plan import Plan
+from skae._typing import Floats, MatrixLike
 
-# Losses that are, except for a constant, the negative logarithm of a likelihood.
+# Losses that are a negative log-likelihood, up to a constant.
 _LIKELIHOODS = [
     name for name, loss in LOSSES.items() if loss.likelihood_constant is not None
 ]
@@ -34,16 +39,16 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     """Variational autoencoder, trained on the CPU.
 
     The encoder maps each sample to a normal distribution over codes, the posterior,
-    with a mean and a standard deviation for each entry of the code; the decoder maps
+    with a mean and a standard deviation for each entry of the code. The decoder maps
     codes to distributions over samples. Both are trained to maximise the evidence lower
-    bound (ELBO): the logarithm of the likelihood of the samples, for codes drawn from
-    their posteriors, less the divergence of the posteriors from a standard normal prior
-    (Kingma & Welling, 2014). Codes drawn from the prior give new samples.
+    bound (ELBO): the log-likelihood of the samples, for codes drawn from their
+    posteriors, minus the Kullback-Leibler divergence of the posteriors from a standard
+    normal prior (Kingma & Welling, 2014). Codes drawn from the prior give new samples.
 
     Parameters
     ----------
     n_components : int or float, default=2
-        Size of the code, or a share of the variance. See
+        Size of the code, or the share of the variance that determines it. See
         :class:`AutoencoderTransformer`.
 
     hidden_layer_sizes : int, sequence of int or "auto", default="auto"
@@ -54,27 +59,28 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Activation of the hidden layers. See :class:`AutoencoderTransformer`.
 
     output_activation : str, default="auto"
-        Activation of the output: "auto" is "logistic" for the loss "log_loss", else
-        "identity". Where it has a range, the network sees the data as they are, and the
-        normal likelihood has their unit as its standard deviation: choose `beta`.
+        Activation of the output. "auto": "logistic" for ``loss="log_loss"``, else
+        "identity". If its range is limited, data are not scaled, and the normal
+        likelihood has a standard deviation of 1 in their units: choose `beta`.
 
     loss : {"squared_error", "log_loss"}, default="squared_error"
-        Negative logarithm of the likelihood, without constants. "squared_error" is half
-        the squared difference: a normal likelihood of standard deviation 1 in the
-        network's units, `scale_` in those of the data. "log_loss" is binary
-        cross-entropy, a Bernoulli likelihood, for data in [0, 1].
+        Negative log-likelihood, without constants. "squared_error" is half the squared
+        error: a normal likelihood with a standard deviation of 1 in the network's
+        units, `scale_` in those of the data. "log_loss" is binary cross-entropy, a
+        Bernoulli likelihood, for data in [0, 1].
 
     init : {"auto", "random", "glorot", "he", "lecun", "normal"}, default="auto"
-        Initial weights, "auto" as "random". See :class:`AutoencoderTransformer`.
+        Initialization of the weights. "auto" is "random". See
+        :class:`AutoencoderTransformer`.
 
     solver : {"adam", "sgd", "rmsprop"}, default="adam"
         Optimizer.
 
     alpha : float, default=0.0
-        Strength of the L2 penalty of the weights.
+        Strength of the L2 penalty on the weights.
 
     batch_size : int or "auto", default="auto"
-        Number of samples in a mini-batch. "auto" is 100, and 200 with more than 20,000
+        Number of samples in a mini-batch. "auto": 100, or 200 with more than 20,000
         training samples; at most all of them.
 
     learning_rate : {"auto", "constant", "inverse_time", "invscaling", "adaptive", \
@@ -85,7 +91,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Initial learning rate.
 
     decay : float, default=0.0
-        Decay rate of "inverse_time", an update.
+        Decay rate of "inverse_time", per update.
 
     power_t : float, default=0.5
         Exponent of "invscaling".
@@ -104,62 +110,62 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         [0, 1).
 
     epsilon : float, default=1e-8
-        Keeps the denominators of "adam" and "rmsprop" from zero.
+        Added to the denominators of "adam" and "rmsprop" for numerical stability.
 
     max_iter : int or "auto", default="auto"
-        Epochs of a fit. See :class:`AutoencoderTransformer`.
+        Maximum number of epochs. See :class:`AutoencoderTransformer`.
 
     shuffle : bool, default=True
-        Whether the samples come in a new order in every epoch.
+        Whether to shuffle the samples in every epoch.
 
     tol : float, default=1e-4
-        Training ends when the loss has not improved by at least `tol` for more than
-        `n_iter_no_change` epochs. With an "auto" `max_iter` only a validation loss ends
-        it, with `early_stopping`, as what is drawn from the posteriors makes the
-        training loss uneven ("adaptive" learning rates excepted).
+        Tolerance for stopping. Training stops when the loss has not improved by at
+        least `tol` for more than `n_iter_no_change` epochs. With ``max_iter="auto"``,
+        only a validation loss stops training, with `early_stopping`, because codes are
+        drawn at random and make the training loss noisy; "adaptive" is an exception.
 
     n_iter_no_change : int or np.inf, default=10
-        See `tol`.
+        Number of epochs without improvement, see `tol`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to stop by the loss of validation samples instead of the training loss:
-        those of `X_val` in :meth:`fit`, or else a random share of the training samples.
+        Whether to stop by the validation loss instead of the training loss. Validation
+        samples are `X_val` of :meth:`fit`, or a random share of the training samples.
         "auto" is False.
 
     validation_fraction : float, default=0.2
         Share of the training samples that `early_stopping` sets aside, in (0, 1).
 
     warm_start : bool, default=False
-        Whether :meth:`fit` goes on exactly where the last one stopped. A fit that was
-        cut short, by Ctrl-C or as a :class:`skae.callbacks.Checkpoint` has it, is
-        finished: of its epochs, those that are left are run.
+        Whether :meth:`fit` continues exactly where the last one stopped. If that was
+        cut short, by Ctrl-C or because a :class:`skae.callbacks.Checkpoint` saved it,
+        its remaining epochs are run.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the initial weights, the order of the samples, what is drawn from the
-        posteriors, and the validation split. With an int, results are the same bits for
-        every call, whatever the number of threads.
+        Determines the initial weights, the order of the samples, the codes drawn from
+        the posteriors, and the validation split. An int gives the same bits in every
+        call, with any number of threads.
 
     verbose : bool or int, default=False
-        Whether to print losses now and then; a number above 1: every epoch.
+        Whether to print the loss of some epochs; above 1, of every epoch.
 
     beta : float, default=1.0
-        Weight of the divergence in the objective. Other values than 1 make it the
-        beta-VAE of Higgins et al. (2017). With the loss "squared_error" it is also the
-        variance of the likelihood, in the network's units: the best weights for `beta`
-        are the best for such a variance and no weight.
+        Weight of the divergence in the objective. Values other than 1 give the beta-VAE
+        of Higgins et al. (2017). With ``loss="squared_error"``, `beta` is equivalent to
+        the variance of the likelihood in the network's units: the optimal weights are
+        those for this variance and ``beta=1``.
 
     kl_warmup : int, default=0
-        Epochs over which the weight of the divergence rises evenly to `beta`, so that
-        the code is used before it is paid for. Until then no losses are compared:
-        they neither end training nor choose the weights to keep, which are the last.
-        In losses of validation samples the weight is `beta` from the first epoch on.
+        Number of epochs in which the weight of the divergence rises linearly to `beta`,
+        so that the network uses the code before the divergence counts. Until then,
+        losses neither stop training nor select weights: the last are kept. In the
+        validation loss the weight is `beta` from the first epoch on.
 
     Attributes
     ----------
     coefs_ : list of ndarray of shape (n_in, n_out)
         Weights of the layers, encoder first. The last layer of the encoder has
-        ``2 * n_components`` units: the means, then the logarithms of the variances
-        before they are bounded; see Notes.
+        ``2 * n_components`` units: the means, then the log-variances before they are
+        bounded; see Notes.
 
     intercepts_ : list of ndarray of shape (n_out,)
         Biases of the layers.
@@ -168,13 +174,13 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Size of the code.
 
     n_layers_ : int
-        Number of layers, the input and the output included.
+        Number of layers, including the input and the output.
 
     n_iter_ : int
         Epochs of the last :meth:`fit`, and one for each :meth:`partial_fit` since.
 
     best_iter_ : int
-        Epoch whose weights were kept, counted as in `loss_curve_` from 1; 0 for the
+        Epoch whose weights were kept, counted from 1 as in `loss_curve_`; 0 for the
         initial weights.
 
     hidden_layer_sizes_ : tuple of int
@@ -188,34 +194,34 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     initial_loss_ : float
         Objective of the initial weights over the validation samples, or over the
-        training samples where there are none. NaN where it was not computed, as by
+        training samples if there are none. NaN if it was not computed, as by
         :meth:`partial_fit`.
 
     loss_ : float
-        Objective in the last epoch: the mean over samples of the loss, plus the
-        weighted divergence, plus the penalty. In the network's units.
+        Objective in the last epoch: the mean loss of the samples, plus the weighted
+        divergence, plus the penalty. In the network's units.
 
     best_loss_ : float
-        Lowest value of `validation_loss_curve_` where there is one, else of
-        `loss_curve_`; after `kl_warmup`, if training has gone so far.
+        Lowest value of `validation_loss_curve_` if there is one, else of `loss_curve_`;
+        if there are epochs after `kl_warmup`, the lowest of these.
 
     loss_curve_ : list of float
-        `loss_` of every epoch, those of earlier fits included with `warm_start`.
+        `loss_` of every epoch, including those of earlier fits with `warm_start`.
 
     kl_curve_ : list of float
         Mean divergence of the posteriors in every epoch, in nats, without its weight.
 
     validation_loss_curve_ : list of float
-        Objective over the validation samples after every epoch, with the same noise
-        each time. Defined only with `early_stopping` or `X_val`.
+        Objective over the validation samples after every epoch, always with the same
+        noise. Defined only with `early_stopping` or `X_val`.
 
     mean_ : ndarray of shape (n_features,)
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
 
     scale_ : float
-        Root mean square of all entries of the centred training data, which the
-        network sees divided by it; 1 for constant data, for the loss "log_loss", and
-        where the output has a range.
+        Number that the data are divided by for the network: the root mean square of all
+        entries of the centred training data; 1 for constant data, for the loss
+        "log_loss", and if the range of the output is limited.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -226,23 +232,22 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     See Also
     --------
-    AutoencoderTransformer : Without distributions; as a rule it reconstructs better.
+    AutoencoderTransformer : Without distributions; usually reconstructs better.
     sklearn.mixture.GaussianMixture : Another model to draw samples from.
 
     Notes
     -----
-    The code is drawn as mean + deviation * noise, so that gradients pass it
-    (Kingma & Welling, "Auto-encoding variational Bayes", 2014, equation 10), once for
-    every sample and epoch. :meth:`transform`, :meth:`inverse_transform`, :meth:`score`
-    and :meth:`reconstruction_error` draw nothing: they use the posterior mean.
+    One code per sample and epoch is drawn as mean + deviation * noise, through which
+    gradients pass (Kingma & Welling, "Auto-encoding variational Bayes", 2014,
+    equation 10). :meth:`transform`, :meth:`inverse_transform`, :meth:`score` and
+    :meth:`reconstruction_error` draw nothing: they use the posterior mean.
 
-    The logarithm of a variance is bounded, so that no outlier makes training diverge:
-    it is the number z that the encoder gives where z is from -60 to 3; above it is
-    ``6 - 9 / z``, and below ``-63 - 9 / (z + 57)``, with the same slopes at the ends.
+    Log-variances are bounded, so that no outlier makes training diverge: if the
+    encoder's output z is from -60 to 3, it is the log-variance; above, that is
+    ``6 - 9 / z``, and below, ``-63 - 9 / (z + 57)``, with the same slopes at the ends.
 
-    The code is not rotated to principal axes as that of
-    :class:`AutoencoderTransformer` is: the posterior's entries are independent along
-    its own axes only.
+    Unlike that of :class:`AutoencoderTransformer`, the code is not rotated to principal
+    axes, because the posterior's entries are independent along its own axes only.
 
     Examples
     --------
@@ -258,7 +263,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     (3, 64)
     """
 
-    # What a variational autoencoder has no parameters for.
+    # Values of parameters that a variational autoencoder does not have.
     code_activation = "identity"
     tied_weights = False
     scale = "auto"
@@ -269,7 +274,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     _term_curve = "kl_curve_"
     _draws_noise = True
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, list[Any]] = {
         **LocalAutoencoder._parameter_constraints,
         "loss": [Names(_LIKELIHOODS)],
         "init": [Names(name for name in INITS if name != "pca")],
@@ -280,36 +285,36 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int | float = 2,
         *,
-        hidden_layer_sizes="auto",
-        activation="relu",
-        output_activation="auto",
-        loss="squared_error",
-        init="auto",
-        solver="adam",
-        alpha=0.0,
-        batch_size="auto",
-        learning_rate="auto",
-        learning_rate_init=0.001,
-        decay=0.0,
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        max_iter="auto",
-        shuffle=True,
-        tol=1e-4,
-        n_iter_no_change=10,
-        early_stopping="auto",
-        validation_fraction=0.2,
-        warm_start=False,
-        random_state=None,
-        verbose=False,
-        beta=1.0,
-        kl_warmup=0,
+        hidden_layer_sizes: int | Sequence[int] | str = "auto",
+        activation: str | Sequence[str] = "relu",
+        output_activation: str = "auto",
+        loss: str = "squared_error",
+        init: str = "auto",
+        solver: str = "adam",
+        alpha: float = 0.0,
+        batch_size: int | str = "auto",
+        learning_rate: str = "auto",
+        learning_rate_init: float = 0.001,
+        decay: float = 0.0,
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        max_iter: int | str = "auto",
+        shuffle: bool = True,
+        tol: float = 1e-4,
+        n_iter_no_change: int | float = 10,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.2,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool | int = False,
+        beta: float = 1.0,
+        kl_warmup: int = 0,
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -343,31 +348,38 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     # -- hooks --------------------------------------------------------
 
-    def _code_term(self):
+    def _code_term(self) -> CodeTerm:
         settings = {WEIGHT: float(self.beta), WARMUP: float(self.kl_warmup)}
         return CodeTerm(VARIATIONAL, settings)
 
     @property
-    def _n_warmup_epochs(self):
+    def _n_warmup_epochs(self) -> int:
         return self.kl_warmup
 
-    def _code_attributes(self, plan, params):
-        return {}  # the posterior is along its own axes
+    def _code_attributes(self, plan: Plan, params: Floats) -> dict[str, Any]:
+        return {}  # codes are not ordered
 
     # -- fitting ---------------------------------------------------------------------
 
-    def fit(self, X, y=None, *, X_val=None, groups=None) -> Self:
+    def fit(  # type: ignore[override]  # without weights
+        self,
+        X: MatrixLike,
+        y: Any = None,
+        *,
+        X_val: MatrixLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the autoencoder.
 
-        There are no sample weights: scikit-learn asks that a sample of weight two be
-        the same as two samples, but each sample has a code of its own drawn.
+        There are no sample weights, because a sample of weight two would have one code
+        drawn, and two samples have two: scikit-learn requires these to be equivalent.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 stays float32; everything else becomes float64.
-            A C-ordered array or memory map of either type is not copied; a sparse
-            matrix is not made dense.
+            Training data. float32 is kept; all other types are converted to float64.
+            A C-ordered, aligned array or memory map of either type is not copied, and a
+            sparse matrix is not made dense.
 
         y : Ignored
             Not used, present for API consistency by convention.
@@ -397,25 +409,27 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` epochs end before the stopping rule does, and the learning
-            rate did not end with them as "cosine" does.
+            If training stops at `max_iter` epochs without having converged, except with
+            "cosine", whose learning rate ends at 0 then.
 
         UserWarning
             If Ctrl-C ends training. The best weights so far are kept, and a fit with
-            `warm_start` finishes it. (A search goes on with its next fit.)
+            `warm_start` finishes it. (A search continues with its next fit.)
         """
         return super().fit(X, y, X_val=X_val, groups=groups)
 
-    @available_if(solver_takes_batches)
-    def partial_fit(self, X, y=None) -> Self:
+    @for_batches
+    def partial_fit(  # type: ignore[override]  # without weights
+        self, X: MatrixLike, y: Any = None
+    ) -> Self:
         """Make one pass over a batch of samples, in mini-batches of `batch_size`.
 
-        The first call, unless it follows a fit, draws the weights and measures
-        `mean_` and `scale_`, which then stay as they are: let its batch be
-        representative. (After a batch without any spread, such as a single sample,
-        the next one begins again, and both count.) Nothing is held out, and the last
-        weights are kept. After a :meth:`fit`, training continues from the weights that
-        it kept.
+        The first call, unless it follows a fit, initializes the weights and computes
+        `mean_` and `scale_`, which then do not change: its batch should be
+        representative. (After a batch of equal samples, such as a single one, the next
+        call begins again, and both batches count.) Nothing is held out, and the last
+        weights are kept. After :meth:`fit`, training continues from the weights that it
+        kept.
 
         Parameters
         ----------
@@ -440,7 +454,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     # -- inference -------------------------------------------------------------------
 
-    def transform(self, X) -> np.ndarray:
+    def transform(self, X: MatrixLike) -> np.ndarray:
         """Encode samples as the means of their posteriors.
 
         Parameters
@@ -451,12 +465,12 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Returns
         -------
         X_new : ndarray of shape (n_samples, n_components)
-            Means. A sample's does not depend on the other samples.
+            Means. A sample's mean does not depend on the other samples.
         """
         means = np.ascontiguousarray(self._encode(X)[:, : self.n_components_])
         return self._expect_finite(means, "codes")
 
-    def transform_distribution(self, X) -> tuple[np.ndarray, np.ndarray]:
+    def transform_distribution(self, X: MatrixLike) -> tuple[np.ndarray, np.ndarray]:
         """Encode samples as their posteriors.
 
         Parameters
@@ -467,16 +481,20 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         Returns
         -------
         mean : ndarray of shape (n_samples, n_components)
-            As of :meth:`transform`.
+            Means, as by :meth:`transform`.
 
         standard_deviation : ndarray of shape (n_samples, n_components)
-            Of the posterior's entries, which are independent.
+            Standard deviations of the posterior's entries, which are independent.
         """
         mean, log_variance = _posterior(self._encode(X))
         return mean, np.exp(log_variance / 2)
 
-    def sample(self, n_samples=1, random_state=None) -> np.ndarray:
-        """Decode codes that are drawn from the prior.
+    def sample(
+        self,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
+        """Draw codes from the prior and decode them.
 
         Parameters
         ----------
@@ -484,42 +502,37 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
             Number of samples.
 
         random_state : int, RandomState instance or None, default=None
-            Determines the codes. With an int, samples are the same for every call.
+            Determines the codes. An int gives the same samples in every call.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            Means of the decoder's distributions, in the units of the training data: for
-            the loss "log_loss" probabilities.
+            Means of the decoder's distributions, in the units of the training data:
+            probabilities for ``loss="log_loss"``.
 
         Raises
         ------
         ValueError
-            If `n_samples` is not a whole number of at least 1.
+            If `n_samples` is not a positive integer.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
-            raise ValueError(
-                f"n_samples={n_samples!r} has to be a whole number, at least 1"
-            )
-        shape = (int(n_samples), self.n_components_)
+        shape = _positive("n_samples", n_samples), self.n_components_
         return self.inverse_transform(
             check_random_state(random_state).standard_normal(shape)
         )
 
-    def elbo(self, X, *, n_draws=10) -> np.ndarray:
-        """Evidence lower bound of each sample: of the logarithm of its density.
+    def elbo(self, X: MatrixLike, *, n_draws: int = 10) -> np.ndarray:
+        """Evidence lower bound (ELBO) of each sample's log-density.
 
-        The mean over `n_draws` codes from its posterior of the logarithm of the
-        sample's likelihood, less the divergence of the posterior from the prior (Kingma
-        & Welling, 2014, equation 3). It is that of the model with a divergence of
-        weight 1 and, for the loss "squared_error", a standard deviation of `scale_`,
-        whatever `beta` is.
+        It is the mean log-likelihood of the sample over `n_draws` codes from its
+        posterior, minus the divergence of the posterior from the prior (Kingma &
+        Welling, 2014, equation 3). For any `beta`, the model is that with ``beta=1``
+        and, for ``loss="squared_error"``, a standard deviation of `scale_`.
 
-        The bound of a sample depends on this sample alone, not on its place, the other
-        samples or earlier calls: all samples share the normal numbers that their codes
-        are drawn with, which `random_state` in :meth:`fit` determines. These come in
-        pairs of opposite signs and have mean squares of 1, which halves the error.
+        The bound of a sample does not depend on its position, the other samples or
+        earlier calls: all codes are drawn with the same normal numbers, which
+        `random_state` of :meth:`fit` determines. They come in pairs of opposite signs
+        and have mean squares of 1, which halves the error.
 
         Parameters
         ----------
@@ -527,25 +540,23 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
             Samples.
 
         n_draws : int, default=10
-            Codes that are drawn for a sample.
+            Number of codes to draw for each sample.
 
         Returns
         -------
         elbo : ndarray of shape (n_samples,), dtype=float64
-            In nats. For the loss "squared_error", of the density in the units of the
-            data, with all constants; for "log_loss" of the probability. -inf for a
-            sample so far from all others that the squares of its entries overflow.
+            Bounds in nats: for ``loss="squared_error"``, of the log-density in the
+            units of the data, with all constants; for "log_loss", of the
+            log-probability. -inf for a sample so far from the training data that
+            squares overflow.
 
         Raises
         ------
         ValueError
-            If `n_draws` is not a whole number of at least 1, or the loss is not
-            defined for an entry of X.
+            If `n_draws` is not a positive integer, or the loss is not defined for an
+            entry of X.
         """
-        if not isinstance(n_draws, numbers.Integral) or n_draws < 1:
-            raise ValueError(
-                f"n_draws={n_draws!r} has to be a whole number, at least 1"
-            )
+        n_draws = _positive("n_draws", n_draws)
         X = self._in_range(self._check_rows(X))
         network, params = self._fitted_network()
         loss = LOSSES[self._training_state.loss]
@@ -568,24 +579,31 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         elbo[np.isnan(elbo)] = -np.inf
         return elbo
 
-    def _draws(self, n_draws):
+    def _draws(self, n_draws: int) -> Floats:
         """Normal numbers of shape (n_draws, n_components), the same for every row.
 
-        They come in pairs of opposite signs, and their mean squares are 1, so that of
-        a reconstruction that is linear in them only products of two are left to chance.
+        They come in pairs of opposite signs, with mean squares of 1. Then the error of
+        a linear reconstruction depends on chance only by products of two of them.
         """
         shape = (n_draws + 1) // 2, self.n_components_
         half = np.random.RandomState(self._training_state.seed).standard_normal(shape)
         half /= np.sqrt((half**2).mean(axis=0))
         return np.concatenate([half, -half])[:n_draws]
 
-    def _log_of_unit(self):
-        """What the loss leaves out of a row's negative log-likelihood."""
+    def _log_of_unit(self) -> float:
+        """The constant that the loss omits from a row's negative log-likelihood."""
         constant = LOSSES[self._training_state.loss].likelihood_constant
-        return self.n_features_in_ * (constant + np.log(self.scale_))
+        return float(self.n_features_in_ * (constant + np.log(self.scale_)))
 
 
-def _posterior(code):
-    """Means and logarithms of variances, of the units of the code's layer."""
+def _positive(name: str, value: Any) -> int:
+    """An argument as an int; ValueError if it is not a positive integer."""
+    if not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(f"{name}={value!r} has to be a whole number, at least 1")
+    return int(value)
+
+
+def _posterior(code: Floats) -> tuple[Floats, Floats]:
+    """Means and bounded log-variances, from the units of the code's layer."""
     mean, log_variance = np.hsplit(code, 2)
     return np.ascontiguousarray(mean), bounded_log_variance(log_variance)

@@ -498,7 +498,7 @@ def test_other_architectures_and_x_val_are_refused():
         estimator.fit_batches(Blocks.of(FIRST, (50,)), X_val=FIRST[:, :4])
     assert joblib.hash(vars(estimator)) == before
     estimator.set_params(n_components=3)
-    with pytest.raises(ValueError, match="cannot go on training"):
+    with pytest.raises(ValueError, match="cannot continue training"):
         estimator.fit_batches(Blocks.of(FIRST, (50,)))
 
 

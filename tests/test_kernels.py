@@ -93,7 +93,7 @@ def assert_equals_naive(
 ):
     """The kernel's value and gradient are the naive network's; returns the gradient.
 
-    `others` are the objective's, `naive` the same as arguments of `reference.objective`.
+    `others` are fields of `Objective`, `naive` arguments of `reference.objective`.
     """
     case = network, loss, alpha, X, weights, params
     value, gradient = kernel_objective(*case, **(others or {}))

@@ -126,6 +126,6 @@ def test_evaluations_are_those_of_the_kernel():
     with LbfgsTraining.begin(objective, make_solver(), params, 0) as training:
         loss, gradient = training._evaluate(params)
         again, _ = training._evaluate(params)
-        value, expected = training._objective(params)
+        value, expected = training._value_and_gradient(params)
     assert loss == again == value
     np.testing.assert_array_equal(gradient, expected)

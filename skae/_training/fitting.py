@@ -1,7 +1,9 @@
-"""A plan is carried out: its training, what is reported of it, what it leaves."""
+"""Run a plan: train, report, and make the fitted attributes."""
 
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -15,19 +17,26 @@ from skae._model.inference import code_moments, mean_code
 from skae._model.network import explained_variance, order_code
 from skae._runtime.threads import single_threaded_blas
 from skae._training import loop
-from skae._training.plan import divergence_explained
+from skae._training.plan import Plan, Scaling, divergence_explained
 from skae._training.reporting import (
     Curves,
     JoinedReports,
+    Report,
     TrainingInterruptedWarning,
     VerboseReport,
     print_end,
     warn,
 )
 from skae._training.state import TrainingState
+from skae._typing import Floats
+
+# Returns the attributes of a fit that ends now, with these curves.
+_AttributesNow: TypeAlias = Callable[[Curves], dict[str, Any]]
 
 
-def run(plan, callback_report=None):
+def run(
+    plan: Plan, callback_report: Callable[[_AttributesNow], Report] | None = None
+) -> dict[str, Any]:
     """Train as `fit` does.
 
     Parameters
@@ -35,8 +44,7 @@ def run(plan, callback_report=None):
     plan : Plan
 
     callback_report : callable, default=None
-        Makes the report for callbacks. It is given a function that returns what the
-        fitted attributes would be after epochs with some curves.
+        Makes the report for callbacks, which asks for the attributes.
 
     Returns
     -------
@@ -45,14 +53,15 @@ def run(plan, callback_report=None):
     """
     training, begin = plan.training, time.monotonic()
     max_iter = training.solver.max_iter
-    reports = _verbose_reports(plan)
+    reports: list[Report] = _verbose_reports(plan)
     with training, divergence_explained(plan.estimator):
+        kept: Callable[[], loop.Kept]
         kept = partial(loop.kept_weights, training, plan.initial_params)
         if plan.selection is not None:
             kept = plan.selection.kept_weights
             reports.append(plan.selection)
 
-        def attributes_now(curves):
+        def attributes_now(curves: Curves) -> dict[str, Any]:
             loop.check_finite(training, training.status)
             attributes = fitted_attributes(plan, kept(), curves)
             note_fit(attributes, plan)
@@ -66,13 +75,13 @@ def run(plan, callback_report=None):
         )
         try:
             attributes = attributes_now(curves)
-        except KeyboardInterrupt:  # after the last epoch, or once more
+        except KeyboardInterrupt:  # after the last epoch, or a second one
             status, attributes = INTERRUPTED, attributes_now(curves)
-    _tell_end(plan, status, attributes, time.monotonic() - begin)
+    _report_end(plan, status, attributes, time.monotonic() - begin)
     return attributes
 
 
-def run_once(plan):
+def run_once(plan: Plan) -> dict[str, Any]:
     """Train as `partial_fit` does; returns the fitted attributes."""
     training, estimator = plan.training, plan.estimator
     before = training.state.params.copy()
@@ -89,11 +98,11 @@ def run_once(plan):
 
 
 # ---------------------------------------------------------------------------
-# What is reported
+# Reports
 # ---------------------------------------------------------------------------
 
 
-def _verbose_reports(plan):
+def _verbose_reports(plan: Plan) -> list[Report]:
     estimator = plan.estimator
     if not estimator.verbose:
         return []
@@ -102,8 +111,10 @@ def _verbose_reports(plan):
     return [VerboseReport(name, n_before, every_epoch=every_epoch)]
 
 
-def _tell_end(plan, status, attributes, seconds):
-    """Print, if wanted, and warn of, if need be, how training has ended."""
+def _report_end(
+    plan: Plan, status: int, attributes: dict[str, Any], seconds: float
+) -> None:
+    """Print how training has ended, with `verbose`, and warn where needed."""
     estimator, solver = plan.estimator, plan.training.solver
     n_iter, max_iter = attributes["n_iter_"], solver.max_iter
     with_end = [how.kind for how in SCHEDULES.values() if how.has_end]
@@ -125,7 +136,7 @@ def _tell_end(plan, status, attributes, seconds):
         )
 
 
-def _reason(plan, status, n_iter):
+def _reason(plan: Plan, status: int, n_iter: int) -> str:
     """Why training ended, in words."""
     solver = plan.training.solver
     if plan.keeps_pca:
@@ -140,7 +151,7 @@ def _reason(plan, status, n_iter):
     return f"no lower {which} loss in {solver.n_iter_no_change} epochs"
 
 
-def _warn_of_interrupt():
+def _warn_of_interrupt() -> None:
     warn(
         "Training interrupted by user: the best weights so far are kept.",
         TrainingInterruptedWarning,
@@ -148,38 +159,39 @@ def _warn_of_interrupt():
 
 
 # ---------------------------------------------------------------------------
-# What is left on the estimator
+# Fitted attributes
 # ---------------------------------------------------------------------------
 
 
-def fitted_attributes(plan, kept, curves):
-    """What a fit leaves on the estimator, by name.
+def fitted_attributes(plan: Plan, kept: loop.Kept, curves: Curves) -> dict[str, Any]:
+    """The attributes of the fitted estimator, by name.
 
     Parameters
     ----------
     plan : Plan
 
     kept : Kept
-        The weights that are kept.
+        The weights to keep.
 
     curves : Curves
-        Of the epochs of this fit.
+        Curves of this fit's epochs.
     """
     params = kept.params.copy()  # to be changed in place
     attributes = training_attributes(plan, kept, curves)
     attributes["_params"] = params
-    return attributes | plan.estimator._code_attributes(plan, params)
+    attributes |= plan.estimator._code_attributes(plan, params)
+    return attributes
 
 
-def training_attributes(plan, kept, curves):
+def training_attributes(plan: Plan, kept: loop.Kept, curves: Curves) -> dict[str, Any]:
     """The `fitted_attributes` that need no pass over the samples."""
     estimator, training = plan.estimator, plan.training
     if plan.is_warm_start:
         curves = _curves_before(estimator).followed_by(curves)
     if not training.objective.validation.n_rows:
-        curves = curves._replace(validation=[])  # those of earlier fits
+        curves = curves._replace(validation=[])  # only earlier fits had one
     watched = curves.validation or curves.loss
-    # Losses before are of another objective.
+    # Earlier losses are those of another objective.
     watched = watched[max(0, training.solver.first_judged - 1) :] or watched
     start_loss = training.state.progress.start_loss
     widths = plan.architecture["widths"]
@@ -208,8 +220,8 @@ def training_attributes(plan, kept, curves):
     return attributes
 
 
-def _training_state(plan, kept):
-    """What another fit needs to continue from this one."""
+def _training_state(plan: Plan, kept: loop.Kept) -> TrainingState:
+    """The state from which another fit can continue."""
     estimator, training = plan.estimator, plan.training
     state = TrainingState(
         solver=estimator.solver,
@@ -229,15 +241,15 @@ def _training_state(plan, kept):
     return state
 
 
-def _is_without_spread(plan):
-    """Whether the data did not tell on which scale the network is to see them."""
+def _is_without_spread(plan: Plan) -> bool:
+    """Whether `scale_` could not be determined, because all samples are equal."""
     estimator = plan.estimator
     is_scaled = LOSSES[estimator.loss].is_scaled and estimator.scale is not None
     is_constant = plan.scaling.total_variance == 0
     return is_scaled and not plan.is_warm_start and is_constant
 
 
-def _curves_before(estimator):
+def _curves_before(estimator: Any) -> Curves:
     """Curves of earlier fits."""
     return Curves(
         estimator.loss_curve_,
@@ -246,8 +258,8 @@ def _curves_before(estimator):
     )
 
 
-def note_fit(attributes, plan):
-    """Note, among fitted attributes, of how many epochs a fit was to be."""
+def note_fit(attributes: dict[str, Any], plan: Plan) -> None:
+    """Add the planned number of epochs to the fitted attributes."""
     training = plan.training
     attributes["max_iter_"] = plan.max_iter
     max_iter = training.solver.max_iter
@@ -256,8 +268,8 @@ def note_fit(attributes, plan):
 
 
 @single_threaded_blas()
-def code_attributes(plan, params):
-    """What a fit tells of the code, which it orders by changing `params` in place."""
+def code_attributes(plan: Plan, params: Floats) -> dict[str, Any]:
+    """Fitted attributes of the code, which is ordered by changing `params` in place."""
     estimator, objective = plan.estimator, plan.training.objective
     network, rows = objective.network, plan.first_rows
     if objective.term is not None:
@@ -267,7 +279,7 @@ def code_attributes(plan, params):
     moments = code_moments(network, params, rows)
     if not all(np.isfinite(moment).all() for moment in moments):
         raise loop.DivergedError
-    # What neither a tie nor a penalty depends on may be chosen.
+    # The scale of the code is free unless a tie or a penalty depends on it.
     free_scale = not plan.architecture["tied"] and estimator.alpha == 0
     explained = order_code(network, params, moments, free_scale=free_scale)
     if not free_scale:
@@ -282,12 +294,12 @@ def code_attributes(plan, params):
     return _in_units(explained, n_counted(rows), plan.scaling)
 
 
-def _in_units(explained, n_rows, scaling):
-    """What entries of the code explain, in the units of the data and as shares."""
+def _in_units(explained: Floats, n_rows: int, scaling: Scaling) -> dict[str, Floats]:
+    """The variance that each entry explains: in the data's units, and as a share."""
     total = scaling.total_variance
-    # Of all of it roundings may make more.
+    # Rounding may make the sum larger than the total.
     explained = explained * min(1.0, total / (explained.sum() or 1.0))
-    # As PCA's, with n - 1 in the denominator; of weights only the ratios count.
+    # n - 1 in the denominator, as for PCA; only ratios of sample weights count.
     unit = scaling.scale**2 * n_rows / max(1, n_rows - 1)
     dtype = scaling.mean.dtype
     return {

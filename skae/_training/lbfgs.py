@@ -186,11 +186,11 @@ class LbfgsTraining(Training):
         """Objective and gradient, which the line search asks for in turn."""
         if not np.array_equal(self._evaluated[0], position):
             params = position.astype(self.state.params.dtype)
-            loss, gradient = self._objective(params)
+            loss, gradient = self._value_and_gradient(params)
             self._evaluated = position.copy(), loss, gradient
         return self._evaluated[1:]
 
-    def _objective(self, params: Floats) -> tuple[float, Floats]:
+    def _value_and_gradient(self, params: Floats) -> tuple[float, Floats]:
         """The objective, and its gradient in float64."""
         total, self._workspace.gradients[0] = self._summed_gradient(params)
         weight = self.objective.rows.total_weight

@@ -1,19 +1,21 @@
-"""The training loop: epochs, validation, stopping, which weights are kept.
+"""The training loop: epochs, validation, stopping, the choice of weights.
 
-Everything here works on data that the estimator has validated, and computes through
-the kernels of ``_compiled``.
+The data were validated by the estimator; kernels of ``_compiled`` do the computing.
 """
 
 import abc
 import contextlib
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skae._compiled import (
     batches,
+    compilation,
     elementwise,
     epochs,
     losses,
@@ -22,7 +24,6 @@ from skae._compiled import (
     sharding,
 )
 from skae._compiled.code_terms import CodeTerm
-from skae._compiled.compilation import CFunction
 from skae._compiled.corruption import Corruption
 from skae._compiled.epochs import DIVERGED, INTERRUPTED, RUNNING
 from skae._compiled.optimizers import SOLVERS
@@ -34,43 +35,45 @@ from skae._runtime.threads import (
     make_workspace,
     n_threads_for,
 )
-from skae._training.reporting import SECONDS_BETWEEN_LINES, Curves
-from skae._training.state import new_progress, saved_progress
+from skae._training.reporting import SECONDS_BETWEEN_LINES, Curves, Report
+from skae._training.state import TrainingState, new_progress, saved_progress
+from skae._typing import Floats
 
 # A multiplication and an addition for each weight and row in the forward pass, and
 # twice that in the backward pass. A unit's activation and its derivatives take as long
-# as so many operations of products.
+# as this many of them.
 _FLOPS_PER_WEIGHT = 6
 _FLOPS_PER_UNIT = 100
-# Losses of the same data, cut into other partitions, differ by less, relatively, or by
-# so many roundings of their type. Kernels sum the losses of a block of float32 in
-# float32; half a rounding was found for 1,000 to 100,000 rows.
+# Losses of the same data in other partitions differ by less, relatively: by at most the
+# larger of this and so many roundings of their dtype. Kernels sum the losses of a
+# float32 block in float32; half a rounding was found for 1,000 to 100,000 rows.
 _SAME, _SAME_ROUNDINGS = 1e-9, 8
 
 
-# Of rows that are not shuffled.
+# The order of rows that are not shuffled.
 _OWN_ORDER = np.empty(0, dtype=np.int32)
 
 
 class Objective(NamedTuple):
-    """What is trained, on what."""
+    """The function of the weights that a training minimizes, and its data."""
 
     network: records.Network
     loss: losses.Loss
     alpha: float
-    rows: AnyRows
-    validation: Rows  # of no rows: no validation
+    # AnyRows, of the kind that the training is for.
+    rows: Any
+    validation: Any  # none of them in use: no validation
     corruption: Corruption | None = None
     term: CodeTerm | None = None
-    # Whether validation rows are of the same data, so that others come with others.
+    # Whether validation rows are a share of the data, and change with them.
     validates_itself: bool = True
 
-    def model(self, params):
+    def model(self, params: Floats) -> records.Model:
         """The network with parameters."""
         return records.Model(self.network, params, self.alpha)
 
     @property
-    def monitored(self):
+    def monitored(self) -> Any:
         """The rows whose loss decides which weights are kept."""
         return self.validation if self.validation.n_rows else self.rows
 
@@ -79,17 +82,17 @@ class Kept(NamedTuple):
     """Weights that a fit keeps."""
 
     params: np.ndarray
-    epoch: int  # after how many epochs; 0: the initial weights
+    epoch: int  # counted from 1; 0: the initial weights
     name: str  # "params", "best_params", "initial_params" or "selected"
 
     @classmethod
-    def last(cls, training):
+    def last(cls, training: "Training") -> Self:
         """The weights of the last epoch."""
         state = training.state
         return cls(state.params.copy(), state.progress.n_epochs, "params")
 
     @classmethod
-    def initial(cls, initial_params):
+    def initial(cls, initial_params: Floats) -> Self:
         """The weights before any training."""
         return cls(initial_params.copy(), 0, "initial_params")
 
@@ -99,11 +102,11 @@ class DivergedError(ArithmeticError):
 
 
 class ValidationLossError(ArithmeticError):
-    """The loss of given validation rows is not finite from the start."""
+    """The loss of given validation rows is not finite at the initial weights."""
 
 
-def new_state(params, seed, *, has_moments):
-    """The state before any training, from initial parameters."""
+def new_state(params: Floats, seed: int, *, has_moments: bool) -> records.State:
+    """The state before any training, with initial parameters."""
     n_moments = params.size if has_moments else 0
     return records.State(
         params=params.copy(),
@@ -126,8 +129,8 @@ def new_state(params, seed, *, has_moments):
 class Training(abc.ABC):
     """One run of a solver on an objective; a context manager that holds its threads.
 
-    A subclass runs epochs. It is made from initial parameters, or goes on from what
-    `saved_state` of an earlier run of the same solver returned.
+    Subclasses run the epochs. A training begins at initial parameters, or continues
+    from the `saved_state` of an earlier one with the same solver.
 
     Parameters
     ----------
@@ -139,21 +142,27 @@ class Training(abc.ABC):
         Changed in place.
 
     max_epochs : int, default=None
-        How many epochs there will be at most, None for the solver's `max_iter`: for
-        little work in all threads are not worth their start.
+        Maximum number of epochs; None for the solver's `max_iter`. With little work in
+        total, it does not pay to start threads.
     """
 
     has_moments = True
-    # Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
-    # memory of the loss curves, not the speed.
+    # Epochs in one call of the kernel, if each need not be reported: bounds the memory
+    # of the loss curves, not the speed.
     epochs_per_call = 10_000
-    status: int = RUNNING  # of the last epochs
-    # Whether a fit that ends now, if there are epochs left, ends before its time.
+    status: int = RUNNING  # after the last epochs
+    # Whether a fit that ends now, with epochs left, was interrupted.
     is_cut_short = True
 
-    def __init__(self, objective, solver, state, max_epochs=None):
+    def __init__(
+        self,
+        objective: Objective,
+        solver: records.Solver,
+        state: records.State,
+        max_epochs: int | None = None,
+    ):
         self.objective, self.solver, self.state = objective, solver, state
-        self.curves = Curves.empty()  # of the epochs that were run
+        self.curves = Curves.empty()  # of the epochs so far
         network, n_rows = objective.network, objective.rows.n_rows
         batch_size = min(solver.batch_size, n_rows)
         n_shards = sharding.n_shards(batch_size, sharding.block_rows(network))
@@ -181,22 +190,35 @@ class Training(abc.ABC):
             self._workspace.settings[:, position] = getattr(solver, name)
 
     @classmethod
-    def begin(cls, objective, solver, initial_params, seed, max_epochs=None):
-        """The training that starts with the initial parameters."""
+    def begin(
+        cls,
+        objective: Objective,
+        solver: records.Solver,
+        initial_params: Floats,
+        seed: int,
+        max_epochs: int | None = None,
+    ) -> Self:
+        """Make the training that begins at initial parameters."""
         state = new_state(initial_params, seed, has_moments=cls.has_moments)
         return cls(objective, solver, state, max_epochs)
 
     @classmethod
-    def resume(cls, objective, solver, previous, max_epochs=None):
-        """The training that continues from a `TrainingState`, which stays as it is."""
+    def resume(
+        cls,
+        objective: Objective,
+        solver: records.Solver,
+        previous: TrainingState,
+        max_epochs: int | None = None,
+    ) -> Self:
+        """Make the training that continues from a state, which is not changed."""
         arrays = {name: array.copy() for name, array in previous.arrays.items()}
         del arrays["counters"], arrays["scalars"]
         curves = dict.fromkeys(records.CURVES, np.empty(0))
         state = records.State(progress=previous.progress(), **arrays, **curves)
         return cls(objective, solver, state, max_epochs)
 
-    def saved_state(self):
-        """What a `TrainingState` has of the training, by attribute."""
+    def saved_state(self) -> dict[str, Any]:
+        """The training's part of a `TrainingState`, by attribute."""
         arrays = self.state._asdict()
         for name in ("progress", *records.CURVES):
             del arrays[name]
@@ -204,34 +226,34 @@ class Training(abc.ABC):
         return {"arrays": arrays}
 
     @property
-    def n_epochs_of_fit(self):
-        """Epochs of the last fit so far, before it was cut short included."""
+    def n_epochs_of_fit(self) -> int:
+        """Epochs of the last fit so far, including those before it was cut short."""
         progress = self.state.progress
         return progress.n_epochs - progress.cycle_start
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
-        # Who interrupts now gets what has been trained.
+    def __exit__(self, *exc_info: object) -> None:
+        # An interrupt must not lose what has been trained.
         with contextlib.suppress(KeyboardInterrupt):
             self._team.__exit__(*exc_info)
 
-    def value(self, params, rows=None):
-        """The objective over rows of the objective, by default the monitored ones."""
+    def value(self, params: Floats, rows: AnyRows | None = None) -> float:
+        """The objective over some rows, by default the monitored ones."""
         rows = self.objective.monitored if rows is None else rows
         return self.values([params], rows)[0]
 
-    def values(self, candidates, rows):
-        """The objective over rows with each of some parameters, in one pass."""
+    def values(self, candidates: Sequence[Floats], rows: AnyRows) -> list[float]:
+        """The objective over some rows at each of the candidates, in one pass."""
         losses = self._summed_losses(candidates, rows)
         return [
             loss / rows.total_weight + self._penalty(params)
             for loss, params in zip(losses, candidates, strict=True)
         ]
 
-    def _summed_losses(self, candidates, rows):
-        """The data losses, summed over rows, with each of some parameters."""
+    def _summed_losses(self, candidates: Sequence[Floats], rows: Any) -> list[float]:
+        """The data loss, summed over rows, at each of the candidates."""
         models = [self.objective.model(params) for params in candidates]
         totals = [0.0] * len(models)
         for piece in pieces(rows):
@@ -239,35 +261,38 @@ class Training(abc.ABC):
                 totals[i] += self._run_on(batches.summed_loss, model, piece)
         return totals
 
-    def _summed_gradient(self, params, rows=None):
+    def _summed_gradient(
+        self, params: Floats, rows: Any = None
+    ) -> tuple[float, Floats]:
         """The data loss, summed over rows, by default all, and its float64 gradient."""
         rows = self.objective.rows if rows is None else rows
-        model, total, gradient = self.objective.model(params), 0.0, 0.0
+        model, total = self.objective.model(params), 0.0
+        gradient = np.zeros(params.size)
         for piece in pieces(rows):
             self._check_room(piece.n_rows)
             batch = _OWN_ORDER, 0, piece.n_rows, NO_EPOCH
             total += self._run_on(batches.summed_gradient, model, piece, *batch)
-            gradient = gradient + self._workspace.gradients[0].astype(np.float64)
+            gradient += self._workspace.gradients[0]
         return total, gradient
 
-    def _penalty(self, params):
+    def _penalty(self, params: Floats) -> float:
         """The penalty of the weights."""
         squares, alpha = np.zeros(1), self.objective.alpha
         if alpha:
             weights = params[: self.objective.network.n_weights]
             elementwise.add_squares(weights, squares, weights.size)
-        return 0.5 * alpha * squares[0]
+        return 0.5 * alpha * float(squares[0])
 
-    def _check_room(self, n_rows):
-        """Raise ValueError if shards of so many rows have no gradient each."""
+    def _check_room(self, n_rows: int) -> None:
+        """Raise ValueError if so many rows have more shards than gradients."""
         n_shards = sharding.n_shards(n_rows, self._workspace.block_rows)
         if n_shards > len(self._workspace.gradients):
             raise ValueError(
                 f"the working memory is that of smaller batches than of {n_rows} rows"
             )
 
-    def _check_epoch(self, rows):
-        """Raise ValueError if the working memory is not that of such an epoch."""
+    def _check_epoch(self, rows: Rows) -> None:
+        """Raise ValueError if the working memory is too small for an epoch of rows."""
         self._check_room(min(self.solver.batch_size, rows.n_rows))
         if self.solver.shuffle and self._workspace.order.size < rows.n_rows:
             raise ValueError(
@@ -275,46 +300,49 @@ class Training(abc.ABC):
                 f"rows, not of {rows.n_rows}"
             )
 
-    def _run_on(self, kernel, model, rows, *args):
+    def _run_on(
+        self, kernel: compilation.Kernel, model: records.Model, rows: Rows, *args: Any
+    ) -> Any:
         """Run a kernel on some of the rows, in memory."""
         rows.check(model)
         if rows is not self.objective.rows:
-            # Others may have been at the same address.
+            # Other rows may have been at the same address.
             self._workspace.held["values"] = NOTHING
         flops = self._flops_per_row * rows.n_rows
         return self._team.run(kernel, model, rows, *args, self._workspace, flops=flops)
 
-    def _rows_in_memory(self):
-        """Examples of the rows that kernels will read, by which buffers are made.
+    def _rows_in_memory(self) -> list[Rows]:
+        """Examples of the rows that kernels will read, for the size of buffers.
 
-        First, of those to train on, as many as kernels see together at most.
+        The first are training rows: as many as a kernel reads at a time, at most.
         """
         rows = self.objective.rows
         first = rows if rows.is_in_memory else next(pieces(rows))
         return [first, self.objective.validation]
 
-    def _finish_epoch(self, state, loss):
+    def _finish_epoch(self, state: records.State, loss: float) -> int:
         """Record an epoch that did not run in one kernel; returns a status."""
         kept = loss
         if self.objective.validation.n_rows:
             kept = self.value(state.params, self.objective.validation)
         args = self.solver, state, float(loss), float(kept), self._workspace
-        return self._team.run(epochs.finish_epoch, *args, flops=0)
+        status: int = self._team.run(epochs.finish_epoch, *args, flops=0)
+        return status
 
-    def forget_objective(self):
-        """Forget the values of the objective, which is, or may be, another now."""
+    def forget_objective(self) -> None:
+        """Forget the objective's values, because it has changed, or may have."""
         self.state.progress.best_loss = np.inf
         self.state.progress.n_no_change = 0
 
     @abc.abstractmethod
-    def _step_op(self) -> CFunction:
-        """What kernels do with a gradient."""
+    def _step_op(self) -> compilation.CFunction:
+        """The op that kernels apply to a gradient."""
 
     @abc.abstractmethod
-    def _run_epochs(self, state, n_epochs):
-        """Train for up to `n_epochs` epochs, with curves to fill; returns a status."""
+    def _run_epochs(self, state: records.State, n_epochs: int) -> int:
+        """Train for up to `n_epochs` epochs and fill the curves; returns a status."""
 
-    def run_epochs(self, n_epochs):
+    def run_epochs(self, n_epochs: int) -> tuple[int, Curves]:
         """Train for up to `n_epochs` epochs.
 
         Returns
@@ -327,7 +355,8 @@ class Training(abc.ABC):
         progress.first_epoch = progress.n_epochs
         progress.epoch_rows = self.objective.rows.n_rows
         progress.n_before = progress.part = 0
-        state = state._replace(**{name: np.zeros(n_epochs) for name in records.CURVES})
+        curves: dict[str, Any] = {name: np.zeros(n_epochs) for name in records.CURVES}
+        state = state._replace(**curves)
         try:
             status = self._run_epochs(state, n_epochs)
         except KeyboardInterrupt:
@@ -345,15 +374,16 @@ class Training(abc.ABC):
 class StochasticTraining(Training):
     """Training in mini-batches; whole epochs run in the kernel."""
 
-    def _step_op(self):
-        return list(SOLVERS.values())[self.solver.kind]
+    def _step_op(self) -> compilation.CFunction:
+        op: compilation.CFunction = list(SOLVERS.values())[self.solver.kind]
+        return op
 
-    def _run_epochs(self, state, n_epochs):
+    def _run_epochs(self, state: records.State, n_epochs: int) -> int:
         model = self.objective.model(state.params)
         for rows in (self.objective.rows, self.objective.validation):
             rows.check(model)
         self._check_epoch(self.objective.rows)
-        return self._team.run(
+        status: int = self._team.run(
             epochs.train,
             model,
             self.objective.rows,
@@ -364,9 +394,17 @@ class StochasticTraining(Training):
             self._workspace,
             flops=self._flops_per_row * self.objective.rows.n_rows * n_epochs,
         )
+        return status
 
-    def batch_gradient(self, params, rows, order, batch, epoch):
-        """The data loss of a batch, summed, its gradient, and its number of rows.
+    def batch_gradient(
+        self,
+        params: Floats,
+        rows: Rows,
+        order: NDArray[np.int32],
+        batch: tuple[int, int],
+        epoch: int,
+    ) -> tuple[float, Floats, int]:
+        """The summed data loss of a mini-batch, its gradient, and its number of rows.
 
         Parameters
         ----------
@@ -375,7 +413,7 @@ class StochasticTraining(Training):
         rows : Rows
 
         order : ndarray of shape (n_rows,), dtype=int32
-            Of the rows; empty for their own.
+            Order of the rows; empty for their own.
 
         batch : tuple of int
             First position in the order, and the last plus one.
@@ -390,8 +428,13 @@ class StochasticTraining(Training):
         loss = self._run_on(batches.summed_gradient, *args)
         return loss, self._workspace.gradients[0].copy(), batch[1] - batch[0]
 
-    def take_step(self, state, loss, gradient, weight):
-        """One update, by the summed loss of a batch, its gradient and its weight."""
+    def take_step(
+        self, state: records.State, loss: float, gradient: Floats, weight: float
+    ) -> None:
+        """Update the weights once, by the gradient of a mini-batch.
+
+        Its loss and gradient are sums over rows, of total weight `weight`.
+        """
         self._workspace.gradients[0] = gradient
         args = self.solver, state, float(weight), self._workspace
         model = self.objective.model(state.params)
@@ -401,13 +444,13 @@ class StochasticTraining(Training):
 
 
 class PiecewiseTraining(StochasticTraining):
-    """The same where no kernel sees all rows of an epoch."""
+    """Training in mini-batches where no kernel sees all rows of an epoch."""
 
     @abc.abstractmethod
-    def _run_epoch(self, state):
+    def _run_epoch(self, state: records.State) -> int:
         """Train for an epoch; returns a status."""
 
-    def _run_epochs(self, state, n_epochs):
+    def _run_epochs(self, state: records.State, n_epochs: int) -> int:
         status: int = RUNNING
         for _ in range(n_epochs):
             status = self._run_epoch(state)
@@ -417,13 +460,13 @@ class PiecewiseTraining(StochasticTraining):
 
 
 class StreamedTraining(PiecewiseTraining):
-    """The same on rows that are not in memory together: they pass in windows."""
+    """Training in mini-batches on a stream of rows, window by window."""
 
-    def _rows_in_memory(self):
+    def _rows_in_memory(self) -> list[Rows]:
         first = self.objective.rows.first_window(self.solver.batch_size)
         return [first, self.objective.validation]
 
-    def _run_epoch(self, state):
+    def _run_epoch(self, state: records.State) -> int:
         rows, progress = self.objective.rows, state.progress
         progress.term_sum = progress.loss_sum = 0.0
         for number, start, window in rows.windows(self.solver.batch_size):
@@ -431,7 +474,7 @@ class StreamedTraining(PiecewiseTraining):
             model = self.objective.model(state.params)
             args = model, window, self.solver, state
             self._check_epoch(window)
-            status = self._run_on(epochs.train_part, *args)
+            status: int = self._run_on(epochs.train_part, *args)
             if status != RUNNING:
                 return status
             del args, window  # before the next is read
@@ -440,17 +483,17 @@ class StreamedTraining(PiecewiseTraining):
         return self._finish_epoch(state, progress.loss_sum / rows.total_weight)
 
 
-def prepare(training, initial_params):
-    """Measure where training begins, and forget what was learnt on other data.
+def prepare(training: Training, initial_params: Floats) -> bool:
+    """Evaluate the initial weights, and forget losses of other data.
 
-    The loss of the initial parameters, before any fit, on the monitored rows tells
-    two things: what the kept weights must not exceed and, in a warm start, whether
-    these rows are still the same. Whether they and those to train on are is returned.
+    The loss of the initial weights, before any fit, on the monitored rows is an upper
+    bound for the weights to keep. In a warm start it also shows whether these rows have
+    changed; returned is whether they and the training rows are the same as before.
 
     Raises
     ------
     ValidationLossError
-        If only the loss of validation rows that were given is not finite.
+        If the loss is finite on the training rows but not on given validation rows.
     """
     state, objective = training.state, training.objective
     progress = state.progress
@@ -470,23 +513,29 @@ def prepare(training, initial_params):
         state.best_params[:] = state.params
         progress.best_kept, progress.best_epoch = best_kept, progress.n_epochs
     training.forget_objective()
-    # In the end: who interrupts before has the next fit do all of this.
+    # At the end: after an interrupt before, the next fit does all of this.
     progress.start_loss, progress.start_train_loss = start_loss, start_train_loss
     return False
 
 
-def _are_same(training, loss, before):
-    """Whether two losses differ by roundings only."""
+def _are_same(training: Training, loss: float, before: float) -> bool:
+    """Whether two losses are equal up to rounding."""
     dtype = training.state.params.dtype
     tolerance = max(_SAME, _SAME_ROUNDINGS * np.finfo(dtype).eps)
     return math.isclose(loss, before, rel_tol=tolerance)
 
 
-def fit(training, initial_params, max_iter, report=None, n_done=0):
-    """Measure where training begins, then `run` it.
+def fit(
+    training: Training,
+    initial_params: Floats,
+    max_iter: int,
+    report: Report | None = None,
+    n_done: int = 0,
+) -> tuple[int, Curves]:
+    """Evaluate the initial weights, then `run` the training.
 
-    `n_done` of the epochs were done before the fit was cut short; with other rows than
-    then a new one begins.
+    `n_done` of its epochs were run before the fit was cut short; if the rows have
+    changed since, a new fit begins.
     """
     progress = training.state.progress
     if not n_done:
@@ -500,7 +549,9 @@ def fit(training, initial_params, max_iter, report=None, n_done=0):
     return run(training, max_iter - n_done, report)
 
 
-def run(training, max_iter, report=None):
+def run(
+    training: Training, max_iter: int, report: Report | None = None
+) -> tuple[int, Curves]:
     """Train for up to `max_iter` epochs.
 
     Parameters
@@ -509,16 +560,15 @@ def run(training, max_iter, report=None):
 
     max_iter : int
 
-    report : object, default=None
-        Its `begin(max_iter)` is called before, and its `end(curves, is_last=...)`
-        after an epoch: the first, the last, the one that is
-        `report.epochs_to_next(n_done)` away, and more where epochs are slow. `end`
-        returning True ends training.
+    report : Report, default=None
+        Called before and after some epochs: the first, the last, the one that is
+        `report.epochs_to_next(n_done)` away, and more if epochs are slow. Training ends
+        if `report.end` returns True.
 
     Returns
     -------
     status : int
-        RUNNING when `max_iter` or the report ended it.
+        RUNNING if `max_iter` or the report ended it.
 
     curves : Curves
     """
@@ -531,10 +581,12 @@ def run(training, max_iter, report=None):
     return status, curves
 
 
-def _run(training, max_iter, report, curves):
+def _run(
+    training: Training, max_iter: int, report: Report | None, curves: Curves
+) -> int:
     """`run`, filling the curves; returns the status."""
     status: int = RUNNING
-    seconds_per_epoch = None
+    seconds_per_epoch: float | None = None
     while status == RUNNING and len(curves.loss) < max_iter:
         n_epochs = min(max_iter - len(curves.loss), training.epochs_per_call)
         if report is not None:
@@ -557,7 +609,9 @@ def _run(training, max_iter, report, curves):
     return status
 
 
-def _epochs_to_report(report, n_done, seconds_per_epoch):
+def _epochs_to_report(
+    report: Report, n_done: int, seconds_per_epoch: float | None
+) -> int:
     """Epochs until the next report: the first at once, slow ones more often."""
     if seconds_per_epoch is None:
         return 1
@@ -565,17 +619,17 @@ def _epochs_to_report(report, n_done, seconds_per_epoch):
     return min(report.epochs_to_next(n_done), at_most)
 
 
-def kept_weights(training, initial_params):
-    """The weights that a fit keeps, as `Kept`.
+def kept_weights(training: Training, initial_params: Floats) -> Kept:
+    """The weights that a fit keeps.
 
-    With validation rows those of the best epoch; without, the last epoch's, unless
-    their objective is higher than the start's: then the best epoch's. The last epoch's,
-    too, as long as the objective has not been that which the losses are of.
+    With validation rows, they are those of the best epoch. Without, they are the last
+    epoch's, unless their objective is higher than that of the initial weights: then the
+    best epoch's. Before `first_judged`, losses are not comparable: the last are kept.
 
     Raises
     ------
     DivergedError
-        If no weights with a finite objective are at hand.
+        If none of these weights has a finite objective.
     """
     state = training.state
     last, initial = Kept.last(training), Kept.initial(initial_params)
@@ -584,10 +638,10 @@ def kept_weights(training, initial_params):
     if training.objective.validation.n_rows:
         candidates = [best]
     if last.epoch < training.solver.first_judged:
-        return last  # it was another objective
+        return last
     for kept in candidates:
         loss = training.value(kept.params)
-        # The start's loss is NaN if it was not, or could not be, computed.
+        # start_loss is NaN if it was not, or could not be, computed.
         if np.isfinite(loss) and not loss > state.progress.start_loss:
             return kept
     if not np.isfinite(loss):
@@ -595,21 +649,23 @@ def kept_weights(training, initial_params):
     return kept
 
 
-# A pass over some rows that makes their loss so many times as large has diverged.
+# Training has diverged if a pass over some rows increases their loss by this factor.
 _EXPLOSION = 10.0
 
 
-def check_not_exploded(training, before, loss, earlier):
+def check_not_exploded(
+    training: Training, before: Floats, loss: float, earlier: Sequence[float]
+) -> None:
     """Raise DivergedError if a pass over the rows has made their loss much larger.
 
-    `before` are the weights before the pass, `loss` that of the pass, and `earlier` a
-    list of that of the pass before, if there was one: where they do not differ much,
-    the rows need not be read again.
+    `before` are the weights before the pass, `loss` is its loss, and `earlier` has that
+    of the pass before, if there was one: if the two losses are similar, the rows need
+    not be read again.
     """
     rows, is_scaled = training.objective.rows, training.objective.loss.is_scaled
 
-    def is_larger(now, then):
-        # A likelihood's logarithm may be near zero, or of either sign.
+    def is_larger(now: float, then: float) -> bool:
+        # A log-likelihood may be near zero, or of either sign.
         unit = then if is_scaled else max(abs(then), rows.n_features)
         return now - then > _EXPLOSION * unit
 
@@ -619,7 +675,7 @@ def check_not_exploded(training, before, loss, earlier):
         raise DivergedError
 
 
-def check_finite(training, status):
-    """Raise DivergedError where training has left the finite numbers."""
+def check_finite(training: Training, status: int) -> None:
+    """Raise DivergedError if the loss or a weight is not finite."""
     if status == DIVERGED or not np.isfinite(training.state.params).all():
         raise DivergedError

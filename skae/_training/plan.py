@@ -1,11 +1,12 @@
 """From validated data and an estimator's parameters to a training.
 
-Functions of an estimator, of which they read parameters, what an earlier fit has left,
-and hooks: methods that members of the family override. They change nothing of it.
+Functions read the estimator's parameters, its fitted attributes and its hooks, which
+are methods that members of the family override. They do not change it.
 """
 
 import contextlib
 import numbers
+from collections.abc import Iterator
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from sklearn.utils import check_random_state
 
 from skae._compiled.epochs import INTERRUPTED
 from skae._compiled.losses import LOSSES
-from skae._data.hold_out import hold_out
+from skae._compiled.records import Network, Solver
+from skae._data.hold_out import Split, hold_out
 from skae._data.rows import AnyRows
 from skae._data.statistics import (
     extremes,
@@ -45,12 +47,14 @@ from skae._training.settings import (
     describe_solver,
     stops_by_validation,
 )
+from skae._training.state import TrainingState
 from skae._training.weight_selection import CautiousSelection
+from skae._typing import Floats
 
-# With fewer samples "auto" keeps PCA: too few would be held out to tell whether other
+# With fewer samples, "auto" keeps PCA: too few would be held out to tell whether other
 # weights are better.
 _MIN_ROWS_TO_JUDGE = 40
-# The same of samples that are held out together, such as groups.
+# The same for units, such as groups, whose samples are held out together.
 _MIN_UNITS_TO_JUDGE = 4
 # Pretraining trains each layer for this share of the epochs of a fit.
 _PRETRAINING_SHARE = 0.2
@@ -62,40 +66,40 @@ class Scaling(NamedTuple):
     mean: np.ndarray  # (n_features,) of the training data
     offset: np.ndarray  # (n_features,) the mean, or zeros
     scale: float
-    # Of the rows in use, as the network sees them.
+    # Moments of the rows in use, as the network sees them.
     mean_seen: np.ndarray  # (n_features,) float64
     total_variance: float
 
 
 class Plan(NamedTuple):
-    """What validated data and parameters amount to."""
+    """All that is derived from parameters and data before training."""
 
-    estimator: Any  # whose parameters they are
-    architecture: dict  # arguments of make_network
+    estimator: Any
+    architecture: dict[str, Any]  # arguments of make_network
     training: loop.Training
     init: str  # how the weights were initialized, before any training
     initial_params: np.ndarray
-    first_rows: AnyRows  # that the initialization is of, and whose code is ordered
+    first_rows: AnyRows  # used for the initialization, and to order the code
     scaling: Scaling
     is_warm_start: bool
-    # Of a training that replaces PCA only by weights that are better with confidence.
+    # None unless weights replace PCA only if they are better with confidence.
     selection: CautiousSelection | None
-    keeps_pca: bool  # as nothing could tell whether other weights are better
+    keeps_pca: bool  # because other weights could not be judged
     n_done: int  # epochs of this fit that were run before it was cut short
     max_iter: int  # epochs, unless PCA is kept
-    earlier_weight: float  # of constant data before, which count for the scaling, too
+    earlier_weight: float  # of earlier constant data, which count in the scaling
 
 
 def make_plan(
-    estimator,
-    data,
-    previous,
+    estimator: Any,
+    data: AnyRows,
+    previous: TrainingState | None,
     *,
-    X_val=None,
-    groups=None,
-    max_epochs=None,
-    constant=None,
-):
+    X_val: AnyRows | None = None,
+    groups: np.ndarray | None = None,
+    max_epochs: int | None = None,
+    constant: float | None = None,
+) -> Plan:
     """Plan a training on validated data.
 
     Parameters
@@ -105,20 +109,20 @@ def make_plan(
     data : AnyRows
 
     previous : TrainingState or None
-        That of the training that is continued; None for a new one.
+        State of the training to continue; None for a new one.
 
     X_val : AnyRows, default=None
         Validation data.
 
     groups : ndarray of shape (n_samples,), default=None
-        Numbers of groups of samples that are held out together.
+        Numbers of the samples' groups, which are held out as a whole.
 
     max_epochs : int, default=None
-        At most so many epochs, without any validation; None for `max_iter`.
+        Maximum number of epochs, without validation; None for `max_iter`.
 
     constant : float, default=None
-        Total weight of earlier data without a spread, which count for the mean and the
-        scale of a new training.
+        Total weight of earlier, constant data, which count in the mean and the scale of
+        a new training.
 
     Returns
     -------
@@ -139,7 +143,7 @@ def make_plan(
     if validates_itself:
         split = _split(estimator, data, seed, is_cautious, groups)
     train = data if split is None else data.choose(split.train)
-    # PCA that may be kept is that of all samples.
+    # If PCA may be kept, it is that of all samples.
     first = data if is_cautious else train
     scaling = _scaling(estimator, first, previous, constant, architecture, init)
     if split is not None:
@@ -152,15 +156,15 @@ def make_plan(
     solver = describe_solver(
         estimator, train.n_rows, max_epochs, watches_validation=watches_validation
     )
-    finishes = _finishes(estimator, previous, solver)
-    if finishes and previous.schedule is not None:
-        solver = solver._replace(schedule=previous.schedule)
     if previous is None:
-        initial = _initial_params(architecture, init, seed, first_rows)
+        finishes, initial = False, _initial_params(architecture, init, seed, first_rows)
         if pretrains:
             _pretrain(estimator, architecture, objective, initial, seed)
     else:
+        finishes = _finishes(estimator, previous, solver)
         initial = previous.initial_params
+        if finishes and previous.schedule is not None:
+            solver = solver._replace(schedule=previous.schedule)
     keeps_pca, max_iter = is_cautious and split is None, solver.max_iter
     if keeps_pca:
         solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
@@ -188,50 +192,54 @@ def make_plan(
     )
 
 
-def _finishes(estimator, previous, solver):
-    """Whether a fit runs the epochs that are left of one that was cut short."""
-    if previous is None:
-        return False
-    # With another number of epochs, or another solver, another fit is wanted.
+def _finishes(estimator: Any, previous: TrainingState, solver: Solver) -> bool:
+    """Whether a fit runs the remaining epochs of one that was cut short."""
+    # With another solver or number of epochs it is a new fit.
     wanted = estimator.solver, solver.max_iter
-    return (previous.solver, previous.cut_short_of) == wanted
+    return bool((previous.solver, previous.cut_short_of) == wanted)
 
 
 # ---------------------------------------------------------------------------
-# The network, and where its training begins
+# The network and its initialization
 # ---------------------------------------------------------------------------
 
 
-def _code_size(estimator, data, previous):
-    """Size of the code: `n_components`, or as many as PCA needs for that share."""
+def _code_size(estimator: Any, data: AnyRows, previous: TrainingState | None) -> int:
+    """Size of the code: `n_components`, or what PCA needs for such a share."""
     n_components = check_code_size(estimator.n_components)
     if isinstance(n_components, int):
         _warn_of_wide_code(estimator, n_components, data.n_features)
         return n_components
     if previous is not None:
-        return estimator.n_components_
+        n_fitted: int = estimator.n_components_
+        return n_fitted
     mean, spread = mean_and_scale(data)
     rows = data.scaled(mean.astype(data.dtype), spread or 1.0)
     with single_threaded_blas():
         return n_components_for(rows, n_components)
 
 
-def _warn_of_wide_code(estimator, n_components, n_features):
+def _warn_of_wide_code(estimator: Any, n_components: int, n_features: int) -> None:
     if n_components >= n_features > 1 and _is_plain(estimator):
         warn(
             f"n_components={n_components} is not below the number of features, "
-            f"{n_features}: the network may pass its input on, and learns nothing "
-            "from that. Use fewer components, noise, or sparsity"
+            f"{n_features}: the network may copy its input, and learn nothing. Use "
+            "fewer components, noise, or sparsity"
         )
 
 
-def _is_plain(estimator):
-    """Whether nothing but the loss, and a penalty of the weights, is minimized."""
+def _is_plain(estimator: Any) -> bool:
+    """Whether only the loss, and a penalty of the weights, is minimized."""
     return estimator.noise is None and estimator._code_term() is None
 
 
-def _init_and_seed(estimator, architecture, previous, pretrains):
-    """How weights are initialized, and what all random numbers depend on."""
+def _init_and_seed(
+    estimator: Any,
+    architecture: dict[str, Any],
+    previous: TrainingState | None,
+    pretrains: bool,
+) -> tuple[str, int]:
+    """Initialization of the weights, and the seed of all random numbers."""
     if previous is not None:
         _check_can_continue(estimator, architecture, previous)
         return previous.init, previous.seed
@@ -240,30 +248,31 @@ def _init_and_seed(estimator, architecture, previous, pretrains):
     return init, int(random_state.randint(np.iinfo(np.int32).max))
 
 
-def _chosen_init(estimator, architecture, pretrains):
-    init, scale = estimator.init, estimator.scale
+def _chosen_init(estimator: Any, architecture: dict[str, Any], pretrains: bool) -> str:
+    init: str = estimator.init
+    scale = estimator.scale
     if not pretrains and scale is not None:
         has_room = scale == "auto" and _is_plain(estimator)
         return chosen_init(init, architecture, has_room=has_room)
     if init == "pca":
-        other = "scale=None, as principal components are those of centred data"
+        other = "scale=None, because PCA needs centred data"
         if pretrains:
-            other = (
-                f"pretrain={estimator.pretrain!r}, as layers begin at random weights"
-            )
+            other = f"pretrain={estimator.pretrain!r}, which begins at random weights"
         raise ValueError(f"init='pca' does not go with {other}: use init='auto'")
     return "random" if init == "auto" else init
 
 
-def _is_cautious(estimator, init):
+def _is_cautious(estimator: Any, init: str) -> bool:
     """Whether PCA is replaced only by weights that are better with confidence."""
-    # PCA is what a plain autoencoder must not fall behind.
-    is_auto = estimator.early_stopping == "auto"
+    # A plain autoencoder must not be worse than PCA.
+    is_auto: bool = estimator.early_stopping == "auto"
     return _is_plain(estimator) and is_auto and init == "pca"
 
 
-def _initial_params(architecture, init, seed, rows):
-    """Where training begins, in the dtype of the rows."""
+def _initial_params(
+    architecture: dict[str, Any], init: str, seed: int, rows: AnyRows
+) -> Floats:
+    """Initial weights and biases, in the dtype of the rows."""
     network, activations = make_network(**architecture), architecture["activations"]
     if init != "pca":
         return random_params(network, activations, init, seed, rows.dtype)
@@ -274,13 +283,15 @@ def _initial_params(architecture, init, seed, rows):
         return pca_params(network, activations, components, least, seed, rows.dtype)
 
 
-def _check_can_continue(estimator, architecture, previous):
-    """Raise ValueError if the parameters are another network's than the fitted."""
+def _check_can_continue(
+    estimator: Any, architecture: dict[str, Any], previous: TrainingState
+) -> None:
+    """Raise ValueError if the parameters do not match the fitted network."""
     if architecture != estimator._architecture:
         fitted = estimator._architecture
         now = {k: v for k, v in architecture.items() if v != fitted[k]}
         raise ValueError(
-            f"A network cannot go on training with {now}: it was fitted with "
+            f"A network cannot continue training with {now}: it was fitted with "
             f"{ {k: fitted[k] for k in now} }. Set n_components, "
             "hidden_layer_sizes, the activations or tied_weights back, or fit "
             "with warm_start=False"
@@ -288,33 +299,38 @@ def _check_can_continue(estimator, architecture, previous):
     is_scaled = LOSSES[estimator.loss].is_scaled
     if is_scaled and not _has_scale_of(estimator, previous):
         raise ValueError(
-            f"A network cannot go on training with scale={estimator.scale!r}: it has "
-            f"seen the data divided by {estimator.scale_!r}, with "
-            f"scale={previous.scale!r}. Set scale back, or fit with "
-            "warm_start=False"
+            f"A network cannot continue training with scale={estimator.scale!r}: with "
+            f"scale={previous.scale!r} it has seen the data divided by "
+            f"{estimator.scale_!r}. Set scale back, or fit with warm_start=False"
         )
     if is_scaled != LOSSES[previous.loss].is_scaled:
         raise ValueError(
-            f"A network cannot go on training with loss={estimator.loss!r}: with "
+            f"A network cannot continue training with loss={estimator.loss!r}: with "
             f"loss={previous.loss!r} it has seen the data on another scale. Fit "
             "with warm_start=False"
         )
 
 
-def _has_scale_of(estimator, previous):
-    """Whether `scale` is as it was, or the number that the data were divided by."""
+def _has_scale_of(estimator: Any, previous: TrainingState) -> bool:
+    """Whether `scale` is unchanged, or the number that the data were divided by."""
     if isinstance(estimator.scale, numbers.Real) and previous.scale is not None:
-        return estimator.scale == estimator.scale_
-    return estimator.scale == previous.scale
+        return bool(estimator.scale == estimator.scale_)
+    return bool(estimator.scale == previous.scale)
 
 
 # ---------------------------------------------------------------------------
-# Which samples, and how the network sees them
+# The samples, and how the network sees them
 # ---------------------------------------------------------------------------
 
 
-def _split(estimator, data, seed, is_cautious, groups):
-    """Samples to train on and to validate by; None: nothing is held out."""
+def _split(
+    estimator: Any,
+    data: AnyRows,
+    seed: int,
+    is_cautious: bool,
+    groups: np.ndarray | None,
+) -> Split | None:
+    """Training and validation samples; None if nothing is held out."""
     if not is_cautious and not stops_by_validation(estimator):
         return None
     used = data.weights > 0 if data.weights.size else np.ones(data.n_rows, bool)
@@ -340,20 +356,27 @@ def _split(estimator, data, seed, is_cautious, groups):
     for name, numbered in parts.items():
         if not used[numbered].any():
             raise ValueError(
-                f"All {name} rows have sample_weight 0: change random_state or "
+                f"All {name} samples have sample_weight 0: change random_state or "
                 "validation_fraction, or pass X_val"
             )
     return split
 
 
-def _scaling(estimator, data, previous, constant, architecture, init):
-    """How the network sees the data; one that is trained further sees as before."""
+def _scaling(
+    estimator: Any,
+    data: AnyRows,
+    previous: TrainingState | None,
+    constant: float | None,
+    architecture: dict[str, Any],
+    init: str,
+) -> Scaling:
+    """How the network sees the data; a continued training keeps the scaling."""
     exact_mean, spread = mean_and_scale(data)
     if constant is not None:
         exact_mean, spread = with_constant(
             exact_mean, spread, estimator.mean_, data.total_weight, constant
         )
-    # A penalty or noise is in the network's units, too: they stay as they are.
+    # Noise and sparsity are in the network's units, which therefore stay as they are.
     n_layers = n_saturating(architecture) if _is_plain(estimator) else 0
     largest = partial(largest_distance, data, exact_mean, spread)
     auto = partial(auto_scale, n_layers, init, spread, largest)
@@ -361,7 +384,7 @@ def _scaling(estimator, data, previous, constant, architecture, init):
     if previous is None:
         offset, scale = describe_scaling(estimator, mean, spread, auto)
     else:
-        # What is seen on the scale of earlier rows may vary by less than that.
+        # Data may vary by less than the scale of earlier ones.
         fitted = estimator.scale_
         describe_scaling(estimator, mean, max(spread, fitted), lambda: fitted)
         mean, offset, scale = estimator.mean_, estimator._offset, fitted
@@ -375,8 +398,15 @@ def _scaling(estimator, data, previous, constant, architecture, init):
 # ---------------------------------------------------------------------------
 
 
-def _make_objective(estimator, network, train, validation, scaling, validates_itself):
-    """What is trained on selected rows, and judged by others; None: by these."""
+def _make_objective(
+    estimator: Any,
+    network: Network,
+    train: AnyRows,
+    validation: AnyRows | None,
+    scaling: Scaling,
+    validates_itself: bool,
+) -> loop.Objective:
+    """The objective over the training rows, with validation rows or without."""
     loss, how = LOSSES[estimator.loss], (scaling.offset, scaling.scale)
     rows = train.scaled(*how)
     return loop.Objective(
@@ -391,25 +421,31 @@ def _make_objective(estimator, network, train, validation, scaling, validates_it
     )
 
 
-def training_kind(solver, rows):
-    """The class of the trainings on rows of this process, by a solver's name."""
+def training_kind(solver: str, rows: AnyRows) -> type[loop.Training]:
+    """The class of trainings by a solver, on rows in this process."""
     if solver == "lbfgs":
         return LbfgsTraining
     return StochasticTraining if rows.is_in_memory else StreamedTraining
 
 
 def make_training(
-    kind, solver_name, objective, solver, previous, initial, seed, max_epochs
-):
-    """A training of a class, with a solver: new, or continuing from a state."""
+    kind: type[loop.Training],
+    solver_name: str,
+    objective: loop.Objective,
+    solver: Solver,
+    previous: TrainingState | None,
+    initial: Floats,
+    seed: int,
+    max_epochs: int | None,
+) -> loop.Training:
+    """Make a training of a class: a new one, or one that continues from a state."""
     if previous is None:
         return kind.begin(objective, solver, initial, seed, max_epochs)
     arrays = previous.arrays
     params = arrays["params"] if max_epochs is None else previous.kept_params
     if params is arrays["params"] and previous.solver == solver_name:
         return kind.resume(objective, solver, previous, max_epochs)
-    # From these weights, without what was remembered of the steps to others, or
-    # of another solver's.
+    # These weights begin without the moments of others, or of another solver.
     training = kind.begin(objective, solver, params, seed, max_epochs)
     state = training.state
     before = previous.progress()
@@ -419,8 +455,14 @@ def make_training(
     return training
 
 
-def _make_selection(estimator, training, initial, previous, units):
-    """What chooses cautiously among the weights of a training."""
+def _make_selection(
+    estimator: Any,
+    training: loop.Training,
+    initial: Floats,
+    previous: TrainingState | None,
+    units: np.ndarray | None,
+) -> CautiousSelection:
+    """Make what replaces PCA only by weights that are better with confidence."""
     if previous is None:
         return CautiousSelection(training, initial, 0, units=units)
     n_before, selected = len(estimator.loss_curve_), None
@@ -430,15 +472,21 @@ def _make_selection(estimator, training, initial, previous, units):
     return CautiousSelection(training, initial, n_before, selected, units=units)
 
 
-def _pretrain(estimator, architecture, objective, params, seed):
-    """Train layer by layer, in place."""
+def _pretrain(
+    estimator: Any,
+    architecture: dict[str, Any],
+    objective: loop.Objective,
+    params: Floats,
+    seed: int,
+) -> None:
+    """Train layer by layer, which changes `params` in place."""
     n_rows = objective.rows.n_rows
     solver = describe_solver(estimator, n_rows, watches_validation=False)
     n_epochs = max(1, round(_PRETRAINING_SHARE * solver.max_iter))
     solver = solver._replace(max_iter=n_epochs)
     n_pairs = len(architecture["activations"]) // 2
 
-    def train(objective, initial, number):
+    def train(objective: loop.Objective, initial: Floats, number: int) -> Floats:
         training = estimator._make_training(
             objective, solver, None, initial, seed, None
         )
@@ -458,14 +506,14 @@ def _pretrain(estimator, architecture, objective, params, seed):
 
 
 @contextlib.contextmanager
-def divergence_explained(estimator):
-    """Raise ValueError, which says what helps, where training diverges."""
+def divergence_explained(estimator: Any) -> Iterator[None]:
+    """Raise ValueError that says what helps if training diverges."""
     try:
         yield
     except loop.ValidationLossError:
         raise ValueError(
-            "X_val is too large: at the weights that training starts with its loss "
-            "is not finite, unlike that of X. Bring both to the same units"
+            "X_val is too large: at the initial weights its loss is not finite, unlike "
+            "that of X. Bring both to the same units"
         ) from None
     except loop.DivergedError:
         mend = f"Lower learning_rate_init (now {estimator.learning_rate_init})"
@@ -474,7 +522,6 @@ def divergence_explained(estimator):
         raise ValueError(
             f"Training diverged: with solver={estimator.solver!r} and "
             f"loss={estimator.loss!r} the loss exploded, or a weight became infinite "
-            "or NaN. "
-            f"{mend}, or bring the features to a common scale, for example with "
-            "StandardScaler"
+            f"or NaN. {mend}, or bring the features to a common scale, for example "
+            "with StandardScaler"
         ) from None

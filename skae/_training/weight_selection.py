@@ -125,9 +125,9 @@ class CautiousSelection:
         training, candidates = self.training, [params]
         if not self._start_objective:  # in the same pass
             candidates.append(self.initial_params)
-        objective, *new = training.values(candidates, training.objective.rows)
+        now, *new = training.values(candidates, training.objective.rows)
         self._start_objective += new
-        return objective <= self._start_objective[0]  # NaN is not
+        return now <= self._start_objective[0]  # NaN is not
 
     def _consider(self, kept: Kept) -> None:
         gain = self._gain(kept.params)
