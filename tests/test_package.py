@@ -36,7 +36,7 @@ from .support.sources import (
 # Folders, and modules that lie in none, from the bottom up. A module may import those
 # on lower floors, and others in its own folder, but not in a circle.
 FLOORS = (
-    ("_compiled", "_sklearn"),
+    ("_compiled", "_sklearn", "_typing"),
     ("_data", "_names", "datasets"),
     ("_runtime",),
     ("_model", "metrics"),

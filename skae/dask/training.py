@@ -21,7 +21,6 @@ from skae._data.rows import (
     aligned,
     make_rows,
     total_weight,
-    with_aligned_arrays,
 )
 from skae._runtime.threads import single_threaded, single_threaded_blas
 from skae._training.lbfgs import LbfgsTraining
@@ -83,7 +82,7 @@ class _WithOwnMatrix(NamedTuple):
         return self
 
     def with_matrix(self, matrix):
-        return with_aligned_arrays(self.rows)
+        return self.rows.with_aligned_arrays()
 
 
 def _derived(rows, function, *args):

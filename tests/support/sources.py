@@ -55,11 +55,13 @@ def imports(nodes):
 
 
 def statements_at_import(tree):
-    """A module's statements without the bodies of its functions."""
+    """A module's statements, except in functions and under `if TYPE_CHECKING`."""
     waiting = list(tree.body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
         yield node
         waiting.extend(ast.iter_child_nodes(node))
