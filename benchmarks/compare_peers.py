@@ -92,7 +92,7 @@ def run_once(workload, fraction, solver):
                     dataset_names=[
                         f"workload[workload={workload},fraction={fraction}]"
                     ],
-                    max_runs=work.n_epochs // work.epochs_a_call,
+                    max_runs=work.n_epochs // work.epochs_per_call,
                     n_repetitions=1,
                     no_cache=True,
                     plot_result=False,
@@ -107,7 +107,7 @@ def run_once(workload, fraction, solver):
         {
             "workload": workload,
             "solver": solver,
-            "n_epochs": result["stop_val"] * work.epochs_a_call,
+            "n_epochs": result["stop_val"] * work.epochs_per_call,
             "seconds": result["time"],
             "loss": result["objective_value"],
             "compile_seconds": result["objective_compile_seconds"],

@@ -195,7 +195,7 @@ class Model(NamedTuple):
     """What an exchange costs, in seconds."""
 
     latency: float  # of an exchange of nothing with two workers
-    seconds_a_byte: float  # to or from a worker, through the client's link
+    seconds_per_byte: float  # to or from a worker, through the client's link
 
     def step(self, row_seconds, n_rows, n_bytes, n_workers):
         """Seconds of one step on workers with a partition each.
@@ -205,11 +205,11 @@ class Model(NamedTuple):
         """
         compute = row_seconds * n_rows / n_workers
         latency = self.latency * (1 + n_workers / 2) / 2
-        return compute + latency + 2 * n_workers * n_bytes * self.seconds_a_byte
+        return compute + latency + 2 * n_workers * n_bytes * self.seconds_per_byte
 
     def best_workers(self, row_seconds, n_rows, n_bytes):
         """Number of workers beyond which a step takes longer."""
-        a_worker = self.latency / 4 + 2 * n_bytes * self.seconds_a_byte
+        a_worker = self.latency / 4 + 2 * n_bytes * self.seconds_per_byte
         return max(1, round((row_seconds * n_rows / a_worker) ** 0.5))
 
 
@@ -224,8 +224,8 @@ def predictions(latency, row_seconds):
     for workload in (WORKLOADS[0], WORKLOADS[2]):
         n_bytes = 4 * workload.n_params
         for n_rows in LARGE_STEPS:
-            for link, seconds_a_byte in LINKS.items():
-                model = Model(latency, seconds_a_byte)
+            for link, seconds_per_byte in LINKS.items():
+                model = Model(latency, seconds_per_byte)
                 args = row_seconds[workload.name], n_rows, n_bytes
                 alone = args[0] * n_rows
                 yield (
@@ -290,7 +290,7 @@ def report(found, exchanged):
             [(n_bytes, *(1e3 * s for s in seconds)) for n_bytes, *seconds in exchanged],
         ),
         latency=1e3 * model.latency,
-        bandwidth=1e-6 / model.seconds_a_byte,
+        bandwidth=1e-6 / model.seconds_per_byte,
         checks=_report.table(
             ("workload", "model, s", "measured, s"), list(checks(model, found))
         ),
@@ -369,7 +369,7 @@ A vector to each worker, and one back from each of two partitions, in millisecon
 
 A step on w workers with a partition each takes
 
-    rows * seconds_a_row / w + latency * (1 + w / 2) / 2 + 2 * w * bytes / bandwidth
+    rows * seconds_per_row / w + latency * (1 + w / 2) / 2 + 2 * w * bytes / bandwidth
 
 as workers compute at once, and all that is sent passes the client. Measured here:
 a latency of {latency:.1f} ms for two workers, and {bandwidth:.0f} MB/s. Beside what was

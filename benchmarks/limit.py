@@ -165,7 +165,7 @@ class Epoch:
         if full_batch:
             autoencoder.set_params(batch_size=len(self.rows))
         self.training = make_plan(autoencoder, make_rows(self.rows), None).training
-        self.network = self.training.problem.network
+        self.network = self.training.objective.network
         self.threads = self.training._team.n_threads
         # As many epochs as take some tenths of a second.
         self.n_repeats = 1

@@ -102,7 +102,7 @@ class Workload:
         return self.batch_size is None
 
     @property
-    def epochs_a_call(self):
+    def epochs_per_call(self):
         """Epochs between two evaluations: a run of full-batch steps is one piece."""
         return self.n_epochs if self.is_full_batch else 1
 

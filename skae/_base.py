@@ -367,13 +367,15 @@ class BaseAutoencoder(
         """What a fit tells of the code, which it orders by changing `params`."""
         return fitting.code_attributes(plan, params)
 
-    def _training_kind(self, problem):
-        """The class of trainings of a problem."""
-        return training_kind(self.solver, problem.rows)
+    def _training_kind(self, objective):
+        """The class of trainings of an objective."""
+        return training_kind(self.solver, objective.rows)
 
-    def _make_training(self, problem, *args):
-        """A training of a problem, new or continued."""
-        return make_training(self._training_kind(problem), self.solver, problem, *args)
+    def _make_training(self, objective, *args):
+        """A training of an objective, new or continued."""
+        return make_training(
+            self._training_kind(objective), self.solver, objective, *args
+        )
 
     def _run(self, plan, context, callback_kwargs):
         """Train as planned; returns the fitted attributes."""

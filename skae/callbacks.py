@@ -17,7 +17,7 @@ def __dir__():
     return __all__
 
 
-_SECONDS_A_MINUTE = 60
+_SECONDS_PER_MINUTE = 60
 
 
 class Checkpoint:
@@ -219,7 +219,7 @@ class Checkpoint:
         if self.every_n_minutes is None:
             return False
         seconds = time.monotonic() - self._saved_at[id(estimator)]
-        return seconds >= _SECONDS_A_MINUTE * self.every_n_minutes
+        return seconds >= _SECONDS_PER_MINUTE * self.every_n_minutes
 
     def _save(self, estimator):
         local = _local(estimator)

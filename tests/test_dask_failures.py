@@ -101,7 +101,7 @@ def test_a_worker_dies_while_a_layer_is_pretrained(mortal_client, monkeypatch):
     run, killed = DistributedStochasticTraining._run_steps, []
 
     def run_steps(training, *args):
-        if training.problem.rows.n_features == 5 and args[-1].first and not killed:
+        if training.objective.rows.n_features == 5 and args[-1].first and not killed:
             killed.append(pids(mortal_client)[0])
             kill(*killed)
         return run(training, *args)

@@ -199,7 +199,7 @@ def test_layers_are_pretrained_in_local_steps(client, monkeypatch):
     layers, locally = [], DistributedStochasticTraining._step_locally
 
     def step_locally(training, *args):
-        layers.append(training.problem.rows.n_features)
+        layers.append(training.objective.rows.n_features)
         locally(training, *args)
 
     monkeypatch.setattr(DistributedStochasticTraining, "_step_locally", step_locally)
@@ -367,7 +367,7 @@ def test_validation_rows_of_another_kind(client):
         assert pids(of_threads) == alive  # or the fit would go on elsewhere
 
 
-def test_several_threads_a_worker(client):
+def test_several_threads_per_worker(client):
     """Which part a thread sees first is a matter of luck, and changes nothing."""
     rows = np.random.default_rng(0).standard_normal((2010, 12))
     sizes = (500, 500, 500, 500, 10)

@@ -61,9 +61,9 @@ def vector(network, coef_gradients, bias_gradients):
 
 
 def kernel_objective(network, loss, alpha, X, weights, params, **others):
-    """Value and gradient by the kernel; `others` are the problem's."""
+    """Value and gradient by the kernel; `others` are the objective's."""
     rows = make_rows(X, np.zeros(X.shape[1]), 1.0, weights=weights)
-    problem = loop.Problem(
+    objective = loop.Objective(
         for_loss(network, LOSSES[loss]),
         LOSSES[loss],
         alpha,
@@ -72,7 +72,7 @@ def kernel_objective(network, loss, alpha, X, weights, params, **others):
         **others,
     )
     solver = solver_for(batch_size=len(X))
-    with LbfgsTraining.begin(problem, solver, params, seed=0) as training:
+    with LbfgsTraining.begin(objective, solver, params, seed=0) as training:
         value, gradient = training._evaluate(params)
         assert training.value(params) == pytest.approx(value, rel=1e-12)
     return value, gradient
@@ -93,7 +93,7 @@ def assert_equals_naive(
 ):
     """The kernel's value and gradient are the naive network's; returns the gradient.
 
-    `others` are the problem's, `naive` the same as arguments of `reference.objective`.
+    `others` are those of the objective, `naive` the same for `reference.objective`.
     """
     case = network, loss, alpha, X, weights, params
     value, gradient = kernel_objective(*case, **(others or {}))
@@ -315,8 +315,8 @@ def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.flo
         params = initialization.random_params(network, names, "glorot", 0, dtype)
     rows = make_rows(X.astype(dtype), np.zeros(X.shape[1]), 1.0)
     loss = LOSSES["squared_error"]
-    problem = loop.Problem(network, loss, 0.0, rows, rows.empty())
-    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
+    objective = loop.Objective(network, loss, 0.0, rows, rows.empty())
+    with loop.StochasticTraining.begin(objective, solver, params, 0) as training:
         _, curves = training.run_epochs(n_epochs)
     return training, curves.loss
 
@@ -418,7 +418,7 @@ def test_learning_rate_schedule(schedule, rate_of):
     )
     training, _ = run_epochs(X, solver, n_epochs=6)
     names = ["tanh", "identity"]
-    network = training.problem.network
+    network = training.objective.network
     params = initialization.random_params(network, names, "glorot", 0, np.float64)
     for t in range(12):
         batch = X[:5] if t % 2 == 0 else X[5:]
@@ -439,13 +439,13 @@ def test_adaptive_schedule_divides_the_rate_and_ends():
     assert len(losses) == 1 + 7 * 3
 
 
-def test_every_row_counts_once_an_epoch():
+def test_every_row_counts_once_per_epoch():
     """With a zero learning rate, the epoch's loss is the objective, in any order."""
     X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
     solver = solver_for("sgd", learning_rate=0.0, batch_size=4, shuffle=1)
     training, losses = run_epochs(X, solver, n_epochs=4)
     params = training.state.params
-    network = training.problem.network
+    network = training.objective.network
     value, _ = naive_objective(X, network, params)
     np.testing.assert_allclose(losses, value, rtol=1e-12)
 
@@ -462,8 +462,8 @@ def test_float32_follows_float64():
 def test_what_a_training_has_to_improve_on():
     """The start, and, with other rows than before, the weights that are there."""
     X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
-    problem, params = problem_of(make_rows(X, np.zeros(N_FEATURES), 1.0))
-    with loop.StochasticTraining.begin(problem, solver_for(), params, 0) as begun:
+    objective, params = objective_of(make_rows(X, np.zeros(N_FEATURES), 1.0))
+    with loop.StochasticTraining.begin(objective, solver_for(), params, 0) as begun:
         progress, state = begun.state.progress, begun.state
         for _ in range(2):
             loop.prepare(begun, params)
@@ -478,14 +478,14 @@ def test_what_a_training_has_to_improve_on():
 # -- parts of the rows -----------------------------------------------------------------
 
 
-def problem_of(rows, **others):
+def objective_of(rows, **others):
     """With the network of `run_epochs`, and its initial parameters."""
     names = ["tanh", "identity"]
     network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
     params = initialization.random_params(network, names, "glorot", 0, np.float64)
     loss = LOSSES["squared_error"]
-    problem = loop.Problem(network, loss, 0.0, rows, rows.empty(), **others)
-    return problem, params
+    objective = loop.Objective(network, loss, 0.0, rows, rows.empty(), **others)
+    return objective, params
 
 
 @pytest.mark.parametrize("noise", [None, "gaussian", "masking"])
@@ -509,13 +509,13 @@ def test_sums_over_parts(numbered, make, noise, monkeypatch):
         rows = make_rows(make(X[used]), np.zeros(N_FEATURES), 1.0)
         rows = rows._replace(numbers=used)
     monkeypatch.setattr(rows_module, "_PIECE_ENTRIES", 3 * N_FEATURES)
-    problem, params = problem_of(rows, **others)
-    with LbfgsTraining.begin(problem, solver_for(), params, seed=0) as training:
+    objective, params = objective_of(rows, **others)
+    with LbfgsTraining.begin(objective, solver_for(), params, seed=0) as training:
         value, gradient = training._evaluate(params)
         assert training.value(params) == pytest.approx(value, rel=1e-12)
         values = training.values([0 * params, params], rows)
         assert values == [training.value(0 * params), training.value(params)]
-    network = problem.network
+    network = objective.network
     true_value, coef_gradients, bias_gradients = reference.objective(
         X[used],
         coefs(network, params),
@@ -535,20 +535,20 @@ def test_steps_by_gradients_from_elsewhere(name):
     """Sums of gradients, divided by the weight."""
     rng = np.random.default_rng(0)
     rows = make_rows(rng.random((5, N_FEATURES)), np.zeros(N_FEATURES), 1.0)
-    problem, params = problem_of(rows)
-    problem = problem._replace(alpha=0.5)
+    objective, params = objective_of(rows)
+    objective = objective._replace(alpha=0.5)
     changes = {"momentum": 0.7, "nesterovs_momentum": 0} if "_" in name else {}
     solver = solver_for(name.partition("_")[0], batch_size=5, **changes)
     step, naive = NAIVE_STEPS[name](), params.copy()
-    n_weights = problem.network.n_weights
-    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
+    n_weights = objective.network.n_weights
+    with loop.StochasticTraining.begin(objective, solver, params, 0) as training:
         training.state.progress.epoch_rows = 5
         for weight in (1.0, 4.0, 0.5):
             gradient = rng.standard_normal(params.size)
             training._workspace.gradients[0] = weight * gradient
             penalty = training._team.run(
                 epochs.step,
-                problem.model(training.state.params),
+                objective.model(training.state.params),
                 solver,
                 training.state,
                 weight,
@@ -581,7 +581,7 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
     )
     stream = RowStream(lambda: (X[a : a + 7] for a in (0, 7, 14)), lambda b, _: b)
     rows = StreamedRows(stream, None, np.zeros(N_FEATURES), 1.0)
-    problem, params = problem_of(rows, **others)
+    objective, params = objective_of(rows, **others)
     orders, run_on = [], loop.StreamedTraining._run_on
 
     def run_and_note(self, kernel, model, rows, *args):
@@ -591,9 +591,9 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
         return result
 
     monkeypatch.setattr(loop.StreamedTraining, "_run_on", run_and_note)
-    with loop.StreamedTraining.begin(problem, solver, params, 0) as training:
+    with loop.StreamedTraining.begin(objective, solver, params, 0) as training:
         _, curves = training.run_epochs(2)
-    network, naive, losses = problem.network, params.copy(), []
+    network, naive, losses = objective.network, params.copy(), []
     for epoch in range(2):
         order = np.concatenate(orders[3 * epoch : 3 * epoch + 3])
         np.testing.assert_array_equal(np.sort(order), np.arange(20))
@@ -629,9 +629,9 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
     params = initialization.random_params(network, names, "glorot", 0, np.float64)
     rows = make_rows(X, np.zeros(N_FEATURES), 1.0)
     validation = rows if validated else rows.empty()
-    problem = loop.Problem(network, LOSSES["squared_error"], 0.0, rows, validation)
+    objective = loop.Objective(network, LOSSES["squared_error"], 0.0, rows, validation)
     solver = solver_for(batch_size=batch_size)
-    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
+    with loop.StochasticTraining.begin(objective, solver, params, 0) as training:
         training.run_epochs(1)
         state, workspace = training.state, training._workspace
         before = {name: array.copy() for name, array in state._asdict().items()}
@@ -640,7 +640,7 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
         state_of_call = state._replace(**curves)
 
         def run(kernel, *arguments):
-            arguments = (problem.model(state.params), *arguments, workspace)
+            arguments = (objective.model(state.params), *arguments, workspace)
             addresses, _held = records.arguments_of(kernel, arguments)
             return kernel(*addresses, 0)
 
@@ -648,7 +648,7 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
             status = run(epochs.train, rows, validation, solver, state_of_call, 1)
         else:
             status = epochs.INTERRUPTED
-            assert np.isnan(run(batches.summed_loss, problem.monitored))
+            assert np.isnan(run(batches.summed_loss, objective.monitored))
         assert status == epochs.INTERRUPTED
         for name in ("loss_sum", "term_sum"):  # of an epoch that starts again
             setattr(state.progress, name, getattr(before["progress"], name))
@@ -656,5 +656,5 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
             assert array.tobytes() == before[name].tobytes()
         # The next run is not affected.
         value = training.value(params)
-    with loop.StochasticTraining.begin(problem, solver, params, 0) as training:
+    with loop.StochasticTraining.begin(objective, solver, params, 0) as training:
         assert training.value(params) == value

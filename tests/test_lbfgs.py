@@ -16,7 +16,7 @@ from skae._training.state import TrainingState
 from .support.solvers import solver_for
 
 
-def make_problem(dtype=np.float64):
+def make_objective(dtype=np.float64):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 6))
     X = (X + 0.1 * rng.standard_normal((40, 6))).astype(dtype)
@@ -24,8 +24,8 @@ def make_problem(dtype=np.float64):
     network = make_network([6, 2, 6], names, tied=False)
     rows = make_rows(X, np.zeros(6), 1.0)
     loss = LOSSES["squared_error"]
-    problem = loop.Problem(network, loss, 0.01, rows, rows.empty())
-    return problem, random_params(network, names, "glorot", 0, dtype)
+    objective = loop.Objective(network, loss, 0.01, rows, rows.empty())
+    return objective, random_params(network, names, "glorot", 0, dtype)
 
 
 def make_solver(tol=1e-8):
@@ -47,8 +47,8 @@ def test_direction_is_that_of_the_two_loop_recursion():
 
 
 def test_reaches_the_minimum_that_scipy_reaches():
-    problem, params = make_problem()
-    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+    objective, params = make_objective()
+    with LbfgsTraining.begin(objective, make_solver(), params, 0) as training:
 
         def evaluate(position):
             loss, gradient = training._evaluate(position)
@@ -69,8 +69,8 @@ def test_reaches_the_minimum_that_scipy_reaches():
 
 
 def test_loss_never_rises():
-    problem, params = make_problem()
-    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+    objective, params = make_objective()
+    with LbfgsTraining.begin(objective, make_solver(), params, 0) as training:
         start = training.value(params)
         _, curves = training.run_epochs(100)
     assert (np.diff([start, *curves.loss]) <= 0).all()
@@ -78,11 +78,11 @@ def test_loss_never_rises():
 
 
 def test_going_on_is_exact():
-    problem, params = make_problem()
+    objective, params = make_objective()
     solver = make_solver()
-    with LbfgsTraining.begin(problem, solver, params, 0) as whole:
+    with LbfgsTraining.begin(objective, solver, params, 0) as whole:
         _, whole_curves = whole.run_epochs(30)
-    with LbfgsTraining.begin(problem, solver, params, 0) as first:
+    with LbfgsTraining.begin(objective, solver, params, 0) as first:
         _, curves = first.run_epochs(13)
     state = TrainingState(
         solver="lbfgs",
@@ -92,16 +92,16 @@ def test_going_on_is_exact():
         initial_params=params,
         **first.saved_state(),
     )
-    with LbfgsTraining.resume(problem, solver, state) as second:
+    with LbfgsTraining.resume(objective, solver, state) as second:
         _, more_curves = second.run_epochs(17)
     assert curves.loss + more_curves.loss == whole_curves.loss
     np.testing.assert_array_equal(second.state.params, whole.state.params)
 
 
 def test_float32_converges_to_rounding():
-    problem, params = make_problem(np.float32)
-    double, double_params = make_problem()
-    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+    objective, params = make_objective(np.float32)
+    double, double_params = make_objective()
+    with LbfgsTraining.begin(objective, make_solver(), params, 0) as training:
         status, curves = training.run_epochs(2000)
     with LbfgsTraining.begin(double, make_solver(), double_params, 0) as training:
         _, double_curves = training.run_epochs(2000)
@@ -110,11 +110,11 @@ def test_float32_converges_to_rounding():
 
 
 def test_starting_at_a_minimum_ends_at_once():
-    problem, params = make_problem()
-    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+    objective, params = make_objective()
+    with LbfgsTraining.begin(objective, make_solver(), params, 0) as training:
         training.run_epochs(2000)
         minimum = training.state.params.copy()
-    with LbfgsTraining.begin(problem, make_solver(1e-4), minimum, 0) as training:
+    with LbfgsTraining.begin(objective, make_solver(1e-4), minimum, 0) as training:
         status, curves = training.run_epochs(10)
     assert status == CONVERGED
     assert len(curves.loss) == 1
@@ -122,10 +122,10 @@ def test_starting_at_a_minimum_ends_at_once():
 
 
 def test_evaluations_are_those_of_the_kernel():
-    problem, params = make_problem()
-    with LbfgsTraining.begin(problem, make_solver(), params, 0) as training:
+    objective, params = make_objective()
+    with LbfgsTraining.begin(objective, make_solver(), params, 0) as training:
         loss, gradient = training._evaluate(params)
         again, _ = training._evaluate(params)
-        value, expected = training._objective(params)
+        value, expected = training._value_and_gradient(params)
     assert loss == again == value
     np.testing.assert_array_equal(gradient, expected)

@@ -75,7 +75,7 @@ def test_no_cache_line_is_written_by_two_threads(name, monkeypatch):
 
 
 def training_of(**changes):
-    """A training of 300 rows in batches, and its problem's rows."""
+    """A training of 300 rows in batches, and its objective's rows."""
     model = make("minibatch", batch_size=150, **changes)
     X = data_for(model, n_rows=300)
     plan = make_plan(model, make_rows(X), None)
@@ -98,17 +98,17 @@ WRONG_ROWS = {
 @pytest.mark.parametrize("name", WRONG_ROWS)
 def test_rows_that_do_not_fit(name):
     training = training_of()
-    wrong = WRONG_ROWS[name](training.problem.rows)
+    wrong = WRONG_ROWS[name](training.objective.rows)
     with pytest.raises(ValueError, match="rows do not fit"):
         training.value(training.state.params, wrong)
-    training.problem = training.problem._replace(rows=wrong)
+    training.objective = training.objective._replace(rows=wrong)
     with training, pytest.raises(ValueError, match="rows do not fit"):
         training.run_epochs(1)
 
 
 def test_working_memory_that_does_not_fit():
     training = training_of()
-    rows = training.problem.rows
+    rows = training.objective.rows
     small = training._workspace._replace(order=training._workspace.order[:10])
     training._workspace, whole = small, training._workspace
     with training, pytest.raises(ValueError, match="an order of 10 rows, not of 300"):

@@ -38,7 +38,7 @@ def test_each_pair_of_layers_learns_the_codes_of_the_pair_below(tied, weighted):
     rows = rows._replace(subset=np.arange(0, 60, 2, dtype=np.int32), n_rows=30)
     corruption = Corruption(CORRUPTIONS["masking"], np.array([0.1, 0, 0]))
     term = CodeTerm(SPARSITIES["kl"], {WEIGHT: 1.0, TARGET: 0.05})
-    problem = loop.Problem(
+    objective = loop.Objective(
         for_loss(network, loss), loss, 0.3, rows, rows.empty(), corruption, term
     )
     before = random_params(network, NAMES, "glorot", 0, np.float64)
@@ -48,7 +48,7 @@ def test_each_pair_of_layers_learns_the_codes_of_the_pair_below(tied, weighted):
         seen.append((of_pair, initial.copy(), number))
         return initial + number
 
-    pretrained_params(architecture, problem, params, train)
+    pretrained_params(architecture, objective, params, train)
     codes = X[::2]
     for i, (of_pair, initial, number) in enumerate(seen):
         assert number == i + 1

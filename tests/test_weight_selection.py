@@ -30,7 +30,7 @@ class Stub:
 
     def __init__(self, losses, monkeypatch, *, on_training=None, weights=None):
         rows = make_rows(np.zeros((len(losses(0.0)), 1)), [0.0], 1.0, weights=weights)
-        self.problem = SimpleNamespace(validation=rows, rows=None, loss=0, network=0)
+        self.objective = SimpleNamespace(validation=rows, rows=None, loss=0, network=0)
         progress = SimpleNamespace(n_epochs=0)
         self.state = SimpleNamespace(params=np.zeros(1), progress=progress)
         self.on_training = on_training or (lambda p: -p)
@@ -129,7 +129,7 @@ def test_equal_weights_are_no_weights_and_rows_without_are_no_rows(monkeypatch):
 
 def test_without_rows_the_start_is_kept(monkeypatch):
     training = Stub(lambda p: np.empty(0), monkeypatch)
-    training.problem.validation = training.problem.validation.empty()
+    training.objective.validation = training.objective.validation.empty()
     assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
 
 

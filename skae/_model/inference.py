@@ -18,7 +18,7 @@ from skae._runtime.threads import ThreadTeam, make_workspace, n_threads_for
 
 # A multiplication and an addition for each weight and row. A unit's reading, activation
 # or writing takes as long as so many operations of products.
-_FLOPS_A_WEIGHT, _FLOPS_A_UNIT = 2, 50
+_FLOPS_PER_WEIGHT, _FLOPS_PER_UNIT = 2, 50
 
 
 def encoder(network):
@@ -60,8 +60,10 @@ def propagate(network, params, rows, mean=None, scale=1.0, *, check=None):
     out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
     layers = network.layers[1:]
     n_weights = (layers["n_in"] * layers["width"]).sum()
-    flops_a_row = _FLOPS_A_WEIGHT * int(n_weights) + _FLOPS_A_UNIT * network.n_units
-    flops = flops_a_row * rows.n_rows
+    flops_per_row = (
+        _FLOPS_PER_WEIGHT * int(n_weights) + _FLOPS_PER_UNIT * network.n_units
+    )
+    flops = flops_per_row * rows.n_rows
     n_threads = n_threads_for(-(-rows.n_rows // sharding.block_rows(network)), flops)
     sums = in_lines(n_threads, 1, np.float64)
     model = Model(network, params)

@@ -175,7 +175,7 @@ def training_attributes(plan, kept, curves):
     estimator, training = plan.estimator, plan.training
     if plan.is_warm_start:
         curves = _curves_before(estimator).followed_by(curves)
-    if not training.problem.validation.n_rows:
+    if not training.objective.validation.n_rows:
         curves = curves._replace(validation=[])  # those of earlier fits
     watched = curves.validation or curves.loss
     # Losses before are of another objective.
@@ -257,9 +257,9 @@ def note_fit(attributes, plan):
 @single_threaded_blas()
 def code_attributes(plan, params):
     """What a fit tells of the code, which it orders by changing `params` in place."""
-    estimator, problem = plan.estimator, plan.training.problem
-    network, rows = problem.network, plan.first_rows
-    if problem.term is not None:
+    estimator, objective = plan.estimator, plan.training.objective
+    network, rows = objective.network, plan.first_rows
+    if objective.term is not None:
         return {"mean_activation_": mean_code(network, params, rows)}
     if estimator.code_activation != "identity":
         return {}

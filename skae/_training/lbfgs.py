@@ -75,16 +75,16 @@ class LbfgsTraining(Training):
 
     has_moments = False
 
-    def __init__(self, problem, solver, state, max_epochs=None):
-        super().__init__(problem, solver, state, max_epochs)
+    def __init__(self, objective, solver, state, max_epochs=None):
+        super().__init__(objective, solver, state, max_epochs)
         self._memory = None  # before the first iteration
         # Position, objective and gradient of the last evaluation.
         self._evaluated = (np.empty(0), np.nan, np.empty(0))
 
     @classmethod
-    def resume(cls, problem, solver, previous, max_epochs=None):
+    def resume(cls, objective, solver, previous, max_epochs=None):
         """The training that continues from a `TrainingState`, which stays as it is."""
-        training = super().resume(problem, solver, previous, max_epochs)
+        training = super().resume(objective, solver, previous, max_epochs)
         if previous.memory is not None:
             training._memory = Memory.of(previous.memory)
         return training
@@ -168,17 +168,17 @@ class LbfgsTraining(Training):
         """Objective and gradient; the line search asks for each in turn."""
         if not np.array_equal(self._evaluated[0], position):
             params = position.astype(self.state.params.dtype)
-            loss, gradient = self._objective(params)
+            loss, gradient = self._value_and_gradient(params)
             self._evaluated = position.copy(), loss, gradient
         return self._evaluated[1:]
 
-    def _objective(self, params):
+    def _value_and_gradient(self, params):
         """The objective, and its gradient in float64."""
         total, self._workspace.gradients[0] = self._summed_gradient(params)
-        weight = self.problem.rows.total_weight
+        weight = self.objective.rows.total_weight
         penalty = self._team.run(
             epochs.step,  # which `scale_gradient` does not take
-            self.problem.model(params),
+            self.objective.model(params),
             self.solver,
             self.state,
             weight,

@@ -40,8 +40,8 @@ from skae._training.state import new_progress, saved_progress
 # A multiplication and an addition for each weight and row in the forward pass, and
 # twice that in the backward pass. A unit's activation and its derivatives take as long
 # as so many operations of products.
-_FLOPS_A_WEIGHT = 6
-_FLOPS_A_UNIT = 100
+_FLOPS_PER_WEIGHT = 6
+_FLOPS_PER_UNIT = 100
 # Losses of the same data, cut into other partitions, differ by less, relatively, or by
 # so many roundings of their type. Kernels sum the losses of a block of float32 in
 # float32; half a rounding was found for 1,000 to 100,000 rows.
@@ -52,7 +52,7 @@ _SAME, _SAME_ROUNDINGS = 1e-9, 8
 _OWN_ORDER = np.empty(0, dtype=np.int32)
 
 
-class Problem(NamedTuple):
+class Objective(NamedTuple):
     """What is trained, on what."""
 
     network: records.Network
@@ -139,14 +139,14 @@ def new_state(params, seed, *, has_moments):
 
 
 class Training(abc.ABC):
-    """One run of a solver on a problem; a context manager that holds its threads.
+    """One run of a solver on an objective; a context manager that holds its threads.
 
     A subclass runs epochs. It is made from initial parameters, or goes on from what
     `saved_state` of an earlier run of the same solver returned.
 
     Parameters
     ----------
-    problem : Problem
+    objective : Objective
 
     solver : records.Solver
 
@@ -161,21 +161,21 @@ class Training(abc.ABC):
     has_moments = True
     # Epochs in one call of the kernel, when nobody wants to hear of each: bounds the
     # memory of the loss curves, not the speed.
-    epochs_a_call = 10_000
+    epochs_per_call = 10_000
     status: int = RUNNING  # of the last epochs
     # Whether a fit that ends now, if there are epochs left, ends before its time.
     is_cut_short = True
 
-    def __init__(self, problem, solver, state, max_epochs=None):
-        self.problem, self.solver, self.state = problem, solver, state
+    def __init__(self, objective, solver, state, max_epochs=None):
+        self.objective, self.solver, self.state = objective, solver, state
         self.curves = Curves.empty()  # of the epochs that were run
-        network, n_rows = problem.network, problem.rows.n_rows
+        network, n_rows = objective.network, objective.rows.n_rows
         batch_size = min(solver.batch_size, n_rows)
         n_shards = sharding.n_shards(batch_size, sharding.block_rows(network))
-        flops_a_row = _FLOPS_A_WEIGHT * network.n_weights
-        self._flops_a_row = flops_a_row + _FLOPS_A_UNIT * network.n_units
-        flops = (max_epochs or solver.max_iter) * self._flops_a_row * n_rows
-        n_threads = n_threads_for(n_shards, flops, self._flops_a_row * batch_size)
+        flops_per_row = _FLOPS_PER_WEIGHT * network.n_weights
+        self._flops_per_row = flops_per_row + _FLOPS_PER_UNIT * network.n_units
+        flops = (max_epochs or solver.max_iter) * self._flops_per_row * n_rows
+        n_threads = n_threads_for(n_shards, flops, self._flops_per_row * batch_size)
         self._team = ThreadTeam(n_threads)
         self._workspace = make_workspace(
             network,
@@ -183,32 +183,32 @@ class Training(abc.ABC):
             team=self._team,
             rows=self._rows_in_memory(),
             learning=Learning(
-                problem.loss,
+                objective.loss,
                 self._step_op(),
                 batch_size,
                 bool(solver.shuffle),
                 state.progress.seed,
-                problem.corruption,
-                problem.term,
+                objective.corruption,
+                objective.term,
             ),
         )
         for position, name in optimizers.HYPERPARAMETERS.items():
             self._workspace.settings[:, position] = getattr(solver, name)
 
     @classmethod
-    def begin(cls, problem, solver, initial_params, seed, max_epochs=None):
+    def begin(cls, objective, solver, initial_params, seed, max_epochs=None):
         """The training that starts with the initial parameters."""
         state = new_state(initial_params, seed, has_moments=cls.has_moments)
-        return cls(problem, solver, state, max_epochs)
+        return cls(objective, solver, state, max_epochs)
 
     @classmethod
-    def resume(cls, problem, solver, previous, max_epochs=None):
+    def resume(cls, objective, solver, previous, max_epochs=None):
         """The training that continues from a `TrainingState`, which stays as it is."""
         arrays = {name: array.copy() for name, array in previous.arrays.items()}
         del arrays["counters"], arrays["scalars"]
         curves = dict.fromkeys(records.CURVES, np.empty(0))
         state = records.State(progress=previous.progress(), **arrays, **curves)
-        return cls(problem, solver, state, max_epochs)
+        return cls(objective, solver, state, max_epochs)
 
     def saved_state(self):
         """What a `TrainingState` has of the training, by attribute."""
@@ -233,8 +233,8 @@ class Training(abc.ABC):
             self._team.__exit__(*exc_info)
 
     def value(self, params, rows=None):
-        """The objective over rows of the problem, by default the monitored ones."""
-        rows = self.problem.monitored if rows is None else rows
+        """The objective over some rows, by default the monitored ones."""
+        rows = self.objective.monitored if rows is None else rows
         return self.values([params], rows)[0]
 
     def values(self, candidates, rows):
@@ -247,7 +247,7 @@ class Training(abc.ABC):
 
     def _summed_losses(self, candidates, rows):
         """The data losses, summed over rows, with each of some parameters."""
-        models = [self.problem.model(params) for params in candidates]
+        models = [self.objective.model(params) for params in candidates]
         totals = [0.0] * len(models)
         for piece in pieces(rows):
             for i, model in enumerate(models):
@@ -256,8 +256,8 @@ class Training(abc.ABC):
 
     def _summed_gradient(self, params, rows=None):
         """The data loss, summed over rows, by default all, and its float64 gradient."""
-        rows = self.problem.rows if rows is None else rows
-        model, total, gradient = self.problem.model(params), 0.0, 0.0
+        rows = self.objective.rows if rows is None else rows
+        model, total, gradient = self.objective.model(params), 0.0, 0.0
         for piece in pieces(rows):
             self._check_room(piece.n_rows)
             batch = _OWN_ORDER, 0, piece.n_rows, NO_EPOCH
@@ -267,9 +267,9 @@ class Training(abc.ABC):
 
     def _penalty(self, params):
         """The penalty of the weights."""
-        squares, alpha = np.zeros(1), self.problem.alpha
+        squares, alpha = np.zeros(1), self.objective.alpha
         if alpha:
-            weights = params[: self.problem.network.n_weights]
+            weights = params[: self.objective.network.n_weights]
             elementwise.add_squares(weights, squares, weights.size)
         return 0.5 * alpha * squares[0]
 
@@ -293,10 +293,10 @@ class Training(abc.ABC):
     def _run_on(self, kernel, model, rows, *args):
         """Run a kernel on some of the rows, in memory."""
         rows.check(model)
-        if rows is not self.problem.rows:
+        if rows is not self.objective.rows:
             # Others may have been at the same address.
             self._workspace.held["values"] = NOTHING
-        flops = self._flops_a_row * rows.n_rows
+        flops = self._flops_per_row * rows.n_rows
         return self._team.run(kernel, model, rows, *args, self._workspace, flops=flops)
 
     def _rows_in_memory(self):
@@ -304,15 +304,15 @@ class Training(abc.ABC):
 
         First, of those to train on, as many as kernels see together at most.
         """
-        rows = self.problem.rows
+        rows = self.objective.rows
         first = rows if rows.is_in_memory else next(pieces(rows))
-        return [first, self.problem.validation]
+        return [first, self.objective.validation]
 
     def _finish_epoch(self, state, loss):
         """Record an epoch that did not run in one kernel; returns a status."""
         kept = loss
-        if self.problem.validation.n_rows:
-            kept = self.value(state.params, self.problem.validation)
+        if self.objective.validation.n_rows:
+            kept = self.value(state.params, self.objective.validation)
         args = self.solver, state, float(loss), float(kept), self._workspace
         return self._team.run(epochs.finish_epoch, *args, flops=0)
 
@@ -340,7 +340,7 @@ class Training(abc.ABC):
         """
         state, progress = self.state, self.state.progress
         progress.first_epoch = progress.n_epochs
-        progress.epoch_rows = self.problem.rows.n_rows
+        progress.epoch_rows = self.objective.rows.n_rows
         progress.n_before = progress.part = 0
         state = state._replace(**{name: np.zeros(n_epochs) for name in records.CURVES})
         try:
@@ -348,8 +348,8 @@ class Training(abc.ABC):
         except KeyboardInterrupt:
             status = INTERRUPTED
         n_done = progress.n_epochs - progress.first_epoch
-        n_validated = n_done if self.problem.validation.n_rows else 0
-        n_terms = n_done if self.problem.term is not None else 0
+        n_validated = n_done if self.objective.validation.n_rows else 0
+        n_terms = n_done if self.objective.term is not None else 0
         return status, Curves(
             state.loss_curve[:n_done].tolist(),
             state.validation_curve[:n_validated].tolist(),
@@ -364,20 +364,20 @@ class StochasticTraining(Training):
         return list(SOLVERS.values())[self.solver.kind]
 
     def _run_epochs(self, state, n_epochs):
-        model = self.problem.model(state.params)
-        for rows in (self.problem.rows, self.problem.validation):
+        model = self.objective.model(state.params)
+        for rows in (self.objective.rows, self.objective.validation):
             rows.check(model)
-        self._check_epoch(self.problem.rows)
+        self._check_epoch(self.objective.rows)
         return self._team.run(
             epochs.train,
             model,
-            self.problem.rows,
-            self.problem.validation,
+            self.objective.rows,
+            self.objective.validation,
             self.solver,
             state,
             n_epochs,
             self._workspace,
-            flops=self._flops_a_row * self.problem.rows.n_rows * n_epochs,
+            flops=self._flops_per_row * self.objective.rows.n_rows * n_epochs,
         )
 
     def batch_gradient(self, params, rows, order, batch, epoch):
@@ -401,7 +401,7 @@ class StochasticTraining(Training):
         n_ordered = order.size or rows.n_rows
         if not 0 <= batch[0] <= batch[1] <= n_ordered:
             raise ValueError(f"a batch at {batch} of {n_ordered} rows")
-        args = self.problem.model(params), rows, order, *batch, epoch
+        args = self.objective.model(params), rows, order, *batch, epoch
         loss = self._run_on(batches.summed_gradient, *args)
         return loss, self._workspace.gradients[0].copy(), batch[1] - batch[0]
 
@@ -409,7 +409,7 @@ class StochasticTraining(Training):
         """One update, by the summed loss of a batch, its gradient and its weight."""
         self._workspace.gradients[0] = gradient
         args = self.solver, state, float(weight), self._workspace
-        model = self.problem.model(state.params)
+        model = self.objective.model(state.params)
         penalty = self._team.run(epochs.step, model, *args, flops=0)
         state.progress.loss_sum += loss + penalty * weight
         state.progress.n_updates += 1
@@ -435,15 +435,15 @@ class StreamedTraining(PiecewiseTraining):
     """The same on rows that are not in memory together: they pass in windows."""
 
     def _rows_in_memory(self):
-        first = self.problem.rows.first_window(self.solver.batch_size)
-        return [first, self.problem.validation]
+        first = self.objective.rows.first_window(self.solver.batch_size)
+        return [first, self.objective.validation]
 
     def _run_epoch(self, state):
-        rows, progress = self.problem.rows, state.progress
+        rows, progress = self.objective.rows, state.progress
         progress.term_sum = progress.loss_sum = 0.0
         for number, start, window in rows.windows(self.solver.batch_size):
             progress.n_before, progress.part = start, number
-            model = self.problem.model(state.params)
+            model = self.objective.model(state.params)
             args = model, window, self.solver, state
             self._check_epoch(window)
             status = self._run_on(epochs.train_part, *args)
@@ -467,11 +467,11 @@ def prepare(training, initial_params):
     ValidationLossError
         If only the loss of validation rows that were given is not finite.
     """
-    state, problem = training.state, training.problem
+    state, objective = training.state, training.objective
     progress = state.progress
     start_loss = start_train_loss = training.value(initial_params)
-    if not problem.validates_itself:
-        start_train_loss = training.value(initial_params, problem.rows)
+    if not objective.validates_itself:
+        start_train_loss = training.value(initial_params, objective.rows)
         if np.isfinite(start_train_loss) and not np.isfinite(start_loss):
             raise ValidationLossError
     is_monitored = _are_same(training, start_loss, progress.start_loss)
@@ -549,14 +549,14 @@ def run(training, max_iter, report=None):
 def _run(training, max_iter, report, curves):
     """`run`, filling the curves; returns the status."""
     status: int = RUNNING
-    seconds_an_epoch = None
+    seconds_per_epoch = None
     while status == RUNNING and len(curves.loss) < max_iter:
-        n_epochs = min(max_iter - len(curves.loss), training.epochs_a_call)
+        n_epochs = min(max_iter - len(curves.loss), training.epochs_per_call)
         if report is not None:
             report.begin(max_iter)
             n_epochs = min(
                 n_epochs,
-                _epochs_to_report(report, len(curves.loss), seconds_an_epoch),
+                _epochs_to_report(report, len(curves.loss), seconds_per_epoch),
             )
         begin = time.perf_counter()
         status, new = training.run_epochs(n_epochs)
@@ -565,18 +565,18 @@ def _run(training, max_iter, report, curves):
         for curve, values in zip(curves, new, strict=True):
             curve += values
         if report is not None and new.loss:
-            seconds_an_epoch = (time.perf_counter() - begin) / len(new.loss)
+            seconds_per_epoch = (time.perf_counter() - begin) / len(new.loss)
             is_last = status != RUNNING or len(curves.loss) == max_iter
             if report.end(curves, is_last=is_last):
                 break
     return status
 
 
-def _epochs_to_report(report, n_done, seconds_an_epoch):
+def _epochs_to_report(report, n_done, seconds_per_epoch):
     """Epochs until the next report: the first at once, slow ones more often."""
-    if seconds_an_epoch is None:
+    if seconds_per_epoch is None:
         return 1
-    at_most = max(1, int(SECONDS_BETWEEN_LINES / seconds_an_epoch))
+    at_most = max(1, int(SECONDS_BETWEEN_LINES / seconds_per_epoch))
     return min(report.epochs_to_next(n_done), at_most)
 
 
@@ -596,7 +596,7 @@ def kept_weights(training, initial_params):
     last, initial = Kept.last(training), Kept.initial(initial_params)
     best = Kept(state.best_params.copy(), state.progress.best_epoch, "best_params")
     candidates = [last, best, initial]
-    if training.problem.validation.n_rows:
+    if training.objective.validation.n_rows:
         candidates = [best]
     if last.epoch < training.solver.first_judged:
         return last  # it was another objective
@@ -621,7 +621,7 @@ def check_not_exploded(training, before, loss, earlier):
     list of that of the pass before, if there was one: where they do not differ much,
     the rows need not be read again.
     """
-    rows, is_scaled = training.problem.rows, training.problem.loss.is_scaled
+    rows, is_scaled = training.objective.rows, training.objective.loss.is_scaled
 
     def is_larger(now, then):
         # A likelihood's logarithm may be near zero, or of either sign.

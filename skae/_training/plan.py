@@ -144,7 +144,7 @@ def make_plan(
     scaling = _scaling(estimator, first, previous, constant, architecture, init)
     if split is not None:
         X_val = data.choose(split.held_out).materialized()
-    problem = _problem(
+    objective = _make_objective(
         estimator, make_network(**architecture), train, X_val, scaling, validates_itself
     )
     first_rows = first.scaled(scaling.offset, scaling.scale)
@@ -158,14 +158,14 @@ def make_plan(
     if previous is None:
         initial = _initial_params(architecture, init, seed, first_rows)
         if pretrains:
-            _pretrain(estimator, architecture, problem, initial, seed)
+            _pretrain(estimator, architecture, objective, initial, seed)
     else:
         initial = previous.initial_params
     keeps_pca, max_iter = is_cautious and split is None, solver.max_iter
     if keeps_pca:
         solver = solver._replace(max_iter=1)  # scikit-learn wants n_iter_ >= 1
     training = estimator._make_training(
-        problem, solver, previous, initial, seed, max_epochs
+        objective, solver, previous, initial, seed, max_epochs
     )
     selection = None
     if is_cautious:
@@ -375,11 +375,11 @@ def _scaling(estimator, data, previous, constant, architecture, init):
 # ---------------------------------------------------------------------------
 
 
-def _problem(estimator, network, train, validation, scaling, validates_itself):
+def _make_objective(estimator, network, train, validation, scaling, validates_itself):
     """What is trained on selected rows, and judged by others; None: by these."""
     loss, how = LOSSES[estimator.loss], (scaling.offset, scaling.scale)
     rows = train.scaled(*how)
-    return loop.Problem(
+    return loop.Objective(
         for_loss(network, loss),
         loss,
         float(estimator.alpha),
@@ -399,18 +399,18 @@ def training_kind(solver, rows):
 
 
 def make_training(
-    kind, solver_name, problem, solver, previous, initial, seed, max_epochs
+    kind, solver_name, objective, solver, previous, initial, seed, max_epochs
 ):
     """A training of a class, with a solver: new, or continuing from a state."""
     if previous is None:
-        return kind.begin(problem, solver, initial, seed, max_epochs)
+        return kind.begin(objective, solver, initial, seed, max_epochs)
     arrays = previous.arrays
     params = arrays["params"] if max_epochs is None else previous.kept_params
     if params is arrays["params"] and previous.solver == solver_name:
-        return kind.resume(problem, solver, previous, max_epochs)
+        return kind.resume(objective, solver, previous, max_epochs)
     # From these weights, without what was remembered of the steps to others, or
     # of another solver's.
-    training = kind.begin(problem, solver, params, seed, max_epochs)
+    training = kind.begin(objective, solver, params, seed, max_epochs)
     state = training.state
     before = previous.progress()
     for name in ("n_epochs", "cycle_start", "best_epoch", "best_kept", "start_loss"):
@@ -430,16 +430,18 @@ def _make_selection(estimator, training, initial, previous, units):
     return CautiousSelection(training, initial, n_before, selected, units=units)
 
 
-def _pretrain(estimator, architecture, problem, params, seed):
+def _pretrain(estimator, architecture, objective, params, seed):
     """Train layer by layer, in place."""
-    n_rows = problem.rows.n_rows
+    n_rows = objective.rows.n_rows
     solver = describe_solver(estimator, n_rows, watches_validation=False)
     n_epochs = max(1, round(_PRETRAINING_SHARE * solver.max_iter))
     solver = solver._replace(max_iter=n_epochs)
     n_pairs = len(architecture["activations"]) // 2
 
-    def train(problem, initial, number):
-        training = estimator._make_training(problem, solver, None, initial, seed, None)
+    def train(objective, initial, number):
+        training = estimator._make_training(
+            objective, solver, None, initial, seed, None
+        )
         name = f"{type(estimator).__name__}, layer {number} of {n_pairs}"
         report = None
         if estimator.verbose:
@@ -452,7 +454,7 @@ def _pretrain(estimator, architecture, problem, params, seed):
             return loop.kept_weights(training, initial).params
 
     with divergence_explained(estimator):
-        pretrained_params(architecture, problem, params, train)
+        pretrained_params(architecture, objective, params, train)
 
 
 @contextlib.contextmanager

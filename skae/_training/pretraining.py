@@ -8,13 +8,13 @@ from skae._compiled.losses import LOSSES
 from skae._data.rows import make_rows, weights_in_use
 from skae._model.inference import encoder, propagate
 from skae._model.network import coefs, for_loss, intercepts, make_network
-from skae._training.loop import Problem
+from skae._training.loop import Objective
 
 # Of the layers above the first, whose inputs are codes.
 _INNER_LOSS = "squared_error"
 
 
-def pretrained_params(architecture, problem, params, train):
+def pretrained_params(architecture, objective, params, train):
     """Weights and biases of a stack of shallow autoencoders.
 
     Bengio et al., "Greedy layer-wise training of deep networks", 2007: each pair of an
@@ -26,7 +26,7 @@ def pretrained_params(architecture, problem, params, train):
     architecture : dict
         Arguments of `make_network`, of the whole network.
 
-    problem : Problem
+    objective : Objective
         Of the whole network. Its loss and its corruption are those of the first pair,
         whose inputs are the rows, and its code's term that of the last. The others
         have the squared error.
@@ -35,16 +35,16 @@ def pretrained_params(architecture, problem, params, train):
         Where the pairs begin. Changed in place.
 
     train : callable
-        Takes the problem, the initial parameters and the number, from 1, of a pair;
+        Takes the objective, the initial parameters and the number, from 1, of a pair;
         returns the trained parameters.
     """
     network = make_network(**architecture)
     n_pairs = network.n_layers // 2
-    of_whole, rows = _views(network, params), problem.rows
+    of_whole, rows = _views(network, params), objective.rows
     with contextlib.ExitStack() as on_close:
         for number in range(1, n_pairs + 1):
             both = number - 1, network.n_layers - number
-            of_pair = _problem_of_pair(architecture, both, problem, rows)
+            of_pair = _objective_of_pair(architecture, both, objective, rows)
             pair = of_pair.network
             initial = np.empty(pair.n_params, params.dtype)
             _copy(both, of_whole, _views(pair, initial), back=False)
@@ -54,7 +54,7 @@ def pretrained_params(architecture, problem, params, train):
                 rows = rows.transformed(on_close, _encoded, encoder(pair), trained)
 
 
-def _problem_of_pair(architecture, both, problem, rows):
+def _objective_of_pair(architecture, both, objective, rows):
     """What a pair of an encoder's and a decoder's layer is trained on, and for."""
     first, last = both
     widths, is_first, is_last = architecture["widths"], first == 0, last == first + 1
@@ -63,15 +63,15 @@ def _problem_of_pair(architecture, both, problem, rows):
         [architecture["activations"][i] for i in both],
         tied=architecture["tied"],
     )
-    loss = problem.loss if is_first else LOSSES[_INNER_LOSS]
-    return Problem(
+    loss = objective.loss if is_first else LOSSES[_INNER_LOSS]
+    return Objective(
         for_loss(pair, loss),
         loss,
-        problem.alpha,
+        objective.alpha,
         rows,
         rows.empty(),
-        problem.corruption if is_first else None,
-        problem.term if is_last else None,
+        objective.corruption if is_first else None,
+        objective.term if is_last else None,
     )
 
 

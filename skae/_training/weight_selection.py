@@ -64,7 +64,7 @@ class CautiousSelection:
     ):
         self.training, self.n_before = training, n_before
         self.initial_params = initial_params
-        rows = training.problem.validation
+        rows = training.objective.validation
         weights = np.concatenate(rows.map(weights_in_use))
         self._used = weights > 0
         self._shares = weights[self._used] / rows.total_weight
@@ -115,10 +115,10 @@ class CautiousSelection:
         training, candidates = self.training, [params]
         if self._start_objective is None:  # in the same pass
             candidates.append(self.initial_params)
-        objective, *new = training.values(candidates, training.problem.rows)
+        now, *new = training.values(candidates, training.objective.rows)
         if new:
             self._start_objective = new[0]
-        return objective <= self._start_objective  # NaN is not
+        return now <= self._start_objective  # NaN is not
 
     def _consider(self, kept):
         gain = self._gain(kept.params)
@@ -139,8 +139,10 @@ class CautiousSelection:
         return gain if np.isfinite(gain) else 0.0
 
     def _losses(self, params):
-        problem = self.training.problem
-        losses = row_losses(problem.loss, problem.network, params, problem.validation)
+        objective = self.training.objective
+        losses = row_losses(
+            objective.loss, objective.network, params, objective.validation
+        )
         return losses[self._used]
 
 

@@ -280,7 +280,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         block = like(X, n_features)
         validate_data(self, block, reset=reset, skip_check_array=True)
 
-    def _training_kind(self, problem):
+    def _training_kind(self, objective):
         if self.solver == "lbfgs":
             return DistributedLbfgsTraining
         return DistributedStochasticTraining
@@ -457,8 +457,8 @@ def _weights_known_to_be_good(plan):
     """Which weights to keep where there are no rows to judge them by."""
     if plan.selection is not None:
         return plan.selection.kept
-    state, problem = plan.training.state, plan.training.problem
-    has_best = problem.validation.n_rows and np.isfinite(state.progress.best_kept)
+    state, objective = plan.training.state, plan.training.objective
+    has_best = objective.validation.n_rows and np.isfinite(state.progress.best_kept)
     if not has_best:
         return Kept.last(plan.training)
     epoch = state.progress.best_epoch

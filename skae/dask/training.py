@@ -25,8 +25,8 @@ from skae._data.rows import (
 from skae._runtime.threads import single_threaded, single_threaded_blas
 from skae._training.lbfgs import LbfgsTraining
 from skae._training.loop import (
+    Objective,
     PiecewiseTraining,
-    Problem,
     StochasticTraining,
     Training,
     new_state,
@@ -186,7 +186,7 @@ class Job(NamedTuple):
     """What workers need to know of a training."""
 
     token: str  # tells trainings apart
-    problem: Problem  # without rows
+    objective: Objective  # without rows
     solver: records.Solver
     seed: int
     largest: int  # rows of the largest part
@@ -246,12 +246,12 @@ def _begin_training(rows, job, params):
     if (not is_sparse) in job.kinds:
         other = _nothing(rows.n_features, rows.dtype, is_sparse=not is_sparse)
     largest = rows._replace(n_rows=job.largest)
-    problem = job.problem._replace(rows=largest, validation=other)
+    objective = job.objective._replace(rows=largest, validation=other)
     kind = LbfgsTraining if job.solver.kind < 0 else StochasticTraining
     state = new_state(params, job.seed, has_moments=False)
     with single_threaded():
-        training = kind(problem, job.solver, state)
-    training.problem = job.problem  # the rows are the worker's to keep, or not
+        training = kind(objective, job.solver, state)
+    training.objective = job.objective  # the rows are the worker's to keep, or not
     return training
 
 
@@ -340,23 +340,23 @@ def _steps_of_part(rows, job, state, steps, number, before):
 class _OnWorkers(Training):
     """A training whose rows are on workers."""
 
-    epochs_a_call = 1  # that what is trained is known when workers are lost
+    epochs_per_call = 1  # that what is trained is known when workers are lost
     _memory = None  # of L-BFGS
 
-    def __init__(self, problem, solver, state, max_epochs=None):
-        super().__init__(problem, solver, state, max_epochs)
-        nothing = problem.rows.empty()
+    def __init__(self, objective, solver, state, max_epochs=None):
+        super().__init__(objective, solver, state, max_epochs)
+        nothing = objective.rows.empty()
         on_workers = [
             rows
-            for rows in (problem.rows, problem.validation)
+            for rows in (objective.rows, objective.validation)
             if isinstance(rows, DistributedRows)
         ]
         self._job = Job(
             uuid.uuid4().hex,
-            problem._replace(rows=nothing, validation=nothing),
+            objective._replace(rows=nothing, validation=nothing),
             solver,
             state.progress.seed,
-            max(problem.rows.sizes),
+            max(objective.rows.sizes),
             tuple({kind for rows in on_workers for kind in rows.are_sparse}),
         )
 
@@ -364,7 +364,7 @@ class _OnWorkers(Training):
         super().__exit__(*exc_info)
         # Who interrupts now gets what has been trained.
         with contextlib.suppress(KeyboardInterrupt):
-            self.problem.rows.parts.tell_workers(_forget, self._job.token)
+            self.objective.rows.parts.tell_workers(_forget, self._job.token)
 
     def run_epochs(self, n_epochs):
         before = [array.copy() for array in self.state], self._memory
@@ -377,10 +377,10 @@ class _OnWorkers(Training):
             raise
 
     def _rows_in_memory(self):
-        validation = self.problem.validation
+        validation = self.objective.validation
         if isinstance(validation, DistributedRows):
             validation = validation.empty()
-        return [self.problem.rows.empty(), validation]
+        return [self.objective.rows.empty(), validation]
 
     def _summed_losses(self, candidates, rows):
         if not isinstance(rows, DistributedRows):
@@ -392,7 +392,7 @@ class DistributedLbfgsTraining(_OnWorkers, LbfgsTraining):
     """L-BFGS on rows that are on workers."""
 
     def _summed_gradient(self, params, rows=None):
-        parts = self.problem.rows.parts
+        parts = self.objective.rows.parts
         losses, gradients = zip(
             *parts.run(_gradient_of_part, self._job, params), strict=True
         )
@@ -409,13 +409,13 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     n_local_steps = 1
 
-    def __init__(self, problem, solver, state, max_epochs=None):
-        super().__init__(problem, solver, state, max_epochs)
+    def __init__(self, objective, solver, state, max_epochs=None):
+        super().__init__(objective, solver, state, max_epochs)
         # A sum of vectors and a term of it: new memory would cost more than the sum.
         self._sum, self._term = np.empty((2, state.params.size))
 
     def _run_epoch(self, state):
-        rows, progress = self.problem.rows, state.progress
+        rows, progress = self.objective.rows, state.progress
         progress.term_sum = progress.loss_sum = 0.0
         batch_size = self.solver.batch_size
         n_steps = -(-rows.n_rows // batch_size)
@@ -434,7 +434,7 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
             return
         losses, gradients, n_rows = zip(*found, strict=True)
         gradient = self._summed(gradients, [1.0] * len(gradients))
-        rows = self.problem.rows
+        rows = self.objective.rows
         weight = rows.total_weight / rows.n_rows * sum(n_rows)
         self.take_step(state, sum(losses), gradient, weight)
 
@@ -462,7 +462,7 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     def _run_steps(self, function, start, steps):
         """Results of the partitions that have rows in the steps, in order."""
-        rows = self.problem.rows
+        rows = self.objective.rows
         found = rows.parts.run(
             function, self._job, start, steps, per_part=[*enumerate(rows.starts)]
         )

@@ -99,5 +99,5 @@ def kept_here():
 
 def rows_kept_of(kept):
     """How many numbers of rows, but for the example of a row that buffers need."""
-    sizes = [t.problem.rows.values.size - 12 for t in kept.trainings.values()]
+    sizes = [t.objective.rows.values.size - 12 for t in kept.trainings.values()]
     return sum(max(0, size) for size in sizes)

@@ -25,7 +25,7 @@ class Peer(BaseSolver):
 
     def run(self, callback):
         while callback():
-            self.train(self.workload.epochs_a_call)
+            self.train(self.workload.epochs_per_call)
 
     def get_next(self, n_calls):
         return n_calls + 1

@@ -27,7 +27,7 @@ class Solver(Peer):
             self.training.run_epochs(n_epochs)
 
     def weights(self):
-        network, params = self.training.problem.network, self.training.state.params
+        network, params = self.training.objective.network, self.training.state.params
         return coefs(network, params), intercepts(network, params)
 
     def _make(self, rows):
