@@ -376,7 +376,7 @@ class _OnWorkers(Training):
             objective._replace(rows=nothing, validation=nothing),
             solver,
             state.progress.seed,
-            max(objective.rows.sizes),
+            max(on_workers[0].sizes),
             tuple({kind for rows in on_workers for kind in rows.are_sparse}),
         )
 
