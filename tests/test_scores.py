@@ -17,7 +17,7 @@ def exact(values, weights):
 
 
 def as_fraction(squares):
-    return Fraction(squares.value) * Fraction(4) ** (squares.exponent or 0)
+    return Fraction(squares.value) * Fraction(4) ** squares.exponent
 
 
 @pytest.mark.parametrize("one", [1.0, 1e-300, 3e200, 0.0])

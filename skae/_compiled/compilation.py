@@ -15,6 +15,7 @@ A fit compiles only the C functions that it uses, each of them once.
 import abc
 import ctypes
 import types as types_of_python
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -117,7 +118,7 @@ class CFunction(abc.ABC):
         return self.compiled(dtype).address
 
     @property
-    def cache_path(self):
+    def cache_path(self) -> str | None:
         """Folder of the machine code, or None."""
         return cache_path(self.compiled())
 
@@ -247,12 +248,12 @@ def _kind_of(value):
     return float if isinstance(value, float) else int
 
 
-def as_op(arguments, fastmath=EXACT):
+def as_op(arguments: str, fastmath=EXACT) -> Callable[..., Op]:
     """Decorate a function that is a loop over contiguous memory."""
     return lambda function: Op(function, arguments, fastmath=fastmath)
 
 
-def as_kernel(*arguments, returns=types.void):
+def as_kernel(*arguments, returns=types.void) -> Callable[..., Kernel]:
     """Decorate a kernel, with the kinds of its arguments as in `Kernel`."""
     return lambda function: Kernel(function, arguments, returns)
 

@@ -1,46 +1,47 @@
 """Which samples are held out for validation.
 
 A validation loss tells how well a network does on new samples only if the network has
-not been trained on near copies of the validation samples. So identical samples are
-never split between training and validation, nor are the samples of a group that the
-user names, nor near copies and neighbours in a series, where a look at the distances
-between some samples finds these. See ``benchmarks/defaults/leakage.py``.
+not been trained on near copies of the validation samples. So neither identical samples
+nor the samples of a user's group are split between training and validation, nor near
+copies and neighbours in a series, if the distances between some samples reveal them.
+See ``benchmarks/defaults/leakage.py``.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 from sklearn.model_selection import ShuffleSplit
 
-from skae._data.rows import dense, matrix_in_use, row_chunks
+from skae._data.rows import AnyRows, LocalRows, dense, matrix_in_use, row_chunks
+from skae._typing import Floats, Result
 
-# Samples that are looked at in search of near copies, and those that they are compared
-# with: more groups than a quarter of these are too many to be learnt by heart.
+# Samples whose near copies are searched for (the queries), and samples that they are
+# compared with: a network cannot overfit to more than a quarter as many groups.
 _N_QUERIES, _N_COMPARED = 100, 4000
-# Queries have at most so many entries (4 MiB); fewer than so many queries tell nothing.
+# Most entries of all queries (4 MiB), and the least number of queries.
 _QUERY_ENTRIES, _MIN_QUERIES = 2**19, 20
 # Near copies of a sample are k samples that are much nearer than the next. If samples
 # were spread evenly about it, k * log(d[k + 1] / d[k]) of their sorted distances d
 # would have the same exponential distribution for every k (Levina & Bickel, "Maximum
-# likelihood estimation of intrinsic dimension", 2004). One that is so many times as
-# large as their mean is a gap, if the next sample is also so many times as far away.
+# likelihood estimation of intrinsic dimension", 2004). A gap is at least this many
+# times their mean, and the next sample this many times as far away.
 _GAP, _LEAST_RATIO = 6.0, 1.1
-# Of noisy copies three quarters of the samples and more are in such a group; of 35 real
-# data sets, raw and standardised, at most half, unless their features are binary.
+# Three quarters or more of noisy copies are in such a group; in 35 real data sets, raw
+# and standardised, at most half of the samples, unless their features are binary.
 _SHARE_WITH_GAP = 0.6
 # A group is at most this share of the samples: larger ones are classes.
 _LARGEST_GROUP = 0.1
 # Distances below this share of the usual one are rounding errors.
 _NO_DISTANCE = 1e-9
-# In a series, for more than half of the samples no other is nearer than the neighbours
-# in order (0.8 to 1.0 of overlapping windows; at most 0.15 where samples are sorted by
-# class). Correlation has ended where samples are as far apart as this share of the
-# usual distance. Blocks are so many times longer.
+# In a series, more than half of the samples have none nearer than their neighbours in
+# order (0.8 to 1.0 with overlapping windows; at most 0.15 if samples are sorted by
+# class). Correlation ends where samples are this share of the usual distance apart.
+# Blocks that are held out are this many times longer.
 _SHARE_OF_SERIES, _UNCORRELATED, _BLOCK_LENGTHS = 0.5, 0.8, 2
 _N_BLOCKS = 50  # at most
-_MIN_BLOCKS = 10  # fewer could not be judged by
+_MIN_BLOCKS = 10  # fewer are too few to validate by
 
 
 class Split(NamedTuple):
@@ -48,12 +49,14 @@ class Split(NamedTuple):
 
     train: np.ndarray
     held_out: np.ndarray
-    # Of every held-out sample, the number of what it was held out with: samples of a
-    # unit are no independent evidence.
+    # For each held-out sample the number of its unit, the samples that were held out
+    # together: they are not independent evidence.
     units: np.ndarray
 
 
-def hold_out(data, fraction, seed, groups=None):
+def hold_out(
+    data: AnyRows, fraction: float, seed: int, groups: np.ndarray | None = None
+) -> Split | None:
     """Split samples at random into those to train on and those to validate by.
 
     Parameters
@@ -67,12 +70,12 @@ def hold_out(data, fraction, seed, groups=None):
     seed : int
 
     groups : ndarray of shape (n_samples,), default=None
-        Labels of groups that are not split. None looks for what belongs together.
+        Labels of groups that are not split. None looks for related samples.
 
     Returns
     -------
     split : Split or None
-        None where all samples belong together.
+        None if all samples belong together.
     """
     n_samples = data.n_rows
     if groups is not None:
@@ -90,7 +93,7 @@ def hold_out(data, fraction, seed, groups=None):
     return Split(train, held_out, np.arange(len(held_out)))
 
 
-def _numbered(labels):
+def _numbered(labels: np.ndarray) -> np.ndarray:
     """Labels as numbers 0, 1, ... in the order of their first occurrence."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
@@ -98,7 +101,7 @@ def _numbered(labels):
     return rank[inverse.ravel()]
 
 
-def _split_units(labels, fraction, seed):
+def _split_units(labels: np.ndarray, fraction: float, seed: int) -> Split | None:
     """Hold out units in random order, as many as fit into the share to hold out.
 
     Samples with the label -1 are never held out.
@@ -106,7 +109,7 @@ def _split_units(labels, fraction, seed):
     sizes = np.bincount(labels[labels >= 0])
     n_left = math.ceil(fraction * len(labels))
     order = np.random.RandomState(seed).permutation(len(sizes))
-    is_held_out = np.zeros(len(sizes) + 1, dtype=bool)  # the last: of the label -1
+    is_held_out = np.zeros(len(sizes) + 1, dtype=bool)  # the last is for -1
     for unit in order[sizes[order] > 0]:
         if sizes[unit] <= n_left:
             is_held_out[unit] = True
@@ -125,7 +128,7 @@ def _split_units(labels, fraction, seed):
 # ---------------------------------------------------------------------------
 
 
-def duplicates(data):
+def duplicates(data: AnyRows) -> np.ndarray | None:
     """Labels of the samples, the same for identical ones; None if all differ."""
     keys = np.random.RandomState(0).randint(
         1, np.iinfo(np.int64).max, data.n_features, dtype=np.int64
@@ -137,29 +140,29 @@ def duplicates(data):
     return _numbered(hashes)
 
 
-def _hashes(data, keys):
+def _hashes(data: LocalRows, keys: np.ndarray) -> np.ndarray:
     """A hash of each sample of a part, the same for sparse and dense samples."""
     hashes = [np.empty(0, dtype=np.uint64)]
-    # Some arrays as large as a chunk are alive at once.
+    # Several arrays as large as a chunk are alive at once.
     for batch in row_chunks(data.n_rows, 4 * data.n_features):
         rows = matrix_in_use(data.part(batch))
-        if sparse.issparse(rows):
+        if isinstance(rows, np.ndarray):
+            of_rows = _mixed(rows) @ keys
+        else:
             products = _mixed(rows.data) * keys[rows.indices]
             of_rows = np.add.reduceat(
                 np.append(products, np.uint64(0)), rows.indptr[:-1]
             )
             of_rows[np.diff(rows.indptr) == 0] = 0
-        else:
-            of_rows = _mixed(rows) @ keys
         hashes.append(of_rows)
     return np.concatenate(hashes)
 
 
-def _mixed(values):
-    """Bits of numbers as uint64, those of zeros 0; products with keys spread them.
+def _mixed(values: Floats) -> np.ndarray:
+    """Bits of numbers as uint64, 0 for zeros, to be multiplied by keys.
 
-    Multiplying by a random key spreads upwards only, and small whole numbers have
-    nothing but zeros in the lower bits.
+    Multiplication by a random key spreads bits upwards only, and the lower bits of
+    small whole numbers are all zero.
     """
     bits = (values + 0.0).view(f"u{values.itemsize}").astype(np.uint64, copy=False)
     bits ^= bits >> np.uint64(4 * values.itemsize)
@@ -171,7 +174,9 @@ def _mixed(values):
 # ---------------------------------------------------------------------------
 
 
-def related_samples(data, labels, seed):
+def related_samples(
+    data: AnyRows, labels: np.ndarray | None, seed: int
+) -> np.ndarray | None:
     """Labels of samples that belong together, by the distances between some of them.
 
     Parameters
@@ -179,16 +184,16 @@ def related_samples(data, labels, seed):
     data : AnyRows
 
     labels : ndarray of shape (n_samples,) or None
-        Of identical samples, as of `duplicates`.
+        Labels of identical samples, as of `duplicates`.
 
     seed : int
-        Of the samples that are looked at.
+        Chooses the samples that are compared.
 
     Returns
     -------
     labels : ndarray of shape (n_samples,) or None
-        -1 for samples of unknown kin, which are not to be held out. None where nothing
-        is noticed.
+        -1 for samples of unknown relation, which are not to be held out. None if no
+        relation is found.
     """
     distinct = np.arange(data.n_rows)
     if labels is not None:
@@ -214,7 +219,7 @@ def related_samples(data, labels, seed):
     if has_gap.mean() >= _SHARE_WITH_GAP:
         seeds, radii = look.samples[has_gap], radii[has_gap]
         return np.concatenate(data.map(_within, look.center, look.unit, seeds, radii))
-    # By more than a rounding, as the neighbour may be the nearest of those compared.
+    # More than a rounding farther: the neighbour may be among the samples compared.
     nearest = (1 + _NO_DISTANCE) * distances[:, 0] + least
     if (look.at_lag(1) <= nearest).mean() > _SHARE_OF_SERIES:
         return _blocks(look, _UNCORRELATED * usual, data.n_rows, labels)
@@ -222,39 +227,44 @@ def related_samples(data, labels, seed):
 
 
 class _Look:
-    """Some of the samples, the queries, and their distances to others.
+    """Some samples, the queries, and their distances to others.
 
     Parameters
     ----------
     data : AnyRows
 
     distinct : ndarray of shape (n_distinct,)
-        Numbers of different samples, in increasing order. Others are numbered by their
-        positions in it.
+        Numbers of different samples, in increasing order. Elsewhere in this class a
+        sample's number is its position in this array.
 
     queries : ndarray of int
         Numbers of the queries, in increasing order.
     """
 
-    def __init__(self, data, distinct, queries):
+    def __init__(
+        self, data: AnyRows, distinct: np.ndarray, queries: np.ndarray
+    ) -> None:
         self._data, self._distinct, self._queries = data, distinct, queries
         samples = np.concatenate(self._map(_samples, queries))
-        # In a unit of their own size, so that squares stay within range.
+        # In a unit of the samples' size, so that squares stay within range.
         self.center = samples.mean(axis=0)
         samples -= self.center
         self.unit = float(np.abs(samples).max(initial=0)) or 1.0
         self.samples = samples / self.unit
 
-    def _map(self, function, numbers, *args):
+    def _map(
+        self, function: Callable[..., Result], numbers: np.ndarray, *args: Any
+    ) -> list[Result]:
         return self._data.choose(self._distinct[numbers]).map(function, *args)
 
-    def distances(self, others):
+    def distances(self, others: np.ndarray) -> Floats:
         """Distances to other samples, of shape (n_queries, n_others)."""
         args = self.center, self.unit, self.samples
         squares = np.concatenate(self._map(_squared_distances, others, *args))
-        return np.sqrt(squares).T
+        distances: Floats = np.sqrt(squares)
+        return distances.T
 
-    def at_lag(self, lag):
+    def at_lag(self, lag: int) -> Floats:
         """Distances of the queries to the nearer of the samples before and after."""
         nearest = np.full(len(self._queries), np.inf)
         sides = self._queries - lag, self._queries + lag
@@ -273,19 +283,21 @@ class _Look:
         return nearest
 
 
-def _chunks(data):
-    """Slices of the samples in use of a part, and these, dense, in float64."""
+def _chunks(data: LocalRows) -> Iterator[tuple[slice, Floats]]:
+    """Slices of the samples in use of a part, and these samples, dense, in float64."""
     for batch in row_chunks(data.n_rows, 4 * data.n_features):
         yield batch, dense(matrix_in_use(data.part(batch))).astype(np.float64)
 
 
-def _samples(data):
+def _samples(data: LocalRows) -> Floats:
     """Samples of a part, dense, in float64."""
     nothing = np.empty((0, data.n_features))
     return np.concatenate([nothing, *(samples for _, samples in _chunks(data))])
 
 
-def _squared_distances(data, center, unit, queries):
+def _squared_distances(
+    data: LocalRows, center: Floats, unit: float, queries: Floats
+) -> Floats:
     """Squared distances of the samples of a part, of shape (n_samples, n_queries)."""
     squares = np.empty((data.n_rows, len(queries)))
     of_queries = (queries**2).sum(axis=1)
@@ -299,20 +311,20 @@ def _squared_distances(data, center, unit, queries):
     return np.maximum(squares, 0.0)
 
 
-def _gaps(distances):
+def _gaps(distances: Floats) -> tuple[np.ndarray, Floats]:
     """Whether a group of samples about each query ends at a gap, and its radius.
 
     Parameters
     ----------
     distances : ndarray of shape (n_queries, n_nearest)
-        To the nearest samples, in increasing order.
+        Distances to the nearest samples, in increasing order.
 
     Returns
     -------
     has_gap : ndarray of shape (n_queries,), dtype=bool
 
     radii : ndarray of shape (n_queries,)
-        Within which the group is, in the middle of the gap.
+        Radii of the groups, in the middle of the gap.
     """
     logarithms = np.log(distances)
     steps = np.diff(logarithms, axis=1)
@@ -326,21 +338,25 @@ def _gaps(distances):
     return has_gap, radii
 
 
-def _within(data, center, unit, seeds, radii):
-    """Of each sample of a part, the first seed within whose radius it is, or -1."""
+def _within(
+    data: LocalRows, center: Floats, unit: float, seeds: Floats, radii: Floats
+) -> np.ndarray:
+    """For each sample of a part, the first seed within whose radius it is, or -1."""
     is_near = _squared_distances(data, center, unit, seeds) <= radii**2
     return np.where(is_near.any(axis=1), is_near.argmax(axis=1), -1)
 
 
-def _blocks(look, far, n_samples, labels):
+def _blocks(
+    look: _Look, far: float, n_samples: int, labels: np.ndarray | None
+) -> np.ndarray:
     """Labels of blocks, longer than samples take to be `far` from each other."""
     lag, longest = 1, n_samples // _MIN_BLOCKS
     while _BLOCK_LENGTHS * lag < longest and np.median(look.at_lag(lag)) < far:
         lag *= 2
     length = min(max(_BLOCK_LENGTHS * lag, -(-n_samples // _N_BLOCKS)), longest)
-    blocks = np.arange(n_samples) // max(1, length)
-    if labels is None:
-        return blocks
-    # Identical samples are where the first of them is.
-    _, first = np.unique(labels, return_index=True)
-    return blocks[first[labels]]
+    positions = np.arange(n_samples)
+    if labels is not None:  # identical samples belong where the first of them is
+        _, first = np.unique(labels, return_index=True)
+        positions = first[labels]
+    blocks: np.ndarray = positions // max(1, length)
+    return blocks

@@ -1,6 +1,6 @@
 """A matrix as the kernels see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol, Self
 
@@ -8,32 +8,25 @@ import numpy as np
 from scipy import sparse
 
 from skae._compiled import records
+from skae._typing import Floats, Matrix, MatrixLike, Result
 
-# Rows are visited in chunks of about so many entries (4 MiB of float64) wherever a
-# pass over them needs copies.
+# Entries of a chunk (4 MiB of float64), where a pass over the rows needs copies.
 _CHUNK_ENTRIES = 2**19
-# Objectives over all rows are summed in pieces of about so many entries, whether the
-# rows are in memory or not.
+# Entries of a piece that an objective is summed over, in memory or not.
 _PIECE_ENTRIES = 2**22
 
 
-def aligned(array):
+def aligned(array: np.ndarray) -> np.ndarray:
     """An array as kernels read it: C-ordered, with aligned entries."""
     return np.require(array, requirements=["C", "A"])
 
 
-def with_aligned_arrays(record):
-    """A named tuple that may have come from another process, where no array need be."""
-    arrays = {k: v for k, v in record._asdict().items() if isinstance(v, np.ndarray)}
-    return record._replace(**{name: aligned(v) for name, v in arrays.items()})
+def _entries_of(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Entries of a matrix, of shape (n,), and their columns if it is sparse.
 
-
-def _entries_of(matrix):
-    """Entries of a dense or CSR matrix, of shape (n,), and their columns if it is CSR.
-
-    These are copied only where `Rows` needs another layout.
+    They are copied only where `Rows` needs another layout.
     """
-    if not sparse.issparse(matrix):
+    if isinstance(matrix, np.ndarray):
         return aligned(matrix).reshape(-1), np.empty(0, dtype=np.int32)
     columns = aligned(matrix.indices.astype(np.int32, copy=False))
     return aligned(matrix.data), columns
@@ -42,9 +35,9 @@ def _entries_of(matrix):
 class AnyRows(Protocol):
     """What every kind of rows has: `Rows`, `StreamedRows`, and Dask's.
 
-    What is computed of rows is computed part by part, where they are, and the results
-    are combined in the order of the parts: of partitions on other machines there are
-    several. A part is `Rows` or `StreamedRows`.
+    Results are computed part by part, where the rows are, and combined in the order of
+    the parts: there are several if partitions are on other machines. Each part is
+    `LocalRows`.
     """
 
     @property
@@ -80,11 +73,11 @@ class AnyRows(Protocol):
     def materialized(self) -> "AnyRows":
         """The same rows in memory, in a mapped file, or on workers."""
 
-    def map(self, function: Callable, *args: Any) -> list:
+    def map(self, function: Callable[..., Result], *args: Any) -> list[Result]:
         """Results of ``function(part, *args)``, in the order of the parts."""
 
     def transformed(
-        self, on_close: ExitStack, function: Callable, *args: Any
+        self, on_close: ExitStack, function: Callable[..., "Rows"], *args: Any
     ) -> "AnyRows":
         """Rows that a function makes of these, part by part.
 
@@ -95,38 +88,47 @@ class AnyRows(Protocol):
         """Rows of a matrix of the same width and dtype, none of them in use."""
 
 
+class LocalRows(AnyRows, Protocol):
+    """Rows that this process can read: `Rows` or `StreamedRows`."""
+
+    def part(self, batch: slice) -> "Rows":
+        """The rows in use of a slice, in memory."""
+
+
 class Rows(records.Rows):
-    """Rows of a matrix in memory; methods as in `AnyRows`."""
+    """Rows of a matrix in memory; methods as in `LocalRows`."""
 
     __slots__ = ()
     is_in_memory = True
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         return self.values.dtype
 
-    def choose(self, numbers):
+    def choose(self, numbers: np.ndarray) -> Self:
         subset, n_rows = numbers.astype(np.int32, copy=False), len(numbers)
         weight = total_weight(self.weights, subset, n_rows)
         return self._replace(subset=subset, n_rows=n_rows, total_weight=weight)
 
-    def scaled(self, offset, scale):
+    def scaled(self, offset: np.ndarray, scale: float) -> Self:
         scaling = np.append(offset, 1 / scale).astype(self.dtype)
         return self._replace(scaling=scaling)
 
-    def materialized(self):
+    def materialized(self) -> LocalRows:
         return self
 
-    def map(self, function, *args):
+    def map(self, function: Callable[..., Result], *args: Any) -> list[Result]:
         return [function(self, *args)]
 
-    def transformed(self, on_close, function, *args):
+    def transformed(
+        self, on_close: ExitStack, function: Callable[..., "Rows"], *args: Any
+    ) -> "Rows":
         return function(self, *args)
 
-    def check(self, model):
+    def check(self, model: records.Model) -> None:
         """Raise ValueError where kernels would read beyond the arrays, or misread them.
 
-        They look at nothing: this is asked once for each time that Python calls them.
+        Kernels check nothing: Python does before each call.
         """
         n_rows, n_features = self.n_rows, self.n_features
         n_lines = self.starts.size - 1
@@ -149,21 +151,29 @@ class Rows(records.Rows):
         if wrong and n_rows:
             raise ValueError(f"rows do not fit the network: {', '.join(wrong)}")
 
-    def without_matrix(self):
+    def without_matrix(self) -> Self:
         """What is kept beside a partition's block."""
         return self._replace(
             values=self.values[:0].copy(), columns=np.empty(0, np.int32)
         )
 
-    def with_matrix(self, matrix):
-        """The rows again, of the matrix that they were made of."""
+    def with_matrix(self, matrix: Matrix) -> Self:
+        """Add again the matrix that the rows were made of."""
         values, columns = _entries_of(matrix)
-        return with_aligned_arrays(self._replace(values=values, columns=columns))
+        return self._replace(values=values, columns=columns).with_aligned_arrays()
 
-    def empty(self):
+    def with_aligned_arrays(self) -> Self:
+        """Align arrays that came from another process."""
+        fields = self._asdict()
+        for name, value in fields.items():
+            if isinstance(value, np.ndarray):
+                fields[name] = aligned(value)
+        return self._replace(**fields)
+
+    def empty(self) -> Self:
         return self._replace(n_rows=0, total_weight=0.0)
 
-    def part(self, batch):
+    def part(self, batch: slice) -> Self:
         """The rows in use of a slice, without a copy of their values."""
         start, stop = batch.start, batch.stop
         if stop - start == self.n_rows:
@@ -186,21 +196,21 @@ class Rows(records.Rows):
         return here._replace(n_rows=n_rows, total_weight=weight)
 
 
-def total_weight(weights, subset, n_rows):
-    """Of the rows in use; empty arrays mean as in `Rows`."""
+def total_weight(weights: np.ndarray, subset: np.ndarray, n_rows: int) -> float:
+    """Sum of the weights of the rows in use; the arrays are those of `Rows`."""
     if not weights.size or not n_rows:
         return float(n_rows)
     return float(weights[subset if subset.size else slice(None)].sum())
 
 
-# Kernels have numbers of rows and columns as int32.
+# Kernels number rows and columns in int32.
 _MAX_SIZE = 2**31 - 1
 
 
-def check_size(X, name="X"):
+def check_size(X: MatrixLike, name: str = "X") -> None:
     """Raise ValueError if a matrix has more rows or columns than kernels can number."""
     for size, what in zip(np.shape(X), ("rows", "columns"), strict=False):
-        # Of a collection of Dask's it may not be known yet.
+        # That of a Dask collection may not be known yet.
         if isinstance(size, int | np.integer) and size > _MAX_SIZE:
             raise ValueError(
                 f"{name} has {size:,} {what}, and at most {_MAX_SIZE:,} can be used at "
@@ -208,41 +218,46 @@ def check_size(X, name="X"):
             )
 
 
-def has_matrices(value):
-    """Whether something is (X, y), or [X, y], as data loaders give."""
-    is_sequence = isinstance(value, list | tuple)
-    return is_sequence and len(value) > 0 and np.ndim(value[0]) > 1
+def has_matrices(value: object) -> bool:
+    """Whether a value is (X, y), or [X, y], as data loaders give."""
+    return isinstance(value, list | tuple) and len(value) > 0 and np.ndim(value[0]) > 1
 
 
-def row_chunks(n_rows, n_features):
-    """Slices over the rows, of bounded memory."""
+def row_chunks(n_rows: int, n_features: int) -> Iterator[slice]:
+    """Slices over the rows, whose chunks take bounded memory."""
     return slices(n_rows, max(1, _CHUNK_ENTRIES // n_features))
 
 
-def slices(n_rows, size):
-    """As scikit-learn's `gen_batches`, whose checks take longer than few rows."""
+def slices(n_rows: int, size: int) -> Iterator[slice]:
+    """Slices as of scikit-learn's `gen_batches`, without its slow checks."""
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
 
 
-def piece_rows(n_features):
-    """Rows that an objective over all of them is summed over at a time."""
+def piece_rows(n_features: int) -> int:
+    """Number of rows that an objective over all rows is summed over at a time."""
     return max(1, _PIECE_ENTRIES // n_features)
 
 
-def pieces(rows):
-    """Parts of rows for sums over all of them: themselves, if they are few."""
-    size = piece_rows(rows.n_features)
-    for batch in slices(rows.n_rows, size):
+def pieces(rows: LocalRows) -> Iterator[Rows]:
+    """Rows in pieces for sums over all of them; few rows are one piece."""
+    for batch in slices(rows.n_rows, piece_rows(rows.n_features)):
         yield rows.part(batch)
 
 
-def dense(chunk):
+def dense(chunk: Matrix) -> np.ndarray:
     """A chunk of rows as an ndarray."""
-    return chunk.toarray() if sparse.issparse(chunk) else chunk
+    return chunk if isinstance(chunk, np.ndarray) else chunk.toarray()
 
 
-def make_rows(X, mean=None, scale=1.0, *, subset=None, weights=None):
+def make_rows(
+    X: Matrix,
+    mean: np.ndarray | None = None,
+    scale: float = 1.0,
+    *,
+    subset: np.ndarray | None = None,
+    weights: Floats | None = None,
+) -> Rows:
     """Rows of a validated matrix for the kernels, without a copy of its values.
 
     Parameters
@@ -251,10 +266,10 @@ def make_rows(X, mean=None, scale=1.0, *, subset=None, weights=None):
         C-ordered, or CSR.
 
     mean : ndarray of shape (n_features,), default=None
-        What networks see subtracted; None is 0.
+        Mean that networks see subtracted; None is 0.
 
     scale : float, default=1.0
-        What networks see the rest divided by.
+        Number that networks see the rest divided by.
 
     subset : ndarray of int, default=None
         Rows in use; None for all.
@@ -269,7 +284,7 @@ def make_rows(X, mean=None, scale=1.0, *, subset=None, weights=None):
     check_size(X)
     values, columns = _entries_of(X)
     starts = np.empty(0, dtype=np.int64)
-    if sparse.issparse(X):
+    if not isinstance(X, np.ndarray):
         starts = aligned(X.indptr.astype(np.int64, copy=False))
     n_rows = X.shape[0] if subset is None else len(subset)
     subset = np.empty(0, dtype=np.int32) if subset is None else subset
@@ -288,28 +303,30 @@ def make_rows(X, mean=None, scale=1.0, *, subset=None, weights=None):
     )
 
 
-def weights_in_use(rows):
+def weights_in_use(rows: Rows) -> Floats:
     """Weights of the rows in use, of shape (n_rows,); ones if there are none."""
     if not rows.weights.size or not rows.n_rows:
         return np.ones(rows.n_rows)
     return rows.weights[rows.subset if rows.subset.size else slice(None)]
 
 
-def n_counted(rows):
-    """How many rows in use have a weight."""
-    return int(sum(rows.map(_n_counted_of_part)))
+def n_counted(rows: AnyRows) -> int:
+    """Number of rows in use that have a weight."""
+    return sum(rows.map(_n_counted_of_part))
 
 
-def _n_counted_of_part(rows):
-    return np.count_nonzero(weights_in_use(rows)) if rows.weights.size else rows.n_rows
+def _n_counted_of_part(rows: LocalRows) -> int:
+    if isinstance(rows, Rows) and rows.weights.size:
+        return int(np.count_nonzero(weights_in_use(rows)))
+    return rows.n_rows
 
 
-# Rows that tell how many zeros there are in all.
+# Rows by which the share of zeros in all is estimated.
 _SAMPLED_ROWS = 1000
 
 
-def density(rows):
-    """About what share of the entries that a network sees are not zero."""
+def density(rows: Rows) -> float:
+    """Approximate share of the entries that a network sees that are not zero."""
     if not rows.n_rows or rows.scaling[:-1].any():
         return 1.0
     if rows.starts.size:
@@ -319,7 +336,7 @@ def density(rows):
     return float((rows.values.reshape(-1, rows.n_features)[used] != 0).mean())
 
 
-def network_input(rows):
+def network_input(rows: LocalRows) -> Iterator[tuple[Floats, Floats | None]]:
     """Rows as a network sees them, in chunks of bounded memory.
 
     Yields
@@ -336,7 +353,7 @@ def network_input(rows):
         yield chunk, weights_in_use(part) if part.weights.size else None
 
 
-def matrix_in_use(rows):
+def matrix_in_use(rows: Rows) -> Matrix:
     """Matrix of the rows in use: CSR, or an ndarray, which is a view if it can be."""
     used = rows.subset if rows.subset.size else slice(0, rows.n_rows)
     if not rows.starts.size:

@@ -1,9 +1,11 @@
-"""What scores are made of: sums of squares of any size."""
+"""Sums of squares of any size, which scores are computed from."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
+
+from skae._typing import Floats
 
 # Squares of numbers that are larger or smaller by this power of two have digits to
 # spare on both sides.
@@ -14,16 +16,14 @@ class SumOfSquares(NamedTuple):
     """Weighted sum of squares of any size: ``value * 4**exponent``."""
 
     value: float = 0.0
-    exponent: int | None = None  # None: of nothing but zeros
+    exponent: int = 0
 
     @classmethod
-    def of(cls, values, weights):
+    def of(cls, values: Floats, weights: Floats) -> Self:
         """Sum over rows (n_rows, n_features), with weights (n_rows,)."""
-        largest = np.abs(values).max()
-        if not np.isfinite(largest):  # reconstructions overflow
-            return cls(math.inf, 0)
-        if not largest:
-            return cls()
+        largest = float(np.abs(values).max())
+        if not math.isfinite(largest):  # reconstructions overflow
+            return cls(math.inf)
         # The unit is a power of two, so that ordinary sums are the same bits without.
         exponent = math.frexp(largest)[1]
         if abs(exponent) <= _MODERATE_SIZE:
@@ -34,17 +34,17 @@ class SumOfSquares(NamedTuple):
         norms = np.einsum("ij,ij->i", values, values)
         return cls(float((weights * norms).sum()), exponent)
 
-    def plus(self, other):
+    def plus(self, other: Self) -> Self:
         """The sum of both."""
-        if self.exponent is None or other.exponent is None:
-            return other if self.exponent is None else self
+        if not self.value or not other.value:  # zeros have no size to compare
+            return self if self.value else other
         exponent = max(self.exponent, other.exponent)
         parts = (
             math.ldexp(s.value, 2 * (s.exponent - exponent)) for s in (self, other)
         )
-        return SumOfSquares(sum(parts), exponent)
+        return self._replace(value=sum(parts), exponent=exponent)
 
-    def divided_by(self, other):
+    def divided_by(self, other: Self) -> float:
         """The ratio of both, infinite if it overflows."""
         exponent = 2 * (self.exponent - other.exponent)
         try:
@@ -60,22 +60,23 @@ class Squares(NamedTuple):
     total: SumOfSquares = SumOfSquares()
 
     @classmethod
-    def of(cls, errors, deviations, weights=None):
-        """Those of rows, which are (n_rows, n_features)."""
+    def of(
+        cls, errors: Floats, deviations: Floats, weights: Floats | None = None
+    ) -> Self:
+        """Sums over rows: errors and deviations are (n_rows, n_features)."""
         weights = np.ones(len(errors)) if weights is None else weights
         return cls(*(SumOfSquares.of(v, weights) for v in (errors, deviations)))
 
-    def plus(self, other):
+    def plus(self, other: Self) -> Self:
         """The sums over the rows of both."""
-        return Squares(self.lost.plus(other.lost), self.total.plus(other.total))
+        lost, total = self.lost.plus(other.lost), self.total.plus(other.total)
+        return self._replace(lost=lost, total=total)
 
     @property
-    def share(self):
-        """R²; without deviations, as that of scikit-learn, 1 or 0."""
+    def share(self) -> float:
+        """R²; without deviations 1 or 0, as scikit-learn's."""
         if not math.isfinite(self.lost.value):
             return -math.inf
         if not self.total.value:
             return 0.0 if self.lost.value else 1.0
-        if not self.lost.value:
-            return 1.0
-        return float(1 - self.lost.divided_by(self.total))
+        return 1 - self.lost.divided_by(self.total)

@@ -1,24 +1,29 @@
 """Statistics of the rows in use of a matrix: mean, scale, extremes."""
 
 import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from skae._compiled import row_access
 from skae._data.rows import (
+    AnyRows,
+    LocalRows,
+    Rows,
     dense,
     make_rows,
     matrix_in_use,
     row_chunks,
     weights_in_use,
 )
+from skae._typing import Floats
 
-# Data whose spread is below this many roundings of its mean are constant: their
-# centred values are nothing but rounding errors.
+# Data whose spread is below this many roundings of their mean are constant: their
+# centred values are rounding errors.
 _CONSTANT_ROUNDINGS = 1000
 
 
-def mean_and_scale(data):
+def mean_and_scale(data: AnyRows) -> tuple[Floats, float]:
     """Mean of every feature and root mean square of the centred entries.
 
     Parameters
@@ -32,7 +37,7 @@ def mean_and_scale(data):
     scale : float
         0 for constant data.
     """
-    # Sums are relative to some row: the mean of a constant feature is exact.
+    # Sums are relative to a row, so that the mean of a constant feature is exact.
     origins = (row for row in data.map(_first_row) if row is not None)
     origin = next(origins)
     totals, sizes, weights = zip(*data.map(_deviations, origin), strict=True)
@@ -40,16 +45,18 @@ def mean_and_scale(data):
     mean = origin + sum(totals) / total_weight
     if size == 0:
         return mean, 0.0
-    # Again, as the difference of two large sums would lose the digits. Divided by the
-    # largest deviation, squares cannot overflow.
+    # A second pass, because the difference of two large sums would lose the digits.
+    # Divided by the largest deviation, squares cannot overflow.
     squares = sum(data.map(_squared_deviations, mean, size))
     scale = size * float(np.sqrt((squares / total_weight).mean()))
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 
 
-def with_constant(mean, spread, value, weight, weight_of_value):
-    """Mean and scale as of `mean_and_scale`, with more samples, which are all equal.
+def with_constant(
+    mean: Floats, spread: float, value: Floats, weight: float, weight_of_value: float
+) -> tuple[Floats, float]:
+    """Update what `mean_and_scale` returned for more samples, which are all equal.
 
     Parameters
     ----------
@@ -58,10 +65,10 @@ def with_constant(mean, spread, value, weight, weight_of_value):
     spread : float
 
     value : ndarray of shape (n_features,)
-        What the samples more are.
+        Each of the new samples.
 
     weight, weight_of_value : float
-        Total weights of the samples measured, and of those more.
+        Total weights of the old and of the new samples.
 
     Returns
     -------
@@ -76,19 +83,19 @@ def with_constant(mean, spread, value, weight, weight_of_value):
     return mean + share * difference, math.hypot(within, between)
 
 
-def _root_mean_square(values):
+def _root_mean_square(values: Floats) -> float:
     size = float(np.abs(values).max()) or 1.0
     return size * float(np.sqrt(np.mean((values / size) ** 2)))
 
 
-def extremes(data):
+def extremes(data: AnyRows) -> tuple[float, float]:
     """Lowest and highest entry of the rows in use that have a weight."""
     lows, highs = zip(*data.map(_extremes), strict=True)
     return min(lows), max(highs)
 
 
-def largest_distance(data, mean, spread):
-    """The largest distance of a row in use that has a weight from the mean.
+def largest_distance(data: AnyRows, mean: Floats, spread: float) -> float:
+    """Largest distance from the mean of a row in use that has a weight.
 
     Parameters
     ----------
@@ -97,7 +104,7 @@ def largest_distance(data, mean, spread):
     mean : ndarray of shape (n_features,)
 
     spread : float
-        Not 0. What `mean_and_scale` has found: divided by it, squares cannot overflow.
+        Scale as of `mean_and_scale`, not 0: divided by it, squares cannot overflow.
 
     Returns
     -------
@@ -107,28 +114,29 @@ def largest_distance(data, mean, spread):
 
 
 # ---------------------------------------------------------------------------
-# Of one part
+# One part
 # ---------------------------------------------------------------------------
 
 
-def _first_row(data):
-    """The first that counts, in float64; None if none does."""
+def _first_row(data: LocalRows) -> Floats | None:
+    """The first row that has a weight, in float64; None if none has."""
     for chunk in _chunks(data):
-        return _counted(chunk)[0].astype(np.float64)
+        row: Floats = _counted(chunk)[0]
+        return row.astype(np.float64)
     return None
 
 
-def _deviations(data, origin):
-    """Sum of the deviations from a row, the largest of all, and the total weight."""
+def _deviations(data: LocalRows, origin: Floats) -> tuple[Floats, float, float]:
+    """Sum of the deviations from a row, the largest one, and the total weight."""
     total, largest = np.zeros((2, data.n_features))
     weight = 0.0
     for chunk in _chunks(data):
         _run(row_access.add_deviations, chunk, origin, total, largest)
         weight += chunk.total_weight
-    return total, largest.max(), weight
+    return total, float(largest.max()), weight
 
 
-def _squared_deviations(data, mean, size):
+def _squared_deviations(data: LocalRows, mean: Floats, size: float) -> Floats:
     """Sum of the squared deviations from the mean, in units of `size`."""
     squares = np.zeros(data.n_features)
     for chunk in _chunks(data):
@@ -136,7 +144,7 @@ def _squared_deviations(data, mean, size):
     return squares
 
 
-def _extremes(data):
+def _extremes(data: LocalRows) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for chunk in _chunks(data):
         values = _counted(chunk)
@@ -144,8 +152,8 @@ def _extremes(data):
     return low, high
 
 
-def _largest_square(data, mean, spread):
-    """The largest squared distance from the mean, in units of `spread`."""
+def _largest_square(data: LocalRows, mean: Floats, spread: float) -> float:
+    """Largest squared distance from the mean, in units of `spread`."""
     largest = 0.0
     for chunk in _chunks(data):
         deviations = (_counted(chunk).astype(np.float64) - mean) / spread
@@ -154,9 +162,9 @@ def _largest_square(data, mean, spread):
     return largest
 
 
-def _chunks(rows):
+def _chunks(rows: LocalRows) -> Iterator[Rows]:
     """Chunks of the rows that have some weight, as dense `Rows`."""
-    # In chunks even if dense, so that Ctrl-C is noticed between them.
+    # Dense rows come in chunks, too, so that Ctrl-C is noticed between them.
     for batch in row_chunks(rows.n_rows, rows.n_features):
         chunk = rows.part(batch)
         if chunk.starts.size:
@@ -167,12 +175,12 @@ def _chunks(rows):
             yield chunk
 
 
-def _run(op, chunk, *arrays):
+def _run(op: Callable[..., None], chunk: Rows, *arrays: np.ndarray) -> None:
     sizes = chunk.n_rows, chunk.n_features
     op(chunk.values, chunk.subset, chunk.weights, *arrays, *sizes)
 
 
-def _counted(chunk):
-    """Matrix of the rows of a chunk that have a weight."""
-    matrix = matrix_in_use(chunk)
+def _counted(chunk: Rows) -> np.ndarray:
+    """Matrix of the rows of a dense chunk that have a weight."""
+    matrix = dense(matrix_in_use(chunk))
     return matrix[weights_in_use(chunk) > 0] if chunk.weights.size else matrix

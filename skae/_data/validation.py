@@ -1,25 +1,32 @@
-"""What data have to be before anything is computed of them."""
+"""Checks that data pass before anything is computed from them."""
 
 import math
 import numbers
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from skae._data.rows import aligned, check_size, has_matrices
+from skae._typing import Floats, Matrix, MatrixLike
 
-# Only the ratios of weights count. Those that are larger or smaller by more than this
-# power of two than 1 are brought near it, as their sums and products would overflow.
+# Only the ratios of weights count. Weights that are larger or smaller than 1 by more
+# than this power of two are rescaled, because their sums and products would overflow.
 _MODERATE_WEIGHT = 32
-# Entries that are so many roundings out of a loss' range are taken to be at its bound.
+# Entries up to this many roundings outside a loss' range are moved to its bound.
 # MinMaxScaler makes as many as a feature is larger than its spread: 64 for a year.
 _RANGE_ROUNDINGS = 256
-# How far beyond a limited output training data may be: what rounding to float32 leaves.
+# How far training data may exceed a limited output: what rounding to float32 leaves.
 _BEYOND = 1e-6
+
+# What the data become, or the dtypes that they may keep.
+_Dtypes: TypeAlias = DTypeLike | tuple[DTypeLike, ...]
 
 
 # ---------------------------------------------------------------------------
@@ -27,7 +34,16 @@ _BEYOND = 1e-6
 # ---------------------------------------------------------------------------
 
 
-def check_rows(estimator, X, dtype, limits=None, *, name="X", reset=False, **kwargs):
+def check_rows(
+    estimator: BaseEstimator,
+    X: MatrixLike,
+    dtype: _Dtypes,
+    limits: "ValueRange | None" = None,
+    *,
+    name: str = "X",
+    reset: bool = False,
+    **kwargs: Any,
+) -> Matrix:
     """Validate samples for an estimator, as scikit-learn does.
 
     Parameters
@@ -37,24 +53,25 @@ def check_rows(estimator, X, dtype, limits=None, *, name="X", reset=False, **kwa
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
     dtype : dtype, or tuple of dtypes
-        What X becomes, unless it has one of several already.
+        Dtype of the result. Of several dtypes X keeps its own, or gets the first.
 
     limits : ValueRange, default=None
-        Values that X may have; None for any finite ones.
+        Values that X may have; None for any finite values.
 
     name : str, default="X"
-        What errors call X.
+        Name of X in errors.
 
     reset : bool, default=False
-        Whether to note the number and the names of the features, not to compare them.
+        Whether to set the number and the names of the features instead of comparing
+        them.
 
     **kwargs
-        Of :func:`sklearn.utils.validation.validate_data`.
+        Passed to :func:`sklearn.utils.validation.validate_data`.
 
     Returns
     -------
     X : {ndarray, CSR matrix} of shape (n_samples, n_features)
-        What kernels can read. X itself where it is that already.
+        Matrix that kernels can read: X itself if it is one.
 
     Raises
     ------
@@ -62,7 +79,7 @@ def check_rows(estimator, X, dtype, limits=None, *, name="X", reset=False, **kwa
         If X is not valid.
     """
 
-    def convert(X, **how):
+    def convert(X: MatrixLike, **how: Any) -> Matrix:
         return validate_data(estimator, X, reset=reset, **how)
 
     try:
@@ -77,8 +94,13 @@ def check_rows(estimator, X, dtype, limits=None, *, name="X", reset=False, **kwa
         raise kind(message) from error
 
 
-def check_validation_rows(estimator, X_val, dtype, limits):
-    """Validate what `fit` is given as `X_val`, as by `check_rows`; None stays None."""
+def check_validation_rows(
+    estimator: BaseEstimator,
+    X_val: MatrixLike | None,
+    dtype: _Dtypes,
+    limits: "ValueRange | None",
+) -> Matrix | None:
+    """Validate the argument `X_val` of `fit`, as `check_rows` does; None stays None."""
     if X_val is None:
         return None
     if has_matrices(X_val):
@@ -89,27 +111,40 @@ def check_validation_rows(estimator, X_val, dtype, limits):
     return check_rows(estimator, X_val, dtype, limits, name="X_val")
 
 
-def check_block(block, dtype, limits=None, *, name="X"):
-    """Validate a part of the samples, which may have none. See `check_rows`."""
+def check_block(
+    block: MatrixLike,
+    dtype: _Dtypes,
+    limits: "ValueRange | None" = None,
+    *,
+    name: str = "X",
+) -> Matrix:
+    """Validate a part of the samples, which may be empty. See `check_rows`."""
     kwargs = {"ensure_min_samples": 0, "input_name": name}
     return _check_matrix(block, dtype, limits, check_array, name=name, **kwargs)
 
 
-def _check_matrix(X, dtype, limits, convert, *, name, **kwargs):
+def _check_matrix(
+    X: MatrixLike,
+    dtype: _Dtypes,
+    limits: "ValueRange | None",
+    convert: Callable[..., Matrix],
+    *,
+    name: str,
+    **kwargs: Any,
+) -> Matrix:
     check_before_conversion(X, name)
     dtype = dtype if isinstance(dtype, tuple) else (dtype,)
     kwargs = {"accept_sparse": "csr", "dtype": dtype, "order": "C", **kwargs}
-    # What becomes infinite in float32 is found.
+    # scikit-learn raises an error for what becomes infinite in float32.
     with np.errstate(over="ignore", invalid="ignore"):
-        X = convert(_in_native_order(X), **kwargs)
-    return check_range(canonical(X, name), limits, name)
+        matrix = convert(_in_native_order(X), **kwargs)
+    return check_range(canonical(matrix, name), limits, name)
 
 
-def _in_native_order(X):
-    """An array of floats in this machine's order of bytes; anything else as it is.
+def _in_native_order(X: Any) -> Any:
+    """An array of floats in this machine's byte order; anything else unchanged.
 
-    scikit-learn would take float32 of the other order for any other type, and make it
-    float64.
+    scikit-learn would make float32 in the other byte order float64.
     """
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind == "f" and not dtype.isnative:
@@ -117,25 +152,24 @@ def _in_native_order(X):
     return X
 
 
-def check_before_conversion(X, name="X"):
-    """Raise ValueError for what must not even be converted to what kernels read."""
+def check_before_conversion(X: MatrixLike, name: str = "X") -> None:
+    """Raise ValueError for matrices that are not safe to convert."""
     if hasattr(X, "shape"):
         check_size(X, name)
-    if sparse.issparse(X) and X.format == "csc":
+    if isinstance(X, sparse.csc_matrix | sparse.csc_array):
         _check_compressed(X, name)
 
 
-def canonical(X, name="X"):
-    """A matrix as kernels read it; X stays as it is, and is not copied if it is so.
+def canonical(X: Matrix, name: str = "X") -> Matrix:
+    """A matrix as kernels read it, without changing X; copied only if need be.
 
-    A CSR matrix has sorted columns without duplicates; an array is C-ordered and
-    aligned: here, once, because each pass over a memory map with an offset would make
-    a copy.
+    A CSR matrix has sorted columns without duplicates. An array is C-ordered and
+    aligned, because otherwise each pass over a memory map with an offset would copy.
     """
-    if not sparse.issparse(X):
+    if isinstance(X, np.ndarray):
         return aligned(X)
     _check_compressed(X, name)
-    # A new matrix over the same arrays, because asking X would leave marks on it.
+    # A new matrix over the same arrays, because X would store whether it is canonical.
     X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
     if not X.has_canonical_format:
         X = X.copy()
@@ -143,13 +177,13 @@ def canonical(X, name="X"):
     return X
 
 
-def _check_compressed(X, name):
-    """Raise ValueError if a CSR or CSC matrix points to what it does not have.
+def _check_compressed(X: sparse.csr_matrix | sparse.csc_matrix, name: str) -> None:
+    """Raise ValueError if a CSR or CSC matrix points to entries that it does not have.
 
-    Kernels trust these numbers, and so does SciPy where it converts a matrix; SciPy
-    does not check them when a matrix is made.
+    Kernels trust these numbers, and so do SciPy's conversions; SciPy does not check
+    them when a matrix is made.
     """
-    (n_lines, n_across), kind, mend = X.shape, "column", "build it anew"
+    (n_lines, n_across), kind, mend = X.shape, "column", "build it again"
     if X.format == "csc":
         n_lines, n_across, kind = n_across, n_lines, "row"
     starts, n_entries = np.asarray(X.indptr), min(len(X.data), len(X.indices))
@@ -179,7 +213,7 @@ def _check_compressed(X, name):
 
 
 class ValueRange(NamedTuple):
-    """Values that data may have, because of a loss or of the output's activation."""
+    """Values that data may have, given a loss or the output's activation."""
 
     parameter: str  # "loss" or "output_activation"
     value: str  # of the parameter
@@ -187,16 +221,18 @@ class ValueRange(NamedTuple):
     high: float
 
     @property
-    def is_strict(self):
-        """Whether no entry outside can be computed with, as a loss takes logarithms.
+    def is_strict(self) -> bool:
+        """Whether the loss is not defined outside, because it takes logarithms.
 
-        For an entry outside the range of its output a network reconstructs the nearest
-        value that it can, and nothing but the score would tell.
+        Outside the range of its output a network reconstructs the nearest value that
+        it can, which only the score would show.
         """
         return self.parameter == "loss"
 
 
-def check_range(X, limits, name="X", *, size=0.0):
+def check_range(
+    X: Matrix, limits: ValueRange | None, name: str = "X", *, size: float = 0.0
+) -> Matrix:
     """Check that all entries are within limits, except for rounding.
 
     Parameters
@@ -204,19 +240,19 @@ def check_range(X, limits, name="X", *, size=0.0):
     X : {ndarray, CSR matrix}
 
     limits : ValueRange or None
-        None allows all.
+        None allows all values.
 
     name : str, default="X"
-        What errors call X.
+        Name of X in errors.
 
     size : float, default=0
-        A number as large as the data that X belongs to, where there are others.
+        Largest entry of the data that X is a part of.
 
     Returns
     -------
     X : {ndarray, CSR matrix}
-        The same; with strict limits and entries outside, a copy where these are moved
-        to the bound.
+        X itself; with strict limits and entries outside, a copy in which these are
+        moved to the bound.
 
     Raises
     ------
@@ -225,10 +261,8 @@ def check_range(X, limits, name="X", *, size=0.0):
     """
     if limits is None:
         return X
-    values = X.data if sparse.issparse(X) else np.asarray(X)
-    inside = max(
-        0.0, limits.low
-    )  # entries that sparse rows leave out, or there are none
+    values = np.asarray(X) if isinstance(X, np.ndarray) else X.data
+    inside = max(0.0, limits.low)  # of empty data, or those that a sparse X leaves out
     lowest, highest = values.min(initial=inside), values.max(initial=inside)
     low, high = float(lowest), float(highest)
     if limits.low <= low and high <= limits.high:
@@ -243,12 +277,18 @@ def check_range(X, limits, name="X", *, size=0.0):
     if not limits.is_strict:
         return X
     values = np.clip(values, limits.low, limits.high)
-    if sparse.issparse(X):
-        return type(X)((values, X.indices, X.indptr), shape=X.shape)
-    return values
+    if isinstance(X, np.ndarray):
+        return values
+    return type(X)((values, X.indices, X.indptr), shape=X.shape)
 
 
-def _out_of_range(limits, name, lowest, highest, is_below):
+def _out_of_range(
+    limits: ValueRange,
+    name: str,
+    lowest: np.floating,
+    highest: np.floating,
+    is_below: bool,
+) -> str:
     """What is wrong with values from `lowest` to `highest`, and what helps."""
     # scikit-learn's checks want an error on negative data to begin like this.
     problem = f"Values above {limits.high:g}"
@@ -259,9 +299,9 @@ def _out_of_range(limits, name, lowest, highest, is_below):
         legal = f">= {limits.low:g}"
     demand, scaler, other = f"its values are {legal}", "MinMaxScaler()", "identity"
     # With all digits: 1.0000001 is not 1.
-    lowest, highest = str(lowest), str(highest)
+    first, last = str(lowest), str(highest)
     if limits.is_strict:
-        lowest, highest = lowest.removesuffix(".0"), highest.removesuffix(".0")
+        first, last = first.removesuffix(".0"), last.removesuffix(".0")
         demand, scaler, other = (
             f"it needs values {legal}",
             "MinMaxScaler(clip=True)",
@@ -271,18 +311,18 @@ def _out_of_range(limits, name, lowest, highest, is_below):
         scaler = f"MinMaxScaler(feature_range=({limits.low:g}, {limits.high:g}))"
     return (
         f"{problem} in data passed to {limits.parameter}={limits.value!r}: {demand}, "
-        f"and {name} has values from {lowest} to {highest}. Scale it with {scaler}, or "
+        f"and {name} has values from {first} to {last}. Scale it with {scaler}, or "
         f"use {limits.parameter}={other!r}"
     )
 
 
 # ---------------------------------------------------------------------------
-# What belongs to samples
+# Weights and groups of samples
 # ---------------------------------------------------------------------------
 
 
-def check_weights(sample_weight, n_rows):
-    """Weights of rows as an array.
+def check_weights(sample_weight: ArrayLike | numbers.Number, n_rows: int) -> Floats:
+    """Validate sample weights.
 
     Parameters
     ----------
@@ -294,7 +334,7 @@ def check_weights(sample_weight, n_rows):
     Returns
     -------
     sample_weight : ndarray of shape (n_rows,), dtype=float64
-        As they are, or all divided by the same power of two.
+        The weights, which may all be divided by the same power of two.
 
     Raises
     ------
@@ -303,55 +343,55 @@ def check_weights(sample_weight, n_rows):
     """
     if isinstance(sample_weight, numbers.Number):
         sample_weight = np.full(n_rows, sample_weight)
-    sample_weight = check_array(
+    weights: Floats = check_array(
         sample_weight,
         ensure_2d=False,
         dtype=np.float64,
         order="C",
         input_name="sample_weight",
     )
-    if sample_weight.ndim != 1:
+    if weights.ndim != 1:
         raise ValueError(
-            f"sample_weight must be 1-D, got shape {sample_weight.shape}: pass one "
-            f"weight for each of the {n_rows} rows of X"
+            f"sample_weight must be 1-D, got shape {weights.shape}: pass one weight "
+            f"for each of the {n_rows} rows of X"
         )
-    if sample_weight.shape != (n_rows,):
+    if weights.shape != (n_rows,):
         raise ValueError(
-            f"sample_weight.shape == {sample_weight.shape}, expected {(n_rows,)}: X "
-            "and sample_weight have inconsistent numbers of samples"
+            f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}: X and "
+            "sample_weight have inconsistent numbers of samples"
         )
-    if (sample_weight < 0).any():
+    if (weights < 0).any():
         raise ValueError(
-            f"Negative values in sample_weight: the smallest is {sample_weight.min()}"
-            "; weights have to be >= 0"
+            f"Negative values in sample_weight: the smallest is {weights.min()}; "
+            "weights have to be >= 0"
         )
-    if not sample_weight.any():
+    if not weights.any():
         raise ValueError(
             "sample_weight has no positive entry. Sample weights must contain at least "
             "one non-zero number."
         )
-    exponent = math.frexp(sample_weight.max())[1]
+    exponent = math.frexp(weights.max())[1]
     if abs(exponent) > _MODERATE_WEIGHT:
-        sample_weight = np.ldexp(sample_weight, -exponent)
-    return sample_weight
+        weights = np.ldexp(weights, -exponent)
+    return weights
 
 
-def check_groups(groups, n_samples):
+def check_groups(groups: ArrayLike | None, n_samples: int) -> np.ndarray | None:
     """Validate group labels; returns numbers of shape (n_samples,), or None."""
     if groups is None:
         return None
     groups = check_array(
         groups, ensure_2d=False, dtype=None, ensure_min_samples=0, input_name="groups"
     )
-    groups = column_or_1d(groups)
-    if len(groups) != n_samples:
+    labels = column_or_1d(groups)
+    if len(labels) != n_samples:
         raise ValueError(
-            f"groups has {len(groups)} labels, but X has {n_samples} samples: pass one "
+            f"groups has {len(labels)} labels, but X has {n_samples} samples: pass one "
             "label for each sample"
         )
     try:
-        return np.unique(groups, return_inverse=True)[1]
-    except TypeError as error:  # of objects without an order
+        return np.unique(labels, return_inverse=True)[1]
+    except TypeError as error:  # objects without an order
         raise ValueError(
             f"groups has labels that cannot be told apart: {error}. Pass numbers, or "
             "strings"

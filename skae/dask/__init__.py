@@ -3,27 +3,31 @@
 # Everything that needs Dask lies in this folder: the estimator, which is defined here,
 # where users find it; methods on the blocks of a collection; the training on the
 # workers; and the partitions of a collection. It may import the estimators and what is
-# below them; nothing else in skae may import it. (A comment, as the documentation shows
-# the docstring to users.)
+# below them; nothing else in skae may import it. (A comment, because the documentation
+# shows the docstring to users.)
 
 import contextlib
 import copy
 import inspect
 import numbers
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderParameters, AutoencoderTransformer
 from skae._base import BaseAutoencoder, callback_kwargs_of, check_metric
-from skae._data.validation import check_block, check_groups
+from skae._data.validation import ValueRange, check_block, check_groups
 from skae._sklearn import Interval, _fit_context, with_callbacks
 from skae._training.fitting import note_fit, training_attributes
-from skae._training.loop import Kept
+from skae._training.loop import Kept, Objective, Training
+from skae._training.plan import Plan
 from skae._training.reporting import Curves
 from skae._training.settings import loss_range
+from skae._typing import MatrixLike
 from skae.dask.blocks import (
     check_any_rows,
     computed,
@@ -46,20 +50,26 @@ from skae.dask.training import (
     DistributedStochasticTraining,
 )
 
+if TYPE_CHECKING:
+    import dask.array as da
+    from distributed import Client
+
 __all__ = ["DaskAutoencoderTransformer", "DataLostError", "NoWorkersError"]
 
+_Class = TypeVar("_Class", bound=type)
 
-def __dir__():
+
+def __dir__() -> list[str]:
     return __all__
 
 
-def _documented(estimator):
+def _documented(estimator: _Class) -> _Class:
     """Fill a class' docstring with the parameters of `AutoencoderTransformer`."""
-    if estimator.__doc__:  # Python was not told to leave them out
+    if estimator.__doc__:  # not with python -OO
         other = inspect.cleandoc(AutoencoderTransformer.__doc__ or "")
         parameters = other.partition("Parameters\n----------\n")[2]
         parameters = parameters.partition("\n\nAttributes\n")[0]
-        # Methods that this class does not have.
+        # This class does not have these methods.
         for name in ("partial_fit", "fit_batches"):
             parameters = parameters.replace(
                 f":meth:`{name}`", f":meth:`~skae.AutoencoderTransformer.{name}`"
@@ -74,9 +84,10 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     """:class:`~skae.AutoencoderTransformer` for Dask arrays and dataframes.
 
     Training is synchronous: the workers compute on the partitions that they hold, which
-    stay there, and the results are summed in the order of the partitions. It so depends
-    on how the samples are cut into partitions, and not on the number of workers. On one
-    partition it is that of :class:`~skae.AutoencoderTransformer`, bit for bit.
+    stay there, and the results are summed in the order of the partitions. So the result
+    depends on how the samples are cut into partitions, but not on the number of
+    workers. With one partition it is that of :class:`~skae.AutoencoderTransformer`, bit
+    for bit.
 
     Parameters
     ----------
@@ -87,44 +98,42 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         nor pickled with the estimator.
 
     n_local_steps : int, default=1
-        Updates of the weights between two exchanges, with the stochastic solvers. With
-        1, every update is by the sum of the partitions' gradients. With more, each
-        partition makes so many by itself, from the same weights, and the weights and
-        moments that it comes to are averaged (McMahan et al., "Communication-efficient
-        learning of deep networks from decentralized data", 2017, algorithm 1): for slow
-        networks, or small batches.
+        Number of weight updates between two exchanges, with the stochastic solvers.
+        With 1, every update uses the sum of the partitions' gradients. With more, each
+        partition makes this many updates by itself, from the same weights, and the
+        resulting weights and moments are averaged (McMahan et al.,
+        "Communication-efficient learning of deep networks from decentralized data",
+        2017, algorithm 1). Useful with slow networks or small batches.
 
     See Also
     --------
-    skae.AutoencoderTransformer : For data in memory or on one machine; the attributes
-        are the same. For batches, too, alone or in ``dask_ml.wrappers.Incremental``:
-        here there is no ``partial_fit``.
+    skae.AutoencoderTransformer : For data in memory or on one machine, with the same
+        attributes. It has ``partial_fit`` for batches, also through
+        ``dask_ml.wrappers.Incremental``; this class does not.
 
     Notes
     -----
     **Batches.** Each partition has its share of every mini-batch, in proportion to its
-    samples, and ``shuffle=True`` mixes the samples of each by itself. With
+    number of samples, and ``shuffle=True`` shuffles each partition by itself. With
     ``sparsity="kl"`` the mean activation is that of each partition's share. With
-    `pretrain` the codes of all layers are held by the workers until the last is
-    trained.
+    `pretrain` the workers hold the codes of all layers until the last is trained.
 
-    **When workers die** their partitions are computed anew by those that are left, and
-    training goes on with the same result, as long as Dask knows how: data that were
-    scattered from the client are gone with their worker. Then, or if no worker is left,
-    :meth:`fit` raises :class:`DataLostError` or :class:`NoWorkersError`, and keeps the
-    weights of the last whole epoch or, with validation samples, of the best so far; by
-    default, after a start at PCA, those that have surely improved on it. With them the
-    estimator can be used; a fit with ``warm_start=True`` finishes what epochs are left.
-    (Of these weights the code is not ordered.) While layers are pretrained nothing is
-    kept, and the estimator is as it was. Without any worker when it begins, :meth:`fit`
-    waits for one.
+    **When workers die**, the others compute their partitions again, and training
+    continues with the same result, if Dask can: data that were scattered from the
+    client are lost with their worker. Then, or if no worker is left, :meth:`fit` raises
+    :class:`DataLostError` or :class:`NoWorkersError`, and keeps the weights of the last
+    whole epoch or, with validation samples, the best so far; by default, after a start
+    at PCA, those that improve on it with confidence. The estimator can be used with
+    them, except that the code is not ordered, and a fit with ``warm_start=True`` runs
+    the remaining epochs. While layers are pretrained, nothing is kept and the estimator
+    stays as it was. If there are no workers yet, :meth:`fit` waits for one.
 
-    **Threads.** In training a partition is worked on by one thread of its worker.
+    **Threads.** In training, one thread of its worker works on a partition.
 
     **Tasks.** A fit in a task leaves the task's thread to others.
 
-    **Workers** should be of a fixed number: what they compute are not tasks that an
-    adaptive cluster counts, and it would stop most of them.
+    **Workers.** Their number should be fixed: an adaptive cluster does not count what
+    they compute as tasks, and would stop most of them.
 
     Examples
     --------
@@ -140,13 +149,20 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     ...         local = autoencoder.to_local()  # without Dask
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **AutoencoderParameters._parameter_constraints,
         "client": "no_validation",
         "n_local_steps": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_components=2, *, client=None, n_local_steps=1, **parameters):
+    def __init__(
+        self,
+        n_components: float = 2,
+        *,
+        client: "Client | None" = None,
+        n_local_steps: int = 1,
+        **parameters: Any,
+    ) -> None:
         super().__init__(n_components, **parameters)
         self.client = client
         self.n_local_steps = n_local_steps
@@ -164,12 +180,13 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     )
     del _inherited
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "client": None}
 
-    def __sklearn_clone__(self):
-        # A client is a connection, of which there is no copy.
-        cloned = super(DaskAutoencoderTransformer, copy.copy(self)).__sklearn_clone__()
+    def __sklearn_clone__(self) -> Self:
+        # A client is a connection, which cannot be copied.
+        copied = copy.copy(self)
+        cloned: Self = super(DaskAutoencoderTransformer, copied).__sklearn_clone__()
         cloned.client = self.client
         return cloned
 
@@ -177,15 +194,23 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, X_val=None, groups=None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: MatrixLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Train the autoencoder where the data are.
 
         Parameters
         ----------
         X : dask Array or DataFrame of shape (n_samples, n_features)
-            Training data, whose partitions are arrays, sparse matrices or frames. They
-            are computed, where they are not yet, and stay in the workers' memory until
-            training ends.
+            Training data, whose partitions are arrays, sparse matrices or dataframes.
+            They are computed, if they are not yet, and stay in the workers' memory
+            until training ends.
 
         y : Ignored
             Not used, present for API consistency by convention.
@@ -209,24 +234,23 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         Raises
         ------
         TypeError
-            If X is no Dask collection.
+            If X is not a Dask collection.
 
         ValueError
-            As of :class:`~skae.AutoencoderTransformer`; without a client. The estimator
-            is left as it was.
+            As :meth:`skae.AutoencoderTransformer.fit`, or if there is no client. The
+            estimator is left as it was.
 
         DataLostError, NoWorkersError
-            If training cannot go on; see Notes.
+            If training cannot continue; see Notes.
         """
         try:
             with self._unchanged_on_error():
                 self._check_local_steps()
                 return self._fit_partitions(X, y, sample_weight, X_val, groups)
         except LostError as error:
-            attributes = getattr(error, "attributes", None)
-            if attributes is None:
+            if error._attributes is None:
                 raise
-            self._set_attributes(attributes)
+            self._set_attributes(error._attributes)
             rest = ""
             if self._was_cut_short:
                 rest = ", and a fit with warm_start=True finishes it"
@@ -235,18 +259,23 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
                 f"estimator can be used{rest}"
             ) from error
 
-    def _check_local_steps(self):
+    def _check_local_steps(self) -> None:
         if self.solver == "lbfgs" and self.n_local_steps > 1:
             raise ValueError(
                 f"n_local_steps={self.n_local_steps} does not go with solver='lbfgs', "
-                "whose every step is over all rows: use 1, or another solver"
+                "each step of which uses all rows: use 1, or another solver"
             )
 
-    def _fit_partitions(self, X, y, sample_weight, X_val, groups):
+    def _fit_partitions(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None,
+        X_val: MatrixLike | None,
+        groups: ArrayLike | None,
+    ) -> Self:
         previous = self._state_to_continue()
-        dtype = np.float64, np.float32
-        if previous is not None:
-            dtype = previous.dtype
+        dtype = (np.float64, np.float32) if previous is None else previous.dtype
         callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
         limits = self._value_range(previous)
         reset = previous is None
@@ -256,56 +285,69 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
                 sample_weight = gathered_weights(sample_weight, n_rows, self.client)
             if is_dask_collection(groups):
                 (groups,) = computed([groups], self.client)
-            groups = check_groups(groups, n_rows)
+            numbered = check_groups(groups, n_rows)
             data = DistributedRows.of(partitions, sample_weight)
             if not is_dask_collection(X_val):
-                X_val = self._validate_validation_data(X_val, data.dtype)
-                return self._fit(data, previous, X_val, groups, callback_kwargs)
+                rows = self._validate_validation_data(X_val, data.dtype)
+                return self._fit(data, previous, rows, numbered, callback_kwargs)
             limits = loss_range(self.loss)
             with self._partitions(X_val, data.dtype, limits, name="X_val") as others:
-                X_val = DistributedRows.of(others)
-                return self._fit(data, previous, X_val, groups, callback_kwargs)
+                validation = DistributedRows.of(others)
+                return self._fit(data, previous, validation, numbered, callback_kwargs)
 
     @contextlib.contextmanager
-    def _partitions(self, X, dtype, limits, *, reset=False, name="X"):
-        """Those of a collection, validated."""
+    def _partitions(
+        self,
+        X: Any,
+        dtype: DTypeLike | tuple[DTypeLike, ...],
+        limits: ValueRange | None,
+        *,
+        reset: bool = False,
+        name: str = "X",
+    ) -> Iterator[Partitions]:
+        """Partitions of a collection, validated."""
         validate = partial(check_block, dtype=dtype, limits=limits, name=name)
         with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
             check_any_rows(sum(partitions.n_rows), partitions.n_features)
             self._check_columns(X, partitions.n_features, reset=reset)
             yield partitions
 
-    def _check_columns(self, X, n_features=None, *, reset=False):
-        """Check, or note, how many features a collection has, and their names."""
+    def _check_columns(
+        self, X: Any, n_features: int | None = None, *, reset: bool = False
+    ) -> None:
+        """Check, or set, the number and the names of a collection's features."""
         n_features = X.shape[1] if n_features is None else n_features
         block = like(X, n_features)
         validate_data(self, block, reset=reset, skip_check_array=True)
 
-    def _training_kind(self, objective):
+    def _training_kind(self, objective: Objective) -> type[Training]:
         if self.solver == "lbfgs":
             return DistributedLbfgsTraining
         return DistributedStochasticTraining
 
-    def _make_training(self, *args):
-        training = super()._make_training(*args)
-        training.n_local_steps = int(self.n_local_steps)
+    def _make_training(self, objective: Objective, *args: Any) -> Training:
+        training = super()._make_training(objective, *args)
+        if isinstance(training, DistributedStochasticTraining):
+            training.n_local_steps = int(self.n_local_steps)
         return training
 
-    def _run(self, plan, *args):
+    def _run(
+        self, plan: Plan, context: Any, callback_kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
         training = plan.training
         n_before = training.state.progress.n_epochs
         if plan.is_warm_start and plan.selection is not None and self._was_cut_short:
-            # When the weights of its last epoch were judged, rows may have been lost.
+            # Rows may have been lost before the last weights were compared with PCA.
             plan.selection.end(Curves.empty(), is_last=False)
         try:
-            return super()._run(plan, *args)
+            return super()._run(plan, context, callback_kwargs)
         except LostError as error:
             if training.state.progress.n_epochs > n_before:
                 kept = _weights_known_to_be_good(plan)
                 attributes = training_attributes(plan, kept, training.curves)
                 note_fit(attributes, plan)
                 attributes |= self._validated_attributes()
-                error.attributes = attributes  # type: ignore[attr-defined]
+                error._attributes = attributes
             raise
 
     # -- inference -------------------------------------------------------------------
@@ -316,7 +358,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         Returns
         -------
         estimator : AutoencoderTransformer
-            With the parameters and what has been fitted.
+            Estimator with the same parameters and fitted attributes.
         """
         parameters = self.get_params(deep=False)
         local = AutoencoderTransformer(
@@ -324,18 +366,18 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         )
         others = {k: v for k, v in self.__dict__.items() if k not in parameters}
         for name in ("_sklearn_output_config", "_metadata_request"):
-            if name in others:  # which their setters change in place
+            if name in others:  # their setters change them in place
                 others[name] = copy.deepcopy(others[name])
         local.__dict__.update(others)
         return local
 
-    def _for_inference(self):
-        """The same without what only training needs, which is several times larger."""
+    def _for_inference(self) -> AutoencoderTransformer:
+        """The estimator without what only training needs, which is much larger."""
         local = self.to_local()
         local._training_state = self._training_state.without_arrays()
         return local
 
-    def transform(self, X):
+    def transform(self, X: Any) -> "np.ndarray | da.Array":
         """Encode samples.
 
         Parameters
@@ -347,14 +389,14 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         Returns
         -------
         X_new : dask Array or ndarray of shape (n_samples, n_components)
-            Their codes; of a Dask collection not computed yet.
+            Their codes; lazy for a Dask collection.
         """
         if not is_dask_collection(X):
             return super().transform(X)
         self._check_collection(X, self._check_columns)
         return self._lazily("transform", X, (self.n_components_,))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> "np.ndarray | da.Array":
         """Decode codes.
 
         Parameters
@@ -365,7 +407,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         Returns
         -------
         X_original : dask Array or ndarray of shape (n_samples, n_features)
-            Their reconstructions; of a Dask collection not computed yet.
+            Their reconstructions; lazy for a Dask collection.
         """
         if not is_dask_collection(X):
             return super().inverse_transform(X)
@@ -374,7 +416,9 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
             self._for_inference(), "inverse_transform", X, (self.n_features_in_,)
         )
 
-    def reconstruction_error(self, X, *, metric="squared_error", per_feature=False):
+    def reconstruction_error(
+        self, X: Any, *, metric: str = "squared_error", per_feature: bool = False
+    ) -> "np.ndarray | da.Array":
         """Error of each sample's reconstruction.
 
         Parameters
@@ -387,22 +431,24 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
             See :meth:`skae.AutoencoderTransformer.reconstruction_error`.
 
         per_feature : bool, default=False
-            Whether to return the error of every entry, not the samples' sums.
+            Whether to return the error of each entry instead of sums over features.
 
         Returns
         -------
         error : dask Array or ndarray of shape (n_samples,) or (n_samples, n_features)
-            Sums over features, or entries; of a Dask collection not computed yet.
+            Sums over features, or entries; lazy for a Dask collection.
         """
         check_metric(metric)
-        kwargs = {"metric": metric, "per_feature": per_feature}
         if not is_dask_collection(X):
-            return super().reconstruction_error(X, **kwargs)
+            return super().reconstruction_error(
+                X, metric=metric, per_feature=per_feature
+            )
         self._check_collection(X, self._check_columns)
         shape = (self.n_features_in_,) if per_feature else ()
+        kwargs = {"metric": metric, "per_feature": per_feature}
         return self._lazily("reconstruction_error", X, shape, kwargs)
 
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> "np.ndarray | da.Array":
         """Negative squared reconstruction error of each sample: higher is more normal.
 
         Parameters
@@ -414,12 +460,13 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         Returns
         -------
         scores : dask Array or ndarray of shape (n_samples,)
-            The negative of :meth:`reconstruction_error`; of a Dask collection not
-            computed yet.
+            The negative of :meth:`reconstruction_error`; lazy for a Dask collection.
         """
         return -self.reconstruction_error(X)
 
-    def score(self, X, y=None, sample_weight=None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Share of the variance that is reconstructed (R²), computed at once.
 
         Parameters
@@ -444,18 +491,18 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         self._check_collection(X, self._check_columns)
         return squares(self._for_inference(), X, sample_weight, self.client).share
 
-    def _check_collection(self, X, check):
-        """Raise an error if the estimator cannot take a collection, by its metadata."""
+    def _check_collection(self, X: Any, check: Callable[[Any], None]) -> None:
+        """Raise an error if a collection's metadata do not fit the estimator."""
         check_is_fitted(self)
         check_collection(X)
         check(X)
 
-    def _lazily(self, *args):
+    def _lazily(self, *args: Any) -> "da.Array":
         return lazily(self._for_inference(), *args)
 
 
-def _weights_known_to_be_good(plan):
-    """Which weights to keep where there are no rows to judge them by."""
+def _weights_known_to_be_good(plan: Plan) -> Kept:
+    """Weights to keep if there are no rows to evaluate them on."""
     if plan.selection is not None:
         return plan.selection.kept
     state, objective = plan.training.state, plan.training.objective

@@ -1,12 +1,16 @@
-"""What a fitted estimator makes of the blocks of a Dask collection."""
+"""Methods of a fitted estimator on the blocks of a Dask collection."""
 
+from collections.abc import Iterable, Sequence
 from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skae._data.scores import Squares
 from skae._data.validation import check_weights
 from skae._sklearn import _get_output_config
+from skae._typing import Floats
 from skae.dask.partitions import check_client, in_partition, large_graphs, split
 
 try:
@@ -18,13 +22,16 @@ except ImportError as error:
         "skae.dask needs the packages dask and distributed: pip install 'skae[dask]'"
     ) from error
 
+if TYPE_CHECKING:
+    from distributed import Client
 
-def like(X, n_features):
-    """A collection's kind of block, with so many columns and without rows."""
+
+def like(X: Any, n_features: int) -> Any:
+    """A block of the kind of a collection's, without rows."""
     return np.empty((0, n_features)) if isinstance(X, da.Array) else X._meta
 
 
-def check_any_rows(n_rows, n_features):
+def check_any_rows(n_rows: int, n_features: int) -> None:
     """Raise ValueError, as scikit-learn does, if there are no samples."""
     if not n_rows:
         raise ValueError(
@@ -33,7 +40,7 @@ def check_any_rows(n_rows, n_features):
         )
 
 
-def computed(delayed, client):
+def computed(delayed: Iterable[Any], client: "Client | None") -> tuple[Any, ...]:
     """Results of delayed calls, by a client or, without one, by Dask's default.
 
     In a task the thread is left to others meanwhile.
@@ -43,33 +50,42 @@ def computed(delayed, client):
         check_client(client)
         get = client.get
     with large_graphs():
-        return dask.compute(*delayed, scheduler=get)
+        results: tuple[Any, ...] = dask.compute(*delayed, scheduler=get)
+    return results
 
 
-def gathered_weights(weights, n_rows, client):
-    """Weights of samples, which may be a Dask collection, here and checked."""
+def gathered_weights(
+    weights: ArrayLike, n_rows: int, client: "Client | None"
+) -> Floats:
+    """Gather weights of samples, if they are a Dask collection, and check them."""
     if is_dask_collection(weights):
         (weights,) = computed([weights], client)
     return check_weights(weights, n_rows)
 
 
-def lazily(estimator, method, X, shape, kwargs=None):
-    """A Dask array of what a method returns for each block of a collection.
+def lazily(
+    estimator: Any,
+    method: str,
+    X: Any,
+    shape: tuple[int, ...],
+    kwargs: dict[str, Any] | None = None,
+) -> "da.Array":
+    """Dask array of the results of a method for each block of a collection.
 
     Parameters
     ----------
     estimator : BaseAutoencoder
-        Goes to the workers.
+        Sent to the workers.
 
     method : str
 
     X : dask Array or DataFrame
 
     shape : tuple of int
-        That of what is returned for a sample.
+        Shape of the result for a sample.
 
     kwargs : dict, default=None
-        Of the method.
+        Keyword arguments of the method.
 
     Returns
     -------
@@ -81,7 +97,7 @@ def lazily(estimator, method, X, shape, kwargs=None):
             f"set_output(transform={container!r}) does not go with a Dask "
             "collection: use set_output(transform='default')"
         )
-    kwargs = {"method": method, "shape": shape, "kwargs": kwargs or {}}
+    call_kwargs = {"method": method, "shape": shape, "kwargs": kwargs or {}}
     meta = np.empty((0,) * (1 + len(shape)), estimator._params.dtype)
     estimator = dask.delayed(estimator)
     if isinstance(X, da.Array):
@@ -89,7 +105,7 @@ def lazily(estimator, method, X, shape, kwargs=None):
             _of_block,
             X.rechunk({1: -1}),
             estimator,
-            **kwargs,
+            **call_kwargs,
             chunks=(X.chunks[0], *((n,) for n in shape)),
             drop_axis=[] if shape else 1,
             meta=meta,
@@ -97,7 +113,7 @@ def lazily(estimator, method, X, shape, kwargs=None):
     call = dask.delayed(_of_block, pure=True)
     parts = [
         da.from_delayed(
-            call(block, estimator, block_id=(number,), **kwargs),
+            call(block, estimator, block_id=(number,), **call_kwargs),
             (np.nan, *shape),
             meta=meta,
         )
@@ -106,18 +122,29 @@ def lazily(estimator, method, X, shape, kwargs=None):
     return da.concatenate(parts, allow_unknown_chunksizes=True)
 
 
-def _of_block(block, estimator, *, method, shape, kwargs, block_id):
-    """What a method returns for a block, which may be without rows."""
+def _of_block(
+    block: Any,
+    estimator: Any,
+    *,
+    method: str,
+    shape: tuple[int, ...],
+    kwargs: dict[str, Any],
+    block_id: tuple[int, ...],
+) -> np.ndarray:
+    """Result of a method for a block, which may have no rows."""
     if not block.shape[0]:
         return np.empty((0, *shape), estimator._params.dtype)
     with in_partition(block_id[0]):
-        return getattr(estimator, method)(block, **kwargs)
+        result: np.ndarray = getattr(estimator, method)(block, **kwargs)
+    return result
 
 
-def squares(estimator, X, sample_weight, client):
-    """The sums that the score is made of, over all samples of a collection."""
+def squares(
+    estimator: Any, X: Any, sample_weight: ArrayLike | None, client: "Client | None"
+) -> Squares:
+    """The sums that the score is computed from, over all samples of a collection."""
     blocks = split(X)
-    weights: list = [None] * len(blocks)
+    weights: Sequence[Floats | None] = [None] * len(blocks)
     if sample_weight is not None:
         sizes = _sizes(X, blocks, client)
         sample_weight = gathered_weights(sample_weight, sum(sizes), client)
@@ -127,10 +154,13 @@ def squares(estimator, X, sample_weight, client):
     sums = computed([sums_of(block, local, *item) for block, *item in items], client)
     n_rows, of_blocks = zip(*sums, strict=True)
     check_any_rows(sum(n_rows), estimator.n_features_in_)
-    return reduce(Squares.plus, of_blocks)
+    total: Squares = reduce(Squares.plus, of_blocks)
+    return total
 
 
-def _squares_of_block(block, estimator, weights, number):
+def _squares_of_block(
+    block: Any, estimator: Any, weights: Floats | None, number: int
+) -> tuple[int, Squares]:
     """The number of rows of a block, and the sums of the score over them."""
     n_rows = block.shape[0]
     if not n_rows:
@@ -139,13 +169,13 @@ def _squares_of_block(block, estimator, weights, number):
         return n_rows, estimator._squares(estimator._check_rows(block), weights)
 
 
-def _sizes(X, blocks, client):
-    """The number of rows of each block of a collection."""
+def _sizes(X: Any, blocks: list[Any], client: "Client | None") -> tuple[int, ...]:
+    """Number of rows of each block of a collection."""
     if isinstance(X, da.Array) and not np.isnan(X.chunks[0]).any():
-        return X.chunks[0]
+        return tuple(X.chunks[0])
     count = dask.delayed(_n_rows)
     return computed([count(block) for block in blocks], client)
 
 
-def _n_rows(block):
-    return block.shape[0]
+def _n_rows(block: Any) -> int:
+    return int(block.shape[0])

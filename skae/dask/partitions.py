@@ -1,6 +1,6 @@
-"""The partitions of a Dask collection, and functions of them on their workers.
+"""The partitions of a Dask collection, and calls of functions on their workers.
 
-Dask is imported when it is used. Nothing here knows of networks.
+Dask is imported when it is used. Nothing here depends on networks.
 """
 
 import asyncio
@@ -9,28 +9,42 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-# Of a wait, between two looks at whether the workers are still there.
+import numpy as np
+
+from skae._typing import Matrix, Result
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+# While waiting, the workers are checked this often.
 _SECONDS_BETWEEN_LOOKS = 1.0
-# Without any worker, or an answer of the scheduler, before that is an error. A nanny
-# needs some seconds to start a worker anew.
+# Time without any worker, or an answer of the scheduler, before an error is raised. A
+# nanny needs some seconds to restart a worker.
 _SECONDS_WITHOUT_WORKERS = 30.0
-# For an answer of the scheduler, and for a worker that is busy with others' tasks to
-# start a runner: its partitions are computed in tasks until the next look.
+# Time for the scheduler to answer, or for a worker to start a runner. Until the next
+# look the partitions of a worker that is busy with others' tasks are computed in tasks.
 _SECONDS_TO_ANSWER = 5.0
 # Schedulers may close a cluster in which no task has run for some minutes.
 _SECONDS_BETWEEN_TASKS = 30.0
-# For results, which may be lost while they are sent: then once more.
+# Time to gather results, and attempts, because results may be lost while they are sent.
 _SECONDS_TO_GATHER, _MAX_GATHERS = 60.0, 3
+
+# More arguments, for each partition its own.
+_PerPart: TypeAlias = Sequence[tuple[Any, ...]] | None
 
 
 class LostError(RuntimeError):
-    """What was to be computed of the partitions cannot be had."""
+    """A result of the partitions cannot be computed."""
+
+    # Fitted attributes of a fit that can keep what it has trained.
+    _attributes: dict[str, Any] | None = None
 
 
 class NoWorkersError(LostError):
@@ -43,14 +57,14 @@ class NoWorkersError(LostError):
     ...     autoencoder.fit(X)
     ... except NoWorkersError:
     ...     client.cluster.scale(4)
-    ...     autoencoder.set_params(warm_start=True).fit(X)  # goes on
+    ...     autoencoder.set_params(warm_start=True).fit(X)  # finishes the fit
     """
 
     __module__ = "skae.dask"  # where users find it, and pickles look for it
 
 
 class DataLostError(LostError):
-    """A partition, or what was to be computed of it, cannot be had any more.
+    """A partition is lost, or a result of it cannot be computed.
 
     Examples
     --------
@@ -58,8 +72,8 @@ class DataLostError(LostError):
     >>> try:  # doctest: +SKIP
     ...     autoencoder.fit(X)
     ... except DataLostError:
-    ...     X = da.from_zarr("rows.zarr")  # anew
-    ...     autoencoder.set_params(warm_start=True).fit(X)  # goes on
+    ...     X = da.from_zarr("rows.zarr")  # again
+    ...     autoencoder.set_params(warm_start=True).fit(X)  # finishes the fit
     """
 
     __module__ = "skae.dask"  # where users find it, and pickles look for it
@@ -68,38 +82,48 @@ class DataLostError(LostError):
 class Partitions:
     """The blocks of rows of a Dask collection, on the workers that hold them.
 
-    A context manager: in the end Dask may forget the blocks.
+    A context manager: when it exits, Dask may forget the blocks.
 
-    Functions of the blocks are called by a runner on each worker, a Dask actor, as one
-    message to it takes a fifth of the time that a task does. What a runner cannot do,
-    as its worker died or gave a block away, is done again in tasks, for which Dask
-    computes lost blocks anew.
+    Functions of the blocks are called by a runner on each worker, a Dask actor, because
+    a message to it takes a fifth of the time of a task. If a runner cannot compute a
+    result, because its worker died or gave a block away, a task does, for which Dask
+    computes lost blocks again.
 
     Attributes
     ----------
     n_rows : list of int
-        Of each partition, in order.
+        Number of rows of each partition, in order.
 
     n_features : int
 
     dtype : dtype
     """
 
-    def __init__(self, client, blocks, name):
+    n_rows: list[int]
+    n_features: int
+    dtype: np.dtype
+
+    def __init__(self, client: "Client", blocks: "list[Future]", name: str) -> None:
         self._client, self._blocks, self._on_close = client, blocks, ExitStack()
         self._name = name
-        self._notes: list[Any] = [None] * len(blocks)  # what is derived of the blocks
+        # What is derived from the blocks, if anything.
+        self._notes: list[Future | None] = [None] * len(blocks)
         # Addresses of workers, and the runners there, with futures that keep them.
         self._places: list[str | None] = [None] * len(blocks)
-        self._runners: dict[str, tuple] = {}
-        self._is_stale = True  # whether the two are to be looked up
+        self._runners: dict[str, tuple[Any, Future]] = {}
+        self._is_stale = True  # whether the two have to be looked up
         self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
-        self.n_rows: list[int] = []
-        self.n_features, self.dtype = 0, None
 
     @classmethod
-    def of(cls, X, client=None, *, validate, name="X"):
-        """Partitions of a collection, computed where need be.
+    def of(
+        cls,
+        X: Any,
+        client: "Client | None" = None,
+        *,
+        validate: Callable[[Any], Matrix],
+        name: str = "X",
+    ) -> Self:
+        """Partitions of a collection, computed if need be.
 
         Parameters
         ----------
@@ -108,26 +132,26 @@ class Partitions:
             numbers of rows, or none. Blocks that are on the workers stay there.
 
         client : distributed.Client, default=None
-            None for the one in use, in a task that of its worker. A task gives its
-            thread up to others until the partitions are closed.
+            None for the one in use; in a task, its worker's. A task leaves its thread
+            to others until the partitions are closed.
 
         validate : callable
-            What makes of a block a C-ordered array or a CSR matrix, on its worker.
+            Returns a C-ordered array or a CSR matrix for a block, on its worker.
             It has to be picklable, and to accept blocks without rows.
 
         name : str, default="X"
-            What messages call the collection.
+            Name of the collection in messages.
 
         Raises
         ------
         DataLostError, NoWorkersError
-            As :meth:`run`; and what `validate` raises.
+            As :meth:`run`. Errors of `validate` are raised, too.
         """
         check_collection(X, name)
         with ExitStack() as on_close:
             client = on_close.enter_context(_client_in_use(client))
             with _failures_explained(client):
-                # As ever with Dask: there may be none before someone starts them.
+                # As usual with Dask, workers may be started later.
                 client.wait_for_workers(1)
                 blocks = _validated(client, split(X), validate)
             partitions = cls(client, blocks, name)
@@ -141,14 +165,16 @@ class Partitions:
             on_error.pop_all()
         return partitions
 
-    def derive(self, function, *args, per_part=None):
-        """Partitions of what a function makes of the blocks.
+    def derive(
+        self, function: Callable[..., Any], *args: Any, per_part: _PerPart = None
+    ) -> Self:
+        """Partitions of the results of a function of the blocks.
 
-        The results have a method `without_matrix`, whose result is kept on the workers
-        beside the block, and that a method `with_matrix`, which takes the block and
-        returns the whole: the rows so are in memory, and in Dask's account of it, once.
-        They are kept until these partitions are closed, or `forget` is called.
-        The arguments, and what is raised, are those of :meth:`run`.
+        What a result's `without_matrix` returns is kept on the workers beside the
+        block, and its `with_matrix` takes the block and returns the result again: rows
+        are in memory, and in Dask's account of it, only once. Results are kept until
+        these partitions are closed, or `forget` is called.
+        Arguments and errors are those of :meth:`run`.
         """
         derived = copy.copy(self)
         derived._on_close = self._on_close.enter_context(ExitStack())
@@ -156,32 +182,32 @@ class Partitions:
             if self._is_stale:
                 self._find_blocks()
             derived._places = self._places
-            # One task has what all need, which may be large: the scheduler keeps what
-            # notes are made of as long as them.
+            # One task holds the arguments of all, which may be large: the scheduler
+            # keeps what notes are made from as long as the notes.
             with large_graphs():
                 shared = self._client.submit(_together, function, *args, pure=False)
             notes = self._submit(range(len(self)), _note_of, (shared,), per_part)
             derived._notes = list(notes.values())
             derived._on_close.callback(_release, [*derived._notes, shared])
             _wait_for(self._client, notes, self._name)
-            shared.release()  # there is the recipe
+            shared.release()  # the scheduler can compute it again
         return derived
 
-    def forget(self):
-        """Let Dask forget what was derived, but not the blocks; of derived ones."""
+    def forget(self) -> None:
+        """Let Dask forget these derived results, but not the blocks."""
         self._on_close.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def close(self):
-        """Let Dask forget the blocks, and what was derived of them."""
+    def close(self) -> None:
+        """Let Dask forget the blocks, and what was derived from them."""
         runners = [future for _, future in self._runners.values()]
-        # What is not computed yet need not be; and what is left of an actor here refers
-        # to itself, and would keep it.
+        # Blocks that are not computed yet need not be. An actor's proxy here refers to
+        # itself, and would keep the actor.
         unfinished = [future for future in self._blocks if not future.done()]
         _cancel(self._client, [*unfinished, *runners])
         _release([*self._blocks, *runners])
@@ -189,16 +215,18 @@ class Partitions:
         self._runners.clear()
         self._on_close.close()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._blocks)
 
-    def run(self, function, *args, per_part=None):
+    def run(
+        self, function: Callable[..., Result], *args: Any, per_part: _PerPart = None
+    ) -> list[Result]:
         """Results of ``function(block, *args, *per_part[i])``, in order.
 
         Parameters
         ----------
         function : callable
-            Picklable, and without effects, as it may be called again when workers die.
+            Picklable, without side effects: it may be called again when workers die.
 
         *args : objects
             Picklable; sent to each worker once.
@@ -213,8 +241,8 @@ class Partitions:
         Raises
         ------
         DataLostError
-            If a partition is lost and Dask has no recipe to compute it again, or if
-            workers die of every attempt.
+            If a partition is lost and Dask cannot compute it again, or if every
+            attempt kills its worker.
 
         NoWorkersError
             If there are no workers, or no scheduler, for half a minute.
@@ -228,22 +256,24 @@ class Partitions:
                 results |= self._in_tasks(left, function, args, per_part)
         return [results[i] for i in range(len(self))]
 
-    def tell_workers(self, function, *args):
-        """Call a function once on every worker, as far as they answer in time."""
+    def tell_workers(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function once on each worker that answers in time."""
         client = self._client
         with suppress(Exception):
             _ask(client, lambda: client.run(function, *args, on_error="ignore"), None)
 
     # -- by runners ------------------------------------------------------------------
 
-    def _by_runners(self, function, args, per_part):
-        """Results by the number of the partition, as far as runners could have them."""
+    def _by_runners(
+        self, function: Callable[..., Any], args: tuple[Any, ...], per_part: _PerPart
+    ) -> dict[int, Any]:
+        """Results that runners could compute, by the number of the partition."""
         if self._is_stale:
             self._find_blocks()
         numbers: dict[str, list[int]] = {address: [] for address in self._runners}
-        for i, address in enumerate(self._places):
-            if address in numbers:
-                numbers[address].append(i)
+        for i, place in enumerate(self._places):
+            if place in numbers:
+                numbers[place].append(i)
         calls: dict[str, Any] = {}
         results: dict[int, Any] = {}
         try:
@@ -262,7 +292,7 @@ class Partitions:
                 results |= {numbers[address][k]: v for k, v in values.items()}
         except BaseException:
             for address in calls:
-                # Before a next call, which would be cancelled in its place.
+                # Waits, because a cancellation that is late would hit the next call.
                 with suppress(Exception):  # the worker is lost
                     runner, _ = self._runners[address]
                     runner.cancel().result(timeout=_SECONDS_BETWEEN_LOOKS)
@@ -270,17 +300,18 @@ class Partitions:
         self._is_stale |= len(results) < len(self)
         return results
 
-    def _keys_of(self, number):
-        """Of a block, and of what is derived of it."""
+    def _keys_of(self, number: int) -> tuple[str, str | None]:
+        """Keys of a block, and of what is derived from it."""
         note = self._notes[number]
         return self._blocks[number].key, None if note is None else note.key
 
-    def _answer(self, address, call):
-        """A runner's results; none if its worker is lost."""
+    def _answer(self, address: str, call: Any) -> dict[int, Any]:
+        """A runner's results by their positions; none if its worker is lost."""
         _, future = self._runners[address]
         while True:
             try:
-                return call.result(timeout=_SECONDS_BETWEEN_LOOKS)
+                values: dict[int, Any] = call.result(timeout=_SECONDS_BETWEEN_LOOKS)
+                return values
             except TimeoutError:
                 if future.status != "finished" or address not in _workers(self._client):
                     return {}
@@ -288,7 +319,7 @@ class Partitions:
                 # A lost worker, or values that cannot be sent: a task will tell which.
                 return {}
 
-    def _find_blocks(self):
+    def _find_blocks(self) -> None:
         """Look up where blocks are, and start runners there."""
         alive = _workers(self._client)
         if not alive:
@@ -306,7 +337,7 @@ class Partitions:
             for address in sorted(set(filter(None, self._places)) - set(self._runners))
         }
         _wait_some_time(self._client, list(new.values()), _SECONDS_TO_ANSWER)
-        with self._client.as_current():  # which the actor will use
+        with self._client.as_current():  # the actor will use it
             self._runners |= {
                 address: (future.result(), future)
                 for address, future in new.items()
@@ -316,7 +347,13 @@ class Partitions:
 
     # -- in tasks ----------------------------------------------------------------------
 
-    def _in_tasks(self, numbers, function, args, per_part):
+    def _in_tasks(
+        self,
+        numbers: Iterable[int],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        per_part: _PerPart,
+    ) -> dict[int, Any]:
         """Results of some partitions by their numbers."""
         self._next_tasks = time.monotonic() + _SECONDS_BETWEEN_TASKS
         futures = self._submit(numbers, function, args, per_part)
@@ -326,8 +363,14 @@ class Partitions:
             _cancel(self._client, list(futures.values()))
             raise
 
-    def _submit(self, numbers, function, args, per_part):
-        """Tasks of some partitions by their numbers, where these are."""
+    def _submit(
+        self,
+        numbers: Iterable[int],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        per_part: _PerPart,
+    ) -> "dict[int, Future]":
+        """Tasks on some partitions by their numbers, on the workers that hold them."""
         futures = {}
         # Scattered arguments would be lost with their worker.
         with large_graphs():
@@ -344,18 +387,18 @@ class Partitions:
 
 
 class _Setting:
-    """A setting of Dask, changed while at least one thread wants that.
+    """A setting of Dask, changed while at least one thread needs it.
 
-    Settings are the process': with a change of its own each, of two threads the second
-    to end would restore what the first had changed.
+    Settings are global: if two threads each changed it for themselves, the second to
+    end would restore the change of the first.
     """
 
-    def __init__(self, name, value):
+    def __init__(self, name: str, value: Any) -> None:
         self._new, self._lock, self._n_users = {name: value}, threading.Lock(), 0
         self._change: Any = None
 
     @contextmanager
-    def __call__(self):
+    def __call__(self) -> Iterator[None]:
         import dask
 
         with self._lock:
@@ -371,30 +414,32 @@ class _Setting:
                     self._change.__exit__(None, None, None)
 
 
-# Dask would warn of large arguments.
+# Without it, Dask warns of large arguments.
 large_graphs = _Setting("distributed.admin.large-graph-warning-threshold", sys.maxsize)
 
 
-def _apply(function, block, note, *args):
-    """A function of a block, or of what is derived of it."""
+def _apply(
+    function: Callable[..., Result], block: Any, note: Any, *args: Any
+) -> Result:
+    """Call a function of a block, or of what is derived from it."""
     return function(block if note is None else note.with_matrix(block), *args)
 
 
-def _together(*items):
+def _together(*items: Any) -> tuple[Any, ...]:
     return items
 
 
-def _note_of(item, shared, *args):
-    """What a function makes of a block, or of what is derived of it, but the block.
+def _note_of(item: Any, shared: tuple[Any, ...], *args: Any) -> Any:
+    """What `derive` keeps of a block, or of what is derived from it.
 
-    The function and its first arguments are shared by all.
+    All partitions share the function and its first arguments.
     """
     function, *first = shared
     return function(item, *first, *args).without_matrix()
 
 
-def _release(futures):
-    """Let Dask forget, though others, as tracebacks, may know of the futures."""
+def _release(futures: "Iterable[Future]") -> None:
+    """Let Dask forget results, even if tracebacks still refer to the futures."""
     for future in futures:
         future.release()
 
@@ -402,11 +447,17 @@ def _release(futures):
 class _Runner:
     """An actor, which calls functions of the blocks that are on its worker."""
 
-    def __init__(self):
-        self._calls = []
+    def __init__(self) -> None:
+        self._calls: list[asyncio.Future[Any]] = []
 
-    async def call(self, function, keys, args, per_part):
-        """Values by the positions of the keys, as far as they could be had."""
+    async def call(
+        self,
+        function: Callable[..., Any],
+        keys: list[tuple[str, str | None]],
+        args: tuple[Any, ...],
+        per_part: _PerPart,
+    ) -> dict[int, Any]:
+        """Values that could be computed, by the positions of the keys."""
         import distributed
 
         worker, loop = distributed.get_worker(), asyncio.get_running_loop()
@@ -422,7 +473,7 @@ class _Runner:
                 self._calls.append(loop.run_in_executor(thread, work))
                 positions.append(position)
         values = await asyncio.gather(*self._calls, return_exceptions=True)
-        # An error is a task's to raise, with its traceback.
+        # Errors are left to a task, which raises them with a traceback.
         return {
             position: value
             for position, value in zip(positions, values, strict=True)
@@ -430,12 +481,18 @@ class _Runner:
         }
 
     @staticmethod
-    def _work(data, block, note, function, *args):
-        # Here, not in the event loop, as they may have to be read from a disk.
+    def _work(
+        data: Mapping[str, Any],
+        block: str,
+        note: str | None,
+        function: Callable[..., Any],
+        *args: Any,
+    ) -> Any:
+        # Not in the event loop, because the data may have to be read from disk.
         return _apply(function, data[block], data[note] if note else None, *args)
 
-    async def cancel(self):
-        """Do not begin what has not begun."""
+    async def cancel(self) -> None:
+        """Do not start the calls that have not started."""
         for call in self._calls:
             call.cancel()
 
@@ -444,15 +501,15 @@ class _Runner:
 
 
 @contextmanager
-def _client_in_use(client):
-    """The client, or the one in use, which may wait here."""
+def _client_in_use(client: "Client | None") -> "Iterator[Client]":
+    """The client, or the one in use, with which this thread may wait."""
     import distributed
 
     if client is not None:
         check_client(client)
     with ExitStack() as on_close:
         if _is_in_task():
-            # It leaves its thread to those that it waits for.
+            # Leaves the task's thread to the tasks that it waits for.
             of_worker = on_close.enter_context(distributed.worker_client())
             client = of_worker if client is None else client
         if client is None:
@@ -460,7 +517,7 @@ def _client_in_use(client):
         yield client
 
 
-def _is_in_task():
+def _is_in_task() -> bool:
     import distributed
 
     try:
@@ -470,7 +527,7 @@ def _is_in_task():
     return True
 
 
-def _default_client():
+def _default_client() -> "Client":
     import distributed
 
     try:
@@ -484,8 +541,8 @@ def _default_client():
     return client
 
 
-def check_client(client):
-    """Raise an error if it is not one of the kind that is supported."""
+def check_client(client: Any) -> None:
+    """Raise an error if a client is not a synchronous `distributed.Client`."""
     import distributed
 
     if not isinstance(client, distributed.Client):
@@ -494,15 +551,17 @@ def check_client(client):
             "distributed.Client(address)"
         )
     if client.asynchronous:
-        raise ValueError("An asynchronous client is not supported: pass a synchronous")
+        raise ValueError(
+            "An asynchronous client is not supported: pass a synchronous one"
+        )
 
 
-def check_collection(X, name="X"):
-    """Raise an error if it is no collection of rows of numbers, as far as is known.
+def check_collection(X: Any, name: str = "X") -> None:
+    """Raise an error if X is not a collection of rows of numbers, as far as is known.
 
     Nothing is computed.
     """
-    kind = type(X).__module__  # of a Delayed every attribute is there
+    kind = type(X).__module__  # a Delayed has every attribute
     is_frame = kind.startswith("dask.dataframe")
     if not (is_frame or kind.startswith("dask.array")) or X.ndim not in (1, 2):
         raise TypeError(
@@ -518,23 +577,23 @@ def check_collection(X, name="X"):
         _check_columns_are_numbers(X)
 
 
-def _kind_of(X):
-    """What a message calls it."""
+def _kind_of(X: Any) -> str:
+    """An object's type, as error messages name it."""
     name, n = type(X).__name__, getattr(X, "ndim", None)
     return f"{name} of {n} dimensions" if isinstance(n, int) and n > 2 else name
 
 
-def split(X):
-    """A Delayed of each block of rows of a collection."""
+def split(X: Any) -> list[Any]:
+    """A Delayed for each block of rows of a collection."""
     if type(X).__module__.startswith("dask.dataframe"):
-        return X.to_delayed()
+        return list(X.to_delayed())
     if X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
-    return X.to_delayed().ravel().tolist()
+    return list(X.to_delayed().flat)
 
 
-def _check_columns_are_numbers(X):
-    """Raise ValueError if a dataframe has other columns, before it is computed."""
+def _check_columns_are_numbers(X: Any) -> None:
+    """Raise ValueError, without computing, if a dataframe has other columns."""
     others = [
         f"{name!r} ({dtype})"
         for name, dtype in X.dtypes.items()
@@ -547,18 +606,20 @@ def _check_columns_are_numbers(X):
         )
 
 
-def _validated(client, blocks, validate):
-    """Futures of the blocks, as they are to be, where they have been before."""
+def _validated(
+    client: "Client", blocks: list[Any], validate: Callable[[Any], Matrix]
+) -> "list[Future]":
+    """Futures of the validated blocks, on the workers that hold their data."""
     import dask
     import distributed
 
     check = dask.delayed(validate, pure=False)
     lazy = [check(block) for block in blocks]
-    # Optimized, each knows of no other block's futures.
+    # Optimized, a block does not refer to the futures of others.
     sources = [distributed.futures_of(block) for block in dask.optimize(*blocks)]
     everything = list(chain.from_iterable(sources))
     if not everything:
-        return client.compute(lazy)
+        return list(client.compute(lazy))
     holders = client.who_has(everything)
     futures = []
     for block, of_block in zip(lazy, sources, strict=True):
@@ -571,29 +632,31 @@ def _validated(client, blocks, validate):
     return futures
 
 
-def _describe(block):
-    return (*block.shape, block.dtype)
+def _describe(block: Matrix) -> tuple[int, int, np.dtype]:
+    n_rows, n_features = block.shape
+    return n_rows, n_features, block.dtype
 
 
-def _common_kind(kinds, name):
+def _common_kind(
+    kinds: list[tuple[int, int, np.dtype]], name: str
+) -> tuple[int, np.dtype]:
     """Number of features and dtype of all the partitions."""
-    (_, *first), *_ = kinds
-    for number, (_, *kind) in enumerate(kinds):
-        if kind != first:
-            (n, dtype), (other_n, other_dtype) = first, kind
+    _, n, dtype = kinds[0]
+    for number, (_, other_n, other_dtype) in enumerate(kinds):
+        if (other_n, other_dtype) != (n, dtype):
             raise ValueError(
                 f"Partitions of {name} differ: number 0 has {n} features of {dtype}, "
                 f"number {number} {other_n} features of {other_dtype}"
             )
-    return first
+    return n, dtype
 
 
 # -- waiting for tasks ---------------------------------------------------------------
 
 
 @contextmanager
-def _failures_explained(client):
-    """Errors of Dask's own as ours, and whatever a lost connection has led to."""
+def _failures_explained(client: "Client") -> Iterator[None]:
+    """Raise our errors in place of Dask's, and of any that a lost connection causes."""
     try:
         yield
     except Exception as error:
@@ -608,14 +671,14 @@ def _failures_explained(client):
 
 
 _LOST = (
-    "A partition was lost with its worker, and there is no recipe to compute it again, "
-    "as for data that were scattered; or it was cancelled. Load the data anew, from "
-    "files where workers may die"
+    "A partition was lost with its worker, and Dask cannot compute it again, because "
+    "its data were scattered, for example; or it was cancelled. Load the data again, "
+    "from files if workers may die"
 )
 
 
-def _ask(client, function, nothing):
-    """What a coroutine function of the client returns, if the scheduler answers."""
+def _ask(client: "Client", function: Callable[[], Any], nothing: Any) -> Any:
+    """Result of the client's coroutine, or `nothing` if the scheduler is silent."""
     if client.status != "running":
         return nothing
     try:
@@ -624,13 +687,13 @@ def _ask(client, function, nothing):
         return nothing
 
 
-def _workers(client):
+def _workers(client: "Client") -> set[str]:
     """Addresses of the workers; none if the scheduler does not answer."""
     return set(_ask(client, lambda: client.nthreads(), {}))
 
 
-def _wait_some_time(client, futures, seconds):
-    """Wait until all are done, or one is cancelled."""
+def _wait_some_time(client: "Client", futures: "list[Future]", seconds: float) -> None:
+    """Wait until all are done, one is cancelled, or the time is over."""
     import distributed
 
     with (
@@ -640,8 +703,8 @@ def _wait_some_time(client, futures, seconds):
         distributed.wait(futures, timeout=seconds)
 
 
-def _wait_for(client, futures, name):
-    """Wait until all are finished, or raise why they never will be.
+def _wait_for(client: "Client", futures: "dict[int, Future]", name: str) -> None:
+    """Wait until all are finished; raise an error if they never will be.
 
     The futures are given by the numbers of the partitions of the collection `name`.
     """
@@ -667,8 +730,8 @@ def _wait_for(client, futures, name):
 
 
 @contextmanager
-def in_partition(number, name="X"):
-    """Let errors say in which partition they were raised."""
+def in_partition(number: int, name: str = "X") -> Iterator[None]:
+    """Note in errors which partition raised them."""
     try:
         yield
     except Exception as error:
@@ -676,11 +739,11 @@ def in_partition(number, name="X"):
         raise
 
 
-def _check(future):
+def _check(future: "Future") -> None:
     """Raise an error if a task has failed."""
     import distributed
 
-    # What is lost will be pending or cancelled, when the scheduler knows.
+    # A lost task becomes pending or cancelled when the scheduler notices.
     if future.status in ("pending", "finished", "lost"):
         return
     if future.status == "error":
@@ -688,24 +751,26 @@ def _check(future):
             future.result()
         except distributed.KilledWorker as error:
             raise DataLostError(
-                "Workers died of a task again and again, most likely for want of "
-                "memory: use smaller partitions, or workers with more memory"
+                "Workers died in a task again and again, probably because their memory "
+                "was full: use smaller partitions, or workers with more memory"
             ) from error
         except CancelledError:
-            pass  # for want of what it depends on
+            pass  # what it depends on is lost
     raise DataLostError(_LOST)
 
 
-def _gather(client, futures, name):
+def _gather(
+    client: "Client", futures: "dict[int, Future]", name: str
+) -> dict[int, Any]:
     """Results of tasks by the numbers of the partitions."""
 
-    async def gather():
+    async def gather() -> Any:
         return await client.gather(futures, asynchronous=True)
 
     for _ in range(_MAX_GATHERS):
         _wait_for(client, futures, name)
         try:
-            return client.sync(gather, callback_timeout=_SECONDS_TO_GATHER)
+            return dict(client.sync(gather, callback_timeout=_SECONDS_TO_GATHER))
         except (OSError, TimeoutError, CancelledError):
             pass  # a result was lost meanwhile
     raise NoWorkersError(
@@ -714,6 +779,6 @@ def _gather(client, futures, name):
     )
 
 
-def _cancel(client, futures):
+def _cancel(client: "Client", futures: "list[Future]") -> None:
     if client.status == "running" and futures:
         _ask(client, lambda: client.cancel(futures, asynchronous=True), None)
