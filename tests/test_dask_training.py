@@ -391,7 +391,7 @@ def test_a_partition_is_worked_on_by_one_thread(monkeypatch):
     monkeypatch.setattr(threads_module, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(threads_module, "_MIN_FLOPS_TO_START", 1)
     monkeypatch.setattr(threads_module, "_MIN_FLOPS_TO_MEET", 1)
-    monkeypatch.setattr(threads_module._LIMIT, "n_threads_before", lambda: 4)
+    monkeypatch.setattr(threads_module, "n_blas_threads_before", lambda: 4)
     monkeypatch.setattr(threads_module.numba.config, "NUMBA_NUM_THREADS", 4)
     rows = np.random.default_rng(0).random((3000, 12))
     parameters = {**SMALL, "batch_size": 3000, "early_stopping": "auto", "init": "pca"}

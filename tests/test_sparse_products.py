@@ -11,7 +11,7 @@ from scipy import sparse
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 from skae._compiled.products import DEPTH, PART_COLUMNS, pack, product
 from skae._compiled.sparse_products import dense_sparse_product, sparse_dense_product
-from skae._runtime import threads
+from skae._runtime import workspace
 
 DTYPES = (np.float32, np.float64)
 # Strips, parts and words, whole and not; sums longer than a pass over them.
@@ -116,10 +116,10 @@ def estimator(case):
 @contextlib.contextmanager
 def decisions():
     """Yields a list to which every workspace adds whether it leaves zeros out."""
-    found, decide = [], threads._has_zeros
+    found, decide = [], workspace._has_zeros
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            threads,
+            workspace,
             "_has_zeros",
             lambda *args: found.append(decide(*args)) or found[-1],
         )
@@ -139,7 +139,7 @@ def test_fits_have_the_same_bits(case, dtype, as_given, monkeypatch):
     with decisions() as found:
         left_out = results(case, as_given(data(dtype)))
     assert found[0]
-    monkeypatch.setattr(threads, "_MAX_DENSITY", -1)
+    monkeypatch.setattr(workspace, "_MAX_DENSITY", -1)
     with decisions() as found:
         multiplied = results(case, as_given(data(dtype)))
     assert not any(found)

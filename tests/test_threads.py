@@ -15,7 +15,7 @@ from skae._compiled import sharding
 from skae._data.rows import make_rows
 from skae._model import pca
 from skae._model.pca import principal_components
-from skae._runtime import threads
+from skae._runtime import blas, threads
 
 from .support.processes import allowed, our_threads, team_sizes
 from .support.threaded import (
@@ -86,7 +86,7 @@ class _NoBlas:
 
 
 @pytest.mark.parametrize(
-    ("blas", "numba_says", "processors", "expected"),
+    ("blas_says", "numba_says", "processors", "expected"),
     [
         (8, 8, 8, 8),
         (2, 8, 8, 2),
@@ -99,17 +99,17 @@ class _NoBlas:
     ],
 )
 def test_how_many_threads_are_allowed(
-    blas, numba_says, processors, expected, monkeypatch
+    blas_says, numba_says, processors, expected, monkeypatch
 ):
     """No more than a container's quota; without a known BLAS as many as processors."""
     library = _NoBlas()
-    if blas is not None:
-        library.info = lambda: [{"num_threads": 1}, {"num_threads": blas}]
-    monkeypatch.setattr(threads, "_blas", lambda: library)
+    if blas_says is not None:
+        library.info = lambda: [{"num_threads": 1}, {"num_threads": blas_says}]
+    monkeypatch.setattr(blas, "_blas", lambda: library)
     monkeypatch.setattr(threads.numba.config, "NUMBA_NUM_THREADS", numba_says)
     monkeypatch.setattr(joblib, "cpu_count", lambda: processors)
     assert threads.n_threads_allowed() == expected
-    with threads.single_threaded_blas():
+    with blas.single_threaded_blas():
         assert threads.n_threads_allowed() == expected
     with threads.single_threaded():
         assert threads.n_threads_allowed() == 1
@@ -117,7 +117,7 @@ def test_how_many_threads_are_allowed(
 
 def test_a_fit_without_a_known_blas(monkeypatch):
     expected = results("minibatch")
-    monkeypatch.setattr(threads, "_blas", _NoBlas)
+    monkeypatch.setattr(blas, "_blas", _NoBlas)
     monkeypatch.setattr(threads.numba.config, "NUMBA_NUM_THREADS", 3)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     monkeypatch.setattr(threads, "_MIN_FLOPS_TO_START", 1)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from skae import AutoencoderTransformer
 from skae._compiled import batches, epochs, propagate
-from skae._runtime import threads
+from skae._runtime import blas, threads
 
 from .support.processes import allowed, blas_threads, in_fork, our_threads
 from .support.threaded import (
@@ -38,7 +38,7 @@ def job_limits_by_another_thread():
     before, during = blas_threads(), []
 
     def hold():
-        with threads.single_threaded_blas():
+        with blas.single_threaded_blas():
             during.append(set(blas_threads().values()))
 
     with ThreadPoolExecutor(1) as pool:
@@ -53,7 +53,7 @@ def job_limits_by_another_thread():
         assert set(blas_threads().values()) == {1}
     assert blas_threads() == before
     # The first of two fits to begin is not the last to end.
-    first, second = threads.single_threaded_blas(), threads.single_threaded_blas()
+    first, second = blas.single_threaded_blas(), blas.single_threaded_blas()
     with ThreadPoolExecutor(1) as pool:
         first.__enter__()
         pool.submit(second.__enter__).result()
@@ -71,7 +71,7 @@ def test_limits_by_another_thread():
 def test_blas_limit_is_held_once_and_restored():
     """By the last to end, whatever the order."""
     before = blas_threads()
-    first, second = threads.single_threaded_blas(), threads.single_threaded_blas()
+    first, second = blas.single_threaded_blas(), blas.single_threaded_blas()
     first.__enter__()
     assert set(blas_threads().values()) == {1}
     allowed_before = threads.n_threads_allowed()
@@ -113,9 +113,9 @@ def test_blas_limit_is_restored_if_the_end_is_interrupted(monkeypatch):
     # `caught` keeps the frames alive, as an interactive session does.
     with pytest.raises(KeyboardInterrupt) as caught:
         AutoencoderTransformer(**_LARGE).fit(data())
-    after, holders = blas_threads(), [*threads._LIMIT._holders]
+    after, holders = blas_threads(), [*blas._LIMIT._holders]
     for holder in holders:  # leave nothing behind for other tests
-        threads._LIMIT._release(holder)
+        blas._LIMIT._release(holder)
     assert not holders, caught
     assert after == before
 
@@ -139,17 +139,17 @@ def test_blas_limit_is_restored_if_setting_or_lifting_it_is_interrupted(
     when, monkeypatch
 ):
     before = blas_threads()
-    limit_set = threads._limit_blas
+    limit_set = blas.limit_blas
     if when == "set":
-        monkeypatch.setattr(threads, "_limit_blas", _interrupted(limit_set))
+        monkeypatch.setattr(blas, "limit_blas", _interrupted(limit_set))
     else:
-        limit = type(threads._blas().limit(limits=None))
+        limit = type(blas._blas().limit(limits=None))
         restore = _interrupted(limit.restore_original_limits)
         monkeypatch.setattr(limit, "restore_original_limits", restore)
     with pytest.raises(KeyboardInterrupt) as caught:
         AutoencoderTransformer(**_LARGE).fit(data())
     assert blas_threads() == before, caught
-    assert not threads._LIMIT._holders
+    assert not blas._LIMIT._holders
     assert threads.n_threads_allowed() >= 1
 
 
@@ -166,7 +166,7 @@ def is_in_order(before, expected):
 def job_fork_while_the_limit_is_set():
     """By a thread that the child does not have, but whose lock it has."""
     expected, before, in_child = digest("lbfgs"), blas_threads(), []
-    with threads.single_threaded_blas(), threads._LIMIT._lock:
+    with blas.single_threaded_blas(), blas._LIMIT._lock:
         other = threading.Thread(
             target=lambda: in_child.append(in_fork(is_in_order, before, expected))
         )
@@ -187,7 +187,7 @@ def job_fork_in_a_fit():
     def is_limited():
         return set(blas_threads().values()) == {1}
 
-    with threads.single_threaded_blas():
+    with blas.single_threaded_blas():
         in_child = in_fork(is_limited)
     return in_child, blas_threads() == before
 

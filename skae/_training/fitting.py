@@ -15,7 +15,7 @@ from skae._compiled.schedules import SCHEDULES
 from skae._data.rows import n_counted
 from skae._model.inference import code_moments, mean_code
 from skae._model.network import explained_variance, order_code
-from skae._runtime.threads import single_threaded_blas
+from skae._runtime.blas import single_threaded_blas
 from skae._training import loop
 from skae._training.plan import Plan, Scaling, divergence_explained
 from skae._training.reporting import (

@@ -14,8 +14,8 @@ from skae._compiled.compilation import CFunction
 from skae._compiled.epochs import CONVERGED, RUNNING
 from skae._compiled.optimizers import scale_gradient
 from skae._compiled.records import Solver, State
+from skae._runtime.blas import single_threaded_blas
 from skae._runtime.scipy_private import line_search
-from skae._runtime.threads import single_threaded_blas
 from skae._training.loop import Objective, Training
 from skae._training.state import TrainingState
 from skae._typing import Floats

@@ -32,7 +32,7 @@ from skae._model.initialization import (
 )
 from skae._model.network import for_loss, make_network
 from skae._model.pca import least_scores, n_components_for, principal_components
-from skae._runtime.threads import single_threaded_blas
+from skae._runtime.blas import single_threaded_blas
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining
 from skae._training.loop import StochasticTraining, StreamedTraining

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from skae._data.rows import weights_in_use
 from skae._model.inference import row_losses
-from skae._runtime.threads import single_threaded_blas
+from skae._runtime.blas import single_threaded_blas
 from skae._training.loop import Kept, Training
 from skae._training.reporting import Curves
 from skae._typing import Floats

@@ -20,7 +20,8 @@ from scipy import sparse
 from skae._compiled import epochs, records
 from skae._compiled.random import shuffle
 from skae._data.rows import AnyRows, Rows, aligned, make_rows, total_weight
-from skae._runtime.threads import single_threaded, single_threaded_blas
+from skae._runtime.blas import single_threaded_blas
+from skae._runtime.threads import single_threaded
 from skae._training.lbfgs import LbfgsTraining, Memory
 from skae._training.loop import (
     Objective,
