@@ -293,7 +293,7 @@ def test_until_nothing_is_left(monkeypatch):
         partitions_of(collection(), client) as parts,
     ):
         parts._next_tasks = 0.0  # runners would have the worker killed once more
-        with pytest.raises(DataLostError, match="died of a task again and again"):
+        with pytest.raises(DataLostError, match="died in a task again and again"):
             parts.run(die)
         # The nanny starts a worker anew.
         assert parts.run(len) == list(N_ROWS)
