@@ -26,7 +26,7 @@ from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Network
 from skae._compiled.schedules import SCHEDULES
 from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
-from skae._data.scores import Squares
+from skae._data.squares import Squares
 from skae._data.stream import RowStream, StreamedRows
 from skae._data.validation import (
     ValueRange,

@@ -123,7 +123,7 @@ def save(
         if description["fitted"] is not None:
             descriptions.attributes_of(description["fitted"], arrays)
         container.write(path, description, arrays)
-    except container.Problem as problem:
+    except container.InvalidFile as problem:
         raise ValueError(
             f"This {type(estimator).__name__} cannot be saved: {problem}"
         ) from None
@@ -194,9 +194,9 @@ def load(
     try:
         description, arrays = container.read(path, descriptions.check)
         return descriptions.estimator_of(description, arrays)
-    except (container.Problem, RecursionError, *_OF_OTHER_CONTENTS) as error:
+    except (container.InvalidFile, RecursionError, *_OF_OTHER_CONTENTS) as error:
         problem = str(error)
-        if not isinstance(error, container.Problem):
+        if not isinstance(error, container.InvalidFile):
             problem = f"it describes something else ({error!r:.100})"
         advice = (
             ". If skae.io.save wrote it, restore it from a copy, or save the estimator "

@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 
 from skae._data.rows import slices
-from skae._data.scores import Squares
+from skae._data.squares import Squares
 from skae._data.validation import check_weights
 from skae._names import check_name
 from skae._runtime.extras import check_installed

@@ -100,7 +100,7 @@ def test_a_row_for_each_estimator_code_size_and_split():
 
 
 @pytest.mark.parametrize("scaler", [None, StandardScaler()], ids=["plain", "pipeline"])
-def test_scores_are_those_of_separate_fits(scaler):
+def test_squares_are_those_of_separate_fits(scaler):
     def behind(reduction):
         return reduction if scaler is None else make_pipeline(scaler, reduction)
 

@@ -1,7 +1,7 @@
 """Files that hold a description and arrays, in the safetensors format.
 
 They are written whole or not at all. Reading returns what was written, or raises
-Problem.
+InvalidFile.
 """
 
 import contextlib
@@ -23,16 +23,18 @@ Arrays: TypeAlias = dict[str, np.ndarray]
 Kind: TypeAlias = tuple[str, tuple[int, ...]]  # type and shape of an array
 
 
-class Problem(Exception):
+class InvalidFile(Exception):
     """A file, or what is to be written, is not valid; says why."""
 
 
-class NewerFile(Problem):
+class NewerFile(InvalidFile):
     """A later version wrote the file."""
 
 
-def require(condition: object, problem: str, kind: type[Problem] = Problem) -> None:
-    """Raise Problem, or a subclass, unless the condition holds."""
+def require(
+    condition: object, problem: str, kind: type[InvalidFile] = InvalidFile
+) -> None:
+    """Raise InvalidFile, or a subclass, unless the condition holds."""
     if not condition:
         raise kind(problem)
 
@@ -83,7 +85,7 @@ def write(path: str, description: Description, arrays: Arrays) -> None:
     contents: list[bytes | memoryview] = [length, header]
     contents += [array.data for array in arrays.values()]
     try:
-        _replace(os.path.realpath(path), contents)
+        _write_atomically(os.path.realpath(path), contents)
     except OSError as error:
         # Names the file that was asked for, not the temporary one.
         raise OSError(error.errno, error.strerror, path) from error
@@ -121,7 +123,7 @@ def read(
     """Description and arrays of a file.
 
     Before memory is allocated for arrays, `check` is called with the description and
-    the type and shape of each array: it raises Problem if they are wrong.
+    the type and shape of each array: it raises InvalidFile if they are wrong.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -141,7 +143,7 @@ def read(
             check(description, kinds)
             arrays = {name: tensors.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise Problem(f"{_NO_MODEL} ({error})") from None
+        raise InvalidFile(f"{_NO_MODEL} ({error})") from None
     digest = _digest(text.replace(said, _NO_DIGEST, 1), arrays)
     require(digest == said, "it is damaged: its digest does not match its contents")
     return description, arrays
@@ -164,7 +166,7 @@ def _parsed(text: str) -> Description:
     except (ValueError, RecursionError):
         value = None
     if type(value) is not dict:
-        raise Problem("its description is not a JSON object")
+        raise InvalidFile("its description is not a JSON object")
     return value
 
 
@@ -177,7 +179,7 @@ def _digest(text: str, arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def _replace(path: str, parts: Iterable[bytes | memoryview]) -> None:
+def _write_atomically(path: str, parts: Iterable[bytes | memoryview]) -> None:
     """Write parts, one after the other, as a file's new contents, or change nothing."""
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".skae-{secrets.token_hex(8)}.tmp")

@@ -157,7 +157,7 @@ def described(estimator: Member) -> tuple[Description, Arrays]:
 
 
 def check(description: Description, kinds: dict[str, Kind]) -> None:
-    """Raise Problem unless an estimator has such a description, and such arrays.
+    """Raise InvalidFile unless an estimator has such a description, and such arrays.
 
     `kinds` maps names to the type and shape of arrays that have not been read yet: what
     is described may be larger than the memory.
@@ -311,7 +311,7 @@ def estimator_of(description: Description, arrays: Arrays) -> Member:
 
 
 def attributes_of(fitted: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
-    """A fitted estimator's attributes by name; raises Problem if they make no sense."""
+    """A fitted estimator's attributes by name; raises InvalidFile if one is absurd."""
     for name, array in arrays.items():
         if name not in _NOT_CHECKED and array.dtype.kind == "f":
             is_fine = np.isfinite(array).all()

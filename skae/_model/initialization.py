@@ -77,7 +77,7 @@ def random_params(
 
 # Scales the weights of spare units of a tied code, which the decoder reads: small, but
 # not zero, because then they would never learn.
-_WHISPER = 1e-4
+_SMALL_WEIGHTS = 1e-4
 
 
 def chosen_init(
@@ -179,7 +179,7 @@ def pca_params(
             n_carriers = send.shape[1]
             weights[:, :n_carriers] = read @ send
             if is_tied and number == middle:
-                weights[:, n_carriers:] *= _WHISPER
+                weights[:, n_carriers:] *= _SMALL_WEIGHTS
         biases[...] = shift - at_mean @ weights
         at_mean, read = _activated(name, shift, dtype), receive
     return params.astype(dtype, copy=False)

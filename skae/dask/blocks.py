@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skae._data.scores import Squares
+from skae._data.squares import Squares
 from skae._data.validation import check_weights
 from skae._sklearn import _get_output_config
 from skae._typing import Floats

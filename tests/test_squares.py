@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from skae._data.scores import Squares, SumOfSquares
+from skae._data.squares import Squares, SumOfSquares
 
 
 def exact(values, weights):
