@@ -25,17 +25,7 @@ from .support.cases import (
     make,
     make_data,
 )
-from .support.fits import (
-    assert_same_fit,
-    linear,
-    objective_of,
-    reconstruct,
-)
-
-# -- the ordered code ------------------------------------------------------------------
-
-
-# -- losses and counts -----------------------------------------------------------------
+from .support.fits import assert_same_fit, linear, objective_of, reconstruct
 
 
 @pytest.mark.parametrize("weighted", [False, True])

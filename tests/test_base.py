@@ -94,8 +94,7 @@ def malformed(name, kind):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_array],
+    "kind", [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_array]
 )
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_sparse_matrix(name, kind, fitted):

@@ -22,11 +22,7 @@ from skae.callbacks import Checkpoint
 from skae.io import load
 
 from .support.cases import data_for, make, make_data
-from .support.checkpoints import (
-    Recording,
-    interrupted,
-    needs_callbacks,
-)
+from .support.checkpoints import Recording, interrupted, needs_callbacks
 from .support.files import Own, assert_same, failing, posix, without_privileges
 
 # -- what is in a checkpoint, and when -------------------------------------------------
@@ -127,9 +123,6 @@ def test_what_diverges_is_not_saved(rate, early_stopping, path):
             estimator.set_callbacks(checkpoint).fit(X)
     if path.exists():
         load(path)  # weights that are not finite are refused
-
-
-# -- Ctrl-C ----------------------------------------------------------------------------
 
 
 @needs_callbacks

@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import stat
-import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -22,12 +21,8 @@ from skae._files.descriptions import VERSION
 from skae.io import load, save
 
 from .support.cases import data_for, make, make_data, times
-from .support.files import (
-    assert_refused,
-    assert_same,
-    failing,
-    posix,
-)
+from .support.files import assert_refused, assert_same, failing, posix
+from .support.memory import peak_memory
 
 # -- the files -------------------------------------------------------------------------
 
@@ -214,22 +209,6 @@ def test_other_files(path):
         rng.bytes(1000),
     ):
         assert_refused(path, other, "no model of skae")
-
-
-# -- made up files, whose digests are right -------------------------------------------
-
-
-def peak_memory(call):
-    """What a call takes beyond what there is, in bytes, its result included."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        result = call()
-        peak = tracemalloc.get_traced_memory()[1] - before
-        del result
-    finally:
-        tracemalloc.stop()
-    return peak
 
 
 def test_weights_take_no_memory_to_save_and_their_own_to_load(path):

@@ -44,9 +44,6 @@ from .support.dask_fits import (  # noqa: E402
 pytestmark = pytest.mark.cluster
 
 
-# -- conventions -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("rows", "parameters", "match"),
     [
@@ -76,9 +73,6 @@ def test_divergence(client):
     with pytest.raises(ValueError, match="Training diverged"):
         estimator.fit(collection())
     assert not hasattr(estimator, "mean_")
-
-
-# -- interrupts, and workers that die --------------------------------------------------
 
 
 def test_a_worker_dies_in_the_middle_of_an_epoch(mortal_client, monkeypatch):

@@ -281,9 +281,6 @@ def test_nothing_stays_on_the_workers(client, pretrain):
         time.sleep(0.05)
 
 
-# -- conventions -----------------------------------------------------------------------
-
-
 def managed_bytes(dask_worker):
     return dask_worker.state.nbytes
 
@@ -310,9 +307,6 @@ def test_rows_are_counted_once(client):
     watch.join()
     # Theirs, and ours, which is the same memory.
     assert max(most) < 2.3 * rows.nbytes / 2
-
-
-# -- interrupts, and workers that die --------------------------------------------------
 
 
 @pytest.mark.parametrize("n_local_steps", [1, 2])

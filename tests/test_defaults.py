@@ -15,8 +15,6 @@ from skae.metrics import reconstruction_r2_score
 from .support.cases import make_data
 from .support.fits import reconstruct
 
-# -- beside PCA ------------------------------------------------------------------------
-
 
 def split_and_r2(X, seed=0, **params):
     """Both parts of X; R² of PCA, and of an estimator that is fitted on the first."""

@@ -1,7 +1,6 @@
 """What files say of an estimator is checked: made up ones are refused."""
 
 import random
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -15,8 +14,7 @@ from skae.io import ModelFileError, load
 from .support.cases import make_data, times
 from .support.files import D, T, assert_refused, changed, made_up, parts_of, with_length
 from .support.make_model_files import FOLDER
-
-# -- made up files, whose digests are right -------------------------------------------
+from .support.memory import peak_memory
 
 
 def test_a_made_up_file_is_one_but_for_what_is_changed(small_file, path):
@@ -104,10 +102,7 @@ MADE_UP = {
     "variational": (set_in(*NETWORK, "variational", True), "layers"),
     "unknown solver": (set_in(D, "fitted", "training", "solver", "x"), "solver"),
     "unknown loss": (set_in(D, "fitted", "training", "loss", "x"), "loss"),
-    "cut short of none": (
-        set_in(D, "fitted", "cut_short_of", 0),
-        "cut short",
-    ),
+    "cut short of none": (set_in(D, "fitted", "cut_short_of", 0), "cut short"),
     "negative epochs": (set_in(D, "fitted", "numbers", "n_iter_", -1), "numbers"),
     "scale of zero": (set_in(D, "fitted", "numbers", "scale_", 0.0), "numbers"),
     "infinite scale": (
@@ -384,11 +379,9 @@ def test_layers_are_counted_before_arrays_are(small_file, path):
 def test_huge_claims_take_no_memory(name, small_file, path):
     contents = HUGE_CLAIMS[name](small_file)
     path.write_bytes(contents)
-    tracemalloc.start()
-    try:
+
+    def refuse():
         with pytest.raises(ModelFileError):
             load(path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 2**24
+
+    assert peak_memory(refuse) < 2**24

@@ -25,9 +25,6 @@ from .support.cases import (
 )
 from .support.fits import objective_of, split_of
 
-# -- validation, and which weights are kept --------------------------------------------
-
-
 # Order may change the penalty of untied weights: the objective here is without.
 NO_PENALTY = {"alpha": 0.0, "early_stopping": False}
 
@@ -194,9 +191,6 @@ def test_training_that_only_does_harm(solver, validated):
     if validated:
         best = min(start, *estimator.validation_loss_curve_)
         assert objective_of(estimator, X) == pytest.approx(best, rel=1e-9)
-
-
-# -- beside PCA ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stop", [np.True_, np.False_])

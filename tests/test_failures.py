@@ -18,8 +18,6 @@ from .support.fits import assert_same_fit, objective_of
 from .support.interrupts import ctrl_c_after, warns_of_interrupt
 from .support.processes import interrupted_call
 
-# -- warm start ------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("n_calls", [1, 2])
 def test_ctrl_c_while_other_rows_are_met(n_calls):
@@ -74,11 +72,7 @@ def failures():
         "features": ({"warm_start": True}, (X[:, :4],), {}),
         "weights": ({}, (X[:, :4],), {"sample_weight": -np.ones(60)}),
         "weights of X": ({}, (X[:, :4],), {"sample_weight": np.ones(3)}),
-        "diverging": (
-            {"solver": "sgd", "learning_rate_init": 1e6},
-            (X[:, :4],),
-            {},
-        ),
+        "diverging": ({"solver": "sgd", "learning_rate_init": 1e6}, (X[:, :4],), {}),
         "activation": ({"activation": ("relu", "relu")}, (X[:, :4],), {}),
         "output": (
             {"loss": "poisson", "output_activation": "relu"},
@@ -177,9 +171,6 @@ def test_ctrl_c_in_partial_fit():
         estimator.partial_fit(X)
     assert time.perf_counter() - sent[0] < 2
     assert np.isfinite(estimator.transform(X[:100])).all()
-
-
-# -- beside PCA ------------------------------------------------------------------------
 
 
 def test_an_interrupt_after_the_last_epoch_keeps_the_weights():

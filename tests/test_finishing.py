@@ -37,8 +37,6 @@ from .support.checkpoints import (
 from .support.files import DTYPES, assert_same, make_scheduled
 from .support.processes import interrupted_call
 
-# -- fits that are cut short -----------------------------------------------------------
-
 
 @needs_callbacks
 @pytest.mark.parametrize("name", ALL_CASES)
@@ -194,8 +192,7 @@ def test_after_ctrl_c_another_number_of_epochs_is_meant_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "between",
-    ["other rows", "another solver", "partial_fit", "no warm start"],
+    "between", ["other rows", "another solver", "partial_fit", "no warm start"]
 )
 def test_after_ctrl_c_what_is_another_fit(between):
     X = make_data()
@@ -279,10 +276,7 @@ def test_ctrl_c_before_a_fit_is_finished_leaves_it_to_be_finished():
     )
     whole = clone(estimator).fit(X)
     interrupted(estimator, X, 5)
-    with (
-        interrupted_call(loop, "prepare"),
-        pytest.warns(TrainingInterruptedWarning),
-    ):
+    with interrupted_call(loop, "prepare"), pytest.warns(TrainingInterruptedWarning):
         estimator.fit(X)
     assert estimator.n_iter_ == 5
     assert_same(whole, estimator.fit(X))
@@ -307,6 +301,3 @@ def test_a_finished_fit_warns_as_the_whole_would():
     interrupted(estimator, X, 3)
     with pytest.warns(ConvergenceWarning, match=r"iterations \(6\) reached"):
         estimator.fit(X)
-
-
-# -- kill -9 ---------------------------------------------------------------------------

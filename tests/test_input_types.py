@@ -1,8 +1,6 @@
 """Types, layouts and formats of X: arrays, sparse matrices, data frames, odd data."""
 
-import contextlib
 import itertools
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -23,6 +21,7 @@ from .support.cases import (
     weighted_by,
 )
 from .support.fits import assert_same_fit, make_sparse, reconstruct
+from .support.memory import peak_memory
 
 # -- odd data --------------------------------------------------------------------------
 
@@ -229,36 +228,19 @@ def test_sparse_with_repeated_and_unsorted_entries():
     np.testing.assert_array_equal(estimator.transform(X_csr), expected.transform(X))
 
 
-@contextlib.contextmanager
-def traced_memory():
-    """Gives a list that will hold the greatest number of bytes in use."""
-    peak = []
-    tracemalloc.start()
-    try:
-        yield peak
-        peak.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
-
-
 def test_sparse_data_are_never_dense():
     """They would be 192 MB."""
     X = sparse.random(12_000, 2_000, density=2e-4, format="csr", random_state=0)
     estimator = AutoencoderTransformer(
         2, hidden_layer_sizes=(), max_iter=1, random_state=0
     )
-    with traced_memory() as peak:
-        estimator.fit(X)
-        estimator.transform(X)
+
+    def use():
+        estimator.fit(X).transform(X)
         estimator.score(X)
         estimator.reconstruction_error(X, metric="loss")
-    assert peak[0] < 50e6
 
-
-# -- bad input -------------------------------------------------------------------------
-
-
-# -- frames and pipelines --------------------------------------------------------------
+    assert peak_memory(use) < 50e6
 
 
 def test_pandas():
@@ -292,9 +274,6 @@ def test_pandas_with_odd_columns(columns):
     mixed = frame.set_axis(["a", 1, "c", 3, "e", 5], axis=1)
     with pytest.raises(TypeError, match="string"):
         make("adam").fit(mixed)
-
-
-# -- progress --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -497,12 +497,7 @@ def test_predictions_are_those_of_separate_fits(y, given, predictor, folds, name
     # A step that sees y, of the training rows only.
     picked = SelectKBest(k=3) if folds is StratifiedKFold else StandardScaler()
     display = compare_with_pca(
-        IRIS,
-        [1, 2],
-        y=y,
-        predictor=given,
-        cv=3,
-        estimator=make_pipeline(picked, QUICK),
+        IRIS, [1, 2], y=y, predictor=given, cv=3, estimator=make_pipeline(picked, QUICK)
     )
     target = y.ravel() if y.shape[1:] == (1,) else y
     splits = list(folds(3, shuffle=True, random_state=0).split(IRIS, target))

@@ -18,13 +18,7 @@ from skae import AutoencoderTransformer
 from skae._files.descriptions import VERSION
 from skae.io import TRUSTED_TYPES, load, save
 
-from .support.cases import (
-    ALL_CASES,
-    RESTARTS,
-    data_for,
-    make,
-    make_data,
-)
+from .support.cases import ALL_CASES, RESTARTS, data_for, make, make_data
 from .support.files import (
     DTYPES,
     MEMBERS,

@@ -475,9 +475,6 @@ def test_what_a_training_has_to_improve_on():
             progress.start_loss = 0.0  # as if of other rows
 
 
-# -- parts of the rows -----------------------------------------------------------------
-
-
 def problem_of(rows, **others):
     """With the network of `run_epochs`, and its initial parameters."""
     names = ["tanh", "identity"]

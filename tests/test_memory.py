@@ -71,9 +71,6 @@ def test_no_cache_line_is_written_by_two_threads(name, monkeypatch):
         assert record.itemsize % LINE_BYTES == 0
 
 
-# -- what kernels would read beyond --------------------------------------------------
-
-
 def training_of(**changes):
     """A training of 300 rows in batches, and its problem's rows."""
     model = make("minibatch", batch_size=150, **changes)

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import sys
-import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from skae._compiled.compilation import c_functions
 from skae._sklearn import DOCUMENTATION
 
 from .support.cases import times
+from .support.memory import peak_memory
 from .support.sources import (
     PACKAGE,
     ROOT,
@@ -658,18 +658,8 @@ def test_fit_does_not_copy_the_data(kind, dtype, solver, tmp_path):
         n_iter_no_change=1,
         random_state=0,
     )
-    tracemalloc.start()
-    try:
-        model.fit(X)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        before, _ = tracemalloc.get_traced_memory()
-        model.transform(X)
-        _, peak_of_transform = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < MAX_MEMORY
-    assert peak_of_transform - before < MAX_MEMORY
+    assert peak_memory(lambda: model.fit(X)) < MAX_MEMORY
+    assert peak_memory(lambda: model.transform(X)) < MAX_MEMORY
 
 
 def test_wide_data_pass_in_small_blocks():
@@ -678,10 +668,4 @@ def test_wide_data_pass_in_small_blocks():
         hidden_layer_sizes=(), max_iter=1, tol=1e9, learning_rate="cosine"
     )
     model.fit(X[:, :10])  # compiles
-    tracemalloc.start()
-    try:
-        model.fit(X)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 2 * MAX_MEMORY
+    assert peak_memory(lambda: model.fit(X)) < 2 * MAX_MEMORY

@@ -9,8 +9,6 @@ from skae import AutoencoderTransformer
 from .support.cases import SCHEDULES, STOCHASTIC, make, make_data
 from .support.fits import assert_same_fit
 
-# -- partial_fit -----------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("solver", STOCHASTIC)
 @pytest.mark.parametrize("learning_rate", SCHEDULES[:3])
@@ -88,9 +86,6 @@ def test_lbfgs_has_no_partial_fit():
     with pytest.raises(AttributeError) as caught:
         make("lbfgs").partial_fit(make_data())
     assert "lbfgs" in f"{caught.value} {caught.value.__cause__}"
-
-
-# -- beside PCA ------------------------------------------------------------------------
 
 
 def test_partial_fit_has_no_end_to_plan_for():

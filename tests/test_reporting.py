@@ -305,9 +305,6 @@ def test_progress_bar_through_a_grid_search(callback, capsys, monkeypatch):
     assert_same_fit(search.best_estimator_[-1], expected.best_estimator_[-1])
 
 
-# -- beside PCA ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "params", [{}, {"validation_fraction": 0.01}], ids=["few", "one held out"]
 )

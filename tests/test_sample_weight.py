@@ -20,9 +20,6 @@ from .support.cases import (
 )
 from .support.fits import assert_close_fit, reconstruct, split_of
 
-# -- sample weights --------------------------------------------------------------------
-
-
 FULL_BATCH = names_of(lambda p: not p["early_stopping"] and not draws_for_rows(p))
 FULL_BATCH.remove("minibatch")
 
@@ -71,9 +68,6 @@ def test_rows_without_weight_may_overflow():
     assert_close_fit(estimator, removed, X[weights > 0], 1e-6)
 
 
-# -- validation, and which weights are kept --------------------------------------------
-
-
 def test_validation_rows_without_weight():
     X = make_data(20)
     held_out = split_of(X, make("early_stopping").fit(X).mean_, 2)
@@ -83,9 +77,6 @@ def test_validation_rows_without_weight():
         make("early_stopping").fit(X, sample_weight=weights)
     with pytest.raises(ValueError, match=r"training rows.*sample_weight 0"):
         make("early_stopping").fit(X, sample_weight=1 - weights)
-
-
-# -- bad input -------------------------------------------------------------------------
 
 
 BAD_WEIGHTS = {
@@ -129,9 +120,6 @@ def test_only_ratios_of_weights_count(factor, dtype):
     assert score == pytest.approx(expected.score(X, sample_weight=weights), rel=1e-4)
     estimator = make("adam").partial_fit(X, sample_weight=factor * weights)
     assert np.isfinite(estimator.transform(X)).all()
-
-
-# -- beside PCA ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_used", [1, 5, 39])

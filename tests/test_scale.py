@@ -10,20 +10,10 @@ from sklearn.decomposition import PCA
 from skae import AutoencoderTransformer
 from skae.datasets import make_donuts
 
-from .support.cases import (
-    RANGES,
-    data_for,
-    is_scaled,
-    make,
-    make_data,
-    names_of,
-)
+from .support.cases import RANGES, data_for, is_scaled, make, make_data, names_of
 from .support.fits import reconstruct
 
 SCALED = names_of(is_scaled)
-
-
-# -- scale -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SCALED)

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import mmap
 import tempfile
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -25,8 +24,7 @@ from .support.blocks import (
     typed,
 )
 from .support.cases import make, make_data
-
-# -- the stream itself -----------------------------------------------------------------
+from .support.memory import peak_memory
 
 
 def as_matrix(block, dtype):
@@ -130,16 +128,14 @@ def test_rows_of_one_block_are_not_copied():
 def test_few_rows_of_many_take_no_memory():
     block = np.random.default_rng(0).random((50_000, 20), dtype=np.float32)
     stream = RowStream(lambda: itertools.repeat(block, 10), lambda block, _: block)
-    tracemalloc.start()
-    try:
+
+    def read():
         rows = stream[np.array([3, 200_000, 499_999])]
+        np.testing.assert_array_equal(rows, block[[3, 0, 49_999]])
         kept = stream.spool(np.arange(3, 500_000, 5_000))
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    np.testing.assert_array_equal(rows, block[[3, 0, 49_999]])
-    np.testing.assert_array_equal(kept, np.tile(block[3::5_000], (10, 1)))
-    assert peak < block.nbytes / 4
+        np.testing.assert_array_equal(kept, np.tile(block[3::5_000], (10, 1)))
+
+    assert peak_memory(read) < block.nbytes / 4
 
 
 def is_mapped(array):
@@ -265,9 +261,6 @@ def test_sparse_data_of_one_window_are_shuffled_as_in_fit(monkeypatch):
     monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 3 * 154)  # 22 mini-batches
     streamed = make("minibatch", scale=None).fit_batches(Blocks.of(X))
     assert_same_training(streamed, make("minibatch", scale=None).fit(X))
-
-
-# -- memory ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offset", [0, 3])

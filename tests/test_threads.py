@@ -33,8 +33,6 @@ from .support.threaded import (
     results,
 )
 
-# -- the same bits --------------------------------------------------------------
-
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_bits_for_any_number_of_threads(name):
@@ -217,9 +215,6 @@ def test_few_threads_for_little_work():
         assert threads.n_threads_for(8, 100 * one) == 4
         assert threads.n_threads_for(8, 100 * one, 2 * one - 1) == 1
         assert threads.n_threads_for(8, 100 * one, 2 * one) == 2
-
-
-# -- many small fits ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_threads", [1, 5])

@@ -19,12 +19,7 @@ from skae._compiled import batches, epochs, propagate
 from skae._runtime import threads
 
 from .support.processes import allowed, blas_threads, in_fork, our_threads
-from .support.threaded import (
-    _LARGE,
-    data,
-    digest,
-    in_new_process,
-)
+from .support.threaded import _LARGE, data, digest, in_new_process
 
 # -- several fits at once -------------------------------------------------------
 

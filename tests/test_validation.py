@@ -13,9 +13,6 @@ from skae import AutoencoderTransformer
 from .support.cases import ACTIVATION_NAMES, LOSS_NAMES, make, make_data
 from .support.fits import assert_same_fit
 
-# -- bad input -------------------------------------------------------------------------
-
-
 BAD_DATA = {
     "NaN": (np.array([[1.0, np.nan], [2, 3]]), "contains NaN"),
     "inf": (np.array([[1.0, np.inf], [2, 3]]), "contains infinity"),

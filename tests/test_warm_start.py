@@ -9,13 +9,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skae.metrics import reconstruction_r2
 
-from .support.cases import (
-    make,
-    make_data,
-)
+from .support.cases import make, make_data
 from .support.fits import assert_same_fit, objective_of
-
-# -- warm start ------------------------------------------------------------------------
 
 
 def test_other_rows_of_the_same_mean_and_spread():

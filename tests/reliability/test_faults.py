@@ -440,11 +440,7 @@ def warmed():
 
 def test_a_damaged_cache(count, tmp_path):
     damaged = in_new_process(
-        job_damaged_cache,
-        warmed(),
-        times(1, 4),
-        SEED,
-        NUMBA_CACHE_DIR=str(tmp_path),
+        job_damaged_cache, warmed(), times(1, 4), SEED, NUMBA_CACHE_DIR=str(tmp_path)
     )
     for kind, n in damaged.items():
         count(FAULTS, f"machine code on disk damaged: {kind}", n)
