@@ -146,6 +146,7 @@ def test_ctrl_c(network, solver, verbose, capsys):
         verbose=verbose,
         **ENDLESS,
     )
+    clone(estimator).set_params(max_iter=1, verbose=False).fit(X)  # compiles
     with warns_of_interrupt(), ctrl_c_after(0.5) as sent:
         estimator.fit(X)
     assert time.perf_counter() - sent[0] < 2
@@ -167,6 +168,7 @@ def test_ctrl_c_in_partial_fit():
     estimator = AutoencoderTransformer(
         hidden_layer_sizes=(1_000, 500), batch_size=2, random_state=0
     )
+    clone(estimator).partial_fit(X[:2])  # compiles
     with warns_of_interrupt(), ctrl_c_after(0.5) as sent:
         estimator.partial_fit(X)
     assert time.perf_counter() - sent[0] < 2

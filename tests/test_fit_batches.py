@@ -32,7 +32,6 @@ from .support.cases import (
 )
 from .support.interrupts import warns_of_interrupt
 from .support.memory import peak_memory
-from .support.watcher import Watcher
 
 # -- the same as fit -------------------------------------------------------------------
 
@@ -276,27 +275,6 @@ def test_tuples_of_rows_are_no_pairs():
     rows = [tuple(row) for row in X.tolist()]
     streamed = make("adam").fit_batches(lambda: [tuple(rows[:70]), (), rows[70:], []])
     assert_same_training(streamed, make("adam").fit(X.astype(np.float64)))
-
-
-def test_callback_stops(callback, small_parts):
-    class Stopper(Watcher):
-        def on_fit_task_end(self, estimator, context, **told):
-            self.seen.append(context.task_name)
-            return context.task_id + 1 == self.stop_after
-
-    X, stopper = make_data(N_ROWS), Stopper(stop_after=3)
-    estimator = make("minibatch", max_iter=9).set_callbacks(stopper)
-    estimator.fit_batches(Blocks.of(X))
-    assert estimator.n_iter_ == 3
-    assert stopper.seen == ["epoch"] * 3 + ["fit"]
-    assert stopper.n_torn_down == 1
-
-
-def test_verbose(capsys):
-    make("adam", max_iter=3, verbose=1).fit_batches(Blocks.of(make_data(N_ROWS)))
-    *epochs, end = capsys.readouterr().out.splitlines()
-    assert len(epochs) == 3
-    assert "kept epoch 3" in end
 
 
 # -- errors ----------------------------------------------------------------------------

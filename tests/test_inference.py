@@ -56,12 +56,6 @@ def test_reconstruction_error(name):
         assert mean_loss == pytest.approx(objective, rel=1e-10)
 
 
-def test_unknown_metric():
-    estimator = make("adam").fit(make_data())
-    with pytest.raises(ValueError, match=r"'r2'.*'squared_error', 'absolute_error'"):
-        estimator.reconstruction_error(make_data(), metric="r2")
-
-
 @pytest.mark.parametrize("name", ["deep", "poisson", "variational"])
 def test_score(name):
     estimator = make(name)

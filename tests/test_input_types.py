@@ -193,41 +193,6 @@ def test_sparse_equals_dense(name, dtype):
         assert_same_fit(estimator.partial_fit(X_csr), expected.partial_fit(X))
 
 
-def test_sparse_formats():
-    X = make_sparse()
-    X_val = X[:9]
-    expected = make("minibatch").fit(X, X_val=X_val)
-    for form in ("csr", "csc", "coo", "lil", "dok", "bsr", "dia"):
-        for container in ("matrix", "array"):
-            converted = getattr(sparse, f"{form}_{container}")
-            estimator = make("minibatch").fit(converted(X), X_val=converted(X_val))
-            assert_same_fit(estimator, expected)
-            code = estimator.transform(converted(X))
-            np.testing.assert_array_equal(code, expected.transform(X))
-            assert isinstance(code, np.ndarray)
-
-
-def test_sparse_with_repeated_and_unsorted_entries():
-    """scipy allows both: repeated entries are summed."""
-    X = np.array([[3.0, 0, 2, 1], [0, 4, 0, 0], [1, 0, 0, 5], [0, 0, 6, 0]])
-    rows, columns = np.nonzero(X)
-    entries = X[rows, columns] / 2
-    order = np.lexsort([-np.tile(columns, 2), np.tile(rows, 2)])
-    X_csr = sparse.csr_matrix(
-        (
-            np.tile(entries, 2)[order],
-            np.tile(columns, 2)[order],
-            2 * np.cumsum([0, *np.bincount(rows)]),
-        ),
-        shape=X.shape,
-    )
-    np.testing.assert_array_equal(X_csr.toarray(), X)
-    assert X_csr.nnz == 2 * len(entries)
-    estimator, expected = make("adam").fit(X_csr), make("adam").fit(X)
-    assert_same_fit(estimator, expected)
-    np.testing.assert_array_equal(estimator.transform(X_csr), expected.transform(X))
-
-
 def test_sparse_data_are_never_dense():
     """They would be 192 MB."""
     X = sparse.random(12_000, 2_000, density=2e-4, format="csr", random_state=0)
@@ -292,10 +257,3 @@ def test_validation_rows_that_share_memory_with_the_training_rows(solver):
         for held_out in (X_val, X_val.copy())
     ]
     assert curves[0] == curves[1]
-
-
-def test_column_numbers_out_of_range_are_an_error():
-    X = sparse.csr_matrix(np.eye(4))
-    X.indices[0] = 4
-    with pytest.raises(ValueError, match="indices"):
-        make("adam").fit(X)

@@ -55,15 +55,6 @@ def test_training_goes_on_from_a_file(name, path):
         assert_same_but_for_the_fits(once.fit(X), loaded)
 
 
-@pytest.mark.parametrize("name", ["default", "adam", "variational"])
-def test_partial_fit_goes_on(name, path):
-    X = make_data()
-    estimator = make(name).partial_fit(X)
-    loaded = through_file(estimator, path)
-    assert_same(estimator, loaded)
-    assert_same(estimator.partial_fit(X), loaded.partial_fit(X))
-
-
 @pytest.mark.parametrize("member", MEMBERS)
 def test_unfitted(member, path):
     estimator = member(3, hidden_layer_sizes=(7,))
@@ -173,16 +164,6 @@ def test_what_joblib_has_mapped_into_memory(tmp_path, path):
     joblib.dump(estimator, tmp_path / "model.joblib")
     mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
     assert_same(estimator, through_file(mapped, path))
-
-
-def test_another_solver_then_a_file(path):
-    X = make_data()
-    estimator = make("lbfgs", warm_start=True).fit(X)
-    estimator.set_params(solver="adam")
-    # What a file says of the state is what that is of, not the parameter.
-    loaded = through_file(estimator, path)
-    assert_same(estimator, loaded)
-    assert_same(estimator.fit(X), loaded.fit(X))
 
 
 # -- what cannot be saved --------------------------------------------------------------

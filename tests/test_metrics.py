@@ -30,15 +30,10 @@ from skae.metrics import (
 )
 
 from .support.memory import peak_memory
+from .support.naive import naive_r2
 
 DIGITS = load_digits().data
 TRAIN, HELD_OUT = DIGITS[:300], DIGITS[300:450]
-
-
-def naive_r2(estimator, X):
-    """Return the definition, on the whole dense X at once."""
-    reconstructed = estimator.inverse_transform(estimator.transform(X))
-    return 1 - ((X - reconstructed) ** 2).sum() / ((X - X.mean(axis=0)) ** 2).sum()
 
 
 class Reconstructor(TransformerMixin, BaseEstimator):

@@ -8,7 +8,7 @@ from numba.core.registry import cpu_target
 
 from skae._compiled import cache, numba_private
 
-from .support.sources import TREES, imports, run_python
+from .support.sources import TREES, compiled_quickly, imports, run_python
 
 FIT = """
 import sys
@@ -66,7 +66,7 @@ def test_a_fit_without_the_private_names(tmp_path):
         ("arguments", False),
         ("nothing", False),
     ):
-        printed = run_python(HIDDEN[hidden] + FIT, NUMBA_CACHE_DIR=str(tmp_path))
+        printed = run_python(HIDDEN[hidden] + FIT, **compiled_quickly(tmp_path))
         of_fit, names_serve, has_path, n_compiled = printed.split()
         bits.add(of_fit)
         assert names_serve == str(hidden == "nothing")

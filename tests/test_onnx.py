@@ -229,14 +229,6 @@ def test_signature(kind, dtype, part, names, widths):
     assert len(set(named)) == len(named)
 
 
-def test_files(tmp_path):
-    estimator = fitted_deep("softplus", np.float32, False)
-    onnx.save(to_onnx(estimator), tmp_path / "autoencoder.onnx")
-    model = onnx.load(tmp_path / "autoencoder.onnx")
-    X = make_data().astype(np.float32)
-    assert_same(outputs(model, X), by_estimator(estimator, "reconstruct", X))
-
-
 def test_tied_weights_are_kept_once():
     X = np.random.default_rng(0).random((50, 100))
     n_bytes = [

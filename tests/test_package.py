@@ -28,6 +28,7 @@ from .support.sources import (
     ROOT,
     SOURCES,
     TREES,
+    compiled_quickly,
     imports,
     run_python,
     statements_at_import,
@@ -377,6 +378,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
+from tests.reliability.test_inputs import FORMATS, LAYOUTS
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 folder = sys.argv[1]
@@ -409,38 +411,12 @@ def read_only(array):
 
 for dtype in (np.float32, np.float64):
     X = rng.random((300, 6)).astype(dtype)
-    file = f"{folder}/{np.dtype(dtype).name}.npy"
+    file, csr = f"{folder}/{np.dtype(dtype).name}.npy", sparse.csr_matrix(X)
     np.save(file, X)
-    unaligned = np.frombuffer(b"x" + X.tobytes(), np.uint8)[1:].view(dtype)
-    csr = sparse.csr_matrix(X)
-    wide = sparse.csr_matrix(X)
-    wide.indices, wide.indptr = wide.indices.astype("i8"), wide.indptr.astype("i8")
-    frozen = sparse.csr_array(X)
-    frozen.data = read_only(frozen.data)
-    frozen.indices, frozen.indptr = read_only(frozen.indices), read_only(frozen.indptr)
-    matrices = {
-        "C": X,
-        "F": np.asfortranarray(X),
-        "strided": np.repeat(X, 2, axis=0)[::2],
-        "strided columns": np.repeat(X, 2, axis=1)[:, ::2],
-        "reversed": X[::-1],
-        "read-only": read_only(X),
-        "memory map": np.load(file, mmap_mode="r"),
-        "writable map": np.load(file, mmap_mode="c"),
-        "slice of a map": np.load(file, mmap_mode="r")[3:],
-        "unaligned": unaligned.reshape(X.shape),
-        "other byte order": X.astype(X.dtype.newbyteorder()),
-        "one column": X[:, :1],
-        "one row": X[:1],
-        "frame": pd.DataFrame(X),
-        "csr": csr,
-        "csr of int64": wide,
-        "csr, read-only": frozen,
-        "csc": csr.tocsc(),
-        "coo": csr.tocoo().tocsr()[:200],
-        "empty csr": sparse.csr_matrix(X.shape, dtype=dtype),
-    }
-    for matrix in matrices.values():
+    maps = [np.load(file, mmap_mode=mode) for mode in "rc"]
+    laid_out = [make(X) for make in (*LAYOUTS.values(), *FORMATS.values())]
+    others = X[:, :1], X[:1], pd.DataFrame(X), sparse.csr_matrix(X.shape, dtype=dtype)
+    for matrix in (*laid_out, *maps, maps[0][3:], csr[:200], *others):
         use(small(), matrix)
     weights = rng.random(2 * len(X))
     for parameters, options in [
@@ -565,10 +541,9 @@ def test_read_only_installation_and_home(copied_package, is_shown):
         cwd=copied_package,
         HOME="/dev/null",
         XDG_CACHE_HOME=None,
-        NUMBA_CACHE_DIR=None,
         LOCALAPPDATA=None,
         PYTHONDONTWRITEBYTECODE="1",
-        NUMBA_OPT="0",  # compiles in half of the time
+        **compiled_quickly(None),
     )
     assert float(printed) == pytest.approx(expected.loss_, abs=1e-3)
 
@@ -587,7 +562,7 @@ print(round(value[0], 3), loss.compiled(value.dtype).cache_hits)
 
 def test_an_edit_of_a_called_function_is_noticed(copied_package):
     """In another file than the function that is cached, and of the same length."""
-    cold = {"cwd": copied_package, "NUMBA_CACHE_DIR": None}
+    cold = {"cwd": copied_package, **compiled_quickly(None)}
     assert run_python(MEASURE_LOSS, **cold) == "0.693 0\n"
     assert run_python(MEASURE_LOSS, **cold) == "0.693 1\n"
     formulas = copied_package / "skae" / "_compiled" / "vector_math.py"

@@ -18,6 +18,7 @@ from skae import AutoencoderTransformer
 from skae._compiled import batches, epochs, propagate
 from skae._runtime import threads
 
+from .support.interrupts import ctrl_c_after, warns_of_interrupt
 from .support.processes import allowed, blas_threads, in_fork, our_threads
 from .support.threaded import _LARGE, data, digest, in_new_process
 
@@ -46,15 +47,6 @@ def job_limits_by_another_thread():
         with ThreadPoolExecutor(1) as pool:
             pool.submit(hold).result()
         assert set(blas_threads().values()) == {1}
-    assert blas_threads() == before
-    # The first of two fits to begin is not the last to end.
-    first, second = threads.single_threaded_blas(), threads.single_threaded_blas()
-    with ThreadPoolExecutor(1) as pool:
-        first.__enter__()
-        pool.submit(second.__enter__).result()
-        first.__exit__(None, None, None)
-        assert set(blas_threads().values()) == {1}
-        pool.submit(second.__exit__, None, None, None).result()
     assert blas_threads() == before
     return "ended"
 
@@ -273,33 +265,6 @@ def test_a_thread_that_cannot_start():
 # -- Ctrl-C ---------------------------------------------------------------------
 
 
-def interrupt_after(seconds):
-    """Send Ctrl-C to this process; returns a list that will hold the time of it."""
-    sent = []
-
-    def send():
-        time.sleep(seconds)
-        sent.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=send, daemon=True).start()
-    return sent
-
-
-def interrupted_fit(model, X, seconds):
-    """Fit and interrupt; returns the seconds from Ctrl-C to the end of `fit`."""
-    sent = interrupt_after(seconds)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(X)
-    delay = time.perf_counter() - sent[0]
-    assert any("interrupted" in str(w.message) for w in caught), "ended by itself"
-    assert not our_threads()
-    assert np.isfinite(model.transform(X)).all()
-    assert np.isfinite(model.score(X))
-    return delay
-
-
 def job_interrupts_on_one_core(n_interrupts):
     """Ranks that take turns, each at another place when Ctrl-C comes.
 
@@ -318,7 +283,11 @@ def job_interrupts_on_one_core(n_interrupts):
         model.set_params(max_iter=1, learning_rate="cosine").fit(X)  # compiles
         model.set_params(max_iter=10**6)
         for _ in range(n_interrupts):
-            assert interrupted_fit(model, X, 0.1 + 0.02 * rng.random()) < 2
+            with warns_of_interrupt(), ctrl_c_after(0.1 + 0.02 * rng.random()) as sent:
+                model.fit(X)
+            assert time.perf_counter() - sent[0] < 2
+            assert not our_threads()
+            assert np.isfinite([model.score(X), *model.transform(X[:9]).ravel()]).all()
             n_done += 1
     assert 4 in sizes
     return n_done

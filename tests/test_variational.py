@@ -83,11 +83,6 @@ def test_losses_are_compared_after_the_warm_up():
     assert objective_of(kept, X) == pytest.approx(kept.best_loss_, rel=1e-8)
 
 
-def test_lbfgs_has_no_partial_fit():
-    assert not hasattr(VariationalAutoencoderTransformer(solver="lbfgs"), "partial_fit")
-    assert hasattr(VariationalAutoencoderTransformer(), "partial_fit")
-
-
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_going_on_continues_the_warm_up(method):
     X = make_data()

@@ -5,7 +5,7 @@ import pytest
 from skae import __main__, warmup
 from skae._compiled import epochs
 
-from .support.sources import run_python
+from .support.sources import compiled_quickly, run_python
 
 WARM_UP = """
 import skae
@@ -49,9 +49,10 @@ print("numba.np.linalg" in sys.modules)
 
 
 def test_nothing_is_left_to_compile(tmp_path):
-    path = run_python(WARM_UP, NUMBA_CACHE_DIR=str(tmp_path)).strip()
+    path = run_python(WARM_UP, **compiled_quickly(tmp_path)).strip()
     assert path.startswith(str(tmp_path))
-    assert run_python(FIT_EVERYTHING, NUMBA_CACHE_DIR=str(tmp_path)) == "[]\nFalse\n"
+    printed = run_python(FIT_EVERYTHING, **compiled_quickly(tmp_path))
+    assert printed == "[]\nFalse\n"
 
 
 def test_returns_where_the_machine_code_is():
