@@ -21,9 +21,7 @@ WINE = scale(load_wine().data)
 CANCER = scale(load_breast_cancer().data)
 
 
-# ---------------------------------------------------------------------------
-# What "auto" chose
-# ---------------------------------------------------------------------------
+# -- What "auto" chose -----------------------------------------------------------------
 
 
 def test_what_auto_chose():
@@ -112,9 +110,7 @@ def test_the_last_line_says_why_training_ended(X, params, end, capsys):
     assert re.search(r"; \d+\.\d s$", last)
 
 
-# ---------------------------------------------------------------------------
-# The size of the code
-# ---------------------------------------------------------------------------
+# -- The size of the code --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
@@ -154,9 +150,7 @@ def test_a_code_as_wide_as_the_data_warns():
     VariationalAutoencoderTransformer(4, max_iter=2).fit(X)
 
 
-# ---------------------------------------------------------------------------
-# The learning rate's schedule
-# ---------------------------------------------------------------------------
+# -- The learning rate's schedule ------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
@@ -191,9 +185,7 @@ def test_the_warning_is_of_the_users_line_and_names_what_to_set():
     assert caught[0].filename == __file__
 
 
-# ---------------------------------------------------------------------------
-# partial_fit
-# ---------------------------------------------------------------------------
+# -- partial_fit -----------------------------------------------------------------------
 
 
 def test_partial_fit_continues_from_the_weights_that_were_kept():

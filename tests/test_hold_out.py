@@ -26,9 +26,7 @@ def streamed(X, n_blocks=7):
     )
 
 
-# ---------------------------------------------------------------------------
-# Identical samples
-# ---------------------------------------------------------------------------
+# -- Identical samples -----------------------------------------------------------------
 
 RNG = np.random.RandomState(0)
 DIGITS = load_digits().data
@@ -75,9 +73,7 @@ def test_different_samples_are_told_apart():
         assert duplicates(selection(grid.astype(dtype))) is None
 
 
-# ---------------------------------------------------------------------------
-# The split
-# ---------------------------------------------------------------------------
+# -- The split -------------------------------------------------------------------------
 
 
 def test_of_different_samples_it_is_a_random_split():
@@ -123,9 +119,7 @@ def test_nothing_is_held_out_of_one_unit():
     assert hold_out(selection(np.ones((1, 3))), 0.2, 0) is None
 
 
-# ---------------------------------------------------------------------------
-# Near copies and series
-# ---------------------------------------------------------------------------
+# -- Near copies and series ------------------------------------------------------------
 
 CANCER = scale(load_breast_cancer().data)
 
@@ -191,9 +185,7 @@ def test_distances_neither_under_nor_overflow(size):
     np.testing.assert_array_equal(related_samples(selection(X), None, 0), related)
 
 
-# ---------------------------------------------------------------------------
-# What it is for
-# ---------------------------------------------------------------------------
+# -- What it is for --------------------------------------------------------------------
 
 
 def drawn_with_replacement():

@@ -468,9 +468,11 @@ print(json.dumps([hits, serves_both]))
 def test_one_compilation_serves_everything(tmp_path):
     """One of each kernel, two of each op; and a second process compiles nothing."""
     pytest.importorskip("pandas")
-    for _ in range(2):  # the cache may be cold
+    for _ in range(2):
         hits, serve_both = json.loads(run_python(USE_EVERYTHING, tmp_path))
-    used = {name: found for name, found in hits.items() if found}
+        used = {name: found for name, found in hits.items() if found}
+        if all(map(all, used.values())):
+            break  # else the cache was cold
     assert len(used) > 30
     assert len(serve_both) >= 8
     for name, found in used.items():

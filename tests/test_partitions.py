@@ -79,31 +79,20 @@ def frame():
     )
 
 
-@pytest.mark.parametrize(
-    ("make", "dtype"),
-    [
-        (collection, np.float64),
-        (lambda: collection(np.float32), np.float32),
-        (lambda: collection(np.int16), np.float64),
-        (lambda: collection().rechunk((N_ROWS, (2, 1))), np.float64),
-        (lambda: collection().map_blocks(np.asfortranarray), np.float64),
-        (frame, np.float64),
-        (lambda: frame().values, np.float64),
-        (lambda: frame().astype(np.float32), np.float32),
-        (lambda: frame().astype({"b": np.float32}), np.float64),
-    ],
-    ids=[
-        "float64",
-        "float32",
-        "integers",
-        "chunks of columns",
-        "Fortran order",
-        "frame",
-        "unknown rows",
-        "float32 frame",
-        "mixed frame",
-    ],
-)
+COLLECTIONS = {
+    "float64": (collection, np.float64),
+    "float32": (lambda: collection(np.float32), np.float32),
+    "integers": (lambda: collection(np.int16), np.float64),
+    "parts of columns": (lambda: collection().rechunk((N_ROWS, (2, 1))), np.float64),
+    "Fortran": (lambda: collection().map_blocks(np.asfortranarray), np.float64),
+    "frame": (frame, np.float64),
+    "unknown rows": (lambda: frame().values, np.float64),
+    "float32 frame": (lambda: frame().astype(np.float32), np.float32),
+    "mixed frame": (lambda: frame().astype({"b": np.float32}), np.float64),
+}
+
+
+@pytest.mark.parametrize(("make", "dtype"), COLLECTIONS.values(), ids=COLLECTIONS)
 @pytest.mark.parametrize("persisted", [False, True])
 def test_blocks_become_arrays(client, make, dtype, persisted):
     data = make()

@@ -194,7 +194,7 @@ def test_same_bits_under_real_limits_and_in_workers():
     result = in_new_process(job_digests, True)
     found = [*result["digests"].values()]
     assert len(found) == 3
-    for n_threads in THREAD_COUNTS:
+    for n_threads in (1, 4):
         environment = dict.fromkeys(BLAS_VARIABLES, str(n_threads))
         result = in_new_process(job_digests, False, **environment)
         found += result["digests"].values()

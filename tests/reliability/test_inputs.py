@@ -199,10 +199,6 @@ def test_arrays(count, layout, data, name, X, n_components):
     assert frozen(other.transform(copy)) == frozen(code)
 
 
-def _as_csr(X):
-    return sparse.csr_matrix(X)
-
-
 def _with_duplicates(X):
     """Every entry is the sum of two, in no order."""
     rows, columns = np.indices(X.shape).reshape(2, -1)
@@ -218,7 +214,7 @@ def _with_duplicates(X):
 
 
 def _with_int64(X):
-    found = _as_csr(X)
+    found = sparse.csr_matrix(X)
     found.indices, found.indptr = found.indices.astype("i8"), found.indptr.astype("i8")
     return found
 
@@ -261,8 +257,8 @@ def test_sparse_matrices(count, form, data, name, X, n_components):
     with support.only_convergence_warnings():
         code = model.transform(matrix)
         assert frozen(model.transform(X)) == frozen(code)
-        assert frozen(model.transform(_as_csr(X)[n:])) == frozen(code[n:])
-        other = make(name, n_components=n_components).fit(_as_csr(X))
+        assert frozen(model.transform(sparse.csr_matrix(X)[n:])) == frozen(code[n:])
+        other = make(name, n_components=n_components).fit(sparse.csr_matrix(X))
     assert frozen(other.transform(X)) == frozen(code)
 
 
