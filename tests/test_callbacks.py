@@ -341,18 +341,15 @@ def test_wrong_parameters(how, match):
         Checkpoint(**{"path": "model", **how})
 
 
-def test_older_versions_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(skae.callbacks, "HAS_CALLBACKS", False)
-    with pytest.raises(ImportError, match=r"scikit-learn>=1\.9"):
-        Checkpoint("model")
-
-
-@needs_callbacks
-def test_without_safetensors(monkeypatch):
-    """Told before training."""
+def test_what_is_missing_is_told_before_training(monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match=r"Checkpoint needs safe.*'skae\[io\]'"):
-        Checkpoint("model")
+    for has_callbacks, message in (
+        (True, r"Checkpoint needs safe.*'skae\[io\]'"),
+        (False, r"scikit-learn>=1\.9"),
+    ):
+        monkeypatch.setattr(skae.callbacks, "HAS_CALLBACKS", has_callbacks)
+        with pytest.raises(ImportError, match=message):
+            Checkpoint("model")
 
 
 @needs_callbacks

@@ -195,6 +195,10 @@ def test_errors_come_at_once(client):
     for weights in (np.ones(7), np.ones(301), np.ones((300, 2))):
         with pytest.raises(ValueError, match=r"[Ss]ample.?weight"):
             found.score(lazy, sample_weight=weights)
+        with pytest.raises(ValueError, match=r"[Ss]ample.?weight"):
+            clone(found).fit(lazy, None, weights)
+    with pytest.raises(ValueError, match="Negative values in sample_weight"):
+        clone(found).fit(lazy, None, -np.ones(300))
 
 
 def test_models_travel_without_the_state_of_training(client):
@@ -285,13 +289,6 @@ def test_roundings_out_of_range(client):
         for rows in (rounded, np.minimum(rounded, 1))
     )
     np.testing.assert_array_equal(found.coefs_[0], expected.coefs_[0])
-
-
-def test_weights_have_to_fit(client):
-    with pytest.raises(ValueError, match=r"sample_weight\.shape"):
-        DaskAutoencoderTransformer(**SMALL).fit(collection(), None, np.ones(7))
-    with pytest.raises(ValueError, match="Negative values in sample_weight"):
-        DaskAutoencoderTransformer(**SMALL).fit(collection(), None, -np.ones(300))
 
 
 def test_verbose(client, capsys):

@@ -422,12 +422,9 @@ def test_not_a_function_that_returns_blocks(make_batches, error, message, refuse
 
 @pytest.mark.parametrize("from_pass", [1, 4])
 def test_errors_of_the_generator_pass_through(from_pass, refuses):
-    class Broken(Blocks):
-        def blocks_of_pass(self):
-            return broken(FIRST) if self.n_made >= from_pass else self.blocks
-
-    blocks, estimator = Broken(FIRST, make_data(20)), make("early_stopping")
-    refuses(estimator, blocks, OSError, "the disk is gone")
+    others = broken(FIRST)
+    blocks = Later(FIRST, make_data(20), others=others, from_pass=from_pass)
+    refuses(make("early_stopping"), blocks, OSError, "the disk is gone")
     assert blocks.n_made == blocks.n_closed == from_pass
 
 

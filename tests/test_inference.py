@@ -21,7 +21,7 @@ from .support.cases import (
     make,
     make_data,
 )
-from .support.fits import linear, naive_output, network_input, objective_of, reconstruct
+from .support.fits import naive_output, network_input, objective_of, reconstruct
 from .support.processes import allowed
 from .support.threaded import DTYPES, data, fitted
 
@@ -72,18 +72,6 @@ def test_score(name):
     assert estimator.score(X_new, sample_weight=weights) == pytest.approx(expected)
     repeated = estimator.score(np.repeat(X_new, weights, axis=0))
     assert repeated == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_perfect_reconstruction(tied):
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((50, 2)) @ rng.standard_normal((2, 5)) + 3
-    estimator = linear(n_components=2, tied_weights=tied).fit(X)
-    assert estimator.loss_ < 1e-15
-    assert estimator.score(X) == pytest.approx(1, abs=1e-14)
-    np.testing.assert_allclose(reconstruct(estimator, X), X, rtol=1e-6)
-    for metric in ("squared_error", "loss"):
-        assert estimator.reconstruction_error(X, metric=metric).max() < 1e-14
 
 
 # -- bad input -------------------------------------------------------------------------

@@ -29,18 +29,6 @@ def test_partial_fits_are_epochs(solver, learning_rate):
     assert_same_fit(passes, whole)
 
 
-def test_partial_fit_is_one_pass():
-    X = make_data(50)
-    for batch_size in (5, 50):
-        one = make("adam", batch_size=batch_size, shuffle=False).partial_fit(X)
-        several = make("adam", batch_size=batch_size, shuffle=False)
-        several.partial_fit(X[:25])
-        several.partial_fit(X[25:])
-        assert several.n_iter_ == 2
-        assert one.n_iter_ == 1
-        np.testing.assert_allclose(several.mean_, X[:25].mean(axis=0))
-
-
 def test_partial_fit_keeps_the_last_weights():
     """Also if they are worse than the weights before."""
     X = make_data()
@@ -72,12 +60,6 @@ def test_partial_fit_with_another_solver():
     estimator.set_params(warm_start=True).fit(X)
     estimator.set_params(solver="sgd").partial_fit(X)
     assert (estimator.n_iter_, len(estimator.loss_curve_)) == (6, 11)
-
-
-def test_partial_fit_checks_the_features():
-    estimator = make("adam").partial_fit(make_data())
-    with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
-        estimator.partial_fit(make_data(n_features=5))
 
 
 def test_lbfgs_has_no_partial_fit():

@@ -64,13 +64,11 @@ def test_unknown_dtypes_are_errors():
         warmup(["float16"])
 
 
-def test_command_line(monkeypatch, capsys):
-    monkeypatch.setattr(__main__, "warmup", lambda: "/some/folder")
-    assert __main__.main(["warmup"]) == 0
-    assert "/some/folder" in capsys.readouterr().out
-
-
-def test_command_line_without_a_place_for_the_code(monkeypatch, capsys):
-    monkeypatch.setattr(__main__, "warmup", lambda: None)
-    assert __main__.main(["warmup"]) == 1
-    assert "NUMBA_CACHE_DIR" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("folder", "status", "said"),
+    [("/some/folder", 0, "/some/folder"), (None, 1, "NUMBA_CACHE_DIR")],
+)
+def test_command_line(folder, status, said, monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "warmup", lambda: folder)
+    assert __main__.main(["warmup"]) == status
+    assert said in capsys.readouterr()[status]
