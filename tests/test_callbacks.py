@@ -25,8 +25,6 @@ from .support.cases import data_for, make, make_data
 from .support.checkpoints import Recording, interrupted, needs_callbacks
 from .support.files import Own, assert_same, failing, posix, without_privileges
 
-# -- what is in a checkpoint, and when -------------------------------------------------
-
 
 @needs_callbacks
 @pytest.mark.parametrize("name", ["cautious", "lbfgs", "variational"])
@@ -136,9 +134,6 @@ def test_ctrl_c_keeps_the_checkpoint_of_an_epoch(path):
     assert_same(whole, load(path).set_params(verbose=False).fit(X))
 
 
-# -- within others ---------------------------------------------------------------------
-
-
 @needs_callbacks
 def test_within_a_pipeline(path):
     X = make_data()
@@ -226,9 +221,6 @@ def test_clones_and_pickles_have_the_callback(path):
     assert "every_n_epochs=3" in repr(copied._skl_callbacks[0])
     # The path is that of the process that named it.
     assert os.path.isabs(Checkpoint("model").path)
-
-
-# -- errors ----------------------------------------------------------------------------
 
 
 @needs_callbacks

@@ -21,9 +21,6 @@ WINE = scale(load_wine().data)
 CANCER = scale(load_breast_cancer().data)
 
 
-# -- What "auto" chose -----------------------------------------------------------------
-
-
 def test_what_auto_chose():
     model = AutoencoderTransformer(3, random_state=0).fit(DIGITS)
     assert model.hidden_layer_sizes_ == (100, 50)
@@ -110,9 +107,6 @@ def test_the_last_line_says_why_training_ended(X, params, end, capsys):
     assert re.search(r"; \d+\.\d s$", last)
 
 
-# -- The size of the code --------------------------------------------------------------
-
-
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
 @pytest.mark.parametrize("X", [DIGITS, WINE, DIGITS.astype(np.float32)])
 def test_a_share_of_the_variance(X, share):
@@ -150,9 +144,6 @@ def test_a_code_as_wide_as_the_data_warns():
     VariationalAutoencoderTransformer(4, max_iter=2).fit(X)
 
 
-# -- The learning rate's schedule ------------------------------------------------------
-
-
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
 def test_a_fit_of_given_length_ends_as_planned():
     """No warning: the learning rate has ended with the epochs."""
@@ -183,9 +174,6 @@ def test_the_warning_is_of_the_users_line_and_names_what_to_set():
     with pytest.warns(UserWarning, match="max_iter.*now 2.*tol.*cosine") as caught:
         model.fit(WINE)
     assert caught[0].filename == __file__
-
-
-# -- partial_fit -----------------------------------------------------------------------
 
 
 def test_partial_fit_continues_from_the_weights_that_were_kept():

@@ -24,8 +24,6 @@ from .support.cases import data_for, make, make_data, times
 from .support.files import assert_refused, assert_same, failing, posix
 from .support.memory import peak_memory
 
-# -- the files -------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
@@ -133,9 +131,6 @@ def test_a_file_that_is_replaced_leaves_its_permissions(mode, path, monkeypatch)
     assert found[0] == mode  # before it had the name
 
 
-# -- damage ----------------------------------------------------------------------------
-
-
 def test_incomplete_files(small_file, path):
     header = 8 + int.from_bytes(small_file[:8], "little")
     near = {*range(20), *range(header - 20, header + 20), len(small_file) - 1}
@@ -233,9 +228,6 @@ def test_memory_of_what_becomes_numbers_and_text(name, small_file, path):
     peak = peak_memory(lambda: load(path))
     assert peak < (ratio + 0.2) * path.stat().st_size
     assert getattr(load(path), attribute)[-1] == value[-1]
-
-
-# -- failures --------------------------------------------------------------------------
 
 
 ERRORS = [

@@ -23,9 +23,6 @@ from .support.dask_fits import SIZES, SMALL, X, assert_same, collection, fitted 
 pytestmark = pytest.mark.cluster
 
 
-# -- kinds of collections --------------------------------------------------------------
-
-
 def test_sparse_partitions(client):
     rows = X * (X > 0.5)
     as_sparse = collection(rows).map_blocks(sparse.csr_matrix)
@@ -79,9 +76,6 @@ def test_frames(client):
     with pytest.raises(ValueError, match="feature names should match"):
         found.set_params(warm_start=True).fit(lazy.rename(columns={"x 0": "y"}))
     np.testing.assert_array_equal(found.feature_names_in_, frame.columns)
-
-
-# -- lazy results ----------------------------------------------------------------------
 
 
 def test_results_are_lazy(client):
@@ -222,9 +216,6 @@ def test_nothing_is_computed_before_it_is_asked_for(client):
             result = getattr(found, method)(given)
             with pytest.raises(AssertionError, match="computed"):
                 result.compute()
-
-
-# -- conventions -----------------------------------------------------------------------
 
 
 def test_client_is_neither_copied_nor_pickled(client):

@@ -34,9 +34,6 @@ def test_ctrl_c_while_other_rows_are_met(n_calls):
     assert_same_fit(estimator.fit(other), expected)
 
 
-# -- training that fails ---------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("solver", "method", "dtype"),
     [
@@ -105,9 +102,6 @@ def test_failed_fit_changes_nothing(failure, fitted):
         estimator.fit(*args, **fit_params)
     assert joblib.hash(vars(estimator)) == before
     assert hasattr(estimator, "feature_names_in_") == fitted
-
-
-# -- Ctrl-C ----------------------------------------------------------------------------
 
 
 ENDLESS = {

@@ -23,9 +23,6 @@ def logistic_code(**params):
     return make(code_activation="logistic", **params)
 
 
-# -- noise -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("noise", NOISES)
 def test_noise_of_level_zero_is_none(noise):
     X = make_data()
@@ -93,9 +90,6 @@ def test_partial_fits_see_other_noise():
     for _ in range(3):
         estimator.partial_fit(X)
     assert np.unique(estimator.loss_curve_).size == 3
-
-
-# -- sparsity --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("target", "weight"), [(0.05, 100.0), (0.3, 10.0)])

@@ -161,9 +161,6 @@ def test_the_second_fit_of_a_warm_start_is_finished(path):
     assert_same(whole, loaded.fit(X))
 
 
-# -- Ctrl-C ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["absolute_error", "cautious", "lbfgs", "variational"])
 def test_ctrl_c_between_epochs_is_finished(name):
     estimator = make(name, max_iter=12, tol=1e-12, warm_start=True)

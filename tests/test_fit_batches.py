@@ -145,12 +145,9 @@ def test_windows_are_shuffled_each_by_itself(small_parts, monkeypatch):
     seen = {tuple(order) for *_, order in orders if len(order) == 21}
     assert len(seen) == 21
     assert tuple(range(21)) not in seen
-
-
-def test_a_mini_batch_that_is_larger_than_a_window(small_parts, monkeypatch):
-    X = make_data(N_ROWS)
+    # A mini-batch may be larger than a window.
     orders = orders_of(make("minibatch", batch_size=60, max_iter=1), X, monkeypatch)
-    assert [len(order) for *_, order in orders] == [60, 60, 30]
+    assert [len(order) for *_, order in orders][-3:] == [60, 60, 30]
 
 
 @pytest.mark.parametrize("is_iterated", [False, True])
@@ -451,17 +448,14 @@ def test_one_generator_is_open_at_a_time(name, changes, small_parts):
     assert blocks.n_made == blocks.n_closed == len(held) > estimator.n_iter_
 
 
-def test_divergence_leaves_the_estimator_and_no_file(refuses):
-    estimator, blocks = make("sgd_momentum", learning_rate_init=1e6), Blocks.of(FIRST)
-    refuses(estimator, blocks, ValueError, "diverged")
-    assert blocks.n_made == blocks.n_closed > 0
-
-
-def test_no_file_is_left(tmp_path, monkeypatch):
+def test_neither_divergence_nor_a_fit_leaves_a_file(refuses, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     estimator = make("cautious").fit_batches(Blocks.of(make_data(N_ROWS)))
     assert hasattr(estimator, "validation_loss_curve_")
     assert has_no_temporary_files(tmp_path)
+    estimator, blocks = make("sgd_momentum", learning_rate_init=1e6), Blocks.of(FIRST)
+    refuses(estimator, blocks, ValueError, "diverged")
+    assert blocks.n_made == blocks.n_closed > 0
 
 
 def test_other_architectures_and_x_val_are_refused():

@@ -25,8 +25,6 @@ from .support.fits import naive_output, network_input, objective_of, reconstruct
 from .support.processes import allowed
 from .support.threaded import DTYPES, data, fitted
 
-# -- scores and errors of reconstruction -----------------------------------------------
-
 
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_reconstruction_error(name):
@@ -72,9 +70,6 @@ def test_score(name):
     assert estimator.score(X_new, sample_weight=weights) == pytest.approx(expected)
     repeated = estimator.score(np.repeat(X_new, weights, axis=0))
     assert repeated == pytest.approx(expected)
-
-
-# -- bad input -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -185,9 +180,6 @@ def test_the_loss_of_rows_out_of_its_range(loss):
     with pytest.raises(ValueError, match=f"Negative.*{loss}.*from -3 to"):
         estimator.reconstruction_error(bad, metric="loss")
     assert np.isfinite(estimator.reconstruction_error(bad)).all()
-
-
-# -- any chunking ---------------------------------------------------------------
 
 
 CHUNKS = (1, 7, 64, 65)

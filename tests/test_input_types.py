@@ -23,8 +23,6 @@ from .support.cases import (
 from .support.fits import assert_same_fit, make_sparse, reconstruct
 from .support.memory import peak_memory
 
-# -- odd data --------------------------------------------------------------------------
-
 NORMAL = np.random.default_rng(0).standard_normal((20, 4))
 ODD_DATA = {
     "mean 100": 100 + NORMAL,
@@ -93,9 +91,6 @@ def test_constant_data_are_reconstructed(value, dtype):
     assert estimator.loss_ == pytest.approx(0, abs=1e-10)
 
 
-# -- types of data ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_float32(name):
     estimator = make(name)
@@ -156,9 +151,6 @@ def test_other_types_become_float64(convert):
     assert code.dtype == np.float64
     given = np.asarray(given, dtype=np.float64)
     np.testing.assert_array_equal(code, expected.transform(given))
-
-
-# -- sparse data -----------------------------------------------------------------------
 
 
 # Sums over stored entries are in the type of the data.

@@ -31,8 +31,6 @@ from .support.files import (
 )
 from .support.make_model_files import FOLDER, models
 
-# -- round trips -----------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_training_goes_on_from_a_file(name, path):
@@ -166,10 +164,10 @@ def test_what_joblib_has_mapped_into_memory(tmp_path, path):
     assert_same(estimator, through_file(mapped, path))
 
 
-# -- what cannot be saved --------------------------------------------------------------
-
-
 def test_only_autoencoders_are_saved(path):
+    for swapped in (path, str(path), os.fsencode(path)):
+        with pytest.raises(TypeError, match=r"are save\(estimator, path\)$"):
+            save(swapped, AutoencoderTransformer())
     pipeline = make_pipeline(StandardScaler(), AutoencoderTransformer())
     for other in (PCA(), Own(), AutoencoderTransformer, None, {}):
         with pytest.raises(TypeError, match="takes an AutoencoderTransformer or a Var"):
@@ -181,12 +179,6 @@ def test_only_autoencoders_are_saved(path):
     ):
         save(Own(), path)
     assert os.listdir(path.parent) == []
-
-
-def test_swapped_arguments(path):
-    for swapped in (path, str(path), os.fsencode(path)):
-        with pytest.raises(TypeError, match=r"are save\(estimator, path\)$"):
-            save(swapped, AutoencoderTransformer())
 
 
 def test_of_dask_the_local_one_is_saved(path):
@@ -244,9 +236,6 @@ def test_without_safetensors(path, monkeypatch):
             call()
 
 
-# -- the files -------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("version", range(1, VERSION + 1))
 @pytest.mark.parametrize("member", MEMBERS)
 def test_files_of_every_version_are_read(member, version, path):
@@ -282,9 +271,6 @@ def test_stored_files_are_what_their_script_makes():
         np.testing.assert_allclose(loaded.loss_curve_, model.loss_curve_, rtol=1e-3)
 
 
-# -- skops -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["default", "lbfgs", "deep", "variational"])
 @pytest.mark.parametrize("in_pipeline", [False, True])
 def test_skops(name, in_pipeline):
@@ -314,11 +300,7 @@ def test_skops(name, in_pipeline):
 def test_skops_of_a_subclass():
     """As `save` says that it is done."""
     skops = pytest.importorskip("skops.io")
+    least = [f"{member.__module__}.{member.__name__}" for member in MEMBERS]
+    assert sorted(TRUSTED_TYPES) == sorted(least)
     trusted = [*TRUSTED_TYPES, f"{Own.__module__}.Own"]
     assert type(skops.loads(skops.dumps(Own(3)), trusted=trusted)) is Own
-
-
-def test_trusted_types_are_the_least():
-    assert sorted(TRUSTED_TYPES) == sorted(
-        f"{member.__module__}.{member.__name__}" for member in MEMBERS
-    )

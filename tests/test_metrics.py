@@ -79,10 +79,7 @@ def test_equals_r2_score_where_no_feature_is_constant():
     reconstructed = pca.inverse_transform(pca.transform(varying))
     expected = r2_score(varying, reconstructed, multioutput="variance_weighted")
     assert reconstruction_r2_score(pca, varying) == pytest.approx(expected, rel=1e-12)
-
-
-def test_errors_in_constant_features_count():
-    # r2_score(multioutput="variance_weighted") would leave them out.
+    # There r2_score(multioutput="variance_weighted") would leave errors out.
     X = np.column_stack([np.arange(4.0), np.ones(4)])
     wrong = Reconstructor(lambda X: X + np.eye(2)[1])
     assert reconstruction_r2_score(wrong, X) == pytest.approx(1 - 4 / 5)
@@ -205,15 +202,12 @@ def test_frames_and_frame_output(monkeypatch, library):
 # Errors
 
 
-def test_pipeline_step_without_inverse_transform_is_named():
+def test_estimator_without_inverse_transform_is_named():
     no_way_back = ColumnTransformer([("first", "passthrough", [0, 1])])
     pipeline = Pipeline([("skip", "passthrough"), ("pick", no_way_back), ("r", PCA(2))])
     pipeline.fit(TRAIN)
     with pytest.raises(TypeError, match=r"Pipeline.*'pick' \(ColumnTransformer\)"):
         reconstruction_r2_score(pipeline, TRAIN)
-
-
-def test_estimator_without_inverse_transform_is_named():
     with pytest.raises(TypeError, match="ColumnTransformer has no inverse_transform"):
         reconstruction_r2_score(ColumnTransformer([]), TRAIN)
     with pytest.raises(TypeError, match=r"object has no transform.*fit_inverse_tr"):
@@ -497,9 +491,7 @@ def test_argmax_accuracy_values():
     assert argmax_accuracy(X, 3 * X + 1) == 1.0
     assert argmax_accuracy(X, -X) == 0.0
     assert isinstance(argmax_accuracy(X, X), float)
-
-
-def test_argmax_accuracy_of_ties_takes_the_first():
+    # Of ties the first counts.
     assert argmax_accuracy(np.eye(8), np.full((8, 8), 0.1)) == 1 / 8
     assert argmax_accuracy([[1, 1, 0]], [[0.5, 0.4, 0.0]]) == 1.0
     assert argmax_accuracy([[1, 1, 0]], [[0.4, 0.5, 0.0]]) == 0.0

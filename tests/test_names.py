@@ -132,7 +132,8 @@ def test_suggestions_are_names_that_are_legal():
 @pytest.mark.parametrize(
     "member", [AutoencoderTransformer, VariationalAutoencoderTransformer]
 )
-def test_all_names_have_an_order(member):
+def test_all_parameters_are_checked_and_all_names_have_an_order(member):
+    assert set(member._parameter_constraints) == set(member().get_params())
     options = [
         constraint
         for constraints in member._parameter_constraints.values()

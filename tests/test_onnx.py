@@ -78,9 +78,6 @@ def assert_parity(estimator, part, X):
     assert_same(found, by_estimator(estimator, part, X))
 
 
-# -- activations ---------------------------------------------------------------------
-
-
 def test_every_activation_has_a_row():
     assert list(_ACTIVATIONS) == list(ACTIVATIONS)
     assert set(ACTIVATION_NAMES) | {"sigmoid"} == set(_ACTIVATIONS)
@@ -143,9 +140,6 @@ def test_deep_networks(activation, dtype, tied):
             assert_same(outputs(model, X), by_estimator(estimator, part, X))
 
 
-# -- estimators ----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_cases(name):
     # One dtype each: the activations' test has both.
@@ -186,9 +180,6 @@ def test_any_number_of_rows(part):
     for n_rows in (1, 1000, 7):
         assert_same(outputs(model, X[:n_rows]), expected[:n_rows])
     assert outputs(model, X[:0]).shape == (0, expected.shape[1])
-
-
-# -- the model -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -251,9 +242,6 @@ def test_no_needless_operators(loss):
     ).fit(make_data(loss=loss))
     operators = [n.op_type for n in to_onnx(estimator, "encoder").graph.node]
     assert operators == ["Gemm", "Identity"]
-
-
-# -- pipelines -----------------------------------------------------------------------
 
 
 def converted(pipeline, X, **options):
@@ -349,9 +337,6 @@ def test_frames():
     model = session(converted(some, X))
     found = model.run(None, {name: X[[name]].to_numpy() for name in X})
     assert_same(found[0], some.transform(X))
-
-
-# -- errors --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("member", MEMBERS)

@@ -86,8 +86,6 @@ def test_auto_is_for_the_rows_that_are_trained_on(n_rows, n_epochs):
     assert estimator.fit(X).n_iter_ == n_epochs
 
 
-# -- data that have no variance in their dtype ---------------------------------------
-
 DTYPES = (np.float32, np.float64)
 
 

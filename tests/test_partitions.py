@@ -177,12 +177,9 @@ def widen_five(block):
     return np.c_[block, block] if len(block) == 5 else block
 
 
-def test_partitions_have_to_be_alike(client):
+def test_what_is_no_matrix(client):
     with pytest.raises(ValueError, match="0 has 3 features of float64, number 1 6"):
         partitions_of(collection(), client, widen_five)
-
-
-def test_what_is_no_matrix(client):
     with pytest.raises(TypeError, match="ndarray, but has to be a Dask array"):
         partitions_of(X, client)
     for vector in (collection()[:, 0], frame()["a"]):
@@ -245,9 +242,6 @@ def test_blocks_that_have_moved(client):
         assert parts._is_stale
         assert parts.run(len) == list(N_ROWS)
         assert not parts._is_stale
-
-
-# -- workers that die ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by_tasks", [False, True])

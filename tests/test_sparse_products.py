@@ -82,8 +82,6 @@ def test_sums_of_products_are_vectors(of, dtype):
     assert "@llvm.fmuladd.f" not in fresh.inspect_llvm()
 
 
-# -- in fits ---------------------------------------------------------------------
-
 # With 600 features, longer than a pass over a sum.
 N_ROWS, N_FEATURES = 300, 600
 PLAIN = {"init": "glorot", "early_stopping": False, "batch_size": 150}

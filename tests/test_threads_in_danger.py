@@ -22,8 +22,6 @@ from .support.interrupts import ctrl_c_after, warns_of_interrupt
 from .support.processes import allowed, blas_threads, in_fork, our_threads
 from .support.threaded import _LARGE, data, digest, in_new_process
 
-# -- several fits at once -------------------------------------------------------
-
 
 def job_limits_by_another_thread():
     """The process' limit is whoever's; what a fit needs holds in any thread.
@@ -140,9 +138,6 @@ def test_blas_limit_is_restored_if_setting_or_lifting_it_is_interrupted(
     assert threads.n_threads_allowed() >= 1
 
 
-# -- fork -----------------------------------------------------------------------
-
-
 def is_in_order(before, expected):
     """Whether BLAS is as before, and a fit, which sets its limit, is as ever."""
     are_before = blas_threads() == before
@@ -182,9 +177,6 @@ def job_fork_in_a_fit():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_fork_in_a_fit():
     assert in_new_process(job_fork_in_a_fit) == [True, True]
-
-
-# -- threads that die, or never live --------------------------------------------
 
 
 def job_dying_ranks():
@@ -260,9 +252,6 @@ def job_threads_that_cannot_start():
 
 def test_a_thread_that_cannot_start():
     assert in_new_process(job_threads_that_cannot_start) == "ended"
-
-
-# -- Ctrl-C ---------------------------------------------------------------------
 
 
 def job_interrupts_on_one_core(n_interrupts):

@@ -8,8 +8,6 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.preprocessing import MinMaxScaler
 
-from skae import AutoencoderTransformer
-
 from .support.cases import ACTIVATION_NAMES, LOSS_NAMES, make, make_data
 from .support.fits import assert_same_fit
 
@@ -227,8 +225,3 @@ def test_bad_parameter_values(name):
     for value in BAD_VALUES[name]:
         with pytest.raises(ValueError, match=f"The '{name}' parameter of Autoencoder"):
             make("adam", **{name: value}).fit(make_data())
-
-
-def test_every_parameter_is_checked():
-    constraints = AutoencoderTransformer._parameter_constraints
-    assert set(constraints) == set(AutoencoderTransformer().get_params())

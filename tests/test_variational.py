@@ -310,11 +310,6 @@ def test_bad_parameter_values(name, value):
         make(**{name: value}).fit(make_data())
 
 
-def test_every_parameter_is_checked():
-    constraints = VariationalAutoencoderTransformer._parameter_constraints
-    assert set(constraints) == set(VariationalAutoencoderTransformer().get_params())
-
-
 def test_elbo_of_roundings_out_of_range():
     X = make_data(loss="log_loss")
     X[3, 2] = 1.0
