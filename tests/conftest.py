@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 
+import numpy as np
 import pytest
 
 # Shells let what runs in the background ignore Ctrl-C, which tests send.
@@ -16,6 +17,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Without it scikit-learn's checks of the array API are skipped.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    """What networks compute in."""
+    return request.param
 
 
 @pytest.fixture(params=[False, True], ids=["untied", "tied"])

@@ -19,7 +19,6 @@ def activate(activation, z, slope):
         ACTIVATIONS[activation].op(z, slope, z.size)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 def test_activations_and_their_slopes(activation, dtype):
     z = np.concatenate([np.linspace(-6, 6, 241), [-100, 100, -1e4, 1e4]])

@@ -30,7 +30,6 @@ from .support.fits import assert_same_fit, linear, objective_of, reconstruct
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", LOSS_NAMES)
-@pytest.mark.parametrize("tied", [False, True])
 def test_loss_is_the_objective(loss, tied, weighted):
     """At a standstill the loss of an epoch, in batches too, is that of its weights."""
     X = make_data(loss=loss)

@@ -22,7 +22,6 @@ from .support.fits import linear
 ORDERED = names_of(has_ordered_code)
 
 
-@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("data", ["correlated", "far from zero", "wide", "digits"])
 def test_linear_network_is_pca(tied, data):
     rng = np.random.default_rng(0)

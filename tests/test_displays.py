@@ -795,7 +795,6 @@ def test_strongest_and_first_units(pyplot, autoencoder):
     assert display.indices.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("solver", ["full", "randomized"])
 def test_principal_components_keep_their_order(pyplot, dtype, solver):
     rows = np.random.default_rng(0).normal(size=(300, 64)).astype(dtype)

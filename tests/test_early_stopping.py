@@ -58,7 +58,6 @@ def noise(n_rows):
     return np.random.default_rng(n_rows).standard_normal((n_rows, 6))
 
 
-@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_overfitting(tied, solver):
     """The best validation epoch is not the last, and its weights are kept."""
@@ -76,7 +75,6 @@ def test_overfitting(tied, solver):
     assert objective_of(estimator, X_val) == pytest.approx(min(curve), rel=1e-9)
 
 
-@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_early_stopping_stops(tied, solver):
     X, X_val = noise(15), noise(200)

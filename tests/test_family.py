@@ -108,7 +108,6 @@ def test_units_have_the_mean_activation_that_is_aimed_at(target, weight):
     assert estimator.score(X) > 0.5
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_mean_activation_is_that_of_the_code_of_clean_rows(dtype):
     X = make_data().astype(dtype)
     weights = np.arange(60.0)

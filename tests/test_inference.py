@@ -101,7 +101,6 @@ def test_squared_errors_above_the_range_are_infinite(dtype, factor):
     assert estimator.score(far) <= 1
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_values_out_of_the_range_of_the_dtype(dtype):
     """Finite rows or codes do not become NaN."""
     X = make_data().astype(dtype)

@@ -79,7 +79,6 @@ def test_odd_data(name):
 
 
 @pytest.mark.parametrize("value", [1 / 3, 12345.678])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_constant_data_are_reconstructed(value, dtype):
     """The network starts at the mean: nothing is left to explain, and nothing is."""
     X = np.full((7, 3), value, dtype=dtype)
@@ -121,7 +120,6 @@ def test_float32(name):
         np.testing.assert_allclose(single.loss_curve_, double.loss_curve_, rtol=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_other_byte_order_is_the_same_type(dtype):
     """scikit-learn alone would make float64 of float32."""
     X = make_data().astype(dtype)

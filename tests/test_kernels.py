@@ -245,7 +245,6 @@ def test_a_code_without_posterior_noise_and_divergence_is_a_plain_code():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("tied", [False, True])
 def test_gradient_over_lanes_and_blocks(tied, weighted):
     """Eight shards of two blocks, the last not whole; products of packed copies."""
     rng, widths = np.random.default_rng(0), [40, 33, 19, 33, 40]

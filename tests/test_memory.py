@@ -30,7 +30,6 @@ ALIGNED += ("corrupted", "packed", "units", "slopes", "kept")
 
 
 @pytest.mark.parametrize("n_entries", [0, 1, 15, 16, 17])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_in_lines(n_entries, dtype):
     rows = in_lines(3, n_entries, dtype)
     assert rows.shape[1] >= n_entries

@@ -94,7 +94,6 @@ def activation_alone(name, dtype):
     return estimator
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_of_all_sizes(name, dtype):
     """Digit by digit, from the smallest numbers to the largest."""
@@ -128,7 +127,6 @@ def fitted_deep(activation, dtype, tied):
     ).fit(make_data().astype(dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 def test_deep_networks(activation, dtype, tied):
     estimator = fitted_deep(activation, dtype, tied)
@@ -190,7 +188,6 @@ def test_any_number_of_rows(part):
         ("reconstruct", ("X", "reconstruction"), (6, 6)),
     ],
 )
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
 )
@@ -274,7 +271,6 @@ MEMBERS = {
 
 
 @pytest.mark.parametrize("dtype_of_input", DTYPES)
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("member", MEMBERS)
 def test_pipelines(member, dtype, dtype_of_input):
     X = 3 + 2 * make_data()
@@ -308,7 +304,6 @@ def test_whole_numbers():
     assert_converted(pipeline, X, np.float32)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_beside_and_before_others(dtype):
     """Two autoencoders, whose constants keep apart; and steps that read codes."""
     X = make_data().astype(dtype)

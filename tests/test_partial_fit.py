@@ -38,7 +38,6 @@ def test_partial_fit_keeps_the_last_weights():
     assert estimator.reconstruction_error(X).sum() > before
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_partial_fit_after_fit(dtype):
     X = make_data().astype(dtype)
     estimator = make("adam", early_stopping=True, max_iter=5).fit(X)

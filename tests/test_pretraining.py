@@ -23,7 +23,6 @@ NAMES = ["tanh", "softplus", "logistic", "softplus", "tanh", "logistic"]
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("tied", [False, True])
 def test_each_pair_of_layers_learns_the_codes_of_the_pair_below(tied, weighted):
     X = make_data(loss="log_loss")
     weights = np.arange(1.0, 61) if weighted else None

@@ -73,7 +73,6 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("is_added", [False, True])
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("is_transposed", [False, True])
@@ -99,7 +98,6 @@ def test_product_with_one_start_value(compiled):
     assert np.array_equal(c, exact(a, b) + 2)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("is_added", [False, True])
 def test_short_product(compiled, is_added, dtype):
     sizes = itertools.product((1, 3, 4, 9), (1, 2, 3, 4, 7, 15), (1, 8, 15, 16, 17, 70))
@@ -125,7 +123,6 @@ def test_products_let_nan_through(compiled, name):
 
 
 @pytest.mark.parametrize("name", ["product", "short_product"])
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_of_products_are_vectors(compiled, name, dtype):
     code = compiled[name, np.dtype(dtype)].inspect_llvm()
     # As LLVM has optimised it: no sum is split into numbers.

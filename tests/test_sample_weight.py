@@ -107,7 +107,6 @@ def test_bad_weights(bad):
 
 
 @pytest.mark.parametrize("factor", [5e-324, 1e-300, 1e-30, 1e30, 1e308])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_only_ratios_of_weights_count(factor, dtype):
     X = make_data().astype(dtype)
     weights = np.r_[np.zeros(9), np.ones(51)]

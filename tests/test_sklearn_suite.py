@@ -56,7 +56,7 @@ RELATIVES = {
 }
 
 
-def tests_of(module):
+def names_in(module):
     """Names of a module's tests, or of those of a relative's that we run."""
     source = Path(importlib.util.find_spec(module).origin).read_text()
     names = re.findall(r"^def (test_\w+)\(", source, re.MULTILINE)
@@ -83,7 +83,7 @@ def statuses(tmp_path_factory):
     command += ["-W", "ignore", "--junitxml=report.xml", "--pyargs"]
     has_numpydoc = importlib.util.find_spec("numpydoc") is not None
     command += [m for m in GENERAL if has_numpydoc or "docstring" not in m]
-    command += [f"{m}::{test}" for m in RELATIVES for test in tests_of(m)]
+    command += [f"{m}::{test}" for m in RELATIVES for test in names_in(m)]
     run = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     print(run.stdout[-20_000:], run.stderr[-5_000:])
     assert run.returncode == 0
@@ -95,7 +95,7 @@ def statuses(tmp_path_factory):
 
 
 def of_module(statuses, module):
-    names = set(tests_of(module))
+    names = set(names_in(module))
     return {t: s for t, s in statuses.items() if t.partition("[")[0] in names}
 
 
@@ -117,4 +117,4 @@ def test_general_modules(statuses, module):
 def test_modules_of_relatives(statuses, module):
     found = of_module(statuses, module)
     assert set(found.values()) == {"passed"}
-    assert {test.partition("[")[0] for test in found} == set(tests_of(module))
+    assert {test.partition("[")[0] for test in found} == set(names_in(module))

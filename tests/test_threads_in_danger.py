@@ -46,11 +46,6 @@ def job_limits_by_another_thread():
             pool.submit(hold).result()
         assert set(blas_threads().values()) == {1}
     assert blas_threads() == before
-    return "ended"
-
-
-def test_limits_by_another_thread():
-    assert in_new_process(job_limits_by_another_thread) == "ended"
 
 
 def test_blas_limit_is_held_once_and_restored():
@@ -154,12 +149,8 @@ def job_fork_while_the_limit_is_set():
         )
         other.start()
         other.join()
-    return in_child, is_in_order(before, expected)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_fork_while_another_thread_sets_the_limit():
-    assert in_new_process(job_fork_while_the_limit_is_set) == [[True], True]
+    assert in_child == [True]
+    assert is_in_order(before, expected)
 
 
 def job_fork_in_a_fit():
@@ -170,13 +161,8 @@ def job_fork_in_a_fit():
         return set(blas_threads().values()) == {1}
 
     with threads.single_threaded_blas():
-        in_child = in_fork(is_limited)
-    return in_child, blas_threads() == before
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_fork_in_a_fit():
-    assert in_new_process(job_fork_in_a_fit) == [True, True]
+        assert in_fork(is_limited)
+    assert blas_threads() == before
 
 
 def job_dying_ranks():
@@ -213,11 +199,6 @@ def job_dying_ranks():
             assert not our_threads()
             assert blas_threads() == before
     assert digest("minibatch") == expected
-    return "ended"
-
-
-def test_a_rank_that_dies_ends_the_run():
-    assert in_new_process(job_dying_ranks) == "ended"
 
 
 def job_threads_that_cannot_start():
@@ -247,11 +228,21 @@ def job_threads_that_cannot_start():
             assert not our_threads()
             assert blas_threads() == before
             assert digest("minibatch") == expected
+
+
+def job_in_danger():
+    """One after the other; the last has a limit set until the process ends."""
+    job_dying_ranks()
+    job_threads_that_cannot_start()
+    if hasattr(os, "fork"):
+        job_fork_while_the_limit_is_set()
+        job_fork_in_a_fit()
+    job_limits_by_another_thread()
     return "ended"
 
 
-def test_a_thread_that_cannot_start():
-    assert in_new_process(job_threads_that_cannot_start) == "ended"
+def test_a_process_in_danger():
+    assert in_new_process(job_in_danger) == "ended"
 
 
 def job_interrupts_on_one_core(n_interrupts):
