@@ -136,6 +136,11 @@ def test_a_row_alone_has_no_r2(n_rows, cv):
 
 
 def test_code_sizes_are_those_of_the_last_step():
+    """They may be one number, or repeated."""
+    compare = partial(compare_with_pca, IRIS, cv=2, estimator=LINEAR)
+    assert code_sizes_of(compare(2)) == [2]
+    display = compare(np.array([3, 1, 3], dtype=np.uint8))
+    assert display.results["n_components"].tolist() == [1, 1, 3, 3] * 2
     X = np.hstack([IRIS[:, :3], np.zeros((150, 5))])
     narrowed = make_pipeline(VarianceThreshold(), LINEAR)
     assert code_sizes_of(compare_with_pca(X, cv=2, estimator=narrowed)) == [1, 2]
@@ -168,13 +173,6 @@ def test_default_code_sizes(shape, expected):
     X = np.random.default_rng(0).normal(size=shape)
     display = compare_with_pca(X, cv=2, estimator=PCA())
     assert code_sizes_of(display) == expected
-
-
-def test_code_sizes_may_be_one_number_or_repeated():
-    compare = partial(compare_with_pca, IRIS, cv=2, estimator=LINEAR)
-    assert code_sizes_of(compare(2)) == [2]
-    display = compare(np.array([3, 1, 3], dtype=np.uint8))
-    assert display.results["n_components"].tolist() == [1, 1, 3, 3] * 2
 
 
 @pytest.mark.parametrize("n_jobs", [None, 1])

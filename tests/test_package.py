@@ -371,7 +371,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer
-from tests.reliability.test_inputs import FORMATS, LAYOUTS
+from tests.support.layouts import FORMATS, LAYOUTS
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 folder = sys.argv[1]

@@ -346,10 +346,7 @@ def test_save_on_a_full_disk(count, small_disk):
 
 
 def _fit_all(expected, functions=None):
-    """Fit as a new process, which looks for machine code, does; the results are same.
-
-    It may have forgotten that of some functions only.
-    """
+    """Look for machine code, of some functions only, as a new process does, and fit."""
     for function in functions or c_functions():
         function._compiled.clear()
     for name, state in expected.items():
