@@ -101,10 +101,8 @@ def test_cautious_fits_begin_at_the_pca_of_all_rows():
 @pytest.mark.parametrize(
     ("changes", "validates"),
     [
-        ({}, True),
-        ({"init": "pca", "activation": "tanh"}, True),
-        ({"activation": "tanh"}, False),
-        ({"init": "he"}, False),
+        *(({}, True), ({"init": "pca", "activation": "tanh"}, True)),
+        *(({"activation": "tanh"}, False), ({"init": "he"}, False)),
         ({"early_stopping": False}, False),
         ({"early_stopping": True, "init": "he"}, True),
     ],

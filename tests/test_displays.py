@@ -226,10 +226,8 @@ def test_several_on_the_same_axes(pyplot):
 @pytest.mark.parametrize(
     ("curves", "scale"),
     [
-        ([[9.0, 1.0]], "linear"),
-        ([[10.5, 1.0]], "log"),
-        ([[10.5, 0.0]], "linear"),
-        ([[10.5, -1.0]], "linear"),
+        *(([[9.0, 1.0]], "linear"), ([[10.5, 1.0]], "log")),
+        *(([[10.5, 0.0]], "linear"), ([[10.5, -1.0]], "linear")),
         ([[9.0, 2.0], [1.0, 0.8]], "log"),  # both together
         ([[10.5, 1.0], [2.0, 1.5]], "log"),
         ([[10.5, 1.0], [2.0, -1.0]], "linear"),

@@ -122,11 +122,8 @@ NETWORKS = {
 @pytest.mark.parametrize(
     ("network", "solver", "verbose"),
     [
-        ("tiny", "adam", False),
-        ("small", "adam", True),
-        ("large", "sgd", False),
-        ("small", "lbfgs", True),
-        ("large", "lbfgs", False),
+        *(("tiny", "adam", False), ("small", "adam", True), ("large", "sgd", False)),
+        *(("small", "lbfgs", True), ("large", "lbfgs", False)),
     ],
 )
 def test_ctrl_c(network, solver, verbose, capsys):

@@ -117,10 +117,9 @@ def test_rows_that_come_in_blocks(name, is_sparse, path, monkeypatch):
         return lambda: (X[i : i + n_rows] for i in range(0, X.shape[0], n_rows))
 
     whole = clone(estimator).fit_batches(blocks_of(17))
-    crashing = clone(estimator)
-    crashing.set_callbacks(CrashingCheckpoint(path, every_n_epochs=5))
+    crashing = CrashingCheckpoint(path, every_n_epochs=5)
     with pytest.raises(Crash):
-        crashing.fit_batches(blocks_of(17))
+        clone(estimator).set_callbacks(crashing).fit_batches(blocks_of(17))
     loaded = load(path)
     assert len(loaded.loss_curve_) == loaded.n_iter_ == 5 < whole.n_iter_
     loaded.set_params(warm_start=True).fit_batches(blocks_of(40))

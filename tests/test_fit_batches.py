@@ -208,10 +208,8 @@ def test_warm_start_goes_on(name, shuffle, small_parts):
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("minibatch", {}),
         ("minibatch", {"learning_rate": "cosine"}),
-        ("default", {}),
-        ("lbfgs", {}),
+        *(("minibatch", {}), ("default", {}), ("lbfgs", {})),
     ],
 )
 def test_fits_and_streams_go_on_from_each_other(name, changes, order, small_parts):

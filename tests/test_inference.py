@@ -73,32 +73,24 @@ def test_score(name):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "factor"), [(np.float32, 1e-26), (np.float64, 1e-170)]
+    ("dtype", "tiny", "huge"), [(np.float32, 1e-26, 1e25), (np.float64, 1e-170, 1e160)]
 )
-def test_squared_errors_below_the_range_are_refused(dtype, factor):
+def test_squared_errors_beyond_the_range(dtype, tiny, huge):
+    """Below it they are refused, above it infinite."""
     X = make_data(50)
-    small = (factor * X).astype(dtype)
-    estimator = make("adam").fit(small)
+    small, X = (tiny * X).astype(dtype), X.astype(dtype)
+    estimator, expected = make("adam").fit(small), make("adam").fit(X)
     for call in (estimator.reconstruction_error, estimator.score_samples):
-        with pytest.raises(
-            ValueError, match=r"squared errors.*metric='absolute_error'"
-        ):
+        with pytest.raises(ValueError, match=r"squared er.*metric='absolute_error'"):
             call(small)
-    errors = estimator.reconstruction_error(small, metric="absolute_error")
-    expected = make("adam").fit(X.astype(dtype))
-    expected = expected.reconstruction_error(X.astype(dtype), metric="absolute_error")
-    np.testing.assert_allclose(errors / factor, expected, rtol=1e-3)
-
-
-@pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 1e25), (np.float64, 1e160)])
-def test_squared_errors_above_the_range_are_infinite(dtype, factor):
-    X = make_data(50).astype(dtype)
-    estimator = make("adam").fit(X)
-    far = np.vstack([X, X[:1] * dtype(factor)])
-    errors = estimator.reconstruction_error(far)
+    errors = estimator.reconstruction_error(small, metric="absolute_error") / tiny
+    expected_errors = expected.reconstruction_error(X, metric="absolute_error")
+    np.testing.assert_allclose(errors, expected_errors, rtol=1e-3)
+    far = np.vstack([X, X[:1] * dtype(huge)])
+    errors = expected.reconstruction_error(far)
     assert errors[50] == np.inf
     assert np.isfinite(errors[:50]).all()
-    assert estimator.score(far) <= 1
+    assert expected.score(far) <= 1
 
 
 def test_values_out_of_the_range_of_the_dtype(dtype):

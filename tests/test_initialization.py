@@ -30,10 +30,8 @@ PAIRED = {"identity", "relu", "leaky_relu", "gelu", "silu", "softplus"}
 @pytest.mark.parametrize(
     ("init", "std"),
     [
-        ("glorot", np.sqrt(2 / 800)),
-        ("he", np.sqrt(2 / 300)),
-        ("lecun", np.sqrt(1 / 300)),
-        ("normal", 1.0),
+        *(("glorot", np.sqrt(2 / 800)), ("he", np.sqrt(2 / 300))),
+        *(("lecun", np.sqrt(1 / 300)), ("normal", 1.0)),
     ],
 )
 def test_initial_weights_have_the_papers_standard_deviation(init, std):

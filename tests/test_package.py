@@ -384,7 +384,7 @@ def use(model, X, **options):
     model.inverse_transform(code)
     model.score(X)
     model.reconstruction_error(X, metric="loss")
-    model.score_samples(X[:1])
+    model.score_samples(X.tocsr()[:1] if sparse.issparse(X) else X[:1])
     if model.solver != "lbfgs":
         model.partial_fit(X)
     return model

@@ -12,13 +12,8 @@ from skae._training.settings import describe_network, describe_solver
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "n_updates"),
     [
-        (1, 1, 10_000),
-        (99, 99, 10_000),
-        (100, 100, 10_000),
-        (101, 32, 10_000),
-        (20_000, 32, 10_000),
-        (20_001, 200, 5_000),
-        (100_000, 200, 5_000),
+        *((1, 1, 10_000), (99, 99, 10_000), (100, 100, 10_000), (101, 32, 10_000)),
+        *((20_000, 32, 10_000), (20_001, 200, 5_000), (100_000, 200, 5_000)),
         (1_000_000, 200, 50_000),  # ten epochs
     ],
 )
@@ -157,11 +152,8 @@ def test_tags_of_a_loss_that_is_none():
 @pytest.mark.parametrize(
     ("sizes", "hidden"),
     [
-        (np.array(8), [8]),
-        (np.int32(8), [8]),
-        ([np.int64(8), 4], [8, 4]),
-        (np.array([8, 4]), [8, 4]),
-        (range(8, 6, -1), [8, 7]),
+        *((np.array(8), [8]), (np.int32(8), [8]), ([np.int64(8), 4], [8, 4])),
+        *((np.array([8, 4]), [8, 4]), (range(8, 6, -1), [8, 7])),
     ],
 )
 def test_hidden_layer_sizes(sizes, hidden):

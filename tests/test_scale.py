@@ -100,10 +100,8 @@ def test_tied_saturating_networks_are_not_worse_than_pca(name, tails):
 @pytest.mark.parametrize(
     "params",
     [
-        {"noise": "gaussian"},
-        {"sparsity": "l1"},
-        {"tied_weights": False},
-        {"activation": "relu"},
+        *({"noise": "gaussian"}, {"sparsity": "l1"}),
+        *({"tied_weights": False}, {"activation": "relu"}),
     ],
 )
 def test_other_networks_see_a_root_mean_square_of_one(params):

@@ -86,14 +86,8 @@ class _NoBlas:
 @pytest.mark.parametrize(
     ("blas", "numba_says", "processors", "expected"),
     [
-        (8, 8, 8, 8),
-        (2, 8, 8, 2),
-        (8, 3, 8, 3),
-        (8, 8, 4, 4),
-        (8, 8, 1, 1),
-        (None, 8, 6, 6),
-        (None, 2, 6, 2),
-        (None, 8, 1, 1),
+        *((8, 8, 8, 8), (2, 8, 8, 2), (8, 3, 8, 3), (8, 8, 4, 4), (8, 8, 1, 1)),
+        *((None, 8, 6, 6), (None, 2, 6, 2), (None, 8, 1, 1)),
     ],
 )
 def test_how_many_threads_are_allowed(

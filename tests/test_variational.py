@@ -292,12 +292,8 @@ def test_beta_weighs_reconstruction_against_divergence():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("beta", -0.1),
-        ("kl_warmup", -1),
-        ("kl_warmup", 0.5),
-        ("loss", "poisson"),
-        ("solver", "lbfgs"),
-        ("init", "pca"),
+        *(("beta", -0.1), ("kl_warmup", -1), ("kl_warmup", 0.5)),
+        *(("loss", "poisson"), ("solver", "lbfgs"), ("init", "pca")),
     ],
 )
 def test_bad_parameter_values(name, value):

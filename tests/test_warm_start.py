@@ -70,13 +70,9 @@ def test_cosine_starts_anew():
 @pytest.mark.parametrize(
     "change",
     [
-        {"n_components": 3},
-        {"hidden_layer_sizes": (9,)},
-        {"activation": "tanh"},
-        {"code_activation": "tanh"},
+        *({"n_components": 3}, {"hidden_layer_sizes": (9,)}, {"tied_weights": True}),
+        *({"activation": "tanh"}, {"code_activation": "tanh"}, {"loss": "poisson"}),
         {"output_activation": "tanh"},
-        {"tied_weights": True},
-        {"loss": "poisson"},
     ],
     ids=lambda change: next(iter(change)),
 )
