@@ -74,14 +74,19 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(stream, "_WINDOW_ENTRIES", 6 * 22)
 
 
-@pytest.fixture(scope="module")
-def client():
+def default_client():
     """The default client of a Dask cluster of two workers."""
     distributed = pytest.importorskip("distributed")
     from .support.clusters import make_cluster
 
     with make_cluster() as cluster, distributed.Client(cluster) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def client():
+    """The default client of a Dask cluster, for the tests of a module."""
+    yield from default_client()
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +106,7 @@ def mortal_client():
     A local cluster gives a worker up that, 15 s after it was killed, happens to be dead
     again: one for all tests would be left without workers.
     """
-    distributed = pytest.importorskip("distributed")
-    from .support.clusters import make_cluster
-
-    with make_cluster() as cluster, distributed.Client(cluster) as client:
-        yield client
+    yield from default_client()
 
 
 def pytest_terminal_summary(terminalreporter):

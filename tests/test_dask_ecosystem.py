@@ -10,7 +10,6 @@ from sklearn.model_selection import GridSearchCV
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
-from .support.clusters import make_cluster
 from .support.processes import score_and_tell
 
 da = pytest.importorskip("dask.array")
@@ -28,12 +27,6 @@ LAZY = da.from_array(X, chunks=(CHUNKS, 4))
 def make(kind=AutoencoderTransformer, **parameters):
     small = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0}
     return kind(**{**small, **parameters})
-
-
-@pytest.fixture(scope="module")
-def client():
-    with make_cluster() as cluster, distributed.Client(cluster) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

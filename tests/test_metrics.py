@@ -278,13 +278,10 @@ def test_scorer_in_cross_validate_beside_others_and_with_metadata_routing():
         )
     assert scores["test_r2"] == pytest.approx(scores["test_again"])
     assert np.all(scores["test_r2"] > 0.3)
-
-
-def test_scorer_ignores_y_and_pickles():
-    scorer = pickle.loads(pickle.dumps(reconstruction_r2))
-    pca = PCA(n_components=2).fit(TRAIN)
-    labels = np.zeros(len(HELD_OUT))
-    assert scorer(pca, HELD_OUT, labels) == reconstruction_r2_score(pca, HELD_OUT)
+    # It ignores y, and can be pickled.
+    scorer, pca = pickle.loads(pickle.dumps(reconstruction_r2)), PCA(2).fit(TRAIN)
+    score = scorer(pca, HELD_OUT, np.zeros(len(HELD_OUT)))
+    assert score == reconstruction_r2_score(pca, HELD_OUT)
 
 
 # Frames with sparse columns

@@ -198,21 +198,15 @@ def test_signature(kind, dtype, part, names, widths):
     for value, width in zip(values, widths, strict=True):
         tensor = value.type.tensor_type
         assert tensor.elem_type == onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        assert [d.dim_param or d.dim_value for d in tensor.shape.dim] == [
-            "n_samples",
-            width,
-        ]
+        shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        assert shape == ["n_samples", width]
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
     assert model.ir_version == 8
     assert (model.producer_name, model.producer_version) == ("skae", skae.__version__)
-    assert {p.key: p.value for p in model.metadata_props} == {
-        "skae_version": skae.__version__,
-        "estimator": kind.__name__,
-        "part": part,
-    }
-    assert model.doc_string == (
-        f"{kind.__name__}, {part}: rows of 6 features, codes of 2"
-    )
+    said = {"skae_version": skae.__version__, "estimator": kind.__name__, "part": part}
+    assert {p.key: p.value for p in model.metadata_props} == said
+    said = f"{kind.__name__}, {part}: rows of 6 features, codes of 2"
+    assert model.doc_string == said
     named = [node.name for node in model.graph.node]
     assert len(set(named)) == len(named)
 
