@@ -6,21 +6,25 @@ import itertools
 import numba
 import numpy as np
 import pytest
+from numba.core.registry import cpu_target
 
 from skae._compiled import products
 
 DTYPES = (np.float32, np.float64)
-# Bytes and number of vector registers: with AVX-512, with AVX, without either.
-REGISTERS = {"this": None, "avx512": (64, 32), "avx": (32, 16), "neon": (16, 32)}
+# Bytes and number of vector registers: with AVX-512, with AVX, without either, here.
+REGISTERS = {
+    (64, 32),
+    (32, 16),
+    (16, 32),
+    products.registers(cpu_target.target_context),
+}
 
 
-@pytest.fixture(scope="module", params=REGISTERS)
+@pytest.fixture(scope="module", params=sorted(REGISTERS), ids=str)
 def compiled(request):
     """The ops as compiled for a kind of processor, by name and dtype."""
     with pytest.MonkeyPatch.context() as patch:
-        size = REGISTERS[request.param]
-        if size is not None:
-            patch.setattr(products, "registers", lambda context: size)
+        patch.setattr(products, "registers", lambda context: request.param)
         ops = (products.product, products.short_product, products.pack)
         yield {
             (of.function.__name__, dtype): numba.cfunc(

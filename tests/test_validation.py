@@ -130,7 +130,7 @@ def test_data_out_of_range(loss, low, high, message, part, as_given):
     ("loss", "dtype", "as_given"),
     [
         ("log_loss", np.float64, np.asarray),
-        ("log_loss", np.float32, sparse.csr_matrix),
+        ("log_loss", np.float32, sparse.csc_matrix),
         ("poisson", np.float32, np.asarray),
     ],
 )
