@@ -139,10 +139,7 @@ def test_incomplete_files(small_file, path):
 
 
 def test_flipped_bits(small_file, path):
-    """Of every byte of what is not weights or a parameter's list, and of some others.
-
-    Padding and the length of the header are among them.
-    """
+    """Of every byte, padding and header too, and of some of weights and of a list."""
     assert small_file.count(b"  ") > 0  # the padding
     rng = random.Random(0)
     key = small_file.index(b"MT19937"), small_file.index(b'\\"scale\\"')

@@ -513,10 +513,8 @@ print(skae.__file__, model.score(X) > 0.3)
 
 @pytest.mark.parametrize("shown", times([["shown"]], [["shown"], []]))
 def test_read_only_installation_and_home(copied_package, shown):
-    """A plain file in the cache folder's place stops even root.
-
-    There is one warning, which does not end a fit where warnings are errors.
-    """
+    """There is one warning, which does not end a fit where warnings are errors."""
+    # Which stops even root.
     (copied_package / "skae" / "_compiled" / "__pycache__").write_text("not a folder")
     printed = run_python(
         FIT_READ_ONLY,

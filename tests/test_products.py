@@ -53,11 +53,7 @@ def random(*shape, dtype):
 
 
 def exact(a, b):
-    """Their product, of whole numbers, without BLAS.
-
-    That may read behind the end of small matrices, and then tells, at times, of an
-    invalid value there.
-    """
+    """Their product, of whole numbers, without BLAS, which may read what is behind."""
     return (a.astype(np.int64) @ b.astype(np.int64)).astype(a.dtype)
 
 

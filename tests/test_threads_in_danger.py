@@ -24,7 +24,7 @@ from .support.threaded import _LARGE, data, digest, in_new_process
 
 
 def job_limits_by_another_thread():
-    """The process' limit is whoever's; what a fit needs holds in any thread.
+    """The limit is the process'; what a fit needs holds in any thread.
 
     threadpoolctl 3.8 lets only the thread that was first to set a limit set another.
     """

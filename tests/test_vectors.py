@@ -139,10 +139,7 @@ def test_products_are_fused_where_the_processor_can():
 
 @pytest.mark.skipif(not IS_X86, reason="needs an x86 processor")
 def test_products_without_fused_instructions_call_no_function():
-    """As on Sandy Bridge, or where a virtual machine hides what its processor can.
-
-    They are right all the same.
-    """
+    """As on Sandy Bridge, or in a virtual machine; they are right all the same."""
     found = json.loads(run_python(PRODUCTS, NUMBA_CPU_NAME="generic"))
     assert found["registers"] == [16, 16]
     assert len(found["products"]) == 4
