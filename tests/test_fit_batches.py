@@ -161,7 +161,7 @@ def test_windows_are_shuffled_each_by_itself(small_parts, monkeypatch):
     ],
 )
 def test_number_of_passes(changes, n_others, is_iterated, small_parts, monkeypatch):
-    """As documented: some 8 to 12 besides the epochs, 7 more for PCA of many features."""
+    """As documented: 8 to 12 besides the epochs, 7 more for PCA of many features."""
     if is_iterated:
         monkeypatch.setattr(pca, "_MAX_SCATTER", 1)
         n_others += 7 * ("init" not in changes)
