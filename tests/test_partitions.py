@@ -244,24 +244,23 @@ def test_blocks_that_have_moved(client):
         assert not parts._is_stale
 
 
-@pytest.mark.parametrize("by_tasks", [False, True])
-def test_a_worker_dies_meanwhile(mortal_client, by_tasks):
+def test_workers_die_meanwhile(mortal_client):
+    """While runners are asked, then while tasks are."""
     with partitions_of(collection(), mortal_client) as parts:
         before = parts.run(pid_and_sum)
-        victim = before[0][0]
-        if by_tasks:
+        for victim in sorted({pid for pid, _ in before}):
+            timer = later(0.5, kill, victim)
+            after = parts.run(pid_and_sum, 0.4)
+            timer.join()
+            assert victim not in {pid for pid, _ in after}
+            assert [value for _, value in after] == [value for _, value in before]
+            # And from then on where the blocks are now.
+            for _ in range(2):
+                again = parts.run(pid_and_sum)
+                assert victim not in {pid for pid, _ in again}
+                assert [value for _, value in again] == [value for _, value in before]
+            assert not parts._is_stale
             parts._next_tasks = 0.0
-        timer = later(0.5, kill, victim)
-        after = parts.run(pid_and_sum, 0.4)
-        timer.join()
-        assert victim not in {pid for pid, _ in after}
-        assert [value for _, value in after] == [value for _, value in before]
-        # And from then on where the blocks are now.
-        for _ in range(2):
-            again = parts.run(pid_and_sum)
-            assert victim not in {pid for pid, _ in again}
-            assert [value for _, value in again] == [value for _, value in before]
-        assert not parts._is_stale
 
 
 def die(block):
