@@ -29,7 +29,7 @@ from skae import AutoencoderTransformer
 from skae._training.reporting import TrainingInterruptedWarning
 from skae.inspection import PCAComparisonDisplay, _comparison, compare_with_pca
 
-from .support.naive import naive_r2
+from .support.reference import naive_r2
 
 IRIS = load_iris().data  # sorted by class
 SHUFFLED_FOLDS = partial(KFold, shuffle=True, random_state=0)
@@ -548,6 +548,8 @@ def test_sparse_columns():
         for rows in (frame, sp.csr_array(X))
     )
     assert found["test_score"] == pytest.approx(expected["test_score"])
+    with pytest.raises(ValueError, match="1 to 3 components"):
+        compare_with_pca(frame, [4], cv=2, estimator=LINEAR)
 
 
 def test_fitted_estimators_are_kept_on_request():

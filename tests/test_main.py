@@ -20,7 +20,7 @@ from skae import AutoencoderTransformer
 from skae.__main__ import main
 from skae._cli import demo, demo_data
 
-from .support.naive import naive_r2
+from .support.reference import naive_r2
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 SMALL = {"hidden_layer_sizes": (4,), "init": "random", "learning_rate": "cosine"}

@@ -30,7 +30,7 @@ from skae.metrics import (
 )
 
 from .support.memory import peak_memory
-from .support.naive import naive_r2
+from .support.reference import naive_r2
 
 DIGITS = load_digits().data
 TRAIN, HELD_OUT = DIGITS[:300], DIGITS[300:450]

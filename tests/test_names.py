@@ -45,6 +45,7 @@ WRONG = [
     ("learning_rate", "cosine_annealing", "'cosine'"),
     ("learning_rate", 0.01, "learning_rate_init=0.01"),
     ("init", "kaiming", "'he'"),
+    ("init", "Xavier", "'glorot'"),
     ("noise", "dropout", "'masking'"),
     ("noise", "none", "None"),
     ("noise", 0.2, "noise_level=0.2"),

@@ -280,14 +280,16 @@ def test_interrupts_on_one_core():
     assert in_new_process(job_interrupts_on_one_core, 12) == 12
 
 
-def job_interrupt_between_ranks(solver):
+def job_interrupt_between_ranks():
     """Ctrl-C before a rank is started, and after it but before anybody knows.
 
     Even the pool may not: its own thread may be up, and interrupted before it notes so.
     """
     before, submit = blas_threads(), ThreadPoolExecutor.submit
     outcomes = {}
-    for n_call, started in itertools.product(range(5, 10), ("no", "pool", "nobody")):
+    for solver, n_call, started in itertools.product(
+        ("adam", "lbfgs"), range(5, 10), ("no", "pool", "nobody")
+    ):
         n_calls, results, strays = 0, [], []
         case = n_call, started, results, strays
 
@@ -325,7 +327,7 @@ def job_interrupt_between_ranks(solver):
             outcome = repr(error)
         finally:
             ThreadPoolExecutor.submit = submit
-        outcomes[f"call {n_call}, started: {started}"] = outcome
+        outcomes[f"{solver}, call {n_call}, started: {started}"] = outcome
         for stray in strays:
             stray.join()
         # It has not touched memory that the run has given back.
@@ -335,7 +337,6 @@ def job_interrupt_between_ranks(solver):
     return outcomes
 
 
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_interrupt_between_ranks(solver):
-    outcomes = in_new_process(job_interrupt_between_ranks, solver, timeout=60)
+def test_interrupt_between_ranks():
+    outcomes = in_new_process(job_interrupt_between_ranks, timeout=120)
     assert outcomes == dict.fromkeys(outcomes, "interrupted")

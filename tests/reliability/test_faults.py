@@ -97,11 +97,11 @@ def interrupted_fit(model, X, interrupts, seconds):
     return outcome
 
 
-def job_interrupts(n_interrupts, seed, n_threads):
+def job_interrupts(n_interrupts, seed):
     rng, outcomes, interrupts = random.Random(seed), Counter(), Interrupts()
     X, threads_before = rows(), blas_threads()
-    with allowed(n_threads):
-        for _ in range(n_interrupts):
+    for n in range(n_interrupts):
+        with allowed(1 + n % 2):
             model = make(rng.choice(NAMES), max_iter=rng.choice([1, 30]))
             if rng.random() < 0.5:  # else there is nothing to be as before
                 model.fit(X[:50])
@@ -117,10 +117,9 @@ def job_interrupts(n_interrupts, seed, n_threads):
     return outcomes
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
-def test_interrupts(n_threads, count):
-    n_interrupts = times(15, 400)
-    outcomes = in_new_process(job_interrupts, n_interrupts, SEED, n_threads)
+def test_interrupts(count):
+    n_interrupts = times(30, 800)
+    outcomes = in_new_process(job_interrupts, n_interrupts, SEED)
     assert sum(outcomes.values()) == n_interrupts
     for outcome, n in outcomes.items():
         count(FAULTS, f"Ctrl-C in a fit: {outcome}", n)
@@ -258,9 +257,14 @@ def test_kills_during_save(count, tmp_path):
     count(FAULTS, "SIGKILL during save", n_kills)
 
 
-def job_kill_of_a_fit(folder, name):
+def job_kills_of_fits(folder):
+    names = ("minibatch", "lbfgs", "variational")
+    return [kill_of_a_fit(Path(folder) / name, name) for name in names]
+
+
+def kill_of_a_fit(path, name):
     """A fit with checkpoints is killed; another process finishes it."""
-    path, X = Path(folder) / "checkpoint", rows()
+    X = rows()
     fit = {"max_iter": 300, "tol": 0, "n_iter_no_change": np.inf}
     model = make(name, **fit, early_stopping=False)
     whole = copy_of(model).fit(X)
@@ -280,11 +284,11 @@ def job_kill_of_a_fit(folder, name):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.parametrize("name", ["minibatch", "lbfgs", "variational"])
-def test_kill_of_a_fit_with_checkpoints(count, name, tmp_path):
+def test_kills_of_fits_with_checkpoints(count, tmp_path):
     pytest.importorskip("sklearn.callback")
-    assert 14 <= in_new_process(job_kill_of_a_fit, str(tmp_path), name) <= 300
-    count(FAULTS, "SIGKILL of a fit with checkpoints: the same bits when finished")
+    for n_saved in in_new_process(job_kills_of_fits, str(tmp_path)):
+        assert 14 <= n_saved <= 300
+        count(FAULTS, "SIGKILL of a fit with checkpoints: the same bits when finished")
 
 
 @pytest.fixture(scope="module")

@@ -236,3 +236,9 @@ def variational_objective(
         bias_gradients.insert(0, delta.sum(axis=0))
         delta = delta @ coefs[i].T
     return value, term, coef_gradients, bias_gradients
+
+
+def naive_r2(estimator, X):
+    """The definition, on the whole dense X at once."""
+    restored = estimator.inverse_transform(estimator.transform(X))
+    return 1 - ((X - restored) ** 2).sum() / ((X - X.mean(axis=0)) ** 2).sum()
