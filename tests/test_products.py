@@ -12,12 +12,8 @@ from skae._compiled import products
 
 DTYPES = (np.float32, np.float64)
 # Bytes and number of vector registers: with AVX-512, with AVX, without either, here.
-REGISTERS = {
-    (64, 32),
-    (32, 16),
-    (16, 32),
-    products.registers(cpu_target.target_context),
-}
+REGISTERS = {(64, 32), (32, 16), (16, 32)}
+REGISTERS |= {products.registers(cpu_target.target_context)}
 
 
 @pytest.fixture(scope="module", params=sorted(REGISTERS), ids=str)
