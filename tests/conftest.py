@@ -8,6 +8,7 @@ import os
 import signal
 from collections import Counter
 
+import numpy as np
 import pytest
 
 # Shells let what runs in the background ignore Ctrl-C, which tests send.
@@ -16,6 +17,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Without it scikit-learn's checks of the array API are skipped.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    """What networks compute in."""
+    return request.param
 
 
 @pytest.fixture(params=[False, True], ids=["untied", "tied"])
@@ -67,14 +74,19 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(stream, "_WINDOW_ENTRIES", 6 * 22)
 
 
-@pytest.fixture(scope="module")
-def client():
+def default_client():
     """The default client of a Dask cluster of two workers."""
     distributed = pytest.importorskip("distributed")
     from .support.clusters import make_cluster
 
     with make_cluster() as cluster, distributed.Client(cluster) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def client():
+    """The default client of a Dask cluster, for the tests of a module."""
+    yield from default_client()
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +106,7 @@ def mortal_client():
     A local cluster gives a worker up that, 15 s after it was killed, happens to be dead
     again: one for all tests would be left without workers.
     """
-    distributed = pytest.importorskip("distributed")
-    from .support.clusters import make_cluster
-
-    with make_cluster() as cluster, distributed.Client(cluster) as client:
-        yield client
+    yield from default_client()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -19,12 +19,13 @@ def activate(activation, z, slope):
         ACTIVATIONS[activation].op(z, slope, z.size)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 def test_activations_and_their_slopes(activation, dtype):
     z = np.concatenate([np.linspace(-6, 6, 241), [-100, 100, -1e4, 1e4]])
     function, slope_of = reference.ACTIVATIONS[activation]
-    a, slope = z.astype(dtype), np.ones(len(z), dtype=dtype)
+    nan, a, slope = np.array([np.nan], dtype), z.astype(dtype), np.ones(len(z), dtype)
+    activate(activation, nan, slope)
+    assert np.isnan(nan[0])
     activate(activation, a, slope)
     with np.errstate(over="ignore"):
         expected, expected_slope = function(z), slope_of(z)
@@ -34,10 +35,3 @@ def test_activations_and_their_slopes(activation, dtype):
     np.testing.assert_allclose(
         slope[~kinks], expected_slope[~kinks], rtol=tolerance, atol=tolerance
     )
-
-
-def test_activations_let_nan_through():
-    for activation in ACTIVATION_NAMES:
-        z, slope = np.array([np.nan]), np.ones(1)
-        activate(activation, z, slope)
-        assert np.isnan(z[0])

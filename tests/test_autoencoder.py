@@ -25,22 +25,11 @@ from .support.cases import (
     make,
     make_data,
 )
-from .support.fits import (
-    assert_same_fit,
-    linear,
-    objective_of,
-    reconstruct,
-)
-
-# -- the ordered code ------------------------------------------------------------------
-
-
-# -- losses and counts -----------------------------------------------------------------
+from .support.fits import assert_same_fit, linear, objective_of, reconstruct
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", LOSS_NAMES)
-@pytest.mark.parametrize("tied", [False, True])
 def test_loss_is_the_objective(loss, tied, weighted):
     """At a standstill the loss of an epoch, in batches too, is that of its weights."""
     X = make_data(loss=loss)
@@ -108,9 +97,6 @@ def test_plateau_rule(early_stopping):
         assert (n_bad > 4) == (epoch == estimator.n_iter_)
 
 
-# -- random_state ----------------------------------------------------------------------
-
-
 # What is drawn: weights, the order of samples, held-out samples, noise, codes.
 @pytest.mark.parametrize(
     "name",
@@ -136,40 +122,31 @@ def test_random_state_instance():
     assert first.fit(X).loss_ != loss
 
 
-@pytest.mark.parametrize("name", ["minibatch", "early_stopping", "lbfgs"])
-@pytest.mark.parametrize(
-    "given", [0, np.random.RandomState(0)], ids=["int", "instance"]
-)
-def test_global_random_state_is_left_alone(name, given):
-    X = make_data()
-    before = joblib.hash(np.random.get_state())  # noqa: NPY002
-    estimator = make(name, random_state=given).fit(X)
-    estimator.transform(X)
-    assert joblib.hash(np.random.get_state()) == before  # noqa: NPY002
+def global_state():
+    return joblib.hash(np.random.get_state())  # noqa: NPY002
 
 
 @pytest.mark.parametrize("name", ["minibatch", "early_stopping", "lbfgs"])
-def test_no_random_state_draws_one_number(name):
-    X = make_data()
-    estimator = make(name, random_state=None, max_iter=3)
-    before = np.random.get_state()  # noqa: NPY002
+def test_only_no_random_state_draws_from_the_global_one(name):
+    """One number; and with another random state it is left alone."""
+    X, before = make_data(), np.random.get_state()  # noqa: NPY002
+    for given in (0, np.random.RandomState(0)):
+        make(name, random_state=given).fit(X).transform(X)
+        assert global_state() == joblib.hash(before)
+    estimator, fits, states = make(name, random_state=None, max_iter=3), [], []
     try:
-        np.random.seed(0)  # noqa: NPY002
-        first = clone(estimator).fit(X)
-        after_fit = joblib.hash(np.random.get_state())  # noqa: NPY002
+        for _ in range(2):
+            np.random.seed(0)  # noqa: NPY002
+            fits.append(clone(estimator).fit(X))
+            states.append(global_state())
+        third = clone(estimator).fit(X)
         np.random.seed(0)  # noqa: NPY002
         np.random.randint(np.iinfo(np.int32).max)  # noqa: NPY002
-        assert joblib.hash(np.random.get_state()) == after_fit  # noqa: NPY002
-        np.random.seed(0)  # noqa: NPY002
-        second = clone(estimator).fit(X)
-        third = clone(estimator).fit(X)
+        assert states == [global_state()] * 2
     finally:
         np.random.set_state(before)  # noqa: NPY002
-    assert_same_fit(first, second)
-    assert third.loss_ != second.loss_
-
-
-# -- frames and pipelines --------------------------------------------------------------
+    assert_same_fit(*fits)
+    assert third.loss_ != fits[0].loss_
 
 
 def test_pipeline_and_grid_search_beside_pca():
@@ -223,9 +200,6 @@ def test_metadata_routing():
     expected = make("adam").fit(Z, sample_weight=weights, X_val=Z_val)
     assert_same_fit(pipeline[-1], expected)
     assert score == expected.score(Z, sample_weight=weights)
-
-
-# -- copies ----------------------------------------------------------------------------
 
 
 # Their fitted attributes, or states of training, differ.

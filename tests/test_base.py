@@ -59,12 +59,8 @@ def test_rows_are_not_made_of_more(n, fitted):
         make_rows(many_rows(n), np.zeros(2), 1.0)
     with pytest.raises(ValueError, match=f"X has {n:,} rows"):
         fitted.inverse_transform(np.broadcast_to(1.0, (n, 1)))
-
-
-def test_a_block_of_too_many_rows():
-    model = AutoencoderTransformer(**SMALL)
-    with pytest.raises(ValueError, match="X has 2,147,483,649 rows"):
-        model.fit_batches(lambda: iter([many_rows(TOO_MANY)]))
+    with pytest.raises(ValueError, match=f"X has {n:,} rows"):
+        AutoencoderTransformer(**SMALL).fit_batches(lambda: iter([many_rows(n)]))
 
 
 MALFORMED = {
@@ -94,8 +90,7 @@ def malformed(name, kind):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_array],
+    "kind", [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_array]
 )
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_sparse_matrix(name, kind, fitted):

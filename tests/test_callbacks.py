@@ -22,17 +22,12 @@ from skae.callbacks import Checkpoint
 from skae.io import load
 
 from .support.cases import data_for, make, make_data
-from .support.checkpoints import (
-    Recording,
-    interrupted,
-    needs_callbacks,
-)
+from .support.checkpoints import Recording, interrupted, needs_callbacks
 from .support.files import Own, assert_same, failing, posix, without_privileges
 
-# -- what is in a checkpoint, and when -------------------------------------------------
+pytestmark = needs_callbacks
 
 
-@needs_callbacks
 @pytest.mark.parametrize("name", ["cautious", "lbfgs", "variational"])
 def test_checkpoints_change_nothing(name, path):
     estimator = make(name, max_iter=12, tol=1e-12)
@@ -62,7 +57,6 @@ class Clock:
         self.now += 180
 
 
-@needs_callbacks
 @pytest.mark.parametrize(
     ("how", "saved"),
     [
@@ -85,7 +79,6 @@ def test_every_n_minutes(how, saved, path, monkeypatch):
     assert not checkpoint._saved_at
 
 
-@needs_callbacks
 def test_a_converged_fit_is_not_cut_short(path):
     X = make_data(200)
     estimator = make("early_stopping", max_iter=500, n_iter_no_change=3, tol=1e-3)
@@ -95,7 +88,6 @@ def test_a_converged_fit_is_not_cut_short(path):
     assert checkpoint.saved[-2:] == [(estimator.n_iter_, False)] * 2
 
 
-@needs_callbacks
 def test_a_fit_that_another_callback_ends_is_not_cut_short(path):
     class Stop(Clock):
         def __init__(self):
@@ -112,7 +104,6 @@ def test_a_fit_that_another_callback_ends_is_not_cut_short(path):
     assert (loaded.n_iter_, len(loaded.loss_curve_)) == (10, 14)
 
 
-@needs_callbacks
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("rate", [1.0, 100.0, 1e10, 1e30, 1e300])
 def test_what_diverges_is_not_saved(rate, early_stopping, path):
@@ -129,10 +120,6 @@ def test_what_diverges_is_not_saved(rate, early_stopping, path):
         load(path)  # weights that are not finite are refused
 
 
-# -- Ctrl-C ----------------------------------------------------------------------------
-
-
-@needs_callbacks
 def test_ctrl_c_keeps_the_checkpoint_of_an_epoch(path):
     X = make_data()
     estimator = make("adam", max_iter=12, tol=1e-12, warm_start=True)
@@ -143,10 +130,6 @@ def test_ctrl_c_keeps_the_checkpoint_of_an_epoch(path):
     assert_same(whole, load(path).set_params(verbose=False).fit(X))
 
 
-# -- within others ---------------------------------------------------------------------
-
-
-@needs_callbacks
 def test_within_a_pipeline(path):
     X = make_data()
     for before, after in ([StandardScaler()], []), ([], [PCA()]):
@@ -157,7 +140,6 @@ def test_within_a_pipeline(path):
         assert_same(autoencoder, load(path))
 
 
-@needs_callbacks
 @pytest.mark.parametrize("in_pipeline", [True, False])
 def test_within_a_search_the_last_fit_is_saved(in_pipeline, tmp_path):
     X = make_data()
@@ -190,14 +172,12 @@ class Logging(Checkpoint):
         super()._save(estimator)
 
 
-@needs_callbacks
 def test_a_search_without_a_last_fit_saves_nothing(path):
     model = make("adam").set_callbacks(Checkpoint(path, every_n_epochs=1))
     GridSearchCV(model, {"n_components": [1, 2]}, cv=2, refit=False).fit(make_data())
     assert not path.exists()
 
 
-@needs_callbacks
 def test_clones_in_turn_write_whole_files(path):
     model = make("adam").set_callbacks(Checkpoint(path, every_n_epochs=1))
     cross_val_score(model, make_data(), cv=3, n_jobs=2)
@@ -205,7 +185,6 @@ def test_clones_in_turn_write_whole_files(path):
     assert os.listdir(path.parent) == [path.name]
 
 
-@needs_callbacks
 def test_others_are_told_where_to_set_it(path):
     X = make_data()
     model = make("adam")
@@ -220,7 +199,6 @@ def test_others_are_told_where_to_set_it(path):
         Own().set_callbacks(Checkpoint(path)).fit(X)
 
 
-@needs_callbacks
 def test_clones_and_pickles_have_the_callback(path):
     X = make_data()
     estimator = make("adam").set_callbacks(Checkpoint(path, every_n_epochs=3))
@@ -235,10 +213,6 @@ def test_clones_and_pickles_have_the_callback(path):
     assert os.path.isabs(Checkpoint("model").path)
 
 
-# -- errors ----------------------------------------------------------------------------
-
-
-@needs_callbacks
 def test_a_full_disk_does_not_end_a_fit(path, monkeypatch):
     X, calls = make_data(), []
     fsync = os.fsync
@@ -261,7 +235,6 @@ def test_a_full_disk_does_not_end_a_fit(path, monkeypatch):
     assert_same(estimator, make("adam", max_iter=10, tol=0).fit(X))
 
 
-@needs_callbacks
 @pytest.mark.skipif(sys.platform == "win32", reason="folders in use are kept there")
 def test_an_absolute_path_where_the_folder_in_use_is_gone(path, tmp_path, monkeypatch):
     folder = tmp_path / "in use"
@@ -271,7 +244,6 @@ def test_an_absolute_path_where_the_folder_in_use_is_gone(path, tmp_path, monkey
     assert Checkpoint(path, every_n_epochs=1).path == str(path)
 
 
-@needs_callbacks
 def test_paths_that_cannot_be_written_are_refused_before_training(tmp_path):
     for path, error, message in (
         (tmp_path / "nowhere" / "model", FileNotFoundError, "make it first"),
@@ -285,32 +257,25 @@ def test_paths_that_cannot_be_written_are_refused_before_training(tmp_path):
 
 
 @posix
-@needs_callbacks
 def test_a_folder_that_may_not_be_written_to_is_told_before_training():
     checkpoint = Checkpoint("/model")
     with without_privileges(), pytest.raises(PermissionError, match="'/model'"):
         checkpoint.setup(make("adam"), None)
 
 
-@needs_callbacks
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"random_state": np.random.RandomState(np.random.PCG64(0))},
-        {"hidden_layer_sizes": pd.Series([5])},
-    ],
-    ids=lambda changes: next(iter(changes)),
-)
-def test_parameters_that_files_do_not_hold_are_told_before_training(changes, path):
-    estimator = make("adam").set_params(**changes)
-    clone(estimator).fit(make_data())  # which they do not stop
-    estimator.set_callbacks(Checkpoint(path))
-    with pytest.raises(TypeError, match=f"cannot write {next(iter(changes))}="):
-        estimator.fit(make_data())
-    assert not hasattr(estimator, "n_iter_")
+def test_parameters_that_files_do_not_hold_are_told_before_training(path):
+    for name, value in (
+        ("random_state", np.random.RandomState(np.random.PCG64(0))),
+        ("hidden_layer_sizes", pd.Series([5])),
+    ):
+        estimator = make("adam").set_params(**{name: value})
+        clone(estimator).fit(make_data())  # which they do not stop
+        estimator.set_callbacks(Checkpoint(path))
+        with pytest.raises(TypeError, match=f"cannot write {name}="):
+            estimator.fit(make_data())
+        assert not hasattr(estimator, "n_iter_")
 
 
-@needs_callbacks
 @pytest.mark.parametrize(
     ("error", "match"),
     [
@@ -331,7 +296,6 @@ def test_what_fails_to_be_saved_does_not_end_a_fit(error, match, path, monkeypat
     assert_same(estimator, make("adam", max_iter=10, tol=0).fit(X))
 
 
-@needs_callbacks
 @pytest.mark.parametrize(
     ("how", "match"),
     [
@@ -348,21 +312,6 @@ def test_wrong_parameters(how, match):
         Checkpoint(**{"path": "model", **how})
 
 
-def test_older_versions_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(skae.callbacks, "HAS_CALLBACKS", False)
-    with pytest.raises(ImportError, match=r"scikit-learn>=1\.9"):
-        Checkpoint("model")
-
-
-@needs_callbacks
-def test_without_safetensors(monkeypatch):
-    """Told before training."""
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(ImportError, match=r"Checkpoint needs safe.*'skae\[io\]'"):
-        Checkpoint("model")
-
-
-@needs_callbacks
 def test_it_is_a_callback_that_is_not_propagated(path):
     from sklearn.callback import AutoPropagatedCallback, FitCallback
 
@@ -370,7 +319,6 @@ def test_it_is_a_callback_that_is_not_propagated(path):
     assert not isinstance(Checkpoint(path), AutoPropagatedCallback)
 
 
-@needs_callbacks
 def test_nothing_is_computed_for_epochs_that_are_not_saved(path, monkeypatch):
     """Weights are measured, and codes ordered, only for what is written."""
     calls = []
@@ -386,7 +334,6 @@ def test_nothing_is_computed_for_epochs_that_are_not_saved(path, monkeypatch):
     assert len(calls) == 3
 
 
-@needs_callbacks
 def test_contexts_do_not_keep_what_was_trained(path):
     """They outlive the fit, as parts of the tree that all callbacks see."""
 

@@ -22,10 +22,6 @@ from .support.fits import linear
 ORDERED = names_of(has_ordered_code)
 
 
-# -- the linear network is PCA ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("data", ["correlated", "far from zero", "wide", "digits"])
 def test_linear_network_is_pca(tied, data):
     rng = np.random.default_rng(0)
@@ -59,9 +55,6 @@ def test_linear_network_is_pca(tied, data):
     score = estimator.score(X)
     assert score == pytest.approx(pca.explained_variance_ratio_.sum(), rel=1e-6)
     assert score == pytest.approx(estimator.explained_variance_ratio_.sum(), rel=1e-6)
-
-
-# -- the ordered code ------------------------------------------------------------------
 
 
 # Of few samples, PCA is not left.

@@ -1,12 +1,10 @@
 """C functions: that loops become vector instructions."""
 
 import numba
-import numpy as np
 import pytest
 
 from skae._compiled.compilation import c_functions
 
-DTYPES = (np.float32, np.float64)
 # These look for rows in memory, are written in vectors, or call others.
 NOT_VECTORISED = {
     "train",
@@ -35,7 +33,6 @@ NOT_VECTORISED = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "of",
     [f for f in c_functions() if f.function.__name__ not in NOT_VECTORISED],

@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import stat
-import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -22,39 +21,15 @@ from skae._files.descriptions import VERSION
 from skae.io import load, save
 
 from .support.cases import data_for, make, make_data, times
-from .support.files import (
-    assert_refused,
-    assert_same,
-    failing,
-    posix,
-)
-
-# -- the files -------------------------------------------------------------------------
-
-
-def test_files_are_those_of_safetensors(path):
-    for name in ("adam", "cautious", "lbfgs", "variational"):
-        estimator = make(name).fit(make_data().astype(np.float32))
-        save(estimator, path)
-        arrays = load_file(path)
-        np.testing.assert_array_equal(arrays["params"], estimator._params, strict=True)
-        assert arrays["loss_curve"].tolist() == estimator.loss_curve_
-        with safetensors.safe_open(path, "numpy") as opened:
-            description = json.loads(opened.metadata()["skae"])
-        assert description["class"] == type(estimator).__name__
-        assert set(description["parameters"]) == set(estimator.get_params())
-        assert description["version"] == VERSION
-    save(AutoencoderTransformer(), path)
-    assert load_file(path) == {}
+from .support.files import assert_refused, assert_same, failing, posix
+from .support.memory import peak_memory
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [
-        ("default", np.float64),
-        ("lbfgs", np.float32),
-        ("variational", np.float32),
-        (None, None),
+        *(("default", np.float64), ("cautious", np.float32), ("lbfgs", np.float32)),
+        *(("variational", np.float32), (None, None)),
     ],
 )
 def test_bytes_are_those_of_safetensors(name, dtype, path):
@@ -67,13 +42,19 @@ def test_bytes_are_those_of_safetensors(name, dtype, path):
     save(estimator, path)
     with safetensors.safe_open(path, "numpy") as opened:
         metadata = opened.metadata()
-    assert path.read_bytes() == safetensors_of(load_file(path), metadata)
-
-
-def test_the_same_estimator_gives_the_same_bytes(tmp_path):
-    for i in range(2):
-        save(make("cautious").fit(make_data()), tmp_path / str(i))
-    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+    arrays, description = load_file(path), json.loads(metadata["skae"])
+    contents = path.read_bytes()
+    assert contents == safetensors_of(arrays, metadata)
+    save(estimator, path)
+    assert path.read_bytes() == contents
+    assert description["class"] == type(estimator).__name__
+    assert set(description["parameters"]) == set(estimator.get_params())
+    assert description["version"] == VERSION
+    if name is None:
+        assert arrays == {}
+    else:
+        np.testing.assert_array_equal(arrays["params"], estimator._params, strict=True)
+        assert arrays["loss_curve"].tolist() == estimator.loss_curve_
 
 
 def test_paths(tmp_path, monkeypatch):
@@ -147,9 +128,6 @@ def test_a_file_that_is_replaced_leaves_its_permissions(mode, path, monkeypatch)
     assert found[0] == mode  # before it had the name
 
 
-# -- damage ----------------------------------------------------------------------------
-
-
 def test_incomplete_files(small_file, path):
     header = 8 + int.from_bytes(small_file[:8], "little")
     near = {*range(20), *range(header - 20, header + 20), len(small_file) - 1}
@@ -161,10 +139,7 @@ def test_incomplete_files(small_file, path):
 
 
 def test_flipped_bits(small_file, path):
-    """Of every byte of what is not weights or a parameter's list, and of some others.
-
-    Padding and the length of the header are among them.
-    """
+    """Of every byte, padding and header too, and of some of weights and of a list."""
     assert small_file.count(b"  ") > 0  # the padding
     rng = random.Random(0)
     key = small_file.index(b"MT19937"), small_file.index(b'\\"scale\\"')
@@ -216,22 +191,6 @@ def test_other_files(path):
         assert_refused(path, other, "not a skae model")
 
 
-# -- made up files, whose digests are right -------------------------------------------
-
-
-def peak_memory(call):
-    """What a call takes beyond what there is, in bytes, its result included."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        result = call()
-        peak = tracemalloc.get_traced_memory()[1] - before
-        del result
-    finally:
-        tracemalloc.stop()
-    return peak
-
-
 def test_weights_take_no_memory_to_save_and_their_own_to_load(path):
     estimator = AutoencoderTransformer(
         8, hidden_layer_sizes=(1000,), max_iter=1, init="random", random_state=0
@@ -263,9 +222,6 @@ def test_memory_of_what_becomes_numbers_and_text(name, small_file, path):
     peak = peak_memory(lambda: load(path))
     assert peak < (ratio + 0.2) * path.stat().st_size
     assert getattr(load(path), attribute)[-1] == value[-1]
-
-
-# -- failures --------------------------------------------------------------------------
 
 
 ERRORS = [

@@ -23,9 +23,6 @@ from .support.dask_fits import SIZES, SMALL, X, assert_same, collection, fitted 
 pytestmark = pytest.mark.cluster
 
 
-# -- kinds of collections --------------------------------------------------------------
-
-
 def test_sparse_partitions(client):
     rows = X * (X > 0.5)
     as_sparse = collection(rows).map_blocks(sparse.csr_matrix)
@@ -79,9 +76,6 @@ def test_frames(client):
     with pytest.raises(ValueError, match="feature names should match"):
         found.set_params(warm_start=True).fit(lazy.rename(columns={"x 0": "y"}))
     np.testing.assert_array_equal(found.feature_names_in_, frame.columns)
-
-
-# -- lazy results ----------------------------------------------------------------------
 
 
 def test_results_are_lazy(client):
@@ -195,6 +189,10 @@ def test_errors_come_at_once(client):
     for weights in (np.ones(7), np.ones(301), np.ones((300, 2))):
         with pytest.raises(ValueError, match=r"[Ss]ample.?weight"):
             found.score(lazy, sample_weight=weights)
+        with pytest.raises(ValueError, match=r"[Ss]ample.?weight"):
+            clone(found).fit(lazy, None, weights)
+    with pytest.raises(ValueError, match="Negative values in sample_weight"):
+        clone(found).fit(lazy, None, -np.ones(300))
 
 
 def test_models_travel_without_the_state_of_training(client):
@@ -218,9 +216,6 @@ def test_nothing_is_computed_before_it_is_asked_for(client):
             result = getattr(found, method)(given)
             with pytest.raises(AssertionError, match="computed"):
                 result.compute()
-
-
-# -- conventions -----------------------------------------------------------------------
 
 
 def test_client_is_neither_copied_nor_pickled(client):
@@ -285,13 +280,6 @@ def test_roundings_out_of_range(client):
         for rows in (rounded, np.minimum(rounded, 1))
     )
     np.testing.assert_array_equal(found.coefs_[0], expected.coefs_[0])
-
-
-def test_weights_have_to_fit(client):
-    with pytest.raises(ValueError, match=r"sample_weight\.shape"):
-        DaskAutoencoderTransformer(**SMALL).fit(collection(), None, np.ones(7))
-    with pytest.raises(ValueError, match="Negative values in sample_weight"):
-        DaskAutoencoderTransformer(**SMALL).fit(collection(), None, -np.ones(300))
 
 
 def test_verbose(client, capsys):

@@ -10,9 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
 
-from .support.clusters import make_cluster
 from .support.processes import score_and_tell
-from .support.sources import run_python
 
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
@@ -29,12 +27,6 @@ LAZY = da.from_array(X, chunks=(CHUNKS, 4))
 def make(kind=AutoencoderTransformer, **parameters):
     small = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0}
     return kind(**{**small, **parameters})
-
-
-@pytest.fixture(scope="module")
-def client():
-    with make_cluster() as cluster, distributed.Client(cluster) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +117,3 @@ def test_fit_warns_that_it_gathers(kind, method, as_frame):
     expected = getattr(make(kind), method)(X)
     assert is_same_network(model, expected)
     assert np.array_equal(model.transform(data), expected.transform(X))
-
-
-def test_dask_is_imported_by_those_who_use_it():
-    dask = "{'dask', 'distributed'} & {*sys.modules}"
-    assert run_python(f"import sys, skae; print({dask})") == "set()\n"

@@ -44,9 +44,6 @@ from .support.dask_fits import (  # noqa: E402
 pytestmark = pytest.mark.cluster
 
 
-# -- conventions -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("rows", "parameters", "match"),
     [
@@ -55,6 +52,7 @@ pytestmark = pytest.mark.cluster
         (X - 0.5, {"output_activation": "relu"}, "Negative values.*MinMaxScaler"),
         (X[:0], {}, "0 sample"),
         (X, {"n_local_steps": 0}, "n_local_steps"),
+        (X, {"solver": "sgd", "learning_rate_init": 1e30}, "Training diverged"),
     ],
 )
 def test_errors_change_nothing(client, rows, parameters, match):
@@ -69,46 +67,30 @@ def test_errors_change_nothing(client, rows, parameters, match):
     assert all(vars(estimator)[k] is before[k] for k in before if k.endswith("_"))
 
 
-def test_divergence(client):
-    estimator = DaskAutoencoderTransformer(
-        **{**SMALL, "solver": "sgd", "learning_rate_init": 1e30, "batch_size": 60}
-    )
-    with pytest.raises(ValueError, match="Training diverged"):
-        estimator.fit(collection())
-    assert not hasattr(estimator, "mean_")
-
-
-# -- interrupts, and workers that die --------------------------------------------------
-
-
-def test_a_worker_dies_in_the_middle_of_an_epoch(mortal_client, monkeypatch):
-    """What it held is computed again elsewhere, and nothing else is different."""
+def test_workers_die(mortal_client, monkeypatch):
+    """What they held, codes of a layer too, is computed again elsewhere, alike."""
     # Dask gives a worker up that dies twice in 15 s: each of the two dies once.
-    for victim, n_local_steps in zip(pids(mortal_client), (1, 2), strict=True):
-        parameters = {**LONG, "n_local_steps": n_local_steps}
-        expected = fitted(**parameters)
-        with monkeypatch.context() as patch:
-            died = After(patch, 3, lambda victim=victim: kill(victim))
-            found = fitted(**parameters)
-        assert died.called
-        assert victim not in pids(mortal_client)
-        assert_same(found, expected)
+    first, second = pids(mortal_client)
+    expected = fitted(**LONG)
+    with monkeypatch.context() as patch:
+        died = After(patch, 3, lambda: kill(first))
+        found = fitted(**LONG)
+    assert died.called
+    assert first not in pids(mortal_client)
+    assert_same(found, expected)
 
-
-def test_a_worker_dies_while_a_layer_is_pretrained(mortal_client, monkeypatch):
-    """The codes that it held are computed anew."""
-    expected = fitted(**PRETRAINED)
-    run, killed = DistributedStochasticTraining._run_steps, []
+    parameters, killed = {**PRETRAINED, "n_local_steps": 2}, []
+    run, expected = DistributedStochasticTraining._run_steps, fitted(**parameters)
 
     def run_steps(training, *args):
         if training.objective.rows.n_features == 5 and args[-1].first and not killed:
-            killed.append(pids(mortal_client)[0])
-            kill(*killed)
+            killed.append(kill(second))
         return run(training, *args)
 
     monkeypatch.setattr(DistributedStochasticTraining, "_run_steps", run_steps)
-    found = fitted(**PRETRAINED)
+    found = fitted(**parameters)
     assert killed
+    assert second not in pids(mortal_client)
     assert_same(found, expected)
 
 

@@ -124,9 +124,13 @@ def test_a_part_has_the_numbers_of_the_whole():
 def test_mean_and_scale(monkeypatch, subset, weighted, chunk_entries):
     monkeypatch.setattr(rows_module, "_CHUNK_ENTRIES", chunk_entries)
     X, weights = make_data()
-    mean, scale = mean_and_scale(
-        make_rows(X, subset=subset, weights=weights if weighted else None)
+    weights_given = weights if weighted else None
+    mean, scale = mean_and_scale(make_rows(X, subset=subset, weights=weights_given))
+    sparse_mean, *of_sparse = mean_and_scale(
+        make_rows(sparse.csr_matrix(X), subset=subset, weights=weights_given)
     )
+    np.testing.assert_array_equal(sparse_mean, mean)
+    assert of_sparse == [scale]
     used = slice(None) if subset is None else subset
     repeats = weights[used].astype(int) if weighted else 1
     repeated = np.repeat(X[used], repeats, axis=0)
@@ -134,33 +138,16 @@ def test_mean_and_scale(monkeypatch, subset, weighted, chunk_entries):
     assert scale == pytest.approx((repeated - repeated.mean(axis=0)).std(), rel=1e-12)
 
 
-def test_mean_and_scale_of_sparse_is_that_of_dense():
-    X, weights = make_data()
-    mean, scale = mean_and_scale(make_rows(X, weights=weights))
-    of_sparse = make_rows(sparse.csr_matrix(X), weights=weights)
-    sparse_mean, sparse_scale = mean_and_scale(of_sparse)
-    np.testing.assert_array_equal(sparse_mean, mean)
-    assert sparse_scale == scale
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e8, -1e-30])
-def test_constant_data_have_no_scale(value):
-    assert mean_and_scale(make_rows(np.full((1000, 3), value)))[1] == 0
-
-
-@pytest.mark.parametrize("size", [1e-200, 1e155, 1e300])
-def test_scale_of_huge_and_tiny_data(size):
+def test_scale_of_constant_huge_and_tiny_data():
     X, _ = make_data()
     _, scale = mean_and_scale(make_rows(X))
-    assert mean_and_scale(make_rows(X * size))[1] == pytest.approx(
-        scale * size, rel=1e-12
-    )
-
-
-def test_small_spread_around_a_large_mean_is_seen():
-    X, _ = make_data()
-    _, scale = mean_and_scale(make_rows(X + 1e4))
-    assert scale == pytest.approx(mean_and_scale(make_rows(X))[1], rel=1e-11)
+    for value in (0.0, 0.1, 1e8, -1e-30):
+        assert mean_and_scale(make_rows(np.full((1000, 3), value)))[1] == 0
+    for size in (1e-200, 1e155, 1e300):
+        found = mean_and_scale(make_rows(X * size))[1]
+        assert found == pytest.approx(scale * size, rel=1e-12)
+    # A small spread around a large mean is seen.
+    assert mean_and_scale(make_rows(X + 1e4))[1] == pytest.approx(scale, rel=1e-11)
 
 
 def unaligned(array):

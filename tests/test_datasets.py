@@ -45,17 +45,12 @@ def made(make, *args, **options):
     return arrays if isinstance(arrays, tuple) else (arrays,)
 
 
-# -- all ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("make", "shapes"),
     [
-        (make_donuts, [(9000, 4), (9000,)]),
-        (make_ring, [(500, 2), (500,)]),
+        *((make_donuts, [(9000, 4), (9000,)]), (make_ring, [(500, 2), (500,)])),
+        *((make, [(1000, 32)]) for make in (make_sinusoids, make_uniform)),
         (make_one_hot, [(8, 8)]),
-        (make_sinusoids, [(1000, 32)]),
-        (make_uniform, [(1000, 32)]),
     ],
 )
 def test_defaults(make, shapes):
@@ -66,37 +61,27 @@ def test_defaults(make, shapes):
 
 
 @pytest.mark.parametrize("make", RANDOM)
-@pytest.mark.parametrize("n_samples", [1, 7])
-def test_number_of_rows(make, n_samples):
-    assert {len(array) for array in made(make, n_samples)} == {n_samples}
-    if make in (make_sinusoids, make_uniform):
-        assert make(n_samples, 5).shape == (n_samples, 5)
-
-
-@pytest.mark.parametrize("make", RANDOM)
 def test_random_state_decides(make):
+    """And only without it the global state."""
     options = {"noise": 0.5} if make in NOISY else {}
     X, *_ = made(make, 20, **options, random_state=3)
-    state = np.random.RandomState(3)
+    state, before = np.random.RandomState(3), np.random.get_state()  # noqa: NPY002
     same, *_ = made(make, 20, **options, random_state=state)
     next_of_state, *_ = made(make, 20, **options, random_state=state)
-    other, *_ = made(make, 20, **options, random_state=4)
-    np.testing.assert_array_equal(X, same)
-    assert (next_of_state != X).all()
-    assert (other != X).all()
-
-
-@pytest.mark.parametrize("make", RANDOM)
-def test_only_random_state_none_uses_the_global_state(make):
-    options = {"noise": 0.5} if make in NOISY else {}
-    before = np.random.get_state()  # noqa: NPY002
     try:
         np.random.seed(3)  # noqa: NPY002
-        X, *_ = made(make, 20, **options, random_state=3)
+        other, *_ = made(make, 20, **options, random_state=4)
         from_global, *_ = made(make, 20, **options)
     finally:
         np.random.set_state(before)  # noqa: NPY002
-    np.testing.assert_array_equal(from_global, X)
+    for equal in (same, from_global):
+        np.testing.assert_array_equal(equal, X)
+    for different in (next_of_state, other):
+        assert (different != X).all()
+    for n_samples in (1, 7):
+        assert {len(array) for array in made(make, n_samples)} == {n_samples}
+        if make not in NOISY:
+            assert make(n_samples, 5).shape == (n_samples, 5)
 
 
 BAD = [
@@ -115,9 +100,6 @@ def test_bad_parameters_are_named(function, name, value):
     message = f"The '{name}' parameter of {function.__name__} must be"
     with pytest.raises(ValueError, match=message):
         function(**{name: value})
-
-
-# -- make_donuts ---------------------------------------------------------------------
 
 
 def variables_of_donuts(X, y):
@@ -172,9 +154,6 @@ def test_donuts_are_like_the_published_ones():
             assert_distributed(variable, published_variable)
 
 
-# -- make_ring -----------------------------------------------------------------------
-
-
 def test_ring_without_noise():
     X, angles = make_ring(12, random_state=0)
     np.testing.assert_allclose(angles, 2 * np.pi * np.arange(12) / 12)
@@ -188,9 +167,6 @@ def test_noise_of_the_ring():
         assert_distributed(feature, stats.norm(0, 0.2).cdf)
         assert abs(np.corrcoef(feature[1:], feature[:-1])[0, 1]) < 0.02
     assert abs(np.corrcoef(noise.T)[0, 1]) < 0.02
-
-
-# -- make_one_hot, make_sinusoids, make_uniform ----------------------------------------
 
 
 def test_one_hot():
@@ -207,12 +183,6 @@ def test_sinusoids_follow_the_formula():
         np.testing.assert_allclose(X[:, feature], expected, atol=1e-15)
 
 
-def test_sinusoids_lie_on_a_circle():
-    X = make_sinusoids(n_features=3, random_state=0)
-    np.testing.assert_allclose(np.linalg.norm(X - 0.5, axis=1), np.sqrt(3 / 8))
-    assert np.linalg.matrix_rank(X - 0.5) == 2
-
-
 def test_uniform():
     X = make_uniform(MANY, 3, random_state=0)
     assert X.min() >= 0
@@ -221,8 +191,6 @@ def test_uniform():
         assert_distributed(feature, stats.uniform(0, 1).cdf)
     np.testing.assert_allclose(np.cov(X.T), np.eye(3) / 12, atol=1e-3)
 
-
-# -- fetch_mnist -----------------------------------------------------------------------
 
 N_TRAIN, N_TEST = 6, 4
 PIXELS = np.random.default_rng(0).integers(

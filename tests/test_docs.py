@@ -87,6 +87,11 @@ def in_checkout(path):
     return path.relative_to(ROOT).as_posix()
 
 
+def needed(path):
+    """The path, if it is here."""
+    return path if path.exists() else pytest.skip(f"no {path.name}: not a checkout")
+
+
 def python_blocks(path):
     """Pairs of the number of the first line, and the source."""
     text = path.read_text()
@@ -124,8 +129,7 @@ def test_python_blocks(path, tmp_path, monkeypatch):
 
 
 def test_python_blocks_are_found():
-    if not (ROOT / "docs").exists():
-        pytest.skip("docs/ is not here: not a checkout")
+    needed(ROOT / "docs")
     found = {in_checkout(path) for path in PAGES if any(python_blocks(path))}
     assert found >= {"README.md", "docs/tutorial.md", "docs/guide/concepts.md"}
     assert sum(path.read_text().count("```py") for path in PAGES) == sum(
@@ -135,9 +139,7 @@ def test_python_blocks_are_found():
 
 @pytest.mark.filterwarnings("error")
 def test_readme_example(capsys):
-    path = ROOT / "README.md"
-    if not path.exists():
-        pytest.skip("README.md is not here: not a checkout")
+    path = needed(ROOT / "README.md")
     example = path.read_text().partition("```python\n")[2].partition("```")[0]
     names = {}
     exec(compile(example, "README.md", "exec"), names)
@@ -158,9 +160,7 @@ def test_links_lead_somewhere(path):
 
 def test_results_have_pages():
     """Each table that a benchmark writes is part of the site."""
-    docs = ROOT / "docs"
-    if not docs.exists():
-        pytest.skip("docs/ is not here: not a checkout")
+    docs = needed(ROOT / "docs")
     included = {
         (path.parent / target).resolve()
         for path in docs.rglob("*.md")
@@ -171,9 +171,7 @@ def test_results_have_pages():
 
 def test_figures_beside_peers():
     """README's table has the ratios of the benchmark's."""
-    path = ROOT / "benchmarks" / "results" / "peers.md"
-    if not path.exists():
-        pytest.skip("benchmarks/ is not here: not a checkout")
+    path = needed(ROOT / "benchmarks" / "results" / "peers.md")
 
     def cells(line):
         return [cell.strip() for cell in line.strip("|").split("|")]
@@ -194,9 +192,7 @@ def test_figures_beside_peers():
 
 def test_figures_beside_pca():
     """README and guide say what the table of all cells says."""
-    path = ROOT / "benchmarks" / "defaults" / "held_out.csv"
-    if not path.exists():
-        pytest.skip("benchmarks/ is not here: not a checkout")
+    path = needed(ROOT / "benchmarks" / "defaults" / "held_out.csv")
     with path.open(newline="") as file:
         cells = list(csv.DictReader(file))
     gains = [float(c["autoencoder_test"]) - float(c["pca_test"]) for c in cells]

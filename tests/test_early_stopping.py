@@ -25,9 +25,6 @@ from .support.cases import (
 )
 from .support.fits import objective_of, split_of
 
-# -- validation, and which weights are kept --------------------------------------------
-
-
 # Order may change the penalty of untied weights: the objective here is without.
 NO_PENALTY = {"alpha": 0.0, "early_stopping": False}
 
@@ -61,7 +58,6 @@ def noise(n_rows):
     return np.random.default_rng(n_rows).standard_normal((n_rows, 6))
 
 
-@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_overfitting(tied, solver):
     """The best validation epoch is not the last, and its weights are kept."""
@@ -72,30 +68,23 @@ def test_overfitting(tied, solver):
     assert np.argmin(curve) < len(curve) - 20
     assert curve[-1] > 1.05 * min(curve)
     assert objective_of(estimator, X_val) == pytest.approx(min(curve), rel=1e-9)
+    # Early stopping ends it in time.
+    stopped = AutoencoderTransformer(2, **params, early_stopping=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        stopped.set_params(n_iter_no_change=5).fit(X, X_val=X_val)
+    found = np.array(stopped.validation_loss_curve_)
+    assert stopped.n_iter_ == len(found) == len(stopped.loss_curve_) < 400
+    assert (found[-6:] > found[:-6].min() - 1e-9).all()
+    assert objective_of(stopped, X_val) == pytest.approx(found.min(), rel=1e-9)
+    if solver == "adam":  # L-BFGS converges in time
+        endless = AutoencoderTransformer(2, **params, n_iter_no_change=np.inf)
+        assert endless.fit(X, X_val=X_val).n_iter_ == 400
     # It goes on with the last weights, not with the best.
     estimator.set_params(warm_start=True, max_iter=1).fit(X, X_val=X_val)
     last, new = estimator.validation_loss_curve_[-2:]
     assert new == pytest.approx(last, rel=0.1)
     assert objective_of(estimator, X_val) == pytest.approx(min(curve), rel=1e-9)
-
-
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_early_stopping_stops(tied, solver):
-    X, X_val = noise(15), noise(200)
-    params = {**OVERFITTING, "tied_weights": tied, "solver": solver}
-    if solver == "adam":  # L-BFGS converges in time
-        endless = AutoencoderTransformer(2, **params, n_iter_no_change=np.inf)
-        assert endless.fit(X, X_val=X_val).n_iter_ == 400
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        stopped = AutoencoderTransformer(
-            2, **params, early_stopping=True, n_iter_no_change=5
-        ).fit(X, X_val=X_val)
-    curve = np.array(stopped.validation_loss_curve_)
-    assert stopped.n_iter_ == len(curve) == len(stopped.loss_curve_) < 400
-    assert (curve[-6:] > curve[:-6].min() - 1e-9).all()
-    assert objective_of(stopped, X_val) == pytest.approx(curve.min(), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ALL_CASES)
@@ -126,7 +115,7 @@ def test_early_stopping_holds_rows_out(name):
 
 def test_x_val_instead_of_held_out_rows():
     X, X_val = make_data(), make_data(seed=1)
-    estimator = make("early_stopping", alpha=0.0).fit(X, X_val=X_val)
+    estimator = make("adam", early_stopping=np.True_, alpha=0.0).fit(X, X_val=X_val)
     np.testing.assert_allclose(estimator.mean_, X.mean(axis=0))  # all rows
     kept = objective_of(estimator, X_val)
     assert kept == pytest.approx(min(estimator.validation_loss_curve_))
@@ -134,7 +123,8 @@ def test_x_val_instead_of_held_out_rows():
 
 def test_x_val_changes_neither_training_nor_its_end():
     X = make_data()
-    plain = make("minibatch", max_iter=400, learning_rate_init=0.01).fit(X)
+    params = {"max_iter": 400, "learning_rate_init": 0.01}
+    plain = make("minibatch", **params, early_stopping=np.False_).fit(X)
     assert 20 < plain.n_iter_ < 400  # by the training loss
     watched = clone(plain).fit(X, X_val=make_data(seed=1))
     assert watched.loss_curve_ == plain.loss_curve_
@@ -194,12 +184,3 @@ def test_training_that_only_does_harm(solver, validated):
     if validated:
         best = min(start, *estimator.validation_loss_curve_)
         assert objective_of(estimator, X) == pytest.approx(best, rel=1e-9)
-
-
-# -- beside PCA ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stop", [np.True_, np.False_])
-def test_early_stopping_may_be_numpys(stop):
-    estimator = make("adam", early_stopping=stop).fit(make_data())
-    assert hasattr(estimator, "validation_loss_curve_") == stop

@@ -19,8 +19,6 @@ from .support.fits import assert_same_fit, objective_of
 from .support.interrupts import ctrl_c_after, warns_of_interrupt
 from .support.processes import interrupted_call
 
-# -- warm start ------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("n_calls", [1, 2])
 def test_ctrl_c_while_other_rows_are_met(n_calls):
@@ -35,9 +33,6 @@ def test_ctrl_c_while_other_rows_are_met(n_calls):
     ):
         estimator.fit(other)
     assert_same_fit(estimator.fit(other), expected)
-
-
-# -- training that fails ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -75,11 +70,7 @@ def failures():
         "features": ({"warm_start": True}, (X[:, :4],), {}),
         "weights": ({}, (X[:, :4],), {"sample_weight": -np.ones(60)}),
         "weights of X": ({}, (X[:, :4],), {"sample_weight": np.ones(3)}),
-        "diverging": (
-            {"solver": "sgd", "learning_rate_init": 1e6},
-            (X[:, :4],),
-            {},
-        ),
+        "diverging": ({"solver": "sgd", "learning_rate_init": 1e6}, (X[:, :4],), {}),
         "activation": ({"activation": ("relu", "relu")}, (X[:, :4],), {}),
         "output": (
             {"loss": "poisson", "output_activation": "relu"},
@@ -114,9 +105,6 @@ def test_failed_fit_changes_nothing(failure, fitted):
     assert hasattr(estimator, "feature_names_in_") == fitted
 
 
-# -- Ctrl-C ----------------------------------------------------------------------------
-
-
 ENDLESS = {
     "max_iter": 10**8,
     "tol": 0,
@@ -135,11 +123,8 @@ NETWORKS = {
 @pytest.mark.parametrize(
     ("network", "solver", "verbose"),
     [
-        ("tiny", "adam", False),
-        ("small", "adam", True),
-        ("large", "sgd", False),
-        ("small", "lbfgs", True),
-        ("large", "lbfgs", False),
+        *(("tiny", "adam", False), ("small", "adam", True), ("large", "sgd", False)),
+        *(("small", "lbfgs", True), ("large", "lbfgs", False)),
     ],
 )
 def test_ctrl_c(network, solver, verbose, capsys):
@@ -153,6 +138,7 @@ def test_ctrl_c(network, solver, verbose, capsys):
         verbose=verbose,
         **ENDLESS,
     )
+    clone(estimator).set_params(max_iter=1, verbose=False).fit(X)  # compiles
     with warns_of_interrupt(), ctrl_c_after(0.5) as sent:
         estimator.fit(X)
     assert time.perf_counter() - sent[0] < 2
@@ -190,13 +176,11 @@ def test_ctrl_c_in_partial_fit():
     estimator = AutoencoderTransformer(
         hidden_layer_sizes=(1_000, 500), batch_size=2, random_state=0
     )
+    clone(estimator).partial_fit(X[:2])  # compiles
     with warns_of_interrupt(), ctrl_c_after(0.5) as sent:
         estimator.partial_fit(X)
     assert time.perf_counter() - sent[0] < 2
     assert np.isfinite(estimator.transform(X[:100])).all()
-
-
-# -- beside PCA ------------------------------------------------------------------------
 
 
 def test_an_interrupt_after_the_last_epoch_keeps_the_weights():

@@ -23,9 +23,6 @@ def logistic_code(**params):
     return make(code_activation="logistic", **params)
 
 
-# -- noise -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("noise", NOISES)
 def test_noise_of_level_zero_is_none(noise):
     X = make_data()
@@ -61,21 +58,30 @@ def test_extremes_are_those_of_the_loss_or_of_the_data():
     )
 
 
-def test_noise_does_not_go_with_a_solver_that_needs_the_same_objective():
-    message = r"noise='masking'.*'lbfgs'.*'adam' or 'sgd' or 'rmsprop'"
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"noise": "masking", "solver": "lbfgs"},
+            r"noise='masking'.*'lbfgs'.*'adam' or 'sgd' or 'rmsprop'",
+        ),
+        (
+            {"sparsity": "kl", "code_activation": "tanh"},
+            r"sparsity='kl'.*\(0, 1\).*'tanh'.*'logistic' or 'sigmoid'.*'l1'",
+        ),
+        *(
+            (
+                {"noise": noise, "noise_level": 1.5},
+                rf"noise_level=1\.5 is the share .*{noise}.*\[0, 1\]",
+            )
+            for noise in NOISES[1:]
+        ),
+    ],
+)
+def test_what_does_not_go_together(params, message):
     with pytest.raises(ValueError, match=message):
-        make(noise="masking", solver="lbfgs").fit(make_data())
-
-
-@pytest.mark.parametrize("noise", NOISES)
-def test_a_share_of_the_entries_is_at_most_all(noise):
-    estimator = make(noise=noise, noise_level=1.5)
-    if noise == "gaussian":
-        estimator.fit(make_data())
-        return
-    message = rf"noise_level=1\.5 is the share .*{noise}.*\[0, 1\]"
-    with pytest.raises(ValueError, match=message):
-        estimator.fit(make_data())
+        make(**params).fit(make_data())
+    make(noise="gaussian", noise_level=1.5).fit(make_data())
 
 
 def test_partial_fits_see_other_noise():
@@ -84,9 +90,6 @@ def test_partial_fits_see_other_noise():
     for _ in range(3):
         estimator.partial_fit(X)
     assert np.unique(estimator.loss_curve_).size == 3
-
-
-# -- sparsity --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("target", "weight"), [(0.05, 100.0), (0.3, 10.0)])
@@ -105,7 +108,6 @@ def test_units_have_the_mean_activation_that_is_aimed_at(target, weight):
     assert estimator.score(X) > 0.5
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_mean_activation_is_that_of_the_code_of_clean_rows(dtype):
     X = make_data().astype(dtype)
     weights = np.arange(60.0)
@@ -145,18 +147,6 @@ def test_divergence_of_units_that_are_always_off_or_on():
     assert settings[code_terms.BATCH_TERM] > 5
     np.testing.assert_array_equal(slopes[:2], [0.7 / 10, -0.3 / 10])
     np.testing.assert_allclose(slopes[2], (0.7 / 0.6 - 0.3 / 0.4) / 10, rtol=1e-12)
-
-
-def test_kl_needs_units_between_0_and_1():
-    message = r"sparsity='kl'.*\(0, 1\).*'tanh'.*'logistic' or 'sigmoid'.*'l1'"
-    with pytest.raises(ValueError, match=message):
-        make(sparsity="kl", code_activation="tanh").fit(make_data())
-    logistic_code(sparsity="kl", max_iter=1).fit(make_data())
-
-
-def test_sparse_codes_are_not_rotated():
-    estimator = make(sparsity="l1").fit(make_data())
-    assert not hasattr(estimator, "explained_variance_")
 
 
 def test_mean_is_over_the_batch():

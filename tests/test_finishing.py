@@ -37,8 +37,6 @@ from .support.checkpoints import (
 from .support.files import DTYPES, assert_same, make_scheduled
 from .support.processes import interrupted_call
 
-# -- fits that are cut short -----------------------------------------------------------
-
 
 @needs_callbacks
 @pytest.mark.parametrize("name", ALL_CASES)
@@ -119,10 +117,9 @@ def test_rows_that_come_in_blocks(name, is_sparse, path, monkeypatch):
         return lambda: (X[i : i + n_rows] for i in range(0, X.shape[0], n_rows))
 
     whole = clone(estimator).fit_batches(blocks_of(17))
-    crashing = clone(estimator)
-    crashing.set_callbacks(CrashingCheckpoint(path, every_n_epochs=5))
+    crashing = CrashingCheckpoint(path, every_n_epochs=5)
     with pytest.raises(Crash):
-        crashing.fit_batches(blocks_of(17))
+        clone(estimator).set_callbacks(crashing).fit_batches(blocks_of(17))
     loaded = load(path)
     assert len(loaded.loss_curve_) == loaded.n_iter_ == 5 < whole.n_iter_
     loaded.set_params(warm_start=True).fit_batches(blocks_of(40))
@@ -163,9 +160,6 @@ def test_the_second_fit_of_a_warm_start_is_finished(path):
     assert_same(whole, loaded.fit(X))
 
 
-# -- Ctrl-C ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["absolute_error", "cautious", "lbfgs", "variational"])
 def test_ctrl_c_between_epochs_is_finished(name):
     estimator = make(name, max_iter=12, tol=1e-12, warm_start=True)
@@ -194,8 +188,7 @@ def test_after_ctrl_c_another_number_of_epochs_is_meant_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "between",
-    ["other rows", "another solver", "partial_fit", "no warm start"],
+    "between", ["other rows", "another solver", "partial_fit", "no warm start"]
 )
 def test_after_ctrl_c_what_is_another_fit(between):
     X = make_data()
@@ -279,10 +272,7 @@ def test_ctrl_c_before_a_fit_is_finished_leaves_it_to_be_finished():
     )
     whole = clone(estimator).fit(X)
     interrupted(estimator, X, 5)
-    with (
-        interrupted_call(loop, "prepare"),
-        pytest.warns(TrainingInterruptedWarning),
-    ):
+    with interrupted_call(loop, "prepare"), pytest.warns(TrainingInterruptedWarning):
         estimator.fit(X)
     assert estimator.n_iter_ == 5
     assert_same(whole, estimator.fit(X))
@@ -307,6 +297,3 @@ def test_a_finished_fit_warns_as_the_whole_would():
     interrupted(estimator, X, 3)
     with pytest.warns(ConvergenceWarning, match=r"iterations \(6\) reached"):
         estimator.fit(X)
-
-
-# -- kill -9 ---------------------------------------------------------------------------

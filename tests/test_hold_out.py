@@ -26,10 +26,6 @@ def streamed(X, n_blocks=7):
     )
 
 
-# ---------------------------------------------------------------------------
-# Identical samples
-# ---------------------------------------------------------------------------
-
 RNG = np.random.RandomState(0)
 DIGITS = load_digits().data
 MATRICES = {
@@ -75,11 +71,6 @@ def test_different_samples_are_told_apart():
         assert duplicates(rows_of(grid.astype(dtype))) is None
 
 
-# ---------------------------------------------------------------------------
-# The split
-# ---------------------------------------------------------------------------
-
-
 def test_of_different_samples_it_is_a_random_split():
     X = RNG.standard_normal((203, 4))
     expected = next(ShuffleSplit(1, test_size=0.3, random_state=5).split(X))
@@ -122,10 +113,6 @@ def test_nothing_is_held_out_of_one_unit():
     assert hold_out(rows_of(RNG.rand(50, 3)), 0.2, 0, np.zeros(50)) is None
     assert hold_out(rows_of(np.ones((1, 3))), 0.2, 0) is None
 
-
-# ---------------------------------------------------------------------------
-# Near copies and series
-# ---------------------------------------------------------------------------
 
 CANCER = scale(load_breast_cancer().data)
 
@@ -189,11 +176,6 @@ def test_distances_neither_under_nor_overflow(size):
     related = related_samples(rows_of(X), None, 0)
     X = X * size
     np.testing.assert_array_equal(related_samples(rows_of(X), None, 0), related)
-
-
-# ---------------------------------------------------------------------------
-# What it is for
-# ---------------------------------------------------------------------------
 
 
 def drawn_with_replacement():

@@ -30,10 +30,8 @@ PAIRED = {"identity", "relu", "leaky_relu", "gelu", "silu", "softplus"}
 @pytest.mark.parametrize(
     ("init", "std"),
     [
-        ("glorot", np.sqrt(2 / 800)),
-        ("he", np.sqrt(2 / 300)),
-        ("lecun", np.sqrt(1 / 300)),
-        ("normal", 1.0),
+        *(("glorot", np.sqrt(2 / 800)), ("he", np.sqrt(2 / 300))),
+        *(("lecun", np.sqrt(1 / 300)), ("normal", 1.0)),
     ],
 )
 def test_initial_weights_have_the_papers_standard_deviation(init, std):
@@ -65,9 +63,6 @@ def test_float32_start_is_the_rounded_float64_start(init, tied):
     assert not np.array_equal(double, random_params(network, NAMES, init, 4, float))
 
 
-# -- at the principal components -------------------------------------------------------
-
-
 def make_data(n_rows=80, n_features=9, seed=0):
     """Features of very different size, centred."""
     rng = np.random.default_rng(seed)
@@ -85,17 +80,12 @@ def start(X, hidden, activation, n_components, *, tied=False, code="identity"):
     rows = make_rows(X, np.zeros(X.shape[1]), 1.0)
     components = principal_components(rows, n_components, 0)
 
-    def least():
-        assert not has_pairs(), "a pass over the rows for nothing"
-        return least_scores(rows, components)
+    has_pairs = activation in PAIRED - {"identity"} and code == "identity"
+    has_pairs &= min(hidden, default=np.inf) >= 2 * n_components
 
-    def has_pairs():
-        pairs = {"relu", "leaky_relu", "gelu", "silu", "softplus"}
-        return (
-            activation in pairs
-            and code == "identity"
-            and all(width >= 2 * n_components for width in hidden)
-        )
+    def least():
+        assert not has_pairs, "a pass over the rows for nothing"
+        return least_scores(rows, components)
 
     params = pca_params(network, names, components, least, 0, np.float64)
     return coefs(network, params), intercepts(network, params), names

@@ -19,35 +19,21 @@ def right(team, model, rows, block, n):
     call(team, "forward", (model, rows, block, team))
 
 
-def too_few(team, model, rows, block, n):
-    team, model = record(team, TEAM), record(model, MODEL)
-    call(team.ops, "copy", (model.params, model.params))
+def of_copy(arguments):
+    """Call `copy`, by its declaration, with what a function makes of the model's."""
+    arguments = numba.njit(arguments)
 
+    def function(team, model, rows, block, n):
+        team, model = record(team, TEAM), record(model, MODEL)
+        call(team.ops, "copy", arguments(model.params, n))
 
-def number_for_an_address(team, model, rows, block, n):
-    team, model = record(team, TEAM), record(model, MODEL)
-    call(team.ops, "copy", (model.params, n, n))
-
-
-def address_for_a_number(team, model, rows, block, n):
-    team, model = record(team, TEAM), record(model, MODEL)
-    call(team.ops, "copy", (model.params, model.params, model.params))
-
-
-def float_for_a_number(team, model, rows, block, n):
-    team, model = record(team, TEAM), record(model, MODEL)
-    call(team.ops, "copy", (model.params, model.params, n / 2))
+    return function
 
 
 def another_record(team, model, rows, block, n):
     team, model = record(team, TEAM), record(model, MODEL)
     rows, block = record(rows, ROWS), record(block, BLOCK)
     call(team, "forward", (rows, model, block, team))
-
-
-def sum_for_an_address(team, model, rows, block, n):
-    team, model = record(team, TEAM), record(model, MODEL)
-    call(team.ops, "copy", (model.params + 8 * n, model.params, n))
 
 
 def number_that_is_read(team, model, rows, block, n):
@@ -72,20 +58,20 @@ def test_calls_that_agree_with_the_declaration():
     compiled(right)
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        too_few,
-        number_for_an_address,
-        address_for_a_number,
-        float_for_a_number,
-        another_record,
-        sum_for_an_address,
-        number_that_is_read,
-        called_number,
-        advanced_number,
-    ],
-)
+WRONG = {
+    "too few": of_copy(lambda params, n: (params, params)),
+    "number for an address": of_copy(lambda params, n: (params, n, n)),
+    "address for a number": of_copy(lambda params, n: (params, params, params)),
+    "float for a number": of_copy(lambda params, n: (params, params, n / 2)),
+    "sum for an address": of_copy(lambda params, n: (params + 8 * n, params, n)),
+    "another record": another_record,
+    "number that is read": number_that_is_read,
+    "called number": called_number,
+    "advanced number": advanced_number,
+}
+
+
+@pytest.mark.parametrize("function", WRONG.values(), ids=WRONG)
 def test_others_are_errors_when_they_are_compiled(function):
     with pytest.raises(numba.TypingError, match=r"takes|is no address"):
         compiled(function)

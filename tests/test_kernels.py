@@ -78,52 +78,27 @@ def kernel_objective(network, loss, alpha, X, weights, params, **others):
     return value, gradient
 
 
-def assert_equals_naive(
-    network,
-    names,
-    loss,
-    alpha,
-    X,
-    weights,
-    params,
-    *,
-    others=None,
-    naive=None,
-    rel=1e-10,
+def assert_gradient(
+    case, names, params, rng, *, others=None, naive=None, variational=False, rel=1e-10
 ):
-    """The kernel's value and gradient are the naive network's; returns the gradient.
+    """The kernel's value and gradient are the naive network's, and the value's slope.
 
-    `others` are fields of `Objective`, `naive` arguments of `reference.objective`.
+    `case` has the first arguments of `kernel_objective`, whose last `others` are;
+    `naive` says the same as these, as arguments of the reference.
     """
-    case = network, loss, alpha, X, weights, params
-    value, gradient = kernel_objective(*case, **(others or {}))
-    true_value, coef_gradients, bias_gradients = reference.objective(
-        X,
-        coefs(network, params),
-        intercepts(network, params),
-        names,
-        loss=loss,
-        alpha=alpha,
-        tied=bool(network.tied),
-        weights=weights,
-        **(naive or {}),
-    )
-    true_gradient = vector(network, coef_gradients, bias_gradients)
-    assert_close(value, gradient, true_value, true_gradient, rel=rel)
-    return gradient
-
-
-def assert_close(value, gradient, true_value, true_gradient, rel):
-    assert value == pytest.approx(true_value, rel=rel)
-    size = np.abs(true_gradient).max()
-    np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=rel * size)
-
-
-def assert_is_slope(gradient, case, params, rng, **others):
-    """A gradient is that of a case's value: by differences in a random direction.
-
-    The case and `others` are those of `kernel_objective`.
-    """
+    network, loss, alpha, X, weights = case
+    others = others or {}
+    value, gradient = kernel_objective(*case, params, **others)
+    layers = X, coefs(network, params), intercepts(network, params), names
+    how = {"loss": loss, "weights": weights, **(naive or {})}
+    if variational:
+        true_value, _, *true_gradients = reference.variational_objective(*layers, **how)
+    else:
+        how |= {"alpha": alpha, "tied": bool(network.tied)}
+        true_value, *true_gradients = reference.objective(*layers, **how)
+    true_gradient = vector(network, *true_gradients)
+    assert_close(value, gradient, true_value, true_gradient, rel)
+    # By differences in a random direction.
     direction = rng.standard_normal(params.size)
     direction /= np.linalg.norm(direction)
     slope = directional_slope(
@@ -132,26 +107,40 @@ def assert_is_slope(gradient, case, params, rng, **others):
     assert gradient @ direction == pytest.approx(slope, rel=1e-6, abs=1e-7)
 
 
+def assert_close(value, gradient, true_value, true_gradient, rel):
+    assert value == pytest.approx(true_value, rel=rel)
+    size = np.abs(true_gradient).max()
+    np.testing.assert_allclose(gradient, true_gradient, rtol=0, atol=rel * size)
+
+
+KINDS = [*itertools.product([False, True], DEPTHS.values(), [False, True])]
+
+
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_gradient(activation, loss):
     """Every activation x loss x tied x depth x sample weights x L2."""
     rng = np.random.default_rng(0)
-    for tied, depth, weighted, alpha in itertools.product(
-        [False, True], DEPTHS, [False, True], [0.0, 0.1]
-    ):
-        network, names = network_for(activation, loss, DEPTHS[depth], tied=tied)
+    for (tied, hidden, weighted), alpha in itertools.product(KINDS, [0.0, 0.1]):
+        network, names = network_for(activation, loss, hidden, tied=tied)
         X = data_for(loss, rng)
         weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
         params = random_params(network, names, rng)
-        case = network, names, loss, alpha, X, weights, params
-        gradient = assert_equals_naive(*case)
-        rest = network, loss, alpha, X, weights
-        assert_is_slope(gradient, rest, params, rng)
+        assert_gradient((network, loss, alpha, X, weights), names, params, rng)
 
 
 # The normal noise of kernels is exact to 1e-10 of itself.
 NOISE_REL = 1e-8
+
+
+# How much, and by what.
+SETTINGS = (0.3, -1.0, 2.0)
+
+
+def corruption_by(noise, X, epoch=reference.NO_EPOCH):
+    """Fields of an objective, and the rows as the network sees them."""
+    seen = reference.corrupt(X, noise, *SETTINGS, 0, epoch)
+    return {"corruption": Corruption(CORRUPTIONS[noise], np.array(SETTINGS))}, seen
 
 
 @pytest.mark.parametrize("noise", CORRUPTIONS)
@@ -159,21 +148,13 @@ NOISE_REL = 1e-8
 def test_gradient_with_corrupted_rows(noise, loss):
     """The target stays clean; the noise of an evaluation is always the same."""
     rng = np.random.default_rng(0)
-    settings = np.array([0.3, -1.0, 2.0])
-    others = {"corruption": Corruption(CORRUPTIONS[noise], settings)}
-    for tied, depth, weighted in itertools.product(
-        [False, True], DEPTHS, [False, True]
-    ):
-        network, names = network_for("tanh", loss, DEPTHS[depth], tied=tied)
+    for tied, hidden, weighted in KINDS:
+        network, names = network_for("tanh", loss, hidden, tied=tied)
         X, params = data_for(loss, rng), random_params(network, names, rng)
         weights = rng.integers(1, 4, len(X)).astype(float) if weighted else None
-        seen = reference.corrupt(X, noise, *settings, 0, reference.NO_EPOCH)
-        case = network, names, loss, 0.1, X, weights, params
-        gradient = assert_equals_naive(
-            *case, others=others, naive={"seen": seen}, rel=NOISE_REL
-        )
-        rest = network, loss, 0.1, X, weights
-        assert_is_slope(gradient, rest, params, rng, **others)
+        others, seen = corruption_by(noise, X)
+        how = {"others": others, "naive": {"seen": seen}, "rel": NOISE_REL}
+        assert_gradient((network, loss, 0.1, X, weights), names, params, rng, **how)
 
 
 @pytest.mark.parametrize("corrupts", [False, True])
@@ -185,26 +166,16 @@ def test_gradient_with_sparsity(sparsity, code, corrupts):
     rng, weight, target = np.random.default_rng(0), 0.7, 0.2
     term = CodeTerm(SPARSITIES[sparsity], {WEIGHT: weight, TARGET: target})
     others, naive = {"term": term}, {"penalty": (sparsity, weight, target)}
-    settings = np.array([0.3, -1.0, 2.0])
-    for tied, depth, weighted in itertools.product(
-        [False, True], DEPTHS, [False, True]
-    ):
-        hidden = DEPTHS[depth]
-        network, names = network_for(
-            "tanh", "squared_error", hidden, tied=tied, code=code
-        )
-        X = data_for("squared_error", rng)
-        params = random_params(network, names, rng)
+    loss = "squared_error"
+    for tied, hidden, weighted in KINDS:
+        network, names = network_for("tanh", loss, hidden, tied=tied, code=code)
+        X, params = data_for(loss, rng), random_params(network, names, rng)
         weights = rng.integers(1, 4, len(X)).astype(float) if weighted else None
         if corrupts:
-            others["corruption"] = Corruption(CORRUPTIONS["masking"], settings)
-            naive["seen"] = reference.corrupt(
-                X, "masking", *settings, 0, reference.NO_EPOCH
-            )
-        case = network, names, "squared_error", 0.1, X, weights, params
-        gradient = assert_equals_naive(*case, others=others, naive=naive)
-        rest = network, "squared_error", 0.1, X, weights
-        assert_is_slope(gradient, rest, params, rng, **others)
+            corruption, naive["seen"] = corruption_by("masking", X)
+            others |= corruption
+        how = {"others": others, "naive": naive}
+        assert_gradient((network, loss, 0.1, X, weights), names, params, rng, **how)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -212,29 +183,27 @@ def test_gradient_with_sparsity(sparsity, code, corrupts):
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
 def test_gradient_of_a_variational_code(loss, depth, weighted):
     """The noise of an evaluation is always the same."""
-    rng, beta, hidden = np.random.default_rng(0), 0.7, DEPTHS[depth]
-    network, names = variational_network(loss, hidden)
-    term = CodeTerm(VARIATIONAL, {WEIGHT: beta})
+    rng, beta = np.random.default_rng(0), 0.7
+    network, names = variational_network(loss, DEPTHS[depth])
     X, params = data_for(loss, rng), random_params(network, names, rng)
     # Those of the variances are, with the samples, on both sides of both ends of what
     # is not bounded.
     intercepts(network, params)[depth][N_COMPONENTS:] = -60, 1, 3
     weights = rng.integers(1, 4, len(X)).astype(float) if weighted else None
-    case = network, loss, 0.0, X, weights
-    value, gradient = kernel_objective(*case, params, term=term)
-    true_value, _, *true_gradients = reference.variational_objective(
-        X,
-        coefs(network, params),
-        intercepts(network, params),
-        names,
-        loss=loss,
-        beta=beta,
-        noise=posterior_noise(len(X)),
-        weights=weights,
+    bits = reference.random_bits(
+        0, reference.POSTERIOR, reference.NO_EPOCH, len(X) * N_COMPONENTS
     )
-    true_gradient = vector(network, *true_gradients)
-    assert_close(value, gradient, true_value, true_gradient, NOISE_REL)
-    assert_is_slope(gradient, case, params, rng, term=term)
+    noise = reference.normal_pairs(bits)[0].reshape(-1, N_COMPONENTS)
+    assert_gradient(
+        (network, loss, 0.0, X, weights),
+        names,
+        params,
+        rng,
+        others={"term": CodeTerm(VARIATIONAL, {WEIGHT: beta})},
+        naive={"beta": beta, "noise": noise},
+        variational=True,
+        rel=NOISE_REL,
+    )
 
 
 def variational_network(loss, hidden):
@@ -244,14 +213,6 @@ def variational_network(loss, hidden):
     output = LOSSES[loss].output_activation
     names = [*["tanh"] * n, "identity", *["tanh"] * n, output]
     return make_network(widths, names, tied=False, variational=True), names
-
-
-def posterior_noise(n_rows, seed=0, epoch=reference.NO_EPOCH):
-    """What kernels draw, of shape (n_rows, N_COMPONENTS)."""
-    bits = reference.random_bits(
-        seed, reference.POSTERIOR, epoch, n_rows * N_COMPONENTS
-    )
-    return reference.normal_pairs(bits)[0].reshape(n_rows, N_COMPONENTS)
 
 
 def test_a_code_without_posterior_noise_and_divergence_is_a_plain_code():
@@ -284,7 +245,6 @@ def test_a_code_without_posterior_noise_and_divergence_is_a_plain_code():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("tied", [False, True])
 def test_gradient_over_lanes_and_blocks(tied, weighted):
     """Eight shards of two blocks, the last not whole; products of packed copies."""
     rng, widths = np.random.default_rng(0), [40, 33, 19, 33, 40]
@@ -295,7 +255,7 @@ def test_gradient_over_lanes_and_blocks(tied, weighted):
     assert lane_rows > sharding.block_rows(network)
     weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
     params = random_params(network, names, rng)
-    assert_equals_naive(network, names, "log_loss", 0.1, X, weights, params)
+    assert_gradient((network, "log_loss", 0.1, X, weights), names, params, rng)
 
 
 def directional_slope(function, params, direction):
@@ -305,44 +265,46 @@ def directional_slope(function, params, direction):
     return (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
 
 
-def run_epochs(X, solver, *, network=None, n_epochs=5, params=None, dtype=np.float64):
-    """Train a small network; returns the training and its loss curve."""
-    names = ["tanh", "identity"]
-    network = network or make_network(
-        [X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False
-    )
-    if params is None:
-        params = initialization.random_params(network, names, "glorot", 0, dtype)
-    rows = make_rows(X.astype(dtype), np.zeros(X.shape[1]), 1.0)
+# A small network, where others do not matter.
+NAMES = ["tanh", "identity"]
+NETWORK = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], NAMES, tied=False)
+
+
+def initial_params(dtype=np.float64):
+    return initialization.random_params(NETWORK, NAMES, "glorot", 0, dtype)
+
+
+def objective_of(rows, validation=None, **others):
+    validation = rows.empty() if validation is None else validation
     loss = LOSSES["squared_error"]
-    objective = loop.Objective(network, loss, 0.0, rows, rows.empty())
+    return loop.Objective(NETWORK, loss, 0.0, rows, validation, **others)
+
+
+def rows_of(X):
+    return make_rows(X, np.zeros(X.shape[1]), 1.0)
+
+
+def run_epochs(X, solver, *, n_epochs=5, dtype=np.float64):
+    """Train the small network; returns the training and its loss curve."""
+    objective, params = objective_of(rows_of(X.astype(dtype))), initial_params(dtype)
     with loop.StochasticTraining.begin(objective, solver, params, 0) as training:
         _, curves = training.run_epochs(n_epochs)
     return training, curves.loss
 
 
-def naive_objective(X, network, params):
-    """Value and gradient of the network of `run_epochs`, by the naive network."""
-    value, coef_gradients, bias_gradients = reference.objective(
-        X,
-        coefs(network, params),
-        intercepts(network, params),
-        ["tanh", "identity"],
-        loss="squared_error",
-        alpha=0.0,
-        tied=False,
-    )
-    return value, vector(network, coef_gradients, bias_gradients)
+def naive_objective(X, params, **others):
+    """Value and gradient of the small network, by the naive one."""
+    layers = coefs(NETWORK, params), intercepts(NETWORK, params), NAMES
+    how = {"loss": "squared_error", "alpha": 0.0, "tied": False, **others}
+    value, *gradients = reference.objective(X, *layers, **how)
+    return value, vector(NETWORK, *gradients)
 
 
 def naive_epochs(X, step, n_epochs=5):
     """The same in NumPy, with a function that turns a gradient into an update."""
-    names = ["tanh", "identity"]
-    network = make_network([X.shape[1], N_COMPONENTS, X.shape[1]], names, tied=False)
-    params = initialization.random_params(network, names, "glorot", 0, np.float64)
-    losses = []
+    params, losses = initial_params(), []
     for _ in range(n_epochs):
-        value, gradient = naive_objective(X, network, params)
+        value, gradient = naive_objective(X, params)
         losses.append(value)
         params += step(gradient)
     return params, losses
@@ -417,12 +379,9 @@ def test_learning_rate_schedule(schedule, rate_of):
         max_iter=4,
     )
     training, _ = run_epochs(X, solver, n_epochs=6)
-    names = ["tanh", "identity"]
-    network = training.objective.network
-    params = initialization.random_params(network, names, "glorot", 0, np.float64)
+    params = initial_params()
     for t in range(12):
-        batch = X[:5] if t % 2 == 0 else X[5:]
-        _, gradient = naive_objective(batch, network, params)
+        _, gradient = naive_objective(X[:5] if t % 2 == 0 else X[5:], params)
         params -= rate_of(t, t / 2) * gradient
     np.testing.assert_allclose(training.state.params, params, rtol=1e-10, atol=1e-13)
 
@@ -444,9 +403,7 @@ def test_every_row_counts_once_per_epoch():
     X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
     solver = solver_for("sgd", learning_rate=0.0, batch_size=4, shuffle=1)
     training, losses = run_epochs(X, solver, n_epochs=4)
-    params = training.state.params
-    network = training.objective.network
-    value, _ = naive_objective(X, network, params)
+    value, _ = naive_objective(X, training.state.params)
     np.testing.assert_allclose(losses, value, rtol=1e-12)
 
 
@@ -462,7 +419,7 @@ def test_float32_follows_float64():
 def test_what_a_training_has_to_improve_on():
     """The start, and, with other rows than before, the weights that are there."""
     X = np.random.default_rng(0).standard_normal((N_ROWS, N_FEATURES))
-    objective, params = objective_of(make_rows(X, np.zeros(N_FEATURES), 1.0))
+    objective, params = objective_of(rows_of(X)), initial_params()
     with loop.StochasticTraining.begin(objective, solver_for(), params, 0) as begun:
         progress, state = begun.state.progress, begun.state
         for _ in range(2):
@@ -475,68 +432,37 @@ def test_what_a_training_has_to_improve_on():
             progress.start_loss = 0.0  # as if of other rows
 
 
-# -- parts of the rows -----------------------------------------------------------------
-
-
-def objective_of(rows, **others):
-    """With the network of `run_epochs`, and its initial parameters."""
-    names = ["tanh", "identity"]
-    network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
-    params = initialization.random_params(network, names, "glorot", 0, np.float64)
-    loss = LOSSES["squared_error"]
-    objective = loop.Objective(network, loss, 0.0, rows, rows.empty(), **others)
-    return objective, params
-
-
 @pytest.mark.parametrize("noise", [None, "gaussian", "masking"])
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("numbered", ["parts", "subset", "numbers"])
 def test_sums_over_parts(numbered, make, noise, monkeypatch):
     """What is drawn for a row depends on its number, not on where it is."""
     X = np.random.default_rng(0).standard_normal((30, N_FEATURES))
-    used, others, seen = np.arange(30), {}, X
-    if noise is not None:
-        settings = 0.3, -1.0, 2.0
-        corruption = Corruption(CORRUPTIONS[noise], np.array(settings))
-        others = {"corruption": corruption}
-        seen = reference.corrupt(X, noise, *settings, 0, reference.NO_EPOCH)
-    rows = make_rows(make(X), np.zeros(N_FEATURES), 1.0)
+    used, params = np.arange(30), initial_params()
+    others, seen = ({}, X) if noise is None else corruption_by(noise, X)
+    rows = rows_of(make(X))
     if numbered != "parts":
         used = np.array([0, 3, 7, 8, 21, 22, 23, 29])
-        subset = rows._replace(subset=used.astype(np.int32), n_rows=8, total_weight=8.0)
-        rows = subset
+        rows = rows._replace(subset=used.astype(np.int32), n_rows=8, total_weight=8.0)
     if numbered == "numbers":
-        rows = make_rows(make(X[used]), np.zeros(N_FEATURES), 1.0)
-        rows = rows._replace(numbers=used)
+        rows = rows_of(make(X[used]))._replace(numbers=used)
     monkeypatch.setattr(rows_module, "_PIECE_ENTRIES", 3 * N_FEATURES)
-    objective, params = objective_of(rows, **others)
+    objective = objective_of(rows, **others)
     with LbfgsTraining.begin(objective, solver_for(), params, seed=0) as training:
         value, gradient = training._evaluate(params)
         assert training.value(params) == pytest.approx(value, rel=1e-12)
         values = training.values([0 * params, params], rows)
         assert values == [training.value(0 * params), training.value(params)]
-    network = objective.network
-    true_value, coef_gradients, bias_gradients = reference.objective(
-        X[used],
-        coefs(network, params),
-        intercepts(network, params),
-        ["tanh", "identity"],
-        loss="squared_error",
-        alpha=0.0,
-        tied=False,
-        seen=seen[used],
-    )
-    true_gradient = vector(network, coef_gradients, bias_gradients)
-    assert_close(value, gradient, true_value, true_gradient, rel=NOISE_REL)
+    truth = naive_objective(X[used], params, seen=seen[used])
+    assert_close(value, gradient, *truth, rel=NOISE_REL)
 
 
 @pytest.mark.parametrize("name", NAIVE_STEPS)
 def test_steps_by_gradients_from_elsewhere(name):
     """Sums of gradients, divided by the weight."""
     rng = np.random.default_rng(0)
-    rows = make_rows(rng.random((5, N_FEATURES)), np.zeros(N_FEATURES), 1.0)
-    objective, params = objective_of(rows)
-    objective = objective._replace(alpha=0.5)
+    objective = objective_of(rows_of(rng.random((5, N_FEATURES))))._replace(alpha=0.5)
+    params = initial_params()
     changes = {"momentum": 0.7, "nesterovs_momentum": 0} if "_" in name else {}
     solver = solver_for(name.partition("_")[0], batch_size=5, **changes)
     step, naive = NAIVE_STEPS[name](), params.copy()
@@ -570,8 +496,7 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
     """
     monkeypatch.setattr(stream_module, "_WINDOW_ENTRIES", 8 * N_FEATURES)
     X = np.random.default_rng(0).standard_normal((20, N_FEATURES))
-    settings = 0.3, -1.0, 2.0
-    others = {"corruption": Corruption(CORRUPTIONS["masking"], np.array(settings))}
+    seen = [corruption_by("masking", X, epoch)[1] for epoch in range(2)]
     solver = solver_for(
         schedule=SCHEDULES["cosine"].kind,
         momentum=0.0,
@@ -581,7 +506,10 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
     )
     stream = RowStream(lambda: (X[a : a + 7] for a in (0, 7, 14)), lambda b, _: b)
     rows = StreamedRows(stream, None, np.zeros(N_FEATURES), 1.0)
-    objective, params = objective_of(rows, **others)
+    objective, params = (
+        objective_of(rows, **corruption_by("masking", X)[0]),
+        initial_params(),
+    )
     orders, run_on = [], loop.StreamedTraining._run_on
 
     def run_and_note(self, kernel, model, rows, *args):
@@ -593,27 +521,17 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
     monkeypatch.setattr(loop.StreamedTraining, "_run_on", run_and_note)
     with loop.StreamedTraining.begin(objective, solver, params, 0) as training:
         _, curves = training.run_epochs(2)
-    network, naive, losses = objective.network, params.copy(), []
+    naive, losses = params.copy(), []
     for epoch in range(2):
         order = np.concatenate(orders[3 * epoch : 3 * epoch + 3])
         np.testing.assert_array_equal(np.sort(order), np.arange(20))
-        seen = reference.corrupt(X, "masking", *settings, 0, epoch)
         losses.append(0.0)
         for start in range(0, 20, 4):
             batch = order[start : start + 4]
-            value, coef_gradients, bias_gradients = reference.objective(
-                X[batch],
-                coefs(network, naive),
-                intercepts(network, naive),
-                ["tanh", "identity"],
-                loss="squared_error",
-                alpha=0.0,
-                tied=False,
-                seen=seen[batch],
-            )
+            value, gradient = naive_objective(X[batch], naive, seen=seen[epoch][batch])
             losses[-1] += value * len(batch) / 20
             rate = 0.005 * (1 + np.cos(np.pi * (epoch + start / 20) / 2))
-            naive -= rate * vector(network, coef_gradients, bias_gradients)
+            naive -= rate * gradient
     np.testing.assert_allclose(curves.loss, losses, rtol=1e-10)
     np.testing.assert_allclose(training.state.params, naive, rtol=1e-10, atol=1e-13)
 
@@ -624,12 +542,9 @@ def test_interrupt_leaves_nothing_half_done(batch_size, validated, monkeypatch):
     """More rows than one block: the interrupt comes in the middle of them."""
     monkeypatch.setattr(loop, "n_threads_for", lambda *args: 1)
     X = np.random.default_rng(0).standard_normal((20_000, N_FEATURES))
-    names = ["tanh", "identity"]
-    network = make_network([N_FEATURES, N_COMPONENTS, N_FEATURES], names, tied=False)
-    params = initialization.random_params(network, names, "glorot", 0, np.float64)
-    rows = make_rows(X, np.zeros(N_FEATURES), 1.0)
+    rows, params = rows_of(X), initial_params()
     validation = rows if validated else rows.empty()
-    objective = loop.Objective(network, LOSSES["squared_error"], 0.0, rows, validation)
+    objective = objective_of(rows, validation)
     solver = solver_for(batch_size=batch_size)
     with loop.StochasticTraining.begin(objective, solver, params, 0) as training:
         training.run_epochs(1)

@@ -119,13 +119,3 @@ def test_starting_at_a_minimum_ends_at_once():
     assert status == CONVERGED
     assert len(curves.loss) == 1
     np.testing.assert_array_equal(training.state.params, minimum)
-
-
-def test_evaluations_are_those_of_the_kernel():
-    objective, params = make_objective()
-    with LbfgsTraining.begin(objective, make_solver(), params, 0) as training:
-        loss, gradient = training._evaluate(params)
-        again, _ = training._evaluate(params)
-        value, expected = training._value_and_gradient(params)
-    assert loss == again == value
-    np.testing.assert_array_equal(gradient, expected)

@@ -21,12 +21,12 @@ def losses(loss, prediction, target, dtype):
     return values
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_losses_are_finite_and_right_for_extreme_outputs(loss, dtype):
     """Saturated probabilities, rates that underflow: the stable forms."""
     z = np.array([[-800.0], [-90], [-30], [-15], [-1], [0], [1], [30], [90], [800]])
     target = np.full_like(z, 0.25)
+    assert np.isnan(losses(loss, target * np.nan, target, dtype)).all()
     out = losses(loss, z, target, dtype)
     softplus = np.logaddexp(0, z)
     log_softplus = np.where(
@@ -43,13 +43,7 @@ def test_losses_are_finite_and_right_for_extreme_outputs(loss, dtype):
     np.testing.assert_allclose(out, expected, rtol=tolerance, atol=tolerance)
 
 
-def test_losses_let_nan_through():
-    for loss in LOSS_NAMES:
-        assert np.isnan(losses(loss, np.array([np.nan]), np.array([0.5]), np.float64))
-
-
 @pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_log_loss_is_exact_where_it_saturates(target, dtype):
     z = np.array([[-80.0], [-40], [-10], [-1], [0], [1], [10], [40], [80]])
     out = losses("log_loss", z, np.full_like(z, target), dtype)

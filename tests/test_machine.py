@@ -1,7 +1,5 @@
 """Machines that are refused."""
 
-import pytest
-
 from .support.sources import run_python
 
 IMPORT = """
@@ -12,19 +10,20 @@ import numpy
 import pytest
 import sklearn.base
 
-sys.{name} = {value!r}
-with pytest.raises(ImportError) as caught:
-    import skae
-print(caught.value)
+for name, other in (("byteorder", "big"), ("maxsize", 2**31 - 1)):
+    value = getattr(sys, name)
+    setattr(sys, name, other)
+    with pytest.raises(ImportError) as caught:
+        import skae
+    setattr(sys, name, value)
+    print(caught.value)
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [("byteorder", "big", "little-endian"), ("maxsize", 2**31 - 1, "64-bit")],
-)
-def test_what_compiled_code_would_be_wrong_on(name, value, expected):
-    assert expected in run_python(IMPORT.format(name=name, value=value))
+def test_what_compiled_code_would_be_wrong_on():
+    of_order, of_size = run_python(IMPORT).splitlines()
+    assert "little-endian" in of_order
+    assert "64-bit" in of_size
 
 
 IMPORT_WITHOUT_COMPILER = """

@@ -30,7 +30,6 @@ ALIGNED += ("corrupted", "packed", "units", "slopes", "kept")
 
 
 @pytest.mark.parametrize("n_entries", [0, 1, 15, 16, 17])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_in_lines(n_entries, dtype):
     rows = in_lines(3, n_entries, dtype)
     assert rows.shape[1] >= n_entries
@@ -69,9 +68,6 @@ def test_no_cache_line_is_written_by_two_threads(name, monkeypatch):
             assert array.ctypes.data % LINE_BYTES == 0 or not array.size, field
     for record in (BLOCK, HELD):
         assert record.itemsize % LINE_BYTES == 0
-
-
-# -- what kernels would read beyond --------------------------------------------------
 
 
 def training_of(**changes):

@@ -2,7 +2,6 @@
 
 import pickle
 import sys
-import tracemalloc
 import warnings
 from fractions import Fraction
 from functools import partial
@@ -30,14 +29,11 @@ from skae.metrics import (
     reconstruction_r2_score,
 )
 
+from .support.memory import peak_memory
+from .support.reference import naive_r2
+
 DIGITS = load_digits().data
 TRAIN, HELD_OUT = DIGITS[:300], DIGITS[300:450]
-
-
-def naive_r2(estimator, X):
-    """Return the definition, on the whole dense X at once."""
-    reconstructed = estimator.inverse_transform(estimator.transform(X))
-    return 1 - ((X - reconstructed) ** 2).sum() / ((X - X.mean(axis=0)) ** 2).sum()
 
 
 class Reconstructor(TransformerMixin, BaseEstimator):
@@ -83,10 +79,7 @@ def test_equals_r2_score_where_no_feature_is_constant():
     reconstructed = pca.inverse_transform(pca.transform(varying))
     expected = r2_score(varying, reconstructed, multioutput="variance_weighted")
     assert reconstruction_r2_score(pca, varying) == pytest.approx(expected, rel=1e-12)
-
-
-def test_errors_in_constant_features_count():
-    # r2_score(multioutput="variance_weighted") would leave them out.
+    # There r2_score(multioutput="variance_weighted") would leave errors out.
     X = np.column_stack([np.arange(4.0), np.ones(4)])
     wrong = Reconstructor(lambda X: X + np.eye(2)[1])
     assert reconstruction_r2_score(wrong, X) == pytest.approx(1 - 4 / 5)
@@ -143,10 +136,7 @@ def test_memory_is_that_of_a_few_batches(monkeypatch, make):
     rng = np.random.default_rng(0)
     X = make(rng.random((4000, 200)) * (rng.random((4000, 200)) < 0.01))
     svd = TruncatedSVD(n_components=2, random_state=0).fit(X)
-    tracemalloc.start()
-    reconstruction_r2_score(svd, X)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    peak = peak_memory(lambda: reconstruction_r2_score(svd, X))
     assert peak < 8 * (8 * batch_entries)  # X itself is 40 batches when dense
 
 
@@ -212,15 +202,12 @@ def test_frames_and_frame_output(monkeypatch, library):
 # Errors
 
 
-def test_pipeline_step_without_inverse_transform_is_named():
+def test_estimator_without_inverse_transform_is_named():
     no_way_back = ColumnTransformer([("first", "passthrough", [0, 1])])
     pipeline = Pipeline([("skip", "passthrough"), ("pick", no_way_back), ("r", PCA(2))])
     pipeline.fit(TRAIN)
     with pytest.raises(TypeError, match=r"Pipeline.*'pick' \(ColumnTransformer\)"):
         reconstruction_r2_score(pipeline, TRAIN)
-
-
-def test_estimator_without_inverse_transform_is_named():
     with pytest.raises(TypeError, match="ColumnTransformer has no inverse_transform"):
         reconstruction_r2_score(ColumnTransformer([]), TRAIN)
     with pytest.raises(TypeError, match=r"object has no transform.*fit_inverse_tr"):
@@ -231,10 +218,13 @@ def test_estimator_without_inverse_transform_is_named():
         reconstruction_r2_score(MinMaxScaler(), TRAIN)
 
 
-def test_shapes_that_differ():
-    shorter = Reconstructor(lambda X: X[:, 1:])
-    with pytest.raises(ValueError, match=r"\(300, 64\) as \(300, 63\)"):
-        reconstruction_r2_score(shorter, TRAIN)
+def test_reconstructions_of_another_shape_and_that_are_not_finite():
+    for reconstruct, message in (
+        (lambda X: X[:, 1:], r"\(300, 64\) as \(300, 63\)"),
+        (lambda X: np.full_like(X, np.inf), "the reconstruction contains infinity"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            reconstruction_r2_score(Reconstructor(reconstruct), TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -251,27 +241,6 @@ def test_shapes_that_differ():
 def test_bad_rows(X, message):
     with pytest.raises(ValueError, match=message):
         reconstruction_r2_score(Reconstructor(np.copy), X)
-
-
-def test_reconstruction_that_is_not_finite():
-    broken = Reconstructor(lambda X: np.full_like(X, np.inf))
-    with pytest.raises(ValueError, match="the reconstruction contains infinity"):
-        reconstruction_r2_score(broken, TRAIN)
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        (np.ones(299), "inconsistent numbers of samples"),
-        (np.ones((300, 1)), "must be 1-D"),
-        (np.r_[-1.0, np.ones(299)], "Negative values"),
-        (np.zeros(300), "no positive entry"),
-        (np.full(300, np.nan), "sample_weight contains NaN"),
-    ],
-)
-def test_bad_weights(weights, message):
-    with pytest.raises(ValueError, match=message):
-        reconstruction_r2_score(Reconstructor(np.copy), TRAIN, sample_weight=weights)
 
 
 # The scorer
@@ -309,13 +278,10 @@ def test_scorer_in_cross_validate_beside_others_and_with_metadata_routing():
         )
     assert scores["test_r2"] == pytest.approx(scores["test_again"])
     assert np.all(scores["test_r2"] > 0.3)
-
-
-def test_scorer_ignores_y_and_pickles():
-    scorer = pickle.loads(pickle.dumps(reconstruction_r2))
-    pca = PCA(n_components=2).fit(TRAIN)
-    labels = np.zeros(len(HELD_OUT))
-    assert scorer(pca, HELD_OUT, labels) == reconstruction_r2_score(pca, HELD_OUT)
+    # It ignores y, and can be pickled.
+    scorer, pca = pickle.loads(pickle.dumps(reconstruction_r2)), PCA(2).fit(TRAIN)
+    score = scorer(pca, HELD_OUT, np.zeros(len(HELD_OUT)))
+    assert score == reconstruction_r2_score(pca, HELD_OUT)
 
 
 # Frames with sparse columns
@@ -522,9 +488,7 @@ def test_argmax_accuracy_values():
     assert argmax_accuracy(X, 3 * X + 1) == 1.0
     assert argmax_accuracy(X, -X) == 0.0
     assert isinstance(argmax_accuracy(X, X), float)
-
-
-def test_argmax_accuracy_of_ties_takes_the_first():
+    # Of ties the first counts.
     assert argmax_accuracy(np.eye(8), np.full((8, 8), 0.1)) == 1 / 8
     assert argmax_accuracy([[1, 1, 0]], [[0.5, 0.4, 0.0]]) == 1.0
     assert argmax_accuracy([[1, 1, 0]], [[0.4, 0.5, 0.0]]) == 0.0

@@ -19,20 +19,16 @@ X = np.random.default_rng(0).random((50, 5))
 # Parameter, wrong value, what is suggested; None: nothing.
 WRONG = [
     ("activation", "ReLU", "'relu'"),
-    ("activation", " relu", "'relu'"),
     ("activation", "sigmoidal", "'sigmoid'"),
     ("activation", "swish", "'silu'"),
     ("activation", "linear", "'identity'"),
     ("activation", "lrelu", "'leaky_relu'"),
-    ("activation", "Leaky-ReLU", "'leaky_relu'"),
-    ("activation", "elU", "'elu'"),
     ("activation", b"tanh", "'tanh'"),
     ("activation", 3, None),
     ("activation", "cosine", None),
     ("activation", ("relu", "Tanh"), "'tanh'"),
     ("activation", np.array("gelu"), "'gelu'"),
     ("activation", {"relu", "gelu"}, None),
-    ("code_activation", "Linear", "'identity'"),
     ("output_activation", "Sigmoid", "'sigmoid'"),
     ("output_activation", "automatic", "'auto'"),
     ("loss", "mse", "'squared_error'"),
@@ -44,7 +40,6 @@ WRONG = [
     ("loss", "squared", "'squared_error'"),
     ("loss", ["huber"], "'huber'"),
     ("loss", "", None),
-    ("solver", "Adam", "'adam'"),
     ("solver", "L-BFGS", "'lbfgs'"),
     ("solver", "nesterov", "'sgd'"),
     ("learning_rate", "cosine_annealing", "'cosine'"),
@@ -52,7 +47,6 @@ WRONG = [
     ("init", "kaiming", "'he'"),
     ("init", "Xavier", "'glorot'"),
     ("noise", "dropout", "'masking'"),
-    ("noise", "Gaussian", "'gaussian'"),
     ("noise", "none", "None"),
     ("noise", 0.2, "noise_level=0.2"),
     ("sparsity", "KL", "'kl'"),
@@ -60,7 +54,6 @@ WRONG = [
     ("pretrain", "layer-wise", "'layerwise'"),
     ("pretrain", True, "'layerwise'"),
     ("early_stopping", "True", "True"),
-    ("scale", "Auto", "'auto'"),
     ("scale", "0.5", "0.5"),
     ("hidden_layer_sizes", "64", "64"),
     ("hidden_layer_sizes", "64, 32", r"\(64, 32\)"),
@@ -72,7 +65,6 @@ WRONG = [
     ("max_iter", 0, None),
     ("batch_size", "auto ", "'auto'"),
     ("batch_size", np.array([32.0]), "32"),
-    ("n_components", "2", "2"),
 ]
 
 
@@ -132,7 +124,8 @@ def test_suggestions_are_names_that_are_legal():
 @pytest.mark.parametrize(
     "member", [AutoencoderTransformer, VariationalAutoencoderTransformer]
 )
-def test_all_names_have_an_order(member):
+def test_all_parameters_are_checked_and_all_names_have_an_order(member):
+    assert set(member._parameter_constraints) == set(member().get_params())
     options = [
         constraint
         for constraints in member._parameter_constraints.values()

@@ -78,9 +78,6 @@ def assert_parity(estimator, part, X):
     assert_same(found, by_estimator(estimator, part, X))
 
 
-# -- activations ---------------------------------------------------------------------
-
-
 def test_every_activation_has_a_row():
     assert list(_ACTIVATIONS) == list(ACTIVATIONS)
     assert set(ACTIVATION_NAMES) | {"sigmoid"} == set(_ACTIVATIONS)
@@ -97,7 +94,6 @@ def activation_alone(name, dtype):
     return estimator
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_of_all_sizes(name, dtype):
     """Digit by digit, from the smallest numbers to the largest."""
@@ -131,7 +127,6 @@ def fitted_deep(activation, dtype, tied):
     ).fit(make_data().astype(dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 def test_deep_networks(activation, dtype, tied):
     estimator = fitted_deep(activation, dtype, tied)
@@ -141,9 +136,6 @@ def test_deep_networks(activation, dtype, tied):
             # The same mean: the input of the network is of that size.
             X = rows_of(estimator, part, estimator.mean_ + size * make_data(seed=1))
             assert_same(outputs(model, X), by_estimator(estimator, part, X))
-
-
-# -- estimators ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL_CASES)
@@ -188,9 +180,6 @@ def test_any_number_of_rows(part):
     assert outputs(model, X[:0]).shape == (0, expected.shape[1])
 
 
-# -- the model -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("part", "names", "widths"),
     [
@@ -199,7 +188,6 @@ def test_any_number_of_rows(part):
         ("reconstruct", ("X", "reconstruction"), (6, 6)),
     ],
 )
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
 )
@@ -210,29 +198,17 @@ def test_signature(kind, dtype, part, names, widths):
     for value, width in zip(values, widths, strict=True):
         tensor = value.type.tensor_type
         assert tensor.elem_type == onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        assert [d.dim_param or d.dim_value for d in tensor.shape.dim] == [
-            "n_samples",
-            width,
-        ]
+        shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        assert shape == ["n_samples", width]
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
     assert model.ir_version == 8
     assert (model.producer_name, model.producer_version) == ("skae", skae.__version__)
-    assert {p.key: p.value for p in model.metadata_props} == {
-        "skae_version": skae.__version__,
-        "estimator": kind.__name__,
-        "part": part,
-    }
-    assert model.doc_string == f"{kind.__name__}, {part}: 6 features, 2 components"
+    said = {"skae_version": skae.__version__, "estimator": kind.__name__, "part": part}
+    assert {p.key: p.value for p in model.metadata_props} == said
+    said = f"{kind.__name__}, {part}: rows of 6 features, codes of 2"
+    assert model.doc_string == said
     named = [node.name for node in model.graph.node]
     assert len(set(named)) == len(named)
-
-
-def test_files(tmp_path):
-    estimator = fitted_deep("softplus", np.float32, False)
-    onnx.save(to_onnx(estimator), tmp_path / "autoencoder.onnx")
-    model = onnx.load(tmp_path / "autoencoder.onnx")
-    X = make_data().astype(np.float32)
-    assert_same(outputs(model, X), by_estimator(estimator, "reconstruct", X))
 
 
 def test_tied_weights_are_kept_once():
@@ -257,9 +233,6 @@ def test_no_needless_operators(loss):
     ).fit(make_data(loss=loss))
     operators = [n.op_type for n in to_onnx(estimator, "encoder").graph.node]
     assert operators == ["Gemm", "Identity"]
-
-
-# -- pipelines -----------------------------------------------------------------------
 
 
 def converted(pipeline, X, **options):
@@ -292,7 +265,6 @@ MEMBERS = {
 
 
 @pytest.mark.parametrize("dtype_of_input", DTYPES)
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("member", MEMBERS)
 def test_pipelines(member, dtype, dtype_of_input):
     X = 3 + 2 * make_data()
@@ -326,7 +298,6 @@ def test_whole_numbers():
     assert_converted(pipeline, X, np.float32)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_beside_and_before_others(dtype):
     """Two autoencoders, whose constants keep apart; and steps that read codes."""
     X = make_data().astype(dtype)
@@ -357,9 +328,6 @@ def test_frames():
     assert_same(found[0], some.transform(X))
 
 
-# -- errors --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("member", MEMBERS)
 def test_not_fitted(member):
     with pytest.raises(NotFittedError):
@@ -369,19 +337,14 @@ def test_not_fitted(member):
         converted(pipeline, make_data())
 
 
-def test_wrong_part():
+def test_wrong_parts_and_estimators():
     estimator = fitted_deep("relu", np.float32, False)
     for part in ("code", None, ["encoder"]):
         with pytest.raises(ValueError, match=r"part=.* must be one of .*'reconstruct'"):
             to_onnx(estimator, part)
-
-
-@pytest.mark.parametrize(
-    "other", [PCA(), make_pipeline(PCA()), AutoencoderTransformer, None]
-)
-def test_other_estimators(other):
-    with pytest.raises(TypeError, match=r"takes a fitted AutoencoderTransformer or .*"):
-        to_onnx(other)
+    for other in (PCA(), make_pipeline(PCA()), AutoencoderTransformer, None):
+        with pytest.raises(TypeError, match="takes a fitted AutoencoderTransf"):
+            to_onnx(other)
 
 
 def test_missing_packages(monkeypatch):

@@ -9,8 +9,6 @@ from skae import AutoencoderTransformer
 from .support.cases import SCHEDULES, STOCHASTIC, make, make_data
 from .support.fits import assert_same_fit
 
-# -- partial_fit -----------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("solver", STOCHASTIC)
 @pytest.mark.parametrize("learning_rate", SCHEDULES[:3])
@@ -31,18 +29,6 @@ def test_partial_fits_are_epochs(solver, learning_rate):
     assert_same_fit(passes, whole)
 
 
-def test_partial_fit_is_one_pass():
-    X = make_data(50)
-    for batch_size in (5, 50):
-        one = make("adam", batch_size=batch_size, shuffle=False).partial_fit(X)
-        several = make("adam", batch_size=batch_size, shuffle=False)
-        several.partial_fit(X[:25])
-        several.partial_fit(X[25:])
-        assert several.n_iter_ == 2
-        assert one.n_iter_ == 1
-        np.testing.assert_allclose(several.mean_, X[:25].mean(axis=0))
-
-
 def test_partial_fit_keeps_the_last_weights():
     """Also if they are worse than the weights before."""
     X = make_data()
@@ -52,7 +38,6 @@ def test_partial_fit_keeps_the_last_weights():
     assert estimator.reconstruction_error(X).sum() > before
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_partial_fit_after_fit(dtype):
     X = make_data().astype(dtype)
     estimator = make("adam", early_stopping=True, max_iter=5).fit(X)
@@ -76,21 +61,12 @@ def test_partial_fit_with_another_solver():
     assert (estimator.n_iter_, len(estimator.loss_curve_)) == (6, 11)
 
 
-def test_partial_fit_checks_the_features():
-    estimator = make("adam").partial_fit(make_data())
-    with pytest.raises(ValueError, match=r"5 features.* expecting 6"):
-        estimator.partial_fit(make_data(n_features=5))
-
-
 def test_lbfgs_has_no_partial_fit():
     assert not hasattr(make("lbfgs"), "partial_fit")
     assert hasattr(make("adam"), "partial_fit")
     with pytest.raises(AttributeError) as caught:
         make("lbfgs").partial_fit(make_data())
     assert "lbfgs" in f"{caught.value} {caught.value.__cause__}"
-
-
-# -- beside PCA ------------------------------------------------------------------------
 
 
 def test_partial_fit_has_no_end_to_plan_for():

@@ -79,31 +79,20 @@ def frame():
     )
 
 
-@pytest.mark.parametrize(
-    ("make", "dtype"),
-    [
-        (collection, np.float64),
-        (lambda: collection(np.float32), np.float32),
-        (lambda: collection(np.int16), np.float64),
-        (lambda: collection().rechunk((N_ROWS, (2, 1))), np.float64),
-        (lambda: collection().map_blocks(np.asfortranarray), np.float64),
-        (frame, np.float64),
-        (lambda: frame().values, np.float64),
-        (lambda: frame().astype(np.float32), np.float32),
-        (lambda: frame().astype({"b": np.float32}), np.float64),
-    ],
-    ids=[
-        "float64",
-        "float32",
-        "integers",
-        "chunks of columns",
-        "Fortran order",
-        "frame",
-        "unknown rows",
-        "float32 frame",
-        "mixed frame",
-    ],
-)
+COLLECTIONS = {
+    "float64": (collection, np.float64),
+    "float32": (lambda: collection(np.float32), np.float32),
+    "integers": (lambda: collection(np.int16), np.float64),
+    "parts of columns": (lambda: collection().rechunk((N_ROWS, (2, 1))), np.float64),
+    "Fortran": (lambda: collection().map_blocks(np.asfortranarray), np.float64),
+    "frame": (frame, np.float64),
+    "unknown rows": (lambda: frame().values, np.float64),
+    "float32 frame": (lambda: frame().astype(np.float32), np.float32),
+    "mixed frame": (lambda: frame().astype({"b": np.float32}), np.float64),
+}
+
+
+@pytest.mark.parametrize(("make", "dtype"), COLLECTIONS.values(), ids=COLLECTIONS)
 @pytest.mark.parametrize("persisted", [False, True])
 def test_blocks_become_arrays(client, make, dtype, persisted):
     data = make()
@@ -188,12 +177,9 @@ def widen_five(block):
     return np.c_[block, block] if len(block) == 5 else block
 
 
-def test_partitions_have_to_be_alike(client):
+def test_what_is_no_matrix(client):
     with pytest.raises(ValueError, match="0 has 3 features of float64, number 1 6"):
         partitions_of(collection(), client, widen_five)
-
-
-def test_what_is_no_matrix(client):
     with pytest.raises(TypeError, match="ndarray, but has to be a Dask array"):
         partitions_of(X, client)
     for vector in (collection()[:, 0], frame()["a"]):
@@ -258,27 +244,23 @@ def test_blocks_that_have_moved(client):
         assert not parts._is_stale
 
 
-# -- workers that die ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("by_tasks", [False, True])
-def test_a_worker_dies_meanwhile(mortal_client, by_tasks):
+def test_workers_die_meanwhile(mortal_client):
+    """While runners are asked, then while tasks are."""
     with partitions_of(collection(), mortal_client) as parts:
         before = parts.run(pid_and_sum)
-        victim = before[0][0]
-        if by_tasks:
+        for victim in sorted({pid for pid, _ in before}):
+            timer = later(0.5, kill, victim)
+            after = parts.run(pid_and_sum, 0.4)
+            timer.join()
+            assert victim not in {pid for pid, _ in after}
+            assert [value for _, value in after] == [value for _, value in before]
+            # And from then on where the blocks are now.
+            for _ in range(2):
+                again = parts.run(pid_and_sum)
+                assert victim not in {pid for pid, _ in again}
+                assert [value for _, value in again] == [value for _, value in before]
+            assert not parts._is_stale
             parts._next_tasks = 0.0
-        timer = later(0.5, kill, victim)
-        after = parts.run(pid_and_sum, 0.4)
-        timer.join()
-        assert victim not in {pid for pid, _ in after}
-        assert [value for _, value in after] == [value for _, value in before]
-        # And from then on where the blocks are now.
-        for _ in range(2):
-            again = parts.run(pid_and_sum)
-            assert victim not in {pid for pid, _ in again}
-            assert [value for _, value in again] == [value for _, value in before]
-        assert not parts._is_stale
 
 
 def die(block):

@@ -30,12 +30,6 @@ def assert_components(components, X, n_components, rtol=1e-9):
     np.testing.assert_allclose(cosines, 1, rtol=rtol)
 
 
-def test_weights_that_leave_no_variance_leave_no_component():
-    X, weights = np.array([[0.0], [1.0]]), np.array([2.0, 5e-324])
-    components = principal_components(make_rows(X, [0.0], 1.0, weights=weights), 1, 0)
-    assert components.deviations.size == 0
-
-
 @pytest.fixture(params=[1024, 0], ids=["whole", "iterated"])
 def max_scatter(request, monkeypatch):
     """From how many features on the scatter matrix is not computed."""
@@ -81,9 +75,11 @@ def test_not_more_components_than_the_rank(max_scatter):
     assert (components.deviations > 0).all()
 
 
-def test_constant_data_have_none():
-    components = principal_components(seen(np.ones((5, 4))), 2, 0)
-    assert components.axes.shape == (4, 0)
+def test_what_has_no_variance_has_no_component():
+    weights = np.array([2.0, 5e-324])
+    weighted = make_rows(np.array([[0.0], [1.0]]), [0.0], 1.0, weights=weights)
+    for rows in (seen(np.ones((5, 4))), weighted):
+        assert principal_components(rows, 1, 0).axes.shape == (rows.n_features, 0)
 
 
 def test_many_features_of_few_rows():

@@ -18,7 +18,6 @@ from skae._compiled.epochs import INTERRUPTED
 from skae._training import loop
 from skae._training.reporting import (
     Curves,
-    JoinedReports,
     TrainingInterruptedWarning,
     VerboseReport,
     readable_interval,
@@ -66,35 +65,6 @@ def test_slow_epochs_get_more_lines(capsys, monkeypatch):
         report.end(Curves([0.5] * n_done, [], []), is_last=False)
     epochs = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
     assert epochs == ["1/10000", "6/10000", "11/10000"]
-
-
-class Recorder:
-    def __init__(self, every, answer=False):
-        self.every, self.answer, self.calls = every, answer, []
-
-    def epochs_to_next(self, n_done):
-        return self.every - n_done % self.every
-
-    def begin(self, max_iter):
-        self.calls.append(("begin", max_iter))
-
-    def end(self, curves, *, is_last):
-        self.calls.append((curves, is_last))
-        return self.answer
-
-
-@pytest.mark.parametrize("answers", [(False, False), (True, False), (False, True)])
-def test_joined_reports_are_all_told_and_each_can_stop(answers):
-    reports = [
-        Recorder(every, answer) for every, answer in zip((3, 2), answers, strict=True)
-    ]
-    joined = JoinedReports(reports)
-    assert [joined.epochs_to_next(n) for n in range(4)] == [2, 1, 1, 1]
-    joined.begin(7)
-    curves = Curves([0.5], [], [])
-    assert joined.end(curves, is_last=False) == any(answers)
-    for report in reports:
-        assert report.calls == [("begin", 7), (curves, False)]
 
 
 def _search(estimator, X):
@@ -148,9 +118,6 @@ def test_a_warning_without_a_users_line():
         exec("def tell():\n    warn('here')", names)
         names["tell"]()
     assert [warning.filename for warning in caught] == [__file__]
-
-
-# -- progress --------------------------------------------------------------------------
 
 
 LINE = re.compile(
@@ -221,14 +188,16 @@ def test_callbacks_see_every_epoch(name, callback):
     assert last[3] == plain.score(X)
 
 
-def test_callback_stops(callback):
+def test_callback_stops(callback, capsys):
+    """Beside lines that are fewer than the epochs that a callback is told of."""
     X, weights = make_data(), np.arange(60.0)
     watcher = Watcher(stop_after=3)
-    estimator = make("minibatch", max_iter=9).set_callbacks(watcher)
+    estimator = make("minibatch", max_iter=50, verbose=1).set_callbacks(watcher)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         estimator.fit(X, sample_weight=weights)
     assert estimator.n_iter_ == 3
+    assert LINE.findall(capsys.readouterr().out)[0][:2] == ("1", "50")
     expected = make("minibatch", max_iter=3).fit(X, sample_weight=weights)
     assert_same_fit(estimator, expected)
     assert watcher.seen[0][4]["sample_weight"] is weights
@@ -303,9 +272,6 @@ def test_progress_bar_through_a_grid_search(callback, capsys, monkeypatch):
         assert name in output
     expected = search_with(make("adam", max_iter=4)).fit(X)
     assert_same_fit(search.best_estimator_[-1], expected.best_estimator_[-1])
-
-
-# -- beside PCA ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

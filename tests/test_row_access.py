@@ -7,7 +7,6 @@ import pytest
 
 from skae._compiled import row_access
 
-DTYPES = (np.float32, np.float64)
 # Fewer than a square, whole squares, and both with a rest.
 SHAPES = list(itertools.product((1, 7, 8, 20), (1, 4, 8, 19)))
 
@@ -16,7 +15,6 @@ def scaling_for(n_features, dtype):
     return np.append(np.linspace(-1, 1, n_features), 0.5).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n_rows", "n_features"), SHAPES)
 def test_gather_transposes_and_scales_picked_rows(n_rows, n_features, dtype):
     rng = np.random.default_rng(0)
@@ -31,7 +29,6 @@ def test_gather_transposes_and_scales_picked_rows(n_rows, n_features, dtype):
     assert (block[-1] == 7).all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n_rows", "n_units"), SHAPES)
 def test_scatter_is_the_way_back(n_rows, n_units, dtype):
     block = np.random.default_rng(0).normal(size=(n_units, 24)).astype(dtype)

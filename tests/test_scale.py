@@ -10,20 +10,10 @@ from sklearn.decomposition import PCA
 from skae import AutoencoderTransformer
 from skae.datasets import make_donuts
 
-from .support.cases import (
-    RANGES,
-    data_for,
-    is_scaled,
-    make,
-    make_data,
-    names_of,
-)
+from .support.cases import RANGES, data_for, is_scaled, make, make_data, names_of
 from .support.fits import reconstruct
 
 SCALED = names_of(is_scaled)
-
-
-# -- scale -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SCALED)
@@ -110,10 +100,8 @@ def test_tied_saturating_networks_are_not_worse_than_pca(name, tails):
 @pytest.mark.parametrize(
     "params",
     [
-        {"noise": "gaussian"},
-        {"sparsity": "l1"},
-        {"tied_weights": False},
-        {"activation": "relu"},
+        *({"noise": "gaussian"}, {"sparsity": "l1"}),
+        *({"tied_weights": False}, {"activation": "relu"}),
     ],
 )
 def test_other_networks_see_a_root_mean_square_of_one(params):

@@ -13,7 +13,6 @@ from skae._compiled.products import DEPTH, PART_COLUMNS, pack, product
 from skae._compiled.sparse_products import dense_sparse_product, sparse_dense_product
 from skae._runtime import workspace
 
-DTYPES = (np.float32, np.float64)
 # Strips, parts and words, whole and not; sums longer than a pass over them.
 WIDTHS, ROWS = (1, 7, 8, 32, 33, 64, 65, 100), (1, 5, 16, 63, 64, 65, 130)
 DENSITIES = (0, 0.1, 0.7)
@@ -32,7 +31,6 @@ def packed(block):
     return memory
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("k", [3, DEPTH, DEPTH + 20])
 def test_dense_sparse_product(k, density, dtype):
@@ -47,7 +45,6 @@ def test_dense_sparse_product(k, density, dtype):
             assert np.array_equal(c, expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("density", DENSITIES)
 @pytest.mark.parametrize("is_added", [False, True])
 def test_sparse_dense_product(is_added, density, dtype):
@@ -74,15 +71,12 @@ def test_nan_is_no_zero():
     assert np.array_equal(np.isnan(c), np.isnan(b).any(axis=1)[:, None] * np.ones(40))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("of", [dense_sparse_product, sparse_dense_product])
 def test_sums_of_products_are_vectors(of, dtype):
     fresh = numba.cfunc(of.compiled(dtype)._sig, **of.options)(of.function)
     assert "@llvm.fmuladd.v" in fresh.inspect_llvm()
     assert "@llvm.fmuladd.f" not in fresh.inspect_llvm()
 
-
-# -- in fits ---------------------------------------------------------------------
 
 # With 600 features, longer than a pass over a sum.
 N_ROWS, N_FEATURES = 300, 600
@@ -133,7 +127,6 @@ def results(case, X):
 
 
 @pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES)
 def test_fits_have_the_same_bits(case, dtype, as_given, monkeypatch):
     with decisions() as found:

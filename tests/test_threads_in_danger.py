@@ -18,19 +18,13 @@ from skae import AutoencoderTransformer
 from skae._compiled import batches, epochs, propagate
 from skae._runtime import blas, threads
 
+from .support.interrupts import ctrl_c_after, warns_of_interrupt
 from .support.processes import allowed, blas_threads, in_fork, our_threads
-from .support.threaded import (
-    _LARGE,
-    data,
-    digest,
-    in_new_process,
-)
-
-# -- several fits at once -------------------------------------------------------
+from .support.threaded import _LARGE, data, digest, in_new_process
 
 
 def job_limits_by_another_thread():
-    """The process' limit is whoever's; what a fit needs holds in any thread.
+    """The limit is the process'; what a fit needs holds in any thread.
 
     threadpoolctl 3.8 lets only the thread that was first to set a limit set another.
     """
@@ -52,20 +46,6 @@ def job_limits_by_another_thread():
             pool.submit(hold).result()
         assert set(blas_threads().values()) == {1}
     assert blas_threads() == before
-    # The first of two fits to begin is not the last to end.
-    first, second = blas.single_threaded_blas(), blas.single_threaded_blas()
-    with ThreadPoolExecutor(1) as pool:
-        first.__enter__()
-        pool.submit(second.__enter__).result()
-        first.__exit__(None, None, None)
-        assert set(blas_threads().values()) == {1}
-        pool.submit(second.__exit__, None, None, None).result()
-    assert blas_threads() == before
-    return "ended"
-
-
-def test_limits_by_another_thread():
-    assert in_new_process(job_limits_by_another_thread) == "ended"
 
 
 def test_blas_limit_is_held_once_and_restored():
@@ -153,9 +133,6 @@ def test_blas_limit_is_restored_if_setting_or_lifting_it_is_interrupted(
     assert threads.n_threads_allowed() >= 1
 
 
-# -- fork -----------------------------------------------------------------------
-
-
 def is_in_order(before, expected):
     """Whether BLAS is as before, and a fit, which sets its limit, is as ever."""
     are_before = blas_threads() == before
@@ -172,12 +149,8 @@ def job_fork_while_the_limit_is_set():
         )
         other.start()
         other.join()
-    return in_child, is_in_order(before, expected)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_fork_while_another_thread_sets_the_limit():
-    assert in_new_process(job_fork_while_the_limit_is_set) == [[True], True]
+    assert in_child == [True]
+    assert is_in_order(before, expected)
 
 
 def job_fork_in_a_fit():
@@ -188,16 +161,8 @@ def job_fork_in_a_fit():
         return set(blas_threads().values()) == {1}
 
     with blas.single_threaded_blas():
-        in_child = in_fork(is_limited)
-    return in_child, blas_threads() == before
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-def test_fork_in_a_fit():
-    assert in_new_process(job_fork_in_a_fit) == [True, True]
-
-
-# -- threads that die, or never live --------------------------------------------
+        assert in_fork(is_limited)
+    assert blas_threads() == before
 
 
 def job_dying_ranks():
@@ -234,11 +199,6 @@ def job_dying_ranks():
             assert not our_threads()
             assert blas_threads() == before
     assert digest("minibatch") == expected
-    return "ended"
-
-
-def test_a_rank_that_dies_ends_the_run():
-    assert in_new_process(job_dying_ranks) == "ended"
 
 
 def job_threads_that_cannot_start():
@@ -268,41 +228,21 @@ def job_threads_that_cannot_start():
             assert not our_threads()
             assert blas_threads() == before
             assert digest("minibatch") == expected
+
+
+def job_in_danger():
+    """One after the other; the last has a limit set until the process ends."""
+    job_dying_ranks()
+    job_threads_that_cannot_start()
+    if hasattr(os, "fork"):
+        job_fork_while_the_limit_is_set()
+        job_fork_in_a_fit()
+    job_limits_by_another_thread()
     return "ended"
 
 
-def test_a_thread_that_cannot_start():
-    assert in_new_process(job_threads_that_cannot_start) == "ended"
-
-
-# -- Ctrl-C ---------------------------------------------------------------------
-
-
-def interrupt_after(seconds):
-    """Send Ctrl-C to this process; returns a list that will hold the time of it."""
-    sent = []
-
-    def send():
-        time.sleep(seconds)
-        sent.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=send, daemon=True).start()
-    return sent
-
-
-def interrupted_fit(model, X, seconds):
-    """Fit and interrupt; returns the seconds from Ctrl-C to the end of `fit`."""
-    sent = interrupt_after(seconds)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(X)
-    delay = time.perf_counter() - sent[0]
-    assert any("interrupted" in str(w.message) for w in caught), "ended by itself"
-    assert not our_threads()
-    assert np.isfinite(model.transform(X)).all()
-    assert np.isfinite(model.score(X))
-    return delay
+def test_a_process_in_danger():
+    assert in_new_process(job_in_danger) == "ended"
 
 
 def job_interrupts_on_one_core(n_interrupts):
@@ -323,7 +263,11 @@ def job_interrupts_on_one_core(n_interrupts):
         model.set_params(max_iter=1, learning_rate="cosine").fit(X)  # compiles
         model.set_params(max_iter=10**6)
         for _ in range(n_interrupts):
-            assert interrupted_fit(model, X, 0.1 + 0.02 * rng.random()) < 2
+            with warns_of_interrupt(), ctrl_c_after(0.1 + 0.02 * rng.random()) as sent:
+                model.fit(X)
+            assert time.perf_counter() - sent[0] < 2
+            assert not our_threads()
+            assert np.isfinite([model.score(X), *model.transform(X[:9]).ravel()]).all()
             n_done += 1
     assert 4 in sizes
     return n_done
@@ -336,14 +280,16 @@ def test_interrupts_on_one_core():
     assert in_new_process(job_interrupts_on_one_core, 12) == 12
 
 
-def job_interrupt_between_ranks(solver):
+def job_interrupt_between_ranks():
     """Ctrl-C before a rank is started, and after it but before anybody knows.
 
     Even the pool may not: its own thread may be up, and interrupted before it notes so.
     """
     before, submit = blas_threads(), ThreadPoolExecutor.submit
     outcomes = {}
-    for n_call, started in itertools.product(range(5, 10), ("no", "pool", "nobody")):
+    for solver, n_call, started in itertools.product(
+        ("adam", "lbfgs"), range(5, 10), ("no", "pool", "nobody")
+    ):
         n_calls, results, strays = 0, [], []
         case = n_call, started, results, strays
 
@@ -381,7 +327,7 @@ def job_interrupt_between_ranks(solver):
             outcome = repr(error)
         finally:
             ThreadPoolExecutor.submit = submit
-        outcomes[f"call {n_call}, started: {started}"] = outcome
+        outcomes[f"{solver}, call {n_call}, started: {started}"] = outcome
         for stray in strays:
             stray.join()
         # It has not touched memory that the run has given back.
@@ -391,7 +337,6 @@ def job_interrupt_between_ranks(solver):
     return outcomes
 
 
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_interrupt_between_ranks(solver):
-    outcomes = in_new_process(job_interrupt_between_ranks, solver, timeout=60)
+def test_interrupt_between_ranks():
+    outcomes = in_new_process(job_interrupt_between_ranks, timeout=120)
     assert outcomes == dict.fromkeys(outcomes, "interrupted")

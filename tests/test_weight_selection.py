@@ -60,6 +60,10 @@ def kept(value):
 FALLS = np.array([1.0, 2.0, 3.0, 2.5, 2.0, 6.0])
 
 
+def steady(p):
+    return 10 - p * FALLS
+
+
 def bound(falls):
     """Lower end of the one-sided interval, by scipy, without the largest of few."""
     rest = np.where(falls == falls.max(), 0.0, falls)
@@ -68,22 +72,40 @@ def bound(falls):
 
 
 def test_gain_is_the_lower_end_of_a_confidence_interval(monkeypatch):
-    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    assert UNSURE.mean() > 0 > bound(UNSURE)
+    training = Stub(steady, monkeypatch)
     selection = CautiousSelection(training, np.zeros(1), 0)
     training.train(selection, 1.0)
     assert selection.gain == pytest.approx(bound(FALLS))
     assert selection.gain > 0
 
 
-def test_the_surest_weights_are_kept(monkeypatch):
-    training = Stub(lambda p: 10 - p * (4 - p) * FALLS, monkeypatch)
-    selection = CautiousSelection(training, np.zeros(1), 0)
-    assert training.train(selection, 0.5, 2.0, 3.0, 3.5) == 2.0
+UNSURE = np.array([5.0, -1.0, 3.0, -2.0])
+# Losses of the held-out rows and of those trained on, the weights, those that are kept.
+KEPT = {
+    "the surest": (lambda p: 10 - p * (4 - p) * FALLS, None, (0.5, 2, 3, 3.5), 2),
+    "the start, not what is unsure": (lambda p: 10 - p * UNSURE, None, (1,), 0),
+    "never what one row says": (lambda p: np.array([10 - p]), None, (1,), 0),
+    "where training gains": (steady, lambda p: (p - 1) * p, (0.9,), 0.9),
+    "not where it loses": (steady, lambda p: (p - 1) * p, (1.1,), 0),
+    "not where it is infinite": (steady, lambda p: np.inf if p else 0.0, (1,), 0),
+    "not where it is NaN": (steady, lambda p: np.nan if p else 0.0, (1,), 0),
+    "no infinity": (lambda p: steady(p) if p != 2 else FALLS * np.inf, None, (1, 2), 1),
+    "no NaN": (lambda p: steady(p) if p != 2 else FALLS * np.nan, None, (1, 2), 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("losses", "on_training", "weights", "kept"), KEPT.values(), ids=KEPT
+)
+def test_which_weights_are_kept(losses, on_training, weights, kept, monkeypatch):
+    training = Stub(losses, monkeypatch, on_training=on_training)
+    assert training.train(CautiousSelection(training, np.zeros(1), 0), *weights) == kept
 
 
 def test_weights_now_count_but_only_now(monkeypatch):
     """Between two epochs of judgement: a longer training would not have seen them."""
-    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    training = Stub(steady, monkeypatch)
     selection = CautiousSelection(training, np.zeros(1), 6)  # the next is 8
     assert training.train(selection, 1.0) == 1.0
     assert selection.kept.params[0] == 0.0
@@ -91,31 +113,8 @@ def test_weights_now_count_but_only_now(monkeypatch):
     assert selection.kept.params[0] == 1.5
 
 
-def test_an_improvement_that_is_not_sure_is_none(monkeypatch):
-    falls = np.array([5.0, -1.0, 3.0, -2.0])
-    assert falls.mean() > 0 > bound(falls)
-    training = Stub(lambda p: 10 - p * falls, monkeypatch)
-    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
-
-
-def test_training_rows_must_not_lose(monkeypatch):
-    training = Stub(
-        lambda p: 10 - p * FALLS, monkeypatch, on_training=lambda p: (p - 1) * p
-    )
-    assert training.train(CautiousSelection(training, np.zeros(1), 0), 0.9) == 0.9
-    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.1) == 0.0
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_losses_that_are_not_finite_are_no_gain(monkeypatch, bad):
-    training = Stub(lambda p: 10 - p * FALLS if p != 2 else FALLS * bad, monkeypatch)
-    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1, 2) == 1
-    training.on_training = lambda p: bad if p else 0.0
-    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1) == 0
-
-
 def test_equal_weights_are_no_weights_and_rows_without_are_no_rows(monkeypatch):
-    plain = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    plain = Stub(steady, monkeypatch)
     selection = CautiousSelection(plain, np.zeros(1), 0)
     plain.train(selection, 1.0)
 
@@ -135,16 +134,11 @@ def test_without_rows_the_start_is_kept(monkeypatch):
 
 
 def test_what_earlier_fits_selected_is_judged_anew(monkeypatch):
-    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    training = Stub(steady, monkeypatch)
     selection = CautiousSelection(training, np.zeros(1), 1, kept(0.7))
     assert training.train(selection, 0.5) == 0.7
     worse = CautiousSelection(training, np.zeros(1), 1, kept(-0.7))
     assert training.train(worse, 0.5) == 0.5
-
-
-def test_one_row_is_never_sure(monkeypatch):
-    training = Stub(lambda p: np.array([10 - p]), monkeypatch)
-    assert training.train(CautiousSelection(training, np.zeros(1), 0), 1.0) == 0.0
 
 
 def test_nothing_is_computed_before_the_first_epoch(monkeypatch):
@@ -167,7 +161,7 @@ def test_nothing_is_computed_before_the_first_epoch(monkeypatch):
 
 
 def test_earlier_weights_are_kept_if_training_never_began(monkeypatch):
-    training = Stub(lambda p: 10 - p * FALLS, monkeypatch)
+    training = Stub(steady, monkeypatch)
     selection = CautiousSelection(training, np.zeros(1), 3, kept(1.0))
     assert selection.kept_weights().params == 1
 

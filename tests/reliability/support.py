@@ -40,12 +40,7 @@ def examples(short, long):
     return lambda test: settings(times(short, long))(hypothesis.seed(SEED)(test))
 
 
-QUICK = {
-    "max_iter": 3,
-    "n_iter_no_change": 2,
-    "init": "auto",
-    "early_stopping": "auto",
-}
+QUICK = {"max_iter": 3, "n_iter_no_change": 2, "init": "auto", "early_stopping": "auto"}
 # Of the cases: few kernels, but every way through the Python code.
 NAMES = (
     "default",

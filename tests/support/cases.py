@@ -91,11 +91,7 @@ LIMITED_OUTPUT_CASES = {
 # Here the fit depends on which rows are drawn, or on what is drawn for a row, so that a
 # row of weight two is not the same as two rows.
 SAMPLING_CASES = {
-    "early_stopping": {
-        **_SMALL,
-        "early_stopping": True,
-        "validation_fraction": 0.1,
-    },
+    "early_stopping": {**_SMALL, "early_stopping": True, "validation_fraction": 0.1},
     "minibatch": {**_SMALL, "batch_size": 7},
     "cautious": {**_SMALL, "init": "pca", "early_stopping": "auto"},
     "gaussian_noise": {**_SMALL, "noise": "gaussian", "sparsity": "l1"},

@@ -14,6 +14,7 @@ from skae.dask import DaskAutoencoderTransformer, DataLostError  # noqa: E402
 from skae.dask import training as training_module  # noqa: E402
 from skae.dask.training import DistributedStochasticTraining  # noqa: E402
 
+from .blocks import assert_same_training as assert_same  # noqa: E402, F401
 from .cases import CASES, SAMPLING_CASES, UNIT_RANGE_CASES  # noqa: E402
 
 _RNG = np.random.default_rng(0)
@@ -21,7 +22,6 @@ X = _RNG.random((300, 12)) @ _RNG.random((12, 12))
 X /= X.max()
 SIZES = (90, 110, 1, 0, 99)
 ALL_CASES = {**CASES, **UNIT_RANGE_CASES, **SAMPLING_CASES}
-FITTED = ("mean_", "scale_", "loss_curve_", "loss_", "best_loss_", "n_iter_", "_params")
 SMALL = {
     "hidden_layer_sizes": (8,),
     "max_iter": 4,
@@ -42,19 +42,6 @@ def collection(X=X, sizes=SIZES):
 def fitted(**parameters):
     """A short fit of the collection."""
     return DaskAutoencoderTransformer(**{**SMALL, **parameters}).fit(collection())
-
-
-def assert_same(found, expected):
-    """The fitted attributes have the same bits."""
-    for name in FITTED:
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    for name in ("validation_loss_curve_", "explained_variance_", "mean_activation_"):
-        assert hasattr(found, name) == hasattr(expected, name)
-        if hasattr(found, name):
-            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    state, other = found._training_state, expected._training_state
-    for name, array in state.arrays.items():
-        np.testing.assert_array_equal(array, other.arrays[name], err_msg=name)
 
 
 class After:

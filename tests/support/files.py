@@ -164,8 +164,7 @@ def made_up(description, table, data, metadata=None):
 def arrays_of(table, data):
     return {
         name: np.frombuffer(
-            data[slice(*entry["data_offsets"])],
-            dtype=container._DTYPES[entry["dtype"]],
+            data[slice(*entry["data_offsets"])], dtype=container._DTYPES[entry["dtype"]]
         ).reshape(entry["shape"])
         for name, entry in table.items()
     }

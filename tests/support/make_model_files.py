@@ -34,11 +34,7 @@ def models():
     )
     autoencoder.fit(pd.DataFrame(X, columns=["a", "b", "ç", "d"]))
     variational = VariationalAutoencoderTransformer(
-        2,
-        hidden_layer_sizes=(3,),
-        max_iter=5,
-        learning_rate="constant",
-        random_state=0,
+        2, hidden_layer_sizes=(3,), max_iter=5, learning_rate="constant", random_state=0
     ).fit(X.astype(np.float32))
     for model in (autoencoder, variational):
         model.mean_ = model._offset = np.round(model.mean_)

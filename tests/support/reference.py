@@ -67,9 +67,7 @@ LOSSES = {
 }
 
 
-# ---------------------------------------------------------------------------
-# Random numbers
-# ---------------------------------------------------------------------------
+# -- Random numbers --------------------------------------------------------------------
 
 CORRUPTION, POSTERIOR = 1, 2
 NO_EPOCH = -1
@@ -118,9 +116,7 @@ def corrupt(X, noise, level, lowest, highest, seed, epoch):
     return np.where(drawn < level / 2, lowest, salted)
 
 
-# ---------------------------------------------------------------------------
-# The objective
-# ---------------------------------------------------------------------------
+# -- The objective ---------------------------------------------------------------------
 
 
 def forward(X, coefs, intercepts, activations):
@@ -240,3 +236,9 @@ def variational_objective(
         bias_gradients.insert(0, delta.sum(axis=0))
         delta = delta @ coefs[i].T
     return value, term, coef_gradients, bias_gradients
+
+
+def naive_r2(estimator, X):
+    """The definition, on the whole dense X at once."""
+    restored = estimator.inverse_transform(estimator.transform(X))
+    return 1 - ((X - restored) ** 2).sum() / ((X - X.mean(axis=0)) ** 2).sum()

@@ -35,18 +35,18 @@ class UnweightedAutoencoder(AutoencoderTransformer):
         return self.fit(X, y).transform(X)
 
 
-class _Mapped(AutoencoderTransformer):
-    """Send the data through ``_map`` first, whatever container it comes in."""
+class _Mapping:
+    """Send the data through ``_map`` first, whatever container they come in."""
 
-    def fit(self, X, y=None, sample_weight=None):
-        return super().fit(self._map(X), y, sample_weight)
+    def fit(self, X, y=None, **weights):
+        return super().fit(self._map(X), y, **weights)
 
     @available_if(_takes_batches)
-    def partial_fit(self, X, y=None, sample_weight=None):
-        return super().partial_fit(self._map(X), y, sample_weight)
+    def partial_fit(self, X, y=None, **weights):
+        return super().partial_fit(self._map(X), y, **weights)
 
-    def fit_transform(self, X, y=None, sample_weight=None):
-        return self.fit(X, y, sample_weight).transform(X)
+    def fit_transform(self, X, y=None, **weights):
+        return self.fit(X, y, **weights).transform(X)
 
     def transform(self, X):
         return super().transform(self._map(X))
@@ -56,6 +56,15 @@ class _Mapped(AutoencoderTransformer):
 
     def score_samples(self, X):
         return super().score_samples(self._map(X))
+
+
+class _Mapped(_Mapping, AutoencoderTransformer):
+    def fit(self, X, y=None, sample_weight=None):
+        return super().fit(X, y, sample_weight=sample_weight)
+
+    @available_if(_takes_batches)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        return super().partial_fit(X, y, sample_weight=sample_weight)
 
 
 class _UnitRange:
@@ -86,26 +95,14 @@ class UnitRangeAutoencoder(_UnitRange, _Mapped):
     """For losses of data in [0, 1]."""
 
 
-class UnitRangeVariational(_UnitRange, VariationalAutoencoderTransformer):
+class UnitRangeVariational(_UnitRange, _Mapping, VariationalAutoencoderTransformer):
     """The same, without weights."""
 
     def fit(self, X, y=None):
-        return super().fit(self._map(X), y)
+        return super().fit(X, y)
 
     def partial_fit(self, X, y=None):
-        return super().partial_fit(self._map(X), y)
-
-    def fit_transform(self, X, y=None):
-        return self.fit(X, y).transform(X)
-
-    def transform(self, X):
-        return super().transform(self._map(X))
-
-    def score(self, X, y=None, sample_weight=None):
-        return super().score(self._map(X), y, sample_weight)
-
-    def score_samples(self, X):
-        return super().score_samples(self._map(X))
+        return super().partial_fit(X, y)
 
 
 class Float32Autoencoder(_Mapped):
