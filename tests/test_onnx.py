@@ -205,7 +205,7 @@ def test_signature(kind, dtype, part, names, widths):
     assert (model.producer_name, model.producer_version) == ("skae", skae.__version__)
     said = {"skae_version": skae.__version__, "estimator": kind.__name__, "part": part}
     assert {p.key: p.value for p in model.metadata_props} == said
-    said = f"{kind.__name__}, {part}: rows of 6 features, codes of 2"
+    said = f"{kind.__name__}, {part}: 6 features, 2 components"
     assert model.doc_string == said
     named = [node.name for node in model.graph.node]
     assert len(set(named)) == len(named)
