@@ -78,9 +78,6 @@ COMPILED = [importlib.import_module(f"skae.{name}") for name in COMPILED_NAMES]
 MAX_ARGUMENTS = 8
 
 
-# -- what is shipped ---------------------------------------------------------------
-
-
 def test_version_and_names():
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|(a|b|rc)\d+)?", skae.__version__)
     assert "AutoencoderTransformer" in skae.__all__
@@ -573,9 +570,6 @@ print(digest_of_sources())
         digests.append(run_python(code, cwd=Path(archive)))
     assert digests[0] == f"{digest_of_sources()}\n"
     assert digests[1] != digests[0]
-
-
-# -- memory ------------------------------------------------------------------------
 
 
 MEGABYTE = 10**6
