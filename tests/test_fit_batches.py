@@ -550,9 +550,6 @@ def test_ctrl_c_after_training(small_parts):
     assert_same_training(estimator, whole)
 
 
-# -- memory ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "changes",
     [

@@ -21,6 +21,7 @@ from .support.cases import (
     weighted_by,
 )
 from .support.fits import assert_same_fit, make_sparse, reconstruct
+from .support.layouts import FORMATS
 from .support.memory import peak_memory
 
 NORMAL = np.random.default_rng(0).standard_normal((20, 4))
@@ -181,6 +182,16 @@ def test_sparse_equals_dense(name, dtype):
             )
     if is_stochastic(estimator.get_params()):
         assert_same_fit(estimator.partial_fit(X_csr), expected.partial_fit(X))
+
+
+def test_sparse_with_repeated_and_unsorted_entries():
+    """SciPy allows both: repeated entries are summed."""
+    X = make_sparse()
+    repeated = FORMATS["with duplicates"](X)
+    assert repeated.nnz == 2 * X.size
+    estimator, expected = make("adam").fit(repeated), make("adam").fit(X)
+    assert_same_fit(estimator, expected)
+    np.testing.assert_array_equal(estimator.transform(repeated), expected.transform(X))
 
 
 def test_sparse_data_are_never_dense():

@@ -29,7 +29,6 @@ from .support.sources import (
     ROOT,
     SOURCES,
     TREES,
-    compiled_quickly,
     imports,
     run_python,
     statements_at_import,
@@ -76,9 +75,6 @@ COMPILERS = {
 COMPILED_NAMES = [name for name in SOURCES if name.startswith("_compiled.")]
 COMPILED = [importlib.import_module(f"skae.{name}") for name in COMPILED_NAMES]
 MAX_ARGUMENTS = 8
-
-
-# -- what is shipped ---------------------------------------------------------------
 
 
 def test_version_and_names():
@@ -524,7 +520,8 @@ def test_read_only_installation_and_home(copied_package, shown):
         XDG_CACHE_HOME=None,
         LOCALAPPDATA=None,
         PYTHONDONTWRITEBYTECODE="1",
-        **compiled_quickly(None),
+        NUMBA_CACHE_DIR=None,
+        NUMBA_OPT="0",  # compiles somewhat faster
     )
     assert printed == f"{copied_package / 'skae' / '__init__.py'} True\n"
 
@@ -543,7 +540,7 @@ print(round(value[0], 3), loss.compiled(value.dtype).cache_hits)
 
 def test_an_edit_of_a_called_function_is_noticed(copied_package):
     """In another file than the function that is cached, and of the same length."""
-    cold = {"cwd": copied_package, **compiled_quickly(None)}
+    cold = {"cwd": copied_package, "NUMBA_CACHE_DIR": None}
     assert run_python(MEASURE_LOSS, **cold) == "0.693 0\n"
     assert run_python(MEASURE_LOSS, **cold) == "0.693 1\n"
     formulas = copied_package / "skae" / "_compiled" / "vector_math.py"
@@ -573,9 +570,6 @@ print(digest_of_sources())
         digests.append(run_python(code, cwd=Path(archive)))
     assert digests[0] == f"{digest_of_sources()}\n"
     assert digests[1] != digests[0]
-
-
-# -- memory ------------------------------------------------------------------------
 
 
 MEGABYTE = 10**6

@@ -45,11 +45,13 @@ LAYOUTS = {
 
 
 def _with_duplicates(X):
-    """Every entry is the sum of two, in no order."""
+    """Every entry is the sum of two halves, in no order."""
+    half = (X / 2).astype(X.dtype)
+    halves = half, X ^ half if X.dtype == bool else X - half
     rows, columns = np.indices(X.shape).reshape(2, -1)
     order = np.random.default_rng(0).permutation(2 * X.size)
     rows, columns = np.tile(rows, 2)[order], np.tile(columns, 2)[order]
-    values = np.concatenate([X.ravel(), X.ravel() * 0])[order]
+    values = np.concatenate([half.ravel() for half in halves])[order]
     found = sparse.csr_matrix(X.shape, dtype=X.dtype)
     by_row = np.argsort(rows, kind="stable")
     starts = np.searchsorted(rows[by_row], np.arange(len(X) + 1))

@@ -43,11 +43,6 @@ def run_python(code, *args, cwd=ROOT, timeout=300, **environment):
     return ended.stdout
 
 
-def compiled_quickly(folder):
-    """Variables of a process that optimises little, and compiles into a folder."""
-    return {"NUMBA_OPT": "1", "NUMBA_CACHE_DIR": folder and str(folder)}
-
-
 def imports(nodes):
     """Names of the modules that statements import: dotted, skae's own included."""
     for node in nodes:
