@@ -68,7 +68,7 @@ def test_validation_rows_without_weight():
     weights[held_out] = 0
     with pytest.raises(ValueError, match=r"validation samples.*sample_weight 0"):
         make("early_stopping").fit(X, sample_weight=weights)
-    with pytest.raises(ValueError, match=r"training rows.*sample_weight 0"):
+    with pytest.raises(ValueError, match=r"training samples.*sample_weight 0"):
         make("early_stopping").fit(X, sample_weight=1 - weights)
 
 
