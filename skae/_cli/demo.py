@@ -316,11 +316,12 @@ def draw(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    height = 4.0 if data.image_shape is None else 3.2  # inches, of the lower half
     figure = Figure(
-        figsize=(10, 8),
+        figsize=(10, 4 + height),
         layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08),  # inches
     )
-    halves = figure.add_gridspec(2)
+    halves = figure.add_gridspec(2, height_ratios=[4, height])
     top, bottom = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     titles = ["Variance reconstructed (R², held out)"]
     if data.y is not None:
