@@ -38,8 +38,8 @@ from .support.sources import (
 # on lower floors, and others in its own folder, but not in a circle.
 FLOORS = (
     ("_compiled", "_sklearn", "_typing"),
-    ("_data", "_names", "datasets"),
-    ("_runtime",),
+    ("_runtime", "_names", "datasets"),
+    ("_data",),
     ("_model", "metrics"),
     ("_training",),
     ("_base",),

@@ -78,7 +78,7 @@ def test_fit_wide(benchmark, dtype):
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.2, 0.25, 0.3, 1])
 @pytest.mark.parametrize("width", [32, 128])
 def test_fit_zeros(benchmark, width, density):
-    """Up to `_runtime.workspace._MAX_DENSITY` zeros are left out of products."""
+    """Up to `_model.workspace._MAX_DENSITY` zeros are left out of products."""
     X = uniform(4000, 784, "float32")
     X *= np.random.default_rng(1).random(X.shape) < density
     estimator = new_estimator(1, hidden_layer_sizes=width, loss="log_loss")

@@ -1,5 +1,5 @@
 """Samples as kernels read them: in memory or as a stream, held out, weighted, measured.
 
-It may import `_compiled`. Everything that works on data may import it: the folders
-`_runtime`, `_model` and `_training`, the estimators, and the public modules.
+It may import `_compiled` and `_runtime`. Everything that works on data may import it:
+the folders `_model` and `_training`, the estimators, and the public modules.
 """

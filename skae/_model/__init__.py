@@ -1,5 +1,5 @@
-"""The network: its parameters, their initialization, PCA, and what it computes.
+"""The network: parameters, initialization, PCA, buffers, and what it computes.
 
-It may import `_compiled`, `_data` and `_runtime`. The folder `_training`, the
+It may import `_compiled`, `_runtime` and `_data`. The folder `_training`, the
 estimators, and everything above them may import it.
 """

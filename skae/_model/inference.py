@@ -19,8 +19,8 @@ from skae._data.rows import (
 )
 from skae._data.stream import StreamedRows
 from skae._model.network import Moments, for_loss, part
+from skae._model.workspace import make_workspace
 from skae._runtime.threads import ThreadTeam, n_threads_for
-from skae._runtime.workspace import make_workspace
 from skae._typing import Floats
 
 Part: TypeAlias = Rows | StreamedRows  # of rows, as their `map` visits them

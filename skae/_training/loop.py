@@ -29,8 +29,8 @@ from skae._compiled.epochs import DIVERGED, INTERRUPTED, RUNNING
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import NO_EPOCH, NOTHING
 from skae._data.rows import AnyRows, Rows, pieces
+from skae._model.workspace import Learning, make_workspace
 from skae._runtime.threads import ThreadTeam, n_threads_for
-from skae._runtime.workspace import Learning, make_workspace
 from skae._training.reporting import SECONDS_BETWEEN_LINES, Curves, Report
 from skae._training.state import TrainingState, new_progress, saved_progress
 from skae._typing import Floats
