@@ -710,7 +710,7 @@ class LocalAutoencoder(BaseAutoencoder):
         once before. Data that fit in one window are trained on as in :meth:`fit`.
 
         There is a pass for each epoch (with L-BFGS, for each evaluation of the
-        objective), and some 8 to 12 more: by default 11, to count and check the
+        objective), and some 7 to 11 more: by default 10, to count and check the
         samples, to find identical or related ones, for their mean and scale, to set
         some aside, for PCA, for the objective, and to order the code. With more than
         1024 features PCA is iterative and takes 7 passes more; data of a single window

@@ -154,14 +154,14 @@ def test_windows_are_shuffled_each_by_itself(small_parts, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "n_others"),
     [
-        ({}, 11),
-        ({"init": "random", "early_stopping": True}, 9),
-        ({"early_stopping": False}, 8),
-        ({"early_stopping": False, "noise": "masking"}, 8),
+        ({}, 10),
+        ({"init": "random", "early_stopping": True}, 8),
+        ({"early_stopping": False}, 7),
+        ({"early_stopping": False, "noise": "masking"}, 7),
     ],
 )
 def test_number_of_passes(changes, n_others, is_iterated, small_parts, monkeypatch):
-    """As documented: 8 to 12 besides the epochs, 7 more for PCA of many features."""
+    """As documented: 7 to 11 besides the epochs, 7 more for PCA of many features."""
     if is_iterated:
         monkeypatch.setattr(pca, "_MAX_SCATTER", 1)
         n_others += 7 * ("init" not in changes)

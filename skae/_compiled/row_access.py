@@ -38,11 +38,13 @@ def pick(order, subset, weights, start, stop, n_rows, picked, row_weights):
         picked[i] = row
 
 
-@as_op("vcddddnn")
-def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_features):
-    """Add the rows' weighted deviations from `origin` to `total`; update `largest`.
+@as_op("vcdddddnn")
+def add_deviations(
+    values, subset, weights, origin, total, squares, largest, n_rows, n_features
+):
+    """Add the rows' weighted deviations from `origin` to `total`, their squares too.
 
-    `origin`, `total` and `largest`, the largest absolute deviations, are (n_features,).
+    Also updates `largest`, the largest absolute deviations; all are (n_features,).
     `subset` and `weights` may be null: all rows, weights of 1.
     """
     for i in range(n_rows):
@@ -52,6 +54,7 @@ def add_deviations(values, subset, weights, origin, total, largest, n_rows, n_fe
             for j in range(n_features):
                 deviation = np.float64(values[row * n_features + j]) - origin[j]
                 total[j] += weight * deviation
+                squares[j] += weight * deviation * deviation
                 size = abs(deviation)
                 largest[j] = size if size > largest[j] else largest[j]
 

@@ -21,6 +21,10 @@ from skae._typing import Floats
 # Data whose spread is below this many roundings of their mean are constant: their
 # centred values are rounding errors.
 _CONSTANT_ROUNDINGS = 1000
+# Scales come from the sums of squares about the first row, in the pass that computes
+# means, where these sums are moderate numbers and lose at most one digit when the
+# squared distance of the mean is subtracted; otherwise from a pass of their own.
+_SMALLEST, _LARGEST, _LEAST_SHARE = 1e-100, 1e100, 0.1
 
 
 def mean_and_scale(data: AnyRows) -> tuple[Floats, float]:
@@ -40,15 +44,22 @@ def mean_and_scale(data: AnyRows) -> tuple[Floats, float]:
     # Sums are relative to a row, so that the mean of a constant feature is exact.
     origins = (row for row in data.map(_first_row) if row is not None)
     origin = next(origins)
-    totals, sizes, weights = zip(*data.map(_deviations, origin), strict=True)
+    totals, sums, sizes, weights = zip(*data.map(_deviations, origin), strict=True)
     total_weight, size = sum(weights), max(sizes)
-    mean = origin + sum(totals) / total_weight
+    difference = sum(totals) / total_weight
+    mean = origin + difference
     if size == 0:
         return mean, 0.0
-    # A second pass, because the difference of two large sums would lose the digits.
-    # Divided by the largest deviation, squares cannot overflow.
-    squares = sum(data.map(_squared_deviations, mean, size))
-    scale = size * float(np.sqrt((squares / total_weight).mean()))
+    variance = 0.0
+    if _SMALLEST < size < _LARGEST:
+        mean_square = float((sum(sums) / total_weight).mean())
+        variance = mean_square - float((difference**2).mean())
+        variance *= variance > _LEAST_SHARE * mean_square
+    scale = math.sqrt(variance)
+    if not scale:
+        # Divided by the largest deviation, squares cannot overflow.
+        squares = sum(data.map(_squared_deviations, mean, size))
+        scale = size * float(np.sqrt((squares / total_weight).mean()))
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
     return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 
@@ -126,14 +137,14 @@ def _first_row(data: LocalRows) -> Floats | None:
     return None
 
 
-def _deviations(data: LocalRows, origin: Floats) -> tuple[Floats, float, float]:
-    """Sum of the deviations from a row, the largest one, and the total weight."""
-    total, largest = np.zeros((2, data.n_features))
+def _deviations(data: LocalRows, origin: Floats) -> tuple[Floats, Floats, float, float]:
+    """Sums of the deviations from a row and of their squares, largest one, weight."""
+    total, squares, largest = np.zeros((3, data.n_features))
     weight = 0.0
     for chunk in _chunks(data):
-        _run(row_access.add_deviations, chunk, origin, total, largest)
+        _run(row_access.add_deviations, chunk, origin, total, squares, largest)
         weight += chunk.total_weight
-    return total, float(largest.max()), weight
+    return total, squares, float(largest.max()), weight
 
 
 def _squared_deviations(data: LocalRows, mean: Floats, size: float) -> Floats:

@@ -1,5 +1,6 @@
 """Inference: codes, reconstructions and errors of a network with given weights."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,7 +13,9 @@ from skae._compiled.records import Model, Network, in_lines
 from skae._data.rows import (
     AnyRows,
     Rows,
+    dense,
     make_rows,
+    matrix_in_use,
     network_input,
     row_chunks,
     weights_in_use,
@@ -20,7 +23,12 @@ from skae._data.rows import (
 from skae._data.stream import StreamedRows
 from skae._model.network import Moments, for_loss, part
 from skae._model.workspace import make_workspace
-from skae._runtime.threads import ThreadTeam, n_threads_for
+from skae._runtime.threads import (
+    ThreadTeam,
+    map_in_order,
+    n_threads_for,
+    single_threaded,
+)
 from skae._typing import Floats
 
 Part: TypeAlias = Rows | StreamedRows  # of rows, as their `map` visits them
@@ -28,6 +36,8 @@ Part: TypeAlias = Rows | StreamedRows  # of rows, as their `map` visits them
 # A multiplication and an addition for each weight and row. Reading, activating or
 # writing a unit takes as long as so many of these operations.
 _FLOPS_PER_WEIGHT, _FLOPS_PER_UNIT = 2, 50
+# Offset of an input, in units of the scale, that costs a product a digit.
+_LARGE_OFFSET = 10.0
 
 
 def encoder(network: Network) -> Network:
@@ -75,12 +85,7 @@ def propagate(
     dtype, n_outputs = params.dtype, network.widths[-1]
     mean = np.zeros(n_outputs) if mean is None else mean
     out = np.empty((rows.n_rows, n_outputs), dtype=dtype)
-    layers = network.layers[1:]
-    n_weights = (layers["n_in"] * layers["width"]).sum()
-    flops_per_row = (
-        _FLOPS_PER_WEIGHT * int(n_weights) + _FLOPS_PER_UNIT * network.n_units
-    )
-    flops = flops_per_row * rows.n_rows
+    flops = _flops_per_row(network) * rows.n_rows
     n_threads = n_threads_for(-(-rows.n_rows // sharding.block_rows(network)), flops)
     sums = in_lines(n_threads, 1, np.float64)
     model = Model(network, params)
@@ -99,6 +104,12 @@ def propagate(
     if check is not None and not np.isfinite(sums).all():
         check()
     return out
+
+
+def _flops_per_row(network: Network) -> int:
+    layers = network.layers[1:]
+    n_weights = int((layers["n_in"] * layers["width"]).sum())
+    return _FLOPS_PER_WEIGHT * n_weights + _FLOPS_PER_UNIT * int(network.n_units)
 
 
 def mean_code(network: Network, params: Floats, rows: AnyRows) -> Floats:
@@ -151,29 +162,54 @@ class _Sums(NamedTuple):
         weight = self.weight + other.weight
         difference = other.mean - self.mean
         scatter = self.scatter + other.scatter
-        scatter += np.outer(difference[: len(scatter)], difference) * (
-            self.weight * other.weight / weight
-        )
+        weighted = difference[: len(scatter)] * (self.weight * other.weight / weight)
+        scatter += np.outer(weighted, difference)
         mean = self.mean + difference * (other.weight / weight)
         return _Sums(weight, mean, scatter)
 
 
 def _sums_of_part(rows: Part, network: Network, params: Floats, sums: _Sums) -> _Sums:
     """Sums over some of the rows; `sums` are those over none."""
-    n_components = int(network.widths[-1])
-    for batch in row_chunks(rows.n_rows, sums.mean.size):
-        chunk = rows.part(batch)
-        code = propagate(network, params, chunk).astype(np.float64, copy=False)
-        both = np.hstack([code, *(inputs for inputs, _ in network_input(chunk))])
-        weight = weights_in_use(chunk)
-        both, weight = both[weight > 0], weight[weight > 0]
-        if not weight.size:
-            continue
-        mean = np.average(both, axis=0, weights=weight)
-        both -= mean
-        scatter = (weight * both[:, :n_components].T) @ both
-        sums = sums.joined_with(_Sums(weight.sum(), mean, scatter))
+    batches = list(row_chunks(rows.n_rows, sums.mean.size))
+    # A stream's rows are valid until more are read.
+    n_threads = 1
+    if rows.is_in_memory:
+        flops = rows.n_rows * (_flops_per_row(network) + 2 * sums.scatter.size)
+        n_threads = n_threads_for(len(batches), flops)
+    alone = single_threaded if n_threads > 1 else contextlib.nullcontext
+
+    def of_chunk(chunk: Rows) -> _Sums:
+        with alone():
+            return _sums_of_chunk(chunk, network, params)
+
+    chunks = (rows.part(batch) for batch in batches)
+    # In this order the sums have the same bits for any number of threads.
+    for of_these in map_in_order(of_chunk, chunks, n_threads):
+        sums = sums.joined_with(of_these)
     return sums
+
+
+def _sums_of_chunk(rows: Rows, network: Network, params: Floats) -> _Sums:
+    """Sums over rows, products with inputs in the dtype of these."""
+    code: Floats = propagate(network, params, rows).astype(np.float64, copy=False)
+    inputs, weights = dense(matrix_in_use(rows)), weights_in_use(rows)
+    if not weights.all():
+        code, inputs, weights = (a[weights > 0] for a in (code, inputs, weights))
+    total = float(weights.sum())
+    if not total:
+        return _Sums(0.0, np.empty(0), np.empty(0))
+    # Networks see (inputs - offset) * factor. Sums about the mean of the code need not
+    # subtract the offset, except where it would drown the digits of the rest.
+    offset, factor = rows.scaling[:-1], rows.scaling[-1]
+    if np.abs(offset).max() * factor > _LARGE_OFFSET:
+        inputs, offset = inputs - offset, np.zeros_like(offset)
+    shares = weights / total
+    mean_input = (shares.astype(inputs.dtype) @ inputs - offset) * factor
+    mean = np.concatenate([shares @ code, mean_input])
+    code -= mean[: code.shape[1]]
+    weighted = weights * code.T
+    cross = weighted.astype(inputs.dtype, copy=False) @ inputs * factor
+    return _Sums(total, mean, np.hstack([weighted @ code, cross]))
 
 
 def entry_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Floats:
