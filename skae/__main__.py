@@ -141,7 +141,7 @@ def _seed(text: str) -> int:
 def _warm_up() -> int:
     """Compile everything; return 1 if the machine code could not be kept, else 0."""
     begin = time.perf_counter()
-    cache_path = warmup()
+    cache_path = warmup(n_jobs=-1)
     seconds = time.perf_counter() - begin
     if cache_path is None:
         print(

@@ -60,6 +60,20 @@ def test_nothing_is_left_to_compile():
     assert len(used.split()) > 30
 
 
+WARM_UP_IN_PARALLEL = """
+import skae
+from skae._compiled.compilation import c_functions
+
+skae.warmup(["float32"], n_jobs=2)
+print(sum(not c.cache_hits for f in c_functions() for c in f._compiled.values()))
+"""
+
+
+def test_processes_compile_for_this_one(tmp_path):
+    n_compiled = run_python(WARM_UP_IN_PARALLEL, NUMBA_CACHE_DIR=str(tmp_path))
+    assert int(n_compiled) == 1  # the function that is asked for its folder
+
+
 def test_unknown_dtypes_are_errors():
     with pytest.raises(ValueError, match="float16"):
         warmup(["float16"])
@@ -70,6 +84,6 @@ def test_unknown_dtypes_are_errors():
     [("/some/folder", 0, "/some/folder"), (None, 1, "NUMBA_CACHE_DIR")],
 )
 def test_command_line(folder, status, said, monkeypatch, capsys):
-    monkeypatch.setattr(__main__, "warmup", lambda: folder)
+    monkeypatch.setattr(__main__, "warmup", lambda n_jobs: folder)
     assert __main__.main(["warmup"]) == status
     assert said in capsys.readouterr()[status]
