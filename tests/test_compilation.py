@@ -11,6 +11,7 @@ NOT_VECTORISED = {
     "finish_epoch",
     "train_part",
     "step",
+    "train_batches",
     "summed_loss",
     "summed_gradient",
     "propagate",

@@ -235,7 +235,11 @@ def test_client_is_neither_copied_nor_pickled(client):
 def test_parameters_are_those_of_the_transformer():
     estimator = DaskAutoencoderTransformer(5, tied_weights=True)
     expected = AutoencoderTransformer(5, tied_weights=True).get_params()
-    assert estimator.get_params() == {**expected, "client": None, "n_local_steps": 1}
+    assert estimator.get_params() == {
+        **expected,
+        "client": None,
+        "n_local_steps": "auto",
+    }
     assert repr(estimator) == (
         "DaskAutoencoderTransformer(n_components=5, tied_weights=True)"
     )

@@ -16,8 +16,14 @@ da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
 from skae._runtime import threads as threads_module  # noqa: E402
+from skae._training.settings import describe_solver  # noqa: E402
 from skae.dask import DaskAutoencoderTransformer  # noqa: E402
-from skae.dask.training import DistributedStochasticTraining, Steps, _share  # noqa: E402
+from skae.dask.training import (  # noqa: E402
+    DistributedStochasticTraining,
+    Steps,
+    _share,
+    _solver_of_parts,
+)
 
 from .support.clusters import bytes_moved, threads  # noqa: E402
 from .support.dask_fits import (  # noqa: E402
@@ -87,6 +93,32 @@ def test_local_steps_on_one_partition(client, n_local_steps):
     whole = AutoencoderTransformer(**parameters).fit(X)
     found = DaskAutoencoderTransformer(n_local_steps=n_local_steps, **parameters)
     assert_same(found.fit(collection(X, (300,))), whole)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_local_steps"), [(9, 5), (15, 3), (25, 2), (28, 1)]
+)
+def test_local_steps_by_default(client, batch_size, n_local_steps):
+    """Six exchanges per epoch, of 300 rows, if it has twice as many updates."""
+    parameters = {**SMALL, "batch_size": batch_size, "max_iter": 2}
+    expected = DaskAutoencoderTransformer(n_local_steps=n_local_steps, **parameters)
+    found = DaskAutoencoderTransformer(**parameters).fit(collection())
+    assert_same(found, expected.fit(collection()))
+
+
+def test_learning_rate_of_local_steps():
+    def factor(name, sizes):
+        solver = describe_solver(
+            AutoencoderTransformer(solver=name), 300, watches_validation=False
+        )
+        return _solver_of_parts(solver, sizes).learning_rate / solver.learning_rate
+
+    for name in ("adam", "rmsprop"):
+        assert factor(name, [300]) == factor(name, [300, 0]) == 1
+        assert factor(name, [100] * 4) == 2
+        assert factor(name, [100] * 50) == 4
+        assert 1 < factor(name, [100, 1]) < 1.02
+    assert factor("sgd", [100] * 4) == factor("lbfgs", [100] * 4) == 1
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -119,6 +119,9 @@ def test_working_memory_that_does_not_fit():
     order = np.arange(300, dtype=np.int32)
     with pytest.raises(ValueError, match=r"a batch at \(200, 301\) of 300 rows"):
         training.batch_gradient(training.state.params, rows, order, (200, 301), 0)
+    for batches in ([(0, 10), (290, 301)], [(-1, 10)]):
+        with pytest.raises(ValueError, match="of 300 rows"):
+            training.take_steps(training.state, rows, order, batches, 0)
 
 
 def test_arrays_that_are_not_what_a_loop_reads():

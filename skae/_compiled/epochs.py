@@ -262,6 +262,34 @@ def train_part(model, rows, solver, state, team, rank):
     return INTERRUPTED if given_up else RUNNING
 
 
+@as_kernel(
+    *(MODEL, ROWS, np.ndarray, int, SOLVER, STATE, TEAM, int), returns=types.int64
+)
+def train_batches(model, rows, batches, n_batches, solver, state, team, rank):
+    """Make a step on each of some mini-batches, and return a status.
+
+    `batches` (n_batches, 3) are the positions of each in the team's order, from the
+    first to before the last, and the number of rows before it in the epoch; those
+    without rows have no step. The loss curve begins with their losses.
+    """
+    model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    progress = record(state.progress, PROGRESS)
+    batches, losses = integers(batches), doubles(state.loss_curve)
+    block_of(team, rank).epoch = progress.n_epochs
+    for i in range(n_batches):
+        batch = batches[3 * i], batches[3 * i + 1]
+        if rank == 0:
+            progress.loss_sum = 0.0
+            progress.n_before = batches[3 * i + 2] - batch[0]
+        has_rows = batch[1] > batch[0]
+        if has_rows and _batch_step(model, rows, solver, state, batch, team, rank):
+            return INTERRUPTED
+        if rank == 0:
+            losses[i] = progress.loss_sum
+    return RUNNING
+
+
 @as_kernel(MODEL, ROWS, ROWS, SOLVER, STATE, int, TEAM, int, returns=types.int64)
 def train(model, rows, validation, solver, state, n_epochs, team, rank):
     """Run up to `n_epochs` epochs of a stochastic solver, and return a status.

@@ -438,6 +438,49 @@ class StochasticTraining(Training):
         state.progress.loss_sum += loss + penalty * weight
         state.progress.n_updates += 1
 
+    def take_steps(
+        self,
+        state: records.State,
+        rows: Rows,
+        order: NDArray[np.int32],
+        batches: Sequence[tuple[int, int]],
+        first: int,
+    ) -> list[float]:
+        """Update the weights once for each of some mini-batches; returns their losses.
+
+        Parameters
+        ----------
+        state : records.State
+            Changed in place.
+
+        rows : Rows
+
+        order : ndarray of shape (n_rows,), dtype=int32
+            Order of the rows; empty for their own.
+
+        batches : sequence of tuple of int
+            For each the first position in the order, and the last plus one. There is no
+            update for those without rows.
+
+        first : int
+            Number of the first in its epoch.
+        """
+        bounds, losses = np.array(batches, dtype=np.int64), np.empty(len(batches))
+        self._check_room(int(np.diff(bounds).max()))
+        self._check_epoch(rows)
+        if not (bounds.min() >= 0 and bounds.max() <= (order.size or rows.n_rows)):
+            raise ValueError(f"mini-batches at {bounds} of {rows.n_rows} rows")
+        self._workspace.order[: order.size] = order
+        before = self.solver.batch_size * (first + np.arange(len(bounds)))
+        bounds = np.column_stack([bounds, before])
+        model, state = (
+            self.objective.model(state.params),
+            state._replace(loss_curve=losses),
+        )
+        how = bounds, len(bounds), self.solver, state
+        self._run_on(epochs.train_batches, model, rows, *how)
+        return losses.tolist()
+
 
 class PiecewiseTraining(StochasticTraining):
     """Training in mini-batches where no kernel sees all rows of an epoch."""

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skae._autoencoder import AutoencoderParameters, AutoencoderTransformer
 from skae._base import BaseAutoencoder, callback_kwargs_of, check_metric
 from skae._data.validation import ValueRange, check_block, check_groups
-from skae._sklearn import Interval, _fit_context, with_callbacks
+from skae._sklearn import Interval, StrOptions, _fit_context, with_callbacks
 from skae._training.fitting import note_fit, training_attributes
 from skae._training.loop import Kept, Objective, Training
 from skae._training.plan import Plan
@@ -97,13 +97,15 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         Client of the cluster to train on. None is the one in use. It is neither copied
         nor pickled with the estimator.
 
-    n_local_steps : int, default=1
+    n_local_steps : int or "auto", default="auto"
         Number of weight updates between two exchanges, with the stochastic solvers.
         With 1, every update uses the sum of the partitions' gradients. With more, each
         partition makes this many updates by itself, from the same weights, and the
         resulting weights and moments are averaged (McMahan et al.,
         "Communication-efficient learning of deep networks from decentralized data",
-        2017, algorithm 1). Useful with slow networks or small batches.
+        2017, algorithm 1), and Adam and RMSprop multiply their learning rate by the
+        square root of the number of partitions, at most by 4. "auto": as many as lead
+        to 6 exchanges per epoch, or 1 if an epoch has fewer than 12 updates.
 
     See Also
     --------
@@ -152,7 +154,10 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     _parameter_constraints: dict[str, Any] = {
         **AutoencoderParameters._parameter_constraints,
         "client": "no_validation",
-        "n_local_steps": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_local_steps": [
+            StrOptions({"auto"}),
+            Interval(numbers.Integral, 1, None, closed="left"),
+        ],
     }
 
     def __init__(
@@ -160,7 +165,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         n_components: float = 2,
         *,
         client: "Client | None" = None,
-        n_local_steps: int = 1,
+        n_local_steps: int | str = "auto",
         **parameters: Any,
     ) -> None:
         super().__init__(n_components, **parameters)
@@ -174,7 +179,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
             *_inherited.values(),
             inspect.Parameter("client", inspect.Parameter.KEYWORD_ONLY, default=None),
             inspect.Parameter(
-                "n_local_steps", inspect.Parameter.KEYWORD_ONLY, default=1
+                "n_local_steps", inspect.Parameter.KEYWORD_ONLY, default="auto"
             ),
         ]
     )
@@ -260,7 +265,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
             ) from error
 
     def _check_local_steps(self) -> None:
-        if self.solver == "lbfgs" and self.n_local_steps > 1:
+        if self.solver == "lbfgs" and self.n_local_steps not in (1, "auto"):
             raise ValueError(
                 f"n_local_steps={self.n_local_steps} does not go with solver='lbfgs', "
                 "each step of which uses all rows: use 1, or another solver"
@@ -328,7 +333,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     def _make_training(self, objective: Objective, *args: Any) -> Training:
         training = super()._make_training(objective, *args)
         if isinstance(training, DistributedStochasticTraining):
-            training.n_local_steps = int(self.n_local_steps)
+            training.n_local_steps = self.n_local_steps
         return training
 
     def _run(

@@ -6,6 +6,7 @@ not on the workers that hold them. A fit on one partition equals that on one arr
 """
 
 import contextlib
+import math
 import threading
 import uuid
 from collections import deque
@@ -18,6 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from skae._compiled import epochs, records
+from skae._compiled.optimizers import SOLVERS
 from skae._compiled.random import shuffle
 from skae._data.rows import AnyRows, Rows, aligned, make_rows, total_weight
 from skae._runtime.blas import single_threaded_blas
@@ -329,27 +331,44 @@ def _steps_of_part(
     Returns the state after them, the loss of each step, and the rows' weight; None if
     the shares are empty.
     """
+    batches = [
+        _share(rows.n_rows, before, step, steps, job.solver.batch_size)
+        for step in range(steps.first, steps.stop)
+    ]
+    n_rows = sum(stop - start for start, stop in batches)
+    if not n_rows or not rows.total_weight:
+        return None
     copies = {name: array.copy() for name, array in state._asdict().items()}
-    state, losses, total = state._replace(**copies), [], 0.0
-    for step in range(steps.first, steps.stop):
-        state.progress.n_before = step * job.solver.batch_size
-        state.progress.loss_sum = 0.0
-        one = steps._replace(first=step, stop=step + 1)
-        found = _gradient_of_batch(rows, job, state.params, one, number, before)
-        if found is not None:
-            loss, gradient, n_rows = found
-            weight = rows.total_weight / rows.n_rows * n_rows
-            _training_here(rows, job, state.params).take_step(
-                state, loss, gradient, weight
-            )
-            total += weight
-        losses.append(state.progress.loss_sum)
-    return (state, losses, total) if total else None
+    state = state._replace(**copies)
+    training = _training_here(rows, job, state.params)
+    order = _order_of(rows, job, steps.epoch, number)
+    losses = training.take_steps(state, rows, order, batches, steps.first)
+    return state, losses, rows.total_weight / rows.n_rows * n_rows
 
 
 # ---------------------------------------------------------------------------
 # On the client
 # ---------------------------------------------------------------------------
+
+
+# With more, learning rates of local steps do not grow: shares are of few rows then.
+_MAX_PARTS_IN_RATE = 16
+
+
+def _solver_of_parts(solver: records.Solver, sizes: Sequence[int]) -> records.Solver:
+    """A solver for steps that parts make by themselves, on their shares alone.
+
+    The gradient of a share is noisier than that of a mini-batch, by the square root of
+    the number of parts. Adam and RMSprop divide by the root mean square of gradients,
+    so that their steps are shorter by this factor where noise dominates (Malladi et
+    al., "On the SDEs and scaling rules for adaptive gradient algorithms", 2022): it
+    multiplies the learning rate. Averaging the parts' weights removes the noise again.
+    """
+    n_parts = sum(sizes) ** 2 / sum(size**2 for size in sizes)  # of equal size
+    if solver.kind < 0 or list(SOLVERS)[solver.kind] == "sgd":
+        return solver
+    factor = math.sqrt(min(n_parts, _MAX_PARTS_IN_RATE))
+    return solver._replace(learning_rate=factor * solver.learning_rate)
 
 
 class _OnWorkers(Training):
@@ -375,7 +394,7 @@ class _OnWorkers(Training):
         self._job = Job(
             uuid.uuid4().hex,
             objective._replace(rows=nothing, validation=nothing),
-            solver,
+            _solver_of_parts(solver, on_workers[0].sizes),
             state.progress.seed,
             max(on_workers[0].sizes),
             tuple({kind for rows in on_workers for kind in rows.are_sparse}),
@@ -423,6 +442,10 @@ class DistributedLbfgsTraining(_OnWorkers, LbfgsTraining):
         return sum(losses), sum(gradients, np.zeros(params.size))
 
 
+# Exchanges of weights with n_local_steps="auto", see `benchmarks/dask_defaults.py`.
+_EXCHANGES_PER_EPOCH = 6
+
+
 class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
     """Training in mini-batches of rows that are on workers.
 
@@ -431,7 +454,7 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
     makes this many steps on its own shares, and the resulting weights are averaged.
     """
 
-    n_local_steps = 1
+    n_local_steps: int | str = 1
 
     def __init__(
         self,
@@ -449,9 +472,12 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
         progress.term_sum = progress.loss_sum = 0.0
         batch_size = self.solver.batch_size
         n_steps = -(-rows.n_rows // batch_size)
-        advance = self._step if self.n_local_steps == 1 else self._step_locally
-        for first in range(0, n_steps, self.n_local_steps):
-            stop = min(first + self.n_local_steps, n_steps)
+        n_local_steps = self.n_local_steps
+        if n_local_steps == "auto":
+            n_local_steps = max(1, n_steps // _EXCHANGES_PER_EPOCH)
+        advance = self._step if n_local_steps == 1 else self._step_locally
+        for first in range(0, n_steps, int(n_local_steps)):
+            stop = min(first + int(n_local_steps), n_steps)
             progress.n_before = first * batch_size
             advance(state, Steps(progress.n_epochs, first, stop, rows.n_rows))
         progress.n_before = 0
