@@ -55,7 +55,9 @@ def add_deviations(
                 deviation = np.float64(values[row * n_features + j]) - origin[j]
                 total[j] += weight * deviation
                 squares[j] += weight * deviation * deviation
-                size = abs(deviation)
+            # A loop of its own: LLVM does not vectorise one that writes three arrays.
+            for j in range(n_features):
+                size = abs(np.float64(values[row * n_features + j]) - origin[j])
                 largest[j] = size if size > largest[j] else largest[j]
 
 
