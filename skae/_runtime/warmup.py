@@ -26,7 +26,7 @@ def warmup(
     n_jobs : int, default=None
         Number of processes that compile at the same time, as joblib counts them: -1
         means all processors, and None means 1 unless in a
-        :func:`joblib.parallel_config` context.
+        ``joblib.parallel_config`` context.
 
     Returns
     -------
