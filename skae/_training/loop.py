@@ -473,11 +473,8 @@ class StochasticTraining(Training):
         self._workspace.order[: order.size] = order
         before = self.solver.batch_size * (first + np.arange(len(bounds)))
         bounds = np.column_stack([bounds, before])
-        model, state = (
-            self.objective.model(state.params),
-            state._replace(loss_curve=losses),
-        )
-        how = bounds, len(bounds), self.solver, state
+        model = self.objective.model(state.params)
+        how = bounds, len(bounds), self.solver, state._replace(loss_curve=losses)
         self._run_on(epochs.train_batches, model, rows, *how)
         return losses.tolist()
 

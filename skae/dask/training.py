@@ -456,28 +456,22 @@ class DistributedStochasticTraining(_OnWorkers, PiecewiseTraining):
 
     n_local_steps: int | str = 1
 
-    def __init__(
-        self,
-        objective: Objective,
-        solver: records.Solver,
-        state: records.State,
-        max_epochs: int | None = None,
-    ) -> None:
-        super().__init__(objective, solver, state, max_epochs)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         # A sum of vectors and a term of it: new memory would cost more than the sum.
-        self._sum, self._term = np.empty((2, state.params.size))
+        self._sum, self._term = np.empty((2, self.state.params.size))
 
     def _run_epoch(self, state: records.State) -> int:
         rows, progress = self.objective.rows, state.progress
         progress.term_sum = progress.loss_sum = 0.0
         batch_size = self.solver.batch_size
         n_steps = -(-rows.n_rows // batch_size)
-        n_local_steps = self.n_local_steps
-        if n_local_steps == "auto":
-            n_local_steps = max(1, n_steps // _EXCHANGES_PER_EPOCH)
+        n_local_steps = max(1, n_steps // _EXCHANGES_PER_EPOCH)
+        if self.n_local_steps != "auto":
+            n_local_steps = int(self.n_local_steps)
         advance = self._step if n_local_steps == 1 else self._step_locally
-        for first in range(0, n_steps, int(n_local_steps)):
-            stop = min(first + int(n_local_steps), n_steps)
+        for first in range(0, n_steps, n_local_steps):
+            stop = min(first + n_local_steps, n_steps)
             progress.n_before = first * batch_size
             advance(state, Steps(progress.n_epochs, first, stop, rows.n_rows))
         progress.n_before = 0
