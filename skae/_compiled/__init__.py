@@ -9,9 +9,10 @@ how code is compiled; ``vectors``, ``vector_math`` and ``random`` are used by lo
 loops, *ops*, are in ``products``, ``sparse_products``, ``row_access``, ``activations``,
 ``losses``, ``optimizers``, ``corruption``, ``code_terms`` and ``elementwise``;
 ``dispatch`` has their addresses, ``records`` the data structures of kernels, and
-``memory`` the layout of buffers; ``barrier`` lets threads wait for each other,
-``sharding`` cuts mini-batches, ``schedules`` has the learning rates; the kernels are in
-``network`` (forward and backward passes), ``batches``, ``epochs`` and ``propagate``.
+``memory`` the layout of buffers; ``denormals`` sets how threads treat denormal numbers,
+``barrier`` lets them wait for each other, ``sharding`` cuts mini-batches, ``schedules``
+has the learning rates; the kernels are in ``network`` (forward and backward passes),
+``batches``, ``epochs`` and ``propagate``.
 
 * A network is one flat parameter vector (all weights, then all biases) and a
   ``Network`` of offsets. One compilation serves every architecture and both dtypes,

@@ -6,6 +6,7 @@ from numba import types
 from skae._compiled.barrier import all_went_on, atomic_load, barrier
 from skae._compiled.code_terms import BATCH_TERM, BATCH_WEIGHT
 from skae._compiled.compilation import as_kernel, inlined
+from skae._compiled.denormals import flush_denormals, restore_denormals
 from skae._compiled.intrinsics import beyond, call, doubles, integers, record
 from skae._compiled.memory import (
     BYTES,
@@ -181,8 +182,25 @@ def add_up_losses(model, rows, team, rank):
 def summed_loss(model, rows, team, rank):
     """Data loss summed over all rows, on rank 0."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
+    before = flush_denormals()
     total, _ = add_up_losses(model, rows, team, rank)
+    restore_denormals(before)
     return total
+
+
+@inlined
+def _add_up_gradients(model, rows, order, batch, team, rank):
+    """Sum the data loss and its gradient as `summed_gradient`."""
+    run_shards(model, rows, order, batch, team, rank, LEARN)
+    if not all_went_on(team):
+        return np.nan
+    n_rows = batch[1] - batch[0]
+    lo, hi = share_of(team, rank, team.n_params)
+    for first in range(lo, hi, UPDATE_ENTRIES):
+        n = min(UPDATE_ENTRIES, hi - first)
+        sum_gradients(shards_of(n_rows, team.block_rows), team, first, n)
+    barrier(team)
+    return sum_shards(team, n_rows, 0)
 
 
 @as_kernel(MODEL, ROWS, np.ndarray, int, int, int, TEAM, int, returns=types.float64)
@@ -194,13 +212,7 @@ def summed_gradient(model, rows, order, start, stop, epoch, team, rank):
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     block_of(team, rank).epoch = epoch
-    run_shards(model, rows, order, (start, stop), team, rank, LEARN)
-    if not all_went_on(team):
-        return np.nan
-    total = sum_shards(team, stop - start, 0)
-    n_shards = shards_of(stop - start, team.block_rows)
-    lo, hi = share_of(team, rank, team.n_params)
-    for first in range(lo, hi, UPDATE_ENTRIES):
-        sum_gradients(n_shards, team, first, min(UPDATE_ENTRIES, hi - first))
-    barrier(team)
+    before = flush_denormals()
+    total = _add_up_gradients(model, rows, order, (start, stop), team, rank)
+    restore_denormals(before)
     return total

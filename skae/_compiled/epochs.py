@@ -17,6 +17,7 @@ from skae._compiled.batches import (
     sum_shards,
 )
 from skae._compiled.compilation import as_kernel, inlined, inner
+from skae._compiled.denormals import flush_denormals, restore_denormals
 from skae._compiled.intrinsics import call, doubles, integers, record
 from skae._compiled.memory import address_at, block_of, settings_of
 from skae._compiled.optimizers import (
@@ -151,12 +152,14 @@ def step(model, solver, state, weight, team, rank):
     """
     model, team = record(model, MODEL), record(team, TEAM)
     solver, state = record(solver, SOLVER), record(state, STATE)
+    before = flush_denormals()
     penalty = _penalty(model, team) if rank == 0 else 0.0
     barrier(team)
     n_updates = record(state.progress, PROGRESS).n_updates
     _set_rates(solver, state, n_updates, 0, team, rank)
     _update(model, (state.moment_1, state.moment_2), weight, 1, team, rank)
     barrier(team)
+    restore_denormals(before)
     return penalty
 
 
@@ -258,8 +261,29 @@ def train_part(model, rows, solver, state, team, rank):
     """Run the part of an epoch with these rows, and return a status."""
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     solver, state = record(solver, SOLVER), record(state, STATE)
+    before = flush_denormals()
     given_up = _train_part(model, rows, solver, state, team, rank)
+    restore_denormals(before)
     return INTERRUPTED if given_up else RUNNING
+
+
+@inlined
+def _train_batches(model, rows, batches, n_batches, solver, state, team, rank):
+    """Make the steps of `train_batches`, and return whether they were interrupted."""
+    progress = record(state.progress, PROGRESS)
+    batches, losses = integers(batches), doubles(state.loss_curve)
+    block_of(team, rank).epoch = progress.n_epochs
+    for i in range(n_batches):
+        batch = batches[3 * i], batches[3 * i + 1]
+        if rank == 0:
+            progress.loss_sum = 0.0
+            progress.n_before = batches[3 * i + 2] - batch[0]
+        has_rows = batch[1] > batch[0]
+        if has_rows and _batch_step(model, rows, solver, state, batch, team, rank):
+            return True
+        if rank == 0:
+            losses[i] = progress.loss_sum
+    return False
 
 
 @as_kernel(
@@ -274,31 +298,17 @@ def train_batches(model, rows, batches, n_batches, solver, state, team, rank):
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     solver, state = record(solver, SOLVER), record(state, STATE)
-    progress = record(state.progress, PROGRESS)
-    batches, losses = integers(batches), doubles(state.loss_curve)
-    block_of(team, rank).epoch = progress.n_epochs
-    for i in range(n_batches):
-        batch = batches[3 * i], batches[3 * i + 1]
-        if rank == 0:
-            progress.loss_sum = 0.0
-            progress.n_before = batches[3 * i + 2] - batch[0]
-        has_rows = batch[1] > batch[0]
-        if has_rows and _batch_step(model, rows, solver, state, batch, team, rank):
-            return INTERRUPTED
-        if rank == 0:
-            losses[i] = progress.loss_sum
-    return RUNNING
+    before = flush_denormals()
+    given_up = _train_batches(
+        model, rows, batches, n_batches, solver, state, team, rank
+    )
+    restore_denormals(before)
+    return INTERRUPTED if given_up else RUNNING
 
 
-@as_kernel(MODEL, ROWS, ROWS, SOLVER, STATE, int, TEAM, int, returns=types.int64)
-def train(model, rows, validation, solver, state, n_epochs, team, rank):
-    """Run up to `n_epochs` epochs of a stochastic solver, and return a status.
-
-    An interrupt ends the run between two mini-batches, in a valid state.
-    """
-    model, team = record(model, MODEL), record(team, TEAM)
-    rows, validation = record(rows, ROWS), record(validation, ROWS)
-    solver, state = record(solver, SOLVER), record(state, STATE)
+@inlined
+def _train(model, rows, validation, solver, state, n_epochs, team, rank):
+    """Run the epochs of `train`, and return a status."""
     progress = record(state.progress, PROGRESS)
     for _ in range(n_epochs):
         loss = 0.0
@@ -317,3 +327,18 @@ def train(model, rows, validation, solver, state, n_epochs, team, rank):
         if status != RUNNING:
             return status
     return RUNNING
+
+
+@as_kernel(MODEL, ROWS, ROWS, SOLVER, STATE, int, TEAM, int, returns=types.int64)
+def train(model, rows, validation, solver, state, n_epochs, team, rank):
+    """Run up to `n_epochs` epochs of a stochastic solver, and return a status.
+
+    An interrupt ends the run between two mini-batches, in a valid state.
+    """
+    model, team = record(model, MODEL), record(team, TEAM)
+    rows, validation = record(rows, ROWS), record(validation, ROWS)
+    solver, state = record(solver, SOLVER), record(state, STATE)
+    before = flush_denormals()
+    status = _train(model, rows, validation, solver, state, n_epochs, team, rank)
+    restore_denormals(before)
+    return status

@@ -4,6 +4,7 @@ import numpy as np
 
 from skae._compiled.barrier import atomic_load
 from skae._compiled.compilation import as_kernel
+from skae._compiled.denormals import flush_denormals, restore_denormals
 from skae._compiled.intrinsics import beyond, call, integers, record
 from skae._compiled.memory import (
     NO_ORDER,
@@ -32,6 +33,7 @@ def propagate(model, rows, scaling, out, sums, team, rank):
     block.n_rows, block.n_ahead = team.block_rows, 0
     block.n_layers = model.network.n_layers
     first, step = rank * team.block_rows, team.n_threads * team.block_rows
+    before = flush_denormals()
     for start in range(first, rows.n_rows, step):
         if atomic_load(control, INTERRUPT) != 0:
             break
@@ -43,3 +45,4 @@ def propagate(model, rows, scaling, out, sums, team, rank):
         to = scaling, address_at(team, out, start * last.width)
         sizes = block.stop - start, last.width, block.n_rows
         call(team.ops, "scatter", (z, *to, *sizes))
+    restore_denormals(before)
