@@ -58,7 +58,11 @@ class _Arm:
 
 
 # By architecture; others compute with denormal numbers.
-_REGISTERS: dict[str, type[_X86 | _Arm]] = {"x86_64": _X86, "aarch64": _Arm, "arm64": _Arm}
+_REGISTERS: dict[str, type[_X86 | _Arm]] = {
+    "x86_64": _X86,
+    "aarch64": _Arm,
+    "arm64": _Arm,
+}
 
 
 @intrinsic
