@@ -16,7 +16,8 @@ from skae._model.network import coefs, intercepts, make_network
 RANDOM_STATE = 0
 # The objective is evaluated on so many rows, the first ones.
 MAX_EVALUATED_ROWS = 5_000
-_ACTIVATIONS = {"logistic": expit, "relu": lambda z: np.maximum(z, 0)}
+_L, _I = "logistic", "identity"
+_ACTIVATIONS = {_L: expit, "relu": lambda z: np.maximum(z, 0)}
 
 
 def _real(filename):
@@ -109,7 +110,7 @@ class Workload:
     @property
     def is_standardized(self):
         """Whether the network sees (X - mean) / scale."""
-        return self.loss == "squared_error"
+        return self.loss == "squared_error" and self.activations[-1] == _I
 
     def reduced(self, fraction):
         """A part of the work: fewer steps, or fewer rows to make batches of."""
@@ -125,13 +126,22 @@ class Workload:
         """The rows, as an estimator gets them."""
         return self.load()[: self.n_rows]
 
+    def _centred(self):
+        X = self.data()
+        return X - X.mean(axis=0, dtype=np.float64)
+
+    @property
+    def scale(self):
+        """What centred rows are divided by; None for rows as they are."""
+        if not self.is_standardized:
+            return None
+        return float(np.sqrt((self._centred() ** 2).mean()))
+
     def seen_data(self):
         """The rows, as the network sees them."""
-        X = self.data()
         if not self.is_standardized:
-            return X
-        centred = X - X.mean(axis=0, dtype=np.float64)
-        return (centred / np.sqrt((centred**2).mean())).astype(np.float32)
+            return self.data()
+        return (self._centred() / self.scale).astype(np.float32)
 
     def initial_weights(self):
         """The weights and biases of all layers that skae starts from."""
@@ -169,7 +179,10 @@ class Workload:
             output_activation=self.activations[-1],
             tied_weights=self.tied,
             loss=self.loss,
+            scale=self.scale,
             init="glorot",
+            learning_rate="constant",
+            early_stopping=False,
             solver=self.solver,
             batch_size=batch_size,
             learning_rate_init=self.learning_rate,
@@ -198,7 +211,6 @@ def _logistic_uniform(*widths):
     return Workload(_uniform, widths, activations, "log_loss", "adam", 1e-3, 100, 1)
 
 
-_L, _I = "logistic", "identity"
 _SQUARED = {"loss": "squared_error", "batch_size": None}
 WORKLOADS = {
     "onehot": Workload(
