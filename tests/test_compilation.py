@@ -1,7 +1,10 @@
 """C functions: that loops become vector instructions."""
 
+import re
+
 import numba
 import pytest
+from llvmlite import binding
 
 from skae._compiled.compilation import c_functions
 
@@ -42,4 +45,11 @@ NOT_VECTORISED = {
 def test_loops_are_vectorised(of, dtype):
     """One call, or one branch too many, and a loop is ten times slower."""
     fresh = numba.cfunc(of.compiled(dtype)._sig, **of.options)
-    assert "vector.body" in fresh(of.function).inspect_llvm()
+    code = fresh(of.function).inspect_llvm()
+    assert "vector.body" in code
+    # Not in halves of the processor's registers.
+    n_bits = max(
+        int(n) * {"float": 32, "double": 64, "i64": 64}[entry]
+        for n, entry in re.findall(r"<(\d+) x (float|double|i64)>", code)
+    )
+    assert n_bits >= (512 if binding.get_host_cpu_features()["avx512f"] else 128)

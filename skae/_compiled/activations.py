@@ -12,6 +12,7 @@ from numba import carray
 from skae._compiled.compilation import Op, formula, made_for
 from skae._compiled.intrinsics import like
 from skae._compiled.vector_math import exp, expm1, exponential_parts, half_erfcx, log1p
+from skae._compiled.vectors import use_whole_registers
 
 # Placeholder for the formula, see `made_for`.
 _function: Any = None
@@ -19,6 +20,7 @@ _function: Any = None
 
 def _activate(z, slope, n):
     """Replace z by the activation, and write its derivative to `slope`."""
+    use_whole_registers()
     z, slope = carray(z, n), carray(slope, n)
     for i in range(n):
         z[i], slope[i] = _function(z[i])

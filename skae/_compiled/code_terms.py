@@ -14,7 +14,7 @@ from skae._compiled.compilation import REDUCTION, Op, as_op, formula
 from skae._compiled.intrinsics import is_null, like
 from skae._compiled.random import POSTERIOR, bits_at, normal_pair, stream_of
 from skae._compiled.vector_math import exp, expm1
-from skae._compiled.vectors import LINE_DOUBLES
+from skae._compiled.vectors import LINE_DOUBLES, use_whole_registers
 
 # Entries of `settings`, float64, before the derivatives by the mini-batch's mean code.
 WEIGHT, TARGET, WARMUP, BATCH_WEIGHT, BATCH_TERM = range(5)
@@ -36,6 +36,7 @@ def _absolute_code(
     code, kept, weights, picked, settings, seed, epoch, total, term, n_units, n_rows
 ):
     """WEIGHT times the sum of the code's absolute entries."""
+    use_whole_registers()
     zero = code[0] - code[0]
     factor = like(settings[WEIGHT], zero)
     for j in range(n_units):
@@ -51,6 +52,7 @@ def _absolute_code(
 @as_op("vvdnn", REDUCTION)
 def _add_code(code, weights, sums, n_units, n_rows):
     """Add the weighted code to `sums` (n_units + 1,), and the weights to the last."""
+    use_whole_registers()
     zero = code[0] - code[0]
     for j in range(n_units):
         part = zero
@@ -103,6 +105,7 @@ def _mean_code(
     code, kept, weights, picked, settings, seed, epoch, total, term, n_units, n_rows
 ):
     """Keep the derivative of a term of the mean code; `total` already has its value."""
+    use_whole_registers()
     for j in range(n_units):
         slope = like(settings[N_TERM_SETTINGS + j], code[0])
         for i in range(n_rows):
@@ -112,6 +115,7 @@ def _mean_code(
 @as_op("vvnn")
 def _add_kept(delta, kept, n_units, n_rows):
     """Add a term's derivative to the one that came back from the decoder."""
+    use_whole_registers()
     for i in range(n_units * n_rows):
         delta[i] += kept[i]
 
@@ -178,6 +182,7 @@ def _draw_code(
     (appendix B), is added to `term`, and WEIGHT times it to `total`; the weight rises
     linearly over the first WARMUP epochs.
     """
+    use_whole_registers()
     n_code = n_units // 2
     zero = units[0] - units[0]
     half, factor = like(0.5, zero), settings[WEIGHT]
@@ -207,6 +212,7 @@ def _draw_code(
 @as_op("vvnn")
 def _backward_draw(delta, kept, n_units, n_rows):
     """Turn the derivative by the code into those by the units of its layer."""
+    use_whole_registers()
     n_code = n_units // 2 * n_rows
     for i in range(n_code):
         slope = delta[i]

@@ -10,6 +10,7 @@ import numpy as np
 from skae._compiled.compilation import Op, formula, made_for
 from skae._compiled.intrinsics import like
 from skae._compiled.random import CORRUPTION, U32, bits_at, normal_pair, stream_of
+from skae._compiled.vectors import use_whole_registers
 
 # Entries of `settings`, float64; LOWEST and HIGHEST are in the units of the data.
 LEVEL, LOWEST, HIGHEST = range(3)
@@ -26,6 +27,7 @@ def _corrupt(
 
     Features are drawn in pairs.
     """
+    use_whole_registers()
     level, scale = settings[LEVEL], scaling[n_features]
     stream = stream_of(seed, CORRUPTION, epoch)
     n_pairs = (n_features + 1) // 2

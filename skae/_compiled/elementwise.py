@@ -5,6 +5,7 @@ from numba import carray
 
 from skae._compiled.compilation import REDUCTION, as_op
 from skae._compiled.intrinsics import is_null, like
+from skae._compiled.vectors import use_whole_registers
 
 
 @as_op("vvvnnn", REDUCTION)
@@ -13,6 +14,7 @@ def backward_units(delta, slope, gradient, n_units, n_rows, is_first):
 
     If `is_first`, the sum replaces gradient[j].
     """
+    use_whole_registers()
     gradient = carray(gradient, n_units)
     for j in range(n_units):
         total = like(0.0, gradient[j])
@@ -30,6 +32,7 @@ def backward_units(delta, slope, gradient, n_units, n_rows, is_first):
 @as_op("vvn")
 def copy(a, b, n):
     """Copy b to a."""
+    use_whole_registers()
     a, b = carray(a, n), carray(b, n)
     for i in range(n):
         a[i] = b[i]
@@ -38,6 +41,7 @@ def copy(a, b, n):
 @as_op("vvn")
 def add(a, b, n):
     """Add b to a, entry by entry."""
+    use_whole_registers()
     a, b = carray(a, n), carray(b, n)
     for i in range(n):
         a[i] += b[i]
@@ -46,6 +50,7 @@ def add(a, b, n):
 @as_op("vdnn", REDUCTION)
 def add_sum(block, total, n_units, n_rows):
     """Add the sum of a block to total[0]; sums of a unit's rows are in the dtype."""
+    use_whole_registers()
     block, total = carray(block, (n_units, n_rows)), carray(total, 1)
     whole = 0.0
     for j in range(n_units):
@@ -59,6 +64,7 @@ def add_sum(block, total, n_units, n_rows):
 @as_op("vdn", REDUCTION)
 def add_squares(values, total, n):
     """Add the sum of squares, in float64, to total[0]."""
+    use_whole_registers()
     values, total = carray(values, n), carray(total, 1)
     squares = 0.0
     for i in range(n):

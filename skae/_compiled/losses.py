@@ -9,6 +9,7 @@ from skae._compiled.activations import softplus
 from skae._compiled.compilation import REDUCTION, Op, formula, made_for
 from skae._compiled.intrinsics import is_null, like, shifted
 from skae._compiled.vector_math import exp, log, log1p
+from skae._compiled.vectors import use_whole_registers
 
 # Placeholder for the formula, see `made_for`.
 _function: Any = None
@@ -20,6 +21,7 @@ def _add_losses(prediction, target, weights, values, total, n_units, n_rows, n_a
     `values` has room for the losses of `n_at_once` units, which stay in the L1 cache.
     Null weights are ones.
     """
+    use_whole_registers()
     for first in range(0, n_units, n_at_once):
         n_here = min(n_at_once, n_units - first)
         n = n_here * n_rows

@@ -6,6 +6,7 @@ from numba import carray
 
 from skae._compiled.compilation import as_op, formula
 from skae._compiled.intrinsics import like
+from skae._compiled.vectors import use_whole_registers
 
 # What a step needs besides arrays: entries of `settings`. The objective's gradient is
 # FACTOR times the given gradient, a sum, plus ALPHA times the parameters.
@@ -36,6 +37,7 @@ def _beyond_rounding(g):
 @as_op("vvvvdn")
 def scale_gradient(params, gradient, moment_1, moment_2, settings, n):
     """Compute the objective's gradient in place, for a solver that runs in Python."""
+    use_whole_registers()
     params, gradient = carray(params, n), carray(gradient, n)
     settings = carray(settings, N_SETTINGS)
     zero = params[0]
@@ -47,6 +49,7 @@ def scale_gradient(params, gradient, moment_1, moment_2, settings, n):
 @as_op("vvvvdn")
 def _adam(params, gradient, moment_1, moment_2, settings, n):
     """Kingma & Ba, "Adam", 2015, in the order of operations at the end of section 2."""
+    use_whole_registers()
     params, gradient = carray(params, n), carray(gradient, n)
     mean, square = carray(moment_1, n), carray(moment_2, n)
     settings = carray(settings, N_SETTINGS)
@@ -72,6 +75,7 @@ def _sgd(params, gradient, moment_1, moment_2, settings, n):
     Sutskever et al., "On the importance of initialization and momentum in deep
     learning", 2013; Nesterov's in the form of Bengio et al., 2013, equation 7.
     """
+    use_whole_registers()
     params, gradient = carray(params, n), carray(gradient, n)
     velocity, settings = carray(moment_1, n), carray(settings, N_SETTINGS)
     zero = params[0]
@@ -94,6 +98,7 @@ def _rmsprop(params, gradient, moment_1, moment_2, settings, n):
 
     Without it the first steps are larger by 1 / sqrt(1 - beta_2).
     """
+    use_whole_registers()
     params, gradient = carray(params, n), carray(gradient, n)
     square, settings = carray(moment_2, n), carray(settings, N_SETTINGS)
     zero = params[0]

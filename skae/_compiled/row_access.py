@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 from skae._compiled.compilation import as_op, formula
 from skae._compiled.intrinsics import is_null, like, prefetch, shifted
 from skae._compiled.numba_private import cgutils
-from skae._compiled.vectors import SQUARE, Vectors
+from skae._compiled.vectors import SQUARE, Vectors, use_whole_registers
 
 
 @formula
@@ -47,6 +47,7 @@ def add_deviations(
     Also updates `largest`, the largest absolute deviations; all are (n_features,).
     `subset` and `weights` may be null: all rows, weights of 1.
     """
+    use_whole_registers()
     for i in range(n_rows):
         row = _matrix_row(subset, i)
         weight = 1.0 if is_null(weights) else weights[row]
@@ -69,6 +70,7 @@ def add_squared_deviations(
 
     Deviations are measured in `unit` (1,).
     """
+    use_whole_registers()
     for i in range(n_rows):
         row = _matrix_row(subset, i)
         weight = 1.0 if is_null(weights) else weights[row]
@@ -128,6 +130,7 @@ def gather(values, picked, scaling, block, n_rows, n_features):
 
     `scaling` (n_features + 1,) is the features' means and 1 / scale.
     """
+    use_whole_registers()
     scale = scaling[n_features]
     tiled = n_rows - n_rows % SQUARE
     whole = n_features - n_features % SQUARE
@@ -170,6 +173,7 @@ def gather(values, picked, scaling, block, n_rows, n_features):
 @as_op("vciivvnn")
 def gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_features):
     """Write picked rows of a CSR matrix to a block, as `gather` does."""
+    use_whole_registers()
     picked, scaling = carray(picked, n_rows), carray(scaling, n_features + 1)
     block = carray(block, (n_features, n_rows))
     scale = scaling[n_features]
@@ -207,6 +211,7 @@ def scatter(block, scaling, out, n_rows, n_units, block_rows):
 
     `scaling` (n_units + 1,) is the units' means and the scale: x * scale + mean.
     """
+    use_whole_registers()
     scale = scaling[n_units]
     tiled, whole = n_rows - n_rows % SQUARE, n_units - n_units % SQUARE
     for i in range(0, tiled, SQUARE):

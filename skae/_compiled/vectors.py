@@ -6,6 +6,8 @@ types, which become the instructions of the processor.
 """
 
 from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from skae._compiled.numba_private import architecture, cgutils, processor
 
@@ -31,6 +33,25 @@ def registers(context):
             return size
     is_x86 = architecture(context) == "x86_64"
     return _OLDEST_REGISTERS if is_x86 else _ARM_REGISTERS
+
+
+@intrinsic
+def use_whole_registers(typingctx):
+    """Let LLVM vectorize the loops of the op that calls this with whole registers.
+
+    For most processors with AVX-512 it would take halves, because the first of them
+    then run at a lower frequency. Products have lowered it already: on a Xeon of 2023,
+    epochs of small networks take 1.05 to 1.15 times as long with halves.
+    """
+
+    def codegen(context, builder, signature, args):
+        n_bits = 8 * registers(context)[0]
+        # llvmlite's own `add` accepts attributes without a value only.
+        attributes = builder.function.attributes
+        set.add(attributes, f'"prefer-vector-width"="{n_bits}"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 class Vectors:
