@@ -14,10 +14,13 @@ from skae._compiled.intrinsics import prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
 
-# Rows of a tile, each of one or two vectors. The sums then fill half of the registers:
-# this hides the latency of multiplications, of which there are more than loads.
-_TILE_ROWS = 8
-_TILE_SIZES = (8, 4, 2, 1)
+# Rows of the largest tile, by the number of vector registers. With two vectors in a row,
+# sums fill three quarters of the registers, and there are half as many loads again as
+# multiplications: with 8 rows, and one vector for 16 registers, products took 1.05 and
+# 1.2 times as long on a Xeon with 32 registers, and made to use 16.
+_TILE_ROWS = {32: 12, 16: 6}
+_TILE_VECTORS = 2
+_TILE_SIZES = {32: (12, 8, 4, 2, 1), 16: (6, 4, 2, 1)}
 # Columns of b that `pack` puts together: a multiple of a tile's and of a square's.
 PART_COLUMNS = 32
 # Products in a sum before it is added to the result. The copied rows of a tile then
@@ -32,9 +35,14 @@ def _vector(context, dtype):
     return registers(context)[0] * 8 // dtype.bitwidth
 
 
-def _tile_vectors(context):
-    """Number of vectors in a row of a tile."""
-    return 2 if registers(context)[1] >= 32 else 1
+@intrinsic
+def _tile_rows(typingctx, pointer):
+    """Number of rows of the largest tile."""
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(INT64, _TILE_ROWS[registers(context)[1]])
+
+    return types.intp(pointer), codegen
 
 
 @intrinsic
@@ -52,7 +60,7 @@ def _tile_columns(typingctx, pointer):
     """Number of columns of a tile."""
 
     def codegen(context, builder, signature, args):
-        n = _vector(context, pointer.dtype) * _tile_vectors(context)
+        n = _vector(context, pointer.dtype) * _TILE_VECTORS
         return ir.Constant(INT64, n)
 
     return types.intp(pointer), codegen
@@ -126,7 +134,7 @@ def _write_tile(vectors, n_rows, n_vectors, mask, operands):
 
 @intrinsic
 def _tile(typingctx, a, b, c, start, k, n_rows, n_columns):
-    """Compute a tile of `product`, of 8, 4, 2 or 1 rows.
+    """Compute a tile of `product`, of one of the sizes.
 
     `a`, `b`, `c` and `start` are tuples: a pointer to the first entry, and the steps
     from there. With fewer columns than a tile's, only one vector's are computed.
@@ -136,19 +144,18 @@ def _tile(typingctx, a, b, c, start, k, n_rows, n_columns):
         *operands, k, n_rows, n_columns = args
         operands = [cgutils.unpack_tuple(builder, operand) for operand in operands]
         vectors = Vectors(context, builder, a[0].dtype, _vector(context, a[0].dtype))
-        n_vectors = _tile_vectors(context)
-        width = ir.Constant(INT64, n_vectors * vectors.n)
+        width = ir.Constant(INT64, _TILE_VECTORS * vectors.n)
         is_whole = builder.icmp_signed(">=", n_columns, width)
         mask = vectors.mask(n_columns)
 
         def write(n_rows):
             with builder.if_else(is_whole) as (whole, edge):
                 with whole:
-                    _write_tile(vectors, n_rows, n_vectors, None, [*operands, k])
+                    _write_tile(vectors, n_rows, _TILE_VECTORS, None, [*operands, k])
                 with edge:
                     _write_tile(vectors, n_rows, 1, mask, [*operands, k])
 
-        _switch(builder, n_rows, _TILE_SIZES, write)
+        _switch(builder, n_rows, _TILE_SIZES[registers(context)[1]], write)
         return context.get_dummy_value()
 
     return types.void(a, b, c, start, k, n_rows, n_columns), codegen
@@ -160,15 +167,22 @@ def _own_memory(typingctx, pointer):
 
     def codegen(context, builder, signature, args):
         entry = context.get_data_type(pointer.dtype)
-        return cgutils.alloca_once(builder, entry, size=DEPTH * _TILE_ROWS)
+        size = DEPTH * _TILE_ROWS[registers(context)[1]]
+        return cgutils.alloca_once(builder, entry, size=size)
 
     return pointer(pointer), codegen
 
 
 @formula
-def _tile_size(left):
-    """Number of rows of the next tile, given those that are left."""
-    if left >= 8:
+def _tile_size(left, largest):
+    """Number of rows of the next tile, given those that are left.
+
+    Tiles of fewer than 4 rows take as long as those of 4: two of these rather than one
+    of 6 and one of 2.
+    """
+    if left >= largest and left != 8:
+        return largest
+    if left >= 8 and largest > 8:
         return 8
     if left >= 4:
         return 4
@@ -184,21 +198,21 @@ def product(a, a_row, a_step, b, is_packed, c, start, start_step, m, n, k, is_ad
     """
     width, vector = _tile_columns(a), _vector_columns(a)
     b_row = PART_COLUMNS if is_packed else n
-    copy = _own_memory(a)
+    most, copy = _tile_rows(a), _own_memory(a)
     for first in range(0, k, DEPTH):
         depth = min(DEPTH, k - first)
         adds = is_added if first == 0 else 1
         i = 0
         while i < m:
-            rows = _tile_size(m - i)
+            rows = _tile_size(m - i, most)
             at_a, row, step = shifted(a, i * a_row + first * a_step), a_row, a_step
-            if a_row == 1 and rows == _TILE_ROWS and n > width:
+            if a_row == 1 and rows == most and n > width:
                 # Distant columns are read once for all tiles.
                 for j in range(depth):
-                    prefetch(at_a, j * a_step + _TILE_ROWS)  # for the next tile
-                    for r in range(_TILE_ROWS):
-                        copy[j * _TILE_ROWS + r] = at_a[j * a_step + r]
-                at_a, step = copy, _TILE_ROWS
+                    prefetch(at_a, j * a_step + 2 * most - 1)  # for the next tile
+                    for r in range(most):
+                        copy[j * most + r] = at_a[j * a_step + r]
+                at_a, step = copy, most
             of_a = at_a, row, step
             start_values = shifted(start, i * start_step), start_step, adds
             at_b, at_c, left = shifted(b, first * b_row), shifted(c, i * n), n
@@ -285,7 +299,7 @@ def short_product(a, b, c, m, n, k, is_added):
         rows = 4 if m - i >= 4 else 1
         j = 0
         while j < n:
-            columns = min(4, _tile_size(n - j))
+            columns = 4 if n - j >= 4 else _tile_size(n - j, 4)
             at_c = shifted(c, i * n + j)
             at_a, at_b = shifted(a, i * k), shifted(b, j * k)
             _short_tile(at_a, at_b, at_c, n, k, is_added, (rows, columns))
