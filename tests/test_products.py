@@ -19,14 +19,19 @@ REGISTERS |= {products.registers(cpu_target.target_context)}
 @pytest.fixture(scope="module", params=sorted(REGISTERS), ids=str)
 def compiled(request):
     """The ops as compiled for a kind of processor, by name and dtype."""
+    ops = (products.product, products.short_product, products.pack)
+    # Those of this processor first: what they compile is cached on disk.
+    signatures = [
+        (of, dtype, of.compiled(dtype)._sig)
+        for of, dtype in itertools.product(ops, map(np.dtype, DTYPES))
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "registers", lambda context: request.param)
-        ops = (products.product, products.short_product, products.pack)
         yield {
-            (of.function.__name__, dtype): numba.cfunc(
-                of.compiled(dtype)._sig, **of.options
-            )(of.function)
-            for of, dtype in itertools.product(ops, map(np.dtype, DTYPES))
+            (of.function.__name__, dtype): numba.cfunc(signature, **of.options)(
+                of.function
+            )
+            for of, dtype, signature in signatures
         }
 
 

@@ -14,10 +14,10 @@ from skae._compiled.intrinsics import prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
 
-# Rows of the largest tile, by the number of vector registers. With two vectors in a row,
-# sums fill three quarters of the registers, and there are half as many loads again as
-# multiplications: with 8 rows, and one vector for 16 registers, products took 1.05 and
-# 1.2 times as long on a Xeon with 32 registers, and made to use 16.
+# Rows of the largest tile, by the number of vector registers. With two vectors in a
+# row, sums fill three quarters of the registers, and there are more multiplications
+# than loads. With tiles of 8 rows, of one vector for 16 registers, products take 1.05
+# times as long on a Xeon with 32 registers, and 1.2 times if it uses 16.
 _TILE_ROWS = {32: 12, 16: 6}
 _TILE_VECTORS = 2
 _TILE_SIZES = {32: (12, 8, 4, 2, 1), 16: (6, 4, 2, 1)}
