@@ -1,6 +1,5 @@
 """Inference: codes, reconstructions and errors of a network with given weights."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,7 +16,9 @@ from skae._data.rows import (
     make_rows,
     matrix_in_use,
     network_input,
+    piece_rows,
     row_chunks,
+    slices,
     weights_in_use,
 )
 from skae._data.stream import StreamedRows
@@ -27,7 +28,6 @@ from skae._runtime.threads import (
     ThreadTeam,
     map_in_order,
     n_threads_for,
-    single_threaded,
 )
 from skae._typing import Floats
 
@@ -168,48 +168,69 @@ class _Sums(NamedTuple):
         return _Sums(weight, mean, scatter)
 
 
+# Entries of the code of a piece, and of the inputs of a chunk, where they are in memory
+# and need not be copied: few large operations, because threads take turns between them.
+_CODE_ENTRIES, _INPUT_ENTRIES = 2**20, 2**21
+
+
 def _sums_of_part(rows: Part, network: Network, params: Floats, sums: _Sums) -> _Sums:
     """Sums over some of the rows; `sums` are those over none."""
-    batches = list(row_chunks(rows.n_rows, sums.mean.size))
-    # A stream's rows are valid until more are read.
-    n_threads = 1
+    n_components, width = sums.scatter.shape
+    n_rows = piece_rows(width)
     if rows.is_in_memory:
-        flops = rows.n_rows * (_flops_per_row(network) + 2 * sums.scatter.size)
-        n_threads = n_threads_for(len(batches), flops)
-    alone = single_threaded if n_threads > 1 else contextlib.nullcontext
-
-    def of_chunk(chunk: Rows) -> _Sums:
-        with alone():
-            return _sums_of_chunk(chunk, network, params)
-
-    chunks = (rows.part(batch) for batch in batches)
-    # In this order the sums have the same bits for any number of threads.
-    for of_these in map_in_order(of_chunk, chunks, n_threads):
-        sums = sums.joined_with(of_these)
+        n_rows = max(n_rows, _CODE_ENTRIES // n_components)
+    for batch in slices(rows.n_rows, n_rows):
+        piece = rows.part(batch)
+        if piece.total_weight:
+            sums = sums.joined_with(_sums_of_piece(piece, network, params))
     return sums
 
 
-def _sums_of_chunk(rows: Rows, network: Network, params: Floats) -> _Sums:
+def _sums_of_piece(piece: Rows, network: Network, params: Floats) -> _Sums:
     """Sums over rows, products with inputs in the dtype of these."""
-    code: Floats = propagate(network, params, rows).astype(np.float64, copy=False)
-    inputs, weights = dense(matrix_in_use(rows)), weights_in_use(rows)
-    if not weights.all():
-        code, inputs, weights = (a[weights > 0] for a in (code, inputs, weights))
-    total = float(weights.sum())
-    if not total:
-        return _Sums(0.0, np.empty(0), np.empty(0))
+    weights, total = weights_in_use(piece), piece.total_weight
+    code = propagate(network, params, piece)
+    mean_code = weights @ code.astype(np.float64, copy=False) / total
     # Networks see (inputs - offset) * factor. Sums about the mean of the code need not
     # subtract the offset, except where it would drown the digits of the rest.
-    offset, factor = rows.scaling[:-1], rows.scaling[-1]
-    if np.abs(offset).max() * factor > _LARGE_OFFSET:
-        inputs, offset = inputs - offset, np.zeros_like(offset)
-    shares = weights / total
-    mean_input = (shares.astype(inputs.dtype) @ inputs - offset) * factor
-    mean = np.concatenate([shares @ code, mean_input])
-    code -= mean[: code.shape[1]]
-    weighted = weights * code.T
-    cross = weighted.astype(inputs.dtype, copy=False) @ inputs * factor
-    return _Sums(total, mean, np.hstack([weighted @ code, cross]))
+    offset, factor = piece.scaling[:-1], piece.scaling[-1]
+    is_far = np.abs(offset).max() * factor > _LARGE_OFFSET
+
+    def products_of_chunk(batch: slice) -> tuple[Floats, Floats]:
+        """Weighted code, with the weights beside it, times code and inputs."""
+        inputs = dense(matrix_in_use(piece.part(batch)))
+        inputs = inputs - offset if is_far else inputs
+        left = np.empty((len(mean_code) + 1, len(inputs)))
+        np.subtract(code[batch].T, mean_code[:, np.newaxis], out=left[:-1])
+        centred = left[:-1].copy() if piece.weights.size else left[:-1]
+        left[-1] = 1.0
+        if piece.weights.size:
+            left *= weights[batch]
+        return left @ centred.T, left.astype(piece.dtype, copy=False) @ inputs
+
+    n_components = len(mean_code)
+    width = n_components + piece.n_features
+    of_code = np.zeros((n_components + 1, n_components))
+    of_inputs = np.zeros((n_components + 1, piece.n_features))
+    is_copied = is_far or piece.starts.size or piece.subset.size
+    chunk_rows = max(1, _INPUT_ENTRIES // width)
+    batches = list(
+        row_chunks(piece.n_rows, width)
+        if is_copied
+        else slices(piece.n_rows, chunk_rows)
+    )
+    flops = 2.0 * piece.n_rows * n_components * width
+    n_threads = n_threads_for(len(batches), flops)
+    # In this order the sums have the same bits for any number of threads.
+    for codes, inputs in map_in_order(products_of_chunk, batches, n_threads):
+        of_code += codes
+        of_inputs += inputs
+    of_inputs *= float(factor)
+    mean_input = of_inputs[-1] / total
+    if not is_far:
+        mean_input -= offset * float(factor)
+    scatter = np.hstack([of_code[:-1], of_inputs[:-1]])
+    return _Sums(total, np.concatenate([mean_code, mean_input]), scatter)
 
 
 def entry_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Floats:
