@@ -1,4 +1,8 @@
-"""Statistics of the rows in use of a matrix: mean, scale, extremes."""
+"""Statistics of the rows in use of a matrix: mean, scale, extremes.
+
+Large ones are computed on several threads, chunk by chunk, and combined in the order of
+the chunks: they have the same bits for any number of threads.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,9 +18,11 @@ from skae._data.rows import (
     make_rows,
     matrix_in_use,
     row_chunks,
+    slices,
     weights_in_use,
 )
-from skae._typing import Floats
+from skae._runtime.threads import map_in_order, n_threads_for
+from skae._typing import Floats, Result
 
 # Data whose spread is below this many roundings of their mean are constant: their
 # centred values are rounding errors.
@@ -25,6 +31,10 @@ _CONSTANT_ROUNDINGS = 1000
 # means, where these sums are moderate numbers and lose at most one digit when the
 # squared distance of the mean is subtracted; otherwise from a pass of their own.
 _SMALLEST, _LARGEST, _LEAST_SHARE = 1e-100, 1e100, 0.1
+# Floating point operations that take as long as reading an entry.
+_FLOPS_PER_ENTRY = 20
+# Entries of an array that are read at a time.
+_ENTRIES_AT_ONCE = 2**20
 
 
 def mean_and_scale(data: AnyRows) -> tuple[Floats, float]:
@@ -99,6 +109,27 @@ def _root_mean_square(values: Floats) -> float:
     return size * float(np.sqrt(np.mean((values / size) ** 2)))
 
 
+def lowest_and_highest(values: np.ndarray) -> tuple[np.floating, np.floating]:
+    """Lowest and highest of some values; NaN if one of them is NaN.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), n > 0
+
+    Returns
+    -------
+    lowest, highest : scalar of the array's dtype
+    """
+
+    def of_chunk(batch: slice) -> tuple[np.floating, np.floating]:
+        return values[batch].min(), values[batch].max()
+
+    batches = list(slices(values.size, _ENTRIES_AT_ONCE))
+    n_threads = n_threads_for(len(batches), _FLOPS_PER_ENTRY * values.size)
+    lows, highs = zip(*map_in_order(of_chunk, batches, n_threads), strict=True)
+    return np.min(lows), np.max(highs)
+
+
 def extremes(data: AnyRows) -> tuple[float, float]:
     """Lowest and highest entry of the rows in use that have a weight."""
     lows, highs = zip(*data.map(_extremes), strict=True)
@@ -139,20 +170,31 @@ def _first_row(data: LocalRows) -> Floats | None:
 
 def _deviations(data: LocalRows, origin: Floats) -> tuple[Floats, Floats, float, float]:
     """Sums of the deviations from a row and of their squares, largest one, weight."""
+
+    def of_chunk(chunk: Rows) -> tuple[Floats, float]:
+        sums = np.zeros((3, data.n_features))
+        _run(row_access.add_deviations, chunk, origin, *sums)
+        return sums, chunk.total_weight
+
     total, squares, largest = np.zeros((3, data.n_features))
     weight = 0.0
-    for chunk in _chunks(data):
-        _run(row_access.add_deviations, chunk, origin, total, squares, largest)
-        weight += chunk.total_weight
+    for sums, of_these in _map_chunks(of_chunk, data):
+        total += sums[0]
+        squares += sums[1]
+        np.maximum(largest, sums[2], out=largest)
+        weight += of_these
     return total, squares, float(largest.max()), weight
 
 
 def _squared_deviations(data: LocalRows, mean: Floats, size: float) -> Floats:
     """Sum of the squared deviations from the mean, in units of `size`."""
-    squares = np.zeros(data.n_features)
-    for chunk in _chunks(data):
+
+    def of_chunk(chunk: Rows) -> Floats:
+        squares = np.zeros(data.n_features)
         _run(row_access.add_squared_deviations, chunk, mean, squares, np.array([size]))
-    return squares
+        return squares
+
+    return sum(_map_chunks(of_chunk, data), np.zeros(data.n_features))
 
 
 def _extremes(data: LocalRows) -> tuple[float, float]:
@@ -171,6 +213,19 @@ def _largest_square(data: LocalRows, mean: Floats, spread: float) -> float:
         squares = np.einsum("ij,ij->i", deviations, deviations)
         largest = max(largest, float(squares.max()))
     return largest
+
+
+def _map_chunks(
+    function: Callable[[Rows], Result], data: LocalRows
+) -> Iterator[Result]:
+    """Results of a function that releases the GIL for the `_chunks`, in order."""
+    n_threads = 1
+    # A stream's rows are valid until more are read; sparse rows are copied.
+    if isinstance(data, Rows) and not data.starts.size:
+        n_chunks = len(list(row_chunks(data.n_rows, data.n_features)))
+        n_entries = data.n_rows * data.n_features
+        n_threads = n_threads_for(n_chunks, _FLOPS_PER_ENTRY * n_entries)
+    return map_in_order(function, _chunks(data), n_threads)
 
 
 def _chunks(rows: LocalRows) -> Iterator[Rows]:

@@ -4,16 +4,18 @@ import math
 import numbers
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from skae._data.rows import aligned, check_size, has_matrices
+from skae._data.statistics import lowest_and_highest
 from skae._typing import Floats, Matrix, MatrixLike
 
 # Only the ratios of weights count. Weights that are larger or smaller than 1 by more
@@ -82,8 +84,11 @@ def check_rows(
     def convert(X: MatrixLike, **how: Any) -> Matrix:
         return validate_data(estimator, X, reset=reset, **how)
 
+    of_estimator = type(estimator).__name__
     try:
-        return _check_matrix(X, dtype, limits, convert, name=name, **kwargs)
+        return _check_matrix(
+            X, dtype, limits, convert, name=name, estimator_name=of_estimator, **kwargs
+        )
     except (TypeError, ValueError) as error:
         if name == "X":
             raise
@@ -119,8 +124,8 @@ def check_block(
     name: str = "X",
 ) -> Matrix:
     """Validate a part of the samples, which may be empty. See `check_rows`."""
-    kwargs = {"ensure_min_samples": 0, "input_name": name}
-    return _check_matrix(block, dtype, limits, check_array, name=name, **kwargs)
+    check = partial(check_array, ensure_min_samples=0, input_name=name)
+    return _check_matrix(block, dtype, limits, check, name=name)
 
 
 def _check_matrix(
@@ -130,15 +135,31 @@ def _check_matrix(
     convert: Callable[..., Matrix],
     *,
     name: str,
+    estimator_name: str | None = None,
+    ensure_all_finite: bool = True,
     **kwargs: Any,
 ) -> Matrix:
     check_before_conversion(X, name)
     dtype = dtype if isinstance(dtype, tuple) else (dtype,)
     kwargs = {"accept_sparse": "csr", "dtype": dtype, "order": "C", **kwargs}
-    # scikit-learn raises an error for what becomes infinite in float32.
+    # What becomes infinite in float32 is an error below.
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix = convert(_in_native_order(X), **kwargs)
-    return check_range(canonical(matrix, name), limits, name)
+        matrix = convert(_in_native_order(X), ensure_all_finite=False, **kwargs)
+    matrix = canonical(matrix, name)
+    if not ensure_all_finite or not _values(matrix).size:
+        return check_range(matrix, limits, name)
+    found = lowest_and_highest(_values(matrix))
+    if not np.isfinite(found).all():
+        # For the error: it takes a thread longer.
+        assert_all_finite(
+            _values(matrix), estimator_name=estimator_name, input_name=name
+        )
+    return check_range(matrix, limits, name, found=found)
+
+
+def _values(X: Matrix) -> np.ndarray:
+    """Entries of a canonical matrix, or those that a sparse one stores, in a row."""
+    return np.asarray(X).reshape(-1) if isinstance(X, np.ndarray) else X.data
 
 
 def _in_native_order(X: Any) -> Any:
@@ -231,7 +252,12 @@ class ValueRange(NamedTuple):
 
 
 def check_range(
-    X: Matrix, limits: ValueRange | None, name: str = "X", *, size: float = 0.0
+    X: Matrix,
+    limits: ValueRange | None,
+    name: str = "X",
+    *,
+    size: float = 0.0,
+    found: tuple[np.floating, np.floating] | None = None,
 ) -> Matrix:
     """Check that all entries are within limits, except for rounding.
 
@@ -248,6 +274,9 @@ def check_range(
     size : float, default=0
         Largest entry of the data that X is a part of.
 
+    found : tuple, default=None
+        Lowest and highest stored value of X, if they are known.
+
     Returns
     -------
     X : {ndarray, CSR matrix}
@@ -262,8 +291,14 @@ def check_range(
     if limits is None:
         return X
     values = np.asarray(X) if isinstance(X, np.ndarray) else X.data
-    inside = max(0.0, limits.low)  # of empty data, or those that a sparse X leaves out
-    lowest, highest = values.min(initial=inside), values.max(initial=inside)
+    inside = X.dtype.type(max(0.0, limits.low))
+    lowest, highest = (
+        inside,
+        inside,
+    )  # of empty data, or those that a sparse X leaves out
+    if values.size:
+        found = found or lowest_and_highest(_values(X))
+        lowest, highest = min(lowest, found[0]), max(highest, found[1])
     low, high = float(lowest), float(highest)
     if limits.low <= low and high <= limits.high:
         return X

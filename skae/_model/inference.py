@@ -16,9 +16,7 @@ from skae._data.rows import (
     make_rows,
     matrix_in_use,
     network_input,
-    piece_rows,
     row_chunks,
-    slices,
     weights_in_use,
 )
 from skae._data.stream import StreamedRows
@@ -168,69 +166,99 @@ class _Sums(NamedTuple):
         return _Sums(weight, mean, scatter)
 
 
-# Entries of the code of a piece, and of the inputs of a chunk, where they are in memory
-# and need not be copied: few large operations, because threads take turns between them.
-_CODE_ENTRIES, _INPUT_ENTRIES = 2**20, 2**21
+# Entries of the code of a piece of rows in memory, 8 MiB of float64.
+_CODE_ENTRIES = 2**20
 
 
 def _sums_of_part(rows: Part, network: Network, params: Floats, sums: _Sums) -> _Sums:
     """Sums over some of the rows; `sums` are those over none."""
-    n_components, width = sums.scatter.shape
-    n_rows = piece_rows(width)
-    if rows.is_in_memory:
-        n_rows = max(n_rows, _CODE_ENTRIES // n_components)
-    for batch in slices(rows.n_rows, n_rows):
-        piece = rows.part(batch)
-        if piece.total_weight:
-            sums = sums.joined_with(_sums_of_piece(piece, network, params))
-    return sums
+    chunks = list(row_chunks(rows.n_rows, sums.mean.size))
+    n_chunks = 1  # of a piece, for which the network's threads start once
+    if rows.is_in_memory and chunks:
+        n_chunks += _CODE_ENTRIES // max(1, chunks[0].stop * len(sums.scatter))
+    about: _SumsAbout | None = None
+    for i in range(0, len(chunks), n_chunks):
+        of_piece = chunks[i : i + n_chunks]
+        start = of_piece[0].start
+        piece = rows.part(slice(start, of_piece[-1].stop))
+        if not piece.total_weight:
+            continue
+        code = propagate(network, params, piece)
+        batches = [slice(c.start - start, c.stop - start) for c in of_piece]
+        about = about or _SumsAbout.begin(piece, code, batches)
+        about.add(piece, code, batches)
+    return about.centred() if about is not None else sums
 
 
-def _sums_of_piece(piece: Rows, network: Network, params: Floats) -> _Sums:
-    """Sums over rows, products with inputs in the dtype of these."""
-    weights, total = weights_in_use(piece), piece.total_weight
-    code = propagate(network, params, piece)
-    mean_code = weights @ code.astype(np.float64, copy=False) / total
-    # Networks see (inputs - offset) * factor. Sums about the mean of the code need not
-    # subtract the offset, except where it would drown the digits of the rest.
-    offset, factor = piece.scaling[:-1], piece.scaling[-1]
-    is_far = np.abs(offset).max() * factor > _LARGE_OFFSET
+class _SumsAbout:
+    """Sums over rows and their codes, about a code near their mean.
 
-    def products_of_chunk(batch: slice) -> tuple[Floats, Floats]:
-        """Weighted code, with the weights beside it, times code and inputs."""
-        inputs = dense(matrix_in_use(piece.part(batch)))
-        inputs = inputs - offset if is_far else inputs
-        left = np.empty((len(mean_code) + 1, len(inputs)))
-        np.subtract(code[batch].T, mean_code[:, np.newaxis], out=left[:-1])
-        centred = left[:-1].copy() if piece.weights.size else left[:-1]
-        left[-1] = 1.0
-        if piece.weights.size:
-            left *= weights[batch]
-        return left @ centred.T, left.astype(piece.dtype, copy=False) @ inputs
+    Parameters
+    ----------
+    origin : ndarray of shape (n_components,), dtype=float64
 
-    n_components = len(mean_code)
-    width = n_components + piece.n_features
-    of_code = np.zeros((n_components + 1, n_components))
-    of_inputs = np.zeros((n_components + 1, piece.n_features))
-    is_copied = is_far or piece.starts.size or piece.subset.size
-    chunk_rows = max(1, _INPUT_ENTRIES // width)
-    batches = list(
-        row_chunks(piece.n_rows, width)
-        if is_copied
-        else slices(piece.n_rows, chunk_rows)
-    )
-    flops = 2.0 * piece.n_rows * n_components * width
-    n_threads = n_threads_for(len(batches), flops)
-    # In this order the sums have the same bits for any number of threads.
-    for codes, inputs in map_in_order(products_of_chunk, batches, n_threads):
-        of_code += codes
-        of_inputs += inputs
-    of_inputs *= float(factor)
-    mean_input = of_inputs[-1] / total
-    if not is_far:
-        mean_input -= offset * float(factor)
-    scatter = np.hstack([of_code[:-1], of_inputs[:-1]])
-    return _Sums(total, np.concatenate([mean_code, mean_input]), scatter)
+    rows : Rows
+        Some of the rows.
+    """
+
+    def __init__(self, origin: Floats, rows: Rows) -> None:
+        self._origin = origin
+        # Networks see (inputs - offset) * factor. Sums need not subtract the offset of
+        # each, except where it would drown the digits of the rest.
+        self._offset, self._factor = rows.scaling[:-1], float(rows.scaling[-1])
+        self._is_far = np.abs(self._offset).max() * self._factor > _LARGE_OFFSET
+        # Of the code and, in the last row, ones; times the code, and times the inputs.
+        self._of_code = np.zeros((len(origin) + 1, len(origin)))
+        self._of_inputs = np.zeros((len(origin) + 1, rows.n_features))
+        self._weight = 0.0
+
+    @classmethod
+    def begin(cls, piece: Rows, code: Floats, batches: list[slice]) -> "_SumsAbout":
+        """Sums about the mean code of the first chunk that has a weight."""
+        weights = weights_in_use(piece)
+        batch = next(batch for batch in batches if weights[batch].any())
+        first = code[batch].astype(np.float64)
+        return cls(np.average(first, axis=0, weights=weights[batch]), piece)
+
+    def add(self, piece: Rows, code: Floats, batches: list[slice]) -> None:
+        """Add the rows of a piece, chunk by chunk."""
+
+        def products(batch: slice) -> tuple[Floats, Floats]:
+            return self._products(piece.part(batch), code[batch])
+
+        n_threads = 1  # sparse rows are copied
+        if not piece.starts.size:
+            flops = 2.0 * piece.n_rows * self._of_inputs.size
+            n_threads = n_threads_for(len(batches), flops)
+        # In this order the sums have the same bits for any number of threads.
+        for codes, inputs in map_in_order(products, batches, n_threads):
+            self._of_code += codes
+            self._of_inputs += inputs
+        self._weight += piece.total_weight
+
+    def _products(self, rows: Rows, code: Floats) -> tuple[Floats, Floats]:
+        """Sums over rows, those with inputs in the dtype of these."""
+        inputs = dense(matrix_in_use(rows))
+        inputs = inputs - self._offset if self._is_far else inputs
+        left = np.empty((len(self._of_code), len(code)))
+        np.subtract(code.T, self._origin[:, np.newaxis], out=left[:-1])
+        left[-1], right = 1.0, left[:-1].T
+        if rows.weights.size:
+            right = right.copy()
+            left *= weights_in_use(rows)
+        return left @ right, left.astype(rows.dtype, copy=False) @ inputs
+
+    def centred(self) -> _Sums:
+        """The sums about the means."""
+        of_inputs = self._of_inputs * self._factor
+        if not self._is_far:
+            totals = np.append(self._of_code[-1], self._weight)
+            of_inputs -= np.outer(totals, self._offset * self._factor)
+        sums = np.hstack([self._of_code, of_inputs])
+        mean = sums[-1] / self._weight
+        scatter = sums[:-1] - np.outer(sums[-1, : len(self._origin)], mean)
+        mean[: len(self._origin)] += self._origin
+        return _Sums(self._weight, mean, scatter)
 
 
 def entry_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Floats:

@@ -22,7 +22,11 @@ from numpy.typing import NDArray
 
 from skae._compiled import compilation, records
 from skae._compiled.records import BROKEN, INTERRUPT, N_CONTROLS, in_lines
-from skae._runtime.blas import limit_blas, n_blas_threads_before
+from skae._runtime.blas import (
+    limit_blas,
+    n_blas_threads_before,
+    single_threaded_blas,
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,15 +92,16 @@ def map_in_order(
 ) -> Iterator[Result]:
     """Yield a function's results for items, in order; threads compute a few ahead.
 
-    For functions that release the GIL, as BLAS does. Call it in the context of
-    `single_threaded_blas`: some BLAS need the limit set in every thread.
+    For functions that release the GIL, as BLAS does.
     """
     if n_threads == 1:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(
+    # Some BLAS need the limit set in every thread.
+    pool = ThreadPoolExecutor(
         n_threads, thread_name_prefix="skae", initializer=limit_blas
-    ) as pool:
+    )
+    with single_threaded_blas(), pool:
         pending: deque[Future[Result]] = deque()
         for item in items:
             pending.append(pool.submit(function, item))

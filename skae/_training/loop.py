@@ -252,7 +252,8 @@ class Training(abc.ABC):
         """The data loss, summed over rows, at each of the candidates."""
         models = [self.objective.model(params) for params in candidates]
         totals = [0.0] * len(models)
-        for piece in pieces(rows):
+        # The kernel itself sums over rows in memory piece by piece.
+        for piece in [rows] if rows.is_in_memory else pieces(rows):
             for i, model in enumerate(models):
                 totals[i] += self._run_on(batches.summed_loss, model, piece)
         return totals
