@@ -21,7 +21,7 @@ from skae._data.rows import (
 )
 from skae._data.stream import StreamedRows
 from skae._model.network import Moments, for_loss, part
-from skae._model.workspace import make_workspace
+from skae._model.workspace import kept_workspace, make_workspace
 from skae._runtime.threads import (
     ThreadTeam,
     map_in_order,
@@ -88,17 +88,15 @@ def propagate(
     sums = in_lines(n_threads, 1, np.float64)
     model = Model(network, params)
     rows.check(model)
-    with ThreadTeam(n_threads) as team:
-        team.run(
-            propagation.propagate,
-            model,
-            rows,
-            np.append(mean, scale).astype(dtype),
-            out,
-            sums,
-            make_workspace(network, dtype, team=team, rows=[rows]),
-            flops=flops,
+    kept = kept_workspace(network, rows) if n_threads == 1 else None
+    team = kept[0] if kept else ThreadTeam(n_threads)
+    with team:
+        workspace = (
+            kept[1] if kept else make_workspace(network, dtype, team=team, rows=[rows])
         )
+        scaling = np.append(mean, scale).astype(dtype)
+        args = model, rows, scaling, out, sums, workspace
+        team.run(propagation.propagate, *args, flops=flops)
     if check is not None and not np.isfinite(sums).all():
         check()
     return out

@@ -1,11 +1,12 @@
 """Shape of a network, views of its flat vector of parameters, and its ordered code."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import block_diag, eigh, norm, svd
+from numpy.linalg import eigh, norm, svd
 
 from skae._compiled.activations import ACTIVATIONS, IDENTITY
 from skae._compiled.losses import Loss
@@ -41,6 +42,17 @@ def make_network(
     -------
     network : Network
     """
+    return _make_network(tuple(widths), tuple(activations), tied, variational)
+
+
+# Inference makes a fitted network's layout in each call.
+@functools.lru_cache(maxsize=64)
+def _make_network(
+    widths: tuple[int, ...],
+    activations: tuple[str, ...],
+    tied: bool,
+    variational: bool,
+) -> Network:
     n_layers = len(activations)
     shapes = list(itertools.pairwise(widths))
     middle = n_layers // 2
@@ -65,6 +77,7 @@ def make_network(
     layers["biases_at"][1:] = biases_at
     layers["transposed"][1:] = np.arange(n_layers) >= middle
     layers["activation"][1:] = [positions[name] for name in activations]
+    layers.flags.writeable = False
     n_params = n_weights + sum(n_units)
     return Network(layers, n_layers, n_params, n_weights, int(tied))
 
@@ -207,7 +220,8 @@ def order_code(
         least = _LEAST_DEVIATION * (explained[0] or 1.0)
         deviations = np.ones(len(variances))
         deviations[:n_used] = np.maximum(explained, least)
-        rotation = block_diag(left, np.eye(int(len(variances) - n_used)))
+        rotation = np.eye(len(variances))
+        rotation[:n_used, :n_used] = left
         mixing = mixing @ rotation * deviations
         inverse = rotation.T @ inverse / deviations[:, np.newaxis]
         variances[:n_used] = deviations[:n_used] ** 2

@@ -1,7 +1,8 @@
 """Working memory of a team of threads: buffers, and the addresses of the ops."""
 
+import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -145,6 +146,54 @@ def make_workspace(
         shard_gradients=gradients,
         shard_gradient_entries=gradients.shape[1],
     )
+
+
+class _Kept(NamedTuple):
+    """Working memory of one thread, kept for its next inference on few rows."""
+
+    team: ThreadTeam
+    workspace: Team
+    record: NDArray[Any]  # of the workspace
+
+
+class _OfThread(threading.local):
+    """What each thread keeps, by network; the last used is last."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, _Kept] = {}
+
+
+_OF_THREAD = _OfThread()
+# Networks, or halves of them, that a thread keeps memory for, its most bytes for each,
+# and the most rows: with more it matters that zeros are skipped.
+_MAX_KEPT, _MAX_KEPT_BYTES, _MAX_ROWS = 4, 2**20, 1024
+
+
+def kept_workspace(
+    network: records.Network, rows: Rows
+) -> tuple[ThreadTeam, NDArray[Any]] | None:
+    """A team of one thread, and the record of its working memory for inference.
+
+    They are kept, because to make them takes several times as long as a network takes
+    for few rows. None if there are many rows, if they are sparse, or if the memory is
+    large.
+    """
+    block_rows = sharding.block_rows(network)
+    n_bytes = network.n_units * block_rows * rows.dtype.itemsize
+    if rows.starts.size or rows.n_rows > _MAX_ROWS or n_bytes > _MAX_KEPT_BYTES:
+        return None
+    key = rows.dtype, network.n_params, network.layers.tobytes()
+    kept = _OF_THREAD.kept.pop(key, None)
+    if kept is None:
+        team = ThreadTeam(1)
+        workspace = make_workspace(network, rows.dtype, team=team, rows=[rows.empty()])
+        kept = _Kept(team, workspace, records.record_of(workspace))
+    _OF_THREAD.kept[key] = kept
+    if len(_OF_THREAD.kept) > _MAX_KEPT:
+        del _OF_THREAD.kept[next(iter(_OF_THREAD.kept))]
+    # Other rows may have been at the same address.
+    kept.workspace.held["values"] = NOTHING
+    return kept.team, kept.record
 
 
 # Products skip zeros if at most this share of the entries is not zero and the first
