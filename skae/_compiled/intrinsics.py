@@ -38,6 +38,13 @@ def shifted(typingctx, pointer, n):
     return pointer(pointer, types.intp), codegen
 
 
+def hidden(builder, value):
+    """The value of an expression, of which LLVM no longer knows how it was computed."""
+    kind = ir.FunctionType(value.type, [value.type])
+    # Machine code of no instructions, which has its operand as result.
+    return builder.call(ir.InlineAsm(kind, "", "=r,0"), [value])
+
+
 @intrinsic
 def prefetch(typingctx, pointer, index):
     """Prefetch the cache line of pointer[index]."""

@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from skae._compiled.compilation import as_op, formula
-from skae._compiled.intrinsics import prefetch, shifted
+from skae._compiled.intrinsics import hidden, prefetch, shifted
 from skae._compiled.numba_private import cgutils
 from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
 
@@ -20,6 +20,7 @@ from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
 # times as long on a Xeon with 32 registers, and 1.2 times if it uses 16.
 _TILE_ROWS = {32: 12, 16: 6}
 _TILE_VECTORS = 2
+_ROWS_OF_POINTER = 4  # rows of a tile that are found from the same pointer
 _TILE_SIZES = {32: (12, 8, 4, 2, 1), 16: (6, 4, 2, 1)}
 # Columns of b that `pack` puts together: a multiple of a tile's and of a square's.
 PART_COLUMNS = 32
@@ -98,22 +99,29 @@ def _write_tile(vectors, n_rows, n_vectors, mask, operands):
         [cgutils.alloca_once_value(builder, vectors.zero) for _ in columns]
         for _ in range(n_rows)
     ]
+    # With a pointer for all rows, or for each, LLVM walks from row to row: a chain of
+    # additions that takes longer than the multiplications.
+    rows = multiples(builder, a_row, n_rows)
     at_a = [
-        cgutils.alloca_once_value(builder, vectors.at(a, offset))
-        for offset in multiples(builder, a_row, n_rows)
+        cgutils.alloca_once_value(builder, hidden(builder, vectors.at(a, rows[i])))
+        for i in range(0, n_rows, _ROWS_OF_POINTER)
     ]
+    steps = [hidden(builder, step) for step in rows[1:_ROWS_OF_POINTER]]
     at_b = cgutils.alloca_once_value(builder, b)
     with cgutils.for_range(builder, k):
         row = builder.load(at_b)
         of_b = [vectors.load(vectors.at(row, j), mask) for j in columns]
         builder.store(vectors.at(row, b_row), at_b)
-        for pointer, row_sums in zip(at_a, sums, strict=True):
+        for i, pointer in enumerate(at_a):
             at = builder.load(pointer)
-            factor = vectors.splat(builder.load(at))
             builder.store(vectors.at(at, a_step), pointer)
-            for vector, total in zip(of_b, row_sums, strict=True):
-                grown = vectors.multiply_add(factor, vector, builder.load(total))
-                builder.store(grown, total)
+            places = [at, *(vectors.at(at, step) for step in steps)]
+            of_rows = sums[i * _ROWS_OF_POINTER :]
+            for place, row_sums in zip(places, of_rows, strict=False):
+                factor = vectors.splat(builder.load(place))
+                for vector, total in zip(of_b, row_sums, strict=True):
+                    grown = vectors.multiply_add(factor, vector, builder.load(total))
+                    builder.store(grown, total)
     starts = multiples(builder, start_step, n_rows)
     rows = multiples(builder, c_row, n_rows)
     with builder.if_else(_is_set(builder, is_added)) as (added, fresh):
