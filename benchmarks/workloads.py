@@ -39,8 +39,23 @@ def _ring():
     return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
+@functools.cache
 def _donut():
     return np.load(_real("donut_corr2.npy"))[:, :4].astype(np.float32)
+
+
+def _low_rank(n_rows, n_features, rank):
+    """Function that makes rows near a subspace, scaled like standardised tables."""
+
+    @functools.cache
+    def load():
+        rng = np.random.default_rng(RANDOM_STATE)
+        scores = rng.standard_normal((n_rows, rank), dtype=np.float32)
+        axes = rng.standard_normal((rank, n_features), dtype=np.float32)
+        noise = rng.standard_normal((n_rows, n_features), dtype=np.float32)
+        return scores @ axes + np.float32(0.3) * noise
+
+    return load
 
 
 @functools.cache
@@ -211,6 +226,16 @@ def _logistic_uniform(*widths):
     return Workload(_uniform, widths, activations, "log_loss", "adam", 1e-3, 100, 1)
 
 
+def _table(n_rows, rank, *widths, n_epochs):
+    load = _low_rank(n_rows, widths[0], rank)
+    hidden = ("relu",) * (len(widths) - 2)
+    activations = (*hidden, _I, *hidden, _I)
+    widths = _mirrored(*widths)
+    return Workload(
+        load, widths, activations, "squared_error", "adam", 1e-3, 200, n_epochs
+    )
+
+
 _SQUARED = {"loss": "squared_error", "batch_size": None}
 WORKLOADS = {
     "onehot": Workload(
@@ -244,6 +269,9 @@ WORKLOADS = {
     ),
     "uniform": _logistic_uniform(2),
     "uniform-deep": _logistic_uniform(16, 8, 4, 2),
+    "table-11": _table(200_000, 4, 11, 5, 3, n_epochs=3),
+    "table-54": _table(120_000, 9, 54, 100, 7, n_epochs=2),
+    "table-2000": _table(8_000, 70, 2000, 64, n_epochs=3),
     "mnist-32": _relu_mnist(32, n_epochs=3),
     "mnist-deep": _relu_mnist(256, 64, 16, n_epochs=2),
     "mnist-wide": _relu_mnist(1000, 500, 250, 30, n_epochs=1),

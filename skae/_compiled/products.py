@@ -21,7 +21,7 @@ from skae._compiled.vectors import INT64, SQUARE, Vectors, multiples, registers
 _TILE_ROWS = {32: 12, 16: 6}
 _TILE_VECTORS = 2
 _ROWS_OF_POINTER = 4  # rows of a tile that are found from the same pointer
-_TILE_SIZES = {32: (12, 8, 4, 2, 1), 16: (6, 4, 2, 1)}
+_TILE_SIZES = {32: (12, 4, 2, 1), 16: (6, 4, 2, 1)}
 # Columns of b that `pack` puts together: a multiple of a tile's and of a square's.
 PART_COLUMNS = 32
 # Products in a sum before it is added to the result. The copied rows of a tile then
@@ -190,8 +190,6 @@ def _tile_size(left, largest):
     """
     if left >= largest and left != 8:
         return largest
-    if left >= 8 and largest > 8:
-        return 8
     if left >= 4:
         return 4
     return 2 if left >= 2 else 1
