@@ -58,6 +58,9 @@ CACHE_BYTES = 2**20
 MAX_ROWS = 200_000
 DTYPE = np.float32
 NONE = np.empty(0, DTYPE)
+# Runs of an op on a block, and parameters of a solver's steps, that are timed at once:
+# to begin them takes a millisecond.
+REPEATS, N_STEPPED = 1000, 50_000_000
 
 
 @numba.njit(nogil=True)
@@ -69,7 +72,7 @@ def _call(address, field, arguments, repeats):
     restore_denormals(before)
 
 
-def repeated(field, op, *arguments, repeats=20):
+def repeated(field, op, *arguments, repeats=REPEATS):
     """Seconds of so many runs of an op on arrays, empty ones as null, and sizes.
 
     `field` is that of the op in `dispatch.Addresses`, or "activation".
@@ -118,7 +121,7 @@ def forward_rate(name):
     """Entries a second of an activation."""
     z, slope = np.full((2, BLOCK_ENTRIES), 0.3, DTYPE)
     return (
-        20
+        REPEATS
         * z.size
         / repeated("activation", activations.ACTIVATIONS[name].op, z, slope, z.size)
     )
@@ -131,20 +134,20 @@ def backward_rate():
     seconds = repeated(
         "backward_units", elementwise.backward_units, delta, slope, gradient, *shape, 1
     )
-    return 20 * delta.size / seconds
+    return REPEATS * delta.size / seconds
 
 
 def loss_rate(name):
     """Entries a second."""
     z, x, values = np.full((3, BLOCK_ENTRIES), 0.3, DTYPE)
     arrays, sizes = (z, x, NONE, values, np.zeros(1)), (N_UNITS, BLOCK_ROWS, 16)
-    return 20 * z.size / repeated("loss", losses.LOSSES[name].op, *arrays, *sizes)
+    return REPEATS * z.size / repeated("loss", losses.LOSSES[name].op, *arrays, *sizes)
 
 
 def step_rate(name, n_params):
     """Parameters a second."""
     arrays, settings = np.ones((4, n_params), DTYPE), np.ones(optimizers.N_SETTINGS)
-    n = max(3, 2_000_000 // n_params)
+    n = max(3, N_STEPPED // n_params)
     step = optimizers.SOLVERS[name]
     return (
         n * n_params / repeated("solver", step, *arrays, settings, n_params, repeats=n)

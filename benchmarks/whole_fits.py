@@ -33,14 +33,18 @@ MAX_PRODUCTS = 3 * 10**10
 NAMES = [name for name, work in WORKLOADS.items() if not work.is_full_batch]
 
 
+def workload(name, max_rows):
+    """A workload of so many rows at most, or fewer for wide networks."""
+    work = WORKLOADS[name]
+    n_weights = sum(a * b for a, b in itertools.pairwise(work.widths))
+    n_rows = min(max_rows, MAX_PRODUCTS // n_weights, len(work.data()))
+    return dataclasses.replace(work, n_rows=n_rows)
+
+
 @functools.cache
 def fit_of(solver, name, max_rows):
     """The function that fits, in this process, with everything compiled."""
-    work = WORKLOADS[name]
-    n_rows = min(max_rows, len(work.data()))
-    work = (
-        work.reduced(n_rows / len(work.data())) if n_rows < len(work.data()) else work
-    )
+    work = workload(name, max_rows)
     if solver == "skae":
         autoencoder, X = work.autoencoder(max_iter=N_EPOCHS), work.data()
 
