@@ -116,7 +116,7 @@ def run_once(workload, fraction, solver):
 
 
 class Measurements:
-    """Runs of benchopt in processes of 1, 2, ... cores, collected.
+    """Runs of benchopt in processes of a solver and 1, 2, ... cores, collected.
 
     Parameters
     ----------
@@ -128,15 +128,20 @@ class Measurements:
     """
 
     def __init__(self, fraction, folder):
-        self.fraction = fraction
+        self.fraction, self.folder = fraction, folder
         self.frames = []
-        self.processes = {n: new_process(n, folder) for n in thread_counts()}
+        self.processes = {}
+
+    def _process(self, solver, n_cores):
+        if (solver, n_cores) not in self.processes:
+            self.processes[solver, n_cores] = new_process(n_cores, self.folder)
+        return self.processes[solver, n_cores]
 
     def run(self, workload, solver, threads, kind, part=1):
         """Seconds of one run, which is added to the frames; infinity without result."""
         fraction = self.fraction * part
         frame = (
-            self.processes[threads]
+            self._process(solver, threads)
             .submit(run_once, workload, fraction, solver)
             .result()
         )
@@ -156,7 +161,7 @@ class Measurements:
     def measure(self, workload, solvers, budget):
         """Rounds over the solvers; at least `MIN_ROUNDS`, more within the budget."""
         begin = time.monotonic()
-        tried = {solver: {n: [] for n in self.processes} for solver in solvers}
+        tried = {solver: {n: [] for n in thread_counts()} for solver in solvers}
         for number in range(MAX_ROUNDS):
             if number >= MIN_ROUNDS and time.monotonic() - begin > budget:
                 break

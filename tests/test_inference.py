@@ -9,8 +9,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skae import AutoencoderTransformer, _base
+from skae._data import rows as rows_module
 from skae._data import validation
+from skae._data.rows import make_rows
 from skae._model import inference
+from skae._model.network import make_network
 
 from .support import reference
 from .support.cases import (
@@ -248,3 +251,35 @@ def test_a_chunk_by_many_threads_is_the_same():
                 chunked(model.transform, X, size), expected, strict=True
             )
     assert 4 in sizes
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("subset", [None, np.array([0, 3, 4, 7, 19, 33])])
+@pytest.mark.parametrize("chunk_entries", [2**19, 40, 1])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_code_moments(monkeypatch, kind, weighted, subset, chunk_entries, offset):
+    """Those of all rows at once, however they are cut into pieces and chunks."""
+    monkeypatch.setattr(rows_module, "_CHUNK_ENTRIES", chunk_entries)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 6)) + offset
+    weights = rng.integers(0, 3, 40).astype(float) if weighted else None
+    network = make_network([6, 5, 2, 5, 6], ["tanh", "identity"] * 2, tied=False)
+    params = rng.standard_normal(network.n_params)
+    mean, scale = X.mean(axis=0), 2.0
+    matrix = sparse.csr_matrix(X) if kind == "sparse" else X
+    rows = make_rows(matrix, mean, scale, subset=subset, weights=weights)
+    moments = inference.code_moments(network, params, rows)
+
+    used = np.arange(40) if subset is None else subset
+    shares = np.ones(len(used)) if weights is None else weights[used]
+    shares /= shares.sum()
+    seen = (X[used] - mean) / scale
+    code = inference.propagate(inference.encoder(network), params, make_rows(seen))
+    centred = code - shares @ code
+    weighted_code = centred.T * shares
+    np.testing.assert_allclose(moments.mean, shares @ code, rtol=1e-10)
+    np.testing.assert_allclose(moments.covariance, weighted_code @ centred, rtol=1e-9)
+    np.testing.assert_allclose(
+        moments.cross, weighted_code @ seen, rtol=1e-7, atol=1e-10
+    )
