@@ -141,22 +141,22 @@ class Workload:
         """The rows, as an estimator gets them."""
         return self.load()[: self.n_rows]
 
-    def _centred(self):
+    def _centred_and_scale(self):
         X = self.data()
-        return X - X.mean(axis=0, dtype=np.float64)
+        centred = X - X.mean(axis=0, dtype=np.float64)
+        return centred, float(np.sqrt((centred**2).mean()))
 
     @property
     def scale(self):
         """What centred rows are divided by; None for rows as they are."""
-        if not self.is_standardized:
-            return None
-        return float(np.sqrt((self._centred() ** 2).mean()))
+        return self._centred_and_scale()[1] if self.is_standardized else None
 
     def seen_data(self):
         """The rows, as the network sees them."""
         if not self.is_standardized:
             return self.data()
-        return (self._centred() / self.scale).astype(np.float32)
+        centred, scale = self._centred_and_scale()
+        return (centred / scale).astype(np.float32)
 
     def initial_weights(self):
         """The weights and biases of all layers that skae starts from."""

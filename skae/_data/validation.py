@@ -291,11 +291,8 @@ def check_range(
     if limits is None:
         return X
     values = np.asarray(X) if isinstance(X, np.ndarray) else X.data
-    inside = X.dtype.type(max(0.0, limits.low))
-    lowest, highest = (
-        inside,
-        inside,
-    )  # of empty data, or those that a sparse X leaves out
+    # Of empty data, or the entries that a sparse X leaves out.
+    lowest = highest = X.dtype.type(max(0.0, limits.low))
     if values.size:
         found = found or lowest_and_highest(_values(X))
         lowest, highest = min(lowest, found[0]), max(highest, found[1])
