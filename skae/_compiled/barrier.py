@@ -7,7 +7,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from skae._compiled.compilation import inner
-from skae._compiled.intrinsics import integers
+from skae._compiled.intrinsics import call_llvm, integers
 from skae._compiled.numba_private import architecture, cgutils
 from skae._compiled.records import ABANDONED, ARRIVED, BROKEN, GENERATION
 
@@ -65,10 +65,7 @@ def _pause(typingctx):
         name, hint, n_polls = _PAUSES.get(architecture(context), (None, None, 1))
         if name is not None:
             hints = [] if hint is None else [ir.Constant(ir.IntType(32), hint)]
-            kind = ir.FunctionType(ir.VoidType(), [hint.type for hint in hints])
-            module = builder.module
-            function = cgutils.get_or_insert_function(module, kind, f"llvm.{name}")
-            builder.call(function, hints)
+            call_llvm(builder, name, ir.VoidType(), *hints)
         return ir.Constant(ir.IntType(64), n_polls)
 
     return types.int64(), codegen

@@ -8,19 +8,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from skae._compiled.intrinsics import call_llvm
 from skae._compiled.numba_private import architecture, cgutils
 
 _BYTE, _INT32, _INT64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 # Bits of the registers that control arithmetic. x86: results that are denormal become
 # zero, operands count as zero. ARM: both.
 _X86_FLUSH, _ARM_FLUSH = 1 << 15 | 1 << 6, 1 << 24
-
-
-def _write_call(builder, name, result, *arguments):
-    """Write a call of one of LLVM's intrinsic functions."""
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}")
-    return builder.call(function, arguments)
 
 
 class _X86:
@@ -32,7 +26,7 @@ class _X86:
     def read(builder):
         memory = cgutils.alloca_once(builder, _INT32)
         at = builder.bitcast(memory, _BYTE.as_pointer())
-        _write_call(builder, "x86.sse.stmxcsr", ir.VoidType(), at)
+        call_llvm(builder, "x86.sse.stmxcsr", ir.VoidType(), at)
         return builder.zext(builder.load(memory), _INT64)
 
     @staticmethod
@@ -40,7 +34,7 @@ class _X86:
         memory = cgutils.alloca_once(builder, _INT32)
         builder.store(builder.trunc(control, _INT32), memory)
         at = builder.bitcast(memory, _BYTE.as_pointer())
-        _write_call(builder, "x86.sse.ldmxcsr", ir.VoidType(), at)
+        call_llvm(builder, "x86.sse.ldmxcsr", ir.VoidType(), at)
 
 
 class _Arm:
@@ -50,11 +44,11 @@ class _Arm:
 
     @staticmethod
     def read(builder):
-        return _write_call(builder, "aarch64.get.fpcr", _INT64)
+        return call_llvm(builder, "aarch64.get.fpcr", _INT64)
 
     @staticmethod
     def set(builder, control):
-        _write_call(builder, "aarch64.set.fpcr", ir.VoidType(), control)
+        call_llvm(builder, "aarch64.set.fpcr", ir.VoidType(), control)
 
 
 # By architecture; others compute with denormal numbers.

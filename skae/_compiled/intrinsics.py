@@ -38,6 +38,13 @@ def shifted(typingctx, pointer, n):
     return pointer(pointer, types.intp), codegen
 
 
+def call_llvm(builder, name, result, *arguments):
+    """Write a call of the intrinsic function llvm.`name`, and return its result."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}")
+    return builder.call(function, arguments)
+
+
 def hidden(builder, value):
     """The value of an expression, of which LLVM no longer knows how it was computed."""
     kind = ir.FunctionType(value.type, [value.type])

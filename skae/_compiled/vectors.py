@@ -9,7 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from skae._compiled.numba_private import architecture, cgutils, processor
+from skae._compiled.intrinsics import call_llvm
+from skae._compiled.numba_private import architecture, processor
 
 INT64 = ir.IntType(64)
 _INT32 = ir.IntType(32)
@@ -87,7 +88,7 @@ class Vectors:
         if mask is None:
             return self.builder.load(pointer, align=self._itemsize)
         name = f"masked.load.{self._name}.p0{self._name}"
-        return self._call(name, self.type, pointer, align, mask, self.zero)
+        return call_llvm(self.builder, name, self.type, pointer, align, mask, self.zero)
 
     def store(self, vector, pointer, mask=None):
         """Store the entries that the mask selects."""
@@ -96,18 +97,11 @@ class Vectors:
             self.builder.store(vector, pointer, align=self._itemsize)
         else:
             name = f"masked.store.{self._name}.p0{self._name}"
-            self._call(name, ir.VoidType(), vector, pointer, align, mask)
+            call_llvm(self.builder, name, ir.VoidType(), vector, pointer, align, mask)
 
     def _aligned(self, pointer):
         pointer = self.builder.bitcast(pointer, self.type.as_pointer())
         return pointer, ir.Constant(_INT32, self._itemsize)
-
-    def _call(self, name, result, *arguments):
-        """Call one of LLVM's intrinsic functions."""
-        kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        module = self.builder.module
-        function = cgutils.get_or_insert_function(module, kind, f"llvm.{name}")
-        return self.builder.call(function, arguments)
 
     def mask(self, n):
         """Mask of the first n entries of a vector; n is an int64."""
@@ -127,7 +121,8 @@ class Vectors:
 
         Elsewhere `fma` would call a function of the C library for each entry.
         """
-        return self._call(f"fmuladd.{self._name}", self.type, a, b, total)
+        name = f"fmuladd.{self._name}"
+        return call_llvm(self.builder, name, self.type, a, b, total)
 
     def sum(self, vector):
         """Sum of the entries, by repeatedly adding the halves."""
