@@ -15,6 +15,7 @@ from skae._compiled.memory import (
     units_offset,
 )
 from skae._compiled.records import INTERRUPT, MODEL, ROWS, TEAM
+from skae._compiled.sharding import ROW_MULTIPLE
 from skae._compiled.vectors import LINE_BYTES
 
 
@@ -22,15 +23,15 @@ from skae._compiled.vectors import LINE_BYTES
 def propagate(model, rows, scaling, out, sums, team, rank):
     """Compute out (n_rows, n_outputs) = the network's output * scale + mean.
 
-    `scaling` (n_outputs + 1,) is the means and the scale. Blocks are always full, so
-    that a row's result does not depend on other rows. The sum of the rank's inputs is
-    added to the first float64 of its row of `sums`.
+    `scaling` (n_outputs + 1,) is the means and the scale. Blocks have whole vectors of
+    rows, so that a row's result does not depend on other rows. The sum of the rank's
+    inputs is added to the first float64 of its row of `sums`.
     """
     model, rows, team = record(model, MODEL), record(rows, ROWS), record(team, TEAM)
     control, total = integers(team.control), beyond(sums, LINE_BYTES * rank)
     block, last = block_of(team, rank), layer_of(model.network, model.network.n_layers)
     block.rank, block.slot, block.order = rank, rank, NO_ORDER
-    block.n_rows, block.n_ahead = team.block_rows, 0
+    block.n_ahead = 0
     block.n_layers = model.network.n_layers
     first, step = rank * team.block_rows, team.n_threads * team.block_rows
     before = flush_denormals()
@@ -38,6 +39,8 @@ def propagate(model, rows, scaling, out, sums, team, rank):
         if atomic_load(control, INTERRUPT) != 0:
             break
         block.start, block.stop = start, min(start + team.block_rows, rows.n_rows)
+        n_whole = -(-(block.stop - start) // ROW_MULTIPLE) * ROW_MULTIPLE
+        block.n_rows = min(team.block_rows, n_whole)
         call(team, "forward", (model, rows, block, team))
         x = input_of(rows, block, team)
         call(team.ops, "add_sum", (x, total, rows.n_features, block.n_rows))

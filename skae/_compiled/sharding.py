@@ -11,7 +11,7 @@ _BLOCK_ENTRIES = 2**15
 # A unit's rows must not be 4096 bytes: all units would share a set of the L1 cache.
 _FEWEST_ROWS, _MOST_ROWS, _ALIASED_ROWS = 128, 1008, 512  # the last in float64
 # Blocks are cut where products have whole vectors.
-_ROW_MULTIPLE = 16
+ROW_MULTIPLE = 16
 # Limit for very wide networks, where even the fewest rows would take too much memory.
 _MAX_BLOCK_ENTRIES = 2**20
 # Shards, each with its own gradient, are the unit of parallel work. A shard has as many
@@ -24,8 +24,8 @@ def block_rows(network):
     """Number of rows of a block; it does not depend on the data."""
     rows = max(_FEWEST_ROWS, min(_MOST_ROWS, _BLOCK_ENTRIES // network.n_units))
     rows = max(1, min(rows, _MAX_BLOCK_ENTRIES // network.n_units))
-    rows = max(rows - rows % _ROW_MULTIPLE, min(rows, _ROW_MULTIPLE))
-    return rows - _ROW_MULTIPLE if rows == _ALIASED_ROWS else rows
+    rows = max(rows - rows % ROW_MULTIPLE, min(rows, ROW_MULTIPLE))
+    return rows - ROW_MULTIPLE if rows == _ALIASED_ROWS else rows
 
 
 def n_packed(network):
@@ -56,4 +56,4 @@ shards_of = inner(n_shards)
 def shard_start(shard, n_shards, n_rows):
     """First row of a shard in its mini-batch; `n_rows` after the last shard."""
     start = (shard * n_rows + n_shards - 1) // n_shards
-    return min(n_rows, (start + _ROW_MULTIPLE - 1) // _ROW_MULTIPLE * _ROW_MULTIPLE)
+    return min(n_rows, (start + ROW_MULTIPLE - 1) // ROW_MULTIPLE * ROW_MULTIPLE)
