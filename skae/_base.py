@@ -25,10 +25,12 @@ from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Network
 from skae._compiled.schedules import SCHEDULES
+from skae._data.gaussian import Gaussian, filled
 from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
 from skae._data.squares import Squares
 from skae._data.stream import RowStream, StreamedRows
 from skae._data.validation import (
+    Checked,
     ValueRange,
     check_before_conversion,
     check_groups,
@@ -56,7 +58,7 @@ from skae._training.plan import Plan, make_plan, make_training, training_kind
 from skae._training.reporting import CallbackReport, warn
 from skae._training.settings import describe_sparsity, loss_range, value_range
 from skae._training.state import TrainingState
-from skae._typing import Floats, Matrix, MatrixLike
+from skae._typing import Floats, MatrixLike
 
 _DTYPES = (np.float64, np.float32)
 # Attributes that only some fits have.
@@ -189,8 +191,8 @@ class BaseAutoencoder(
         """Share of the variance that is reconstructed (R²).
 
         ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the mean of the
-        training data. For a linear network and the training data, it is PCA's
-        ``explained_variance_ratio_.sum()``.
+        training data, over the observed entries. For a linear network and the training
+        data, it is PCA's ``explained_variance_ratio_.sum()``.
 
         Parameters
         ----------
@@ -210,10 +212,10 @@ class BaseAutoencoder(
             dtype; 0 if all samples are equal to the mean but their reconstructions are
             not.
         """
-        X = self._check_rows(X)
+        checked = self._check_rows(X)
         if sample_weight is not None:
-            sample_weight = check_weights(sample_weight, X.shape[0])
-        return self._squares(X, sample_weight).share
+            sample_weight = check_weights(sample_weight, checked.matrix.shape[0])
+        return self._squares(checked, sample_weight).share
 
     def reconstruction_error(
         self,
@@ -240,7 +242,9 @@ class BaseAutoencoder(
         -------
         error : ndarray of shape (n_samples,) or (n_samples, n_features)
             Errors of samples, or of entries; inf for outliers whose squares are out of
-            the range of the dtype.
+            the range of the dtype. That of a missing entry is NaN. A sample that lacks
+            some has the mean error of the others times the number of features, so that
+            it can be compared; NaN if it lacks all.
 
         Raises
         ------
@@ -250,12 +254,11 @@ class BaseAutoencoder(
             such as "log_loss" for values outside [0, 1].
         """
         check_metric(metric)
-        X = self._check_rows(X)
-        shape = X.shape if per_feature else X.shape[:1]
-        errors = np.empty(shape, dtype=X.dtype)
-        for batch, error in self._entry_errors(X, metric):
-            with np.errstate(over="ignore"):
-                errors[batch] = error if per_feature else error.sum(axis=1)
+        checked = self._check_rows(X)
+        shape, dtype = checked.matrix.shape, checked.matrix.dtype
+        errors = np.empty(shape if per_feature else shape[:1], dtype=dtype)
+        for batch, error in self._entry_errors(checked, metric):
+            errors[batch] = error if per_feature else _summed_over_features(error)
         return errors
 
     def score_samples(self, X: MatrixLike) -> np.ndarray:
@@ -296,6 +299,7 @@ class BaseAutoencoder(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         # scikit-learn reads tags before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         is_auto = isinstance(self.scale, str) and isinstance(
@@ -314,6 +318,8 @@ class BaseAutoencoder(
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_params" in state:  # not in earlier versions
+            state = {"_gaussian": None, **state}
         super().__setstate__(state)
         if "_training_state" in state:
             self._training_state = TrainingState.from_dict(
@@ -353,8 +359,10 @@ class BaseAutoencoder(
     ) -> Rows | None:
         """`X_val` of a fit as rows, or None."""
         limits = loss_range(self.loss)
-        X_val = check_validation_rows(self, X_val, dtype, limits)
-        return None if X_val is None else make_rows(X_val)
+        checked = check_validation_rows(self, X_val, dtype, limits)
+        if checked is None:
+            return None
+        return make_rows(checked.matrix, has_missing=checked.has_missing)
 
     def _validated_attributes(self) -> dict[str, Any]:
         """Attributes that validation has set, by name."""
@@ -457,66 +465,91 @@ class BaseAutoencoder(
             )
         return make_network(**self._architecture), self._params
 
-    def _check_rows(self, X: MatrixLike, *, ensure_all_finite: bool = True) -> Matrix:
+    def _check_rows(self, X: MatrixLike, *, ensure_all_finite: bool = True) -> Checked:
         check_is_fitted(self)
         dtype = self._params.dtype
         return check_rows(self, X, dtype, ensure_all_finite=ensure_all_finite)
 
     def _encode(self, X: MatrixLike) -> Floats:
         """Validate samples, and return the encoder's output."""
-        X = self._check_rows(X, ensure_all_finite=False)
+        X, _ = self._check_rows(X, ensure_all_finite=False)
         network, params = self._fitted_network()
-        network, name = inference.encoder(network), type(self).__name__
-        # Called only if needed, because reading X again takes longer than the network.
-        check = partial(assert_all_finite, X, estimator_name=name, input_name="X")
-        return inference.propagate(network, params, self._as_rows(X), check=check)
+        network = inference.encoder(network)
+        codes, is_finite = inference.propagate_and_check(
+            network, params, self._as_rows(Checked(X, has_missing=False))
+        )
+        if is_finite:  # else reading X again takes longer than the network
+            return codes
+        name = type(self).__name__
+        assert_all_finite(X, allow_nan=True, estimator_name=name, input_name="X")
+        rows = self._as_rows(Checked(X, has_missing=True))
+        return inference.propagate(network, params, rows)
 
-    def _in_range(self, X: Matrix) -> Matrix:
+    def _in_range(self, X: Checked) -> Checked:
         """Validated samples; ValueError if the loss is not defined for them."""
         size = float(np.abs(self.mean_).max())
-        return check_range(X, loss_range(self._training_state.loss), size=size)
+        limits = loss_range(self._training_state.loss)
+        return X._replace(matrix=check_range(X.matrix, limits, size=size))
 
-    def _as_rows(self, X: Matrix) -> Rows:
-        return make_rows(X, self._offset, self.scale_)
+    def _as_rows(self, X: Checked) -> Rows:
+        """Samples as the network sees them, with expectations of missing entries."""
+        offset, scale, has_missing = self._offset, self.scale_, X.has_missing
+        rows = make_rows(X.matrix, offset, scale, has_missing=has_missing)
+        return filled(rows, self._expected()) if has_missing else rows
 
-    def _reconstructions(self, X: Matrix) -> Iterator[tuple[slice, Floats]]:
-        network, params = self._fitted_network()
-        return inference.reconstruction_chunks(
-            network, params, X, self._offset, self.scale_
-        )
+    def _expected(self) -> Gaussian:
+        """The distribution by which missing entries are filled."""
+        if self._gaussian is not None:
+            return Gaussian(**self._gaussian)
+        # The training data were complete.
+        mean_seen = (self.mean_ - self._offset) / self.scale_
+        return Gaussian.without_directions(mean_seen)
 
-    def _entry_errors(self, X: Matrix, metric: str) -> Iterator[tuple[slice, Floats]]:
+    def _chunks(self, X: Checked) -> Iterator[tuple[slice, np.ndarray, Rows]]:
+        """Slices of the samples, these samples, and as the network sees them."""
+        for batch in row_chunks(*X.matrix.shape):
+            chunk = X.matrix[batch]
+            rows = self._as_rows(X._replace(matrix=chunk))
+            yield batch, dense(chunk), rows
+
+    def _entry_errors(self, X: Checked, metric: str) -> Iterator[tuple[slice, Floats]]:
         """Slices of the samples, with the errors of their entries."""
+        network, params = self._fitted_network()
         if metric == "loss":
-            X, loss = self._in_range(X), LOSSES[self._training_state.loss]
-            network, params = self._fitted_network()
-            for batch in row_chunks(*X.shape):
-                rows = self._as_rows(X[batch])
+            loss = LOSSES[self._training_state.loss]
+            for batch, chunk, rows in self._chunks(self._in_range(X)):
                 error = inference.entry_losses(loss, network, params, rows)
-                error[np.isnan(error)] = np.inf
-                yield batch, error
+                yield batch, _infinite_where_nan(error, chunk)
             return
         power = 2 if metric == "squared_error" else 1
-        least = np.finfo(X.dtype).tiny
+        dtype = X.matrix.dtype
+        least = np.finfo(dtype).tiny
         if power == 2 and self.scale_ < np.sqrt(least):
             raise ValueError(
                 f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
-                f"are below {least:.3g}, the smallest number of {X.dtype}: use "
+                f"are below {least:.3g}, the smallest number of {dtype}: use "
                 "metric='absolute_error', or multiply the data by a large number"
             )
-        for batch, reconstruction in self._reconstructions(X):
+        scaling = self._offset, self.scale_
+        for batch, chunk, rows in self._chunks(X):
+            reconstruction = inference.propagate(network, params, rows, *scaling)
             with np.errstate(over="ignore"):
-                error = np.abs(dense(X[batch]) - reconstruction) ** power
-            error[np.isnan(error)] = np.inf
-            yield batch, error
+                error = np.abs(chunk - reconstruction) ** power
+            yield batch, _infinite_where_nan(error, chunk)
 
-    def _squares(self, X: Matrix, sample_weight: Floats | None) -> Squares:
+    def _squares(self, X: Checked, sample_weight: Floats | None) -> Squares:
         """Squared errors of the reconstructions and deviations, summed over samples."""
         squares = Squares()
-        for batch, reconstruction in self._reconstructions(X):
-            chunk = dense(X[batch]).astype(np.float64, copy=False)
+        network, params = self._fitted_network()
+        scaling = self._offset, self.scale_
+        for batch, chunk, rows in self._chunks(X):
+            reconstruction = inference.propagate(network, params, rows, *scaling)
+            chunk = chunk.astype(np.float64, copy=False)
             with np.errstate(over="ignore"):
                 errors, deviations = chunk - reconstruction, chunk - self.mean_
+            if X.has_missing:
+                is_missing = np.isnan(chunk)
+                errors[is_missing] = deviations[is_missing] = 0
             weights = None if sample_weight is None else sample_weight[batch]
             squares = squares.plus(Squares.of(errors, deviations, weights))
         return squares
@@ -540,6 +573,25 @@ class BaseAutoencoder(
                 f"X has {X.shape[1]} features, but inverse_transform expects codes of "
                 f"n_components={self.n_components_}"
             )
+
+
+def _infinite_where_nan(errors: Floats, X: np.ndarray) -> Floats:
+    """Errors of entries, in place: those out of range are inf, of missing ones NaN."""
+    is_nan = np.isnan(errors)
+    if is_nan.any():
+        errors[is_nan & ~np.isnan(X)] = np.inf
+    return errors
+
+
+def _summed_over_features(errors: Floats) -> Floats:
+    """Errors of samples, from those of entries, which are NaN if missing."""
+    with np.errstate(over="ignore"):
+        sums: Floats = errors.sum(axis=1)
+        for row in np.flatnonzero(np.isnan(sums)):
+            observed = errors[row, ~np.isnan(errors[row])]
+            if observed.size:
+                sums[row] = observed.mean() * errors.shape[1]
+    return sums
 
 
 def callback_kwargs_of(
@@ -636,9 +688,9 @@ class LocalAutoencoder(BaseAutoencoder):
         with self._unchanged_on_error():
             previous = self._state_to_continue()
             X, sample_weight = self._validate_training_data(X, sample_weight, previous)
-            groups = check_groups(groups, X.shape[0])
-            callback_kwargs = callback_kwargs_of(X, y, sample_weight, groups)
-            data = make_rows(X, weights=sample_weight)
+            groups = check_groups(groups, X.matrix.shape[0])
+            callback_kwargs = callback_kwargs_of(X.matrix, y, sample_weight, groups)
+            data = _rows(X, sample_weight)
             X_val = self._validate_validation_data(X_val, data.dtype)
             return self._fit(data, previous, X_val, groups, callback_kwargs)
 
@@ -787,7 +839,7 @@ class LocalAutoencoder(BaseAutoencoder):
             constant = None if previous is None else previous.constant
             if constant is not None:
                 previous = None
-            data = make_rows(X, weights=sample_weight)
+            data = _rows(X, sample_weight)
             plan = make_plan(self, data, previous, max_epochs=1, constant=constant)
             return self._set_attributes(fitting.run_once(plan))
 
@@ -796,19 +848,19 @@ class LocalAutoencoder(BaseAutoencoder):
         X: MatrixLike,
         sample_weight: ArrayLike | None,
         previous: TrainingState | None,
-    ) -> tuple[Matrix, Floats | None]:
+    ) -> tuple[Checked, Floats | None]:
         """Validate samples and weights; a continued training keeps its dtype."""
         dtype = _DTYPES if previous is None else previous.dtype
         self._warn_of_dask(X)
         limits = self._value_range(previous)
-        X = check_rows(self, X, dtype, limits, reset=previous is None)
+        checked = check_rows(self, X, dtype, limits, reset=previous is None)
         if sample_weight is not None:
-            sample_weight = check_weights(sample_weight, X.shape[0])
-        return X, sample_weight
+            sample_weight = check_weights(sample_weight, checked.matrix.shape[0])
+        return checked, sample_weight
 
     def _validate_block(
         self, previous: TrainingState | None, block: MatrixLike, dtype: np.dtype | None
-    ) -> Matrix:
+    ) -> Checked:
         """Validate a block of a stream; the first has no dtype, and sets it for all."""
         if dtype is None:
             return self._validate_training_data(block, None, previous)[0]
@@ -825,3 +877,9 @@ class LocalAutoencoder(BaseAutoencoder):
         if self._twin_for_dask is not None:
             message += f": {self._twin_for_dask} trains where they are"
         warn(message)
+
+
+def _rows(checked: Checked, weights: Floats | None) -> Rows:
+    """Training rows of valid data."""
+    matrix, has_missing = checked
+    return make_rows(matrix, weights=weights, has_missing=has_missing)

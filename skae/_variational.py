@@ -21,7 +21,6 @@ from skae._compiled.code_terms import (
 )
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
-from skae._data.rows import row_chunks
 from skae._model import inference
 from skae._model.initialization import INITS
 from skae._names import Names
@@ -524,10 +523,10 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     def elbo(self, X: MatrixLike, *, n_draws: int = 10) -> np.ndarray:
         """Evidence lower bound (ELBO) of each sample's log-density.
 
-        It is the mean log-likelihood of the sample over `n_draws` codes from its
-        posterior, minus the divergence of the posterior from the prior (Kingma &
-        Welling, 2014, equation 3). For any `beta`, the model is that with ``beta=1``
-        and, for ``loss="squared_error"``, a standard deviation of `scale_`.
+        It is the mean log-likelihood of the sample's observed entries over `n_draws`
+        codes from its posterior, minus the divergence of the posterior from the prior
+        (Kingma & Welling, 2014, equation 3). For any `beta`, the model is that with
+        ``beta=1`` and, for ``loss="squared_error"``, a standard deviation of `scale_`.
 
         The bound of a sample does not depend on its position, the other samples or
         earlier calls: all codes are drawn with the same normal numbers, which
@@ -561,12 +560,13 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         network, params = self._fitted_network()
         loss = LOSSES[self._training_state.loss]
         draws = self._draws(n_draws)
-        elbo = np.full(X.shape[0], -self._log_of_unit())
-        for batch in row_chunks(*X.shape):
-            rows = self._as_rows(X[batch])
+        elbo = np.empty(X.matrix.shape[0])
+        for batch, chunk, rows in self._chunks(X):
             code = inference.propagate(inference.encoder(network), params, rows)
             mean, log_variance = _posterior(code.astype(np.float64))
             deviation = np.exp(log_variance / 2)
+            is_missing = np.isnan(chunk)
+            elbo[batch] = -self._log_of_unit() * (~is_missing).sum(axis=1)
             with np.errstate(over="ignore", invalid="ignore"):
                 excess = np.expm1(log_variance) - log_variance
                 elbo[batch] -= (mean**2 + excess).sum(axis=1) / 2
@@ -575,6 +575,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
                     losses = inference.decoded_losses(
                         loss, network, params, drawn, rows
                     )
+                    losses[is_missing] = 0
                     elbo[batch] -= losses.sum(axis=1) / n_draws
         elbo[np.isnan(elbo)] = -np.inf
         return elbo
@@ -591,9 +592,9 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         return np.concatenate([half, -half])[:n_draws]
 
     def _log_of_unit(self) -> float:
-        """The constant that the loss omits from a row's negative log-likelihood."""
+        """The constant that the loss omits from an entry's negative log-likelihood."""
         constant = LOSSES[self._training_state.loss].likelihood_constant
-        return float(self.n_features_in_ * (constant + np.log(self.scale_)))
+        return float(constant + np.log(self.scale_))
 
 
 def _positive(name: str, value: Any) -> int:

@@ -3,6 +3,7 @@
 A converter can be registered with skl2onnx, which converts whole pipelines.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +18,7 @@ from skae._base import BaseAutoencoder
 from skae._compiled import vector_math
 from skae._compiled.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._compiled.vector_math import ERFCX_CENTRE
+from skae._data.gaussian import Gaussian
 from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae._typing import Floats
@@ -86,8 +88,8 @@ def to_onnx(
 
     Notes
     -----
-    The model centers and scales as the estimator does. It does not validate: a sample
-    with a NaN gives NaN.
+    The model centers, scales and fills missing entries, which are NaN, as the estimator
+    does. It does not validate.
 
     Outputs equal the estimator's up to rounding errors. Activations are composed of
     operators that ONNX Runtime has for float64, too, which it lacks for the error
@@ -255,6 +257,26 @@ class _Graph:
         self._store = store
         self._constants: dict[str | float, str] = {}
 
+    def in_float64(self) -> "_Graph":
+        """The same graph, with constants of float64."""
+        from onnx import TensorProto
+
+        wide = copy.copy(self)
+        wide.dtype, wide.type = np.dtype(np.float64), TensorProto.DOUBLE
+        wide._constants = {}
+        return wide
+
+    def integers(self, *values: int) -> str:
+        """Add a list of integers; returns its name."""
+        from onnx import TensorProto
+
+        key = f"integers {values}"
+        if key not in self._constants:
+            self._constants[key] = name = self._store.new_name("integers")
+            array = np.array(values, dtype=np.int64)
+            self._store.add_constant(name, TensorProto.INT64, array)
+        return self._constants[key]
+
     def node(
         self,
         operator: str,
@@ -303,7 +325,7 @@ class _ModelStore:
         node = helper.make_node(operator, inputs, [output], name=output, **attributes)
         self.nodes.append(node)
 
-    def add_constant(self, name: str, onnx_type: int, values: Floats) -> None:
+    def add_constant(self, name: str, onnx_type: int, values: np.ndarray) -> None:
         from onnx import numpy_helper
 
         self.initializers.append(numpy_helper.from_array(values, name))
@@ -325,7 +347,7 @@ class _ContainerStore:
         name = self._scope.get_unique_operator_name(operator)
         self._container.add_node(operator, inputs, output, name=name, **attributes)
 
-    def add_constant(self, name: str, onnx_type: int, values: Floats) -> None:
+    def add_constant(self, name: str, onnx_type: int, values: np.ndarray) -> None:
         self._container.add_initializer(name, onnx_type, values.shape, values.ravel())
 
 
@@ -343,12 +365,72 @@ def _encoded(graph: _Graph, rows: str) -> str:
     if estimator.scale_ != 1:
         # A product with a rounded factor, as in kernels.
         value = graph.node("Mul", value, 1 / estimator.scale_)
+    value = _filled(graph, value)
     middle = len(estimator.coefs_) // 2
     for i in range(middle):
         # The last layer of a variational encoder has means, then variances.
         n_units = estimator.n_components_ if i == middle - 1 else None
         value = _layer(graph, value, i, n_units)
     return value
+
+
+def _filled(graph: _Graph, rows: str) -> str:
+    """Rows as the network sees them, with expectations of missing entries."""
+    gaussian = graph.estimator._expected()
+    is_missing = graph.node("IsNaN", rows)
+    if gaussian.loadings.shape[1]:
+        expected = _expected(graph, rows, is_missing, gaussian)
+    else:
+        expected = graph.constant("missing_mean", gaussian.mean)
+    return graph.node("Where", is_missing, expected, rows)
+
+
+def _expected(graph: _Graph, rows: str, is_missing: str, gaussian: Gaussian) -> str:
+    """Expectations of all entries given the observed ones, computed in float64."""
+    wide = graph.in_float64()
+    mean, loadings, noise = gaussian
+    n_features, n = loadings.shape
+    squares = np.einsum("ja,jb->jab", loadings, loadings).reshape(n_features, n * n)
+    deviations = wide.node(
+        "Sub",
+        wide.node("Cast", rows, to=wide.type),
+        wide.constant("missing_mean_64", mean),
+    )
+    deviations = wide.node("Where", is_missing, 0.0, deviations)
+    known = wide.node("MatMul", deviations, wide.constant("missing_loadings", loadings))
+    is_observed = wide.node("Where", is_missing, 0.0, 1.0)
+    precision = wide.node(
+        "MatMul", is_observed, wide.constant("missing_squares", squares)
+    )
+    precision = wide.node("Reshape", precision, wide.integers(-1, n, n))
+    noise_matrix = wide.constant("missing_noise", noise * np.eye(n))
+    precision = wide.node("Add", precision, noise_matrix)
+    known = wide.node("Reshape", known, wide.integers(-1, n, 1))
+    scores = wide.node(
+        "Reshape", _solved(wide, precision, known, n), wide.integers(-1, n)
+    )
+    expected = wide.node(
+        "MatMul", scores, wide.constant("missing_loadings_t", loadings.T)
+    )
+    expected = wide.node("Add", expected, wide.constant("missing_mean_64", mean))
+    return graph.node("Cast", expected, to=graph.type)
+
+
+def _solved(graph: _Graph, matrix: str, right: str, n: int) -> str:
+    """Solve (rows, n, n) systems that are positive definite, by Gauss and Jordan."""
+    both = graph.node("Concat", matrix, right, axis=2)
+
+    def entry(value: str, i: int, axis: int) -> str:
+        bounds = graph.integers(i), graph.integers(i + 1), graph.integers(axis)
+        return graph.node("Slice", value, *bounds)
+
+    for i in range(n):
+        row = entry(both, i, 1)
+        row = graph.node("Div", row, entry(row, i, 2))
+        unit = graph.constant(f"unit_{i + 1}", np.eye(n)[:, i : i + 1])
+        factors = graph.node("Sub", entry(both, i, 2), unit)
+        both = graph.node("Sub", both, graph.node("Mul", factors, row))
+    return entry(both, n, 2)
 
 
 def _decoded(graph: _Graph, code: str) -> str:

@@ -17,7 +17,6 @@ from safetensors.numpy import save as safetensors_of
 
 from skae import AutoencoderTransformer
 from skae._files import container
-from skae._files.descriptions import VERSION
 from skae.io import load, save
 
 from .support.cases import data_for, make, make_data, times
@@ -49,7 +48,7 @@ def test_bytes_are_those_of_safetensors(name, dtype, path):
     assert path.read_bytes() == contents
     assert description["class"] == type(estimator).__name__
     assert set(description["parameters"]) == set(estimator.get_params())
-    assert description["version"] == VERSION
+    assert description["version"] == 1  # the first that can hold it
     if name is None:
         assert arrays == {}
     else:

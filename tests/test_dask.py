@@ -151,13 +151,13 @@ def notes(caught):
 
 def test_errors_say_in_which_partition(client):
     rows = X.copy()
-    rows[150, 3] = np.nan
+    rows[150, 3] = np.inf
     good, bad = collection(), collection(rows)
     estimator = DaskAutoencoderTransformer(**SMALL).fit(good)
-    with pytest.raises(ValueError, match="Input X contains NaN") as caught:
+    with pytest.raises(ValueError, match="Input X contains infinity") as caught:
         estimator.fit(bad)
     assert notes(caught) == ["In partition 1 of X"]
-    with pytest.raises(ValueError, match="Input X_val contains NaN") as caught:
+    with pytest.raises(ValueError, match="Input X_val contains infinity") as caught:
         estimator.fit(good, X_val=bad)
     assert notes(caught) == ["In partition 1 of X_val"]
     with pytest.raises(ValueError, match="and X_val has values from") as caught:
@@ -165,10 +165,10 @@ def test_errors_say_in_which_partition(client):
     assert notes(caught) == ["In partition 0 of X_val"]
     dd = pytest.importorskip("dask.dataframe")
     for lazy in (bad, dd.from_dask_array(bad)):
-        with pytest.raises(ValueError, match="contains NaN") as caught:
+        with pytest.raises(ValueError, match="contains infinity") as caught:
             estimator.transform(lazy).compute()
         assert notes(caught) == ["In partition 1 of X"]
-        with pytest.raises(ValueError, match="contains NaN") as caught:
+        with pytest.raises(ValueError, match="contains infinity") as caught:
             estimator.score(lazy)
         assert notes(caught) == ["In partition 1 of X"]
     with pytest.raises(ValueError, match="0 sample"):

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.cluster
 @pytest.mark.parametrize(
     ("rows", "parameters", "match"),
     [
-        (np.where(X > 0.9, np.nan, X), {}, "contains NaN"),
+        (np.where(X > 0.9, np.inf, X), {}, "contains infinity"),
         (2 * X, {"loss": "log_loss"}, "Values above 1.*MinMaxScaler"),
         (X - 0.5, {"output_activation": "relu"}, "Negative values.*MinMaxScaler"),
         (X[:0], {}, "0 sample"),
@@ -292,7 +292,7 @@ def test_workers_keep_nothing(client, monkeypatch):
 
 
 def test_a_call_that_outlives_its_training_leaves_nothing():
-    job = training_module.Job("of a training", None, None, 0, 1, (False,))
+    job = training_module.Job("of a training", None, None, 0, 1, (False,), False)
     try:
         training_module._kept_of(job).orders[0] = 0, np.arange(3)
         assert len(training_module._kept_of(job).orders) == 1

@@ -10,6 +10,7 @@ from skae._data import rows as rows_module
 from skae._data.rows import make_rows
 from skae._data.statistics import extremes, largest_distance, mean_and_scale
 from skae._data.stream import RowStream, StreamedRows
+from skae._data.validation import Checked
 
 from .support.rows import gathered, make_data, numbers_of
 
@@ -20,6 +21,7 @@ class Parts:
     def __init__(self, X, subset, weights, cuts):
         self.whole, self.n_features = (X, subset, weights), X.shape[1]
         self.bounds = [0, *cuts, len(X)]
+        self.has_missing = False
 
     def map(self, function, *args):
         X, subset, weights = self.whole
@@ -32,7 +34,7 @@ class Parts:
 
 def stream_of(X):
     blocks = [X[a : a + 3] for a in range(0, len(X), 3)]
-    return RowStream(lambda: blocks, lambda block, dtype: block)
+    return RowStream(lambda: blocks, lambda block, dtype: Checked(block, False))
 
 
 @pytest.mark.parametrize("cuts", [(1, 4, 15), (3, 5, 18)])
@@ -88,7 +90,7 @@ def test_rows_of_a_stream_may_have_numbers_beyond_32_bits():
     class Far:
         """Rows of a stream that is too long to be read here."""
 
-        shape, dtype = (beyond + 20, 7), X.dtype
+        shape, dtype, has_missing = (beyond + 20, 7), X.dtype, False
 
         def __getitem__(self, rows):
             return X[rows - beyond]

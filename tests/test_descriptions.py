@@ -50,7 +50,7 @@ NESTED = f'{{"version": {"[" * 50_000}{"]" * 50_000}}}'
 ELSE = "something else"
 # Changes, or where to put which value; then what is said.
 MADE_UP = {
-    "newer version": (D, "version", 2, "upgrade skae"),
+    "newer version": (D, "version", VERSION + 1, "upgrade skae"),
     "version is true": (D, "version", True, "version is True"),
     "no version": (delete_in(D, "version"), ELSE),
     "unknown class": (D, "class", "PCA", "class"),

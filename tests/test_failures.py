@@ -64,9 +64,9 @@ def test_diverging_training(solver, method, dtype):
 
 def failures():
     X = make_data()
-    nan = np.where(np.arange(6) == 2, np.nan, X)
+    infinite = np.where(np.arange(6) == 2, np.inf, X)
     return {
-        "NaN": ({}, (nan,), {}),
+        "infinity": ({}, (infinite,), {}),
         "features": ({"warm_start": True}, (X[:, :4],), {}),
         "weights": ({}, (X[:, :4],), {"sample_weight": -np.ones(60)}),
         "weights of X": ({}, (X[:, :4],), {"sample_weight": np.ones(3)}),

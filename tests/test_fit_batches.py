@@ -285,7 +285,6 @@ def broken(X):
 
 FIRST = make_data(100)
 BAD_BLOCKS = {
-    "NaN": (with_bad(np.nan), ValueError, "NaN"),
     "infinity": (with_bad(np.inf), ValueError, "infinity"),
     "features": (make_data(20)[:, :5], ValueError, "5 features, but .* 6 features"),
     "1-D": (make_data(20)[0], ValueError, "Reshape your data"),

@@ -13,6 +13,7 @@ from skae import AutoencoderTransformer
 from skae._data.hold_out import duplicates, hold_out, related_samples
 from skae._data.rows import make_rows
 from skae._data.stream import RowStream, StreamedRows
+from skae._data.validation import Checked
 from skae.metrics import reconstruction_r2_score
 
 
@@ -21,8 +22,9 @@ def rows_of(X):
 
 
 def streamed(X, n_blocks=7):
+    blocks = np.array_split(X, n_blocks)
     return StreamedRows(
-        RowStream(lambda: iter(np.array_split(X, n_blocks)), lambda block, dtype: block)
+        RowStream(lambda: iter(blocks), lambda block, dtype: Checked(block, False))
     )
 
 

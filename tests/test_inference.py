@@ -119,9 +119,9 @@ def test_values_out_of_the_range_of_the_dtype(dtype):
 
 @pytest.mark.parametrize("n_threads", [1, 4])
 @pytest.mark.parametrize("as_given", [np.asarray, sparse.csr_matrix])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_transform_finds_what_is_not_finite(bad, as_given, n_threads, monkeypatch):
-    """What is not finite shows in the sum of what the kernel reads."""
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_transform_finds_what_is_infinite(bad, as_given, n_threads, monkeypatch):
+    """It shows in the sum of what the kernel reads."""
     monkeypatch.setattr(inference, "n_threads_for", lambda *args: n_threads)
     X = make_data(3000).astype(np.float32)
     fitted = make("logistic_code").fit(X)
@@ -141,7 +141,7 @@ def test_transform_reads_finite_data_once(monkeypatch):
     fitted = make("adam").fit(make_data())
 
     def fails(*args, **kwargs):
-        raise AssertionError("looked for NaN once more")
+        raise AssertionError("looked for infinity once more")
 
     monkeypatch.setattr(_base, "assert_all_finite", fails)
     monkeypatch.setattr(validation, "lowest_and_highest", fails)

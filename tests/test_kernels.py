@@ -16,6 +16,7 @@ from skae._data import rows as rows_module
 from skae._data import stream as stream_module
 from skae._data.rows import make_rows
 from skae._data.stream import RowStream, StreamedRows
+from skae._data.validation import Checked
 from skae._model import initialization
 from skae._model.network import coefs, for_loss, intercepts, make_network
 from skae._training import loop
@@ -504,7 +505,10 @@ def test_an_epoch_in_parts(shuffle, monkeypatch):
         max_iter=2,
         shuffle=shuffle,
     )
-    stream = RowStream(lambda: (X[a : a + 7] for a in (0, 7, 14)), lambda b, _: b)
+    stream = RowStream(
+        lambda: (X[a : a + 7] for a in (0, 7, 14)),
+        lambda block, _: Checked(block, False),
+    )
     rows = StreamedRows(stream, None, np.zeros(N_FEATURES), 1.0)
     objective, params = (
         objective_of(rows, **corruption_by("masking", X)[0]),

@@ -12,7 +12,7 @@ from scipy import sparse
 from skae._data import rows as rows_module
 from skae._data import stream as stream_module
 from skae._data.stream import RowStream, StreamedRows
-from skae._data.validation import check_rows
+from skae._data.validation import Checked, check_rows
 
 from .support.blocks import (
     N_ROWS,
@@ -28,7 +28,8 @@ from .support.memory import peak_memory
 
 
 def as_matrix(block, dtype):
-    return block if sparse.issparse(block) else np.asarray(block, dtype)
+    matrix = block if sparse.issparse(block) else np.asarray(block, dtype)
+    return Checked(matrix, has_missing=False)
 
 
 def stream_of(X, cuts=(1, 1, 57, 58, 140)):
@@ -43,7 +44,7 @@ def test_what_is_checked():
 
     def check(block, dtype):
         seen.append((len(block), dtype))
-        return np.asarray(block, dtype)
+        return as_matrix(block, dtype)
 
     stream = RowStream(Blocks.of(X), check)
     assert [n_rows for n_rows, _ in seen] == [1, 56, 1, 82, 10]
@@ -127,7 +128,7 @@ def test_rows_of_one_block_are_not_copied():
 
 def test_few_rows_of_many_take_no_memory():
     block = np.random.default_rng(0).random((50_000, 20), dtype=np.float32)
-    stream = RowStream(lambda: itertools.repeat(block, 10), lambda block, _: block)
+    stream = RowStream(lambda: itertools.repeat(block, 10), as_matrix)
 
     def read():
         rows = stream[np.array([3, 200_000, 499_999])]
@@ -258,7 +259,7 @@ def test_a_memory_map_is_aligned_where_it_is_validated(offset, tmp_path):
     """So that nothing behind that copies it again, and nothing what is aligned."""
     X = np.memmap(tmp_path / "rows", np.float32, "w+", offset, shape=(60, 6))
     X[:] = make_data()
-    validated = check_rows(make("adam"), X, np.float32, reset=True)
+    validated, _ = check_rows(make("adam"), X, np.float32, reset=True)
     assert np.shares_memory(validated, X) == (offset == 0)
     rows = rows_module.make_rows(validated, np.zeros(6), 1.0)
     assert np.shares_memory(rows.values, validated)

@@ -15,11 +15,13 @@ from skae._compiled.vectors import use_whole_registers
 _function: Any = None
 
 
-def _add_losses(prediction, target, weights, values, total, n_units, n_rows, n_at_once):
+def _add_losses(
+    prediction, target, weights, values, total, has_missing, n_units, n_rows, n_at_once
+):
     """Add a block's loss to total[0], and replace the prediction by the derivative.
 
     `values` has room for the losses of `n_at_once` units, which stay in the L1 cache.
-    Null weights are ones.
+    Null weights are ones. If `has_missing`, there is no loss where the target is NaN.
     """
     use_whole_registers()
     for first in range(0, n_units, n_at_once):
@@ -29,6 +31,12 @@ def _add_losses(prediction, target, weights, values, total, n_units, n_rows, n_a
         # Over many units, because the last entries of a loop are not in vectors.
         for i in range(n):
             values[i], z[i] = _function(z[i], x[i])
+        if has_missing:
+            zero = like(0.0, values[0])
+            for i in range(n):
+                is_missing = x[i] != x[i]
+                values[i] = zero if is_missing else values[i]
+                z[i] = zero if is_missing else z[i]
         if not is_null(weights):
             for j in range(n_here):
                 for i in range(n_rows):
@@ -41,7 +49,7 @@ def _add_losses(prediction, target, weights, values, total, n_units, n_rows, n_a
 
 
 def _loss_op(function):
-    return Op(made_for(function, _add_losses), "vvvvdnnn", fastmath=REDUCTION)
+    return Op(made_for(function, _add_losses), "vvvvdnnnn", fastmath=REDUCTION)
 
 
 @formula

@@ -37,6 +37,15 @@ def input_of(rows, block, team):
 
 
 @inlined
+def target_of(rows, block, team):
+    """Address of the block that the output is compared with."""
+    if rows.targets == 0:
+        return input_of(rows, block, team)
+    size = team.block_rows * rows.n_features
+    return address_at(team, team.targets, block.slot * size)
+
+
+@inlined
 def seen_input_of(rows, block, team):
     """Address of the input block that the first layer sees, corrupted or not."""
     if team.ops.corrupt == 0:

@@ -18,6 +18,7 @@ from skae._compiled.memory import (
     picked_of,
     row_weights_of,
     seen_input_of,
+    target_of,
     term_settings_of,
     totals_of,
     units_offset,
@@ -53,13 +54,21 @@ def _gather(rows, block, team):
     span = block.start, block.stop, block.n_rows
     chosen = block.order, rows.subset, rows.weights
     call(team.ops, "pick", (*chosen, *span, picked, row_weights_of(rows, block, team)))
-    sizes = block.n_rows, rows.n_features
-    to = picked, rows.scaling, input_of(rows, block, team), *sizes
-    if rows.starts == 0:
-        call(team.ops, "gather", (rows.values, *to))
-    else:
-        call(team.ops, "gather_csr", (rows.values, rows.columns, rows.starts, *to))
+    _gather_values(rows.values, input_of(rows, block, team), rows, block, team)
+    if rows.targets != 0 and team.targets != 0:  # else there is no loss
+        _gather_values(rows.targets, target_of(rows, block, team), rows, block, team)
     _number(rows, block.n_rows, integers(picked))
+
+
+@inner
+def _gather_values(values, to, rows, block, team):
+    """Write the picked rows of a matrix like that of `rows` to a block."""
+    sizes = block.n_rows, rows.n_features
+    arrays = picked_of(block, team), rows.scaling, to, *sizes
+    if rows.starts == 0:
+        call(team.ops, "gather", (values, *arrays))
+    else:
+        call(team.ops, "gather_csr", (values, rows.columns, rows.starts, *arrays))
 
 
 @inlined
@@ -187,8 +196,10 @@ def evaluate(model, rows, block, team):
     values = packed_of(block, team)
     # `packed` has room for at least PART_COLUMNS units.
     n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
-    arrays = prediction, input_of(rows, block, team), weights, values, total
-    call(team.ops, "loss", (*arrays, rows.n_features, block.n_rows, n_at_once))
+    arrays = prediction, target_of(rows, block, team), weights, values, total
+    has_missing = np.int64(rows.targets != 0)
+    sizes = rows.n_features, block.n_rows, n_at_once
+    call(team.ops, "loss", (*arrays, has_missing, *sizes))
 
 
 @inlined

@@ -74,10 +74,12 @@ class Rows(NamedTuple):
     """Rows of a dense or CSR matrix; the network sees them as (x - mean) / scale.
 
     `values`, `columns` and `starts` are the data, indices and indptr of a CSR matrix. A
-    dense matrix, in C order, is `values`; the others are empty.
+    dense matrix, in C order, is `values`; the others are empty. `targets` is like
+    `values`, but missing entries are NaN; empty: none are missing.
     """
 
     values: np.ndarray  # dtype
+    targets: np.ndarray  # dtype
     columns: np.ndarray  # int32
     starts: np.ndarray  # int64
     subset: np.ndarray  # int32, the rows in use; empty: all
@@ -245,6 +247,9 @@ class Team(NamedTuple):
     picked: np.ndarray  # (slots, block_rows) int64, row numbers of input blocks
     row_weights: np.ndarray  # (slots, block_rows) dtype, sample weights
     inputs: np.ndarray  # (slots, block_rows * n_features) dtype
+    # (slots, block_rows * n_features) dtype, what the output is compared with, if that
+    # is not the input
+    targets: np.ndarray
     corrupted: np.ndarray  # (n_threads, block_rows * even n_features) dtype
     packed: np.ndarray  # (n_threads, n_packed) dtype, a transposed block
     # (n_threads, block_rows * units) dtype: activations, in the backward pass replaced

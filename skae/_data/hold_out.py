@@ -248,7 +248,9 @@ class _Look:
         samples = np.concatenate(self._map(_samples, queries))
         # In a unit of the samples' size, so that squares stay within range.
         self.center = samples.mean(axis=0)
-        samples -= self.center
+        if data.has_missing:
+            self.center = _mean_of_observed(samples)
+        _center(data, samples, self.center)
         self.unit = float(np.abs(samples).max(initial=0)) or 1.0
         self.samples = samples / self.unit
 
@@ -273,7 +275,8 @@ class _Look:
             np.concatenate([s[e] for s, e in zip(sides, exist, strict=True)])
         )
         there = np.concatenate(self._map(_samples, numbers))
-        there = (there - self.center) / self.unit
+        _center(self._data, there, self.center)
+        there /= self.unit
         for side, exists in zip(sides, exist, strict=True):
             difference = (
                 self.samples[exists] - there[np.searchsorted(numbers, side[exists])]
@@ -289,6 +292,21 @@ def _chunks(data: LocalRows) -> Iterator[tuple[slice, Floats]]:
         yield batch, dense(matrix_in_use(data.part(batch))).astype(np.float64)
 
 
+def _mean_of_observed(samples: Floats) -> Floats:
+    """Mean of each feature over the samples that have it; 0 if none has."""
+    is_observed = ~np.isnan(samples)
+    sums = np.where(is_observed, samples, 0.0).sum(axis=0)
+    mean: Floats = sums / np.maximum(1, is_observed.sum(axis=0))
+    return mean
+
+
+def _center(data: AnyRows, samples: Floats, center: Floats) -> None:
+    """Subtract the center in place; missing entries are taken to be there."""
+    samples -= center
+    if data.has_missing:
+        samples[np.isnan(samples)] = 0
+
+
 def _samples(data: LocalRows) -> Floats:
     """Samples of a part, dense, in float64."""
     nothing = np.empty((0, data.n_features))
@@ -302,7 +320,7 @@ def _squared_distances(
     squares = np.empty((data.n_rows, len(queries)))
     of_queries = (queries**2).sum(axis=1)
     for batch, samples in _chunks(data):
-        samples -= center
+        _center(data, samples, center)
         samples /= unit
         products = samples @ queries.T
         of_samples = np.einsum("ij,ij->i", samples, samples)[:, np.newaxis]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 from scipy import sparse
@@ -64,11 +64,18 @@ class AnyRows(Protocol):
     def total_weight(self) -> float:
         """Sum of the weights of the rows in use."""
 
+    @property
+    def has_missing(self) -> bool:
+        """Whether entries of the matrix may be missing, which are NaN."""
+
     def choose(self, numbers: np.ndarray) -> Self:
         """Use some of all rows, given by their numbers, which increase."""
 
     def scaled(self, offset: np.ndarray, scale: float) -> Self:
         """Let networks see the rows as (x - offset) / scale."""
+
+    def filled_by(self, fill: Callable[["Rows"], "Rows"]) -> Self:
+        """The rows after a function has filled missing entries, part by part."""
 
     def materialized(self) -> "AnyRows":
         """The same rows in memory, in a mapped file, or on workers."""
@@ -114,6 +121,19 @@ class Rows(records.Rows):
         scaling = np.append(offset, 1 / scale).astype(self.dtype)
         return self._replace(scaling=scaling)
 
+    @property
+    def has_missing(self) -> bool:
+        return self.targets.size > 0
+
+    def filled_by(self, fill: Callable[["Rows"], "Rows"]) -> Self:
+        return cast(Self, fill(self))
+
+    def as_targets(self) -> Self:
+        """What networks should restore, with NaN for missing entries, as rows."""
+        if not self.targets.size:
+            return self
+        return self._replace(values=self.targets, targets=self.targets[:0])
+
     def materialized(self) -> LocalRows:
         return self
 
@@ -139,7 +159,9 @@ class Rows(records.Rows):
             "dtype": self.dtype != model.params.dtype,
             "columns": n_features != model.network.layers["width"][0],
             "scaling": self.scaling.size != n_features + 1,
+            "targets": self.targets.size not in (0, self.values.size),
             "types": self.scaling.dtype != self.dtype
+            or self.targets.dtype != self.dtype
             or self.columns.dtype != np.int32
             or self.subset.dtype != np.int32
             or self.starts.dtype != np.int64
@@ -153,14 +175,23 @@ class Rows(records.Rows):
 
     def without_matrix(self) -> Self:
         """What is kept beside a partition's block."""
+        nothing = self.values[:0].copy()
+        is_filled = self.values.ctypes.data != self.targets.ctypes.data
         return self._replace(
-            values=self.values[:0].copy(), columns=np.empty(0, np.int32)
+            values=self.values if self.has_missing and is_filled else nothing,
+            targets=self.targets[:1].copy(),  # shows whether entries are missing
+            columns=np.empty(0, np.int32),
         )
 
     def with_matrix(self, matrix: Matrix) -> Self:
         """Add again the matrix that the rows were made of."""
-        values, columns = _entries_of(matrix)
-        return self._replace(values=values, columns=columns).with_aligned_arrays()
+        entries, columns = _entries_of(matrix)
+        rows = self._replace(
+            values=self.values if self.values.size else entries,
+            targets=entries if self.has_missing else entries[:0],
+            columns=columns,
+        )
+        return rows.with_aligned_arrays()
 
     def with_aligned_arrays(self) -> Self:
         """Align arrays that came from another process."""
@@ -190,7 +221,9 @@ class Rows(records.Rows):
                 here = here._replace(starts=self.starts[start : stop + 1])
             else:
                 of_rows = slice(start * self.n_features, stop * self.n_features)
-                here = here._replace(values=self.values[of_rows])
+                here = here._replace(
+                    values=self.values[of_rows], targets=self.targets[of_rows]
+                )
         n_rows = stop - start
         weight = total_weight(here.weights, here.subset, n_rows)
         return here._replace(n_rows=n_rows, total_weight=weight)
@@ -257,6 +290,7 @@ def make_rows(
     *,
     subset: np.ndarray | None = None,
     weights: Floats | None = None,
+    has_missing: bool = False,
 ) -> Rows:
     """Rows of a validated matrix for the kernels, without a copy of its values.
 
@@ -277,6 +311,9 @@ def make_rows(
     weights : ndarray of shape (n_rows,), default=None
         Sample weights of all rows.
 
+    has_missing : bool, default=False
+        Whether X may have missing entries, NaN.
+
     Returns
     -------
     rows : Rows
@@ -292,6 +329,7 @@ def make_rows(
     mean = np.zeros(X.shape[1]) if mean is None else mean
     return Rows(
         values=values,
+        targets=values if has_missing else values[:0],
         columns=columns,
         starts=starts,
         subset=subset.astype(np.int32, copy=False),
@@ -338,6 +376,8 @@ def density(rows: Rows) -> float:
 
 def network_input(rows: LocalRows) -> Iterator[tuple[Floats, Floats | None]]:
     """Rows as a network sees them, in chunks of bounded memory.
+
+    Missing entries are NaN unless they were filled.
 
     Yields
     ------

@@ -1,5 +1,6 @@
 """Statistics of the rows in use of a matrix: mean, scale, extremes.
 
+They are those of the observed entries: missing ones, which are NaN, are left out.
 Large ones are computed on several threads, chunk by chunk, and combined in the order of
 the chunks: they have the same bits for any number of threads.
 """
@@ -47,10 +48,19 @@ def mean_and_scale(data: AnyRows) -> tuple[Floats, float]:
     Returns
     -------
     mean : ndarray of shape (n_features,), dtype=float64
+        NaN for a feature without observed entries.
 
     scale : float
-        0 for constant data.
+        0 for constant data. With missing entries, the root of the mean variance of the
+        features that have observed entries.
+
+    Raises
+    ------
+    ValueError
+        If all entries are missing.
     """
+    if data.has_missing:
+        return _mean_and_scale_of_observed(data)
     # Sums are relative to a row, so that the mean of a constant feature is exact.
     origins = (row for row in data.map(_first_row) if row is not None)
     origin = next(origins)
@@ -70,8 +80,34 @@ def mean_and_scale(data: AnyRows) -> tuple[Floats, float]:
         # Divided by the largest deviation, squares cannot overflow.
         squares = sum(data.map(_squared_deviations, mean, size))
         scale = size * float(np.sqrt((squares / total_weight).mean()))
+    return mean, _unless_rounding(scale, mean)
+
+
+def _unless_rounding(scale: float, mean: Floats) -> float:
+    """A scale, or 0 if what is left of constant data are rounding errors."""
     rounding = np.finfo(np.float64).eps * np.abs(mean).max()
-    return mean, 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
+    return 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
+
+
+def _mean_and_scale_of_observed(data: AnyRows) -> tuple[Floats, float]:
+    """`mean_and_scale` of data with missing entries."""
+    firsts = np.array([row for row in data.map(_first_observed) if row is not None])
+    is_observed = ~np.isnan(firsts).all(axis=0)
+    if not is_observed.any():
+        raise ValueError("X has no observed entry: all are NaN")
+    at = (~np.isnan(firsts)).argmax(axis=0)
+    origin = np.where(is_observed, firsts[at, np.arange(data.n_features)], 0.0)
+    weights, totals, sizes = zip(*data.map(_observed, origin), strict=True)
+    largest = max(sizes)
+    weight = np.where(is_observed, sum(weights), 1.0)
+    mean = origin + sum(totals) / weight
+    scale = 0.0
+    if largest:
+        squares = sum(data.map(_squares_of_observed, mean, largest))
+        variances = (squares / weight)[is_observed]
+        scale = largest * float(np.sqrt(variances.mean()))
+        scale = _unless_rounding(scale, mean)
+    return np.where(is_observed, mean, np.nan), scale
 
 
 def with_constant(
@@ -130,6 +166,13 @@ def lowest_and_highest(values: np.ndarray) -> tuple[np.floating, np.floating]:
     return np.min(lows), np.max(highs)
 
 
+def lowest_and_highest_observed(
+    values: np.ndarray,
+) -> tuple[np.floating, np.floating]:
+    """`lowest_and_highest` of the values that are not NaN; NaN if all are."""
+    return np.fmin.reduce(values), np.fmax.reduce(values)
+
+
 def extremes(data: AnyRows) -> tuple[float, float]:
     """Lowest and highest entry of the rows in use that have a weight."""
     lows, highs = zip(*data.map(_extremes), strict=True)
@@ -186,6 +229,53 @@ def _deviations(data: LocalRows, origin: Floats) -> tuple[Floats, Floats, float,
     return total, squares, float(largest.max()), weight
 
 
+def _first_observed(data: LocalRows) -> Floats | None:
+    """The first observed entry of each feature, in a row that has a weight, or NaN.
+
+    None if no row has a weight.
+    """
+    found: Floats | None = None
+    for chunk in _chunks(data):
+        values = _counted(chunk)
+        first = values[(~np.isnan(values)).argmax(axis=0), np.arange(values.shape[1])]
+        found = first if found is None else np.where(np.isnan(found), first, found)
+        if not np.isnan(found).any():
+            break
+    return None if found is None else found.astype(np.float64)
+
+
+def _observed(data: LocalRows, origin: Floats) -> tuple[Floats, Floats, float]:
+    """Weights, sums of deviations from a row, and the largest, of observed entries."""
+    weights, total = np.zeros((2, data.n_features))
+    largest = 0.0
+    for deviations, of_rows in _observed_deviations(data, origin):
+        is_missing = np.isnan(deviations)
+        deviations[is_missing] = 0
+        weights += (of_rows * ~is_missing).sum(axis=0)
+        total += (of_rows * deviations).sum(axis=0)
+        largest = max(largest, float(np.abs(deviations).max()))
+    return weights, total, largest
+
+
+def _squares_of_observed(data: LocalRows, mean: Floats, size: float) -> Floats:
+    """Sums of the squared deviations of observed entries, in units of `size`."""
+    squares = np.zeros(data.n_features)
+    for deviations, of_rows in _observed_deviations(data, mean):
+        deviations[np.isnan(deviations)] = 0
+        squares += (of_rows * (deviations / size) ** 2).sum(axis=0)
+    return squares
+
+
+def _observed_deviations(
+    data: LocalRows, origin: Floats
+) -> Iterator[tuple[Floats, Floats]]:
+    """Deviations of the rows that have a weight, and their weights, by chunks."""
+    for chunk in _chunks(data):
+        weights = weights_in_use(chunk)
+        deviations = _counted(chunk).astype(np.float64) - origin
+        yield deviations, weights[weights > 0, np.newaxis]
+
+
 def _squared_deviations(data: LocalRows, mean: Floats, size: float) -> Floats:
     """Sum of the squared deviations from the mean, in units of `size`."""
 
@@ -200,8 +290,9 @@ def _squared_deviations(data: LocalRows, mean: Floats, size: float) -> Floats:
 def _extremes(data: LocalRows) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for chunk in _chunks(data):
-        values = _counted(chunk)
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        lowest, highest = lowest_and_highest_observed(_counted(chunk).ravel())
+        # NaN, if there is none, is not lower and not higher.
+        low, high = min(low, float(lowest)), max(high, float(highest))
     return low, high
 
 
@@ -210,6 +301,8 @@ def _largest_square(data: LocalRows, mean: Floats, spread: float) -> float:
     largest = 0.0
     for chunk in _chunks(data):
         deviations = (_counted(chunk).astype(np.float64) - mean) / spread
+        if chunk.has_missing:
+            deviations[np.isnan(deviations)] = 0
         squares = np.einsum("ij,ij->i", deviations, deviations)
         largest = max(largest, float(squares.max()))
     return largest
@@ -236,7 +329,8 @@ def _chunks(rows: LocalRows) -> Iterator[Rows]:
         if chunk.starts.size:
             weights = weights_in_use(chunk) if chunk.weights.size else None
             matrix = np.ascontiguousarray(dense(matrix_in_use(chunk)))
-            chunk = make_rows(matrix, weights=weights)
+            has_missing = bool(chunk.has_missing)
+            chunk = make_rows(matrix, weights=weights, has_missing=has_missing)
         if chunk.total_weight > 0:
             yield chunk
 

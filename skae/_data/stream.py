@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from skae._data.rows import AnyRows, Rows, dense, has_matrices, make_rows, row_chunks
+from skae._data.validation import Checked
 from skae._typing import Floats, Matrix, MatrixLike, Result
 
 # Stored entries of a window (64 MiB of float32, and the columns of sparse rows), unless
@@ -30,7 +31,8 @@ class RowStream:
 
     check : callable
         ``check(block, dtype)`` returns a block that has rows as a C-ordered ndarray or
-        a CSR matrix of a dtype. For the first block dtype is None: it sets that of all.
+        a CSR matrix of a dtype, and whether entries are missing. For the first block
+        dtype is None: it sets that of all.
 
     Attributes
     ----------
@@ -39,6 +41,9 @@ class RowStream:
     dtype : dtype
 
     is_sparse : bool
+
+    has_missing : bool
+        Whether blocks of the first pass had missing entries.
 
     row_entries : float
         Mean number of stored entries of a row, at least 1.
@@ -59,7 +64,7 @@ class RowStream:
     def __init__(
         self,
         make_batches: Callable[[], Iterable[MatrixLike]],
-        check: Callable[[MatrixLike, np.dtype | None], Matrix],
+        check: Callable[[MatrixLike, np.dtype | None], Checked],
     ) -> None:
         if not callable(make_batches):
             raise TypeError(
@@ -73,7 +78,7 @@ class RowStream:
         self._n_given = 0  # rows of these that were returned or skipped
         self._last: tuple[_Numbers, Matrix] | None = None  # the last request and answer
         self._first_row: np.ndarray | None = None  # of the first pass; (1, n_features)
-        self.is_sparse = False
+        self.is_sparse = self.has_missing = False
         n_rows = n_features = n_entries = 0
         with self._closed_on_error():
             self._begin()
@@ -192,7 +197,9 @@ class RowStream:
             self._expect_features(np.shape(block)[1:])
             return None
         first_row = self._first_row
-        checked = self._check(block, None if first_row is None else self.dtype)
+        dtype = None if first_row is None else self.dtype
+        checked, has_missing = self._check(block, dtype)
+        self.has_missing |= has_missing
         is_sparse = sparse.issparse(checked)
         if first_row is None:
             self.dtype, self.is_sparse = checked.dtype, is_sparse
@@ -376,6 +383,7 @@ class StreamedRows(NamedTuple):
     subset: np.ndarray | None = None
     offset: np.ndarray | None = None  # (n_features,); None: 0
     scale: float = 1.0
+    fill: Callable[[Rows], Rows] | None = None  # fills missing entries
 
     @property
     def is_in_memory(self) -> bool:
@@ -401,15 +409,22 @@ class StreamedRows(NamedTuple):
     def total_weight(self) -> float:
         return float(self.n_rows)
 
+    @property
+    def has_missing(self) -> bool:
+        return self.stream.has_missing
+
     def choose(self, numbers: np.ndarray) -> Self:
         return self._replace(subset=numbers)
 
     def scaled(self, offset: np.ndarray, scale: float) -> Self:
         return self._replace(offset=offset, scale=scale)
 
+    def filled_by(self, fill: Callable[[Rows], Rows]) -> Self:
+        return self._replace(fill=fill)
+
     def materialized(self) -> Rows:
         numbers = np.arange(self.n_rows) if self.subset is None else self.subset
-        rows = make_rows(self.stream.spool(numbers), self.offset, self.scale)
+        rows = self._rows_of(self.stream.spool(numbers))
         return rows._replace(numbers=numbers.astype(np.int64, copy=False))
 
     def map(self, function: Callable[..., Result], *args: Any) -> list[Result]:
@@ -426,21 +441,26 @@ class StreamedRows(NamedTuple):
                 yield rows.values.reshape(rows.n_rows, rows.n_features)
             self.stream.finish()
 
-        stream = RowStream(blocks, lambda block, dtype: block)
+        stream = RowStream(blocks, lambda block, dtype: Checked(block, False))
         on_close.callback(stream.close)
         return StreamedRows(stream)
 
     def empty(self) -> Rows:
-        nothing = np.empty((0, self.n_features), self.dtype)
-        return make_rows(nothing, self.offset, self.scale)
+        return self._rows_of(np.empty((0, self.n_features), self.dtype))
 
     def part(self, batch: slice) -> Rows:
         """The rows in use of a slice, in memory."""
         used = batch if self.subset is None else self.subset[batch]
-        rows = make_rows(self.stream[used], self.offset, self.scale)
+        rows = self._rows_of(self.stream[used])
         if isinstance(used, slice):
             return rows._replace(first_number=used.start)
         return rows._replace(numbers=used.astype(np.int64, copy=False))
+
+    def _rows_of(self, matrix: Matrix) -> Rows:
+        """Rows of a matrix, scaled and filled as these."""
+        has_missing = self.has_missing
+        rows = make_rows(matrix, self.offset, self.scale, has_missing=has_missing)
+        return rows if self.fill is None else self.fill(rows)
 
     def windows(self, batch_size: int) -> Iterator[tuple[int, int, Rows]]:
         """Windows of an epoch: number, position of the first row, rows.

@@ -15,7 +15,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from skae._data.rows import aligned, check_size, has_matrices
-from skae._data.statistics import lowest_and_highest
+from skae._data.statistics import lowest_and_highest, lowest_and_highest_observed
 from skae._typing import Floats, Matrix, MatrixLike
 
 # Only the ratios of weights count. Weights that are larger or smaller than 1 by more
@@ -36,6 +36,13 @@ _Dtypes: TypeAlias = DTypeLike | tuple[DTypeLike, ...]
 # ---------------------------------------------------------------------------
 
 
+class Checked(NamedTuple):
+    """A valid matrix."""
+
+    matrix: Matrix
+    has_missing: bool  # whether entries are missing, which are NaN
+
+
 def check_rows(
     estimator: BaseEstimator,
     X: MatrixLike,
@@ -45,8 +52,8 @@ def check_rows(
     name: str = "X",
     reset: bool = False,
     **kwargs: Any,
-) -> Matrix:
-    """Validate samples for an estimator, as scikit-learn does.
+) -> Checked:
+    """Validate samples for an estimator, as scikit-learn does. NaN is a missing entry.
 
     Parameters
     ----------
@@ -58,7 +65,7 @@ def check_rows(
         Dtype of the result. Of several dtypes X keeps its own, or gets the first.
 
     limits : ValueRange, default=None
-        Values that X may have; None for any finite values.
+        Values that observed entries may have; None for any finite values.
 
     name : str, default="X"
         Name of X in errors.
@@ -72,8 +79,9 @@ def check_rows(
 
     Returns
     -------
-    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
-        Matrix that kernels can read: X itself if it is one.
+    checked : Checked
+        Matrix that kernels can read, {ndarray, CSR matrix} of shape (n_samples,
+        n_features): X itself if it is one.
 
     Raises
     ------
@@ -104,7 +112,7 @@ def check_validation_rows(
     X_val: MatrixLike | None,
     dtype: _Dtypes,
     limits: "ValueRange | None",
-) -> Matrix | None:
+) -> Checked | None:
     """Validate the argument `X_val` of `fit`, as `check_rows` does; None stays None."""
     if X_val is None:
         return None
@@ -125,7 +133,7 @@ def check_block(
 ) -> Matrix:
     """Validate a part of the samples, which may be empty. See `check_rows`."""
     check = partial(check_array, ensure_min_samples=0, input_name=name)
-    return _check_matrix(block, dtype, limits, check, name=name)
+    return _check_matrix(block, dtype, limits, check, name=name).matrix
 
 
 def _check_matrix(
@@ -138,7 +146,7 @@ def _check_matrix(
     estimator_name: str | None = None,
     ensure_all_finite: bool = True,
     **kwargs: Any,
-) -> Matrix:
+) -> Checked:
     check_before_conversion(X, name)
     dtype = dtype if isinstance(dtype, tuple) else (dtype,)
     kwargs = {"accept_sparse": "csr", "dtype": dtype, "order": "C", **kwargs}
@@ -146,15 +154,18 @@ def _check_matrix(
     with np.errstate(over="ignore", invalid="ignore"):
         matrix = convert(_in_native_order(X), ensure_all_finite=False, **kwargs)
     matrix = canonical(matrix, name)
-    if not ensure_all_finite or not _values(matrix).size:
-        return check_range(matrix, limits, name)
-    found = lowest_and_highest(_values(matrix))
+    values = _values(matrix)
+    if not ensure_all_finite or not values.size:
+        return Checked(check_range(matrix, limits, name), has_missing=False)
+    found, has_missing = lowest_and_highest(values), False
     if not np.isfinite(found).all():
         # For the error: it takes a thread longer.
         assert_all_finite(
-            _values(matrix), estimator_name=estimator_name, input_name=name
+            values, allow_nan=True, estimator_name=estimator_name, input_name=name
         )
-    return check_range(matrix, limits, name, found=found)
+        found, has_missing = lowest_and_highest_observed(values), True
+    matrix = check_range(matrix, limits, name, found=found)
+    return Checked(matrix, has_missing)
 
 
 def _values(X: Matrix) -> np.ndarray:
@@ -259,7 +270,7 @@ def check_range(
     size: float = 0.0,
     found: tuple[np.floating, np.floating] | None = None,
 ) -> Matrix:
-    """Check that all entries are within limits, except for rounding.
+    """Check that all observed entries are within limits, except for rounding.
 
     Parameters
     ----------
@@ -275,7 +286,7 @@ def check_range(
         Largest entry of the data that X is a part of.
 
     found : tuple, default=None
-        Lowest and highest stored value of X, if they are known.
+        Lowest and highest observed value that X stores, if they are known.
 
     Returns
     -------
@@ -294,7 +305,8 @@ def check_range(
     # Of empty data, or the entries that a sparse X leaves out.
     lowest = highest = X.dtype.type(max(0.0, limits.low))
     if values.size:
-        found = found or lowest_and_highest(_values(X))
+        found = found or lowest_and_highest_observed(_values(X))
+        # Neither is NaN, unless no entry is observed.
         lowest, highest = min(lowest, found[0]), max(highest, found[1])
     low, high = float(lowest), float(highest)
     if limits.low <= low and high <= limits.high:

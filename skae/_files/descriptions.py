@@ -21,6 +21,7 @@ from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.schedules import SCHEDULES
+from skae._data.gaussian import Gaussian
 from skae._files.container import (
     Arrays,
     Description,
@@ -52,8 +53,9 @@ def can_describe(estimator: object) -> bool:
 
 
 # Version of the format. To change it, add what reads older versions, and a file to
-# tests/data.
-VERSION = 1
+# tests/data. Estimators are written in the first version that can hold them; 2 has what
+# was fitted to data with missing entries.
+VERSION = 2
 _LARGEST_COUNT = 2**53
 
 # Integers that a fit has chosen, and what it notes about the weights that it keeps.
@@ -82,6 +84,7 @@ _STATE = {
     for name in ("params", "moment_1", "moment_2", "best_params")
 }
 _MEMORY = {name: f"memory.{name}" for name in Memory._fields}
+_GAUSSIAN = {name: f"missing.{name}" for name in Gaussian._fields}
 _NAME_LENGTHS, _NAME_TEXT = "feature_names.lengths", "feature_names.text"
 # These may be infinite, as the squares of huge gradients are; training notices.
 _NOT_CHECKED = {_STATE["moment_1"], _STATE["moment_2"], *_MEMORY.values()}
@@ -97,7 +100,7 @@ def described(estimator: Member) -> tuple[Description, Arrays]:
     attributes = vars(estimator)
     request = attributes.get("_metadata_request")
     description: Description = {
-        "version": VERSION,
+        "version": 2 if attributes.get("_gaussian") else 1,
         "skae_version": __version__,
         "class": type(estimator).__name__,
         "parameters": {
@@ -135,6 +138,7 @@ def described(estimator: Member) -> tuple[Description, Arrays]:
         (_PARAMS, training),
         (_STATE, training["arrays"]),
         (_MEMORY, training.get("memory", {})),
+        (_GAUSSIAN, attributes["_gaussian"] or {}),
     )
     for names, values in sources:
         for key in names.keys() & values.keys():
@@ -262,6 +266,11 @@ def _expected_kinds(
         {"mean_activation": components},
         {_PARAMS["selected"]: weights},
         {_NAME_LENGTHS: ("int64", (widths[0],)), _NAME_TEXT: ("uint8", (_ANY,))},
+        {
+            _GAUSSIAN["mean"]: ("float64", (widths[0],)),
+            _GAUSSIAN["loadings"]: ("float64", (widths[0], _ANY)),
+            _GAUSSIAN["noise"]: ("float64", (1,)),
+        },
     ]
     if fitted["training"]["solver"] == "lbfgs":
         expected[_STATE["moment_1"]] = expected[_STATE["moment_2"]] = dtype, (0,)
@@ -343,10 +352,21 @@ def attributes_of(fitted: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
         **{k: arrays[name].tolist() for name, k in _CURVES.items() if name in arrays},
         "_architecture": architecture,
         "_training_state": training,
+        "_gaussian": _gaussian(arrays),
     }
     if _NAME_TEXT in arrays:
         attributes["feature_names_in_"] = _feature_names(arrays)
     return attributes
+
+
+def _gaussian(arrays: Arrays) -> dict[str, Any] | None:
+    """What fills missing entries, if the data lacked some."""
+    if _GAUSSIAN["noise"] not in arrays:
+        return None
+    found: dict[str, Any] = {k: arrays[name] for k, name in _GAUSSIAN.items()}
+    found["noise"] = float(found["noise"][0])
+    require(found["noise"] > 0, "the variance of its noise is not positive")
+    return found
 
 
 def _chosen(
@@ -367,7 +387,7 @@ def _chosen(
         kept["scale"] = _decoded(said["scale"])
     if said.get("constant") is not None:
         weight = said["constant"]
-        is_weight = type(weight) is float and 0 < weight < math.inf
+        is_weight = type(weight) is float and 0 <= weight < math.inf
         require(is_weight, "the weight of its samples is wrong")
         kept["constant"] = weight
     return chosen, kept

@@ -1,7 +1,6 @@
 """Inference: codes, reconstructions and errors of a network with given weights."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -54,8 +53,6 @@ def propagate(
     rows: Rows,
     mean: Floats | None = None,
     scale: float = 1.0,
-    *,
-    check: Callable[[], object] | None = None,
 ) -> Floats:
     """Outputs of a network for rows, times `scale` plus `mean`.
 
@@ -72,13 +69,23 @@ def propagate(
 
     scale : float, default=1.0
 
-    check : callable, default=None
-        Called if the sum of the rows is not finite, so that the caller need not read
-        them all to check that their entries are.
-
     Returns
     -------
     out : ndarray of shape (n_rows, n_outputs)
+    """
+    return propagate_and_check(network, params, rows, mean, scale)[0]
+
+
+def propagate_and_check(
+    network: Network,
+    params: Floats,
+    rows: Rows,
+    mean: Floats | None = None,
+    scale: float = 1.0,
+) -> tuple[Floats, bool]:
+    """Results of `propagate`, and whether the sum of the rows is finite.
+
+    If it is, so are their entries, and the caller need not read them all.
     """
     dtype, n_outputs = params.dtype, network.widths[-1]
     mean = np.zeros(n_outputs) if mean is None else mean
@@ -97,9 +104,7 @@ def propagate(
         scaling = np.append(mean, scale).astype(dtype)
         args = model, rows, scaling, out, sums, workspace
         team.run(propagation.propagate, *args, flops=flops)
-    if check is not None and not np.isfinite(sums).all():
-        check()
-    return out
+    return out, bool(np.isfinite(sums).all())
 
 
 def _flops_per_row(network: Network) -> int:
@@ -290,32 +295,36 @@ def decoded_losses(
 
 
 def _losses(loss: Loss, prediction: Floats, rows: Rows) -> Floats:
-    """Losses of the entries of rows for a prediction, which is overwritten."""
-    chunks = [chunk for chunk, _ in network_input(rows)]
+    """Losses of the entries of rows for a prediction, which is overwritten.
+
+    Those of missing entries are NaN.
+    """
+    chunks = [chunk for chunk, _ in network_input(rows.as_targets())]
     target = np.concatenate(chunks).astype(prediction.dtype, copy=False)
     losses, no_weights = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)
-    sizes = 1, losses.size, 1  # as if all entries were one unit's
+    sizes = 0, 1, losses.size, 1  # as if all entries were one unit's
     loss.op(prediction, target, no_weights, losses, np.zeros(1), *sizes)
     return losses.astype(np.float64, copy=False)
 
 
 def row_losses(loss: Loss, network: Network, params: Floats, rows: AnyRows) -> Floats:
-    """Sums of `entry_losses` over features, of shape (n_rows,), in bounded memory."""
+    """Sums of `entry_losses` over observed features, of shape (n_rows,).
+
+    They are computed in bounded memory.
+    """
     return np.concatenate(rows.map(_row_losses, loss, network, params))
 
 
 def _row_losses(rows: Part, loss: Loss, network: Network, params: Floats) -> Floats:
     losses = np.empty(rows.n_rows)
     for batch in row_chunks(rows.n_rows, rows.n_features):
-        chunk = rows.part(batch)
-        losses[batch] = entry_losses(loss, network, params, chunk).sum(axis=1)
+        losses[batch] = _summed_losses(loss, network, params, rows.part(batch))
     return losses
 
 
-def reconstruction_chunks(
-    network: Network, params: Floats, X: Any, mean: Floats, scale: float
-) -> Iterator[tuple[slice, Floats]]:
-    """Pairs of a slice of the rows of X and their reconstruction, in bounded memory."""
-    for batch in row_chunks(*X.shape):
-        rows = make_rows(X[batch], mean, scale)
-        yield batch, propagate(network, params, rows, mean, scale)
+def _summed_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Floats:
+    losses = entry_losses(loss, network, params, rows)
+    if rows.has_missing:
+        losses[np.isnan(dense(matrix_in_use(rows.as_targets())))] = 0
+    sums: Floats = losses.sum(axis=1)
+    return sums

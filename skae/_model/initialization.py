@@ -75,6 +75,14 @@ def random_params(
     return params.astype(dtype, copy=False)
 
 
+def forget_features(network: Network, params: Floats, features: np.ndarray) -> None:
+    """Set all weights of some features to zero, in place: they are never observed."""
+    weights = coefs(network, params)
+    weights[0][features] = 0
+    weights[-1][:, features] = 0
+    intercepts(network, params)[-1][features] = 0
+
+
 # Scales the weights of spare units of a tied code, which the decoder reads: small, but
 # not zero, because then they would never learn.
 _SMALL_WEIGHTS = 1e-4
@@ -162,14 +170,14 @@ def pca_params(
     params = random_params(network, activations, "random", seed, np.float64)
     # A layer's input times `read` is the scores plus a constant.
     read = axes / deviations
-    at_mean: Floats = np.zeros(len(axes))
+    at_mean: Floats = components.mean
     layers = zip(
         coefs(network, params), intercepts(network, params), activations, strict=True
     )
     for number, (weights, biases, name) in enumerate(layers, start=1):
         if number == network.n_layers:
             send, receive = (axes * deviations).T, None
-            shift: Floats = np.zeros(len(axes))
+            shift: Floats = components.mean
         else:
             carrier, width = ACTIVATIONS[name].carrier, weights.shape[1]
             # Tied weights map scores back by the same factor: none gets variance 1.

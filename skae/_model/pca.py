@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import eigh, qr
 
+from skae._data.gaussian import Gaussian, fit_gaussian
 from skae._data.rows import AnyRows, network_input, row_chunks
 from skae._model.inference import Part
 from skae._model.network import signs_of
@@ -23,6 +24,7 @@ class Components(NamedTuple):
 
     axes: np.ndarray  # (n_features, n_components) float64, orthonormal columns
     deviations: np.ndarray  # (n_components,) float64, of the scores; none is zero
+    mean: np.ndarray  # (n_features,) float64, where all scores are zero
 
 
 def principal_components(rows: AnyRows, n_components: int, seed: int) -> Components:
@@ -58,18 +60,36 @@ def principal_components(rows: AnyRows, n_components: int, seed: int) -> Compone
         squares, rotation = eigh(basis.T @ _scatter(rows, basis))
         axes = basis @ rotation
     squares, axes = squares[: -n_components - 1 : -1], axes[:, : -n_components - 1 : -1]
-    variances, info = squares / rows.total_weight, np.finfo(np.float64)
+    return _of_rank(axes, squares / rows.total_weight, np.zeros(n_features))
+
+
+def components_of(gaussian: Gaussian, n_components: int) -> Components:
+    """The leading principal components of a distribution; fewer if it has fewer."""
+    loadings = gaussian.loadings[:, :n_components]
+    squares = np.einsum("ij,ij->j", loadings, loadings)
+    axes = loadings / np.sqrt(np.where(squares > 0, squares, 1.0))
+    variances = np.where(squares > 0, squares + gaussian.noise, 0.0)
+    return _of_rank(axes, variances, gaussian.mean)
+
+
+def _of_rank(axes: Floats, variances: Floats, mean: Floats) -> Components:
+    """Those of orthogonal axes whose variance is not a rounding error."""
+    info = np.finfo(np.float64)
     # Denormal variances have no inverse.
-    least = max(info.eps * n_features * variances[0], info.tiny)
+    least = max(info.eps * len(axes) * variances[0], info.tiny)
     rank = int((variances > least).sum())
     deviations = np.sqrt(variances[:rank])
     axes = axes[:, :rank] * signs_of(axes[:, :rank].T)
-    return Components(np.ascontiguousarray(axes), deviations)
+    return Components(np.ascontiguousarray(axes), deviations, mean)
 
 
 def n_components_for(rows: AnyRows, share: float) -> int:
     """Number of components that explain more than a share of the variance."""
-    deviations = principal_components(rows, rows.n_features, 0).deviations
+    if rows.has_missing:
+        gaussian = fit_gaussian(rows, max(1, rows.n_features - 1))
+        deviations = components_of(gaussian, rows.n_features).deviations
+    else:
+        deviations = principal_components(rows, rows.n_features, 0).deviations
     explained = np.cumsum(deviations**2)
     if not explained.size:  # constant rows
         return 1
@@ -101,13 +121,14 @@ def _scatter_of_part(rows: Part, basis: Floats | None) -> Floats:
 def least_scores(rows: AnyRows, components: Components) -> Floats:
     """The least score of each component over the rows, in standard deviations."""
     loadings = components.axes / components.deviations
-    least: Floats = np.min(rows.map(_least_of_part, loadings), axis=0)
+    mean = components.mean
+    least: Floats = np.min(rows.map(_least_of_part, mean, loadings), axis=0)
     return least
 
 
-def _least_of_part(rows: Part, loadings: Floats) -> Floats:
+def _least_of_part(rows: Part, mean: Floats, loadings: Floats) -> Floats:
     least = np.zeros(loadings.shape[1])
     for chunk, weights in network_input(rows):
         used = chunk if weights is None else chunk[weights > 0]
-        least = np.minimum(least, (used @ loadings).min(axis=0, initial=0.0))
+        least = np.minimum(least, ((used - mean) @ loadings).min(axis=0, initial=0.0))
     return least

@@ -98,6 +98,8 @@ def make_workspace(
     term = learning.term if learning else None
     n_code = int(network.widths[network.n_layers // 2]) if term else 0
     n_seen = n_features + n_features % 2 if corruption else 0
+    has_targets = any(part.targets.size for part in rows)
+    n_targets = n_features if learning and has_targets else 0
     ops = _learning_ops(learning) if learning else {}
     activations = network.layers["activation"]
     held = empty_lines(slots[:1], HELD)
@@ -138,6 +140,7 @@ def make_workspace(
         picked=empty_lines(slots, np.int64),
         row_weights=empty_lines(slots, dtype),
         inputs=empty_lines((slots[0], block_rows * n_features), dtype),
+        targets=empty_lines((slots[0], block_rows * n_targets), dtype),
         corrupted=empty_lines((n_threads, block_rows * n_seen), dtype),
         packed=empty_lines((n_threads, n_packed), dtype),
         units=empty_lines(blocks, dtype),

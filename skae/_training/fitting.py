@@ -210,6 +210,7 @@ def training_attributes(plan: Plan, kept: loop.Kept, curves: Curves) -> dict[str
         "best_loss_": min(watched, default=start_loss),
         "_architecture": plan.architecture,
         "_offset": plan.scaling.offset,
+        "_gaussian": None if plan.gaussian is None else plan.gaussian._asdict(),
         "_params": kept.params,
         "_training_state": _training_state(plan, kept),
     }
@@ -235,6 +236,8 @@ def _training_state(plan: Plan, kept: loop.Kept) -> TrainingState:
     )
     if _is_without_spread(plan):
         state.constant = plan.first_rows.total_weight + plan.earlier_weight
+        if plan.first_rows.has_missing:  # which features it had is not kept
+            state.constant = 0.0
     if plan.selection is not None:
         selected = plan.selection.kept
         state.selected, state.selected_epoch = selected.params, selected.epoch

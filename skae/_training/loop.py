@@ -302,6 +302,10 @@ class Training(abc.ABC):
     ) -> Any:
         """Run a kernel on some of the rows, in memory."""
         rows.check(model)
+        if rows.has_missing and not self._workspace.targets.size:
+            raise ValueError(
+                "the working memory is that of rows without missing entries"
+            )
         if rows is not self.objective.rows:
             # Other rows may have been at the same address.
             self._workspace.held["values"] = NOTHING

@@ -15,7 +15,8 @@ from sklearn.utils import check_random_state
 
 from skae._compiled.epochs import INTERRUPTED
 from skae._compiled.losses import LOSSES
-from skae._compiled.records import Network, Solver
+from skae._compiled.records import Solver
+from skae._data.gaussian import Gaussian, filled, fit_gaussian
 from skae._data.hold_out import Split, hold_out
 from skae._data.rows import AnyRows
 from skae._data.statistics import (
@@ -26,12 +27,18 @@ from skae._data.statistics import (
 )
 from skae._model.initialization import (
     chosen_init,
+    forget_features,
     n_saturating,
     pca_params,
     random_params,
 )
 from skae._model.network import for_loss, make_network
-from skae._model.pca import least_scores, n_components_for, principal_components
+from skae._model.pca import (
+    components_of,
+    least_scores,
+    n_components_for,
+    principal_components,
+)
 from skae._runtime.blas import single_threaded_blas
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining
@@ -56,6 +63,9 @@ from skae._typing import Floats
 _MIN_ROWS_TO_JUDGE = 40
 # The same for units, such as groups, whose samples are held out together.
 _MIN_UNITS_TO_JUDGE = 4
+# Directions of the distribution by which missing entries are filled: at least so many,
+# and so many more than the code has entries.
+_N_DIRECTIONS, _N_SPARE_DIRECTIONS = 32, 10
 # Pretraining trains each layer for this share of the epochs of a fit.
 _PRETRAINING_SHARE = 0.2
 
@@ -69,6 +79,23 @@ class Scaling(NamedTuple):
     # Moments of the rows in use, as the network sees them.
     mean_seen: np.ndarray  # (n_features,) float64
     total_variance: float
+    never_observed: np.ndarray  # numbers of features of which all entries are missing
+
+    def of(self, rows: AnyRows) -> AnyRows:
+        """Rows scaled as the network sees them."""
+        return rows.scaled(self.offset, self.scale)
+
+    def seen(self, rows: AnyRows, gaussian: Gaussian | None) -> AnyRows:
+        """Rows as the network sees them: scaled, with expectations of missing entries.
+
+        Without a distribution that was fitted, these are the means.
+        """
+        rows = self.of(rows)
+        if not rows.has_missing:
+            return rows
+        if gaussian is None:
+            gaussian = Gaussian.without_directions(self.mean_seen)
+        return rows.filled_by(partial(filled, gaussian=gaussian))
 
 
 class Plan(NamedTuple):
@@ -88,6 +115,7 @@ class Plan(NamedTuple):
     n_done: int  # epochs of this fit that were run before it was cut short
     max_iter: int  # epochs, unless PCA is kept
     earlier_weight: float  # of earlier constant data, which count in the scaling
+    gaussian: Gaussian | None  # which fills missing entries
 
 
 def make_plan(
@@ -146,18 +174,35 @@ def make_plan(
     # If PCA may be kept, it is that of all samples.
     first = data if is_cautious else train
     scaling = _scaling(estimator, first, previous, constant, architecture, init)
+    gaussian = _gaussian(estimator, scaling.of(first), previous, n_components, seed)
+    corruption = describe_corruption(estimator, partial(extremes, train))
+    data = scaling.seen(data, gaussian)
+    train = data if split is None else data.choose(split.train)
+    first_rows = data if is_cautious else train
     if split is not None:
         X_val = data.choose(split.held_out).materialized()
-    objective = _make_objective(
-        estimator, make_network(**architecture), train, X_val, scaling, validates_itself
+    elif X_val is not None:
+        X_val = scaling.seen(X_val, gaussian)
+    objective = loop.Objective(
+        for_loss(make_network(**architecture), LOSSES[estimator.loss]),
+        LOSSES[estimator.loss],
+        float(estimator.alpha),
+        train,
+        train.empty() if X_val is None else X_val,
+        corruption,
+        estimator._code_term(),
+        validates_itself,
     )
-    first_rows = first.scaled(scaling.offset, scaling.scale)
     watches_validation = split is not None or stops_by_validation(estimator)
     solver = describe_solver(
         estimator, train.n_rows, max_epochs, watches_validation=watches_validation
     )
     if previous is None:
-        finishes, initial = False, _initial_params(architecture, init, seed, first_rows)
+        finishes, initial = (
+            False,
+            _initial_params(architecture, init, seed, first_rows, gaussian),
+        )
+        forget_features(objective.network, initial, scaling.never_observed)
         if pretrains:
             _pretrain(estimator, architecture, objective, initial, seed)
     else:
@@ -189,6 +234,7 @@ def make_plan(
         n_done=training.n_epochs_of_fit if finishes and not keeps_pca else 0,
         max_iter=max_iter,
         earlier_weight=constant or 0.0,
+        gaussian=gaussian,
     )
 
 
@@ -214,7 +260,7 @@ def _code_size(estimator: Any, data: AnyRows, previous: TrainingState | None) ->
         n_fitted: int = estimator.n_components_
         return n_fitted
     mean, spread = mean_and_scale(data)
-    rows = data.scaled(mean.astype(data.dtype), spread or 1.0)
+    rows = data.scaled(np.nan_to_num(mean).astype(data.dtype), spread or 1.0)
     with single_threaded_blas():
         return n_components_for(rows, n_components)
 
@@ -270,15 +316,25 @@ def _is_cautious(estimator: Any, init: str) -> bool:
 
 
 def _initial_params(
-    architecture: dict[str, Any], init: str, seed: int, rows: AnyRows
+    architecture: dict[str, Any],
+    init: str,
+    seed: int,
+    rows: AnyRows,
+    gaussian: Gaussian | None,
 ) -> Floats:
-    """Initial weights and biases, in the dtype of the rows."""
+    """Initial weights and biases, in the dtype of the rows.
+
+    With a distribution of rows, "pca" is that of the distribution.
+    """
     network, activations = make_network(**architecture), architecture["activations"]
     if init != "pca":
         return random_params(network, activations, init, seed, rows.dtype)
     with single_threaded_blas():
         n_components = int(network.widths[network.n_layers // 2])
-        components = principal_components(rows, n_components, seed)
+        if gaussian is None:
+            components = principal_components(rows, n_components, seed)
+        else:
+            components = components_of(gaussian, n_components)
         least = cache(partial(least_scores, rows, components))
         return pca_params(network, activations, components, least, seed, rows.dtype)
 
@@ -372,6 +428,8 @@ def _scaling(
 ) -> Scaling:
     """How the network sees the data; a continued training keeps the scaling."""
     exact_mean, spread = mean_and_scale(data)
+    is_observed = ~np.isnan(exact_mean)
+    exact_mean[~is_observed] = 0
     if constant is not None:
         exact_mean, spread = with_constant(
             exact_mean, spread, estimator.mean_, data.total_weight, constant
@@ -389,36 +447,36 @@ def _scaling(
         describe_scaling(estimator, mean, max(spread, fitted), lambda: fitted)
         mean, offset, scale = estimator.mean_, estimator._offset, fitted
     mean_seen = (exact_mean - offset) / scale
-    total_variance = data.n_features * (spread / scale) ** 2
-    return Scaling(mean, offset, scale, mean_seen, total_variance)
+    total_variance = np.count_nonzero(is_observed) * (spread / scale) ** 2
+    never_observed = np.flatnonzero(~is_observed)
+    return Scaling(mean, offset, scale, mean_seen, total_variance, never_observed)
+
+
+def _gaussian(
+    estimator: Any,
+    rows: AnyRows,
+    previous: TrainingState | None,
+    n_components: int,
+    seed: int,
+) -> Gaussian | None:
+    """Distribution by which missing entries are filled; None: by their means.
+
+    A continued training keeps it, and so does one that began with complete data.
+    """
+    if previous is not None:
+        kept = estimator._gaussian
+        return None if kept is None else Gaussian(**kept)
+    if not rows.has_missing:
+        return None
+    n_directions = max(_N_DIRECTIONS, n_components + _N_SPARE_DIRECTIONS)
+    n_directions = min(n_directions, max(1, rows.n_features - 1))
+    with single_threaded_blas():
+        return fit_gaussian(rows, n_directions, seed)
 
 
 # ---------------------------------------------------------------------------
 # The training
 # ---------------------------------------------------------------------------
-
-
-def _make_objective(
-    estimator: Any,
-    network: Network,
-    train: AnyRows,
-    validation: AnyRows | None,
-    scaling: Scaling,
-    validates_itself: bool,
-) -> loop.Objective:
-    """The objective over the training rows, with validation rows or without."""
-    loss, how = LOSSES[estimator.loss], (scaling.offset, scaling.scale)
-    rows = train.scaled(*how)
-    return loop.Objective(
-        for_loss(network, loss),
-        loss,
-        float(estimator.alpha),
-        rows,
-        rows.empty() if validation is None else validation.scaled(*how),
-        describe_corruption(estimator, partial(extremes, train)),
-        estimator._code_term(),
-        validates_itself,
-    )
 
 
 def training_kind(solver: str, rows: AnyRows) -> type[loop.Training]:

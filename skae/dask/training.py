@@ -49,8 +49,21 @@ def _alone(part: Any, function: Callable[..., Result], *args: Any) -> Result:
         return function(part, *arrays)
 
 
-def _numbered(block: Matrix, first_number: int, weights: Floats) -> Rows:
-    return make_rows(block, weights=weights)._replace(first_number=first_number)
+def _lacks_entries(block: Matrix) -> bool:
+    values = block if isinstance(block, np.ndarray) else block.data
+    return bool(np.isnan(values).any())
+
+
+def _numbered(
+    block: Matrix, has_missing: bool, first_number: int, weights: Floats
+) -> Rows:
+    rows = make_rows(block, weights=weights, has_missing=has_missing)
+    return rows._replace(first_number=first_number)
+
+
+def _filled(rows: Rows, fill: Callable[[Rows], Rows]) -> Rows:
+    with single_threaded(), single_threaded_blas():
+        return fill(rows)
 
 
 def _chosen(rows: Rows, numbers: np.ndarray) -> Rows:
@@ -101,6 +114,7 @@ class DistributedRows(NamedTuple):
     weights: Floats
     total_weight: float
     are_sparse: tuple[bool, ...]  # each part
+    has_missing: bool  # whether any part has missing entries
     n_features: int
     dtype: np.dtype
 
@@ -111,7 +125,8 @@ class DistributedRows(NamedTuple):
         weights = np.empty(0) if weights is None else weights
         of_parts = _split_weights(weights, bounds)
         more = zip(bounds[:-1].tolist(), of_parts, strict=True)
-        parts = partitions.derive(_numbered, per_part=list(more))
+        has_missing = any(partitions.run(_lacks_entries))
+        parts = partitions.derive(_numbered, has_missing, per_part=list(more))
         return cls(
             parts,
             sizes=tuple(partitions.n_rows),
@@ -122,6 +137,7 @@ class DistributedRows(NamedTuple):
                 for w, n in zip(of_parts, partitions.n_rows, strict=True)
             ),
             are_sparse=tuple(parts.run(_is_sparse)),
+            has_missing=has_missing,
             n_features=partitions.n_features,
             dtype=partitions.dtype,
         )
@@ -155,6 +171,9 @@ class DistributedRows(NamedTuple):
     def scaled(self, offset: np.ndarray, scale: float) -> Self:
         return self._replace(parts=self.parts.derive(_scaled, offset, scale))
 
+    def filled_by(self, fill: Callable[[Rows], Rows]) -> Self:
+        return self._replace(parts=self.parts.derive(_filled, fill))
+
     def materialized(self) -> AnyRows:
         return self
 
@@ -168,7 +187,11 @@ class DistributedRows(NamedTuple):
         on_close.callback(parts.forget)
         are_sparse, widths, dtypes = zip(*parts.run(_described), strict=True)
         return self._replace(
-            parts=parts, are_sparse=are_sparse, n_features=widths[0], dtype=dtypes[0]
+            parts=parts,
+            are_sparse=are_sparse,
+            has_missing=False,
+            n_features=widths[0],
+            dtype=dtypes[0],
         )
 
     def empty(self) -> Rows:
@@ -195,6 +218,7 @@ class Job(NamedTuple):
     seed: int
     largest: int  # rows of the largest part
     kinds: tuple[bool, ...]  # whether rows are sparse, of all kinds that there are
+    has_missing: bool  # whether some rows have missing entries
 
 
 class Steps(NamedTuple):
@@ -252,6 +276,8 @@ def _begin_training(rows: Rows, job: Job, params: Floats) -> Training:
     if (not is_sparse) in job.kinds:
         other = _nothing(rows.n_features, rows.dtype, is_sparse=not is_sparse)
     largest = rows._replace(n_rows=job.largest)
+    if job.has_missing:
+        largest = largest._replace(targets=rows.values)
     objective = job.objective._replace(rows=largest, validation=other)
     kind = LbfgsTraining if job.solver.kind < 0 else StochasticTraining
     state = new_state(params, job.seed, has_moments=False)
@@ -398,6 +424,7 @@ class _OnWorkers(Training):
             state.progress.seed,
             max(on_workers[0].sizes),
             tuple({kind for rows in on_workers for kind in rows.are_sparse}),
+            any(rows.has_missing for rows in on_workers),
         )
 
     def __exit__(self, *exc_info: object) -> None:

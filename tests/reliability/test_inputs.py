@@ -148,7 +148,7 @@ def test_arrays(count, layout, data, name, X, n_components):
     model = fit_or_refuse(name, X_laid_out, n_components=n_components)
     counted(count, f"arrays, {layout}", model)
     assert model is not None or not has_to_fit(name, X_laid_out)
-    if X.dtype.kind == "f" and not np.isfinite(X_laid_out).all():
+    if X.dtype.kind == "f" and np.isinf(X_laid_out).any():
         assert model is None
     if model is None:
         return

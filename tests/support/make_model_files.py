@@ -2,7 +2,8 @@
 
     python -m tests.support.make_model_files
 
-writes those of the version that is current. Older ones stay as they are.
+writes those of the version that is current, which is 2: fitted to data with missing
+entries. Older ones stay as they are.
 """
 
 import warnings
@@ -17,12 +18,14 @@ from skae._files.descriptions import VERSION
 
 FOLDER = Path(__file__).parents[1] / "data"
 X = np.random.default_rng(0).integers(-4, 5, (50, 4)).astype(np.float64)
+INCOMPLETE = np.where(np.random.default_rng(1).random(X.shape) < 0.1, np.nan, X)
 
 
 def models():
     """Pairs of a name, and an estimator whose codes of X are the same everywhere.
 
-    Its weights are multiples of 1/8, so that no product or sum is rounded.
+    Those of `INCOMPLETE` are but for rounding. The weights are multiples of 1/8, so
+    that no product or sum is rounded.
     """
     autoencoder = AutoencoderTransformer(
         2,
@@ -32,10 +35,10 @@ def models():
         learning_rate="constant",
         random_state=np.random.RandomState(0),
     )
-    autoencoder.fit(pd.DataFrame(X, columns=["a", "b", "ç", "d"]))
+    autoencoder.fit(pd.DataFrame(INCOMPLETE, columns=["a", "b", "ç", "d"]))
     variational = VariationalAutoencoderTransformer(
         2, hidden_layer_sizes=(3,), max_iter=5, learning_rate="constant", random_state=0
-    ).fit(X.astype(np.float32))
+    ).fit(INCOMPLETE.astype(np.float32))
     for model in (autoencoder, variational):
         model.mean_ = model._offset = np.round(model.mean_)
         model.scale_ = 2.0
@@ -49,10 +52,12 @@ def main():
     for name, model in models():
         path = FOLDER / f"{name}_{VERSION}.safetensors"
         skae.io.save(model, path)
-        rows = pd.DataFrame(X, columns=getattr(model, "feature_names_in_", None))
-        code = model.transform(rows)
+        columns = getattr(model, "feature_names_in_", None)
+        code = model.transform(pd.DataFrame(X, columns=columns))
         assert (8 * 8 * 2 * code == np.round(8 * 8 * 2 * code)).all()
-        np.savez_compressed(path.with_suffix(".npz"), X=X, code=code)
+        of_incomplete = model.transform(pd.DataFrame(INCOMPLETE, columns=columns))
+        arrays = {"X": X, "code": code, "code_of_incomplete": of_incomplete}
+        np.savez_compressed(path.with_suffix(".npz"), **arrays)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,293 @@
+"""A normal distribution of rows with missing entries: fitted by EM, used to fill them.
+
+It is to rows with missing entries what principal components are to complete ones:
+Tipping & Bishop, "Probabilistic principal component analysis", 1999. Dempster, Laird &
+Rubin, "Maximum likelihood from incomplete data via the EM algorithm", 1977.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import eigh, qr, svd
+
+from skae._compiled.expectation import fill_in
+from skae._data.rows import (
+    AnyRows,
+    LocalRows,
+    Rows,
+    aligned,
+    matrix_in_use,
+    network_input,
+    row_chunks,
+)
+from skae._runtime.threads import map_in_order, n_threads_for
+from skae._typing import Floats
+
+# EM ends when no covariance changes by more than this share of the mean variance, or
+# after so many steps.
+_TOLERANCE, _MAX_STEPS = 1e-3, 50
+# The least variance of a direction, as a share of the mean: features that are functions
+# of others leave no noise.
+_LEAST_NOISE = 1e-3
+# Rows that the distribution is fitted to, at most.
+_MAX_ROWS = 20_000
+# With more features than this, covariances take too much time and memory; instead there
+# are so many steps of subspace iteration.
+_MAX_COVARIANCE, _N_ITERATIONS = 1024, 7
+
+
+class Gaussian(NamedTuple):
+    """Rows are mean + loadings @ scores + noise, with scores of variance 1."""
+
+    mean: np.ndarray  # (n_features,) float64
+    loadings: np.ndarray  # (n_features, n_directions) float64
+    noise: float  # variance
+
+    @classmethod
+    def without_directions(cls, mean: Floats) -> "Gaussian":
+        """Independent features, whose expectation is their mean."""
+        return cls(mean.astype(np.float64), np.empty((len(mean), 0)), 1.0)
+
+
+class Expectation:
+    """What a distribution expects of rows, given their observed entries.
+
+    Parameters
+    ----------
+    gaussian : Gaussian
+    """
+
+    def __init__(self, gaussian: Gaussian) -> None:
+        mean, loadings, noise = gaussian
+        n_features, n_directions = self._shape = loadings.shape
+        # Not a product by BLAS, whose bits depend on its number of threads.
+        whole = np.einsum("ja,jb->ab", loadings, loadings)
+        whole += noise * np.eye(n_directions)
+        arrays = mean, loadings, whole, np.array([noise])
+        self._arrays = [aligned(array) for array in arrays]
+        self._room = (n_directions + n_features, n_directions), (n_directions,)
+
+    def fill(
+        self,
+        rows: Floats,
+        weights: Floats | None = None,
+        covariance: Floats | None = None,
+    ) -> None:
+        """Replace missing entries by their expectations, in place.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, n_features), dtype=float64
+            Missing entries are NaN.
+
+        weights : ndarray of shape (n_rows,), default=None
+            None is 1.
+
+        covariance : ndarray of shape (n_features, n_features), default=None
+            The lower triangle grows by the rows' covariances of missing entries, times
+            weights.
+        """
+        if weights is None:
+            weights = np.ones(len(rows))
+        if covariance is None:
+            covariance = np.empty(0)
+        work, scores = map(np.empty, self._room)
+        arrays = *self._arrays, work, scores, covariance
+        fill_in(rows, weights, *arrays, len(rows), *self._shape)
+
+
+def filled(rows: Rows, gaussian: Gaussian) -> Rows:
+    """Rows with expectations in place of missing entries.
+
+    Parameters
+    ----------
+    rows : Rows
+        Missing entries of the matrix are NaN.
+
+    gaussian : Gaussian
+        Distribution of the rows as a network sees them.
+
+    Returns
+    -------
+    rows : Rows
+        All rows of the matrix are filled, in use or not. If it is a mapped file, a
+        temporary file has the result.
+    """
+    whole = _all_lines(rows)
+    batches = list(row_chunks(whole.n_rows, rows.n_features))
+    fill = partial(_filled_values, whole, Expectation(gaussian))
+    n_operations = rows.values.size * gaussian.loadings.shape[1] ** 2
+    n_threads = n_threads_for(len(batches), n_operations)
+    chunks = map_in_order(fill, batches, n_threads)
+    return rows._replace(values=_joined(chunks, rows.values))
+
+
+def _all_lines(rows: Rows) -> Rows:
+    """All rows of a matrix, used or not, without weights."""
+    n_lines = rows.starts.size - 1
+    if not rows.starts.size:
+        n_lines = rows.values.size // rows.n_features
+    return rows._replace(
+        subset=rows.subset[:0], weights=rows.weights[:0], n_rows=n_lines
+    )
+
+
+def _filled_values(rows: Rows, expectation: Expectation, batch: slice) -> Floats:
+    """Stored entries of a slice of the rows, filled."""
+    part = rows.part(batch)
+    matrix: Any = matrix_in_use(part)
+    is_dense = isinstance(matrix, np.ndarray)
+    values: Floats = matrix.ravel() if is_dense else matrix.data
+    is_missing = np.isnan(values)
+    if not is_missing.any():
+        return values
+    ((seen, _),) = network_input(part)
+    expectation.fill(seen)
+    offset, factor = part.scaling[:-1].astype(np.float64), float(part.scaling[-1])
+    expected = seen / factor + offset
+    if is_dense:
+        expected = expected.ravel()
+    else:
+        lines = np.repeat(np.arange(part.n_rows), np.diff(matrix.indptr))
+        expected = expected[lines, matrix.indices]
+    return np.where(is_missing, expected.astype(values.dtype), values)
+
+
+def _joined(chunks: Iterator[Floats], template: Floats) -> Floats:
+    """One array of chunks: in memory, or in a temporary file if the template is."""
+    if not _is_mapped(template):
+        return np.concatenate([template[:0], *chunks])
+    with tempfile.TemporaryFile() as file:
+        for chunk in chunks:
+            # Not through a memory map, which ends the process if the disk is full.
+            file.write(np.ascontiguousarray(chunk).data)
+        file.flush()
+        return np.memmap(file, template.dtype, mode="r", shape=template.shape)
+
+
+def _is_mapped(array: Any) -> bool:
+    """Whether an array is in a mapped file."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    return array is not None
+
+
+def fit_gaussian(rows: AnyRows, n_directions: int, seed: int = 0) -> Gaussian:
+    """Fit a distribution to rows as a network sees them, by maximum likelihood.
+
+    Parameters
+    ----------
+    rows : AnyRows
+        With many of them, it is fitted to some at equal distances.
+
+    n_directions : int
+        Less than the number of features, unless there is only one.
+
+    seed : int, default=0
+        Seed of the first directions if there are many features.
+
+    Returns
+    -------
+    gaussian : Gaussian
+        The directions are orthogonal, those with the largest variances first.
+    """
+    if rows.n_rows > _MAX_ROWS:
+        numbers = np.linspace(0, rows.n_rows - 1, _MAX_ROWS).astype(np.int64)
+        rows = rows.choose(numbers).materialized()
+    if rows.n_features > _MAX_COVARIANCE:
+        return _iterated(rows, n_directions, seed)
+    gaussian = Gaussian.without_directions(np.zeros(rows.n_features))
+    before: Floats = np.eye(rows.n_features)
+    for _ in range(_MAX_STEPS):
+        moments = rows.map(_moments, gaussian)
+        mean = sum((m[0] for m in moments), np.zeros(())) / rows.total_weight
+        covariance = sum((m[1] for m in moments), np.zeros(())) / rows.total_weight
+        covariance -= np.outer(mean, mean)
+        gaussian = _with_covariance(mean, covariance, n_directions)
+        change = np.abs(covariance - before).max()
+        if change <= _TOLERANCE * covariance.trace() / rows.n_features:
+            break
+        before = covariance
+    return gaussian
+
+
+def _iterated(rows: AnyRows, n_directions: int, seed: int) -> Gaussian:
+    """`fit_gaussian` for many features, without their covariances.
+
+    Each pass fills rows with expectations and makes a step of subspace iteration.
+    """
+    rng, n_features = np.random.RandomState(seed), rows.n_features
+    axes, _ = qr(rng.standard_normal((n_features, n_directions)), mode="economic")
+    gaussian = Gaussian.without_directions(np.zeros(n_features))
+    for _ in range(_N_ITERATIONS):
+        sums = rows.map(_scatter_of_filled, gaussian, axes)
+        scatter, trace = sum(s[0] for s in sums), sum(s[1] for s in sums)
+        axes, squares, _ = svd(scatter / rows.total_weight, full_matrices=False)
+        rest = trace / rows.total_weight - squares.sum()
+        gaussian = _of_moments(gaussian.mean, axes, squares, rest)
+    return gaussian
+
+
+def _scatter_of_filled(
+    rows: LocalRows, gaussian: Gaussian, axes: Floats
+) -> tuple[Floats, float]:
+    """Scatter of filled rows times axes, and its trace, with the noise of fillings."""
+    expectation, trace = Expectation(gaussian), 0.0
+    scatter = np.zeros_like(axes)
+    for chunk, weights in network_input(rows):
+        counted = np.ones(len(chunk)) if weights is None else weights
+        trace += gaussian.noise * float(counted @ np.isnan(chunk).sum(axis=1))
+        expectation.fill(chunk)
+        weighted = counted[:, np.newaxis] * chunk
+        scatter += weighted.T @ (chunk @ axes)
+        trace += float((weighted * chunk).sum())
+    return scatter, trace
+
+
+def _of_moments(mean: Floats, axes: Floats, variances: Floats, rest: float) -> Gaussian:
+    """The distribution with these directions and the `rest` of the total variance."""
+    n_features, n_directions = axes.shape
+    noise = rest / max(1, n_features - n_directions)
+    least = _LEAST_NOISE * (rest + variances.sum()) / n_features
+    noise = max(noise, least)
+    loadings = axes * np.sqrt(np.maximum(0.0, variances - noise))
+    return Gaussian(mean, np.ascontiguousarray(loadings), noise)
+
+
+def _with_covariance(mean: Floats, covariance: Floats, n_directions: int) -> Gaussian:
+    """The most likely distribution for given moments."""
+    n_features = len(mean)
+    leading = [n_features - n_directions, n_features - 1]
+    variances, axes = eigh(covariance, subset_by_index=leading)
+    rest = covariance.trace() - variances.sum()
+    return _of_moments(mean, axes[:, ::-1], variances[::-1], rest)
+
+
+def _moments(rows: LocalRows, gaussian: Gaussian) -> tuple[Floats, Floats]:
+    """Expected sum, and expected products, of the rows of a part."""
+    n_features, expectation = rows.n_features, Expectation(gaussian)
+
+    def of_chunk(
+        chunk_and_weights: tuple[Floats, Floats | None],
+    ) -> tuple[Floats, Floats]:
+        chunk, weights = chunk_and_weights
+        products = np.zeros((n_features, n_features))
+        expectation.fill(chunk, weights, products)
+        products += np.tril(products, -1).T
+        weighted = chunk if weights is None else weights[:, np.newaxis] * chunk
+        products += weighted.T @ chunk
+        return weighted.sum(axis=0), products
+
+    n_operations = rows.n_rows * n_features * gaussian.loadings.shape[1] ** 2
+    n_chunks = len(list(row_chunks(rows.n_rows, n_features)))
+    n_threads = n_threads_for(n_chunks, n_operations)
+    total, products = np.zeros(n_features), np.zeros((n_features, n_features))
+    for sums, products_of_chunk in map_in_order(
+        of_chunk, network_input(rows), n_threads
+    ):
+        total += sums
+        products += products_of_chunk
+    return total, products
