@@ -60,6 +60,28 @@ def test_one_partition_is_as_one_array(client, name):
     assert found.transform(rows).dtype == dtype
 
 
+@pytest.mark.parametrize("name", ["default", "lbfgs", "minibatch", "pretrained"])
+def test_missing_values(client, alone, name):
+    """They are filled on the workers."""
+    parameters = {**ALL_CASES[name], "max_iter": 5, "random_state": 0}
+    rows = np.where(np.random.default_rng(0).random(X.shape) < 0.2, np.nan, X)
+    whole = AutoencoderTransformer(**parameters).fit(rows)
+    found = DaskAutoencoderTransformer(**parameters).fit(collection(rows, (300,)))
+    assert_same(found, whole)
+    rows[:100] = X[:100]  # the first partition has no missing entry
+    results = []
+    for on_workers in (client, alone):
+        estimator = DaskAutoencoderTransformer(**parameters, client=on_workers)
+        results.append(estimator.fit(collection(rows, (100, 80, 120))))
+    assert_same(*results)
+    lazy = collection(rows, (100, 200))
+    code = found.transform(lazy).compute()
+    np.testing.assert_array_equal(code, found.transform(rows))
+    assert found.score(lazy) == pytest.approx(whole.score(rows), rel=1e-12)
+    by_other = DaskAutoencoderTransformer(**parameters).fit(collection(), X_val=lazy)
+    assert np.isfinite(by_other.validation_loss_curve_).all()
+
+
 def test_checkpoints_are_finished_without_dask(client, tmp_path):
     """On one partition to the same bits."""
     pytest.importorskip("sklearn.callback")

@@ -61,9 +61,18 @@ def vector(network, coef_gradients, bias_gradients):
     return result
 
 
-def kernel_objective(network, loss, alpha, X, weights, params, **others):
+def lacking(X, rng):
+    """X, of which entries are missing, and as a network sees it."""
+    incomplete = np.where(rng.random(X.shape) < 0.3, np.nan, X)
+    incomplete[0] = np.nan
+    return incomplete, np.where(np.isnan(incomplete), rng.random(X.shape), X)
+
+
+def kernel_objective(network, loss, alpha, X, weights, params, seen=None, **others):
     """Value and gradient by the kernel; `others` are the objective's."""
     rows = make_rows(X, np.zeros(X.shape[1]), 1.0, weights=weights)
+    if seen is not None:
+        rows = rows._replace(values=seen.ravel(), targets=X.ravel())
     objective = loop.Objective(
         for_loss(network, LOSSES[loss]),
         LOSSES[loss],
@@ -120,14 +129,18 @@ KINDS = [*itertools.product([False, True], DEPTHS.values(), [False, True])]
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_gradient(activation, loss):
-    """Every activation x loss x tied x depth x sample weights x L2."""
+    """Every activation x loss x tied x depth x sample weights x L2 x missing ones."""
     rng = np.random.default_rng(0)
-    for (tied, hidden, weighted), alpha in itertools.product(KINDS, [0.0, 0.1]):
+    settings = [(0.0, False), (0.1, False), (0.1, True)]
+    for (tied, hidden, weighted), (alpha, lacks) in itertools.product(KINDS, settings):
         network, names = network_for(activation, loss, hidden, tied=tied)
         X = data_for(loss, rng)
         weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
-        params = random_params(network, names, rng)
-        assert_gradient((network, loss, alpha, X, weights), names, params, rng)
+        params, how = random_params(network, names, rng), {}
+        if lacks:
+            X, seen = lacking(X, rng)
+            how = {"others": {"seen": seen}, "naive": {"seen": seen}}
+        assert_gradient((network, loss, alpha, X, weights), names, params, rng, **how)
 
 
 # The normal noise of kernels is exact to 1e-10 of itself.
@@ -179,10 +192,11 @@ def test_gradient_with_sparsity(sparsity, code, corrupts):
         assert_gradient((network, loss, 0.1, X, weights), names, params, rng, **how)
 
 
+@pytest.mark.parametrize("lacks", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
-def test_gradient_of_a_variational_code(loss, depth, weighted):
+def test_gradient_of_a_variational_code(loss, depth, weighted, lacks):
     """The noise of an evaluation is always the same."""
     rng, beta = np.random.default_rng(0), 0.7
     network, names = variational_network(loss, DEPTHS[depth])
@@ -195,13 +209,14 @@ def test_gradient_of_a_variational_code(loss, depth, weighted):
         0, reference.POSTERIOR, reference.NO_EPOCH, len(X) * N_COMPONENTS
     )
     noise = reference.normal_pairs(bits)[0].reshape(-1, N_COMPONENTS)
+    X, seen = lacking(X, rng) if lacks else (X, None)
     assert_gradient(
         (network, loss, 0.0, X, weights),
         names,
         params,
         rng,
-        others={"term": CodeTerm(VARIATIONAL, {WEIGHT: beta})},
-        naive={"beta": beta, "noise": noise},
+        others={"term": CodeTerm(VARIATIONAL, {WEIGHT: beta}), "seen": seen},
+        naive={"beta": beta, "noise": noise, "seen": seen},
         variational=True,
         rel=NOISE_REL,
     )

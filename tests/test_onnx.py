@@ -148,6 +148,24 @@ def test_cases(name):
         assert_parity(estimator, part, make_data(n_rows=40, loss=loss, seed=1))
 
 
+@pytest.mark.parametrize("name", ["default", "log_loss", "variational"])
+def test_missing_values(dtype, name):
+    """In models of complete and of incomplete data."""
+    loss = make(name).loss
+    X = make_data(loss=loss).astype(dtype)
+    incomplete = np.where(np.random.default_rng(0).random(X.shape) < 0.3, np.nan, X)
+    incomplete[0] = np.nan
+    for train in (X, incomplete.astype(dtype)):
+        estimator = make(name).fit(train)
+        for rows in (X, incomplete.astype(dtype), X[:0]):
+            for part in ("encoder", "reconstruct"):
+                found = outputs(session(to_onnx(estimator, part)), rows)
+                if len(rows):
+                    assert_same(found, by_estimator(estimator, part, rows))
+                else:
+                    assert len(found) == 0
+
+
 CONSTANT = np.where(np.arange(6) < 3, 7, make_data())
 
 

@@ -38,6 +38,8 @@ _MAX_ROWS = 20_000
 # are so many steps of subspace iteration.
 _MAX_COVARIANCE, _N_ITERATIONS = 1024, 7
 
+_NONE = np.empty(0, dtype=np.int64)
+
 
 class Gaussian(NamedTuple):
     """Rows are mean + loadings @ scores + noise, with scores of variance 1."""
@@ -175,7 +177,12 @@ def _is_mapped(array: Any) -> bool:
     return array is not None
 
 
-def fit_gaussian(rows: AnyRows, n_directions: int, seed: int = 0) -> Gaussian:
+def fit_gaussian(
+    rows: AnyRows,
+    n_directions: int,
+    never_observed: np.ndarray = _NONE,
+    seed: int = 0,
+) -> Gaussian:
     """Fit a distribution to rows as a network sees them, by maximum likelihood.
 
     Parameters
@@ -184,7 +191,10 @@ def fit_gaussian(rows: AnyRows, n_directions: int, seed: int = 0) -> Gaussian:
         With many of them, it is fitted to some at equal distances.
 
     n_directions : int
-        Less than the number of features, unless there is only one.
+        At most as many as features less one are used, but at least one.
+
+    never_observed : ndarray of int, default=empty
+        Features of which all entries are missing. They do not count.
 
     seed : int, default=0
         Seed of the first directions if there are many features.
@@ -197,8 +207,10 @@ def fit_gaussian(rows: AnyRows, n_directions: int, seed: int = 0) -> Gaussian:
     if rows.n_rows > _MAX_ROWS:
         numbers = np.linspace(0, rows.n_rows - 1, _MAX_ROWS).astype(np.int64)
         rows = rows.choose(numbers).materialized()
+    n_known = rows.n_features - len(never_observed)
+    n_directions = max(1, min(n_directions, n_known - 1))
     if rows.n_features > _MAX_COVARIANCE:
-        return _iterated(rows, n_directions, seed)
+        return _iterated(rows, n_directions, n_known, seed)
     gaussian = Gaussian.without_directions(np.zeros(rows.n_features))
     before: Floats = np.eye(rows.n_features)
     for _ in range(_MAX_STEPS):
@@ -206,15 +218,17 @@ def fit_gaussian(rows: AnyRows, n_directions: int, seed: int = 0) -> Gaussian:
         mean = sum((m[0] for m in moments), np.zeros(())) / rows.total_weight
         covariance = sum((m[1] for m in moments), np.zeros(())) / rows.total_weight
         covariance -= np.outer(mean, mean)
-        gaussian = _with_covariance(mean, covariance, n_directions)
+        mean[never_observed] = 0
+        covariance[never_observed] = covariance[:, never_observed] = 0
+        gaussian = _with_covariance(mean, covariance, n_directions, n_known)
         change = np.abs(covariance - before).max()
-        if change <= _TOLERANCE * covariance.trace() / rows.n_features:
+        if change <= _TOLERANCE * covariance.trace() / n_known:
             break
         before = covariance
     return gaussian
 
 
-def _iterated(rows: AnyRows, n_directions: int, seed: int) -> Gaussian:
+def _iterated(rows: AnyRows, n_directions: int, n_known: int, seed: int) -> Gaussian:
     """`fit_gaussian` for many features, without their covariances.
 
     Each pass fills rows with expectations and makes a step of subspace iteration.
@@ -227,7 +241,7 @@ def _iterated(rows: AnyRows, n_directions: int, seed: int) -> Gaussian:
         scatter, trace = sum(s[0] for s in sums), sum(s[1] for s in sums)
         axes, squares, _ = svd(scatter / rows.total_weight, full_matrices=False)
         rest = trace / rows.total_weight - squares.sum()
-        gaussian = _of_moments(gaussian.mean, axes, squares, rest)
+        gaussian = _of_moments(gaussian.mean, axes, squares, rest, n_known)
     return gaussian
 
 
@@ -247,23 +261,29 @@ def _scatter_of_filled(
     return scatter, trace
 
 
-def _of_moments(mean: Floats, axes: Floats, variances: Floats, rest: float) -> Gaussian:
-    """The distribution with these directions and the `rest` of the total variance."""
-    n_features, n_directions = axes.shape
-    noise = rest / max(1, n_features - n_directions)
-    least = _LEAST_NOISE * (rest + variances.sum()) / n_features
-    noise = max(noise, least)
+def _of_moments(
+    mean: Floats, axes: Floats, variances: Floats, rest: float, n_known: int
+) -> Gaussian:
+    """The distribution with these directions and the `rest` of the total variance.
+
+    That is the variance of `n_known` features.
+    """
+    noise = rest / max(1, n_known - len(variances))
+    least = _LEAST_NOISE * (rest + variances.sum()) / n_known
+    noise = max(noise, least, np.finfo(np.float64).tiny)
     loadings = axes * np.sqrt(np.maximum(0.0, variances - noise))
     return Gaussian(mean, np.ascontiguousarray(loadings), noise)
 
 
-def _with_covariance(mean: Floats, covariance: Floats, n_directions: int) -> Gaussian:
+def _with_covariance(
+    mean: Floats, covariance: Floats, n_directions: int, n_known: int
+) -> Gaussian:
     """The most likely distribution for given moments."""
     n_features = len(mean)
     leading = [n_features - n_directions, n_features - 1]
     variances, axes = eigh(covariance, subset_by_index=leading)
     rest = covariance.trace() - variances.sum()
-    return _of_moments(mean, axes[:, ::-1], variances[::-1], rest)
+    return _of_moments(mean, axes[:, ::-1], variances[::-1], rest, n_known)
 
 
 def _moments(rows: LocalRows, gaussian: Gaussian) -> tuple[Floats, Floats]:

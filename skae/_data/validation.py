@@ -3,6 +3,7 @@
 import math
 import numbers
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -152,7 +153,7 @@ def _check_matrix(
     kwargs = {"accept_sparse": "csr", "dtype": dtype, "order": "C", **kwargs}
     # What becomes infinite in float32 is an error below.
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix = convert(_in_native_order(X), ensure_all_finite=False, **kwargs)
+        matrix = convert(_convertible(X), ensure_all_finite=False, **kwargs)
     matrix = canonical(matrix, name)
     values = _values(matrix)
     if not ensure_all_finite or not values.size:
@@ -173,14 +174,20 @@ def _values(X: Matrix) -> np.ndarray:
     return np.asarray(X).reshape(-1) if isinstance(X, np.ndarray) else X.data
 
 
-def _in_native_order(X: Any) -> Any:
-    """An array of floats in this machine's byte order; anything else unchanged.
+def _convertible(X: Any) -> Any:
+    """X, changed where scikit-learn could not convert it, or to another type.
 
-    scikit-learn would make float32 in the other byte order float64.
+    It would make float32 in the other byte order float64, and raise an error for
+    pandas.NA in an array, or in a column, of objects.
     """
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind == "f" and not dtype.isnative:
         return X.astype(dtype.newbyteorder("="))
+    if pandas := sys.modules.get("pandas"):
+        if isinstance(X, pandas.DataFrame) and any(t.kind == "O" for t in X.dtypes):
+            return X.mask(X.isna())
+        if isinstance(X, np.ndarray) and X.dtype.kind == "O":
+            return np.where(pandas.isna(X), np.nan, X)
     return X
 
 

@@ -83,10 +83,10 @@ def _of_rank(axes: Floats, variances: Floats, mean: Floats) -> Components:
     return Components(np.ascontiguousarray(axes), deviations, mean)
 
 
-def n_components_for(rows: AnyRows, share: float) -> int:
+def n_components_for(rows: AnyRows, share: float, never_observed: np.ndarray) -> int:
     """Number of components that explain more than a share of the variance."""
     if rows.has_missing:
-        gaussian = fit_gaussian(rows, max(1, rows.n_features - 1))
+        gaussian = fit_gaussian(rows, rows.n_features, never_observed)
         deviations = components_of(gaussian, rows.n_features).deviations
     else:
         deviations = principal_components(rows, rows.n_features, 0).deviations

@@ -174,7 +174,7 @@ def make_plan(
     # If PCA may be kept, it is that of all samples.
     first = data if is_cautious else train
     scaling = _scaling(estimator, first, previous, constant, architecture, init)
-    gaussian = _gaussian(estimator, scaling.of(first), previous, n_components, seed)
+    gaussian = _gaussian(estimator, scaling, first, previous, n_components, seed)
     corruption = describe_corruption(estimator, partial(extremes, train))
     data = scaling.seen(data, gaussian)
     train = data if split is None else data.choose(split.train)
@@ -260,9 +260,11 @@ def _code_size(estimator: Any, data: AnyRows, previous: TrainingState | None) ->
         n_fitted: int = estimator.n_components_
         return n_fitted
     mean, spread = mean_and_scale(data)
-    rows = data.scaled(np.nan_to_num(mean).astype(data.dtype), spread or 1.0)
+    never_observed = np.flatnonzero(np.isnan(mean))
+    mean[never_observed] = 0
+    rows = data.scaled(mean.astype(data.dtype), spread or 1.0)
     with single_threaded_blas():
-        return n_components_for(rows, n_components)
+        return n_components_for(rows, n_components, never_observed)
 
 
 def _warn_of_wide_code(estimator: Any, n_components: int, n_features: int) -> None:
@@ -454,6 +456,7 @@ def _scaling(
 
 def _gaussian(
     estimator: Any,
+    scaling: Scaling,
     rows: AnyRows,
     previous: TrainingState | None,
     n_components: int,
@@ -469,9 +472,9 @@ def _gaussian(
     if not rows.has_missing:
         return None
     n_directions = max(_N_DIRECTIONS, n_components + _N_SPARE_DIRECTIONS)
-    n_directions = min(n_directions, max(1, rows.n_features - 1))
     with single_threaded_blas():
-        return fit_gaussian(rows, n_directions, seed)
+        seen = scaling.of(rows)
+        return fit_gaussian(seen, n_directions, scaling.never_observed, seed)
 
 
 # ---------------------------------------------------------------------------

@@ -123,8 +123,9 @@ def has_to_fit(name, X):
     is_ordinary = np.isfinite(X).all() and ((sizes > 1e-3) & (sizes < 1e3)).all()
     low, high = RANGES.get(make(name).loss, (-np.inf, np.inf))
     in_range = is_ordinary and low <= X.min() and X.max() <= high
-    # To hold a tenth out there have to be two.
-    return in_range and (len(X) > 1 or make(name).early_stopping is not True)
+    # To hold a tenth out there have to be two that differ.
+    n_distinct = len(np.unique(X, axis=0))
+    return in_range and (n_distinct > 1 or make(name).early_stopping is not True)
 
 
 def counted(count, what, model):

@@ -119,6 +119,25 @@ def corrupt(X, noise, level, lowest, highest, seed, epoch):
 # -- The objective ---------------------------------------------------------------------
 
 
+def of_observed(function, prediction, X):
+    """A function of predictions and entries of X, 0 where these are NaN."""
+    is_missing = np.isnan(X)
+    values = function(prediction, np.where(is_missing, 0.5, X))
+    return np.where(is_missing, 0.0, values)
+
+
+def expected(rows, mean, loadings, noise):
+    """Rows with expectations of what is NaN, by the normal distribution's formula."""
+    covariance, filled = loadings @ loadings.T + noise * np.eye(len(mean)), rows.copy()
+    for row, lacks in zip(filled, np.isnan(rows), strict=True):
+        there = covariance[np.ix_(~lacks, ~lacks)]
+        shared = covariance[np.ix_(lacks, ~lacks)]
+        row[lacks] = mean[lacks] + shared @ np.linalg.solve(
+            there, row[~lacks] - mean[~lacks]
+        )
+    return filled
+
+
 def forward(X, coefs, intercepts, activations):
     """Activations of all layers, the input's first, and the inputs of each."""
     layers, inputs = [X], []
@@ -156,8 +175,8 @@ def objective(
 
     With `tied`, `coefs` are all layers' still, and the gradient of a decoder layer is
     None: it is added, transposed, to its encoder layer's. The network sees the rows
-    `seen` in place of X. `penalty` are the kind, the weight and the target of the
-    code's sparsity.
+    `seen` in place of X, of which missing entries are NaN. `penalty` are the kind, the
+    weight and the target of the code's sparsity.
     """
     weights = np.ones(len(X)) if weights is None else weights
     weights = weights / weights.sum()
@@ -165,11 +184,11 @@ def objective(
     layers, inputs = forward(seen, coefs, intercepts, activations)
     value_of, slope_of = LOSSES[loss]
     stored = coefs[: len(coefs) // 2] if tied else coefs
-    value = weights @ value_of(layers[-1], X).sum(axis=1)
+    value = weights @ of_observed(value_of, layers[-1], X).sum(axis=1)
     value += alpha / 2 * sum((w**2).sum() for w in stored)
 
     coef_gradients, bias_gradients = [], []
-    delta = weights[:, np.newaxis] * slope_of(layers[-1], X)
+    delta = weights[:, np.newaxis] * of_observed(slope_of, layers[-1], X)
     for i in reversed(range(len(coefs))):
         delta = delta * ACTIVATIONS[activations[i]][1](inputs[i])
         coef_gradients.insert(0, layers[i].T @ delta)
@@ -198,7 +217,7 @@ def bounded(unit):
 
 
 def variational_objective(
-    X, coefs, intercepts, activations, *, loss, beta, noise, weights=None
+    X, coefs, intercepts, activations, *, loss, beta, noise, weights=None, seen=None
 ):
     """The objective of a variational autoencoder for given normal noise, its gradient.
 
@@ -210,7 +229,7 @@ def variational_objective(
     middle = len(coefs) // 2
     of_encoder = [part[:middle] for part in (coefs, intercepts, activations)]
     of_decoder = [part[middle:] for part in (coefs, intercepts, activations)]
-    below, below_inputs = forward(X, *of_encoder)
+    below, below_inputs = forward(X if seen is None else seen, *of_encoder)
     mean, unit = np.hsplit(below[-1], 2)
     log_variance, bound_slope = bounded(unit)
     deviation = np.exp(log_variance / 2)
@@ -218,9 +237,11 @@ def variational_objective(
     value_of, slope_of = LOSSES[loss]
     divergence = (mean**2 + deviation**2 - log_variance - 1) / 2
     term = (weights * divergence).sum()
-    value = (weights * value_of(above[-1], X)).sum() + beta * term
+    losses = of_observed(value_of, above[-1], X)
+    value = (weights * losses).sum() + beta * term
 
-    delta, coef_gradients, bias_gradients = weights * slope_of(above[-1], X), [], []
+    delta = weights * of_observed(slope_of, above[-1], X)
+    coef_gradients, bias_gradients = [], []
     layers, inputs = below[:-1] + above[:-1], below_inputs + above_inputs
     for i in reversed(range(len(coefs))):
         if i == middle - 1:
