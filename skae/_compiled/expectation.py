@@ -1,7 +1,8 @@
 """What a normal distribution expects of the missing entries of rows.
 
 The distribution is that of mean + loadings @ scores + noise, with independent scores of
-variance 1 and noise of one variance.
+variance 1 and noise of one variance. Matrices are upper triangles, so that loops run
+along their rows.
 """
 
 import math
@@ -9,6 +10,14 @@ import math
 from skae._compiled.compilation import REDUCTION, as_op, formula
 from skae._compiled.intrinsics import is_null, shifted
 from skae._compiled.vectors import use_whole_registers
+
+
+@formula
+def _add(a, b, factor, start, stop):
+    """Add factor * b to a, from entry `start` to before `stop`."""
+    use_whole_registers()
+    for i in range(start, stop):
+        a[i] += factor * b[i]
 
 
 @formula
@@ -21,32 +30,25 @@ def _dot(a, b, n):
 
 
 @formula
-def _n_missing(row, n_features):
-    count = 0
+def _list_missing(row, n_features, numbers):
+    """Write the numbers of a row's missing entries, and return how many there are."""
+    n_missing = 0
     for j in range(n_features):
-        count += 1 if row[j] != row[j] else 0
-    return count
-
-
-@formula
-def _add_outer_product(total, a, factor, n):
-    """Add factor * a @ a.T to the lower triangle of `total` (n, n)."""
-    use_whole_registers()
-    for i in range(n):
-        scaled = factor * a[i]
-        for j in range(i + 1):
-            total[i * n + j] += scaled * a[j]
+        if row[j] != row[j]:
+            numbers[n_missing] = j
+            n_missing += 1
+    return n_missing
 
 
 @formula
 def _observe(row, mean, loadings, whole, noise, precision, scores, sizes):
-    """Write the scores' precision (lower triangle) and the sum that they solve for.
+    """Write the scores' precision and the sum that they solve for, times the noise.
 
-    Both are times the noise. `whole` is the precision if nothing is missing.
+    `whole` is the precision of a row of which nothing is missing.
     """
-    n_features, n = sizes
+    n_features, n, n_missing = sizes
     # Few outer products are added or subtracted.
-    is_mostly_there = 2 * _n_missing(row, n_features) <= n_features
+    is_mostly_there = 2 * n_missing <= n_features
     for i in range(n * n):
         precision[i] = whole[i] if is_mostly_there else 0.0
     for i in range(n):
@@ -58,94 +60,98 @@ def _observe(row, mean, loadings, whole, noise, precision, scores, sizes):
         is_missing = row[j] != row[j]
         if is_missing == is_mostly_there:
             factor = -1.0 if is_missing else 1.0
-            _add_outer_product(precision, loading, factor, n)
-        if not is_missing:
-            deviation = row[j] - mean[j]
             for i in range(n):
-                scores[i] += deviation * loading[i]
-
-
-@formula
-def _solve_lower(factor, x, n):
-    """Solve a lower triangular system in place."""
-    for i in range(n):
-        row = shifted(factor, i * n)
-        x[i] = (x[i] - _dot(row, x, i)) / row[i]
+                _add(shifted(precision, i * n), loading, factor * loading[i], i, n)
+        if not is_missing:
+            _add(scores, loading, row[j] - mean[j], 0, n)
 
 
 @formula
 def _factor(matrix, least, n):
-    """Replace the lower triangle of a positive definite matrix by its Cholesky factor.
+    """Replace a positive definite matrix by its Cholesky factor.
 
     `least` is a lower bound of the matrix' eigenvalues.
     """
-    for i in range(n):
-        row = shifted(matrix, i * n)
-        for j in range(i):
-            other = shifted(matrix, j * n)
-            row[j] = (row[j] - _dot(row, other, j)) / other[j]
+    for k in range(n):
+        row = shifted(matrix, k * n)
         # Rounding may make it smaller.
-        row[i] = math.sqrt(max(least, row[i] - _dot(row, row, i)))
+        root = math.sqrt(max(least, row[k]))
+        for j in range(k, n):
+            row[j] /= root
+        row[k] = root
+        for i in range(k + 1, n):
+            _add(shifted(matrix, i * n), row, -row[i], i, n)
 
 
 @formula
-def _solve_transposed(factor, x, n):
-    """Solve the system of a lower triangular matrix' transpose in place."""
-    for i in range(n - 1, -1, -1):
+def _solve(factor, x, n):
+    """Solve the system of the matrix that has a Cholesky factor, in place."""
+    for i in range(n):
         row = shifted(factor, i * n)
         x[i] /= row[i]
-        for j in range(i):
-            x[j] -= x[i] * row[j]
+        _add(x, row, -x[i], i + 1, n)
+    for i in range(n - 1, -1, -1):
+        row = shifted(factor, i * n)
+        rest = _dot(shifted(row, i + 1), shifted(x, i + 1), n - i - 1)
+        x[i] = (x[i] - rest) / row[i]
 
 
 @formula
-def _add_covariances(row, loadings, factor, variance, noise, work, products, sizes):
-    """Add variance * noise times the covariances of a row's missing entries.
+def _add_covariances(loadings, factor, variance, noise, missing, room, products, sizes):
+    """Add covariances of a row's missing entries, times `variance`, to `products`.
 
-    Written is the lower triangle of `products` (n_features, n_features). `work` has
-    room for (n_features, n_directions).
+    `missing` are their numbers; `room` has that for the loadings of all of them, and
+    for a row more.
     """
-    n_features, n = sizes
-    for j in range(n_features):
-        if row[j] != row[j]:
-            of_j = shifted(work, j * n)
-            for i in range(n):
-                of_j[i] = loadings[j * n + i]
-            _solve_lower(factor, of_j, n)
-            for k in range(j):
-                if row[k] != row[k]:
-                    shared = _dot(of_j, shifted(work, k * n), n)
-                    products[j * n_features + k] += variance * noise * shared
-            own = noise * (1.0 + _dot(of_j, of_j, n))
-            products[j * n_features + j] += variance * own
+    n_features, n, n_missing = sizes
+    for i in range(n):
+        for k in range(n_missing):
+            room[i * n_missing + k] = loadings[missing[k] * n + i]
+    for i in range(n):
+        of_factor, of_all = shifted(factor, i * n), shifted(room, i * n_missing)
+        for k in range(n_missing):
+            of_all[k] /= of_factor[i]
+        for j in range(i + 1, n):
+            _add(shifted(room, j * n_missing), of_all, -of_factor[j], 0, n_missing)
+    sums = shifted(room, n * n_missing)
+    for k in range(n_missing):
+        for i in range(n_missing):
+            sums[i] = 0.0
+        sums[k] = 1.0
+        for i in range(n):
+            of_all = shifted(room, i * n_missing)
+            _add(sums, of_all, of_all[k], k, n_missing)
+        at = shifted(products, missing[k] * n_features)
+        for i in range(k, n_missing):
+            at[missing[i]] += variance * noise * sums[i]
 
 
-@as_op("dddddddddnnn", REDUCTION)
+@as_op("ddddddiddnnn", REDUCTION)
 def fill_in(
-    rows, weights, mean, loadings, whole, noise, work, scores, products,
+    rows, weights, mean, loadings, whole, noise, missing, work, products,
     n_rows, n_features, n_directions,
 ):  # fmt: skip
     """Replace missing entries of rows, which are NaN, by their expectations.
 
-    `whole` is loadings.T @ loadings + noise, and `noise` (1,) a variance. `work` has
-    room for (n_directions + n_features, n_directions), `scores` for (n_directions,).
-    Unless `products` is null, covariances of the missing entries are added to it, times
-    the rows' weights.
+    `whole` is loadings.T @ loadings + noise, and `noise` (1,) a variance. `missing` has
+    room for (n_features,), `work` for (n_directions + n_features + 1, n_directions) and
+    (n_features,) more. Unless `products` is null, covariances of the missing entries
+    are added to it, times the rows' weights.
     """
     use_whole_registers()
-    sizes = n_features, n_directions
-    rest = shifted(work, n_directions * n_directions)
+    n = n_directions
+    scores, room = shifted(work, n * n), shifted(work, n * n + n)
     for i in range(n_rows):
         row = shifted(rows, i * n_features)
-        if _n_missing(row, n_features) > 0:
+        n_missing = _list_missing(row, n_features, missing)
+        if n_missing > 0:
+            sizes = n_features, n, n_missing
             _observe(row, mean, loadings, whole, noise[0], work, scores, sizes)
-            _factor(work, noise[0], n_directions)
-            _solve_lower(work, scores, n_directions)
-            _solve_transposed(work, scores, n_directions)
+            _factor(work, noise[0], n)
+            _solve(work, scores, n)
             if not is_null(products):
-                of_row = work, weights[i], noise[0], rest, products
-                _add_covariances(row, loadings, *of_row, sizes)
-            for j in range(n_features):
-                if row[j] != row[j]:
-                    loading = shifted(loadings, j * n_directions)
-                    row[j] = mean[j] + _dot(loading, scores, n_directions)
+                of_row = weights[i], noise[0], missing, room, products
+                _add_covariances(loadings, work, *of_row, sizes)
+            for k in range(n_missing):
+                j = missing[k]
+                row[j] = mean[j] + _dot(shifted(loadings, j * n), scores, n)
