@@ -192,7 +192,7 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
           at least twice as many units, and an activation other than "elu" and "selu",
           out-of-sample reconstructions are PCA's, too. Needs a linear output. With more
           than 1,024 features the components are computed iteratively, the leading ones
-          most precisely.
+          most precisely. Those of data with missing values are probabilistic PCA's.
         - "glorot", "he", "lecun": uniform random weights with the scale of Glorot &
           Bengio (2010), He et al. (2015) or LeCun et al. (1998), and zero biases.
         - "normal": standard normal weights and biases.
@@ -449,6 +449,13 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     distance of a training sample from the mean; with random weights, it is 4 root mean
     squares. With `noise` or `sparsity`, which are in the network's units as `alpha` and
     `tol` are, it is one root mean square.
+
+    **Missing values.** NaN is a missing value. The loss, `mean_`, `scale_` and scores
+    are over observed entries. In place of a missing entry the network sees its
+    expectation given the rest of the sample, by a normal distribution that :meth:`fit`
+    fits to incomplete training data by the EM algorithm (Tipping & Bishop,
+    "Probabilistic principal component analysis", 1999); after complete training data,
+    the mean. A feature that is never observed in :meth:`fit` has no influence.
 
     **Order.** With ``code_activation="identity"`` and without `sparsity`, the code has
     mean zero over the training data, its entries are uncorrelated and of decreasing

@@ -641,7 +641,8 @@ class LocalAutoencoder(BaseAutoencoder):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. float32 is kept; all other types are converted to float64.
             A C-ordered, aligned array or memory map of either type is not copied, and a
-            sparse matrix is not made dense.
+            sparse matrix is not made dense. NaN is a missing value; a filled copy of
+            data that have some is made.
 
         y : Ignored
             Not used, present for API consistency by convention.

@@ -245,6 +245,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     encoder's output z is from -60 to 3, it is the log-variance; above, that is
     ``6 - 9 / z``, and below, ``-63 - 9 / (z + 57)``, with the same slopes at the ends.
 
+    NaN is a missing value: see Notes of :class:`AutoencoderTransformer`.
+
     Unlike that of :class:`AutoencoderTransformer`, the code is not rotated to principal
     axes, because the posterior's entries are independent along its own axes only.
 
@@ -378,7 +380,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. float32 is kept; all other types are converted to float64.
             A C-ordered, aligned array or memory map of either type is not copied, and a
-            sparse matrix is not made dense.
+            sparse matrix is not made dense. NaN is a missing value; a filled copy of
+            data that have some is made.
 
         y : Ignored
             Not used, present for API consistency by convention.
