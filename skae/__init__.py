@@ -7,12 +7,14 @@ import skae._runtime.machine  # noqa: F401
 
 # isort: split
 from skae._autoencoder import AutoencoderTransformer
+from skae._imputer import AutoencoderImputer
 from skae._runtime.warmup import warmup
 from skae._variational import VariationalAutoencoderTransformer
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AutoencoderImputer",
     "AutoencoderTransformer",
     "VariationalAutoencoderTransformer",
     "__version__",

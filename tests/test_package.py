@@ -44,6 +44,7 @@ FLOORS = (
     ("_training",),
     ("_base",),
     ("_autoencoder", "_variational"),
+    ("_imputer",),
     ("__init__",),
     ("_files", "dask", "inspection", "onnx"),
     ("_cli", "io"),
@@ -96,7 +97,12 @@ import skae
 
 public = sys.argv[1:]
 optional = ("dask", "distributed", "matplotlib", "onnx", "safetensors")
-names = ["AutoencoderTransformer", "VariationalAutoencoderTransformer", "warmup"]
+names = [
+    "AutoencoderImputer",
+    "AutoencoderTransformer",
+    "VariationalAutoencoderTransformer",
+    "warmup",
+]
 assert dir(skae) == sorted([*names, "__version__", *public]), dir(skae)
 loaded = {name for name in sys.modules if name.startswith("skae.")}
 assert not loaded & {f"skae.{name}" for name in public}, loaded
@@ -149,7 +155,7 @@ def test_notebooks_link_to_the_pages_of_the_api():
         assert estimator._get_doc_link() == link
         assert f'href="{link}"' in estimator._repr_html_()
         names.append(name)
-    assert len(names) == 3
+    assert len(names) == 4
 
     class Other(AutoencoderTransformer):
         pass

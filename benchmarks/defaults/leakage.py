@@ -37,7 +37,7 @@ COLUMNS = {
         "skae._data.hold_out.duplicates": no_labels,
         "skae._data.hold_out.related_samples": no_labels,
     },
-    "Student's interval alone": {"skae._training.weight_selection._LEFT_OUT": 0.0},
+    "Student's interval alone": {"skae._training.weight_selection.LEFT_OUT": 0.0},
 }
 
 # ---------------------------------------------------------------------------

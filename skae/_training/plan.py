@@ -278,7 +278,7 @@ def _warn_of_wide_code(estimator: Any, n_components: int, n_features: int) -> No
 
 def _is_plain(estimator: Any) -> bool:
     """Whether only the loss, and a penalty of the weights, is minimized."""
-    return estimator.noise is None and estimator._code_term() is None
+    return not estimator._draws_noise and estimator._code_term() is None
 
 
 def _init_and_seed(

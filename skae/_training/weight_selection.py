@@ -18,7 +18,7 @@ _CONFIDENCE = 0.95
 # Student's interval is not valid for heavy tails: where a few samples have most of the
 # loss, a gain on them alone does not last. Weights must also be better without the
 # largest gains, those of this share of the samples.
-_LEFT_OUT = 0.02
+LEFT_OUT = 0.02
 # Ratio of one epoch at which weights are judged to the one before.
 _SPACING = 1.2
 
@@ -139,12 +139,7 @@ class CautiousSelection:
         with np.errstate(over="ignore", invalid="ignore"):
             falls = self._start_losses - self._losses(params)
             of_units = np.bincount(self._units, self._shares * falls)
-            gain = _lower_bound(of_units, self._shares_of_units)
-            if gain > 0:
-                # A few units with the largest gains must not decide.
-                n_kept = len(of_units) - math.ceil(_LEFT_OUT * len(of_units))
-                of_units[np.argpartition(of_units, n_kept - 1)[n_kept:]] = 0
-                gain = min(gain, _lower_bound(of_units, self._shares_of_units))
+            gain = confident_gain(of_units, self._shares_of_units)
         return gain if np.isfinite(gain) else 0.0
 
     def _losses(self, params: Floats) -> Floats:
@@ -153,6 +148,23 @@ class CautiousSelection:
             objective.loss, objective.network, params, objective.validation
         )
         return losses[self._used]
+
+
+def confident_gain(parts: np.ndarray, shares: np.ndarray) -> float:
+    """Lower bound of a mean gain, also without the units that gain most.
+
+    Parameters
+    ----------
+    parts, shares : ndarray of shape (n_units,)
+        As of `_lower_bound`. The first may be changed.
+    """
+    gain = _lower_bound(parts, shares)
+    if gain > 0:
+        # A few units with the largest gains must not decide.
+        n_kept = len(parts) - math.ceil(LEFT_OUT * len(parts))
+        parts[np.argpartition(parts, n_kept - 1)[n_kept:]] = 0
+        gain = min(gain, _lower_bound(parts, shares))
+    return gain
 
 
 @single_threaded_blas()

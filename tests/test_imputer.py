@@ -1,0 +1,267 @@
+"""AutoencoderImputer: imputed values, conventions of scikit-learn's imputers, draws."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
+
+from skae import AutoencoderImputer, AutoencoderTransformer
+from skae._data.gaussian import Expectation, Gaussian
+
+from .support.cases import make_data
+from .support.reference import expected
+
+
+def lacking(X, share=0.2, seed=0):
+    return np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X)
+
+
+def rmse(imputed, X, incomplete):
+    missing = np.isnan(incomplete)
+    spread = np.nanstd(incomplete, axis=0)
+    return np.sqrt((((imputed - X) / spread)[missing] ** 2).mean())
+
+
+def curve(n_rows, seed=0):
+    """Points near a curve in six dimensions, of which a plane says little."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(0, 2 * np.pi, n_rows)
+    X = np.column_stack([f(k * t) for k in (1, 2, 3) for f in (np.sin, np.cos)])
+    return X + 0.05 * rng.standard_normal(X.shape)
+
+
+QUICK = AutoencoderTransformer(4, hidden_layer_sizes=(16,), max_iter=5)
+
+
+@parametrize_with_checks(
+    [
+        AutoencoderImputer(random_state=0),
+        AutoencoderImputer(QUICK, random_state=0, add_indicator=True),
+        AutoencoderImputer(keep_empty_features=True, sample_posterior=True),
+    ],
+)
+def test_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def test_the_network_finds_what_is_not_linear():
+    X, new = curve(1500), curve(500, seed=1)
+    train, test = lacking(X), lacking(new, seed=1)
+    imputer = AutoencoderImputer(random_state=0).fit(train)
+    error = rmse(imputer.transform(test), new, test)
+    assert (imputer.weight_ > 0.5).all()
+    for other in (KNNImputer(), IterativeImputer(random_state=0)):
+        assert error < rmse(other.fit(train).transform(test), new, test)
+    assert type(imputer.estimator_) is AutoencoderTransformer
+    imputer.weight_ = np.zeros(6)
+    assert error < 0.8 * rmse(imputer.transform(test), new, test)
+
+
+def test_the_network_does_no_harm_where_all_is_linear():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 3)) @ rng.standard_normal((3, 8))
+    X += 0.5 * rng.standard_normal(X.shape)
+    train, test = lacking(X[:300]), lacking(X[300:])
+    imputer = AutoencoderImputer(random_state=0).fit(train)
+    error = rmse(imputer.transform(test), X[300:], test)
+    imputer.weight_ = np.zeros(8)
+    assert error < rmse(imputer.transform(test), X[300:], test) + 0.005
+
+
+def test_predictions_of_the_distribution():
+    """Without a network, they are expectations given the rest of the sample."""
+    X = lacking(make_data(30))
+    imputer = AutoencoderImputer(random_state=0).fit(X)
+    assert imputer.estimator_ is None  # too few samples
+    mean, spread = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
+    found = expected((X - mean) / spread, *imputer._gaussian) * spread + mean
+    np.testing.assert_allclose(imputer.transform(X), found, rtol=1e-8)
+
+
+def test_half_of_breast_cancer():
+    """MIWAE has an error of 0.287 (Mattei & Frellsen, 2019)."""
+    X = load_breast_cancer().data
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    incomplete = lacking(X, 0.5)
+    imputed = AutoencoderImputer(random_state=0).fit_transform(incomplete)
+    assert ((imputed - X)[np.isnan(incomplete)] ** 2).mean() < 0.25
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_observed_keeps_its_bits(dtype):
+    X = lacking(make_data(200)).astype(dtype)
+    imputed = AutoencoderImputer(QUICK, random_state=0).fit_transform(X)
+    assert imputed.dtype == dtype
+    np.testing.assert_array_equal(imputed[~np.isnan(X)], X[~np.isnan(X)])
+    assert np.isfinite(imputed).all()
+
+
+def test_samples_do_not_depend_on_others_nor_on_threads():
+    X = lacking(make_data(300))
+    imputer = AutoencoderImputer(QUICK, random_state=0).fit(X)
+    imputed = imputer.transform(X)
+    by_row = np.vstack([imputer.transform(row[np.newaxis]) for row in X[:40]])
+    np.testing.assert_array_equal(by_row, imputed[:40])
+    with threadpool_limits(1):
+        alone = clone(imputer).fit(X)
+    np.testing.assert_array_equal(alone.transform(X), imputed)
+    copy = pickle.loads(pickle.dumps(imputer))
+    np.testing.assert_array_equal(copy.transform(X), imputed)
+
+
+@pytest.mark.parametrize("value", [-1, -9.5])
+def test_values_that_stand_for_missing_ones(value):
+    X = lacking(np.abs(make_data(100)))
+    coded = np.where(np.isnan(X), value, X)
+    how = {"estimator": QUICK, "random_state": 0, "add_indicator": True}
+    imputer = AutoencoderImputer(missing_values=value, **how).fit(coded)
+    by_nan = AutoencoderImputer(**how).fit(X)
+    np.testing.assert_array_equal(imputer.transform(coded), by_nan.transform(X))
+    back = imputer.inverse_transform(imputer.transform(coded))
+    np.testing.assert_array_equal(back, coded)
+    with pytest.raises(ValueError, match=r"contains NaN, but missing_values=-"):
+        imputer.transform(X)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
+def test_indicators_and_empty_features():
+    """As SimpleImputer has them."""
+    X = lacking(make_data(100))
+    X[:, 2], X[:, 4] = np.nan, make_data(100)[:, 4]
+    for keep in (False, True):
+        how = {"add_indicator": True, "keep_empty_features": keep}
+        imputer = AutoencoderImputer(QUICK, random_state=0, **how).fit(X)
+        simple = SimpleImputer(**how).fit(X)
+        names = imputer.get_feature_names_out()
+        assert names.tolist() == simple.get_feature_names_out().tolist()
+        imputed = imputer.transform(X)
+        expected = simple.transform(X)
+        assert imputed.shape == expected.shape
+        kept = [0, 1, 3, 4, 5]
+        n_first = 6 if keep else 5
+        np.testing.assert_array_equal(imputed[:, n_first:], expected[:, n_first:])
+        first = imputed[:, kept] if keep else imputed[:, :5]
+        is_observed = ~np.isnan(X[:, kept])
+        np.testing.assert_array_equal(first[is_observed], X[:, kept][is_observed])
+        if keep:
+            assert (imputed[:, 2] == 0).all()
+        np.testing.assert_array_equal(imputer.inverse_transform(imputed), X)
+    with pytest.raises(AttributeError, match=r"no attribute .inverse_transform"):
+        AutoencoderImputer(QUICK).fit(X).inverse_transform(X)
+    with pytest.raises(ValueError, match=r"X has 6 features, but .* expects 11"):
+        imputer.inverse_transform(make_data(3))
+
+
+def test_frames():
+    pd = pytest.importorskip("pandas")
+    X = lacking(make_data(100))
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    imputer = AutoencoderImputer(QUICK, random_state=0).set_output(transform="pandas")
+    imputed = imputer.fit_transform(frame)
+    assert imputed.columns.tolist() == list("abcdef")
+    assert not imputed.isna().any().any()
+    objects = frame.astype(object).where(frame.notna(), pd.NA)
+    nullable = frame.convert_dtypes()
+    for other in (objects, nullable):
+        np.testing.assert_array_equal(imputer.fit_transform(other), imputed)
+
+
+def test_in_a_search():
+    X = lacking(make_data(200))
+    y = np.nan_to_num(X)[:, 0] > 0
+    pipeline = make_pipeline(
+        AutoencoderImputer(QUICK, random_state=0),
+        AutoencoderTransformer(2, max_iter=3, random_state=0),
+    )
+    grid = {"autoencoderimputer__estimator__hidden_layer_sizes": [(4,), (8,)]}
+    search = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
+    fitted = search.best_estimator_[0].estimator_
+    best = search.best_params_.popitem()[1]
+    assert fitted.hidden_layer_sizes_ == best
+    with pytest.raises(ValueError, match="solver='lbfgs'"):
+        AutoencoderImputer(AutoencoderTransformer(solver="lbfgs")).fit(X)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 40, 60])
+def test_few_samples(n_rows):
+    X = lacking(make_data(n_rows), 0.3)
+    imputer = AutoencoderImputer(random_state=0, keep_empty_features=True)
+    assert np.isfinite(imputer.fit_transform(X)).all()
+
+
+def test_hard_cases():
+    X = lacking(make_data(100), 0.1)
+    X[3] = np.nan  # nothing is known
+    X[:, 0] = np.where(np.isnan(X[:, 0]), np.nan, 7.0)  # constant
+    X[:, 1] = make_data(100)[:, 1]
+    X[5, 1] = np.nan  # one gap
+    X[:, 2] = np.nan
+    X[8, 2] = 1.5  # one value
+    imputer = AutoencoderImputer(QUICK, random_state=0).fit(X)
+    imputed = imputer.transform(X)
+    assert np.isfinite(imputed).all()
+    assert (imputed[:, 0] == 7).all()
+    assert (imputed[:, 2] == 1.5).all()
+    assert (imputed[3] >= np.nanmin(X, axis=0)).all()
+    assert (imputed[3] <= np.nanmax(X, axis=0)).all()
+    complete = make_data(100)
+    imputer = clone(imputer).fit(complete)  # nothing was missing
+    assert np.isfinite(imputer.transform(lacking(complete))).all()
+    for bad, message in (
+        (sparse.csr_matrix(X), "[Ss]parse"),
+        (np.where(X > 1, np.inf, X), "infinity"),
+        (X[:, :4], "4 features"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            imputer.transform(bad)
+
+
+def test_units_do_not_matter():
+    X = lacking(make_data(200))
+    unit, shift = 10.0 ** np.arange(-3, 3), np.arange(6.0)
+    how = {"random_state": 0}
+    imputed = AutoencoderImputer(QUICK, **how).fit_transform(X)
+    other = AutoencoderImputer(QUICK, **how).fit_transform(X * unit + shift)
+    np.testing.assert_allclose(other, imputed * unit + shift, rtol=1e-3, atol=1e-3)
+
+
+def test_draws_cover_the_truth():
+    """Of intervals with 95 % of the draws; for each feature by itself, too."""
+    rng = np.random.default_rng(0)
+    loadings = rng.standard_normal((8, 2))
+    X = rng.standard_normal((1200, 2)) @ loadings.T
+    X += 0.5 * rng.standard_normal(X.shape)
+    incomplete = lacking(X, 0.3)
+    imputer = AutoencoderImputer(sample_posterior=True).fit(incomplete)
+    draws = []
+    for seed in range(40):
+        draws.append(imputer.set_params(random_state=seed).transform(incomplete))
+        np.testing.assert_array_equal(draws[-1], imputer.transform(incomplete))
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    missing = np.isnan(incomplete)
+    is_covered = (low <= X) & (high >= X)
+    assert 0.9 < is_covered[missing].mean() < 0.98
+    for j in range(8):
+        assert 0.85 < is_covered[missing[:, j], j].mean() < 0.99
+
+
+def test_deviations_are_those_of_the_distribution():
+    gaussian = Gaussian(np.zeros(3), np.array([[1.0], [2.0], [0.5]]), 0.3)
+    imputer = AutoencoderImputer()
+    imputer._gaussian = gaussian
+    missing = np.tile([True, True, False], (40_000, 1))
+    found = imputer._deviations(missing, np.random.RandomState(0))
+    covariance = np.zeros((3, 3))
+    Expectation(gaussian).fill(np.array([[np.nan, np.nan, 0.0]]), None, covariance)
+    assert (found[:, 2] == 0).all()
+    estimate = np.triu(found.T @ found / len(found))
+    np.testing.assert_allclose(estimate, covariance, atol=0.03)
