@@ -46,7 +46,9 @@ _MOST_SAMPLES = 50_000
 # Share of the samples by which the network's weight is chosen, the least number of them
 # (with fewer there is no network), how often each is used, and the share of entries
 # that it hides: few, so that it lacks hardly more than those to be imputed.
-_HELD_OUT, _LEAST_HELD_OUT, _N_COPIES, _HIDDEN_SHARE = 0.2, 10, 5, 0.15
+_HELD_OUT, _LEAST_HELD_OUT, _N_COPIES, _HIDDEN_SHARE = 0.2, 40, 5, 0.15
+# Standard deviations that its weight is below the best one for these samples.
+_DEVIATIONS = 1.0
 
 
 def _adds_indicators(imputer: Any) -> bool:
@@ -453,7 +455,8 @@ def _weights(errors: Floats, changes: Floats, units: np.ndarray) -> Floats:
 
     Least squares over the entries of each feature, as if there were also so many of all
     features together; in [0, 1], and no more than without the samples that gain most.
-    All are 0 unless errors become smaller with confidence.
+    They are smaller by as much as they are uncertain, and all 0 unless errors become
+    smaller with confidence.
 
     Parameters
     ----------
@@ -475,11 +478,21 @@ def _weights(errors: Floats, changes: Floats, units: np.ndarray) -> Floats:
     for sums in (products, squares):
         np.put_along_axis(sums, most, 0.0, axis=0)
     weights = np.minimum(weights, _least_squares(products, squares))
-    falls = errors**2 - (errors - weights * changes) ** 2
-    gains_of_units = np.bincount(units, falls.sum(axis=1))
-    if confident_gain(gains_of_units, np.bincount(units) / len(units)) <= 0:
-        return np.zeros_like(weights)
-    return weights
+    return weights * _certainty(errors, weights * changes, units)
+
+
+def _certainty(errors: Floats, changes: Floats, units: np.ndarray) -> float:
+    """Lower bound of the factor of changes that corrects errors best; 0 to 1."""
+    falls = errors**2 - (errors - changes) ** 2
+    shares = np.bincount(units) / len(units)
+    if confident_gain(np.bincount(units, falls.sum(axis=1)), shares) <= 0:
+        return 0.0
+    products = np.bincount(units, (errors * changes).sum(axis=1))
+    squares = np.bincount(units, (changes**2).sum(axis=1))
+    factor = products.sum() / squares.sum()
+    residuals = products - factor * squares
+    deviation = math.sqrt(float(residuals @ residuals)) / squares.sum()
+    return float(np.clip(1 - _DEVIATIONS * deviation / factor, 0, 1))
 
 
 def _by_unit(values: Floats, units: np.ndarray) -> Floats:
