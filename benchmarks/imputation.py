@@ -1,6 +1,6 @@
 """How good are imputed values, beside those of scikit-learn's imputers, and how fast?
 
-    python benchmarks/imputation.py                       # about 15 minutes
+    python benchmarks/imputation.py                       # about 4 minutes
     python benchmarks/imputation.py --sets wine glass --shares 0.2
 
 Entries are removed at random from standardized data; imputers are fitted to up to 1,500
