@@ -215,7 +215,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         X : dask Array or DataFrame of shape (n_samples, n_features)
             Training data, whose partitions are arrays, sparse matrices or dataframes.
             They are computed, if they are not yet, and stay in the workers' memory
-            until training ends.
+            until training ends. NaN is a missing value.
 
         y : Ignored
             Not used, present for API consistency by convention.
