@@ -481,7 +481,8 @@ class BaseAutoencoder(
         if is_finite:  # else reading X again takes longer than the network
             return codes
         name = type(self).__name__
-        assert_all_finite(X, allow_nan=True, estimator_name=name, input_name="X")
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            assert_all_finite(X, allow_nan=True, estimator_name=name, input_name="X")
         rows = self._as_rows(Checked(X, has_missing=True))
         return inference.propagate(network, params, rows)
 

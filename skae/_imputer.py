@@ -41,8 +41,8 @@ _NETWORK: dict[str, Any] = {
 _UPDATES_PER_SAMPLE, _FEWEST_UPDATES, _MOST_UPDATES = 8, 1000, 10_000
 # An epoch of few samples has each of them several times, with other entries hidden.
 _ROWS_OF_EPOCH = 2000
-# Samples that the network is trained on, at most.
-_MOST_SAMPLES = 50_000
+# Samples that the network is trained on, and that are held out, at most.
+_MOST_SAMPLES, _MOST_HELD_OUT = 50_000, 5_000
 # Share of the samples by which the network's weight is chosen, the least number of them
 # (with fewer there is no network), how often each is used, and the share of entries
 # that it hides: few, so that it lacks hardly more than those to be imputed.
@@ -214,20 +214,12 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
                 "estimator has solver='lbfgs', which needs the same samples in every "
                 "step, but other entries are hidden in each epoch: use 'adam'"
             )
-        X = self._validated(X, reset=True)
-        rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        self._is_kept: np.ndarray = ~np.isnan(X).all(axis=0)
-        self.indicator_ = None
-        if self.add_indicator:
-            self.indicator_ = MissingIndicator(error_on_new=False).fit(X)
-        kept = X[:, self._is_kept].astype(np.float64)
-        n_kept = kept.shape[1]
-        self.estimator_, self.mean_ = None, np.full(X.shape[1], np.nan)
-        self.weight_ = np.zeros(n_kept)
-        self._calibration: Floats = np.ones(n_kept)
-        if n_kept:
-            self._fit(kept, seed)
+        before = vars(self).copy()
+        try:
+            self._fit(self._validated(X, reset=True))
+        except BaseException:
+            self.__dict__ = before
+            raise
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
@@ -342,17 +334,32 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
             )
         return np.where(rows == value, np.nan, rows)
 
-    def _fit(self, kept: Floats, seed: int) -> None:
-        """Fit the distribution and the network to features that have some value."""
+    def _fit(self, X: np.ndarray) -> None:
+        """Fit to an array in which missing values are NaN."""
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        self._is_kept: np.ndarray = ~np.isnan(X).all(axis=0)
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(X)
+        kept = X[:, self._is_kept].astype(np.float64)
+        n_kept = kept.shape[1]
+        self.estimator_, self.mean_ = None, np.full(X.shape[1], np.nan)
+        self.weight_ = np.zeros(n_kept)
+        self._calibration: Floats = np.ones(n_kept)
+        if not n_kept:
+            return
         self.mean_[self._is_kept] = mean = np.nanmean(kept, axis=0)
-        spread = np.nanstd(kept, axis=0)
-        self._spread = np.where(spread > 0, spread, 1.0)
+        # In units of the largest deviation, squares neither overflow nor vanish.
+        size = np.nanmax(np.abs(kept - mean), axis=0)
+        size = np.where(size > 0, size, 1.0)
+        self._spread = size * np.nanstd((kept - mean) / size, axis=0)
+        self._spread[self._spread == 0] = 1.0
         lowest, highest = np.nanmin(kept, axis=0), np.nanmax(kept, axis=0)
         margin = highest - lowest
         self._range = lowest - margin, highest + margin
         rows = (kept - mean) / self._spread
-        n_features = kept.shape[1]
-        n_directions = n_features if n_features <= _MOST_FEATURES else _N_DIRECTIONS
+        n_directions = n_kept if n_kept <= _MOST_FEATURES else _N_DIRECTIONS
         with single_threaded_blas():
             data = make_rows(rows, has_missing=True)
             self._gaussian = fit_gaussian(data, n_directions, seed=seed)
@@ -363,7 +370,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         n_features = rows.shape[1]
         rng = np.random.RandomState(seed)
         order = rng.permutation(np.flatnonzero(~np.isnan(rows).all(axis=1)))
-        n_held_out = int(_HELD_OUT * len(order))
+        n_held_out = min(int(_HELD_OUT * len(order)), _MOST_HELD_OUT)
         if n_features < 2 or n_held_out < _LEAST_HELD_OUT:
             return
         held_out = np.tile(rows[order[:n_held_out]], (_N_COPIES, 1))

@@ -225,13 +225,25 @@ def test_hard_cases():
             imputer.transform(bad)
 
 
+def test_a_failed_fit_changes_nothing():
+    X = lacking(make_data(300))
+    imputer = AutoencoderImputer(QUICK, random_state=0).fit(X)
+    before = imputer.transform(X)
+    diverging = clone(QUICK).set_params(solver="sgd", learning_rate_init=1e6)
+    for bad, how in ((X, diverging), (X[:, :3] * np.inf, QUICK)):
+        with pytest.raises(ValueError, match=r"diverged|infinity"):
+            imputer.set_params(estimator=how).fit(bad)
+        np.testing.assert_array_equal(imputer.transform(X), before)
+
+
 def test_units_do_not_matter():
     X = lacking(make_data(200))
-    unit, shift = 10.0 ** np.arange(-3, 3), np.arange(6.0)
+    unit, shift = 10.0 ** np.array([-200, -3, 0, 3, 100, 200]), np.arange(6.0)
+    shift *= unit
     how = {"random_state": 0}
     imputed = AutoencoderImputer(QUICK, **how).fit_transform(X)
     other = AutoencoderImputer(QUICK, **how).fit_transform(X * unit + shift)
-    np.testing.assert_allclose(other, imputed * unit + shift, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose((other - shift) / unit, imputed, rtol=1e-3, atol=1e-3)
 
 
 def test_draws_cover_the_truth():

@@ -127,7 +127,7 @@ def test_transform_finds_what_is_infinite(bad, as_given, n_threads, monkeypatch)
     fitted = make("logistic_code").fit(X)
     for row in (0, 1500, 2999):
         broken = X.copy()
-        broken[row, -1] = bad
+        broken[row, -1], broken[row, 0] = bad, -bad
         with pytest.raises(ValueError, match="Input X contains") as expected:
             clone(fitted).fit(as_given(broken))
         with pytest.raises(ValueError, match="Input X contains") as found:

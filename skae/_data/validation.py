@@ -161,9 +161,10 @@ def _check_matrix(
     found, has_missing = lowest_and_highest(values), False
     if not np.isfinite(found).all():
         # For the error: it takes a thread longer.
-        assert_all_finite(
-            values, allow_nan=True, estimator_name=estimator_name, input_name=name
-        )
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            assert_all_finite(
+                values, allow_nan=True, estimator_name=estimator_name, input_name=name
+            )
         found, has_missing = lowest_and_highest_observed(values), True
     matrix = check_range(matrix, limits, name, found=found)
     return Checked(matrix, has_missing)
