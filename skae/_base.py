@@ -360,9 +360,7 @@ class BaseAutoencoder(
         """`X_val` of a fit as rows, or None."""
         limits = loss_range(self.loss)
         checked = check_validation_rows(self, X_val, dtype, limits)
-        if checked is None:
-            return None
-        return make_rows(checked.matrix, has_missing=checked.has_missing)
+        return None if checked is None else _rows(checked)
 
     def _validated_attributes(self) -> dict[str, Any]:
         """Attributes that validation has set, by name."""
@@ -513,10 +511,19 @@ class BaseAutoencoder(
             rows = self._as_rows(X._replace(matrix=chunk))
             yield batch, dense(chunk), rows
 
+    def _reconstructions(
+        self, X: Checked
+    ) -> Iterator[tuple[slice, np.ndarray, Floats]]:
+        """Slices of the samples, these samples, and their reconstructions."""
+        network, params = self._fitted_network()
+        scaling = self._offset, self.scale_
+        for batch, chunk, rows in self._chunks(X):
+            yield batch, chunk, inference.propagate(network, params, rows, *scaling)
+
     def _entry_errors(self, X: Checked, metric: str) -> Iterator[tuple[slice, Floats]]:
         """Slices of the samples, with the errors of their entries."""
-        network, params = self._fitted_network()
         if metric == "loss":
+            network, params = self._fitted_network()
             loss = LOSSES[self._training_state.loss]
             for batch, chunk, rows in self._chunks(self._in_range(X)):
                 error = inference.entry_losses(loss, network, params, rows)
@@ -531,9 +538,7 @@ class BaseAutoencoder(
                 f"are below {least:.3g}, the smallest number of {dtype}: use "
                 "metric='absolute_error', or multiply the data by a large number"
             )
-        scaling = self._offset, self.scale_
-        for batch, chunk, rows in self._chunks(X):
-            reconstruction = inference.propagate(network, params, rows, *scaling)
+        for batch, chunk, reconstruction in self._reconstructions(X):
             with np.errstate(over="ignore"):
                 error = np.abs(chunk - reconstruction) ** power
             yield batch, _infinite_where_nan(error, chunk)
@@ -541,10 +546,7 @@ class BaseAutoencoder(
     def _squares(self, X: Checked, sample_weight: Floats | None) -> Squares:
         """Squared errors of the reconstructions and deviations, summed over samples."""
         squares = Squares()
-        network, params = self._fitted_network()
-        scaling = self._offset, self.scale_
-        for batch, chunk, rows in self._chunks(X):
-            reconstruction = inference.propagate(network, params, rows, *scaling)
+        for batch, chunk, reconstruction in self._reconstructions(X):
             chunk = chunk.astype(np.float64, copy=False)
             with np.errstate(over="ignore"):
                 errors, deviations = chunk - reconstruction, chunk - self.mean_
@@ -881,7 +883,7 @@ class LocalAutoencoder(BaseAutoencoder):
         warn(message)
 
 
-def _rows(checked: Checked, weights: Floats | None) -> Rows:
-    """Training rows of valid data."""
+def _rows(checked: Checked, weights: Floats | None = None) -> Rows:
+    """Rows of valid data, for a fit."""
     matrix, has_missing = checked
     return make_rows(matrix, weights=weights, has_missing=has_missing)

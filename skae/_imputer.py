@@ -490,12 +490,11 @@ def _weights(errors: Floats, changes: Floats, units: np.ndarray) -> Floats:
 
 def _certainty(errors: Floats, changes: Floats, units: np.ndarray) -> float:
     """Lower bound of the factor of changes that corrects errors best; 0 to 1."""
-    falls = errors**2 - (errors - changes) ** 2
-    shares = np.bincount(units) / len(units)
-    if confident_gain(np.bincount(units, falls.sum(axis=1)), shares) <= 0:
-        return 0.0
     products = np.bincount(units, (errors * changes).sum(axis=1))
     squares = np.bincount(units, (changes**2).sum(axis=1))
+    shares = np.bincount(units) / len(units)
+    if confident_gain(2 * products - squares, shares) <= 0:
+        return 0.0
     factor = products.sum() / squares.sum()
     residuals = products - factor * squares
     deviation = math.sqrt(float(residuals @ residuals)) / squares.sum()
@@ -509,17 +508,22 @@ def _by_unit(values: Floats, units: np.ndarray) -> Floats:
     return sums
 
 
+def _pooled_sums(values: Floats) -> Floats:
+    """Sums for each feature, plus their mean: features of few entries are as others."""
+    sums: Floats = values.sum(axis=0)
+    sums += sums.mean()
+    return sums
+
+
 def _least_squares(products: Floats, squares: Floats) -> Floats:
     """Factors in [0, 1] of changes, given their products with errors and squares."""
-    of_errors, of_changes = products.sum(axis=0), squares.sum(axis=0)
-    of_errors, of_changes = of_errors + of_errors.mean(), of_changes + of_changes.mean()
+    of_errors, of_changes = _pooled_sums(products), _pooled_sums(squares)
     factors: Floats = of_errors / np.where(of_changes > 0, of_changes, 1)
     return np.clip(factors, 0, 1)
 
 
 def _ratios(errors: Floats, drawn: Floats) -> Floats:
     """Ratios of the root mean squares of errors to those of what was drawn for them."""
-    of_errors, of_drawn = (errors**2).sum(axis=0), (drawn**2).sum(axis=0)
-    of_errors, of_drawn = of_errors + of_errors.mean(), of_drawn + of_drawn.mean()
+    of_errors, of_drawn = _pooled_sums(errors**2), _pooled_sums(drawn**2)
     ratios: Floats = np.sqrt(of_errors / np.where(of_drawn > 0, of_drawn, 1))
     return ratios

@@ -6,7 +6,7 @@ Rubin, "Maximum likelihood from incomplete data via the EM algorithm", 1977.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from skae._data.rows import (
     slices,
 )
 from skae._runtime.threads import map_in_order, n_threads_for
-from skae._typing import Floats
+from skae._typing import Floats, Result
 
 # EM ends when no covariance changes by more than this share of the mean variance, or
 # after so many steps. With half or four times as many, expectations are worse for new
@@ -257,10 +257,7 @@ def _scatter_of_filled(
     """Scatter of filled rows times axes, and its trace, with the noise of fillings."""
     expectation = Expectation(gaussian)
 
-    def of_piece(
-        chunk_and_weights: tuple[Floats, Floats | None],
-    ) -> tuple[Floats, float]:
-        chunk, weights = chunk_and_weights
+    def of_piece(chunk: Floats, weights: Floats | None) -> tuple[Floats, float]:
         counted = np.ones(len(chunk)) if weights is None else weights
         trace = gaussian.noise * float((counted * np.isnan(chunk).sum(axis=1)).sum())
         expectation.fill(chunk)
@@ -268,11 +265,9 @@ def _scatter_of_filled(
         trace += float((weighted * chunk).sum())
         return weighted.T @ (chunk @ axes), trace
 
-    n_operations = rows.n_rows * rows.n_features * axes.shape[1] ** 2
-    n_threads = n_threads_for(-(-rows.n_rows // _ROWS_AT_ONCE), n_operations)
     scatter, total = np.zeros_like(axes), 0.0
-    for of_chunk, trace in map_in_order(of_piece, _pieces(rows), n_threads):
-        scatter += of_chunk
+    for product, trace in _map_pieces(of_piece, rows, axes.shape[1]):
+        scatter += product
         total += trace
     return scatter, total
 
@@ -303,21 +298,31 @@ def _with_covariance(
     return _of_moments(mean, axes[:, ::-1], variances[::-1], rest, n_known)
 
 
-def _pieces(rows: LocalRows) -> Iterator[tuple[Floats, Floats | None]]:
-    """Rows as by `network_input`, in smaller chunks, for threads."""
-    for chunk, weights in network_input(rows):
-        for batch in slices(len(chunk), _ROWS_AT_ONCE):
-            yield chunk[batch], None if weights is None else weights[batch]
+def _map_pieces(
+    function: Callable[[Floats, Floats | None], Result],
+    rows: LocalRows,
+    n_directions: int,
+) -> Iterator[Result]:
+    """Results for pieces of rows as a network sees them, and their weights, in order.
+
+    Pieces are small, so that threads have some of them.
+    """
+
+    def pieces() -> Iterator[tuple[Floats, Floats | None]]:
+        for chunk, weights in network_input(rows):
+            for batch in slices(len(chunk), _ROWS_AT_ONCE):
+                yield chunk[batch], None if weights is None else weights[batch]
+
+    n_operations = rows.n_rows * rows.n_features * n_directions**2
+    n_threads = n_threads_for(-(-rows.n_rows // _ROWS_AT_ONCE), n_operations)
+    return map_in_order(lambda piece: function(*piece), pieces(), n_threads)
 
 
 def _moments(rows: LocalRows, gaussian: Gaussian) -> tuple[Floats, Floats]:
     """Expected sum, and expected products, of the rows of a part."""
     n_features, expectation = rows.n_features, Expectation(gaussian)
 
-    def of_chunk(
-        chunk_and_weights: tuple[Floats, Floats | None],
-    ) -> tuple[Floats, Floats]:
-        chunk, weights = chunk_and_weights
+    def of_piece(chunk: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
         products = np.zeros((n_features, n_features))
         expectation.fill(chunk, weights, products)
         products += np.triu(products, 1).T
@@ -325,10 +330,8 @@ def _moments(rows: LocalRows, gaussian: Gaussian) -> tuple[Floats, Floats]:
         products += weighted.T @ chunk
         return weighted.sum(axis=0), products
 
-    n_operations = rows.n_rows * n_features * gaussian.loadings.shape[1] ** 2
-    n_threads = n_threads_for(-(-rows.n_rows // _ROWS_AT_ONCE), n_operations)
     total, products = np.zeros(n_features), np.zeros((n_features, n_features))
-    for sums, products_of_chunk in map_in_order(of_chunk, _pieces(rows), n_threads):
+    for sums, of_these in _map_pieces(of_piece, rows, gaussian.loadings.shape[1]):
         total += sums
-        products += products_of_chunk
+        products += of_these
     return total, products

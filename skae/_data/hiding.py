@@ -1,5 +1,6 @@
 """Rows of which observed entries are hidden, to learn to predict them from the rest."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Self
@@ -12,7 +13,7 @@ from skae._typing import Floats, Result
 
 # Each row hides a share of its entries that is drawn between these numbers.
 _LEAST_SHARE, _LARGEST_SHARE = 0.05, 0.5
-# An epoch hides other entries in every so-manieth row: in all, it would take as long as
+# An epoch hides other entries in one row of so many: in all, it would take as long as
 # the network; with the same entries hidden always, networks fit too closely.
 _EPOCHS_OF_A_ROW = 4
 
@@ -68,31 +69,23 @@ class HidingRows:
 
     seed : int
         Seed of what is hidden.
-
-    offset, scale
-        As of `AnyRows.scaled`.
     """
 
     is_in_memory = has_missing = False
     dtype = np.dtype(np.float32)
     weights = np.empty(0)
 
-    def __init__(
-        self,
-        rows: Floats,
-        expectation: Expectation,
-        seed: int,
-        offset: Floats | None = None,
-        scale: float = 1.0,
-    ) -> None:
+    def __init__(self, rows: Floats, expectation: Expectation, seed: int) -> None:
         self._rows, self._expectation, self._seed = rows, expectation, seed
-        self._scaling = offset, scale
         self.n_rows, self.n_features = rows.shape
+        self._scaling: tuple[Floats | None, float] = None, 1.0
+        complete = rows.copy()
+        expectation.fill(complete)
+        self._complete = complete.astype(np.float32)
         self._rng = np.random.RandomState(seed)
-        everything = np.arange(self.n_rows)
         self._seen = np.empty(rows.shape, np.float32)
         self._targets = np.empty(rows.shape, np.float32)
-        self._hide_in(everything)
+        self._hide_in(np.arange(self.n_rows))
 
     @property
     def total_weight(self) -> float:
@@ -111,14 +104,12 @@ class HidingRows:
         return as_rows(self._seen, self._targets, *self._scaling)
 
     def scaled(self, offset: np.ndarray, scale: float) -> Self:
-        arguments = self._rows, self._expectation, self._seed, offset, scale
-        return type(self)(*arguments)
+        scaled = copy.copy(self)
+        scaled._scaling = offset, scale
+        return scaled
 
     def map(self, function: Callable[..., Result], *args: Any) -> list[Result]:
-        whole = self._rows.copy()
-        self._expectation.fill(whole)
-        rows = make_rows(whole.astype(np.float32), *self._scaling)
-        return [function(rows, *args)]
+        return [function(make_rows(self._complete, *self._scaling), *args)]
 
     def empty(self) -> Rows:
         return self._all().empty()

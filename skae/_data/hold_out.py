@@ -247,9 +247,7 @@ class _Look:
         self._data, self._distinct, self._queries = data, distinct, queries
         samples = np.concatenate(self._map(_samples, queries))
         # In a unit of the samples' size, so that squares stay within range.
-        self.center = samples.mean(axis=0)
-        if data.has_missing:
-            self.center = _mean_of_observed(samples)
+        self.center = _mean_of_observed(samples)
         _center(data, samples, self.center)
         self.unit = float(np.abs(samples).max(initial=0)) or 1.0
         self.samples = samples / self.unit

@@ -170,7 +170,10 @@ def lowest_and_highest_observed(
     values: np.ndarray,
 ) -> tuple[np.floating, np.floating]:
     """`lowest_and_highest` of the values that are not NaN; NaN if all are."""
-    return np.fmin.reduce(values), np.fmax.reduce(values)
+    found = lowest_and_highest(values)
+    if np.isnan(found[0]):  # what follows takes several times as long
+        found = np.fmin.reduce(values), np.fmax.reduce(values)
+    return found
 
 
 def extremes(data: AnyRows) -> tuple[float, float]:

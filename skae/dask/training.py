@@ -61,11 +61,6 @@ def _numbered(
     return rows._replace(first_number=first_number)
 
 
-def _filled(rows: Rows, fill: Callable[[Rows], Rows]) -> Rows:
-    with single_threaded(), single_threaded_blas():
-        return fill(rows)
-
-
 def _chosen(rows: Rows, numbers: np.ndarray) -> Rows:
     return rows.choose(numbers)
 
@@ -172,7 +167,7 @@ class DistributedRows(NamedTuple):
         return self._replace(parts=self.parts.derive(_scaled, offset, scale))
 
     def filled_by(self, fill: Callable[[Rows], Rows]) -> Self:
-        return self._replace(parts=self.parts.derive(_filled, fill))
+        return self._replace(parts=self.parts.derive(_alone, fill))
 
     def materialized(self) -> AnyRows:
         return self
