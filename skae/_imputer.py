@@ -9,19 +9,27 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._data.gaussian import Expectation, fit_gaussian
+from skae._base import callback_kwargs_of
+from skae._data.gaussian import Expectation, Gaussian, fit_gaussian
 from skae._data.hiding import HidingRows, as_rows, hide
-from skae._data.rows import make_rows
-from skae._data.validation import check_rows
+from skae._data.rows import Rows, make_rows
+from skae._data.validation import Checked, check_rows
 from skae._runtime.blas import single_threaded_blas
-from skae._sklearn import DocumentedMixin, Function, _fit_context
+from skae._sklearn import (
+    DocumentedMixin,
+    Function,
+    MissingValues,
+    _fit_context,
+    with_callbacks,
+)
+from skae._training.settings import value_range
 from skae._training.weight_selection import LEFT_OUT, confident_gain
 from skae._typing import Floats
 
@@ -47,6 +55,9 @@ _MOST_SAMPLES, _MOST_HELD_OUT = 50_000, 5_000
 # (with fewer there is no network), how often each is used, and the share of entries
 # that it hides: few, so that it lacks hardly more than those to be imputed.
 _HELD_OUT, _LEAST_HELD_OUT, _N_COPIES, _HIDDEN_SHARE = 0.2, 40, 5, 0.15
+# Entries farther from the mean, in standard deviations, are taken for such ones: the
+# network computes in float32.
+_LARGEST = 1e6
 # Standard deviations that its weight is below the best one for these samples.
 _DEVIATIONS = 1.0
 
@@ -64,12 +75,16 @@ def _adds_indicators(imputer: Any) -> bool:
 _with_indicators: Callable[[Function], Function] = available_if(_adds_indicators)
 
 
-class _PredictingAutoencoder(AutoencoderTransformer):
-    """An autoencoder whose training rows hide entries, new ones in each epoch."""
+class _HidesEntries:
+    """Makes an autoencoder one whose training rows hide entries, new in each epoch."""
 
-    @property
-    def _draws_noise(self) -> bool:
-        return True
+    _draws_noise = True
+
+    @with_callbacks
+    def fit_to_hidden(self: Any, data: HidingRows, validation: Rows) -> None:
+        """Train to predict what is hidden."""
+        self.n_features_in_ = data.n_features
+        self._fit(data, None, validation, None, callback_kwargs_of(None))
 
 
 class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
@@ -158,7 +173,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "estimator": [AutoencoderTransformer, None],
-        "missing_values": "no_validation",  # type: ignore[dict-item]
+        "missing_values": [MissingValues(numeric_only=True), None],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
@@ -209,11 +224,8 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         ValueError
             If X is not valid, or `estimator` cannot be trained on mini-batches.
         """
-        if self.estimator is not None and self.estimator.solver == "lbfgs":
-            raise ValueError(
-                "estimator has solver='lbfgs', which needs the same samples in every "
-                "step, but other entries are hidden in each epoch: use 'adam'"
-            )
+        if self.estimator is not None:
+            _check_network(self.estimator)
         before = vars(self).copy()
         try:
             self._fit(self._validated(X, reset=True))
@@ -237,17 +249,18 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         rows = self._validated(X)
-        imputed = rows.copy()
-        imputed[:, ~self._is_kept] = 0
-        kept = rows[:, self._is_kept]
-        lacking = np.flatnonzero(np.isnan(kept).any(axis=1))
+        is_missing = np.isnan(rows)
+        imputed, is_kept = np.where(is_missing, 0, rows), self._is_kept
+        lacking = np.flatnonzero(is_missing[:, is_kept].any(axis=1))
         if lacking.size:
-            part = kept[lacking]
+            part = rows[np.ix_(lacking, is_kept)]
             predicted = self._predicted(part.astype(np.float64))
-            kept[lacking] = np.where(np.isnan(part), predicted, part)
-            imputed[:, self._is_kept] = kept
+            largest = np.finfo(rows.dtype).max
+            predicted = np.clip(predicted, -largest, largest)
+            part = np.where(np.isnan(part), predicted, part)
+            imputed[np.ix_(lacking, is_kept)] = part
         if not self.keep_empty_features:
-            imputed = imputed[:, self._is_kept]
+            imputed = imputed[:, is_kept]
         if self.indicator_ is not None:
             imputed = np.hstack([imputed, self.indicator_.transform(rows)])
         return imputed
@@ -314,6 +327,11 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     # -- private --------------------------------------------------------------------
 
+    @property
+    def _is_kept(self) -> np.ndarray:
+        """Whether each feature had a value in the fit."""
+        return ~np.isnan(self.mean_)
+
     def _features_out(self) -> np.ndarray:
         """Numbers of the features that are kept."""
         if self.keep_empty_features:
@@ -332,38 +350,57 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
                 f"Input X contains NaN, but missing_values={value!r}: use np.nan if "
                 "NaN is a missing value"
             )
-        return np.where(rows == value, np.nan, rows)
+        return np.where(rows == float(value), np.nan, rows)
 
     def _fit(self, X: np.ndarray) -> None:
         """Fit to an array in which missing values are NaN."""
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        self._is_kept: np.ndarray = ~np.isnan(X).all(axis=0)
+        is_kept, self._dtype = ~np.isnan(X).all(axis=0), X.dtype.name
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(X)
-        kept = X[:, self._is_kept].astype(np.float64)
+        kept = X[:, is_kept].astype(np.float64)
         n_kept = kept.shape[1]
         self.estimator_, self.mean_ = None, np.full(X.shape[1], np.nan)
         self.weight_ = np.zeros(n_kept)
         self._calibration: Floats = np.ones(n_kept)
-        if not n_kept:
-            return
-        self.mean_[self._is_kept] = mean = np.nanmean(kept, axis=0)
-        # In units of the largest deviation, squares neither overflow nor vanish.
-        size = np.nanmax(np.abs(kept - mean), axis=0)
-        size = np.where(size > 0, size, 1.0)
-        self._spread = size * np.nanstd((kept - mean) / size, axis=0)
-        self._spread[self._spread == 0] = 1.0
+        self._measure(kept, is_kept)
+        gaussian = Gaussian.without_directions(np.zeros(n_kept))
+        if n_kept:
+            rows = self._standardized(kept)
+            n_directions = n_kept if n_kept <= _MOST_FEATURES else _N_DIRECTIONS
+            with single_threaded_blas():
+                data = make_rows(rows, has_missing=True)
+                gaussian = fit_gaussian(data, n_directions, seed=seed)
+        self._gaussian = gaussian._asdict()
+        if n_kept:
+            self._train(rows, seed)
+
+    def _measure(self, kept: Floats, is_kept: np.ndarray) -> None:
+        """Means, spreads and ranges of the features that are kept."""
+        # In units of the largest number, and deviation, nothing overflows or vanishes.
+        unit = _powers_of_two(np.nanmax(np.abs(kept), axis=0, initial=0))
+        self.mean_[is_kept] = mean = unit * np.nanmean(kept / unit, axis=0)
+        size = _powers_of_two(np.nanmax(np.abs(kept - mean), axis=0, initial=0))
+        spread = size * np.nanstd((kept - mean) / size, axis=0)
+        self._spread: Floats = np.where(spread > 0, spread, 1.0)
         lowest, highest = np.nanmin(kept, axis=0), np.nanmax(kept, axis=0)
         margin = highest - lowest
-        self._range = lowest - margin, highest + margin
-        rows = (kept - mean) / self._spread
-        n_directions = n_kept if n_kept <= _MOST_FEATURES else _N_DIRECTIONS
-        with single_threaded_blas():
-            data = make_rows(rows, has_missing=True)
-            self._gaussian = fit_gaussian(data, n_directions, seed=seed)
-        self._train(rows, seed)
+        largest = np.finfo(np.float64).max
+        self._lowest = np.maximum(lowest - margin, -largest)
+        self._highest = np.minimum(highest + margin, largest)
+
+    def _standardized(self, kept: Floats) -> Floats:
+        """Samples in units of the features' spreads."""
+        mean = self.mean_[self._is_kept]
+        with np.errstate(over="ignore"):
+            rows: Floats = (kept - mean) / self._spread
+        return np.clip(rows, -_LARGEST, _LARGEST)
+
+    def _expectation(self) -> Expectation:
+        """What the distribution expects of standardized samples."""
+        return Expectation(Gaussian(**self._gaussian))
 
     def _train(self, rows: Floats, seed: int) -> None:
         """Train the network on standardized rows, and choose its weight."""
@@ -379,22 +416,22 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         hidden &= ~np.isnan(held_out)
         if not hidden.any():
             return
-        expectation = Expectation(self._gaussian)
+        expectation = self._expectation()
         seen, targets = hide(held_out, expectation, hidden)
         network = self._network(len(train), n_features, seed)
-        network.n_features_in_ = n_features
         n_copies = -(-_ROWS_OF_EPOCH // len(train))
         data = HidingRows(np.tile(train, (n_copies, 1)), expectation, seed)
-        network._fit(data, None, as_rows(seen, targets), None, {})
-        network.__class__ = AutoencoderTransformer  # users need not know the other
+        kind = type(network)
+        network.__class__ = type(kind.__name__, (_HidesEntries, kind), {})
+        network.fit_to_hidden(data, as_rows(seen, targets))
+        network.__class__ = kind  # users need not know the other
         self.estimator_ = network
         errors = np.where(hidden, targets - seen, 0.0)
         changes = np.where(hidden, _reconstructed(network, seen) - seen, 0.0)
         units = np.tile(np.arange(n_held_out), _N_COPIES)
         self.weight_ = _weights(errors, changes, units)
         drawn = np.where(hidden, self._deviations(hidden, rng), 0.0)
-        calibration: Floats = _ratios(errors - self.weight_ * changes, drawn)
-        self._calibration = calibration
+        self._calibration = _ratios(errors - self.weight_ * changes, drawn)
 
     def _deviations(self, is_missing: np.ndarray, rng: np.random.RandomState) -> Floats:
         """Draws of missing entries, less their expectations.
@@ -402,39 +439,36 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         Their distribution is the same for all observed entries: it is drawn by hiding
         entries of rows that are drawn from the whole distribution.
         """
-        mean, loadings, noise = self._gaussian
+        mean, loadings, noise = Gaussian(**self._gaussian)
         n_rows, n_directions = len(is_missing), loadings.shape[1]
         scores = rng.standard_normal((n_rows, n_directions))
         # Not a product by BLAS, whose bits depend on its number of threads.
         rows: Floats = mean + np.einsum("ia,ja->ij", scores, loadings)
         rows += math.sqrt(noise) * rng.standard_normal(rows.shape)
         expected = np.where(is_missing, np.nan, rows)
-        Expectation(self._gaussian).fill(expected)
+        self._expectation().fill(expected)
         return rows - expected
 
     def _predicted(self, X: Floats) -> Floats:
         """Samples with the features that are kept, with values for missing ones."""
-        mean = self.mean_[self._is_kept]
-        rows, is_missing = (X - mean) / self._spread, np.isnan(X)
-        Expectation(self._gaussian).fill(rows)
+        mean, is_missing = self.mean_[self._is_kept], np.isnan(X)
+        rows = self._standardized(X)
+        self._expectation().fill(rows)
         if self.estimator_ is not None:
-            changes = _reconstructed(self.estimator_, rows) - rows
-            rows += self.weight_ * changes
+            rows += self.weight_ * (_reconstructed(self.estimator_, rows) - rows)
         if self.sample_posterior:
             rng = check_random_state(self.random_state)
             rows += self._calibration * self._deviations(is_missing, rng)
-            drawn: Floats = rows * self._spread + mean
-            return drawn
-        found: Floats = np.clip(rows * self._spread + mean, *self._range)
-        return found
+        with np.errstate(over="ignore"):
+            found: Floats = rows * self._spread + mean
+        if self.sample_posterior:
+            return found
+        return np.clip(found, self._lowest, self._highest)
 
-    def _network(
-        self, n_rows: int, n_features: int, seed: int
-    ) -> _PredictingAutoencoder:
+    def _network(self, n_rows: int, n_features: int, seed: int) -> Any:
         """The network that is to be trained."""
         if self.estimator is not None:
-            params = self.estimator.get_params(deep=False)
-            network = _PredictingAutoencoder(**params)
+            network = clone(self.estimator)
             if network.random_state is None:
                 network.set_params(random_state=seed)
             return network
@@ -442,7 +476,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         n_updates = min(max(n_updates, _FEWEST_UPDATES), _MOST_UPDATES)
         n_rows *= -(-_ROWS_OF_EPOCH // n_rows)
         n_batches = -(-n_rows // _NETWORK["batch_size"])
-        return _PredictingAutoencoder(
+        return AutoencoderTransformer(
             n_features,
             max_iter=-(-n_updates // n_batches),
             random_state=seed,
@@ -450,11 +484,37 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         )
 
 
+def _check_network(network: AutoencoderTransformer) -> None:
+    """Raise ValueError if a network cannot predict hidden, standardized entries."""
+    network._validate_params()
+    if network.solver == "lbfgs":
+        raise ValueError(
+            "estimator has solver='lbfgs', which needs the same samples in every "
+            "step, but other entries are hidden in each epoch: use 'adam'"
+        )
+    limits = value_range(network)
+    if limits is not None:
+        other = "squared_error" if limits.is_strict else "identity"
+        raise ValueError(
+            f"estimator has {limits.parameter}={limits.value!r}, whose values are in "
+            f"[{limits.low:g}, {limits.high:g}], but it is trained on standardized "
+            f"features, which have any: use {limits.parameter}={other!r}"
+        )
+
+
+def _powers_of_two(values: Floats) -> Floats:
+    """The powers of two that are next to positive values; 1 for zeros."""
+    exponents = np.where(values > 0, np.frexp(values)[1] - 1, 0)
+    powers: Floats = np.ldexp(1.0, exponents)
+    return powers
+
+
 def _reconstructed(network: AutoencoderTransformer, rows: Floats) -> Floats:
     """What a network makes of standardized rows without missing entries."""
-    codes = network.transform(rows.astype(np.float32, copy=False))
-    restored: Floats = network.inverse_transform(codes)
-    return restored.astype(np.float64)
+    # Not by `transform`, which may give data frames.
+    seen = Checked(rows.astype(np.float32, copy=False), has_missing=False)
+    found = [part for _, _, part in network._reconstructions(seen)]
+    return np.concatenate(found).astype(np.float64)
 
 
 def _weights(errors: Floats, changes: Floats, units: np.ndarray) -> Floats:

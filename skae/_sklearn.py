@@ -8,6 +8,7 @@ from sklearn.utils import _param_validation, _safe_indexing
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
+    MissingValues,
     Options,
     RealNotInt,
     StrOptions,
@@ -60,6 +61,7 @@ __all__ = [
     "DocumentedMixin",
     "Interval",
     "InvalidParameterError",
+    "MissingValues",
     "Options",
     "RealNotInt",
     "StrOptions",

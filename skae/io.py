@@ -1,11 +1,15 @@
-"""Save autoencoders in files, whole or not at all, and load them without pickle.
+"""Save estimators in files, whole or not at all, and load them without pickle.
 
 Files have the safetensors format: a JSON header, then arrays.
 """
 
 import os
 
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae import (
+    AutoencoderImputer,
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+)
 from skae._files import container, descriptions
 from skae._runtime.extras import check_installed
 
@@ -17,6 +21,8 @@ def __dir__() -> list[str]:
 
 
 _MEMBERS = descriptions.MEMBERS
+*_FIRST, _LAST = _MEMBERS
+_NAMES = f"{', '.join(_FIRST)} or {_LAST}"
 
 # What skops need not ask about: ``skops.io.load(file, trusted=TRUSTED_TYPES)``.
 TRUSTED_TYPES = [f"{member.__module__}.{name}" for name, member in _MEMBERS.items()]
@@ -46,10 +52,12 @@ class ModelFileError(ValueError):
 
 
 def save(
-    estimator: AutoencoderTransformer | VariationalAutoencoderTransformer,
+    estimator: AutoencoderTransformer
+    | VariationalAutoencoderTransformer
+    | AutoencoderImputer,
     path: str | os.PathLike[str],
 ) -> None:
-    """Save an autoencoder to a file.
+    """Save an autoencoder, or an imputer, to a file.
 
     The file holds the estimator's parameters, its fitted attributes and the state of
     its training: after :func:`load`, results and further training are the same, bit for
@@ -57,7 +65,8 @@ def save(
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer or VariationalAutoencoderTransformer
+    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer or \
+            AutoencoderImputer
         Estimator, fitted or not.
     path : str or os.PathLike
         The file. An existing one is replaced once the new one is complete.
@@ -70,8 +79,8 @@ def save(
         If the file cannot be written, for example because the disk is full. An
         existing file is left as it was.
     TypeError
-        If the estimator is not an autoencoder of skae, or is one for Dask, or has a
-        parameter of a type that files do not hold.
+        If the estimator is none of these, or is one for Dask, or has a parameter of a
+        type that files do not hold.
     ValueError
         If the estimator's fitted attributes are not those of a fit, or `path` is not
         a file.
@@ -110,7 +119,7 @@ def save(
     check_installed("skae.io.save", "safetensors", extra="io")
     if not descriptions.can_describe(estimator):
         raise TypeError(
-            f"skae.io.save takes an {' or a '.join(_MEMBERS)}, got "
+            f"skae.io.save takes an estimator of skae, {_NAMES}, got "
             f"{type(estimator).__name__}. {_what_to_save_instead(estimator)}"
         )
     path = os.fsdecode(path)
@@ -120,8 +129,7 @@ def save(
         descriptions.check(
             description, {name: (a.dtype.name, a.shape) for name, a in arrays.items()}
         )
-        if description["fitted"] is not None:
-            descriptions.attributes_of(description["fitted"], arrays)
+        descriptions.check_values(description, arrays)
         container.write(path, description, arrays)
     except container.InvalidFile as problem:
         raise ValueError(
@@ -147,8 +155,8 @@ def _what_to_save_instead(estimator: object) -> str:
 
 def load(
     path: str | os.PathLike[str],
-) -> AutoencoderTransformer | VariationalAutoencoderTransformer:
-    """Load an autoencoder from a file that :func:`save` wrote.
+) -> AutoencoderTransformer | VariationalAutoencoderTransformer | AutoencoderImputer:
+    """Load an estimator from a file that :func:`save` wrote.
 
     Parameters
     ----------
@@ -157,13 +165,14 @@ def load(
 
     Returns
     -------
-    estimator : AutoencoderTransformer or VariationalAutoencoderTransformer
+    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer or \
+            AutoencoderImputer
         The estimator that was saved.
 
     Raises
     ------
     ImportError
-        If safetensors is not installed.
+        If safetensors is not installed, or pandas if a parameter is pandas.NA.
     ModelFileError
         If the file is damaged or incomplete, was written by a newer version, or was
         not written by :func:`save`. This is a ValueError.

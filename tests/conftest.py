@@ -64,6 +64,14 @@ def small_file(tmp_path_factory):
     return make_small_file(tmp_path_factory.mktemp("small") / "model")
 
 
+@pytest.fixture(scope="session")
+def imputer_file(tmp_path_factory):
+    """Return the bytes of a file of an imputer."""
+    from .support.files import make_small_imputer_file
+
+    return make_small_imputer_file(tmp_path_factory.mktemp("small") / "imputer")
+
+
 @pytest.fixture
 def small_parts(monkeypatch):
     """Chunks, pieces and windows of odd sizes, some of each in a little data."""

@@ -1,5 +1,6 @@
 """What files say of an estimator is checked: made up ones are refused."""
 
+import contextlib
 import random
 import warnings
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skae._files import container
+from skae._files import container, imputers
 from skae._files.descriptions import VERSION
 from skae.io import ModelFileError, load
 
@@ -297,6 +298,96 @@ def test_random_numbers_are_refused_or_harmless(small_file, path):
         except ValueError:  # of names, or as training diverges
             continue
         assert np.isfinite(loaded._params).all()
+
+
+WITHIN = (D, "fitted", "estimator_")
+NET = (*WITHIN, "fitted", "architecture")
+PARAMETER = (D, "parameters", "estimator", "estimator")
+
+
+def nested(parts):
+    """An imputer of an imputer of an imputer ..."""
+    for _ in range(300):
+        inner = dict(parts[D], parameters={}, fitted=None)
+        parts[D] = {**inner, "parameters": {"estimator": {"estimator": inner}}}
+
+
+MADE_UP_IMPUTERS = {
+    "unknown class": (*WITHIN, "class", "PCA", "class"),
+    "the other class": (*WITHIN, "class", "VariationalAutoencoderTransformer", "layer"),
+    "an imputer within": (*WITHIN, "class", "AutoencoderImputer", ELSE),
+    "a network alone": (D, "class", "AutoencoderTransformer", ELSE),
+    "not fitted within": (*WITHIN, "fitted", None, ELSE),
+    "no network": (*WITHIN, None, "arrays .* unknown"),
+    "network is missing": (delete_in(*WITHIN), ELSE),
+    "network is a list": (*WITHIN, [], ELSE),
+    "another width": (*NET, "widths", [4, 2, 1, 2, 4], "does not fit its features"),
+    "unknown parameter within": (*WITHIN, "parameters", "foo", 1, ELSE),
+    "unknown kind within": (*WITHIN, "parameters", "tol", {"eval": "1"}, "unknown k"),
+    "no class of the parameter": (delete_in(*PARAMETER, "class"), ELSE),
+    "class of the parameter": (*PARAMETER, "class", "PCA", "class"),
+    "parameter is a number": (D, "parameters", "estimator", {"estimator": 1}, ELSE),
+    "estimator in a list": (
+        *(D, "parameters", "estimator", [{"estimator": {}}], "unknown kind"),
+    ),
+    "unknown dtype": (D, "fitted", "dtype", "float16", "dtype"),
+    "no dtype": (delete_in(D, "fitted", "dtype"), ELSE),
+    "arrays of the other": (T, "mean", "shape", [4, 1], "arrays"),
+    "nested": (nested, "arrays .* unknown|JSON|maximum recursion"),
+}
+
+
+@pytest.mark.parametrize("row", MADE_UP_IMPUTERS.values(), ids=MADE_UP_IMPUTERS)
+def test_made_up_imputers(row, imputer_file, path):
+    *change, match = row
+    change = change[0] if callable(change[0]) else set_in(*change)
+    assert_refused(path, changed(imputer_file, change), match)
+
+
+WRONG_ENTRIES_OF_IMPUTERS = [
+    *((name, 1, np.nan, f"'{name}' has entries") for name in imputers._OF_KEPT),
+    ("mean", 0, np.inf, "'mean' has entries"),
+    ("mean", 0, np.nan, "means and spreads"),
+    ("spread", 0, 0.0, "means and spreads"),
+    ("missing.noise", 0, 0.0, "noise is not positive"),
+    *(("indicated", 1, value, "with indicators") for value in (-1, 0, 4, 2**62)),
+    ("estimator_.params", 0, np.nan, "'params' has entries"),
+]
+
+
+@pytest.mark.parametrize(("name", "at", "value", "match"), WRONG_ENTRIES_OF_IMPUTERS)
+def test_wrong_entries_of_imputers(name, at, value, match, imputer_file, path):
+    parts, array = array_in(imputer_file, name)
+    array[at] = value
+    assert_refused(path, made_up(*parts), match)
+
+
+def test_random_changes_of_imputers(imputer_file, path):
+    """Of descriptions, tables and bits: refused, or what is loaded can be used."""
+    rng = random.Random(0)
+    description, table, data = parts_of(imputer_file)
+    X = pd.DataFrame(make_data(5, 4), columns=list("abcd"))
+    X.iloc[::2, 1] = np.nan
+    n_refused = 0
+    n = times(300, 3000)
+    for i in range(n):
+        parts = [description, table, bytearray(data)]
+        if i % 3 < 2:
+            parts[i % 3] = mutated(parts[i % 3], rng)
+        else:
+            parts[2][rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(made_up(*parts))
+        try:
+            loaded = load(path)
+        except ModelFileError:
+            n_refused += 1
+            continue
+        loaded.set_output(transform="default").set_params(missing_values=np.nan)
+        loaded.set_params(keep_empty_features=False)
+        with contextlib.suppress(ValueError):  # of names
+            n_out = 3 + 4 * (loaded.indicator_ is not None)
+            assert loaded.transform(X).shape == (5, n_out)
+    assert n / 3 < n_refused < n
 
 
 LARGE = 100 * 2**30

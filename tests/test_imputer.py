@@ -83,7 +83,7 @@ def test_predictions_of_the_distribution():
     imputer = AutoencoderImputer(random_state=0).fit(X)
     assert imputer.estimator_ is None  # too few samples
     mean, spread = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
-    found = expected((X - mean) / spread, *imputer._gaussian) * spread + mean
+    found = expected((X - mean) / spread, *imputer._gaussian.values()) * spread + mean
     np.testing.assert_allclose(imputer.transform(X), found, rtol=1e-8)
 
 
@@ -269,7 +269,7 @@ def test_draws_cover_the_truth():
 def test_deviations_are_those_of_the_distribution():
     gaussian = Gaussian(np.zeros(3), np.array([[1.0], [2.0], [0.5]]), 0.3)
     imputer = AutoencoderImputer()
-    imputer._gaussian = gaussian
+    imputer._gaussian = gaussian._asdict()
     missing = np.tile([True, True, False], (40_000, 1))
     found = imputer._deviations(missing, np.random.RandomState(0))
     covariance = np.zeros((3, 3))

@@ -7,8 +7,13 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator
 
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae import (
+    AutoencoderImputer,
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+)
 from skae._files import container
 from skae._training.state import COUNTERS
 from skae.io import ModelFileError, load, save
@@ -40,6 +45,8 @@ def assert_same_value(a, b, name):
         assert_same_value(a.tolist(), b.tolist(), name)
     elif isinstance(a, np.random.RandomState):
         assert_same_value(a.get_state(legacy=False), b.get_state(legacy=False), name)
+    elif isinstance(a, BaseEstimator):
+        assert_same_value(contents(a), contents(b), name)
     elif isinstance(a, float):
         assert float.hex(a) == float.hex(b), name
     elif isinstance(a, np.generic):
@@ -124,6 +131,17 @@ def make_small_file(path):
         if b"  " in contents:
             break
     return contents
+
+
+def make_small_imputer_file(path):
+    """Bytes of a file of an imputer with all kinds of contents."""
+    X = np.where(np.random.default_rng(0).random((250, 4)) < 0.1, np.nan, 1)
+    X *= make_data(250, 4)
+    X[:, 2] = np.nan
+    network = AutoencoderTransformer(1, hidden_layer_sizes=(2,), max_iter=2)
+    imputer = AutoencoderImputer(network, add_indicator=True, random_state=0)
+    save(imputer.fit(pd.DataFrame(X, columns=list("abcd"))), path)
+    return path.read_bytes()
 
 
 def assert_refused(path, contents, match="cannot be loaded"):

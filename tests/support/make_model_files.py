@@ -1,9 +1,9 @@
-"""The files in tests/data, one for each member and version of the format.
+"""The files in tests/data, one for each class and version of the format.
 
     python -m tests.support.make_model_files
 
-writes those of the version that is current, which is 2: fitted to data with missing
-entries. Older ones stay as they are.
+writes those of the last version that has something new of a class: 2 of autoencoders,
+fitted to data with missing entries, and 3 of an imputer. Older ones stay as they are.
 """
 
 import warnings
@@ -13,16 +13,21 @@ import numpy as np
 import pandas as pd
 
 import skae.io
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._files.descriptions import VERSION
+from skae import (
+    AutoencoderImputer,
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+)
 
 FOLDER = Path(__file__).parents[1] / "data"
 X = np.random.default_rng(0).integers(-4, 5, (50, 4)).astype(np.float64)
 INCOMPLETE = np.where(np.random.default_rng(1).random(X.shape) < 0.1, np.nan, X)
+MORE = np.tile(INCOMPLETE, (4, 1)) + np.repeat(np.arange(4), 50)[:, np.newaxis]
+MORE[:, 3] = np.nan
 
 
 def models():
-    """Pairs of a name, and an estimator whose codes of X are the same everywhere.
+    """Pairs of a name, and an autoencoder whose codes of X are the same everywhere.
 
     Those of `INCOMPLETE` are but for rounding. The weights are multiples of 1/8, so
     that no product or sum is rounded.
@@ -43,14 +48,24 @@ def models():
         model.mean_ = model._offset = np.round(model.mean_)
         model.scale_ = 2.0
         model._params = np.round(8 * model._params) / 8
-        yield type(model).__name__, model
+        yield f"{type(model).__name__}_2", model
+
+
+def imputer():
+    """An imputer with a network, indicators, and a feature that it leaves out."""
+    network = AutoencoderTransformer(2, hidden_layer_sizes=(2,), max_iter=2)
+    fitted = AutoencoderImputer(
+        network, add_indicator=True, random_state=np.random.RandomState(0)
+    ).fit(pd.DataFrame(MORE, columns=["a", "b", "ç", "d"]))
+    fitted.weight_ = np.array([0.0, 0.5, 1.0])
+    return fitted
 
 
 def main():
     """Write the files."""
     warnings.simplefilter("ignore")
     for name, model in models():
-        path = FOLDER / f"{name}_{VERSION}.safetensors"
+        path = FOLDER / f"{name}.safetensors"
         skae.io.save(model, path)
         columns = getattr(model, "feature_names_in_", None)
         code = model.transform(pd.DataFrame(X, columns=columns))
@@ -58,6 +73,10 @@ def main():
         of_incomplete = model.transform(pd.DataFrame(INCOMPLETE, columns=columns))
         arrays = {"X": X, "code": code, "code_of_incomplete": of_incomplete}
         np.savez_compressed(path.with_suffix(".npz"), **arrays)
+    path, model = FOLDER / "AutoencoderImputer_3.safetensors", imputer()
+    skae.io.save(model, path)
+    imputed = model.transform(pd.DataFrame(MORE, columns=model.feature_names_in_))
+    np.savez_compressed(path.with_suffix(".npz"), imputed=imputed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,172 @@
+"""What the rows of several kinds of estimators share: numbers, names, distributions."""
+
+import math
+from importlib import import_module
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from skae._data.gaussian import Gaussian
+from skae._files.container import Arrays, Kind, require, shown
+from skae._runtime.extras import check_installed
+
+# ---------------------------------------------------------------------------
+# Types and shapes of arrays
+# ---------------------------------------------------------------------------
+
+ANY = None  # matches any length
+Expected: TypeAlias = tuple[str, tuple[int | None, ...]]  # a `Kind`
+
+_LARGEST_COUNT = 2**53
+
+
+def is_count(value: Any, least: int = 0) -> bool:
+    """Whether a JSON value is an integer in the range of arrays and kernels."""
+    return type(value) is int and least <= value < _LARGEST_COUNT
+
+
+def is_like(kind: Kind | None, expected: Expected | None) -> bool:
+    """Whether an array has the type and shape that are expected."""
+    if kind is None or expected is None:
+        return False
+    (dtype, shape), (expected_dtype, lengths) = kind, expected
+    return (dtype, len(shape)) == (expected_dtype, len(lengths)) and all(
+        length in (ANY, n) for length, n in zip(lengths, shape, strict=True)
+    )
+
+
+def require_finite(arrays: Arrays, except_for: frozenset[str] = frozenset()) -> None:
+    """Raise InvalidFile if an array has entries that are infinite or NaN."""
+    for name, array in arrays.items():
+        if name not in except_for and array.dtype.kind == "f":
+            is_fine = np.isfinite(array).all()
+            require(is_fine, f"{name!r} has entries that are infinite or NaN")
+
+
+# ---------------------------------------------------------------------------
+# Names of features
+# ---------------------------------------------------------------------------
+
+_LENGTHS, _TEXT = "feature_names.lengths", "feature_names.text"
+
+
+def arrays_of_names(names: np.ndarray) -> Arrays:
+    """Arrays that hold `feature_names_in_`."""
+    texts = [str(name).encode("utf-8", "surrogatepass") for name in names]
+    return {
+        _LENGTHS: np.array([len(text) for text in texts], dtype=np.int64),
+        _TEXT: np.frombuffer(b"".join(texts), dtype=np.uint8),
+    }
+
+
+def expected_names(n_features: int) -> dict[str, Expected]:
+    """Types and shapes of the arrays of names."""
+    return {_LENGTHS: ("int64", (n_features,)), _TEXT: ("uint8", (ANY,))}
+
+
+def names_of_arrays(arrays: Arrays) -> dict[str, np.ndarray]:
+    """The attribute `feature_names_in_`, if there is one, by its name."""
+    if _TEXT not in arrays:
+        return {}
+    lengths, text = arrays[_LENGTHS], arrays[_TEXT]
+    ends = np.cumsum(lengths)
+    require(
+        (lengths >= 0).all() and (lengths <= text.size).all() and ends[-1] == text.size,
+        "the names of its features have wrong lengths",
+    )
+    spans = pairwise([0, *ends.tolist()])
+    names = [str(text.data[a:b], "utf-8", "surrogatepass") for a, b in spans]
+    return {"feature_names_in_": np.array(names, dtype=object)}
+
+
+# ---------------------------------------------------------------------------
+# What fills missing entries
+# ---------------------------------------------------------------------------
+
+_GAUSSIAN = {name: f"missing.{name}" for name in Gaussian._fields}
+
+
+def arrays_of_gaussian(gaussian: dict[str, Any]) -> Arrays:
+    """Arrays that hold a distribution, which is a dict of its fields."""
+    return {
+        name: np.atleast_1d(np.ascontiguousarray(gaussian[key]))
+        for key, name in _GAUSSIAN.items()
+    }
+
+
+def expected_gaussian(n_features: int) -> dict[str, Expected]:
+    """Types and shapes of the arrays of a distribution."""
+    return {
+        _GAUSSIAN["mean"]: ("float64", (n_features,)),
+        _GAUSSIAN["loadings"]: ("float64", (n_features, ANY)),
+        _GAUSSIAN["noise"]: ("float64", (1,)),
+    }
+
+
+def gaussian_of_arrays(arrays: Arrays) -> dict[str, Any] | None:
+    """A distribution as a dict of its fields; None if there is none."""
+    if _GAUSSIAN["noise"] not in arrays:
+        return None
+    found: dict[str, Any] = {k: arrays[name] for k, name in _GAUSSIAN.items()}
+    found["noise"] = float(found["noise"][0])
+    require(found["noise"] > 0, "the variance of its noise is not positive")
+    return found
+
+
+# ---------------------------------------------------------------------------
+# Values of JSON
+# ---------------------------------------------------------------------------
+
+
+def encoded(value: Any, name: str) -> Any:
+    """Encode a value for JSON: types that it lacks as {kind: value}.
+
+    `name` is that of the parameter, or the attribute, for errors.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if kind in (list, tuple):
+        items = [encoded(item, name) for item in value]
+        return items if kind is list else {"tuple": items}
+    if (
+        kind is np.random.RandomState
+        and value.get_state(legacy=False)["bit_generator"] == "MT19937"
+    ):
+        generator, key, *rest = value.get_state()
+        return {"RandomState": [generator, key.tolist(), *rest]}
+    if kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "NAType":
+        return {"pandas.NA": None}
+    raise TypeError(
+        f"skae.io.save cannot write {name}={value!r}, of type {kind.__name__}: files "
+        "hold numbers, text, None, tuples, lists and arrays of these, pandas.NA, "
+        "RandomState with its default generator, and estimators of skae"
+    )
+
+
+def decoded(value: Any) -> Any:
+    """Decode a value."""
+    if type(value) is list:
+        return [decoded(item) for item in value]
+    if type(value) is not dict:
+        return value
+    ((kind, content),) = value.items()
+    if kind == "float":
+        return float(content)
+    if kind == "tuple":
+        return tuple(map(decoded, content))
+    if kind == "pandas.NA":
+        check_installed("skae.io.load", "pandas")
+        return import_module("pandas").NA
+    require(kind == "RandomState", f"a parameter has the unknown kind {shown(kind)}")
+    random_state = np.random.RandomState(0)
+    random_state.set_state(tuple(content))
+    position = random_state.get_state(legacy=False)["state"]["pos"]
+    # NumPy would read beyond the key.
+    require(0 <= position <= 624, "a RandomState is out of range")
+    return random_state
