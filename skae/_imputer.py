@@ -57,7 +57,7 @@ _MOST_SAMPLES, _MOST_HELD_OUT = 50_000, 5_000
 _HELD_OUT, _LEAST_HELD_OUT, _N_COPIES, _HIDDEN_SHARE = 0.2, 40, 5, 0.15
 # Entries farther from the mean, in standard deviations, are taken for such ones: the
 # network computes in float32.
-_LARGEST = 1e6
+LARGEST_DEVIATION = 1e6
 # Standard deviations that its weight is below the best one for these samples.
 _DEVIATIONS = 1.0
 
@@ -396,7 +396,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         mean = self.mean_[self._is_kept]
         with np.errstate(over="ignore"):
             rows: Floats = (kept - mean) / self._spread
-        return np.clip(rows, -_LARGEST, _LARGEST)
+        return np.clip(rows, -LARGEST_DEVIATION, LARGEST_DEVIATION)
 
     def _expectation(self) -> Expectation:
         """What the distribution expects of standardized samples."""

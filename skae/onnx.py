@@ -1,24 +1,31 @@
-"""Convert autoencoders to ONNX models, which run without Python and without skae.
+"""Convert estimators to ONNX models, which run without Python and without skae.
 
 A converter can be registered with skl2onnx, which converts whole pipelines.
 """
 
-import copy
+import numbers
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.polynomial import chebyshev
+from numpy.typing import DTypeLike
 from sklearn.utils.validation import check_is_fitted
 
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer, __version__
+from skae import (
+    AutoencoderImputer,
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+    __version__,
+)
 from skae._base import BaseAutoencoder
 from skae._compiled import vector_math
 from skae._compiled.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from skae._compiled.vector_math import ERFCX_CENTRE
 from skae._data.gaussian import Gaussian
+from skae._imputer import LARGEST_DEVIATION
 from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae._typing import Floats
@@ -36,35 +43,36 @@ def __dir__() -> list[str]:
 # From 2022: old enough for every runtime in use, and has all the operators needed.
 _OPSET, _IR_VERSION = 18, 8
 
-# Each part's input and output, by the names that they have in the model.
-_PARTS = {
-    "encoder": ("X", "code"),
-    "decoder": ("code", "reconstruction"),
-    "reconstruct": ("X", "reconstruction"),
-}
-_MEMBERS = AutoencoderTransformer, VariationalAutoencoderTransformer
+_Estimator: TypeAlias = (
+    AutoencoderTransformer | VariationalAutoencoderTransformer | AutoencoderImputer
+)
 
 
 def to_onnx(
-    estimator: AutoencoderTransformer | VariationalAutoencoderTransformer,
-    part: str = "reconstruct",
+    estimator: AutoencoderTransformer
+    | VariationalAutoencoderTransformer
+    | AutoencoderImputer,
+    part: str = "auto",
 ) -> "onnx.ModelProto":
-    """Convert a fitted autoencoder to an ONNX model.
+    """Convert a fitted autoencoder, or imputer, to an ONNX model.
 
     Its input and output have the type that the estimator was fitted in, float32 or
     float64. The number of samples is free.
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer or VariationalAutoencoderTransformer
+    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer or \
+            AutoencoderImputer
         Fitted estimator. For a Pipeline, see :func:`register`.
-    part : {"encoder", "decoder", "reconstruct"}, default="reconstruct"
-        What the model computes:
+    part : {"auto", "encoder", "decoder", "reconstruct", "impute"}, default="auto"
+        What the model computes. "auto" is "reconstruct" of an autoencoder, and "impute"
+        of an imputer.
 
         - "encoder": ``transform``, from the input "X" to the output "code". The code
           of a variational autoencoder is the posterior's mean.
         - "decoder": ``inverse_transform``, from "code" to "reconstruction".
         - "reconstruct": both, from "X" to "reconstruction".
+        - "impute": an imputer's ``transform``, from "X" to "X_imputed".
 
     Returns
     -------
@@ -78,9 +86,10 @@ def to_onnx(
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If the estimator is not an autoencoder of skae.
+        If the estimator is not one of these.
     ValueError
-        If `part` is none of the three.
+        If `part` is not one that the estimator has; for an imputer that draws values,
+        with ``sample_posterior=True``.
 
     See Also
     --------
@@ -89,11 +98,12 @@ def to_onnx(
     Notes
     -----
     The model centers, scales and fills missing entries, which are NaN, as the estimator
-    does. It does not validate.
+    does. (They are `missing_values` for an imputer.) It does not validate.
 
     Outputs equal the estimator's up to rounding errors. Activations are composed of
     operators that ONNX Runtime has for float64, too, which it lacks for the error
     function and softplus, for example. They are precise for large and small arguments.
+    An imputer's network computes in float32, whatever the type of the data.
 
     Examples
     --------
@@ -108,32 +118,20 @@ def to_onnx(
     >>> [value.name for value in model.graph.output]
     ['code']
     """
-    if not isinstance(estimator, BaseAutoencoder):
-        raise TypeError(
-            f"to_onnx takes a fitted {' or '.join(c.__name__ for c in _MEMBERS)}, got "
-            f"{type(estimator).__name__}. For a Pipeline call skae.onnx.register(), "
-            "then skl2onnx.to_onnx(pipeline, X[:1])"
-        )
-    check_name(part, "part", _PARTS)
+    converter = _converter_of(estimator)
+    check_name(part, "part", ["auto", *converter.parts])
+    part = converter.default if part == "auto" else part
     check_is_fitted(estimator)
     check_installed("skae.onnx.to_onnx", "onnx", extra="onnx")
     from onnx import helper
 
-    input_name, output_name = _PARTS[part]
+    (input_name, output_name), make_graph = converter.parts[part]
     store = _ModelStore()
-    graph = _Graph(estimator, store)
-    value = input_name
-    if part != "decoder":
-        value = _encoded(graph, value)
-    if part != "encoder":
-        value = _decoded(graph, value)
+    graph = _Graph(store, converter.dtype(estimator))
+    value = make_graph(graph, estimator, input_name)
     graph.node("Identity", value, output=output_name)
 
-    widths = {
-        "X": estimator.n_features_in_,
-        "code": estimator.n_components_,
-        "reconstruction": estimator.n_features_in_,
-    }
+    widths = converter.widths(estimator)
     input_info, output_info = (
         helper.make_tensor_value_info(name, graph.type, ["n_samples", widths[name]])
         for name in (input_name, output_name)
@@ -147,9 +145,7 @@ def to_onnx(
         ir_version=_IR_VERSION,
         producer_name="skae",
         producer_version=__version__,
-        doc_string=(
-            f"{kind}, {part}: {widths['X']} features, {widths['code']} components"
-        ),
+        doc_string=f"{kind}, {part}: {converter.about(widths)}",
     )
     properties = {"skae_version": __version__, "estimator": kind, "part": part}
     helper.set_model_props(model, properties)
@@ -157,10 +153,10 @@ def to_onnx(
 
 
 def register() -> None:
-    """Let skl2onnx convert pipelines with an autoencoder.
+    """Let skl2onnx convert pipelines with an autoencoder or an imputer.
 
     Afterwards ``skl2onnx.to_onnx`` converts the ``transform`` of
-    :class:`skae.AutoencoderTransformer` and
+    :class:`skae.AutoencoderTransformer`, :class:`skae.AutoencoderImputer` and
     :class:`skae.VariationalAutoencoderTransformer`. Calling this again does no harm.
 
     Raises
@@ -177,6 +173,7 @@ def register() -> None:
     skl2onnx chooses the types of inputs. An autoencoder computes in the type that it
     was fitted in, as its ``transform`` does; its code is then cast to float64 if the
     input is float64, else to float32. To run in float32 throughout, fit in float32.
+    What an imputer gives is in the type of the input from the beginning.
 
     Examples
     --------
@@ -212,27 +209,32 @@ def _calculate_shape(operator: Any) -> None:
     from skl2onnx.common.utils import check_input_and_output_numbers
 
     check_input_and_output_numbers(operator, input_count_range=1, output_count_range=1)
-    check_is_fitted(operator.raw_operator)
-    variable, code = operator.inputs[0], operator.outputs[0]
-    code.type = guess_tensor_type(variable.type)
-    code.type.shape = [
-        variable.get_first_dimension(),
-        operator.raw_operator.n_components_,
-    ]
+    estimator = operator.raw_operator
+    check_is_fitted(estimator)
+    variable, result = operator.inputs[0], operator.outputs[0]
+    result.type = guess_tensor_type(variable.type)
+    converter = _converter_of(estimator)
+    (_, name), _ = converter.parts[converter.transform]
+    width = converter.widths(estimator)[name]
+    result.type.shape = [variable.get_first_dimension(), width]
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
+    from onnx import helper
     from skl2onnx.common.data_types import guess_proto_type
 
-    graph = _Graph(operator.raw_operator, _ContainerStore(scope, container))
-    variable, code = operator.inputs[0], operator.outputs[0]
+    estimator = operator.raw_operator
+    variable, result = operator.inputs[0], operator.outputs[0]
+    wanted = guess_proto_type(result.type)
+    converter = _converter_of(estimator)
+    dtype = converter.dtype(estimator)
+    if converter.takes_any_dtype:
+        dtype = helper.tensor_dtype_to_np_dtype(wanted)
+    graph = _Graph(_ContainerStore(scope, container), dtype)
+    _, make_graph = converter.parts[converter.transform]
     rows = graph.node("Cast", variable.full_name, to=graph.type)
-    graph.node(
-        "Cast",
-        _encoded(graph, rows),
-        output=code.full_name,
-        to=guess_proto_type(code.type),
-    )
+    value = make_graph(graph, estimator, rows)
+    graph.node("Cast", value, output=result.full_name, to=wanted)
 
 
 # ---------------------------------------------------------------------------
@@ -241,30 +243,22 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 
 
 class _Graph:
-    """Adds the nodes and constants of an estimator's network to a store.
+    """Adds nodes, and constants of a type, to a store.
 
     Values are known by their names.
     """
 
-    def __init__(
-        self, estimator: BaseAutoencoder, store: "_ModelStore | _ContainerStore"
-    ):
+    def __init__(self, store: "_ModelStore | _ContainerStore", dtype: DTypeLike):
         from onnx import helper
 
-        self.estimator = estimator
-        self.dtype = estimator._params.dtype
+        self.dtype = np.dtype(dtype)
         self.type = helper.np_dtype_to_tensor_dtype(self.dtype)
         self._store = store
         self._constants: dict[str | float, str] = {}
 
-    def in_float64(self) -> "_Graph":
-        """The same graph, with constants of float64."""
-        from onnx import TensorProto
-
-        wide = copy.copy(self)
-        wide.dtype, wide.type = np.dtype(np.float64), TensorProto.DOUBLE
-        wide._constants = {}
-        return wide
+    def in_dtype(self, dtype: DTypeLike) -> "_Graph":
+        """The same graph, with constants of another type."""
+        return _Graph(self._store, dtype)
 
     def integers(self, *values: int) -> str:
         """Add a list of integers; returns its name."""
@@ -356,28 +350,37 @@ class _ContainerStore:
 # ---------------------------------------------------------------------------
 
 
-def _encoded(graph: _Graph, rows: str) -> str:
+def _encoded(graph: _Graph, estimator: BaseAutoencoder, rows: str) -> str:
     """Code of samples, as `transform` gives it."""
-    estimator = graph.estimator
+    value = _scaled(graph, estimator, rows)
+    is_missing = graph.node("IsNaN", value)
+    value = _filled(graph, value, is_missing, estimator._expected())
+    return _code(graph, estimator, value)
+
+
+def _scaled(graph: _Graph, estimator: BaseAutoencoder, rows: str) -> str:
+    """Samples as the network sees them, with missing entries."""
     value = rows
     if estimator._offset.any():
         value = graph.node("Sub", value, graph.constant("offset", estimator._offset))
     if estimator.scale_ != 1:
         # A product with a rounded factor, as in kernels.
         value = graph.node("Mul", value, 1 / estimator.scale_)
-    value = _filled(graph, value)
+    return value
+
+
+def _code(graph: _Graph, estimator: BaseAutoencoder, value: str) -> str:
+    """Code of samples that the network sees."""
     middle = len(estimator.coefs_) // 2
     for i in range(middle):
         # The last layer of a variational encoder has means, then variances.
         n_units = estimator.n_components_ if i == middle - 1 else None
-        value = _layer(graph, value, i, n_units)
+        value = _layer(graph, estimator, value, i, n_units)
     return value
 
 
-def _filled(graph: _Graph, rows: str) -> str:
-    """Rows as the network sees them, with expectations of missing entries."""
-    gaussian = graph.estimator._expected()
-    is_missing = graph.node("IsNaN", rows)
+def _filled(graph: _Graph, rows: str, is_missing: str, gaussian: Gaussian) -> str:
+    """Rows with a distribution's expectations of missing entries."""
     if gaussian.loadings.shape[1]:
         expected = _expected(graph, rows, is_missing, gaussian)
     else:
@@ -387,7 +390,7 @@ def _filled(graph: _Graph, rows: str) -> str:
 
 def _expected(graph: _Graph, rows: str, is_missing: str, gaussian: Gaussian) -> str:
     """Expectations of all entries given the observed ones, computed in float64."""
-    wide = graph.in_float64()
+    wide = graph.in_dtype(np.float64)
     mean, loadings, noise = gaussian
     n_features, n = loadings.shape
     squares = np.einsum("ja,jb->jab", loadings, loadings).reshape(n_features, n * n)
@@ -433,13 +436,12 @@ def _solved(graph: _Graph, matrix: str, right: str, n: int) -> str:
     return entry(both, n, 2)
 
 
-def _decoded(graph: _Graph, code: str) -> str:
+def _decoded(graph: _Graph, estimator: BaseAutoencoder, code: str) -> str:
     """Reconstruction of codes, as `inverse_transform` gives it."""
-    estimator = graph.estimator
     n_layers = len(estimator.coefs_)
     value = code
     for i in range(n_layers // 2, n_layers):
-        value = _layer(graph, value, i)
+        value = _layer(graph, estimator, value, i)
     if estimator.scale_ != 1:
         value = graph.node("Mul", value, estimator.scale_)
     if estimator._offset.any():
@@ -447,9 +449,19 @@ def _decoded(graph: _Graph, code: str) -> str:
     return value
 
 
-def _layer(graph: _Graph, value: str, i: int, n_units: int | None = None) -> str:
+def _reconstructed(graph: _Graph, estimator: BaseAutoencoder, rows: str) -> str:
+    """Reconstruction of samples."""
+    return _decoded(graph, estimator, _encoded(graph, estimator, rows))
+
+
+def _layer(
+    graph: _Graph,
+    estimator: BaseAutoencoder,
+    value: str,
+    i: int,
+    n_units: int | None = None,
+) -> str:
     """The first units of layer i, by default all, from the output of the one before."""
-    estimator = graph.estimator
     weights, biases = estimator.coefs_, estimator.intercepts_
     mirrored = len(weights) - 1 - i
     is_tied = estimator._architecture["tied"] and i > mirrored
@@ -462,6 +474,154 @@ def _layer(graph: _Graph, value: str, i: int, n_units: int | None = None) -> str
         transB=int(is_tied),
     )
     return _ACTIVATIONS[estimator._architecture["activations"][i]](graph, z)
+
+
+# ---------------------------------------------------------------------------
+# The imputer
+# ---------------------------------------------------------------------------
+
+
+def _imputed(graph: _Graph, imputer: AutoencoderImputer, rows: str) -> str:
+    """Imputed samples and indicators, as `transform` gives them."""
+    if imputer.sample_posterior:
+        raise ValueError(
+            "an imputer with sample_posterior=True cannot be converted, because the "
+            "model would draw random numbers: convert "
+            "imputer.set_params(sample_posterior=False), which predicts values"
+        )
+    missing = imputer.missing_values
+    if isinstance(missing, numbers.Real) and not np.isnan(float(missing)):
+        is_missing = graph.node("Equal", rows, float(missing))
+        rows = graph.node("Where", is_missing, np.nan, rows)
+    kept = np.flatnonzero(imputer._is_kept)
+    part = _columns(graph, rows, kept, imputer.n_features_in_)
+    value = rows if imputer.keep_empty_features else part
+    if len(kept):
+        predicted = _predicted(graph, imputer, part)
+        if imputer.keep_empty_features and len(kept) < imputer.n_features_in_:
+            # Zeros between them; products with 0 and 1 are exact.
+            places = np.eye(imputer.n_features_in_)[kept]
+            predicted = graph.node(
+                "MatMul", predicted, graph.constant("places", places)
+            )
+        value = graph.node("Where", graph.node("IsNaN", value), predicted, value)
+    elif imputer.keep_empty_features:
+        value = graph.node("Where", graph.node("IsNaN", value), 0.0, value)
+    if imputer.indicator_ is None:
+        return value
+    features = imputer.indicator_.features_
+    lacking = _columns(graph, rows, features, imputer.n_features_in_)
+    lacking = graph.node("Cast", graph.node("IsNaN", lacking), to=graph.type)
+    return graph.node("Concat", value, lacking, axis=1)
+
+
+def _columns(graph: _Graph, rows: str, features: np.ndarray, n_features: int) -> str:
+    """Some of the features of samples."""
+    if len(features) == n_features:
+        return rows
+    return graph.node("Gather", rows, graph.integers(*features.tolist()), axis=1)
+
+
+def _predicted(graph: _Graph, imputer: AutoencoderImputer, rows: str) -> str:
+    """Samples with the features that are kept, with predictions of missing entries."""
+    wide = graph.in_dtype(np.float64)
+    mean = wide.constant("imputer_mean", imputer.mean_[imputer._is_kept])
+    spread = wide.constant("imputer_spread", imputer._spread)
+    is_missing = graph.node("IsNaN", rows)
+    value = wide.node("Sub", wide.node("Cast", rows, to=wide.type), mean)
+    value = wide.node("Div", value, spread)
+    value = _clipped(wide, value, -LARGEST_DEVIATION, LARGEST_DEVIATION)
+    value = _filled(wide, value, is_missing, Gaussian(**imputer._gaussian))
+    network = imputer.estimator_
+    if network is not None and imputer.weight_.any():
+        narrow = graph.in_dtype(network._params.dtype)
+        seen = _scaled(narrow, network, narrow.node("Cast", value, to=narrow.type))
+        restored = _decoded(narrow, network, _code(narrow, network, seen))
+        change = wide.node("Sub", wide.node("Cast", restored, to=wide.type), value)
+        weight = wide.constant("imputer_weight", imputer.weight_)
+        value = wide.node("Add", value, wide.node("Mul", weight, change))
+    value = wide.node("Add", wide.node("Mul", value, spread), mean)
+    largest = float(np.finfo(graph.dtype).max)
+    lowest = wide.constant("imputer_lowest", np.maximum(imputer._lowest, -largest))
+    highest = wide.constant("imputer_highest", np.minimum(imputer._highest, largest))
+    value = _clipped(wide, value, lowest, highest)
+    return wide.node("Cast", value, to=graph.type)
+
+
+def _clipped(
+    graph: _Graph, value: str, lowest: str | float, highest: str | float
+) -> str:
+    """Values that are not below and not above bounds."""
+    return graph.node("Min", graph.node("Max", value, lowest), highest)
+
+
+# ---------------------------------------------------------------------------
+# Which estimators there are
+# ---------------------------------------------------------------------------
+
+
+class _Converter(NamedTuple):
+    """How estimators of a class become models."""
+
+    # Of each part the names of input and output, and what makes the graph between.
+    parts: dict[str, tuple[tuple[str, str], Callable[[_Graph, Any, str], str]]]
+    default: str  # part
+    transform: str  # the part that is the method of this name
+    dtype: Callable[[Any], DTypeLike]  # that the estimator was fitted in
+    takes_any_dtype: bool  # or only that one
+    widths: Callable[[Any], dict[str, int]]  # of inputs and outputs
+    about: Callable[[dict[str, int]], str]
+
+
+_AUTOENCODER = _Converter(
+    parts={
+        "encoder": (("X", "code"), _encoded),
+        "decoder": (("code", "reconstruction"), _decoded),
+        "reconstruct": (("X", "reconstruction"), _reconstructed),
+    },
+    default="reconstruct",
+    transform="encoder",
+    dtype=lambda estimator: estimator._params.dtype,
+    takes_any_dtype=False,
+    widths=lambda estimator: {
+        "X": estimator.n_features_in_,
+        "code": estimator.n_components_,
+        "reconstruction": estimator.n_features_in_,
+    },
+    about=lambda widths: f"{widths['X']} features, {widths['code']} components",
+)
+_IMPUTER = _Converter(
+    parts={"impute": (("X", "X_imputed"), _imputed)},
+    default="impute",
+    transform="impute",
+    dtype=lambda estimator: estimator._dtype,
+    takes_any_dtype=True,
+    widths=lambda estimator: {
+        "X": estimator.n_features_in_,
+        "X_imputed": len(estimator.get_feature_names_out()),
+    },
+    about=lambda widths: f"{widths['X']} features",
+)
+_CONVERTERS: dict[type[_Estimator], _Converter] = {
+    AutoencoderTransformer: _AUTOENCODER,
+    VariationalAutoencoderTransformer: _AUTOENCODER,
+    AutoencoderImputer: _IMPUTER,
+}
+_MEMBERS = tuple(_CONVERTERS)
+
+
+def _converter_of(estimator: object) -> _Converter:
+    """The row of an estimator's class, or of the one that it is derived from."""
+    if isinstance(estimator, BaseAutoencoder):
+        return _AUTOENCODER
+    for kind, row in _CONVERTERS.items():
+        if isinstance(estimator, kind):
+            return row
+    raise TypeError(
+        f"to_onnx takes a fitted {' or '.join(c.__name__ for c in _MEMBERS)}, got "
+        f"{type(estimator).__name__}. For a Pipeline call skae.onnx.register(), "
+        "then skl2onnx.to_onnx(pipeline, X[:1])"
+    )
 
 
 # ---------------------------------------------------------------------------

@@ -15,7 +15,11 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import skae
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae import (
+    AutoencoderImputer,
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+)
 from skae._compiled.activations import ACTIVATIONS
 from skae.onnx import _ACTIVATIONS, register, to_onnx
 
@@ -164,6 +168,108 @@ def test_missing_values(dtype, name):
                     assert_same(found, by_estimator(estimator, part, rows))
                 else:
                     assert len(found) == 0
+
+
+def table(dtype, n_rows=250, n_features=6, missing=np.nan):
+    X = make_data(n_rows, n_features).astype(dtype)
+    X[np.random.default_rng(0).random(X.shape) < 0.2] = missing
+    X[:, 2] = missing  # no value
+    X[3, 1:] = missing
+    return X
+
+
+QUICK = AutoencoderTransformer(4, hidden_layer_sizes=(8,), **SMALL)
+IMPUTERS = {
+    "default": {},
+    "whole": {"add_indicator": True, "keep_empty_features": True},
+    "number": {"missing_values": -9, "add_indicator": True},
+}
+
+
+@pytest.mark.parametrize("n_rows", [30, 250])  # without a network, and with one
+@pytest.mark.parametrize("name", IMPUTERS)
+def test_imputers(name, n_rows, dtype):
+    imputer = AutoencoderImputer(QUICK, random_state=0, **IMPUTERS[name])
+    missing = imputer.missing_values
+    X = table(dtype, n_rows, missing=missing)
+    imputer.fit(X)
+    if n_rows == 30:
+        assert imputer.estimator_ is None
+    else:
+        imputer.weight_[:] = 1, 0.5, 0, 1, 1  # of a network that computes in float32
+        assert imputer.estimator_.coefs_[0].dtype == np.float32
+    model = session(to_onnx(imputer))
+    new = table(dtype, 40, missing=missing)
+    new[5:, 2] = 3  # where there was no value
+    new[7, 0] = 1e9  # far away
+    tolerance = 1e-12 if n_rows == 30 and dtype == np.float64 else 1e-5
+    for rows in (X, new, make_data(5).astype(dtype)):
+        found, expected = outputs(model, rows), imputer.transform(rows)
+        assert np.isfinite(found).all()
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        is_given = rows[:, imputer._is_kept] != missing
+        is_given &= ~np.isnan(rows[:, imputer._is_kept])
+        if not imputer.keep_empty_features:
+            np.testing.assert_array_equal(
+                found[:, :5][is_given], rows[:, imputer._is_kept][is_given]
+            )
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    assert len(outputs(model, X[:0])) == 0
+
+
+def test_imputers_of_many_features_and_of_none():
+    """With all directions, and with some of them; without any value."""
+    for n_features in (1, 60, 100):
+        X = table(np.float64, 400, n_features + 3)[:, 3:]
+        imputer = AutoencoderImputer(QUICK, random_state=0).fit(X)
+        imputer.weight_[:] = 0
+        assert_same(outputs(to_onnx(imputer), X[:50]), imputer.transform(X[:50]))
+    nothing = np.full((3, 2), np.nan)
+    imputer = AutoencoderImputer(keep_empty_features=True).fit(nothing)
+    new = np.array([[1.0, np.nan]])
+    assert outputs(to_onnx(imputer), new).tolist() == [[1, 0]]
+
+
+def test_signature_of_an_imputer(dtype):
+    imputer = AutoencoderImputer(QUICK, add_indicator=True, random_state=0)
+    model = to_onnx(imputer.fit(table(dtype)))
+    values = [*model.graph.input, *model.graph.output]
+    assert [value.name for value in values] == ["X", "X_imputed"]
+    for value, width in zip(values, (6, 11), strict=True):
+        tensor = value.type.tensor_type
+        assert tensor.elem_type == onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        assert shape == ["n_samples", width]
+    said = {p.key: p.value for p in model.metadata_props}
+    assert (said["estimator"], said["part"]) == ("AutoencoderImputer", "impute")
+    assert model.doc_string == "AutoencoderImputer, impute: 6 features"
+    with pytest.raises(ValueError, match=r"part='encoder' must be one of .*'impute'"):
+        to_onnx(imputer, "encoder")
+    with pytest.raises(ValueError, match=r"convert imputer.set_params\(sample_post"):
+        to_onnx(imputer.set_params(sample_posterior=True))
+    with pytest.raises(NotFittedError):
+        to_onnx(clone(imputer))
+
+
+@pytest.mark.parametrize("dtype_of_input", DTYPES)
+@pytest.mark.parametrize("target_opset", [13, 22])
+def test_imputers_in_pipelines(dtype, dtype_of_input, target_opset):
+    """They compute in the type of the input."""
+    imputer = AutoencoderImputer(QUICK, random_state=0, add_indicator=True)
+    pipeline = make_pipeline(imputer, StandardScaler(), clone(MEMBERS["plain"]))
+    pipeline.fit(table(dtype))
+    imputer.weight_[:] = 0.5
+    X = table(dtype_of_input)
+    model = converted(pipeline, X, target_opset=target_opset)
+    found, expected = outputs(model, X), pipeline.transform(X)
+    assert found.dtype == dtype_of_input
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    model = converted(pipeline[:1], X, target_opset=target_opset)
+    is_given = ~np.isnan(X[:, imputer._is_kept])
+    found = outputs(model, X)[:, :5]
+    np.testing.assert_array_equal(
+        found[is_given], X[:, imputer._is_kept][is_given], strict=True
+    )
 
 
 CONSTANT = np.where(np.arange(6) < 3, 7, make_data())
