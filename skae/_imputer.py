@@ -105,7 +105,8 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         the data. Not with ``solver="lbfgs"``.
 
     missing_values : int, float, np.nan, None or pandas.NA, default=np.nan
-        Value that stands for a missing one. NaN and pandas.NA are the same.
+        Number that stands for a missing value. NaN, None and pandas.NA are the same:
+        with each of them, all three are missing values.
 
     sample_posterior : bool, default=False
         Whether :meth:`transform` draws values from their distribution given the rest of
@@ -341,7 +342,16 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     def _validated(self, X: ArrayLike, *, reset: bool = False) -> np.ndarray:
         """Samples as an array, in which missing values are NaN."""
         dtype = (np.float64, np.float32)
-        checked = check_rows(self, X, dtype, reset=reset, accept_sparse=False)
+        try:
+            checked = check_rows(self, X, dtype, reset=reset, accept_sparse=False)
+        except ValueError as error:
+            if "could not convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"{error}. Features have to be numbers: encode text, for example by "
+                "OrdinalEncoder, which leaves missing values missing, and replace text "
+                "that stands for missing values by np.nan"
+            ) from error
         rows, value = np.asarray(checked.matrix), self.missing_values
         if not isinstance(value, numbers.Real) or math.isnan(value):
             return rows
@@ -381,21 +391,25 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         """Means, spreads and ranges of the features that are kept."""
         # In units of the largest number, and deviation, nothing overflows or vanishes.
         unit = _powers_of_two(np.nanmax(np.abs(kept), axis=0, initial=0))
-        self.mean_[is_kept] = mean = unit * np.nanmean(kept / unit, axis=0)
-        size = _powers_of_two(np.nanmax(np.abs(kept - mean), axis=0, initial=0))
-        spread = size * np.nanstd((kept - mean) / size, axis=0)
+        scaled = kept / unit
+        mean = np.nanmean(scaled, axis=0)
+        self.mean_[is_kept] = unit * mean
+        size = _powers_of_two(np.nanmax(np.abs(scaled - mean), axis=0, initial=0))
+        spread = unit * (size * np.nanstd((scaled - mean) / size, axis=0))
         self._spread: Floats = np.where(spread > 0, spread, 1.0)
         lowest, highest = np.nanmin(kept, axis=0), np.nanmax(kept, axis=0)
-        margin = highest - lowest
         largest = np.finfo(np.float64).max
-        self._lowest = np.maximum(lowest - margin, -largest)
-        self._highest = np.minimum(highest + margin, largest)
+        with np.errstate(over="ignore"):
+            margin = highest - lowest
+            self._lowest = np.maximum(lowest - margin, -largest)
+            self._highest = np.minimum(highest + margin, largest)
 
     def _standardized(self, kept: Floats) -> Floats:
         """Samples in units of the features' spreads."""
-        mean = self.mean_[self._is_kept]
+        unit = _powers_of_two(self._spread)  # against overflow, as in `_measure`
         with np.errstate(over="ignore"):
-            rows: Floats = (kept - mean) / self._spread
+            rows: Floats = kept / unit - self.mean_[self._is_kept] / unit
+            rows /= self._spread / unit
         return np.clip(rows, -LARGEST_DEVIATION, LARGEST_DEVIATION)
 
     def _expectation(self) -> Expectation:
@@ -470,7 +484,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         if self.estimator is not None:
             network = clone(self.estimator)
             if network.random_state is None:
-                network.set_params(random_state=seed)
+                network.random_state = seed
             return network
         n_updates = _UPDATES_PER_SAMPLE * n_rows
         n_updates = min(max(n_updates, _FEWEST_UPDATES), _MOST_UPDATES)

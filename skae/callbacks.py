@@ -162,7 +162,12 @@ class Checkpoint:
             raise TypeError(
                 "Checkpoint saves autoencoders of skae, not a "
                 f"{type(estimator).__name__}: "
-                + ("no subclasses" if is_own else "set it on the autoencoder within")
+                + (
+                    "no subclasses, and no network of an imputer, which skae.io.save "
+                    "keeps once it is fitted"
+                    if is_own
+                    else "set it on the autoencoder within"
+                )
             )
         container.check_target(self.path)
         descriptions.described(local)

@@ -350,7 +350,8 @@ WRONG_ENTRIES_OF_IMPUTERS = [
     ("mean", 0, np.nan, "means and spreads"),
     ("spread", 0, 0.0, "means and spreads"),
     ("missing.noise", 0, 0.0, "noise is not positive"),
-    *(("indicated", 1, value, "with indicators") for value in (-1, 0, 4, 2**62)),
+    *(("indicated", 3, value, "with indicators") for value in (-1, 2, 4, 2**62)),
+    ("indicated", 0, -1, "with indicators"),
     ("estimator_.params", 0, np.nan, "'params' has entries"),
 ]
 

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from skae import AutoencoderImputer, AutoencoderTransformer
 from skae._data.gaussian import Expectation, Gaussian
+from skae._sklearn import HAS_CALLBACKS
 
 from .support.cases import make_data
 from .support.reference import expected
@@ -118,18 +120,25 @@ def test_samples_do_not_depend_on_others_nor_on_threads():
     np.testing.assert_array_equal(copy.transform(X), imputed)
 
 
-@pytest.mark.parametrize("value", [-1, -9.5])
-def test_values_that_stand_for_missing_ones(value):
-    X = lacking(np.abs(make_data(100)))
-    coded = np.where(np.isnan(X), value, X)
+@pytest.mark.parametrize("value", [-1, 0, np.float64(-9.1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_that_stand_for_missing_ones(value, dtype):
+    X = lacking(np.abs(make_data(100)) + 1).astype(dtype)
+    coded = np.where(np.isnan(X), dtype(value), X)
     how = {"estimator": QUICK, "random_state": 0, "add_indicator": True}
     imputer = AutoencoderImputer(missing_values=value, **how).fit(coded)
     by_nan = AutoencoderImputer(**how).fit(X)
     np.testing.assert_array_equal(imputer.transform(coded), by_nan.transform(X))
     back = imputer.inverse_transform(imputer.transform(coded))
     np.testing.assert_array_equal(back, coded)
-    with pytest.raises(ValueError, match=r"contains NaN, but missing_values=-"):
+    with pytest.raises(ValueError, match=r"contains NaN, but missing_values=.*: use"):
         imputer.transform(X)
+
+
+@pytest.mark.parametrize("value", ["?", [-1]])
+def test_values_that_stand_for_nothing(value):
+    with pytest.raises(ValueError, match=r"'missing_values' parameter .* must be"):
+        AutoencoderImputer(missing_values=value).fit(make_data(9))
 
 
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
@@ -154,6 +163,11 @@ def test_indicators_and_empty_features():
         np.testing.assert_array_equal(first[is_observed], X[:, kept][is_observed])
         if keep:
             assert (imputed[:, 2] == 0).all()
+            new = np.where(np.isnan(X), X, 3.0)
+            new[:5, 2] = 3  # observed, and left so
+            np.testing.assert_array_equal(
+                imputer.transform(new)[:, 2], simple.transform(new)[:, 2]
+            )
         np.testing.assert_array_equal(imputer.inverse_transform(imputed), X)
     with pytest.raises(AttributeError, match=r"no attribute .inverse_transform"):
         AutoencoderImputer(QUICK).fit(X).inverse_transform(X)
@@ -163,7 +177,7 @@ def test_indicators_and_empty_features():
 
 def test_frames():
     pd = pytest.importorskip("pandas")
-    X = lacking(make_data(100))
+    X = lacking(make_data(300))
     frame = pd.DataFrame(X, columns=list("abcdef"))
     imputer = AutoencoderImputer(QUICK, random_state=0).set_output(transform="pandas")
     imputed = imputer.fit_transform(frame)
@@ -173,6 +187,12 @@ def test_frames():
     nullable = frame.convert_dtypes()
     for other in (objects, nullable):
         np.testing.assert_array_equal(imputer.fit_transform(other), imputed)
+    with config_context(transform_output="pandas"):  # of the network, too
+        found = AutoencoderImputer(QUICK, random_state=0).fit_transform(frame)
+    pd.testing.assert_frame_equal(found, imputed)
+    objects["a"] = "?"
+    with pytest.raises(ValueError, match=r"'\?'\. .* encode text, .* by np.nan$"):
+        imputer.fit(objects)
 
 
 def test_in_a_search():
@@ -187,8 +207,64 @@ def test_in_a_search():
     fitted = search.best_estimator_[0].estimator_
     best = search.best_params_.popitem()[1]
     assert fitted.hidden_layer_sizes_ == best
-    with pytest.raises(ValueError, match="solver='lbfgs'"):
-        AutoencoderImputer(AutoencoderTransformer(solver="lbfgs")).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"solver": "lbfgs"}, "solver='lbfgs', which needs .* use 'adam'"),
+        ({"loss": "log_loss"}, r"in \[0, 1\], but .* use loss='squared_error'"),
+        ({"output_activation": "relu"}, r"standardized .* use output_activation='iden"),
+        ({"max_iter": 0}, "'max_iter' parameter of AutoencoderTransformer must be"),
+    ],
+)
+def test_networks_that_cannot_be_trained(params, message):
+    with pytest.raises(ValueError, match=message):
+        AutoencoderImputer(AutoencoderTransformer(**params)).fit(lacking(make_data(9)))
+
+
+class Own(AutoencoderTransformer):
+    """Somebody's."""
+
+    def _value_range(self, previous):
+        raise AssertionError("nothing is fitted by fit")
+
+
+def test_own_networks_and_their_callbacks():
+    """They keep their class; clones are fitted, and say so to callbacks."""
+    random_state = np.random.RandomState(0)
+    own = Own(4, hidden_layer_sizes=(8,), max_iter=3, random_state=random_state)
+    epochs = []
+    if HAS_CALLBACKS:
+
+        class Counter:
+            def setup(self, estimator, context):
+                pass
+
+            on_fit_task_begin = setup
+
+            def on_fit_task_end(self, estimator, context, **kwargs):
+                epochs.append(context.task_id)
+
+            def teardown(self, estimator, context):
+                epochs.append("end")
+
+        own.set_callbacks(Counter())
+    imputer = AutoencoderImputer(own, random_state=0).fit(lacking(make_data(300)))
+    assert type(imputer.estimator_) is Own
+    assert not hasattr(own, "_params")
+    assert random_state.randint(9) == np.random.RandomState(0).randint(9)
+    assert epochs == ([0, 1, 2, 0, "end"] if HAS_CALLBACKS else [])
+
+
+@pytest.mark.skipif(not HAS_CALLBACKS, reason="callbacks of scikit-learn 1.9")
+def test_a_network_alone_has_no_checkpoints(path):
+    pytest.importorskip("safetensors")
+    from skae.callbacks import Checkpoint
+
+    checked = clone(QUICK).set_callbacks(Checkpoint(path))
+    with pytest.raises(TypeError, match=r"no network of an imputer, which skae\.io"):
+        AutoencoderImputer(checked).fit(lacking(make_data(300)))
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 40, 60])
@@ -246,6 +322,23 @@ def test_units_do_not_matter():
     np.testing.assert_allclose((other - shift) / unit, imputed, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("largest", "dtype"),
+    [(1.7e308, float), (1e-307, float), (3.4e38, np.float32), (1e-37, np.float32)],
+)
+@pytest.mark.parametrize("draws", [False, True])
+def test_numbers_of_all_sizes(largest, dtype, draws):
+    X = lacking(make_data(300))
+    X = np.clip(largest * (X / np.nanmax(np.abs(X))), -largest, largest).astype(dtype)
+    imputer = AutoencoderImputer(QUICK, random_state=0, sample_posterior=draws).fit(X)
+    imputer.weight_[:] = 1
+    imputed = imputer.transform(X)
+    assert np.isfinite(imputed).all()
+    assert 0.05 < np.std(imputed[np.isnan(X)] / largest) < 0.5
+    outliers = np.where(np.isnan(X), np.nan, np.copysign(np.finfo(dtype).max, X))
+    assert np.isfinite(imputer.transform(outliers)).all()
+
+
 def test_draws_cover_the_truth():
     """Of intervals with 95 % of the draws; for each feature by itself, too."""
     rng = np.random.default_rng(0)
@@ -253,9 +346,9 @@ def test_draws_cover_the_truth():
     X = rng.standard_normal((1200, 2)) @ loadings.T
     X += 0.5 * rng.standard_normal(X.shape)
     incomplete = lacking(X, 0.3)
-    imputer = AutoencoderImputer(sample_posterior=True).fit(incomplete)
+    imputer = AutoencoderImputer(sample_posterior=True, random_state=0).fit(incomplete)
     draws = []
-    for seed in range(40):
+    for seed in range(100):
         draws.append(imputer.set_params(random_state=seed).transform(incomplete))
         np.testing.assert_array_equal(draws[-1], imputer.transform(incomplete))
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)

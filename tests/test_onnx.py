@@ -201,7 +201,7 @@ def test_imputers(name, n_rows, dtype):
     model = session(to_onnx(imputer))
     new = table(dtype, 40, missing=missing)
     new[5:, 2] = 3  # where there was no value
-    new[7, 0] = 1e9  # far away
+    new[7, :2] = 0.9 * np.finfo(dtype).max, missing  # far away
     tolerance = 1e-12 if n_rows == 30 and dtype == np.float64 else 1e-5
     for rows in (X, new, make_data(5).astype(dtype)):
         found, expected = outputs(model, rows), imputer.transform(rows)
@@ -214,6 +214,9 @@ def test_imputers(name, n_rows, dtype):
                 found[:, :5][is_given], rows[:, imputer._is_kept][is_given]
             )
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+        if rows is new:
+            bounds = imputer._lowest[1], imputer._highest[1]
+            assert np.isin(found[7, 1], np.array(bounds, dtype))
     assert len(outputs(model, X[:0])) == 0
 
 
