@@ -99,10 +99,10 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     estimator : AutoencoderTransformer, default=None
-        Its parameters are those of the network: for example,
-        ``estimator__hidden_layer_sizes`` in a grid search. It need not have a narrow
-        code. None: a network with two hidden layers of 128 units, and a code as wide as
-        the data. Not with ``solver="lbfgs"``.
+        The network, which is cloned. If one is given, its parameters can be searched
+        over, as ``estimator__hidden_layer_sizes``. Its code need not be narrow; its
+        loss and output must not be limited to a range, and its solver not "lbfgs".
+        None: two hidden layers of 128 units, and a code as wide as the data.
 
     missing_values : int, float, np.nan, None or pandas.NA, default=np.nan
         Number that stands for a missing value. NaN, None and pandas.NA are the same:
@@ -111,14 +111,16 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     sample_posterior : bool, default=False
         Whether :meth:`transform` draws values from their distribution given the rest of
         the sample, instead of predicting them. Several such tables show how uncertain
-        an analysis is because of the missing values ("multiple imputation").
+        an analysis is because of the missing values ("multiple imputation"). It can be
+        set after :meth:`fit`, and so can `random_state`.
 
     add_indicator : bool, default=False
         Whether to append an indicator column for each feature that had missing values
         in :meth:`fit`, as by :class:`~sklearn.impute.MissingIndicator`.
 
     keep_empty_features : bool, default=False
-        Whether to keep features without any value in :meth:`fit`, as zeros.
+        Whether to keep features without any value in :meth:`fit`, with zeros for
+        missing values. Otherwise they are not in the result.
 
     random_state : int, RandomState instance or None, default=None
         Determines the network's training, the samples that are held out, and what
@@ -155,8 +157,8 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Observed values keep their bits. Predictions are no farther from the range of a
-    feature's observed values than this is wide.
+    Observed values keep their bits. Predictions, but not draws, are no farther from the
+    range of a feature's observed values than this is wide.
 
     Examples
     --------
@@ -223,7 +225,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is not valid, or `estimator` cannot be trained on mini-batches.
+            If X is not valid, or a parameter, such as one of `estimator`.
         """
         if self.estimator is not None:
             _check_network(self.estimator)
