@@ -153,7 +153,7 @@ def _check_matrix(
     kwargs = {"accept_sparse": "csr", "dtype": dtype, "order": "C", **kwargs}
     # What becomes infinite in float32 is an error below.
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix = convert(_convertible(X), ensure_all_finite=False, **kwargs)
+        matrix = convert(convertible(X), ensure_all_finite=False, **kwargs)
     matrix = canonical(matrix, name)
     values = _values(matrix)
     if not ensure_all_finite or not values.size:
@@ -175,7 +175,7 @@ def _values(X: Matrix) -> np.ndarray:
     return np.asarray(X).reshape(-1) if isinstance(X, np.ndarray) else X.data
 
 
-def _convertible(X: Any) -> Any:
+def convertible(X: Any) -> Any:
     """X, changed where scikit-learn could not convert it, or to another type.
 
     It would make float32 in the other byte order float64, and raise an error for
