@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import check_array
 
 from skae._data.rows import slices
 from skae._data.squares import Squares
@@ -545,8 +545,13 @@ def _reconstruct(estimator: Any, rows: Any) -> tuple[Floats, Floats]:
             f"{_name(estimator)} reconstructs rows of shape {values.shape} as "
             f"{reconstructed.shape}; the shapes must be equal."
         )
-    # As of a feature without entries in the training data, after StandardScaler.
-    assert_all_finite(np.where(is_missing, 0.0, reconstructed), input_name=what)
+    features = np.flatnonzero((np.isnan(reconstructed) & ~is_missing).any(axis=0))
+    if len(features):
+        raise ValueError(
+            f"{_name(estimator)} reconstructs feature {features[0]} of X as NaN where "
+            "it is observed, as scalers do if it has no entry in the training data: "
+            "leave features with few entries out"
+        )
     return values, reconstructed
 
 

@@ -600,7 +600,7 @@ def test_reconstructions_of_gaps():
         scaled = make_pipeline(StandardScaler(), Shrinking()).fit(X)
     assert np.isfinite(reconstruction_r2_score(scaled, X))
     X[5, 3] = 1.0
-    with pytest.raises(ValueError, match="the reconstruction contains NaN"):
+    with pytest.raises(ValueError, match="Pipeline reconstructs feature 3 of X as NaN"):
         reconstruction_r2_score(scaled, X)
     # Of complete samples, none may.
     with pytest.raises(ValueError, match="the reconstruction contains NaN"):
