@@ -380,7 +380,7 @@ def test_pca_gets_means_in_place_of_missing_values(container):
                 model.fit(how(X[train]))
                 expected.append(naive_r2_of_observed(model, how, X[held_out]))
         assert scores_of(display, name) == pytest.approx(expected, rel=1e-6)
-    assert display.verdict.endswith("PCA saw means in their place.)")
+    assert display.verdict.endswith("PCA saw means in place of missing values.")
     assert "means" not in compare_with_pca(IRIS, [1], cv=2, estimator=QUICK).verdict
 
 

@@ -34,7 +34,7 @@ _WIDTHS = {PCA_NAME: 8, AUTOENCODER_NAME: 13, "gain": 17}
 _LINE_WIDTH = 79
 _REFERENCE_COLOR = "0.4"
 _ALL_FEATURES = "all features"
-_OF_IMPUTED = "(Values are missing: PCA saw means in their place.)"
+_OF_IMPUTED = "PCA saw means in place of missing values."
 
 
 class PCAComparisonDisplay:
