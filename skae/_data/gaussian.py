@@ -282,7 +282,7 @@ def _of_moments(
     # Before iteration has converged, what is left may be more than the least variance.
     noise = min(rest / max(1, n_known - len(variances)), variances.min())
     least = _LEAST_NOISE * (rest + variances.sum()) / n_known
-    noise = max(noise, least, np.finfo(np.float64).tiny)
+    noise = float(max(noise, least, np.finfo(np.float64).tiny))
     loadings = axes * np.sqrt(np.maximum(0.0, variances - noise))
     return Gaussian(mean, np.ascontiguousarray(loadings), noise)
 
