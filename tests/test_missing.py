@@ -230,6 +230,17 @@ def test_a_feature_without_entries(params):
     )
 
 
+@pytest.mark.parametrize(
+    ("params", "value"),
+    [({"output_activation": "sigmoid"}, 0.5), ({"loss": "log_loss"}, 0.5)],
+)
+def test_a_feature_without_entries_after_an_activation(params, value):
+    X = lacking(make_data(loss="log_loss"))
+    X[:, 4] = np.nan
+    estimator = fitted(X, **params)
+    assert (reconstruct(estimator, X)[:, 4] == value).all()
+
+
 def test_nothing_is_observed():
     nothing = np.full((5, 6), np.nan)
     with pytest.raises(ValueError, match="X has no observed entry"):
