@@ -23,7 +23,8 @@ A grid search over the code size has both as candidates; then each is fitted on 
 training samples and scored on held-out samples: by R2 (the share of the variance
 that is reconstructed) and, if there are labels, by the accuracy of a linear
 classifier on the codes. Errors are in the units of the data: if features have
-different scales, those with the largest decide R2.
+different scales, those with the largest decide R2. Where values are missing, PCA
+gets the mean of the feature; only the other values are scored.
 
 Without --data, the data are the handwritten digits of scikit-learn."""
 
@@ -64,7 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=(
             "samples to reduce: .npy (an array), .npz (X or X_train, and y or y_train "
-            "if there are labels) or .csv (comma separated, with or without a header)"
+            "if there are labels) or .csv (comma separated, with or without a header); "
+            "NaN, in a .csv also NA or an empty cell, is a missing value"
         ),
     )
     data.add_argument(

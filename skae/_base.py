@@ -34,6 +34,7 @@ from skae._data.validation import (
     ValueRange,
     check_before_conversion,
     check_groups,
+    check_observed,
     check_range,
     check_rows,
     check_validation_rows,
@@ -211,10 +212,19 @@ class BaseAutoencoder(
             The best value is 1; -inf if reconstructions are out of the range of the
             dtype; 0 if all samples are equal to the mean but their reconstructions are
             not.
+
+        Raises
+        ------
+        ValueError
+            If X or `sample_weight` is not valid, or no entry is observed in a sample
+            with a weight.
         """
         checked = self._check_rows(X)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, checked.matrix.shape[0])
+        counted: Any = slice(None) if sample_weight is None else sample_weight > 0
+        if checked.has_missing:
+            check_observed(checked._replace(matrix=checked.matrix[counted]))
         return self._squares(checked, sample_weight).share
 
     def reconstruction_error(

@@ -8,16 +8,18 @@ autoencoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 
 from skae._data.rows import slices
 from skae._data.squares import Squares
-from skae._data.validation import check_weights
+from skae._data.validation import check_weights, convertible
 from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae._sklearn import _safe_indexing
@@ -56,7 +58,8 @@ def reconstruction_r2_score(
 
     The sums run over samples, the squared norms over features, both in the units of X,
     even if a Pipeline scales it. The best value is 1. The mean of X as the
-    reconstruction scores 0; a worse reconstruction scores less.
+    reconstruction scores 0; a worse reconstruction scores less. NaN is a missing entry:
+    only observed entries count, in the sums and in the mean.
 
     Parameters
     ----------
@@ -64,7 +67,8 @@ def reconstruction_r2_score(
         Fitted transformer with ``transform`` and ``inverse_transform``: ``PCA``,
         ``IncrementalPCA``, ``TruncatedSVD``, ``NMF``,
         ``KernelPCA(fit_inverse_transform=True)``,
-        :class:`skae.AutoencoderTransformer`, or a Pipeline of such steps.
+        :class:`skae.AutoencoderTransformer`, or a Pipeline of such steps, which may
+        begin with an imputer if X has missing entries.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Samples to reconstruct. The estimator gets them chunk by chunk, in the type of X
         (a dataframe stays one); only one chunk at a time is made dense.
@@ -85,8 +89,9 @@ def reconstruction_r2_score(
     TypeError
         If the estimator has no ``transform`` or no ``inverse_transform``.
     ValueError
-        If X or its reconstruction is not numeric and finite, if their shapes differ,
-        or if `sample_weight` has a wrong length, a negative entry or no positive one.
+        If X is not numeric, has an infinite entry or none that is observed, if its
+        reconstruction is not finite where X is observed, if their shapes differ, or if
+        `sample_weight` has a wrong length, a negative entry or no positive one.
 
     See Also
     --------
@@ -109,6 +114,11 @@ def reconstruction_r2_score(
     :func:`sklearn.metrics.r2_score` with ``multioutput="variance_weighted"`` computes
     the same ratio from two arrays in memory, except that it ignores the errors of
     features that are constant in X; here they count.
+
+    The imputers of a Pipeline (steps with ``add_indicator=False``) fill entries that do
+    not count, so nothing has to be undone: reconstructions are those of the other
+    steps. An imputer must keep all features: if some may have no entry in a training
+    split, use ``SimpleImputer(keep_empty_features=True)``.
 
     The estimator must transform each sample independently of the others. An iterative
     ``transform`` that stops when all samples have converged (NMF) does so up to its
@@ -138,6 +148,8 @@ def reconstruction_r2_score(
         values, reconstructed = _reconstruct(estimator, _safe_indexing(X, chunk))
         with np.errstate(over="ignore"):
             errors, deviations = values - reconstructed, values - mean
+        is_missing = np.isnan(values)
+        errors[is_missing] = deviations[is_missing] = 0
         squares = squares.plus(Squares.of(errors, deviations, weight))
     share = squares.share
     if not np.isfinite(share):
@@ -205,8 +217,8 @@ def reconstruction_error(
     ----------
     estimator : object
         Fitted transformer with ``transform`` and ``inverse_transform``: PCA, NMF,
-        :class:`skae.AutoencoderTransformer`, a Pipeline of such steps, or a fitted
-        search for one.
+        :class:`skae.AutoencoderTransformer`, a Pipeline of such steps and imputers, or
+        a fitted search for one.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Samples to reconstruct. The estimator gets them chunk by chunk, in the type of X
         (a dataframe stays one); only one chunk at a time is made dense.
@@ -223,7 +235,9 @@ def reconstruction_error(
     -------
     error : ndarray, Series or DataFrame of shape (n_samples,) or \
             (n_samples, n_features)
-        Errors, in float64.
+        Errors, in float64. That of a missing entry is NaN. A sample that lacks some has
+        the mean error of the others times the number of features, so that it can be
+        compared; NaN if it lacks all.
 
     Raises
     ------
@@ -232,9 +246,9 @@ def reconstruction_error(
     TypeError
         If the estimator has no ``transform`` or no ``inverse_transform``.
     ValueError
-        If `metric` has another value, if X or its reconstruction is not numeric and
-        finite, if their shapes differ, or if the errors are too large or too small for
-        float64.
+        If `metric` has another value, if X is not numeric or has an infinite entry, if
+        its reconstruction is not finite where X is observed, if their shapes differ, or
+        if the errors are too large or too small for float64.
 
     See Also
     --------
@@ -290,7 +304,8 @@ def argmax_accuracy(X: MatrixLike, X_reconstructed: MatrixLike) -> float:
     Raises
     ------
     ValueError
-        If an input is not 2-D, numeric and finite, or if the shapes differ.
+        If an input is not 2-D, numeric and finite, without missing entries, or if the
+        shapes differ.
 
     Examples
     --------
@@ -337,6 +352,18 @@ def check_metric(metric: object) -> None:
     check_name(metric, "metric", _METRICS)
 
 
+def _of_rows(measure: Callable[[Floats], Floats], differences: Floats) -> Floats:
+    """Return errors of rows; missing entries are as large as the mean of the others."""
+    is_missing = np.isnan(differences)
+    lines = np.flatnonzero(is_missing.any(axis=1))
+    if not len(lines):
+        return measure(differences)
+    errors = measure(np.where(is_missing, 0.0, differences))
+    n_observed = (~is_missing[lines]).sum(axis=1)
+    errors[lines] *= is_missing.shape[1] / np.where(n_observed, n_observed, np.nan)
+    return errors
+
+
 def errors_of(
     pairs: Callable[[], Iterable[tuple[Floats, Floats]]],
     metric: str,
@@ -348,6 +375,7 @@ def errors_of(
     ----------
     pairs : callable
         Returns an iterable of pairs of samples and their reconstructions, float64.
+        Missing entries of samples are NaN, and so are their errors.
 
     metric : str
 
@@ -358,20 +386,21 @@ def errors_of(
     ValueError
         If errors overflow, or if all squares underflow.
     """
-    measure = _METRICS[metric][0 if per_feature else 1]
+    of_entries, of_rows = _METRICS[metric]
+    measure = of_entries if per_feature else partial(_of_rows, of_rows)
     parts = []
     for rows, reconstructed in pairs():
         with np.errstate(over="ignore", under="ignore"):
             parts.append(measure(rows - reconstructed))
     errors = np.concatenate(parts)
-    if not np.isfinite(errors).all():
+    if np.isinf(errors).any():
         raise ValueError(
             f"Errors of the reconstruction are too large for float64 with "
             f"metric={metric!r}: divide X by a large number before fitting"
             f"{_or_absolute(metric)}"
         )
-    if metric == "squared_error" and errors.max() < TINY:
-        largest = max(np.abs(a - b).max() for a, b in pairs())
+    if metric == "squared_error" and _largest(errors) < TINY:
+        largest = max(_largest(np.abs(a - b)) for a, b in pairs())
         if largest > 0:
             raise ValueError(
                 f"Errors of the reconstruction, at most {largest:g}, are so small that "
@@ -379,6 +408,10 @@ def errors_of(
                 f"before fitting{_or_absolute(metric)}"
             )
     return errors
+
+
+def _largest(errors: Floats) -> float:
+    return float(np.fmax.reduce(errors, axis=None, initial=0.0))
 
 
 def _or_absolute(metric: str) -> str:
@@ -417,12 +450,12 @@ def _check_can_reconstruct(estimator: Any) -> None:
             "returns"
         )
     for method in ("transform", "inverse_transform"):
-        if hasattr(estimator, method):
+        if _has(estimator, method):
             continue
         lacking = [
             f"{name!r} ({_name(step)})"
             for name, step in getattr(estimator, "steps", [])
-            if step is not None and step != "passthrough" and not hasattr(step, method)
+            if step is not None and step != "passthrough" and not _has(step, method)
         ]
         because = f", because of its step {lacking[0]}" if lacking else ""
         raise TypeError(
@@ -431,6 +464,44 @@ def _check_can_reconstruct(estimator: Any) -> None:
             "KernelPCA(fit_inverse_transform=True), AutoencoderTransformer or a "
             "Pipeline of such steps have."
         )
+
+
+def _is_imputer(step: object) -> bool:
+    """Whether a step fills missing entries, without indicators beside them."""
+    return getattr(step, "add_indicator", None) is False
+
+
+def _steps(estimator: Any) -> Iterator[Any]:
+    """Yield the steps of a Pipeline, also of nested ones and in fitted searches."""
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    if not isinstance(estimator, Pipeline):
+        yield estimator
+        return
+    for _, step in estimator.steps:
+        if step is not None and step != "passthrough":
+            yield from _steps(step)
+
+
+def _has(estimator: Any, method: str) -> bool:
+    """Whether an estimator has a method, except for the imputers of a Pipeline."""
+    if hasattr(estimator, method):
+        return True
+    steps = list(_steps(estimator))
+    return any(map(_is_imputer, steps)) and all(
+        hasattr(step, method) or _is_imputer(step) for step in steps
+    )
+
+
+def _inverse_transform(estimator: Any, codes: Any) -> Any:
+    """Return reconstructions of codes; what was imputed is not undone."""
+    steps = list(_steps(estimator))
+    if not any(map(_is_imputer, steps)):
+        return estimator.inverse_transform(codes)
+    for step in reversed(steps):
+        if not _is_imputer(step):
+            codes = step.inverse_transform(codes)
+    return codes
 
 
 def _name(estimator: object) -> str:
@@ -442,7 +513,7 @@ def _sliceable(X: Any, name: str = "X") -> Any:
     if issparse(X):
         X = X.tocsr()
     if not hasattr(X, "shape"):
-        return check_array(X, input_name=name)
+        return check_array(X, input_name=name, ensure_all_finite="allow-nan")
     if len(X.shape) != 2 or 0 in X.shape:
         check_array(X, accept_sparse=True, input_name=name)  # raises the usual message
     return X
@@ -461,29 +532,55 @@ def _row_chunks(X: Any) -> Iterable[slice]:
 
 
 def _reconstruct(estimator: Any, rows: Any) -> tuple[Floats, Floats]:
-    """Return rows and their reconstructions, both as dense float64 arrays."""
-    values = _dense(rows)
-    reconstructed = estimator.inverse_transform(estimator.transform(rows))
-    reconstructed = _dense(reconstructed, name="the reconstruction")
+    """Return rows and their reconstructions, both as dense float64 arrays.
+
+    Missing entries of rows are NaN; their reconstructions may be, too.
+    """
+    values, what = _dense(rows, allow_nan=True), "the reconstruction"
+    is_missing = np.isnan(values)
+    reconstructed = _inverse_transform(estimator, estimator.transform(rows))
+    reconstructed = _dense(reconstructed, what, allow_nan=bool(is_missing.any()))
     if reconstructed.shape != values.shape:
         raise ValueError(
             f"{_name(estimator)} reconstructs rows of shape {values.shape} as "
             f"{reconstructed.shape}; the shapes must be equal."
         )
+    features = np.flatnonzero((np.isnan(reconstructed) & ~is_missing).any(axis=0))
+    if len(features):
+        raise ValueError(
+            f"{_name(estimator)} reconstructs feature {features[0]} of X as NaN where "
+            "it is observed, as scalers do if it has no entry in the training data: "
+            "leave features with few entries out"
+        )
     return values, reconstructed
 
 
-def _dense(rows: Any, name: str = "X") -> NDArray[np.float64]:
-    """Return rows as a dense float64 array, checked to be numeric and finite."""
+def _dense(
+    rows: Any, name: str = "X", *, allow_nan: bool = False
+) -> NDArray[np.float64]:
+    """Return rows as a dense float64 array, checked to be numeric and finite.
+
+    Missing entries are NaN if they are allowed.
+    """
     if issparse(rows):
         rows = rows.toarray()
     elif any(sparse_columns(rows)):  # scikit-learn would make it sparse, or warn
         columns = [np.asarray(rows.iloc[:, i]) for i in range(rows.shape[1])]
         rows = np.column_stack(columns)
     checked: NDArray[np.float64] = check_array(
-        rows, dtype=np.float64, ensure_min_samples=0, input_name=name
+        convertible(rows),
+        dtype=np.float64,
+        ensure_min_samples=0,
+        ensure_all_finite="allow-nan" if allow_nan else True,
+        input_name=name,
     )
     return checked
+
+
+def has_missing(X: Any) -> bool:
+    """Whether entries of X, as `_sliceable` returns it, are missing."""
+    chunks = (_dense(_safe_indexing(X, c), allow_nan=True) for c in _row_chunks(X))
+    return any(np.isnan(chunk).any() for chunk in chunks)
 
 
 def _sparse_or_dense(X: Any, name: str) -> Any:
@@ -509,19 +606,42 @@ def _weighted_chunks(
 def _weighted_mean(
     X: Any, chunks: list[tuple[slice | NDArray[np.intp], Floats]]
 ) -> Floats:
-    """Return the weighted mean of the rows, exactly the common row if all are equal."""
+    """Return the weighted mean of the rows, exactly the common row if all are equal.
+
+    That of a feature is the mean of its observed entries; 0 if there are none.
+    """
     # Relative to the first row with a weight, constant columns are exact zeros: no
     # rounding could be taken for variance.
-    origin: NDArray[np.float64] = _dense(_safe_indexing(X, chunks[0][0]))[0]
+    origin = _first_observed(X, [chunk for chunk, _ in chunks])
     total_weight = sum(weight.sum() for _, weight in chunks)
-    offset: NDArray[np.float64] = np.zeros_like(origin)
+    offset, observed = np.zeros_like(origin), np.zeros_like(origin)
+    have_gaps = np.zeros(origin.shape, dtype=bool)
     for chunk, weight in chunks:
         with np.errstate(over="ignore"):
-            deviations = _dense(_safe_indexing(X, chunk)) - origin
-        if not np.isfinite(deviations).all():
+            deviations = _dense(_safe_indexing(X, chunk), allow_nan=True) - origin
+        if np.isinf(deviations).any():
             raise ValueError(
                 "X is too large for float64: differences of its rows are not finite. "
                 "Divide X by a large number"
             )
-        offset += (weight / total_weight) @ deviations
-    return origin + offset
+        is_missing, share = np.isnan(deviations), weight / total_weight
+        deviations[is_missing] = 0
+        offset += share @ deviations
+        observed += share @ ~is_missing
+        have_gaps |= is_missing.any(axis=0)
+    # Without gaps that is 1, except for rounding.
+    return origin + offset / np.where(have_gaps & (observed > 0), observed, 1.0)
+
+
+def _first_observed(X: Any, chunks: Iterable[slice | NDArray[np.intp]]) -> Floats:
+    """Return the first observed entry of each feature, 0 for those without one."""
+    first: Floats | None = None
+    for chunk in chunks:
+        rows = _dense(_safe_indexing(X, chunk), allow_nan=True)
+        found = rows[np.isnan(rows).argmin(axis=0), np.arange(rows.shape[1])]
+        first = found if first is None else np.where(np.isnan(first), found, first)
+        if not np.isnan(first).any():
+            return first
+    if first is None or np.isnan(first).all():
+        raise ValueError("X has no observed entry: all are NaN, so there is no R²")
+    return np.nan_to_num(first)

@@ -597,6 +597,51 @@ def test_bad_reconstructions(pyplot, pca, display, rows, reconstructions, messag
             display.from_estimator(pca, rows)
 
 
+def test_images_with_gaps(pyplot, autoencoder):
+    """Missing pixels have a color of their own, and do not count."""
+    gaps = np.random.default_rng(0).random(X.shape) < 0.2
+    rows = np.where(gaps, np.nan, X)
+    rows[2] = np.nan
+    draw = partial(ReconstructionDisplay.from_estimator, autoencoder, rows)
+    for which, sign in (("best", 1), ("worst", -1)):
+        display = draw(which=which)
+        errors = sign * autoencoder.reconstruction_error(rows)
+        assert (
+            display.indices.tolist() == np.argsort(errors, kind="stable")[:10].tolist()
+        )
+        assert display.image_.get_clim() == (
+            np.nanmin(rows[display.indices]),
+            np.nanmax(rows[display.indices]),
+        )
+        images = tiles(display.image_.get_array(), 10)
+        np.testing.assert_array_equal(images[:10], rows[display.indices])
+        assert np.isfinite(images[10:]).all()
+        shown = display.image_.get_cmap()
+        assert shown.get_bad().tolist() not in shown(np.arange(256)).tolist()
+    given = ReconstructionDisplay.from_predictions(rows, X, which=[2])
+    np.testing.assert_array_equal(tiles(given.image_.get_array(), 1)[1], X[2])
+    assert np.isfinite(given.image_.get_clim()).all()
+
+
+def test_errors_of_samples_with_gaps(pyplot, autoencoder):
+    """A sample without any entry has no error, and is not drawn."""
+    rows = np.where(np.random.default_rng(0).random(X.shape) < 0.2, np.nan, X)
+    rows[2] = np.nan
+    display = ReconstructionErrorDisplay.from_estimator(autoencoder, rows)
+    (errors,) = display.errors.values()
+    np.testing.assert_allclose(errors, autoencoder.reconstruction_error(rows))
+    assert display.bins_[[0, -1]].tolist() == [np.nanmin(errors), np.nanmax(errors)]
+    (label,) = (text.get_text() for text in display.ax_.get_legend().get_texts())
+    assert "nan" not in label
+    given = ReconstructionErrorDisplay.from_predictions(rows, {"zeros": 0 * X})
+    expected = 64 * np.nanmean(np.delete(rows, 2, axis=0) ** 2, axis=1)
+    np.testing.assert_allclose(np.delete(given.errors["zeros"], 2), expected)
+    with pytest.raises(ValueError, match=r"errors\['a'\] are all NaN"):
+        ReconstructionErrorDisplay(errors={"a": [np.nan]}).plot()
+    code = LatentSpaceDisplay.from_estimator(autoencoder, rows).code
+    assert np.isfinite(code).all()
+
+
 # Codes
 
 

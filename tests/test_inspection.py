@@ -11,7 +11,9 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_s_curve
 from sklearn.decomposition import PCA, FactorAnalysis, TruncatedSVD
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_selection import SelectKBest, VarianceThreshold
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GroupKFold,
@@ -20,6 +22,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     StratifiedKFold,
     TimeSeriesSplit,
+    cross_val_score,
 )
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -324,7 +327,11 @@ def test_frames_and_lists(library):
     [
         (np.arange(9.0), "Expected 2D array"),
         (np.empty((9, 0)), "0 feature"),
-        (np.where(np.eye(10), np.nan, 1.0), "NaN"),
+        (
+            np.where(np.eye(150, 4), np.nan, IRIS),
+            "TruncatedSVD does not accept missing",
+        ),
+        (np.where(np.eye(150, 4), np.inf, IRIS), "X contains infinity"),
         (IRIS[:3], "n_splits=5"),
     ],
 )
@@ -332,6 +339,88 @@ def test_bad_rows(X, message):
     # A fit that fails is an error, not a score of NaN.
     with pytest.raises(ValueError, match=message):
         compare_with_pca(X, [1], estimator=LINEAR)
+
+
+# Missing values
+
+
+GAPS = np.random.default_rng(0).random(IRIS.shape) < 0.2
+INCOMPLETE = np.where(GAPS, np.nan, IRIS)
+KINDS = np.repeat(["a", "b", "c"], 50)
+
+
+def naive_r2_of_observed(model, fill, X):
+    restored = model.inverse_transform(model.transform(fill(X)))
+    deviations = X - np.nanmean(X, axis=0)
+    return 1 - np.nansum((X - restored) ** 2) / np.nansum(deviations**2)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array, "DataFrame"])
+def test_pca_gets_means_in_place_of_missing_values(container):
+    X = INCOMPLETE
+    if container == "DataFrame":
+        pd = pytest.importorskip("pandas")
+        frame = pd.DataFrame(X, columns=list("abcd")).astype(object)
+        given = frame.where(frame.notna(), pd.NA)
+    else:
+        given = container(X)
+    splits = list(SHUFFLED_FOLDS(3).split(X))
+    display = compare_with_pca(given, [1, 2], cv=splits, estimator=QUICK)
+    for name in ("PCA", "autoencoder"):
+        expected = []
+        for n in (1, 2):
+            for train, held_out in splits:
+                mean = np.nanmean(X[train], axis=0)
+                fill = partial(
+                    lambda mean, rows: np.where(rows == rows, rows, mean), mean
+                )
+                model, how = PCA(n), fill
+                if name == "autoencoder":
+                    model, how = clone(QUICK).set_params(n_components=n), np.array
+                model.fit(how(X[train]))
+                expected.append(naive_r2_of_observed(model, how, X[held_out]))
+        assert scores_of(display, name) == pytest.approx(expected, rel=1e-6)
+    assert display.verdict.endswith("PCA saw means in place of missing values.")
+    assert "means" not in compare_with_pca(IRIS, [1], cv=2, estimator=QUICK).verdict
+
+
+def test_prediction_from_incomplete_data():
+    how = {"y": KINDS, "cv": 3, "estimator": make_pipeline(StandardScaler(), QUICK)}
+    display = compare_with_pca(INCOMPLETE, [2], **how)
+    reference = display.results["prediction_score_all_features"]
+    imputing = make_pipeline(
+        StandardScaler(),
+        SimpleImputer(),
+        StandardScaler(),
+        LogisticRegression(max_iter=1000),
+    )
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    expected = cross_val_score(imputing, INCOMPLETE, KINDS, cv=folds)
+    assert reference.tolist() == [*expected, *expected]
+    # A given predictor has to take missing values.
+    with pytest.raises(ValueError, match="LogisticRegression does not accept missing"):
+        compare_with_pca(INCOMPLETE, [2], predictor=LogisticRegression(), **how)
+    trees = HistGradientBoostingClassifier(max_iter=5, random_state=0)
+    display = compare_with_pca(INCOMPLETE, [2], predictor=trees, **how)
+    assert (display.results["prediction_score_all_features"] > 0.8).all()
+
+
+def test_an_imputer_of_the_pipeline_imputes_for_both():
+    imputing = make_pipeline(SimpleImputer(strategy="median"), QUICK)
+    display = compare_with_pca(
+        INCOMPLETE, [2], cv=2, estimator=imputing, return_estimator=True
+    )
+    assert "means" not in display.verdict
+    assert type(display.results["fitted"][0][-1]) is PCA
+    assert np.isfinite(display.results["test_score"]).all()
+
+
+def test_a_feature_with_entries_in_one_fold_only():
+    X = INCOMPLETE.copy()
+    X[5:, 3] = np.nan
+    splits = [(np.arange(75, 150), np.arange(75))]
+    display = compare_with_pca(X, [1], cv=splits, estimator=QUICK)
+    assert np.isfinite(display.results["test_score"]).all()
 
 
 # Errors

@@ -156,6 +156,62 @@ def test_job(job, tmp_path, has_labels):
         assert path.stat().st_size > 200
 
 
+def test_job_with_missing_values(job, figures, tmp_path):
+    """PCA sees means, and only what is observed is scored."""
+    X = np.where(np.random.default_rng(0).random(IRIS.shape) < 0.2, np.nan, IRIS)
+    cells = X.round(1).astype(str).astype(object)
+    cells[np.isnan(X)] = np.resize(["", "NA", "nan"], np.isnan(X).sum())
+    cells[7] = "NA"  # a sample without any entry
+    X[7] = np.nan
+    path = tmp_path / "a.csv"
+    path.write_text(csv_text([[*row, y] for row, y in zip(cells, KINDS, strict=True)]))
+    status, out, err = job(
+        "--data",
+        path,
+        "--target",
+        -1,
+        "--code-sizes",
+        2,
+        "--cv",
+        2,
+        "--random-state",
+        5,
+    )
+    assert (status, err) == (0, "")
+    share = 100 * np.isnan(X).mean()
+    assert f"4 features; {share:.2g} % of the values are missing\n" in out
+    assert "PCA saw means in place of missing values." in " ".join(out.split())
+    train, test = train_test_split(
+        np.arange(150), test_size=0.25, random_state=5, stratify=SPECIES
+    )
+    scaled = MinMaxScaler().fit(X[train])
+    means = np.nanmean(scaled.transform(X[train]), axis=0)
+    rows = scaled.transform(X)
+    rows = np.where(np.isnan(rows), means, rows)
+    pca = PCA(2).fit(rows[train])
+    code = pca.transform(rows[test])
+    restored = scaled.inverse_transform(pca.inverse_transform(code))
+    deviations = X[test] - np.nanmean(X[test], axis=0)
+    r2 = 1 - np.nansum((restored - X[test]) ** 2) / np.nansum(deviations**2)
+    (row,) = read_table(tmp_path / "out")
+    assert row["pca_r2"] == pytest.approx(r2)
+    (points,) = figures[0].axes[-1].collections
+    n_drawn = 38 - (7 in test)
+    assert points.get_offsets().shape == (n_drawn, 2)
+    assert np.isfinite(points.get_offsets()).all()
+
+
+def test_images_with_missing_pixels(job, figures, tmp_path):
+    digits = load_digits().data[:60]
+    gaps = np.random.default_rng(0).random(digits.shape) < 0.2
+    path = save_npz(tmp_path / "a.npz", X=np.where(gaps, np.nan, digits))
+    status, _, _ = job("--data", path, "--code-sizes", 2, "--cv", 2)
+    assert status == 0
+    picture = figures[0].axes[-1].images[0]
+    assert picture.get_clim() == (0, 16)
+    assert picture.get_cmap().get_bad().tolist() != picture.get_cmap()(0.1)
+
+
 def test_digits_are_the_default(job, tmp_path):
     status, out, _ = job("--code-sizes", 2, "--cv", 2, "--no-plot", max_iter=1)
     assert status == 0
@@ -360,9 +416,24 @@ def test_csv(tmp_path, text, target, y, encoding):
     assert (data.y is None and y is None) or data.y.tolist() == y
 
 
+@pytest.mark.parametrize(
+    "cell", ["", "NA", "n/a", "NaN", "-nan", "<NA>", "null", "None"]
+)
+@pytest.mark.parametrize("header", ["w,x,y,z\n", ""])
+def test_missing_cells(tmp_path, cell, header):
+    """Also in the first line, which is no header because of them."""
+    cells = IRIS.astype(object)
+    cells[[0, 3, 9], [1, 0, 3]] = cell
+    (tmp_path / "a.csv").write_text(csv_text(cells, header))
+    data = demo_data.load(tmp_path / "a.csv")
+    assert np.argwhere(np.isnan(data.X)).tolist() == [[0, 1], [3, 0], [9, 3]]
+    assert np.array_equal(np.where(np.isnan(data.X), IRIS, data.X), IRIS)
+
+
 # Errors: one line, status 2
 
-WITH_NAN = np.where(np.arange(600).reshape(150, 4) == 14, np.nan, IRIS)
+WITH_INF = np.where(np.arange(600).reshape(150, 4) == 14, np.inf, IRIS)
+EMPTY_FEATURE = np.where(np.arange(4) == 2, np.nan, IRIS)
 FILES = {
     "missing.npy": [(None, r"missing\.npy: there is no such file")],
     "a.parquet": [(b"PAR1", r"a\.parquet: not a \.npy, \.npz or \.csv file")],
@@ -374,7 +445,8 @@ FILES = {
         (np.arange(30.0), r"a\.npy: its shape is \(30,\)"),
         (np.zeros((30, 2, 2, 2)), r"its shape is \(30, 2, 2, 2\)"),
         (np.array(1.0), r"its shape is \(\)"),
-        (WITH_NAN, r"1 entries are not finite, .* row 3, column 2 .*: nan"),
+        (WITH_INF, r"1 entries are infinite, .* row 3, column 2 .*: inf"),
+        (EMPTY_FEATURE, r"column 2 \(counted from 0, without labels\) has no value: "),
         (IRIS.astype(str), "not real numbers"),
         (IRIS.astype(complex), "not real numbers"),
         (IRIS[:19], "19 rows of 4 features are too few; at least 20 rows"),
@@ -394,16 +466,15 @@ FILES = {
     ],
     "a.csv": [
         (b"\xff\xfe\x00\x80" * 50, r"a\.csv: not a readable \.csv file"),
-        ("1,2\n3,x\n" * 20, "line 2, column 1 is not a number: x"),
+        ("1,2\n3,x\n" * 20, "line 2, column 1 is not a number: x .*or write NA"),
         ("a,b\n1,2\n3,4\n3,x\n", "line 4, column b is not a number: x"),
-        ("1,2\n3,\n" * 20, "line 2, column 1 is empty"),
-        (",2\n" + "3,4\n" * 20, "line 1, column 0 is empty"),
+        ("a,b,c\n" + "1,2,\n" * 20, "column c has no value: leave it out"),
         ("1,2\n3,4,5\n" * 20, "line 2 has 3 columns, the first has 2"),
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
         ("a,b\n", "0 rows of 2 features are too few"),
         ("9" * 200_000, "not a readable .csv file"),
-        ("1,2\n3,nan\n" * 20, "20 entries are not finite"),
+        ("1,2\n3,inf\n" * 20, "20 entries are infinite"),
     ],
 }
 
@@ -432,6 +503,9 @@ def test_target_that_is_not_there(failing_job, tmp_path):
     for target in ("height", "5", "-6"):
         message = failing_job("--data", tmp_path / "a.csv", "--target", target)
         assert re.search(f"no column '?{target}", message)
+    (tmp_path / "b.csv").write_text(HEADER + NAMED.replace(",b\n", ",\n"))
+    message = failing_job("--data", tmp_path / "b.csv", "--target", "kind")
+    assert "line 52, column kind is empty, but each sample needs a label" in message
 
 
 def one_class_to_train_on():
@@ -458,6 +532,15 @@ WIDE = np.random.default_rng(0).random((20, 30))
             {"X": WIDE},
             "--code-sizes 11",
             "10 training samples in the folds, .* most 10 ",
+        ),
+        (
+            {
+                "X": np.where(
+                    (np.arange(150)[:, None] > 0) & (np.arange(4) == 1), np.nan, IRIS
+                )
+            },
+            "",
+            "column 1 .* has no value in a training fold of a.npz: leave it out",
         ),
         # 16 training samples
         ({"X": IRIS[::7]}, "--cv 1", "--cv 1: 2 to 8 folds are possible"),

@@ -15,13 +15,14 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF, PCA, IncrementalPCA, KernelPCA, TruncatedSVD
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import skae.metrics
-from skae import AutoencoderTransformer
+from skae import AutoencoderImputer, AutoencoderTransformer
 from skae.metrics import (
     argmax_accuracy,
     reconstruction_error,
@@ -234,7 +235,9 @@ def test_reconstructions_of_another_shape_and_that_are_not_finite():
         ([1.0, 2.0], "Expected 2D array"),
         (np.empty((0, 64)), "0 sample"),
         (np.empty((5, 0)), "0 feature"),
-        (np.array([[np.nan, 1.0], [0.0, 1.0]]), "X contains NaN"),
+        (np.array([[np.inf, 1.0], [0.0, np.nan]]), "X contains infinity"),
+        (np.full((3, 2), np.nan), "X has no observed entry"),
+        ([[None, None]], "X has no observed entry"),
         (np.array([["a", "b"]], dtype=object), "could not convert"),
     ],
 )
@@ -471,6 +474,148 @@ def test_errors_that_cannot_be(monkeypatch):
         reconstruction_error(pca, TRAIN, as_frame=True)
 
 
+# Missing entries
+
+
+GAPS = np.random.default_rng(0).random(HELD_OUT.shape) < 0.2
+INCOMPLETE = np.where(GAPS, np.nan, HELD_OUT)
+
+
+class Shrinking(Reconstructor):
+    """Reconstruct an entry as 0.9 of it; a missing one as 7."""
+
+    def __init__(self):
+        super().__init__(lambda X: np.where(np.isnan(X), 7, 0.9 * X))
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+@pytest.mark.parametrize("chunk_entries", [64 * 7, 2**22])
+def test_only_observed_entries_count(monkeypatch, chunk_entries):
+    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", chunk_entries)
+    X = INCOMPLETE.copy()
+    X[3], X[:, 5], X[:20, 6], X[21:, 7] = np.nan, np.nan, np.nan, np.nan
+    copies, weights = Shrinking(), np.random.default_rng(0).integers(0, 3, len(X))
+    for w in (np.ones(len(X)), weights):
+        repeated = np.repeat(X, w.astype(int), axis=0)
+        deviations = repeated - np.nan_to_num(_nanmean(repeated))
+        expected = 1 - np.nansum((0.1 * repeated) ** 2) / np.nansum(deviations**2)
+        score = reconstruction_r2_score(copies, X, sample_weight=w)
+        assert score == pytest.approx(expected, rel=1e-12)
+    for metric, power in (("squared_error", 2), ("absolute_error", 1)):
+        entries = (0.1 * X) ** power
+        compute = partial(reconstruction_error, copies, X, metric=metric)
+        np.testing.assert_allclose(compute(per_feature=True), entries)
+        errors = compute()
+        others = np.arange(len(X)) != 3
+        means = np.nanmean(entries[others], axis=1)
+        np.testing.assert_allclose(errors[others], 64 * means)
+        assert np.isnan(errors[3])
+
+
+def _nanmean(X):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")
+        return np.nanmean(X, axis=0)
+
+
+def test_an_autoencoder_of_incomplete_data():
+    model = AutoencoderTransformer(3, max_iter=5, learning_rate="cosine")
+    model.fit(INCOMPLETE)
+    assert reconstruction_r2_score(model, INCOMPLETE) == pytest.approx(
+        model.score(INCOMPLETE)
+    )
+    for per_feature in (False, True):
+        np.testing.assert_allclose(
+            reconstruction_error(model, INCOMPLETE, per_feature=per_feature),
+            model.reconstruction_error(INCOMPLETE, per_feature=per_feature),
+            atol=1e-12,
+        )
+
+
+def test_containers_of_incomplete_rows():
+    pd = pytest.importorskip("pandas")
+    model = AutoencoderTransformer(3, max_iter=5, learning_rate="cosine")
+    model.fit(INCOMPLETE)
+    expected = reconstruction_r2_score(model, INCOMPLETE)
+    frame = pd.DataFrame(INCOMPLETE)
+    for X in (
+        frame.astype("Float64").mask(frame.isna(), pd.NA),
+        frame.astype(object).where(frame.notna(), None),
+        frame.astype(object).where(frame.notna(), pd.NA),
+        frame.astype(object).where(frame.notna(), pd.NA).to_numpy(),
+        [[None if np.isnan(x) else x for x in row] for row in INCOMPLETE.tolist()],
+        sp.csr_array(INCOMPLETE),
+        sp.coo_array(INCOMPLETE),
+    ):
+        assert reconstruction_r2_score(model, X) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "imputer", [SimpleImputer(), KNNImputer(), AutoencoderImputer(random_state=0)]
+)
+def test_imputers_of_a_pipeline(imputer):
+    """They fill entries that do not count, so that their inverse is not needed."""
+    scaled = make_pipeline(StandardScaler(), imputer, PCA(5, random_state=0))
+    inner = Pipeline([("scale", scaled[0]), ("rest", scaled[1:])])
+    for pipeline in (scaled, inner):
+        pipeline.fit(INCOMPLETE)
+        code = pipeline.transform(INCOMPLETE)
+        last = pipeline["rest"] if pipeline is inner else pipeline
+        restored = pipeline[0].inverse_transform(last[-1].inverse_transform(code))
+        squares = (INCOMPLETE - restored) ** 2
+        errors = reconstruction_error(pipeline, INCOMPLETE, per_feature=True)
+        np.testing.assert_allclose(errors, squares)
+        deviations = (INCOMPLETE - np.nanmean(INCOMPLETE, axis=0)) ** 2
+        expected = 1 - np.nansum(squares) / np.nansum(deviations)
+        score = reconstruction_r2_score(pipeline, INCOMPLETE)
+        assert score == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_search_over_imputed_pca_and_an_autoencoder():
+    models = [
+        make_pipeline(SimpleImputer(keep_empty_features=True), PCA(3)),
+        AutoencoderTransformer(3, max_iter=5, learning_rate="cosine", random_state=0),
+    ]
+    search = GridSearchCV(
+        Pipeline([("model", models[0])]),
+        {"model": models},
+        scoring=reconstruction_r2,
+        cv=2,
+        error_score="raise",
+    )
+    search.fit(INCOMPLETE)
+    assert (search.cv_results_["mean_test_score"] > 0).all()
+    best = reconstruction_r2_score(search.best_estimator_, INCOMPLETE)
+    assert reconstruction_r2_score(search, INCOMPLETE) == best
+
+
+def test_reconstructions_of_gaps():
+    """They may be missing, too, but those of observed entries may not."""
+    X = INCOMPLETE[:, :10].copy()
+    X[:, 3] = np.nan
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "invalid value", RuntimeWarning)
+        scaled = make_pipeline(StandardScaler(), Shrinking()).fit(X)
+    assert np.isfinite(reconstruction_r2_score(scaled, X))
+    X[5, 3] = 1.0
+    with pytest.raises(ValueError, match="Pipeline reconstructs feature 3 of X as NaN"):
+        reconstruction_r2_score(scaled, X)
+    # Of complete samples, none may.
+    with pytest.raises(ValueError, match="the reconstruction contains NaN"):
+        reconstruction_error(Reconstructor(lambda X: X * np.nan), np.eye(3))
+    # An imputer that drops a feature does not keep the shape.
+    dropping = make_pipeline(SimpleImputer(), PCA(2)).fit(INCOMPLETE[:, :10])
+    X[:] = INCOMPLETE[:, :10]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Skipping features", UserWarning)
+        X[:, 0] = np.nan
+        dropping.fit(X)
+        with pytest.raises(ValueError, match=r"\(150, 10\) as \(150, 9\)"):
+            reconstruction_r2_score(dropping, X)
+
+
 # argmax_accuracy
 
 
@@ -511,6 +656,7 @@ def test_argmax_accuracy_of_sparse_rows(container):
     [
         (np.eye(3), np.eye(4), r"\(3, 3\), X_reconstructed \(4, 4\)"),
         (np.ones(3), np.ones(3), "Expected 2D array"),
+        (np.full((3, 3), np.nan), np.eye(3), "X contains NaN"),
         (np.eye(3), np.full((3, 3), np.nan), "X_reconstructed contains NaN"),
         (np.empty((0, 3)), np.empty((0, 3)), "0 sample"),
     ],

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae.metrics import reconstruction_r2
 
 from .support import reference
 from .support.cases import (
@@ -21,6 +27,7 @@ from .support.cases import (
     make_data,
     weighted_by,
 )
+from .support.checkpoints import assert_finishes, needs_callbacks
 from .support.fits import activations_of, network_input
 
 
@@ -223,13 +230,43 @@ def test_a_feature_without_entries(params):
     )
 
 
+@pytest.mark.parametrize(
+    ("params", "value"),
+    [({"output_activation": "sigmoid"}, 0.5), ({"loss": "log_loss"}, 0.5)],
+)
+def test_a_feature_without_entries_after_an_activation(params, value):
+    X = lacking(make_data(loss="log_loss"))
+    X[:, 4] = np.nan
+    estimator = fitted(X, **params)
+    assert (reconstruct(estimator, X)[:, 4] == value).all()
+
+
 def test_nothing_is_observed():
+    nothing = np.full((5, 6), np.nan)
     with pytest.raises(ValueError, match="X has no observed entry"):
-        fitted(np.full((5, 3), np.nan))
+        fitted(nothing)
+    X = lacking(make_data())
+    estimator = fitted(X)
+    for fails in (
+        lambda: estimator.score(nothing),
+        lambda: estimator.score(sparse.csr_array(nothing)),
+        lambda: estimator.score(
+            np.vstack([nothing, X[:1]]), sample_weight=[1, 1, 1, 1, 1, 0]
+        ),
+        lambda: clone(estimator).fit(X, X_val=nothing),
+        lambda: clone(estimator).fit(X, X_val=sparse.csr_array(nothing)),
+    ):
+        with pytest.raises(ValueError, match="has no observed entry: all are NaN"):
+            fails()
+    assert np.isfinite(estimator.score(np.vstack([nothing, X[:1]])))
+    one_zero = sparse.csr_array(np.where(np.arange(6) == 1, 0, nothing))
+    assert np.isfinite(estimator.score(one_zero))
 
 
 @pytest.mark.parametrize("share", [0.01, 0.95])
-@pytest.mark.parametrize("kind", [AutoencoderTransformer])
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
 def test_few_and_many_missing_entries(kind, share):
     X = lacking(make_data(200), share)
     estimator = kind(2, random_state=0).fit(X)
@@ -255,8 +292,22 @@ def test_infinity_is_an_error():
     estimator = fitted(X)
     X[5, 5] = -np.inf
     for call in (fitted, estimator.transform, estimator.score, estimator.partial_fit):
-        with pytest.raises(ValueError, match="Input X contains infinity"):
-            call(X)
+        for container in (np.asarray, sparse.csr_array):
+            with pytest.raises(ValueError, match="Input X contains infinity"):
+                call(container(X))
+    with pytest.raises(ValueError, match="Input X_val contains infinity"):
+        clone(estimator).fit(lacking(make_data()), X_val=X)
+
+
+def test_text_is_an_error():
+    """Also where it means that a value is missing: that is NaN, or None."""
+    X = lacking(make_data()).astype(object)
+    estimator = fitted(X)
+    for text in ("NA", "", "?"):
+        X[5, 5] = text
+        for call in (fitted, estimator.transform):
+            with pytest.raises(ValueError, match=r"float: .* one is NaN, None or pand"):
+                call(X)
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "poisson"])
@@ -309,15 +360,157 @@ def test_elbo():
     assert difference == pytest.approx(own, rel=0.2)
 
 
-@pytest.mark.parametrize("container", ["Float64", "object", "None"])
+@pytest.mark.parametrize("n_rows", [2, 3])
+@pytest.mark.parametrize("params", [SMALL, {"random_state": 0}])
+def test_few_samples(n_rows, params):
+    X = lacking(make_data())[[0, 2, 5][:n_rows]]
+    assert np.isnan(X).any(axis=1).all()
+    estimator = AutoencoderTransformer(1, **params).fit(X)
+    assert np.isfinite(reconstruct(estimator, X)).all()
+    assert np.isfinite(estimator.score(X))
+
+
+def test_the_only_values_of_a_feature_have_no_weight():
+    """It is as a feature without entries."""
+    X = lacking(make_data())
+    X[5:, 4] = np.nan
+    X[:5, 4] = np.arange(5) + 10
+    weights = np.where(np.arange(60) < 5, 0.0, 1.0)
+    estimator = fitted(X, init="pca", early_stopping=False)
+    estimator.fit(X, sample_weight=weights)
+    assert estimator.mean_[4] == 0
+    without = fitted(X[5:], init="pca", early_stopping=False)
+    np.testing.assert_allclose(estimator.mean_, without.mean_)
+    assert estimator.scale_ == pytest.approx(without.scale_)
+    code = estimator.transform(X)
+    assert (estimator.inverse_transform(code)[:, 4] == 0).all()
+    X[:5, 4] = np.nan
+    np.testing.assert_allclose(estimator.transform(X), code, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
+def test_early_stopping(kind):
+    """Held-out samples are judged by what is observed of them."""
+    X = lacking(make_data(200))
+    X[::10] = np.nan
+    estimator = kind(2, random_state=0, early_stopping=True).fit(X)
+    assert np.isfinite(estimator.validation_loss_curve_).all()
+    assert min(estimator.validation_loss_curve_) > 0
+    assert estimator.score(X) > 0
+
+
+@pytest.mark.parametrize("complete", [0, 1])
+def test_partial_fit_of_complete_and_incomplete_batches(complete):
+    X = make_data(300)
+    batches = np.array_split(X, 6)
+    batches = [
+        batch if i % 2 == complete else lacking(batch)
+        for i, batch in enumerate(batches)
+    ]
+    estimator = AutoencoderTransformer(2, random_state=0)
+    for batch in batches:
+        estimator.partial_fit(batch)
+    # The distribution is that of the first batch, if it was incomplete.
+    assert (estimator._gaussian is None) == (complete == 0)
+    np.testing.assert_allclose(estimator.mean_, np.nanmean(batches[0], axis=0))
+    assert estimator.score(X) > 0
+    assert estimator.score(lacking(X)) > 0
+
+
+def test_float32():
+    X = lacking(make_data())
+    estimator, single = fitted(X, init="pca"), fitted(X.astype("f4"), init="pca")
+    for method in ("transform", "reconstruction_error", "score_samples"):
+        out = getattr(single, method)(X.astype("f4"))
+        assert out.dtype == np.float32
+        np.testing.assert_allclose(
+            out, getattr(estimator, method)(X), rtol=1e-2, atol=1e-3
+        )
+    with pytest.raises(ValueError, match="infinity or a value too large for dtype"):
+        single.transform(np.where(np.isnan(X), X, 1e39))
+
+
+@pytest.mark.parametrize(
+    "kind", [sparse.csr_matrix, sparse.csc_array, sparse.coo_array]
+)
+def test_sparse_zeros_are_values(kind):
+    X = make_data()
+    X = lacking(np.where(np.abs(X - X.mean(axis=0)) < 0.5 * X.std(axis=0), 0, X))
+    estimator, given = fitted(X), kind(X)
+    assert given.nnz < X.size - 20
+    other = fitted(given)
+    np.testing.assert_array_equal(other._params, estimator._params)
+    np.testing.assert_array_equal(other.transform(given), estimator.transform(X))
+    assert other.score(given) == estimator.score(X)
+    assert np.isnan(given.toarray()).sum() == np.isnan(X).sum()
+
+
+def test_within_scikit_learn():
+    """Pipelines, searches and other tools pass gaps on."""
+    X = lacking(make_data())
+    estimator = AutoencoderTransformer(2, **SMALL)
+    scaled = make_pipeline(StandardScaler(), estimator)
+    scores = cross_val_score(scaled, X, cv=3, error_score="raise")
+    assert np.isfinite(scores).all()
+    for scoring in (None, reconstruction_r2):
+        grid = {"autoencodertransformer__n_components": [1, 3]}
+        search = GridSearchCV(scaled, grid, scoring=scoring, cv=3, error_score="raise")
+        assert search.fit(X).best_params_ == {**grid, next(iter(grid)): 3}
+    columns = ColumnTransformer(
+        [("code", estimator, [0, 1, 2, 3])], remainder="passthrough"
+    )
+    together = columns.fit_transform(X)
+    expected = clone(estimator).fit_transform(X[:, :4])
+    np.testing.assert_array_equal(together, np.hstack([expected, X[:, 4:]]))
+    X[:, 3] = np.where(np.arange(60) < 30, np.nan, 1e-3 * X[:, 3])
+    fit = AutoencoderTransformer(2, random_state=0).fit(X)
+    importances = permutation_importance(
+        fit, X, X, scoring=reconstruction_r2, random_state=0
+    ).importances_mean
+    assert np.isfinite(importances).all()
+    assert importances[3] < np.delete(importances, 3).min()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_set_output(library):
+    module = pytest.importorskip(library)
+    X = lacking(make_data())
+    columns = {name: list(x) for name, x in zip("abcdef", X.T, strict=True)}
+    frame = module.DataFrame(columns)
+    if library == "polars":
+        frame = frame.fill_nan(None)
+    estimator = AutoencoderTransformer(2, **SMALL).set_output(transform=library)
+    code = estimator.fit_transform(frame)
+    assert isinstance(code, module.DataFrame)
+    np.testing.assert_array_equal(code.to_numpy(), fitted().transform(X))
+
+
+@needs_callbacks
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_checkpoints(name, tmp_path):
+    """A fit that was cut short, and is finished, has the same bits."""
+    pytest.importorskip("safetensors")
+    estimator = make(name, max_iter=8, tol=1e-12, n_iter_no_change=99)
+    X = lacking(make_data())
+    assert_finishes(estimator, X, tmp_path / "model.safetensors", 3)
+
+
+@pytest.mark.parametrize("container", ["Float64", "object", "None", "string", "Sparse"])
 def test_frames(container):
-    """Nullable columns, and objects, as scikit-learn takes them."""
+    """Nullable columns, objects and text as scikit-learn takes them."""
     pd = pytest.importorskip("pandas")
     X = lacking(make_data())
     frame = pd.DataFrame(X, columns=list("abcdef"))
     if container == "Float64":
         frame = frame.convert_dtypes().astype("Float64")
         assert frame.isna().to_numpy().sum() == np.isnan(X).sum()
+    elif container == "string":
+        frame["b"] = frame["b"].astype("string")
+        frame["c"] = frame["c"].astype("Float64")
+    elif container == "Sparse":
+        frame = frame.astype("Sparse[float64]")  # its fill value is NaN
     else:
         missing = pd.NA if container == "object" else None
         frame = frame.astype(object).where(frame.notna(), missing)

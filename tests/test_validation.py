@@ -58,7 +58,10 @@ def validation_rows(X):
         "a list": ([X, X], r"X_val is a list .*such as \(X, y\)"),
         "narrow": (X[:, :3], "X_val has 3 features"),
         "infinity": (np.full((3, 6), np.inf), "Input X_val contains infinity"),
-        "text": (np.array([["a"] * 6], dtype=object), "X_val: could not convert"),
+        "text": (
+            np.array([["a"] * 6], dtype=object),
+            "could not convert .* X_val has to be numbers",
+        ),
         "one row": (X[0], "X_val: Expected 2D array, got 1D"),
         "no rows": (X[:0], "X_val: Found array with 0 sample"),
         "sparse": (sparse.csr_matrix(X[:, :3]), "X_val has 3 features"),

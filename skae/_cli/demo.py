@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._cli.demo_data import Data, DemoError, load
+from skae._cli.demo_data import Data, DemoError, check_observed, load
 from skae._typing import Floats
 from skae.inspection import ReconstructionDisplay
 from skae.inspection._comparison import Table, compare
@@ -94,10 +94,14 @@ def run(
     data = load(path, target)
     train, test = split(data, random_state)
     code_sizes = usable_code_sizes(code_sizes, (len(train), data.X.shape[1]), cv)
+    is_missing = np.isnan(data.X)
+    for fold, _ in KFold(cv).split(train):
+        check_observed(data.X[train[fold]], f" in a training fold of {data.name}")
     prepare_folder(output)
+    missing = f"; {100 * is_missing.mean():.2g} % of the values are missing"
     print(
         f"{data.name}: {len(train)} training samples, {len(test)} held out; "
-        f"{data.X.shape[1]} features"
+        f"{data.X.shape[1]} features{missing if is_missing.any() else ''}"
     )
 
     autoencoder = AutoencoderTransformer(
@@ -116,12 +120,13 @@ def run(
         estimator=pipeline,
         report=progress(2 * len(code_sizes)),
     )
+    classifier = linear_classifier(imputes=bool(is_missing.any()))
     print("Fits on all training samples, R2 on the held-out samples:", flush=True)
     held_out = compare(
         data.X,
         code_sizes,
         y=data.y,
-        predictor=None if data.y is None else linear_classifier(),
+        predictor=None if data.y is None else classifier,
         cv=[(train, test)],
         estimator=pipeline,
         return_estimator=True,
@@ -359,6 +364,9 @@ def draw_images(
     """Draw the first held-out sample of each class; without labels, the first few."""
     import matplotlib as mpl
 
+    style: dict[str, Any] = {}
+    if not np.isnan(data.X).any():  # else gaps have the color of missing pixels
+        style["cmap"] = mpl.colormaps["gray_r"].with_extremes(bad=GAP_COLOR)
     first = np.arange(len(test))
     if data.y is not None:
         first = np.unique(data.y[test], return_index=True)[1]
@@ -368,12 +376,13 @@ def draw_images(
         which=first[:N_IMAGES],
         image_shape=data.image_shape,
         ax=ax,
-        cmap=mpl.colormaps["gray_r"].with_extremes(bad=GAP_COLOR),
+        **style,
     )
 
 
 def draw_errors(ax: Axes, fitted: NDArray[Any], X: Floats, where: str) -> None:
     """Draw each sample's distances to its reconstructions by both models."""
+    X = X[~np.isnan(X).all(axis=1)]  # others have no distance
     x, y = (np.sqrt(reconstruction_error(pipeline, X)) for pipeline in fitted)
     limit = 1.05 * max(x.max(), y.max())
     ax.scatter(x, y, s=16, alpha=0.6, color=COLORS[1], linewidth=0)

@@ -20,6 +20,8 @@ from skae._typing import Floats
 MIN_ROWS = 20
 # Images of fewer than 8 x 8 pixels show nothing.
 MIN_IMAGE_SIDE = 8
+# Cells of a .csv file without a value, in lower case.
+MISSING_CELLS = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"}
 
 
 class DemoError(Exception):
@@ -30,7 +32,7 @@ class Data(NamedTuple):
     """Samples to reduce."""
 
     name: str
-    X: Floats  # (n_samples, n_features)
+    X: Floats  # (n_samples, n_features), NaN where values are missing
     y: NDArray[Any] | None  # (n_samples,), class labels
     image_shape: tuple[int, int] | None  # (height, width) if a sample is an image
 
@@ -101,7 +103,7 @@ def _member(arrays: Any, name: str) -> NDArray[Any]:
 def _read_csv(path: Path, target: str | None) -> tuple[Floats, list[str] | None]:
     """Return the features and the labels of a .csv file; these are None without target.
 
-    The first line is a header if a feature in it is neither a number nor empty.
+    The first line is a header if a feature in it is neither a number nor missing.
     """
     lines: Iterator[tuple[int, list[str]]] = _numbered_lines(path)
     first = next(lines, None)
@@ -110,7 +112,7 @@ def _read_csv(path: Path, target: str | None) -> tuple[Floats, list[str] | None]
     names = first[1]
     label = None if target is None else _column_number(names, target)
     features = [column for column in range(len(names)) if column != label]
-    if all(not names[i] or _is_number(names[i]) for i in features):
+    if all(_is_number(names[i]) for i in features):
         names = [str(column) for column in range(len(names))]
         lines = itertools.chain([first], lines)
 
@@ -122,14 +124,25 @@ def _read_csv(path: Path, target: str | None) -> tuple[Floats, list[str] | None]
                 f"line {number} has {len(cells)} columns, the first has {len(names)}"
             )
         try:
-            X.append(np.array([float(cells[i]) for i in features]))
+            X.append(np.array([_number(cells[i]) for i in features]))
         except ValueError:
             bad = next(i for i in features if not _is_number(cells[i]))
-            problem = f"is not a number: {cells[bad]}" if cells[bad] else "is empty"
-            raise DemoError(f"line {number}, column {names[bad]} {problem}") from None
+            raise DemoError(
+                f"line {number}, column {names[bad]} is not a number: {cells[bad]} (if "
+                "it is missing, leave the cell empty, or write NA)"
+            ) from None
         if label is not None:
+            if not cells[label]:
+                raise DemoError(
+                    f"line {number}, column {names[label]} is empty, but each sample "
+                    "needs a label"
+                )
             y.append(cells[label])
-    return np.reshape(X, (len(X), len(features))), None if label is None else y
+    matrix = np.reshape(X, (len(X), len(features)))
+    for i, column in zip(features, matrix.T, strict=True):
+        if len(X) and np.isnan(column).all():
+            raise DemoError(f"column {names[i]} has no value: leave it out")
+    return matrix, None if label is None else y
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -154,9 +167,14 @@ def _column_number(names: list[str], target: str) -> int:
         raise DemoError(f"no column {target}, there are {len(names)}") from None
 
 
+def _number(cell: str) -> float:
+    return math.nan if cell.lower() in MISSING_CELLS else float(cell)
+
+
 def _is_number(cell: str) -> bool:
+    """Whether a cell is a number, or missing."""
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
     return True
@@ -165,7 +183,7 @@ def _is_number(cell: str) -> bool:
 def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
     """Return X as a 2-D array of floats, and the shape of its images, or None.
 
-    float32 is kept, all other types become float64.
+    float32 is kept, all other types become float64. NaN is a missing entry.
     """
     if X.dtype.kind not in "biuf":
         raise DemoError(f"its entries are not real numbers (dtype {X.dtype})")
@@ -184,19 +202,30 @@ def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
         )
     if X.dtype != np.float32:
         X = X.astype(np.float64)
-    bad = np.argwhere(~np.isfinite(X))
+    bad = np.argwhere(np.isinf(X))
     if len(bad):
         row, column = bad[0]
         raise DemoError(
-            f"{len(bad)} entries are not finite, the first in row {row}, column "
+            f"{len(bad)} entries are infinite, the first in row {row}, column "
             f"{column} (counted from 0): {X[row, column]}"
         )
+    check_observed(X)
     if np.all(X[0] == X):
         raise DemoError("all its rows are the same")
     side = math.isqrt(X.shape[1])
     if image_shape is None and side >= MIN_IMAGE_SIDE and side * side == X.shape[1]:
         image_shape = side, side
     return X, image_shape
+
+
+def check_observed(X: Floats, where: str = "") -> None:
+    """Raise DemoError if all entries of a feature are missing."""
+    empty = np.flatnonzero(np.isnan(X).all(axis=0))
+    if len(empty):
+        raise DemoError(
+            f"column {empty[0]} (counted from 0, without labels) has no value{where}: "
+            "leave it out"
+        )
 
 
 def _check_labels(y: Any, n_samples: int) -> NDArray[Any] | None:

@@ -1,10 +1,11 @@
 """Checks that data pass before anything is computed from them."""
 
+import contextlib
 import math
 import numbers
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -122,7 +123,20 @@ def check_validation_rows(
             f"X_val is a {type(X_val).__name__} of matrices, such as (X, y), but "
             "validation data are X alone, there is no y: pass X_val=X"
         )
-    return check_rows(estimator, X_val, dtype, limits, name="X_val")
+    checked = check_rows(estimator, X_val, dtype, limits, name="X_val")
+    check_observed(checked, name="X_val")
+    return checked
+
+
+def check_observed(X: Checked, name: str = "X") -> None:
+    """Raise ValueError if all entries of valid samples are missing."""
+    if not X.has_missing:
+        return
+    values = _values(X.matrix)
+    if values.size == math.prod(X.matrix.shape) and np.isnan(values).all():
+        raise ValueError(
+            f"{name} has no observed entry: all are NaN. Pass samples with values"
+        )
 
 
 def check_block(
@@ -152,8 +166,8 @@ def _check_matrix(
     dtype = dtype if isinstance(dtype, tuple) else (dtype,)
     kwargs = {"accept_sparse": "csr", "dtype": dtype, "order": "C", **kwargs}
     # What becomes infinite in float32 is an error below.
-    with np.errstate(over="ignore", invalid="ignore"):
-        matrix = convert(_convertible(X), ensure_all_finite=False, **kwargs)
+    with np.errstate(over="ignore", invalid="ignore"), _missing_is_no_text():
+        matrix = convert(convertible(X), ensure_all_finite=False, **kwargs)
     matrix = canonical(matrix, name)
     values = _values(matrix)
     if not ensure_all_finite or not values.size:
@@ -175,18 +189,39 @@ def _values(X: Matrix) -> np.ndarray:
     return np.asarray(X).reshape(-1) if isinstance(X, np.ndarray) else X.data
 
 
-def _convertible(X: Any) -> Any:
+@contextlib.contextmanager
+def _missing_is_no_text() -> Iterator[None]:
+    """Say what a missing value is in the error for text in place of a number."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string to float" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. X has to be numbers; a missing one is NaN, None or pandas.NA"
+        ) from error
+
+
+def convertible(X: Any) -> Any:
     """X, changed where scikit-learn could not convert it, or to another type.
 
     It would make float32 in the other byte order float64, and raise an error for
-    pandas.NA in an array, or in a column, of objects.
+    pandas.NA in an array, or in a column, of objects or strings, and for a sparse
+    dataframe that leaves NaN out.
     """
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind == "f" and not dtype.isnative:
         return X.astype(dtype.newbyteorder("="))
     if pandas := sys.modules.get("pandas"):
-        if isinstance(X, pandas.DataFrame) and any(t.kind == "O" for t in X.dtypes):
-            return X.mask(X.isna())
+        if isinstance(X, pandas.DataFrame):
+            dtypes = list(X.dtypes)
+            if dtypes and all(isinstance(t, pandas.SparseDtype) for t in dtypes):
+                if any(t.fill_value != 0 for t in dtypes):
+                    return X.sparse.to_dense()
+            elif any(isinstance(t, pandas.StringDtype) for t in dtypes):
+                return X.astype(object).mask(X.isna(), np.nan)
+            elif any(t.kind == "O" for t in dtypes):
+                return X.mask(X.isna())
         if isinstance(X, np.ndarray) and X.dtype.kind == "O":
             return np.where(pandas.isna(X), np.nan, X)
     return X

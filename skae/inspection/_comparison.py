@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 
 from skae._autoencoder import AutoencoderTransformer
+from skae._data.validation import convertible
 from skae._names import hint
 from skae._sklearn import Interval, _safe_indexing
 from skae._training.reporting import StepReport, interrupt_ends_all
@@ -29,7 +31,14 @@ from skae.inspection._comparison_display import (
     PCAComparisonDisplay,
 )
 from skae.inspection._prediction import check_predictor, check_target, is_stratified
-from skae.metrics import _sliceable, reconstruction_r2, sparse_columns
+from skae.metrics import (
+    _is_imputer,
+    _sliceable,
+    _steps,
+    has_missing,
+    reconstruction_r2,
+    sparse_columns,
+)
 
 CODE_SIZES = (1, 2, 3, 5, 10)
 N_FOLDS = 5
@@ -62,7 +71,10 @@ def compare_with_pca(
     Parameters
     ----------
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        The data, numeric and finite.
+        The data, numeric and finite, or NaN where values are missing: the autoencoder
+        takes them as they are, PCA gets the feature's mean over the training samples in
+        their place (unless a step of the Pipeline imputes them for both), and only
+        observed entries are scored.
 
     n_components : int or array-like of int, default=None
         Code sizes to compare. PCA limits them to the number of features and of samples
@@ -79,7 +91,8 @@ def compare_with_pca(
         Estimator with ``fit`` and ``score`` that predicts `y`. It is cloned. None
         is :class:`~sklearn.linear_model.LogisticRegression` for classes and
         :class:`~sklearn.linear_model.Ridge` for numbers, after a
-        :class:`~sklearn.preprocessing.StandardScaler`.
+        :class:`~sklearn.preprocessing.StandardScaler`. Without reduction, it gets
+        missing values as they are; None has the mean in their place.
 
     cv : int, cross-validation splitter, iterable or None, default=5
         Which samples are held out:
@@ -190,19 +203,26 @@ def compare(
     before that, if there is a target, with the scores of the predictor without
     reduction. If `verbose`, a line is printed instead.
     """
-    X = _sliceable(X)
+    X = _sliceable(convertible(X))
+    pipelines = _pipelines(estimator)
+    # As the last step sees X.
+    is_incomplete = has_missing(X) and not any(
+        map(_is_imputer, _steps(pipelines[AUTOENCODER_NAME]))
+    )
+    if is_incomplete:
+        last_step = pipelines[PCA_NAME].steps[-1][0]
+        pipelines[PCA_NAME].set_params(**{last_step: PCAOfImputed(random_state=0)})
     are_classes, score_name = False, "score"
     if y is not None:
         y, are_classes = check_target(y, X)
         predictor, score_name = check_predictor(
-            predictor, y, are_classes, is_sparse=_is_sparse(X)
+            predictor, y, are_classes, is_sparse=_is_sparse(X), imputes=is_incomplete
         )
     elif predictor is not None:
         raise ValueError("predictor without y: pass y, the target to predict")
     splits = _make_splits(cv, X, y, stratify=is_stratified(predictor, are_classes))
     if are_classes:
         _check_classes(splits, y, cv)
-    pipelines = _pipelines(estimator)
     code_sizes = _check_code_sizes(
         n_components, _rows_for_pca(pipelines[PCA_NAME], X, y, splits)
     )
@@ -256,6 +276,7 @@ def compare(
             key: np.concatenate([part[key] for part in parts]) for key in parts[0]
         },
         score_name=score_name,
+        is_imputed=is_incomplete,
     )
 
 
@@ -276,6 +297,25 @@ def _object_array(values: list[Any]) -> NDArray[np.object_]:
     for i, value in enumerate(values):
         array[i] = value
     return array
+
+
+class PCAOfImputed(PCA):
+    """PCA with the mean of a feature in place of its missing values."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the means, and PCA."""
+        # A feature without any value becomes 0, as an autoencoder reconstructs it.
+        self.imputer_ = SimpleImputer(keep_empty_features=True).fit(X)
+        super().fit(self.imputer_.transform(X))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Encode samples."""
+        return super().transform(self.imputer_.transform(X))
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit, and encode the samples."""
+        return self.fit(X).transform(X)
 
 
 class _Candidate(BaseEstimator):

@@ -34,6 +34,7 @@ _WIDTHS = {PCA_NAME: 8, AUTOENCODER_NAME: 13, "gain": 17}
 _LINE_WIDTH = 79
 _REFERENCE_COLOR = "0.4"
 _ALL_FEATURES = "all features"
+_OF_IMPUTED = "PCA saw means in place of missing values."
 
 
 class PCAComparisonDisplay:
@@ -53,6 +54,10 @@ class PCAComparisonDisplay:
     score_name : str, default="score"
         Name of the predictor's score, such as "accuracy".
 
+    is_imputed : bool, default=False
+        Whether the data had missing values, and PCA means in their place. The verdict
+        says so.
+
     Attributes
     ----------
     results : dict of str to ndarray of shape (n_estimators * n_code_sizes * n_splits,)
@@ -69,8 +74,9 @@ class PCAComparisonDisplay:
           samples. Only with a target;
         - "prediction_score_all_features": score of the predictor on all features, for
           comparison. It depends on the split only;
-        - "fitted": the fitted Pipeline, whose last step is PCA or the autoencoder. Only
-          with ``return_estimator=True``.
+        - "fitted": the fitted Pipeline, whose last step is PCA (with missing values, a
+          subclass that imputes the mean) or the autoencoder. Only with
+          ``return_estimator=True``.
 
     verdict : str
         Which is better at which code size, and by how much. A difference counts
@@ -114,10 +120,15 @@ class PCAComparisonDisplay:
     """
 
     def __init__(
-        self, *, results: Mapping[str, NDArray[Any]], score_name: str = "score"
+        self,
+        *,
+        results: Mapping[str, NDArray[Any]],
+        score_name: str = "score",
+        is_imputed: bool = False,
     ) -> None:
         self.results = results
         self.score_name = score_name
+        self.is_imputed = is_imputed
 
     def plot(
         self,
@@ -232,16 +243,11 @@ class PCAComparisonDisplay:
     @property
     def verdict(self) -> str:
         """The table's result in words."""
-        r2 = self._of_both("test_score")
-        if not self._has_predictions():
-            return verdict(self._code_sizes(), r2)
-        return verdict(
-            self._code_sizes(),
-            r2,
-            self._of_both(SCORE),
-            self._reference(),
-            self.score_name,
-        )
+        of_predictions: list[Any] = []
+        if self._has_predictions():
+            of_predictions = [self._of_both(SCORE), self._reference(), self.score_name]
+        text = verdict(self._code_sizes(), self._of_both("test_score"), *of_predictions)
+        return f"{text} {_OF_IMPUTED}" if self.is_imputed else text
 
     def __repr__(self) -> str:
         r2, *prediction, seconds = self._groups()

@@ -59,8 +59,11 @@ def reconstructing_models(estimator: Any) -> dict[str, Any]:
 def named_reconstructions(
     X: Any, reconstructions: Any
 ) -> tuple[Floats, dict[str, Floats]]:
-    """Return X and its reconstructions by name: dense, float64, of the same shape."""
-    X = _checked(X, "X")
+    """Return X and its reconstructions by name: dense, float64, of the same shape.
+
+    Missing entries of X are NaN.
+    """
+    X = _dense(_sliceable(X), allow_nan=True)
     if not isinstance(reconstructions, Mapping):
         named = {"reconstruction": _checked(reconstructions, "reconstructions")}
     elif not reconstructions:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,16 +20,19 @@ _MAX_ITER = 1000
 _MANY_CLASSES, _RARE = 20, 5
 
 
-def linear_classifier(*, with_mean: bool = True) -> Pipeline:
-    """Return the default classifier; it takes sparse rows if not `with_mean`."""
-    return make_pipeline(
-        StandardScaler(with_mean=with_mean), LogisticRegression(max_iter=_MAX_ITER)
-    )
+def linear_classifier(*, with_mean: bool = True, imputes: bool = False) -> Pipeline:
+    """Return the default classifier; see `_standardized`."""
+    last = LogisticRegression(max_iter=_MAX_ITER)
+    return _standardized(last, with_mean=with_mean, imputes=imputes)
 
 
-def linear_regressor(*, with_mean: bool = True) -> Pipeline:
-    """Return the default regressor; it takes sparse rows if not `with_mean`."""
-    return make_pipeline(StandardScaler(with_mean=with_mean), Ridge())
+def _standardized(predictor: Any, *, with_mean: bool, imputes: bool) -> Pipeline:
+    """Return a predictor after scaling; it takes sparse rows if not `with_mean`.
+
+    If it `imputes`, the mean of a feature is in place of missing values.
+    """
+    imputers = [SimpleImputer(keep_empty_features=True)] if imputes else []
+    return make_pipeline(*imputers, StandardScaler(with_mean=with_mean), predictor)
 
 
 def check_target(y: Any, X: Any) -> tuple[NDArray[Any], bool]:
@@ -68,7 +72,12 @@ def check_target(y: Any, X: Any) -> tuple[NDArray[Any], bool]:
 
 
 def check_predictor(
-    predictor: Any, y: NDArray[Any], are_classes: bool, *, is_sparse: bool
+    predictor: Any,
+    y: NDArray[Any],
+    are_classes: bool,
+    *,
+    is_sparse: bool,
+    imputes: bool = False,
 ) -> tuple[Any, str]:
     """Return the predictor of a target, and the name of its score.
 
@@ -84,6 +93,9 @@ def check_predictor(
     is_sparse : bool
         Whether X is sparse.
 
+    imputes : bool, default=False
+        Whether the default predictor takes missing values.
+
     Raises
     ------
     TypeError
@@ -92,10 +104,11 @@ def check_predictor(
         If there is no default for such a target.
     """
     if predictor is None:
+        how = {"with_mean": not is_sparse, "imputes": imputes}
         if are_classes:
-            return linear_classifier(with_mean=not is_sparse), "accuracy"
+            return linear_classifier(**how), "accuracy"
         if y.dtype.kind in "iuf":
-            return linear_regressor(with_mean=not is_sparse), "R² of y"
+            return _standardized(Ridge(), **how), "R² of y"
         raise ValueError(
             f"y, of dtype {y.dtype}, is neither of classes nor of numbers: pass a "
             "predictor for such a target"

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _ORIGINALS = "original"
 _ORDERS = ("first", "best", "worst")
+# No gray, which could be a value.
+_MISSING_COLOR = "#ffd8b0"
 
 
 class ReconstructionDisplay:
@@ -44,7 +46,7 @@ class ReconstructionDisplay:
     Parameters
     ----------
     originals : ndarray of shape (n_images, n_features)
-        Images, as samples of pixels.
+        Images, as samples of pixels; NaN is a missing one.
 
     reconstructions : dict of str to ndarray of shape (n_images, n_features)
         Reconstructions of these samples, by name.
@@ -125,8 +127,9 @@ class ReconstructionDisplay:
 
         which : {"first", "best", "worst"} or array-like of int, default="first"
             Samples to draw: the first; those that the first transformer reconstructs
-            with the lowest or with the highest squared errors, sorted by these; or
-            given indices, and then all of them.
+            with the lowest or with the highest squared errors, sorted by these
+            (samples without any entry come last); or given indices, and then all of
+            them.
 
         image_shape : tuple of int, default=None
             Height and width of an image. None: images are square.
@@ -136,7 +139,9 @@ class ReconstructionDisplay:
 
         **imshow_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
-            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
+            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals. If
+            these have missing pixels (NaN), "gray_r" has another color for them, and
+            for what is between images.
 
         Returns
         -------
@@ -233,7 +238,9 @@ class ReconstructionDisplay:
 
         **imshow_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
-            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
+            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals. If
+            these have missing pixels (NaN), "gray_r" has another color for them, and
+            for what is between images.
 
         Returns
         -------
@@ -293,7 +300,9 @@ class ReconstructionDisplay:
 
         **imshow_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
-            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals.
+            `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals. If
+            these have missing pixels (NaN), "gray_r" has another color for them, and
+            for what is between images.
 
         Returns
         -------
@@ -313,11 +322,15 @@ class ReconstructionDisplay:
         is_new = ax is None
         figsize = mosaic_size(picture, shape)
         ax = check_axes(ax, f"{type(self).__name__}.plot", figsize)
-        defaults = {
-            "cmap": "gray_r",
-            "vmin": np.min(self.originals),
-            "vmax": np.max(self.originals),
-        }
+        defaults: dict[str, Any] = {"cmap": "gray_r"}
+        observed = np.ravel(self.originals)
+        if np.isnan(observed).any():
+            import matplotlib as mpl
+
+            observed = observed[~np.isnan(observed)]
+            defaults["cmap"] = mpl.colormaps["gray_r"].with_extremes(bad=_MISSING_COLOR)
+        if len(observed):
+            defaults |= {"vmin": observed.min(), "vmax": observed.max()}
         self.image_ = ax.imshow(picture, **{**defaults, **imshow_kw})
         remove_frame(ax)
         ax.set_yticks(middles, labels=titles)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skae._typing import MatrixLike
+from skae._typing import Floats, MatrixLike
 from skae.inspection._drawing import check_axes, check_matplotlib, style
 from skae.inspection._models import (
     named_reconstructions,
@@ -38,7 +38,8 @@ class ReconstructionErrorDisplay:
     Parameters
     ----------
     errors : dict of str to ndarray of shape (n_samples,)
-        Error of each sample, by the name of the transformer.
+        Error of each sample, by the name of the transformer. NaN, the error of a
+        sample without any entry, is not drawn.
 
     metric : {"squared_error", "absolute_error"}, default="squared_error"
         Metric of the errors.
@@ -103,7 +104,8 @@ class ReconstructionErrorDisplay:
 
         metric : {"squared_error", "absolute_error"}, default="squared_error"
             Error of a sample: the sum over its features of squared or of absolute
-            differences, in the units of X.
+            differences, in the units of X. Missing entries (NaN) are as large as the
+            mean of the observed ones.
 
         bins : int, str or array-like, default=50
             Number of bins, or another argument of :func:`numpy.histogram_bin_edges`,
@@ -180,7 +182,8 @@ class ReconstructionErrorDisplay:
 
         metric : {"squared_error", "absolute_error"}, default="squared_error"
             Error of a sample: the sum over its features of squared or of absolute
-            differences, in the units of X.
+            differences, in the units of X. Missing entries (NaN) are as large as the
+            mean of the observed ones.
 
         bins : int, str or array-like, default=50
             Number of bins, or another argument of :func:`numpy.histogram_bin_edges`,
@@ -261,14 +264,15 @@ class ReconstructionErrorDisplay:
         ax = check_axes(ax, f"{type(self).__name__}.plot")
         from matplotlib.patches import Patch
 
-        together = np.concatenate(list(self.errors.values()))
+        drawn = {name: _defined(errors, name) for name, errors in self.errors.items()}
+        together = np.concatenate(list(drawn.values()))
         self.bins_ = np.histogram_bin_edges(together, bins)
         self.patches_ = []
         defaults: dict[str, Any] = {"histtype": "step", "linewidth": 1.5}
         if len(self.errors) <= _MAX_FILLED:
             defaults = {"histtype": "stepfilled", "alpha": 0.5}
         defaults["bins"] = self.bins_
-        for name, errors in self.errors.items():
+        for name, errors in drawn.items():
             defaults["label"] = f"{name}: {_mean_and_deviation(errors)}"
             _, _, patches = ax.hist(errors, **style(defaults, hist_kw, Patch))
             self.patches_.append(patches)
@@ -277,6 +281,17 @@ class ReconstructionErrorDisplay:
         ax.legend(title="mean ± standard deviation")
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _defined(errors: ArrayLike, name: str) -> Floats:
+    """Return the errors that are not NaN; raise ValueError if there are none."""
+    defined: Floats = np.asarray(errors)[~np.isnan(errors)]
+    if not len(defined):
+        raise ValueError(
+            f"errors[{name!r}] are all NaN, as those of samples without any entry: "
+            "pass samples with observed entries"
+        )
+    return defined
 
 
 def _mean_and_deviation(errors: Any) -> str:
