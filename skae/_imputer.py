@@ -344,16 +344,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     def _validated(self, X: ArrayLike, *, reset: bool = False) -> np.ndarray:
         """Samples as an array, in which missing values are NaN."""
         dtype = (np.float64, np.float32)
-        try:
-            checked = check_rows(self, X, dtype, reset=reset, accept_sparse=False)
-        except ValueError as error:
-            if "could not convert string" not in str(error):
-                raise
-            raise ValueError(
-                f"{error}. Features have to be numbers: encode text, for example by "
-                "OrdinalEncoder, which leaves missing values missing, and replace text "
-                "that stands for missing values by np.nan"
-            ) from error
+        checked = check_rows(self, X, dtype, reset=reset, accept_sparse=False)
         rows, value = np.asarray(checked.matrix), self.missing_values
         if not isinstance(value, numbers.Real) or math.isnan(value):
             return rows

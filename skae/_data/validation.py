@@ -198,7 +198,8 @@ def _missing_is_no_text() -> Iterator[None]:
         if "could not convert string to float" not in str(error):
             raise
         raise ValueError(
-            f"{error}. X has to be numbers; a missing one is NaN, None or pandas.NA"
+            f"{error}. X has to be numbers; a missing one is NaN, None or pandas.NA. "
+            "Encode text, for example by OrdinalEncoder, which leaves NaN as it is"
         ) from error
 
 
