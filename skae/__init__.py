@@ -8,6 +8,7 @@ import skae._runtime.machine  # noqa: F401
 # isort: split
 from skae._autoencoder import AutoencoderTransformer
 from skae._imputer import AutoencoderImputer
+from skae._outlier_detector import AutoencoderOutlierDetector
 from skae._runtime.warmup import warmup
 from skae._variational import VariationalAutoencoderTransformer
 
@@ -15,6 +16,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AutoencoderImputer",
+    "AutoencoderOutlierDetector",
     "AutoencoderTransformer",
     "VariationalAutoencoderTransformer",
     "__version__",

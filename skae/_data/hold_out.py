@@ -78,12 +78,7 @@ def hold_out(
         None if all samples belong together.
     """
     n_samples = data.n_rows
-    if groups is not None:
-        return _split_units(_numbered(groups), fraction, seed)
-    labels = duplicates(data)
-    related = related_samples(data, labels, seed)
-    if related is not None:
-        return _split_units(related, fraction, seed)
+    labels = _units(data, seed, groups)
     if labels is not None:
         return _split_units(labels, fraction, seed)
     if not 0 < math.ceil(fraction * n_samples) < n_samples:
@@ -91,6 +86,61 @@ def hold_out(
     splitter = ShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
     train, held_out = map(np.sort, next(splitter.split(np.empty((n_samples, 1)))))
     return Split(train, held_out, np.arange(len(held_out)))
+
+
+class Folds(NamedTuple):
+    """Samples in an order that only depends on their values, and their folds."""
+
+    order: np.ndarray  # (n_samples,), numbers of the samples
+    # Both in this order, (n_samples,). Folds are 0 to n_folds - 1, and -1 for samples
+    # that are not to be held out: all, if there are fewer than two units a fold.
+    folds: np.ndarray
+    units: np.ndarray | None  # numbers of what is held out together; None: samples
+
+
+def in_folds(
+    data: AnyRows, n_folds: int, seed: int, groups: np.ndarray | None = None
+) -> Folds:
+    """Divide samples into folds, each to be held out from one of several models.
+
+    Parameters
+    ----------
+    data : AnyRows
+        All samples.
+
+    n_folds : int
+
+    seed : int
+
+    groups : ndarray of shape (n_samples,), default=None
+        Labels of groups that are not split. None looks for related samples.
+
+    Returns
+    -------
+    folds : Folds
+    """
+    hashes = np.concatenate(data.map(_hashes, _keys(data.n_features, seed)))
+    labels = _units(data, seed, groups)
+    order = np.argsort(hashes, kind="stable")
+    if labels is None:
+        units, ordered = None, np.arange(data.n_rows)
+    else:
+        units = ordered = _numbered(labels[order])
+        ordered = np.where(labels[order] < 0, -1, ordered)
+    n_units = len(np.unique(ordered[ordered >= 0]))
+    of_samples = np.where(ordered < 0, -1, ordered % n_folds)
+    if n_units < 2 * n_folds:
+        of_samples[:] = -1
+    return Folds(order, of_samples, units)
+
+
+def _units(data: AnyRows, seed: int, groups: np.ndarray | None) -> np.ndarray | None:
+    """Labels of samples that are held out together; None if each is on its own."""
+    if groups is not None:
+        return _numbered(groups)
+    labels = duplicates(data)
+    related = related_samples(data, labels, seed)
+    return labels if related is None else related
 
 
 def _numbered(labels: np.ndarray) -> np.ndarray:
@@ -130,14 +180,18 @@ def _split_units(labels: np.ndarray, fraction: float, seed: int) -> Split | None
 
 def duplicates(data: AnyRows) -> np.ndarray | None:
     """Labels of the samples, the same for identical ones; None if all differ."""
-    keys = np.random.RandomState(0).randint(
-        1, np.iinfo(np.int64).max, data.n_features, dtype=np.int64
-    )
-    hashes = np.concatenate(data.map(_hashes, keys.astype(np.uint64)))
+    hashes = np.concatenate(data.map(_hashes, _keys(data.n_features)))
     ordered = np.sort(hashes)
     if not (ordered[1:] == ordered[:-1]).any():
         return None
     return _numbered(hashes)
+
+
+def _keys(n_features: int, seed: int = 0) -> np.ndarray:
+    """Keys of the features for hashes, uint64."""
+    rng = np.random.RandomState(seed)
+    keys: np.ndarray = rng.randint(1, np.iinfo(np.int64).max, n_features, np.int64)
+    return keys.astype(np.uint64)
 
 
 def _hashes(data: LocalRows, keys: np.ndarray) -> np.ndarray:

@@ -89,8 +89,51 @@ def _unless_rounding(scale: float, mean: Floats) -> float:
     return 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 
 
+def mean_and_spread(data: AnyRows) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of every feature, over its observed entries.
+
+    Parameters
+    ----------
+    data : AnyRows
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,), dtype=float64
+        NaN for a feature without observed entries.
+
+    spread : ndarray of shape (n_features,), dtype=float64
+        0 for a feature that is constant, or has no observed entries.
+
+    Raises
+    ------
+    ValueError
+        If all entries are missing.
+    """
+    mean, weight, largest = _mean_of_observed(data)
+    unit = np.where(largest > 0, largest, 1.0)
+    squares = sum(data.map(_squares_of_observed, mean, unit))
+    spread = unit * np.sqrt(squares / weight)
+    rounding = _CONSTANT_ROUNDINGS * np.finfo(np.float64).eps * np.abs(mean)
+    return mean, np.where(spread > rounding, spread, 0.0)
+
+
 def _mean_and_scale_of_observed(data: AnyRows) -> tuple[Floats, float]:
     """`mean_and_scale` of data with missing entries."""
+    mean, weight, deviations = _mean_of_observed(data)
+    largest, is_observed, scale = float(deviations.max()), ~np.isnan(mean), 0.0
+    if largest:
+        squares = sum(data.map(_squares_of_observed, mean, largest))
+        variances = (squares / weight)[is_observed]
+        scale = largest * float(np.sqrt(variances.mean()))
+        scale = _unless_rounding(scale, mean[is_observed])
+    return mean, scale
+
+
+def _mean_of_observed(data: AnyRows) -> tuple[Floats, Floats, Floats]:
+    """Mean of every feature, its total weight, and its largest deviation from a row.
+
+    A feature without observed entries has the mean NaN and the weight 1.
+    """
     firsts = np.array([row for row in data.map(_first_observed) if row is not None])
     is_observed = ~np.isnan(firsts).all(axis=0)
     if not is_observed.any():
@@ -98,16 +141,9 @@ def _mean_and_scale_of_observed(data: AnyRows) -> tuple[Floats, float]:
     at = (~np.isnan(firsts)).argmax(axis=0)
     origin = np.where(is_observed, firsts[at, np.arange(data.n_features)], 0.0)
     weights, totals, sizes = zip(*data.map(_observed, origin), strict=True)
-    largest = max(sizes)
     weight = np.where(is_observed, sum(weights), 1.0)
-    mean = origin + sum(totals) / weight
-    scale = 0.0
-    if largest:
-        squares = sum(data.map(_squares_of_observed, mean, largest))
-        variances = (squares / weight)[is_observed]
-        scale = largest * float(np.sqrt(variances.mean()))
-        scale = _unless_rounding(scale, mean)
-    return np.where(is_observed, mean, np.nan), scale
+    mean = np.where(is_observed, origin + sum(totals) / weight, np.nan)
+    return mean, weight, np.max(sizes, axis=0)
 
 
 def with_constant(
@@ -247,20 +283,19 @@ def _first_observed(data: LocalRows) -> Floats | None:
     return None if found is None else found.astype(np.float64)
 
 
-def _observed(data: LocalRows, origin: Floats) -> tuple[Floats, Floats, float]:
+def _observed(data: LocalRows, origin: Floats) -> tuple[Floats, Floats, Floats]:
     """Weights, sums of deviations from a row, and the largest, of observed entries."""
-    weights, total = np.zeros((2, data.n_features))
-    largest = 0.0
+    weights, total, largest = np.zeros((3, data.n_features))
     for deviations, of_rows in _observed_deviations(data, origin):
         is_missing = np.isnan(deviations)
         deviations[is_missing] = 0
         weights += (of_rows * ~is_missing).sum(axis=0)
         total += (of_rows * deviations).sum(axis=0)
-        largest = max(largest, float(np.abs(deviations).max()))
+        np.maximum(largest, np.abs(deviations).max(axis=0), out=largest)
     return weights, total, largest
 
 
-def _squares_of_observed(data: LocalRows, mean: Floats, size: float) -> Floats:
+def _squares_of_observed(data: LocalRows, mean: Floats, size: Floats | float) -> Floats:
     """Sums of the squared deviations of observed entries, in units of `size`."""
     squares = np.zeros(data.n_features)
     for deviations, of_rows in _observed_deviations(data, mean):

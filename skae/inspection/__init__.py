@@ -8,6 +8,7 @@ from skae.inspection._comparison_display import PCAComparisonDisplay
 from skae.inspection._components import ComponentsDisplay
 from skae.inspection._latent_space import LatentSpaceDisplay
 from skae.inspection._loss_curve import LossCurveDisplay
+from skae.inspection._outliers import OutlierDisplay
 from skae.inspection._reconstruction import ReconstructionDisplay
 from skae.inspection._reconstruction_error import ReconstructionErrorDisplay
 
@@ -15,6 +16,7 @@ __all__ = [
     "ComponentsDisplay",
     "LatentSpaceDisplay",
     "LossCurveDisplay",
+    "OutlierDisplay",
     "PCAComparisonDisplay",
     "ReconstructionDisplay",
     "ReconstructionErrorDisplay",

@@ -1,0 +1,325 @@
+"""Scores of outliers, and the features that make the worst samples odd."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import _check_feature_names_in
+
+from skae._outlier_detector import AutoencoderOutlierDetector
+from skae._sklearn import _safe_indexing
+from skae._typing import Floats, MatrixLike
+from skae.inspection._drawing import check_axes, check_matplotlib, is_whole, style
+from skae.inspection._models import check_fitted
+from skae.metrics import _name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Inches of the figure, of each bar, and of what is around them.
+_WIDTH, _BAR_HEIGHT, _LEAST_HEIGHT, _AROUND = 9.0, 0.22, 3.2, 0.9
+_N_BINS = 50
+_NORMAL_COLOR, _OUTLIER_COLOR = "C0", "C3"
+# Characters of a feature's name.
+_LONGEST_NAME = 24
+
+
+class OutlierDisplay:
+    """Histogram of scores with the threshold, and what the worst samples are odd in.
+
+    :meth:`from_estimator` creates it from a fitted detector.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+        Scores of all samples, higher for odd ones: ``-detector.score_samples(X)``.
+
+    threshold : float
+        Samples with higher scores are outliers: ``-detector.offset_``.
+
+    worst : ndarray of shape (n_worst,)
+        Numbers of the samples with the highest scores, in decreasing order.
+
+    contributions : ndarray of shape (n_worst, n_features)
+        Contributions of the features to their scores.
+
+    feature_names : ndarray of str, of shape (n_features,)
+        Names of the features.
+
+    sample_names : array-like of shape (n_worst,), default=None
+        Names of the worst samples. None: their numbers.
+
+    Attributes
+    ----------
+    bins_ : ndarray of shape (n_bins + 1,)
+        Edges of the bins, at equal ratios. :meth:`plot` sets this and the following
+        attributes.
+
+    patches_ : matplotlib artists
+        Bars of the histogram.
+
+    line_ : matplotlib Line2D
+        The threshold.
+
+    bars_ : list of matplotlib BarContainer
+        Contributions of features, for each of the worst samples.
+
+    ax_ : matplotlib Axes
+        Axes with the histogram.
+
+    feature_ax_ : matplotlib Axes or None
+        Axes with the contributions.
+
+    figure_ : matplotlib Figure
+        Figure with the axes.
+
+    See Also
+    --------
+    OutlierDisplay.from_estimator : Creates it from a fitted detector.
+    ReconstructionErrorDisplay : Histogram of errors of any autoencoder.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae.inspection import OutlierDisplay
+    >>> display = OutlierDisplay(
+    ...     scores=np.array([1.0, 0.5, 9.0]),
+    ...     threshold=3.0,
+    ...     worst=np.array([2]),
+    ...     contributions=np.array([[8.0, 1.0]]),
+    ...     feature_names=np.array(["height", "weight"]),
+    ... )
+    >>> [bar.get_width() for bar in display.plot().bars_[0]]
+    [8.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        *,
+        scores: Floats,
+        threshold: float,
+        worst: NDArray[np.integer],
+        contributions: Floats,
+        feature_names: NDArray[Any],
+        sample_names: ArrayLike | None = None,
+    ) -> None:
+        self.scores = scores
+        self.threshold = threshold
+        self.worst = worst
+        self.contributions = contributions
+        self.feature_names = feature_names
+        self.sample_names = sample_names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: MatrixLike,
+        *,
+        n_samples: int = 3,
+        n_features: int = 5,
+        ax: Any = None,
+        **hist_kw: Any,
+    ) -> Self:
+        """Draw the scores of samples, and what the worst of them are odd in.
+
+        Parameters
+        ----------
+        estimator : AutoencoderOutlierDetector, Pipeline or search
+            Fitted detector; or a Pipeline, or a search, that ends with one.
+
+        X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
+            Samples.
+
+        n_samples : int, default=3
+            Number of the worst samples whose features are drawn.
+
+        n_features : int, default=5
+            Number of features that are drawn of each, those that contribute most.
+
+        ax : matplotlib Axes, or a pair of them, default=None
+            Axes for the histogram, and for the features. On a single one only the
+            histogram is drawn. None creates a new figure.
+
+        **hist_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        display : OutlierDisplay
+            The display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If the estimator does not end with an AutoencoderOutlierDetector.
+        ValueError
+            If a parameter has an invalid value, or X is not valid.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skae import AutoencoderOutlierDetector
+        >>> from skae.inspection import OutlierDisplay
+        >>> X = np.random.default_rng(0).normal(size=(200, 3))
+        >>> X[7, 1] = 9
+        >>> detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+        >>> display = OutlierDisplay.from_estimator(detector, X)
+        >>> int(display.worst[0])
+        7
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_fitted(estimator)
+        for name, value in {"n_samples": n_samples, "n_features": n_features}.items():
+            if not is_whole(value) or value < 1:
+                raise ValueError(f"{name}={value!r} must be a whole number, at least 1")
+        sample_names = getattr(X, "index", None)
+        detector, X, names = _detector_and_input(estimator, X)
+        scores = -detector.score_samples(X)
+        worst = np.argsort(-scores, kind="stable")[:n_samples]
+        return cls(
+            scores=scores,
+            threshold=-detector.offset_,
+            worst=worst,
+            contributions=detector.feature_scores(_safe_indexing(X, worst)),
+            feature_names=names,
+            sample_names=None if sample_names is None else sample_names[worst],
+        ).plot(ax, n_features=n_features, **hist_kw)
+
+    def plot(self, ax: Any = None, *, n_features: int = 5, **hist_kw: Any) -> Self:
+        """Draw the histogram, and beside it the features of the worst samples.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, or a pair of them, default=None
+            Axes for the histogram, and for the features. On a single one only the
+            histogram is drawn. None creates a new figure.
+
+        n_features : int, default=5
+            Number of features that are drawn of each sample.
+
+        **hist_kw : dict
+            Keyword arguments for :meth:`matplotlib.axes.Axes.hist`.
+
+        Returns
+        -------
+        display : OutlierDisplay
+            The same display.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        n_drawn = min(n_features, self.contributions.shape[1])
+        self.ax_, self.feature_ax_ = self._axes(ax, n_drawn)
+        self.figure_ = self.ax_.figure
+        self._draw_scores(hist_kw)
+        self.bars_: list[Any] = []
+        if self.feature_ax_ is not None:
+            self._draw_features(self.feature_ax_, n_drawn)
+        return self
+
+    def _axes(self, ax: Any, n_drawn: int) -> tuple[Axes, Axes | None]:
+        """Axes of the histogram and those of the features, or None."""
+        caller = f"{type(self).__name__}.plot"
+        if ax is None:
+            check_matplotlib(caller)
+            import matplotlib.pyplot as plt
+
+            n_bars = len(self.worst) * (n_drawn + 1)
+            height = max(_LEAST_HEIGHT, _AROUND + _BAR_HEIGHT * n_bars)
+            size = _WIDTH, height
+            ax = plt.subplots(1, 2, figsize=size, layout="constrained")[1]
+        if np.size(ax) == 1:
+            return check_axes(np.ravel(ax)[0], caller), None
+        if np.size(ax) != 2:
+            raise ValueError(
+                f"ax has {np.size(ax)} axes, but there are two panels: the histogram "
+                "and the features"
+            )
+        first, second = np.ravel(ax)
+        return check_axes(first, caller), check_axes(second, caller)
+
+    def _draw_scores(self, hist_kw: dict[str, Any]) -> None:
+        from matplotlib.patches import Patch
+
+        ax, scores = self.ax_, np.asarray(self.scores, dtype=np.float64)
+        least = scores[scores > 0].min(initial=self.threshold)
+        scores = np.maximum(scores, least)
+        # Some are many times the threshold.
+        defaults: dict[str, Any] = {"bins": _log_bins(scores), "color": _NORMAL_COLOR}
+        _, self.bins_, self.patches_ = ax.hist(
+            scores, **style(defaults, hist_kw, Patch)
+        )
+        n_above = np.count_nonzero(self.scores > self.threshold)
+        self.line_ = ax.axvline(
+            self.threshold,
+            color=_OUTLIER_COLOR,
+            linestyle="--",
+            label=f"threshold: {n_above} of {len(scores)} above",
+        )
+        ax.set(xscale="log", yscale="log", xlabel="Score", ylabel="Samples")
+        ax.legend()
+
+    def _draw_features(self, ax: Axes, n_drawn: int) -> None:
+        ticks: list[float] = []
+        labels: list[str] = []
+        names = self.worst if self.sample_names is None else self.sample_names
+        top = 0
+        for number, name, row in zip(
+            self.worst, np.asarray(names), self.contributions, strict=True
+        ):
+            most = np.argsort(-row, kind="stable")[:n_drawn]
+            places = top + 1 + np.arange(len(most))
+            self.bars_.append(ax.barh(places, row[most], color=_OUTLIER_COLOR))
+            title = f"sample {_short(name)}, score {self.scores[number]:.3g}"
+            ax.text(0, top, f" {title}", va="center", weight="bold", size="small")
+            ticks.extend(places)
+            labels.extend(_short(name) for name in self.feature_names[most])
+            top = places[-1] + 1
+        ax.set_yticks(ticks, labels)
+        ax.set_ylim(top - 0.4, -0.6)
+        ax.set_xlabel("Contribution to the score")
+
+
+def _log_bins(scores: Floats) -> Floats:
+    """Edges of bins at equal ratios."""
+    low, high = scores.min(), scores.max()
+    if low == high:
+        low, high = low / 2, high * 2
+    bins: Floats = np.geomspace(low, high, _N_BINS + 1)
+    return bins
+
+
+def _short(name: object) -> str:
+    text = str(name)
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+
+
+def _detector_and_input(
+    estimator: Any, X: Any
+) -> tuple[AutoencoderOutlierDetector, Any, NDArray[Any]]:
+    """Return the detector at the end of an estimator, what it sees, and names of it."""
+    names = None
+    while not isinstance(estimator, AutoencoderOutlierDetector):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, Pipeline) and len(estimator) > 1:
+            before, estimator = estimator[:-1], estimator[-1]
+            X = before.transform(X)
+            if hasattr(before, "get_feature_names_out"):
+                names = before.get_feature_names_out()
+        else:
+            raise TypeError(
+                f"estimator ends with a {_name(estimator)}: pass a fitted "
+                "AutoencoderOutlierDetector, or a Pipeline that ends with one"
+            )
+    if names is None or len(names) != estimator.n_features_in_:
+        names = _check_feature_names_in(estimator)
+    return estimator, X, names
