@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._data.hold_out import in_folds
+from skae._data.standardization import Samples, Standardization
 from skae._data.validation import (
     Checked,
     check_groups,
@@ -21,7 +22,7 @@ from skae._data.validation import (
     check_weights,
 )
 from skae._names import Names
-from skae._outlier_score import OutlierScore, Samples, Standardization, core
+from skae._outlier_score import OutlierScore, core
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
 from skae._typing import Floats, MatrixLike

@@ -7,15 +7,14 @@ the minimum covariance determinant estimator", 1999. See ``benchmarks/detection.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skae._autoencoder import AutoencoderTransformer
 from skae._data.gaussian import fit_gaussian
-from skae._data.rows import Rows, dense, make_rows, row_chunks, slices
+from skae._data.rows import dense, make_rows, row_chunks, slices
+from skae._data.standardization import FARTHEST, Samples, Standardization
 from skae._data.statistics import mean_and_spread
 from skae._model import inference
 from skae._model.distance import Distance, shrunk
@@ -28,150 +27,64 @@ from skae._typing import Floats, Matrix
 _CORE, _N_STEPS = 0.75, 3
 # Weight of independent features in covariances.
 _INDEPENDENT = 0.1
-# Distributions are fitted to at most so many samples; with more features than this they
-# have so many directions only.
-_MOST_SAMPLES, _MOST_FEATURES, _N_DIRECTIONS = 20_000, 128, 32
+# With more features than this, distributions have so many directions only.
+_MOST_FEATURES, _N_DIRECTIONS = 128, 32
 # Residuals are measured in units of at least this share of the feature's deviation:
 # those of features that are functions of others are rounding errors.
 _LEAST_RESIDUAL = 0.01
 # The same for codes, as a share of the spread of the one that varies most.
 _LEAST_CODE = 0.001
-# Deviations are cut here, so that their squares do not overflow.
-_FARTHEST = 1e15
-# The unit of a constant feature, as a share of its value.
-_SHARE_OF_CONSTANT = 1e-6
 # Entries of samples with a replaced entry that are in memory at a time.
 _ENTRIES_AT_ONCE = 2**22
 
 
-class Samples(NamedTuple):
-    """Valid samples and their weights."""
+class Distribution(NamedTuple):
+    """A normal distribution of features on any scale."""
 
-    matrix: Matrix
-    has_missing: bool
-    weights: Floats | None = None  # (n_samples,), positive; None: 1
-
-    def take(self, numbers: np.ndarray) -> Samples:
-        """Some of the samples."""
-        weights = None if self.weights is None else self.weights[numbers]
-        return Samples(self.matrix[numbers], self.has_missing, weights)
-
-    def some(self) -> Samples:
-        """As many as distributions are fitted to, at equal distances."""
-        n_samples = self.matrix.shape[0]
-        if n_samples <= _MOST_SAMPLES:
-            return self
-        return self.take(np.linspace(0, n_samples - 1, _MOST_SAMPLES).astype(np.int64))
-
-    @property
-    def sample_weights(self) -> Floats:
-        """Weights, of shape (n_samples,), also if there are none."""
-        return np.ones(self.matrix.shape[0]) if self.weights is None else self.weights
-
-    @property
-    def rows(self) -> Rows:
-        """The samples, for the functions of `skae._data`."""
-        has_missing = self.has_missing
-        return make_rows(self.matrix, weights=self.weights, has_missing=has_missing)
-
-
-class Standardization(NamedTuple):
-    """Deviations of features from their means, in units of their spreads."""
-
-    mean: Floats  # (n_features,) float64
-    spread: Floats  # (n_features,) float64
-    limit: Floats  # (n_features,) float64, of the deviations; 0: no entry was observed
+    standard: Standardization
+    distance: Distance  # of standardized features
 
     @classmethod
-    def of(cls, samples: Samples) -> Standardization:
-        """That of some samples.
-
-        A feature that is constant has no spread: any other value counts as if it had
-        been the only one among the samples.
-        """
-        mean, spread = mean_and_spread(samples.rows)
-        is_known, varies = ~np.isnan(mean), spread > 0
-        mean = np.where(is_known, mean, 0.0)
-        least = np.finfo(np.float64).tiny
-        unit = np.maximum(_SHARE_OF_CONSTANT * np.abs(mean), least)
-        limit = np.where(varies, _FARTHEST, math.sqrt(samples.rows.total_weight))
-        return cls(mean, np.where(varies, spread, unit), limit * is_known)
-
-    def updated(self, samples: Samples) -> Standardization:
-        """That of some of the samples, in which more features may be constant."""
-        mean, spread = mean_and_spread(samples.rows)
-        mean = np.where(np.isnan(mean), self.mean, mean)
-        return self._replace(mean=mean, spread=np.where(spread, spread, self.spread))
-
-    def undone(self, rows: Matrix) -> Matrix:
-        """Standardized features as they were, in float32."""
-        if not isinstance(rows, np.ndarray):
-            scaled = rows.copy()
-            scaled.data *= self.spread[rows.indices].astype(np.float32)
-            return scaled
-        return (rows * self.spread + self.mean).astype(np.float32)
-
-    def apply(self, X: Matrix) -> Matrix:
-        """Standardized features, in float32; a sparse matrix is not centered."""
-        if not isinstance(X, np.ndarray):
-            scaled, columns = X.astype(np.float32), X.indices
-            with np.errstate(over="ignore"):
-                data = X.data / self.spread[columns]
-            scaled.data = _cut(data, self.limit[columns])
-            return scaled
-        scaled = np.empty(X.shape, dtype=np.float32)
-        for batch in row_chunks(*X.shape):
-            with np.errstate(over="ignore"):
-                deviations = (X[batch].astype(np.float64) - self.mean) / self.spread
-            scaled[batch] = _cut(deviations, self.limit)
-        return scaled
-
-
-def _cut(values: Floats, limit: Floats) -> Floats:
-    """Values as float32, none of them beyond limits."""
-    cut = np.where(limit > 0, np.clip(values, -limit, limit), 0.0)
-    return cut.astype(np.float32)
+    def of(cls, samples: Samples, standard: Standardization) -> Distribution:
+        """That of some samples, for a given standardization."""
+        rows = standard.apply(samples.matrix)
+        n_features = rows.shape[1]
+        n_directions = n_features if n_features <= _MOST_FEATURES else _N_DIRECTIONS
+        with single_threaded_blas():
+            standardized = samples._replace(matrix=rows).rows
+            gaussian = fit_gaussian(standardized, n_directions)
+        return cls(standard, Distance(shrunk(gaussian, _INDEPENDENT)))
 
 
 class OutlierScore:
-    """Mean squared deviation of a sample's codes and residuals from the usual ones.
+    """How unusual samples are: their codes and residuals, or their evidence.
 
-    In units of their standard deviations, after they have been made uncorrelated.
+    For an autoencoder, the mean squared deviation of a sample's codes and residuals
+    from the usual ones, in units of their standard deviations and made uncorrelated.
+    For a variational one, the evidence lower bound, negative and for each feature.
 
     Parameters
     ----------
-    network : AutoencoderTransformer
+    network : AutoencoderTransformer or VariationalAutoencoderTransformer
         Fitted to standardized samples, unless its data have a limited range.
 
-    standard : Standardization
-        Of the features.
+    of_samples : Distribution
 
-    distance : Distance
-        Of standardized samples.
-
-    standard_of_parts : Standardization
-        Of codes and residuals, side by side.
-
-    distance_of_parts : Distance
+    of_parts : Distribution or None
+        Of codes and residuals, side by side; None for a variational network.
     """
 
     def __init__(
-        self,
-        network: AutoencoderTransformer,
-        standard: Standardization,
-        distance: Distance,
-        standard_of_parts: Standardization,
-        distance_of_parts: Distance,
+        self, network: Any, of_samples: Distribution, of_parts: Distribution | None
     ) -> None:
         self.network = network
-        self.standard, self.distance = standard, distance
-        self.standard_of_parts = standard_of_parts
-        self.distance_of_parts = distance_of_parts
+        self.of_samples, self.of_parts = of_samples, of_parts
+        self._range = value_range(network)
 
     @classmethod
     def fit(
         cls,
-        network: AutoencoderTransformer,
+        network: Any,
         samples: Samples,
         whole: Standardization,
         groups: np.ndarray | None,
@@ -180,7 +93,7 @@ class OutlierScore:
 
         Parameters
         ----------
-        network : AutoencoderTransformer
+        network : AutoencoderTransformer or VariationalAutoencoderTransformer
             With valid parameters. It is fitted.
 
         samples : Samples
@@ -193,19 +106,22 @@ class OutlierScore:
             Labels of samples that belong together.
         """
         some = samples.some()
-        standard, distance = _distribution(some, whole)
-        if value_range(network) is None:
-            seen = standard.apply(samples.matrix)
+        of_samples = Distribution.of(some, whole.updated(some))
+        score = cls(network, of_samples, None)
+        if score._range is None:
+            seen = of_samples.standard.apply(samples.matrix)
         else:
             seen = samples.matrix.astype(np.float32)
         if samples.weights is None:
             network.fit(seen, groups=groups)
         else:
             network.fit(seen, sample_weight=samples.weights, groups=groups)
-        parts = _parts(network, standard, standard.apply(some.matrix))
-        of_parts = _of_parts(some._replace(matrix=parts), network.n_components_)
-        distance_of_parts = _distance(some._replace(matrix=of_parts.apply(parts)))
-        return cls(network, standard, distance, of_parts, distance_of_parts)
+        if not network._codes_are_distributions:
+            parts = score._parts(of_samples.standard.apply(some.matrix))
+            of_some = some._replace(matrix=parts)
+            standard = _standardization_of_parts(of_some, network.n_components_)
+            score.of_parts = Distribution.of(of_some, standard)
+        return score
 
     def scores(self, X: Matrix) -> Floats:
         """Scores of samples: positive, about 1 for usual ones.
@@ -221,7 +137,9 @@ class OutlierScore:
         """
         scores = np.empty(X.shape[0])
         for batch in row_chunks(*X.shape):
-            scores[batch] = self._of_standardized(self.standard.apply(X[batch]))
+            scores[batch] = self._of_standardized(
+                self.of_samples.standard.apply(X[batch])
+            )
         return scores
 
     def contributions(self, X: Matrix) -> Iterator[tuple[slice, Floats]]:
@@ -245,7 +163,7 @@ class OutlierScore:
         """
         n_samples, n_features = X.shape
         for batch in slices(n_samples, max(1, _ENTRIES_AT_ONCE // n_features**2)):
-            rows = dense(self.standard.apply(X[batch]))
+            rows = dense(self.of_samples.standard.apply(X[batch]))
             scores = self._of_standardized(rows)
             falls = self._falls(rows, scores)
             falls[np.isnan(rows)] = 0
@@ -258,7 +176,8 @@ class OutlierScore:
         """By how much scores of standardized samples fall without unexpected values."""
         n_rows, n_features = rows.shape
         falls = np.zeros(rows.shape)
-        unexpected = self.distance.unexpected(self.distance.filled(rows))
+        distance = self.of_samples.distance
+        unexpected = distance.unexpected(distance.filled(rows))
         for some in slices(n_features, max(1, _ENTRIES_AT_ONCE // rows.size)):
             features = np.arange(some.start, some.stop)
             changed = np.repeat(rows[:, np.newaxis], len(features), axis=1)
@@ -270,10 +189,59 @@ class OutlierScore:
 
     def _of_standardized(self, rows: Matrix) -> Floats:
         """Scores of standardized samples."""
-        parts = _parts(self.network, self.standard, rows)
-        squares = self.distance_of_parts.squared(self.standard_of_parts.apply(parts))
-        scores: Floats = squares / (~np.isnan(parts)).sum(axis=1)
+        if self.of_parts is None:
+            return self._of_evidence(rows)
+        parts = self._parts(rows)
+        standard, distance = self.of_parts
+        scores: Floats = distance.squared(standard.apply(parts)) / _n_observed(parts)
         return scores
+
+    def _of_evidence(self, rows: Matrix) -> Floats:
+        """Scores by a variational network, twice the negative bound for a feature.
+
+        Without constants, so that they are not negative: the divergence of the code
+        from the prior, and the loss.
+        """
+        seen, network = self._seen(rows), self.network
+        n_observed = _n_observed(dense(seen))
+        bounds = network.elbo(seen) + network._log_of_unit() * n_observed
+        scores: Floats = -2 * bounds / np.maximum(1, n_observed)
+        return np.clip(scores, 0, FARTHEST**2)
+
+    def _seen(self, rows: Matrix) -> Matrix:
+        """Standardized samples as the network sees them."""
+        if self._range is None:
+            return rows
+        seen = self.of_samples.standard.undone(rows)
+        # Rounding, and what the rest of a sample suggests, may be out of its range.
+        low, high = self._range.low, self._range.high
+        if not isinstance(seen, np.ndarray):
+            seen.data = np.clip(seen.data, low, high)
+            return seen
+        return np.clip(seen, low, high)
+
+    def _parts(self, rows: Matrix) -> Floats:
+        """Codes and residuals of standardized samples, side by side.
+
+        Returns
+        -------
+        parts : ndarray of shape (n_samples, n_codes + n_features), dtype=float32
+            NaN for missing entries.
+        """
+        seen, network = self._seen(rows), self.network
+        codes = network._encode(seen)
+        layout, params = network._fitted_network()
+        scaling = network._offset, network.scale_
+        # Not `inverse_transform`, which refuses results that are out of range.
+        decoder, codes_seen = inference.decoder(layout), make_rows(codes)
+        restored = inference.propagate(decoder, params, codes_seen, *scaling)
+        seen = dense(seen)
+        with np.errstate(over="ignore", invalid="ignore"):
+            residuals = seen - restored
+            if self._range is not None:
+                residuals /= self.of_samples.standard.spread.astype(np.float32)
+        residuals[np.isnan(residuals) & ~np.isnan(seen)] = np.inf
+        return np.hstack([codes, residuals])
 
 
 def core(samples: Samples, whole: Standardization) -> np.ndarray:
@@ -293,21 +261,19 @@ def core(samples: Samples, whole: Standardization) -> np.ndarray:
     some = samples.some()
     near = some
     for _ in range(_N_STEPS - 1):
-        is_near = _are_nearest(some, *_distribution(near, whole))
+        is_near = _are_nearest(some, Distribution.of(near, whole.updated(near)))
         near = some.take(np.flatnonzero(is_near))
-    return _are_nearest(samples, *_distribution(near, whole))
+    return _are_nearest(samples, Distribution.of(near, whole.updated(near)))
 
 
-def _are_nearest(
-    samples: Samples, standard: Standardization, distance: Distance
-) -> np.ndarray:
+def _are_nearest(samples: Samples, distribution: Distribution) -> np.ndarray:
     """Whether samples are among the share `_CORE` that is nearest to the center."""
     n_samples, n_features = samples.matrix.shape
     squares = np.empty(n_samples)
     for batch in row_chunks(n_samples, n_features):
-        rows = dense(standard.apply(samples.matrix[batch]))
-        n_observed = np.maximum(1, (~np.isnan(rows)).sum(axis=1))
-        squares[batch] = distance.squared(rows) / n_observed
+        rows = dense(distribution.standard.apply(samples.matrix[batch]))
+        n_observed = np.maximum(1, _n_observed(rows))
+        squares[batch] = distribution.distance.squared(rows) / n_observed
     weights = samples.sample_weights
     order = np.argsort(squares, kind="stable")
     nearer = np.append(0, np.cumsum(weights[order]))
@@ -317,56 +283,16 @@ def _are_nearest(
     return is_near
 
 
-def _distribution(
-    samples: Samples, whole: Standardization
-) -> tuple[Standardization, Distance]:
-    """Distribution of some samples; `whole` is the standardization of all of them."""
-    standard = whole.updated(samples)
-    rows = standard.apply(samples.matrix)
-    return standard, _distance(samples._replace(matrix=rows))
-
-
-def _distance(samples: Samples) -> Distance:
-    """Distance from the center of standardized samples."""
-    n_features = samples.matrix.shape[1]
-    n_directions = n_features if n_features <= _MOST_FEATURES else _N_DIRECTIONS
-    with single_threaded_blas():
-        gaussian = fit_gaussian(samples.rows, n_directions)
-    return Distance(shrunk(gaussian, _INDEPENDENT))
-
-
-def _of_parts(samples: Samples, n_codes: int) -> Standardization:
+def _standardization_of_parts(samples: Samples, n_codes: int) -> Standardization:
     """Standardization of codes and residuals."""
     mean, spread = mean_and_spread(samples.rows)
     codes, residuals = spread[:n_codes], spread[n_codes:]
     codes = np.maximum(codes, _LEAST_CODE * codes.max()) if codes.any() else codes + 1
     spread = np.append(codes, np.maximum(residuals, _LEAST_RESIDUAL))
-    return Standardization(mean, spread, np.full(len(mean), _FARTHEST))
+    return Standardization(mean, spread, np.full(len(mean), FARTHEST))
 
 
-def _parts(
-    network: AutoencoderTransformer, standard: Standardization, rows: Matrix
-) -> Floats:
-    """Codes and residuals of standardized samples, side by side.
-
-    Returns
-    -------
-    parts : ndarray of shape (n_samples, n_codes + n_features), dtype=float32
-        NaN for missing entries.
-    """
-    seen, has_range = rows, value_range(network) is not None
-    if has_range:
-        seen = standard.undone(rows)
-    codes = network.transform(seen)
-    layout, params = network._fitted_network()
-    scaling = network._offset, network.scale_
-    # Not `inverse_transform`, which refuses results that are out of range.
-    decoder, codes_seen = inference.decoder(layout), make_rows(codes)
-    restored = inference.propagate(decoder, params, codes_seen, *scaling)
-    is_missing = np.isnan(dense(seen))
-    with np.errstate(over="ignore", invalid="ignore"):
-        residuals = dense(seen) - restored
-        if has_range:
-            residuals /= standard.spread.astype(np.float32)
-    residuals[np.isnan(residuals) & ~is_missing] = np.inf
-    return np.hstack([codes, residuals])
+def _n_observed(rows: Floats) -> np.ndarray:
+    """Numbers of entries of rows that are not missing."""
+    n_observed: np.ndarray = (~np.isnan(rows)).sum(axis=1)
+    return n_observed

@@ -1,0 +1,108 @@
+"""Samples with weights, and their features in units of their standard deviations."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from skae._data.rows import Rows, make_rows, row_chunks
+from skae._data.statistics import mean_and_spread
+from skae._typing import Floats, Matrix
+
+# Distributions are fitted to at most so many samples.
+_MOST_SAMPLES = 20_000
+# Deviations are cut here, so that their squares do not overflow.
+FARTHEST = 1e15
+# The unit of a constant feature, as a share of its value.
+_SHARE_OF_CONSTANT = 1e-6
+
+
+class Samples(NamedTuple):
+    """Valid samples and their weights."""
+
+    matrix: Matrix
+    has_missing: bool
+    weights: Floats | None = None  # (n_samples,), positive; None: 1
+
+    def take(self, numbers: np.ndarray) -> Samples:
+        """Some of the samples."""
+        weights = None if self.weights is None else self.weights[numbers]
+        return Samples(self.matrix[numbers], self.has_missing, weights)
+
+    def some(self) -> Samples:
+        """As many as distributions are fitted to, at equal distances."""
+        n_samples = self.matrix.shape[0]
+        if n_samples <= _MOST_SAMPLES:
+            return self
+        return self.take(np.linspace(0, n_samples - 1, _MOST_SAMPLES).astype(np.int64))
+
+    @property
+    def sample_weights(self) -> Floats:
+        """Weights, of shape (n_samples,), also if there are none."""
+        return np.ones(self.matrix.shape[0]) if self.weights is None else self.weights
+
+    @property
+    def rows(self) -> Rows:
+        """The samples, for the functions of `skae._data`."""
+        has_missing = self.has_missing
+        return make_rows(self.matrix, weights=self.weights, has_missing=has_missing)
+
+
+class Standardization(NamedTuple):
+    """Deviations of features from their means, in units of their spreads."""
+
+    mean: Floats  # (n_features,) float64
+    spread: Floats  # (n_features,) float64
+    limit: Floats  # (n_features,) float64, of the deviations; 0: no entry was observed
+
+    @classmethod
+    def of(cls, samples: Samples) -> Standardization:
+        """That of some samples.
+
+        A feature that is constant has no spread: any other value counts as if it had
+        been the only one among the samples.
+        """
+        mean, spread = mean_and_spread(samples.rows)
+        is_known, varies = ~np.isnan(mean), spread > 0
+        mean = np.where(is_known, mean, 0.0)
+        least = np.finfo(np.float64).tiny
+        unit = np.maximum(_SHARE_OF_CONSTANT * np.abs(mean), least)
+        limit = np.where(varies, FARTHEST, math.sqrt(samples.rows.total_weight))
+        return cls(mean, np.where(varies, spread, unit), limit * is_known)
+
+    def updated(self, samples: Samples) -> Standardization:
+        """That of some of the samples, in which more features may be constant."""
+        mean, spread = mean_and_spread(samples.rows)
+        mean = np.where(np.isnan(mean), self.mean, mean)
+        return self._replace(mean=mean, spread=np.where(spread, spread, self.spread))
+
+    def undone(self, rows: Matrix) -> Matrix:
+        """Standardized features as they were, in float32."""
+        if not isinstance(rows, np.ndarray):
+            scaled = rows.copy()
+            scaled.data *= self.spread[rows.indices].astype(np.float32)
+            return scaled
+        return (rows * self.spread + self.mean).astype(np.float32)
+
+    def apply(self, X: Matrix) -> Matrix:
+        """Standardized features, in float32; a sparse matrix is not centered."""
+        if not isinstance(X, np.ndarray):
+            scaled, columns = X.astype(np.float32), X.indices
+            with np.errstate(over="ignore"):
+                data = X.data / self.spread[columns]
+            scaled.data = _cut(data, self.limit[columns])
+            return scaled
+        scaled = np.empty(X.shape, dtype=np.float32)
+        for batch in row_chunks(*X.shape):
+            with np.errstate(over="ignore"):
+                deviations = (X[batch].astype(np.float64) - self.mean) / self.spread
+            scaled[batch] = _cut(deviations, self.limit)
+        return scaled
+
+
+def _cut(values: Floats, limit: Floats) -> Floats:
+    """Values as float32, none of them beyond limits."""
+    cut = np.where(limit > 0, np.clip(values, -limit, limit), 0.0)
+    return cut.astype(np.float32)
