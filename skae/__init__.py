@@ -8,7 +8,7 @@ import skae._runtime.machine  # noqa: F401
 # isort: split
 from skae._autoencoder import AutoencoderTransformer
 from skae._imputer import AutoencoderImputer
-from skae._outlier_detector import AutoencoderOutlierDetector
+from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._runtime.warmup import warmup
 from skae._variational import VariationalAutoencoderTransformer
 

@@ -8,7 +8,12 @@ from scipy import sparse
 
 from skae._data import rows as rows_module
 from skae._data.rows import make_rows
-from skae._data.statistics import extremes, largest_distance, mean_and_scale
+from skae._data.statistics import (
+    extremes,
+    largest_distance,
+    mean_and_scale,
+    mean_and_spread,
+)
 from skae._data.stream import RowStream, StreamedRows
 from skae._data.validation import Checked
 
@@ -138,6 +143,29 @@ def test_mean_and_scale(monkeypatch, subset, weighted, chunk_entries):
     repeated = np.repeat(X[used], repeats, axis=0)
     np.testing.assert_allclose(mean, repeated.mean(axis=0), rtol=1e-12, atol=1e-15)
     assert scale == pytest.approx((repeated - repeated.mean(axis=0)).std(), rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0, 0.3])
+def test_mean_and_spread(share):
+    X, weights = make_data()
+    X[:, 1] = 5.0
+    X[np.random.default_rng(0).random(X.shape) < share] = np.nan
+    if share:
+        X[:, 2] = np.nan
+    rows = make_rows(X, weights=weights, has_missing=bool(share))
+    repeated = np.repeat(X, weights.astype(int), axis=0)
+    expected_mean = repeated[:1].ravel() * np.nan
+    known = ~np.isnan(repeated).all(axis=0)
+    expected_mean[known] = np.nanmean(repeated[:, known], axis=0)
+    expected_spread = np.zeros(X.shape[1])
+    expected_spread[known] = np.nanstd(repeated[:, known], axis=0)
+    mean, spread = mean_and_spread(rows)
+    np.testing.assert_allclose(mean, expected_mean, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(spread, expected_spread, rtol=1e-12)
+    assert spread[1] == 0
+    sizes = np.geomspace(1e-300, 1e300, X.shape[1])
+    of_scaled = mean_and_spread(rows._replace(values=(X * sizes).ravel()))[1]
+    np.testing.assert_allclose(of_scaled, spread * sizes, rtol=1e-12)
 
 
 def test_scale_of_constant_huge_and_tiny_data():

@@ -10,7 +10,7 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.preprocessing import StandardScaler, scale
 
 from skae import AutoencoderTransformer
-from skae._data.hold_out import duplicates, hold_out, related_samples
+from skae._data.hold_out import duplicates, hold_out, in_folds, related_samples
 from skae._data.rows import make_rows
 from skae._data.stream import RowStream, StreamedRows
 from skae._data.validation import Checked
@@ -222,6 +222,28 @@ def test_groups_are_kept_together_in_a_fit():
         pca, X_test
     )
     assert gain > -0.005
+
+
+@pytest.mark.parametrize("name", [None, *MATRICES])
+def test_folds(name):
+    X = RNG.standard_normal((90, 3)) if name is None else MATRICES[name]
+    found = in_folds(rows_of(X), 3, 0)
+    if name in (None, "drawn with replacement"):  # others may seem related
+        mixed = RNG.permutation(len(X))
+        again = in_folds(rows_of(X[mixed]), 3, 0)
+        np.testing.assert_array_equal(X[mixed][again.order], X[found.order])
+        np.testing.assert_array_equal(again.folds, found.folds)
+    assert (in_folds(rows_of(X), 3, 1).order != found.order).any()
+    labels = np.array(numbered(X[found.order] + 0.0))
+    for fold in range(3):
+        rest = labels[found.folds != fold]
+        assert not np.isin(labels[found.folds == fold], rest).any()
+        assert (found.folds == fold).sum() > 0.15 * len(X)
+    groups = RNG.permutation(np.arange(len(X)) % 7)
+    found = in_folds(rows_of(X), 3, 0, groups)
+    for group in range(7):
+        assert len(np.unique(found.folds[groups[found.order] == group])) == 1
+    assert (in_folds(rows_of(X), 4, 0, groups).folds == -1).all()
 
 
 def test_groups_of_a_stream():

@@ -44,7 +44,7 @@ FLOORS = (
     ("_training",),
     ("_base",),
     ("_autoencoder", "_variational"),
-    ("_imputer",),
+    ("_imputer", "_outliers"),
     ("__init__",),
     ("_files", "dask", "inspection", "onnx"),
     ("_cli", "io"),
@@ -99,6 +99,7 @@ public = sys.argv[1:]
 optional = ("dask", "distributed", "matplotlib", "onnx", "safetensors")
 names = [
     "AutoencoderImputer",
+    "AutoencoderOutlierDetector",
     "AutoencoderTransformer",
     "VariationalAutoencoderTransformer",
     "warmup",
@@ -155,7 +156,7 @@ def test_notebooks_link_to_the_pages_of_the_api():
         assert estimator._get_doc_link() == link
         assert f'href="{link}"' in estimator._repr_html_()
         names.append(name)
-    assert len(names) == 4
+    assert len(names) == 5
 
     class Other(AutoencoderTransformer):
         pass

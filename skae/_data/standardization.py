@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skae._data.rows import Rows, make_rows, row_chunks
+from skae._data.rows import Rows, dense, make_rows, row_chunks
 from skae._data.statistics import mean_and_spread
 from skae._typing import Floats, Matrix
 
@@ -51,7 +51,10 @@ class Samples(NamedTuple):
 
 
 class Standardization(NamedTuple):
-    """Deviations of features from their means, in units of their spreads."""
+    """Deviations of features from their means, in units of their spreads.
+
+    For sparse samples means are 0, so that standardized ones are sparse.
+    """
 
     mean: Floats  # (n_features,) float64
     spread: Floats  # (n_features,) float64
@@ -70,12 +73,17 @@ class Standardization(NamedTuple):
         least = np.finfo(np.float64).tiny
         unit = np.maximum(_SHARE_OF_CONSTANT * np.abs(mean), least)
         limit = np.where(varies, FARTHEST, math.sqrt(samples.rows.total_weight))
+        if not isinstance(samples.matrix, np.ndarray):
+            mean = np.zeros_like(mean)  # sparse samples stay so
         return cls(mean, np.where(varies, spread, unit), limit * is_known)
 
     def updated(self, samples: Samples) -> Standardization:
         """That of some of the samples, in which more features may be constant."""
         mean, spread = mean_and_spread(samples.rows)
-        mean = np.where(np.isnan(mean), self.mean, mean)
+        if isinstance(samples.matrix, np.ndarray):
+            mean = np.where(np.isnan(mean), self.mean, mean)
+        else:
+            mean = self.mean
         return self._replace(mean=mean, spread=np.where(spread, spread, self.spread))
 
     def undone(self, rows: Matrix) -> Matrix:
@@ -87,7 +95,9 @@ class Standardization(NamedTuple):
         return (rows * self.spread + self.mean).astype(np.float32)
 
     def apply(self, X: Matrix) -> Matrix:
-        """Standardized features, in float32; a sparse matrix is not centered."""
+        """Standardized features, in float32; sparse if they are not centered."""
+        if self.mean.any():
+            X = dense(X)
         if not isinstance(X, np.ndarray):
             scaled, columns = X.astype(np.float32), X.indices
             with np.errstate(over="ignore"):

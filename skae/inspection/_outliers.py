@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names_in
 
-from skae._outlier_detector import AutoencoderOutlierDetector
+from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
 from skae.inspection._drawing import check_axes, check_matplotlib, is_whole, style

@@ -22,32 +22,19 @@ from skae._data.validation import (
     check_weights,
 )
 from skae._names import Names
-from skae._outlier_score import OutlierScore, core
+from skae._outliers.score import OutlierScore, core
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
+from skae._training.settings import loss_range
 from skae._typing import Floats, MatrixLike
 from skae._variational import VariationalAutoencoderTransformer
 
 # Models, each of which leaves out the samples that are held out for p-values. With more
 # of them, areas under ROC curves over 27 data sets are the same within 0.002.
 _N_MODELS = 3
-# The network of estimator=None: a denoising one with tied weights, which learns the
-# gradient of the density of its data with noise (Vincent, "A connection between score
-# matching and denoising autoencoders", 2011). It has units twice as many as features,
-# within limits, and is trained for so many epochs, but for at most so many updates.
-_NETWORK: dict[str, Any] = {
-    "hidden_layer_sizes": (),
-    "code_activation": "logistic",
-    "tied_weights": True,
-    "scale": None,
-    "noise": "gaussian",
-    "noise_level": 0.5,
-    "init": "random",
-    "early_stopping": False,
-    "n_iter_no_change": np.inf,
-}
-_FEWEST_UNITS, _MOST_UNITS = 2, 128
-_N_EPOCHS, _MOST_UPDATES, _BATCH_SIZE = 60, 10_000, 200
+# Code of estimator=None: as many units as principal components have this share of the
+# variance.
+_N_COMPONENTS = 0.9
 # Of contamination="auto": Tukey's rule for the cube root of scores, which is nearly
 # normal where these are sums of squares (Wilson & Hilferty, 1931).
 _RANGES_BEYOND = 1.5
@@ -82,7 +69,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     A sample's score is the mean square of its codes and residuals, each in units of its
     usual deviations and uncorrelated: for a linear network that is a Mahalanobis
     distance, for others they follow curved data. Features are standardized, and the
-    quarter of the training samples that is farthest from the center is left out, so
+    fifth of the training samples that is farthest from the center is left out, so
     that outliers among them do no harm. Three models, each without the samples held out
     from it, are averaged; held-out samples make p-values of scores. Both outlier
     detection (outliers among the training samples) and novelty detection (in new ones)
@@ -93,9 +80,9 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     estimator : AutoencoderTransformer or VariationalAutoencoderTransformer, \
             default=None
         Its parameters are those of the networks: for example,
-        ``estimator__n_components`` in a grid search. None: a denoising autoencoder with
-        tied weights and a logistic code of twice as many units as features, at most
-        128.
+        ``estimator__n_components`` in a grid search. None:
+        ``AutoencoderTransformer(n_components=0.9)``, whose code has as many units as
+        principal components that have 90 % of the variance.
 
     contamination : "auto" or float, default="auto"
         Determines `offset_`, the threshold of :meth:`predict`. A share, in (0, 0.5], of
@@ -210,6 +197,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         """
         before = vars(self).copy()
         try:
+            if self.estimator is not None:
+                self.estimator._validate_params()
             checked = self._checked(X, reset=True)
             check_observed(checked)
             groups = check_groups(groups, checked.matrix.shape[0])
@@ -220,6 +209,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
                 weighted = samples._replace(weights=sample_weight)
                 numbers, samples = _without_weights(weighted)
                 groups = None if groups is None else groups[numbers]
+                if samples.weights is not None:
+                    self._check_takes_weights()
             self._fit(samples, groups)
         except BaseException:
             self.__dict__ = before
@@ -377,9 +368,20 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     # -- private --------------------------------------------------------------------
 
     def _checked(self, X: MatrixLike, *, reset: bool = False) -> Checked:
+        """Validate samples; the loss of the networks may limit their range."""
         if not reset:
             check_is_fitted(self)
-        return check_rows(self, X, (np.float64, np.float32), reset=reset)
+        limits = None if self.estimator is None else loss_range(self.estimator.loss)
+        return check_rows(self, X, (np.float64, np.float32), limits, reset=reset)
+
+    def _check_takes_weights(self) -> None:
+        """Raise ValueError if the networks do not take sample weights."""
+        if self.estimator is not None and self.estimator._codes_are_distributions:
+            raise ValueError(
+                f"sample_weight must be whole numbers, {_MOST_REPEATED} in all at "
+                f"most, for estimator={self.estimator!r}, which takes no weights: "
+                "round them"
+            )
 
     def _fit(self, samples: Samples, groups: np.ndarray | None) -> None:
         rng = check_random_state(self.random_state)
@@ -392,7 +394,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             is_left = (of_samples == number) | is_together
             train = np.flatnonzero(is_in_core & (is_together | ~is_left))
             of_train = None if groups is None else groups[train]
-            network = self._network(len(train), samples.matrix.shape[1], seed + number)
+            network = self._network(seed + number)
             taken = samples.take(train)
             model = OutlierScore.fit(network, taken, whole, of_train)
             left = samples.take(np.flatnonzero(is_left))
@@ -406,20 +408,14 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             share = float(self.contamination)
             self.offset_ = -_threshold(scores, samples.sample_weights, share)
 
-    def _network(self, n_samples: int, n_features: int, seed: int) -> Any:
+    def _network(self, seed: int) -> Any:
         """A network that is to be trained."""
         if self.estimator is not None:
             network = clone(self.estimator)
-            network._validate_params()
             if network.random_state is None:
                 network.set_params(random_state=seed)
             return network
-        n_units = min(max(_FEWEST_UNITS, 2 * n_features), _MOST_UNITS)
-        n_batches = -(-n_samples // _BATCH_SIZE)
-        n_epochs = min(max(1, _MOST_UPDATES // n_batches), _N_EPOCHS)
-        return AutoencoderTransformer(
-            n_units, max_iter=n_epochs, random_state=seed, **_NETWORK
-        )
+        return AutoencoderTransformer(_N_COMPONENTS, random_state=seed)
 
     def _scores(self, X: MatrixLike) -> list[Floats]:
         """Scores of samples by each model."""

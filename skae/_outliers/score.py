@@ -24,7 +24,7 @@ from skae._typing import Floats, Matrix
 
 # Share of the training samples that the score is fitted to, those nearest to their
 # center, and steps in which they are found.
-_CORE, _N_STEPS = 0.75, 3
+_CORE, _N_STEPS = 0.8, 3
 # Weight of independent features in covariances.
 _INDEPENDENT = 0.1
 # With more features than this, distributions have so many directions only.
