@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skae._data.gaussian import fit_gaussian
+from skae._data.gaussian import Gaussian, fit_gaussian
 from skae._data.rows import dense, make_rows, row_chunks, slices
 from skae._data.standardization import FARTHEST, Samples, Standardization
 from skae._data.statistics import mean_and_spread
@@ -54,6 +54,17 @@ class Distribution(NamedTuple):
             standardized = samples._replace(matrix=rows).rows
             gaussian = fit_gaussian(standardized, n_directions)
         return cls(standard, Distance(shrunk(gaussian, _INDEPENDENT)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its numbers, in plain containers."""
+        gaussian = self.distance.gaussian._asdict()
+        return {"standard": self.standard._asdict(), "gaussian": gaussian}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Distribution:
+        """What `as_dict` has described."""
+        standard = Standardization(**state["standard"])
+        return cls(standard, Distance(Gaussian(**state["gaussian"])))
 
 
 class OutlierScore:
