@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
-from skae._data.standardization import Standardization
+from skae._data.standardization import FARTHEST, Standardization
 from skae._files.container import Arrays, Description, Kind, require
 from skae._files.parts import (
     DTYPES,
@@ -105,10 +105,13 @@ def _distribution(arrays: Arrays, of: str) -> dict[str, Any] | None:
     if gaussian is None:
         return None
     standard = {k: arrays[f"{of}.standard.{k}"] for k in Standardization._fields}
+    deviations = np.abs(np.column_stack([gaussian["mean"], gaussian["loadings"]]))
     require(
         (standard["spread"] > 0).all()
         and (standard["limit"] >= 0).all()
-        and gaussian["loadings"].size,
+        and deviations.shape[1] > 1
+        and deviations.max() <= FARTHEST
+        and 1 / FARTHEST <= gaussian["noise"] <= FARTHEST**2,
         "its distributions are not those of a fit",
     )
     return {"standard": standard, "gaussian": gaussian}
