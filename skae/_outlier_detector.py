@@ -388,7 +388,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
-        if self.estimator is not None:
+        if isinstance(self.estimator, BaseEstimator):
             of_network = self.estimator.__sklearn_tags__().input_tags
             tags.input_tags.positive_only = of_network.positive_only
         return tags

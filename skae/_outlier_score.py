@@ -34,6 +34,8 @@ _MOST_FEATURES, _N_DIRECTIONS = 128, 32
 _LEAST_RESIDUAL = 0.01
 # The same for codes, as a share of the spread of the one that varies most.
 _LEAST_CODE = 0.001
+# Codes that are drawn for the bound of a variational network.
+N_DRAWS = 10
 # Entries of samples with a replaced entry that are in memory at a time.
 _ENTRIES_AT_ONCE = 2**22
 
@@ -134,6 +136,13 @@ class OutlierScore:
             score.of_parts = Distribution.of(of_some, standard)
         return score
 
+    @property
+    def unit(self) -> Floats:
+        """What residuals are divided by if samples have a limited range, in float32."""
+        unit: Floats = self.of_samples.standard.spread.astype(np.float32)
+        # That of a feature that is always 0 is too small for residuals.
+        return np.where(unit > np.finfo(np.float32).tiny, unit, np.float32(1))
+
     def scores(self, X: Matrix) -> Floats:
         """Scores of samples: positive, about 1 for usual ones.
 
@@ -215,7 +224,8 @@ class OutlierScore:
         """
         seen, network = self._seen(rows), self.network
         n_observed = _n_observed(dense(seen))
-        bounds = network.elbo(seen) + network._log_of_unit() * n_observed
+        bounds = network.elbo(seen, n_draws=N_DRAWS)
+        bounds += network._log_of_unit() * n_observed
         scores: Floats = -2 * bounds / np.maximum(1, n_observed)
         return np.clip(scores, 0, FARTHEST**2)
 
@@ -250,7 +260,7 @@ class OutlierScore:
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = seen - restored
             if self._range is not None:
-                residuals /= self.of_samples.standard.spread.astype(np.float32)
+                residuals /= self.unit
         residuals[np.isnan(residuals) & ~np.isnan(seen)] = np.inf
         return np.hstack([codes, residuals])
 
