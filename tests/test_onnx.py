@@ -369,6 +369,44 @@ def test_detectors_of_many_features_and_of_few_samples(dtype):
         assert_detected(detected(to_onnx(detector), X), detector, X, dtype)
 
 
+def test_variances_of_codes_are_bounded():
+    """As in kernels, where units of logarithms of variances are large or small."""
+    X = make_data(60)
+    detector = AutoencoderOutlierDetector(QUICK_VARIATIONAL, random_state=0).fit(X)
+    for network, unit in zip(detector.estimators_, (5, -61, 40), strict=True):
+        before = detector.score_samples(X)
+        network.intercepts_[1][network.n_components_ :] = unit
+        assert (np.abs(detector.score_samples(X) - before) > 0.1).all()
+    assert_detected(detected(to_onnx(detector), X), detector, X, np.float64)
+
+
+@pytest.mark.parametrize("signs", [[1, 1, 1], [1, 1, -1]])
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
+def test_reconstructions_that_overflow(kind, signs):
+    """Infinities, and NaN as the sum of both, are far away, not missing."""
+    network = kind(3, hidden_layer_sizes=(), max_iter=5)
+    X = make_data(60)
+    detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
+    for fitted in detector.estimators_:
+        fitted.coefs_[0][:] = 1  # codes are equal
+        fitted.coefs_[1][:] = np.inf * np.array(signs)[:, np.newaxis]
+    far = 100 * np.abs(X)
+    assert (detector.score_samples(far) < -1e20).all()
+    assert_detected(detected(to_onnx(detector), far), detector, far, np.float64)
+
+
+def test_values_that_detectors_refuse():
+    """Models validate nothing: values out of range are as its bounds."""
+    X = rows_for_detectors("log_loss", np.float64)
+    estimator = DETECTORS["log_loss"]
+    detector = AutoencoderOutlierDetector(estimator, random_state=0).fit(X)
+    X[::2, 0], X[1::2, 3] = 2, -1
+    found = detected(to_onnx(detector), X)
+    assert_detected(found, detector, np.clip(X, 0, 1), np.float64)
+
+
 def test_p_values_without_ties():
     """Of scores between held-out ones, below all and above."""
     X = make_data(100)
