@@ -25,6 +25,7 @@ from skae._names import Names
 from skae._outlier_score import Distribution, OutlierScore, core
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
+from skae._training.reporting import warn_of_dask
 from skae._typing import Floats, MatrixLike
 from skae._variational import VariationalAutoencoderTransformer
 
@@ -207,7 +208,13 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         ValueError
             If the data or the parameters of `estimator` are not valid. The detector is
             left as it was.
+
+        Warns
+        -----
+        UserWarning
+            If X is a Dask array or dataframe, because its data are gathered in memory.
         """
+        warn_of_dask(X)
         before = vars(self).copy()
         try:
             checked = self._checked(X, reset=True)
