@@ -235,6 +235,7 @@ DETECTORS = {
     "an estimator": (QUICK, "incomplete"),
     "variational": (QUICK_VARIATIONAL, "incomplete"),
     "a range": (clone(QUICK).set_params(loss="log_loss"), "probabilities"),
+    "a range and zeros": (clone(QUICK).set_params(loss="poisson"), "zeros"),
     "names": (QUICK, "names"),
     "sparse": (QUICK, "sparse"),
     "never observed": (QUICK, "never observed"),
@@ -246,6 +247,9 @@ DETECTORS = {
 def rows_for_detectors(kind, dtype):
     X = make_data(60, loss="log_loss" if kind == "probabilities" else "squared_error")
     X = X.astype(dtype)
+    if kind == "zeros":
+        X = np.abs(X)
+        X[:, 3] = 0
     if kind in ("incomplete", "never observed"):
         X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
     if kind == "never observed":
@@ -307,6 +311,14 @@ def test_detectors_not_fitted(path):
         assert not hasattr(each, "estimators_")
     X = make_data(60)
     assert_same(detector.fit(X), loaded.fit(X))
+
+
+def test_detectors_of_wrong_parameters(path):
+    """It is fit that says so, not what asks for tags before."""
+    loaded = through_file(AutoencoderOutlierDetector([]), path)
+    assert sklearn.utils.get_tags(loaded).input_tags.allow_nan
+    with pytest.raises(ValueError, match="'estimator' parameter"):
+        loaded.fit(make_data())
 
 
 def test_detectors_that_files_do_not_hold(path):

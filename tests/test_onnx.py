@@ -343,7 +343,6 @@ def test_detectors(name, incomplete, dtype):
     """Of complete and incomplete data, for complete, incomplete and odd samples."""
     train = rows_for_detectors(name, dtype, incomplete=incomplete)
     detector = AutoencoderOutlierDetector(DETECTORS[name], random_state=0).fit(train)
-    assert all(np.isfinite(m.of_samples.standard.mean).all() for m in detector._models)
     model = session(to_onnx(detector))
     complete = rows_for_detectors(name, dtype, 40, seed=1)
     lacking = rows_for_detectors(name, dtype, 40, seed=2, incomplete=True)
