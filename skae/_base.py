@@ -56,7 +56,7 @@ from skae._sklearn import (
 from skae._training import fitting
 from skae._training.loop import Objective, Training
 from skae._training.plan import Plan, make_plan, make_training, training_kind
-from skae._training.reporting import CallbackReport, warn
+from skae._training.reporting import CallbackReport, warn_of_dask
 from skae._training.settings import describe_sparsity, loss_range, value_range
 from skae._training.state import TrainingState
 from skae._typing import Floats, MatrixLike
@@ -865,7 +865,7 @@ class LocalAutoencoder(BaseAutoencoder):
     ) -> tuple[Checked, Floats | None]:
         """Validate samples and weights; a continued training keeps its dtype."""
         dtype = _DTYPES if previous is None else previous.dtype
-        self._warn_of_dask(X)
+        warn_of_dask(X, self._twin_for_dask)
         limits = self._value_range(previous)
         checked = check_rows(self, X, dtype, limits, reset=previous is None)
         if sample_weight is not None:
@@ -879,18 +879,6 @@ class LocalAutoencoder(BaseAutoencoder):
         if dtype is None:
             return self._validate_training_data(block, None, previous)[0]
         return check_rows(self, block, dtype, self._value_range(previous))
-
-    def _warn_of_dask(self, X: object) -> None:
-        """Warn that a Dask collection is gathered in memory, without importing Dask."""
-        if type(X).__module__.partition(".")[0] != "dask":
-            return
-        message = (
-            "X is a Dask collection, whose data are gathered in the memory of this "
-            "process"
-        )
-        if self._twin_for_dask is not None:
-            message += f": {self._twin_for_dask} trains where they are"
-        warn(message)
 
 
 def _rows(checked: Checked, weights: Floats | None = None) -> Rows:

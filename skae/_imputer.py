@@ -29,6 +29,7 @@ from skae._sklearn import (
     _fit_context,
     with_callbacks,
 )
+from skae._training.reporting import warn_of_dask
 from skae._training.settings import value_range
 from skae._training.weight_selection import LEFT_OUT, confident_gain
 from skae._typing import Floats
@@ -226,9 +227,15 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         ------
         ValueError
             If X is not valid, or a parameter, such as one of `estimator`.
+
+        Warns
+        -----
+        UserWarning
+            If X is a Dask array or dataframe, because its data are gathered in memory.
         """
         if self.estimator is not None:
             _check_network(self.estimator)
+        warn_of_dask(X)
         before = vars(self).copy()
         try:
             self._fit(self._validated(X, reset=True))

@@ -7,6 +7,7 @@ import os
 
 from skae import (
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
 )
@@ -54,10 +55,11 @@ class ModelFileError(ValueError):
 def save(
     estimator: AutoencoderTransformer
     | VariationalAutoencoderTransformer
-    | AutoencoderImputer,
+    | AutoencoderImputer
+    | AutoencoderOutlierDetector,
     path: str | os.PathLike[str],
 ) -> None:
-    """Save an autoencoder, or an imputer, to a file.
+    """Save an autoencoder, an imputer or an outlier detector to a file.
 
     The file holds the estimator's parameters, its fitted attributes and the state of
     its training: after :func:`load`, results and further training are the same, bit for
@@ -65,8 +67,8 @@ def save(
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer or \
-            AutoencoderImputer
+    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer, \
+            AutoencoderImputer or AutoencoderOutlierDetector
         Estimator, fitted or not.
     path : str or os.PathLike
         The file. An existing one is replaced once the new one is complete.
@@ -155,7 +157,12 @@ def _what_to_save_instead(estimator: object) -> str:
 
 def load(
     path: str | os.PathLike[str],
-) -> AutoencoderTransformer | VariationalAutoencoderTransformer | AutoencoderImputer:
+) -> (
+    AutoencoderTransformer
+    | VariationalAutoencoderTransformer
+    | AutoencoderImputer
+    | AutoencoderOutlierDetector
+):
     """Load an estimator from a file that :func:`save` wrote.
 
     Parameters
@@ -165,8 +172,8 @@ def load(
 
     Returns
     -------
-    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer or \
-            AutoencoderImputer
+    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer, \
+            AutoencoderImputer or AutoencoderOutlierDetector
         The estimator that was saved.
 
     Raises

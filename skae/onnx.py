@@ -5,9 +5,9 @@ A converter can be registered with skl2onnx, which converts whole pipelines.
 
 import numbers
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import (
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
     __version__,
@@ -23,10 +24,15 @@ from skae import (
 from skae._base import BaseAutoencoder
 from skae._compiled import vector_math
 from skae._compiled.activations import LEAK, SELU_ALPHA, SELU_SCALE
+from skae._compiled.code_terms import HIGHEST_PLAIN, LOWEST_PLAIN, ROOM
+from skae._compiled.losses import LOSSES
 from skae._compiled.vector_math import ERFCX_CENTRE
 from skae._data.gaussian import Gaussian
+from skae._data.standardization import FARTHEST, Standardization
 from skae._imputer import LARGEST_DEVIATION
+from skae._model.distance import Distance
 from skae._names import check_name
+from skae._outliers.score import N_DRAWS, OutlierScore
 from skae._runtime.extras import check_installed
 from skae._typing import Floats
 
@@ -44,35 +50,43 @@ def __dir__() -> list[str]:
 _OPSET, _IR_VERSION = 18, 8
 
 _Estimator: TypeAlias = (
-    AutoencoderTransformer | VariationalAutoencoderTransformer | AutoencoderImputer
+    AutoencoderTransformer
+    | VariationalAutoencoderTransformer
+    | AutoencoderImputer
+    | AutoencoderOutlierDetector
 )
 
 
 def to_onnx(
     estimator: AutoencoderTransformer
     | VariationalAutoencoderTransformer
-    | AutoencoderImputer,
+    | AutoencoderImputer
+    | AutoencoderOutlierDetector,
     part: str = "auto",
 ) -> "onnx.ModelProto":
-    """Convert a fitted autoencoder, or imputer, to an ONNX model.
+    """Convert a fitted autoencoder, imputer or outlier detector to an ONNX model.
 
-    Its input and output have the type that the estimator was fitted in, float32 or
+    Its input and outputs have the type that the estimator was fitted in, float32 or
     float64. The number of samples is free.
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer or \
-            AutoencoderImputer
+    estimator : AutoencoderTransformer, VariationalAutoencoderTransformer, \
+            AutoencoderImputer or AutoencoderOutlierDetector
         Fitted estimator. For a Pipeline, see :func:`register`.
-    part : {"auto", "encoder", "decoder", "reconstruct", "impute"}, default="auto"
-        What the model computes. "auto" is "reconstruct" of an autoencoder, and "impute"
-        of an imputer.
+    part : {"auto", "encoder", "decoder", "reconstruct", "impute", "detect"}, \
+            default="auto"
+        What the model computes. "auto" is "reconstruct" of an autoencoder, "impute" of
+        an imputer, and "detect" of a detector.
 
         - "encoder": ``transform``, from the input "X" to the output "code". The code
           of a variational autoencoder is the posterior's mean.
         - "decoder": ``inverse_transform``, from "code" to "reconstruction".
         - "reconstruct": both, from "X" to "reconstruction".
         - "impute": an imputer's ``transform``, from "X" to "X_imputed".
+        - "detect": from "X" to columns, named as by skl2onnx: "label" is ``predict``
+          (int64), "scores" ``decision_function``, "score_samples" and "p_values" the
+          methods of these names.
 
     Returns
     -------
@@ -103,7 +117,9 @@ def to_onnx(
     Outputs equal the estimator's up to rounding errors. Activations are composed of
     operators that ONNX Runtime has for float64, too, which it lacks for the error
     function and softplus, for example. They are precise for large and small arguments.
-    An imputer's network computes in float32, whatever the type of the data.
+    Networks of imputers and detectors compute in float32, whatever the type of the
+    data. A sample whose score is that of a held-out one may be on its other side, which
+    changes its p-value by 1 / (1 + n).
 
     Examples
     --------
@@ -123,23 +139,31 @@ def to_onnx(
     part = converter.default if part == "auto" else part
     check_is_fitted(estimator)
     check_installed("skae.onnx.to_onnx", "onnx", extra="onnx")
-    from onnx import helper
+    from onnx import TensorProto, helper
 
-    (input_name, output_name), make_graph = converter.parts[part]
+    made = converter.parts[part]
     store = _ModelStore()
     graph = _Graph(store, converter.dtype(estimator))
-    value = make_graph(graph, estimator, input_name)
-    graph.node("Identity", value, output=output_name)
+    for name, value in zip(
+        made.outputs, made.make(graph, estimator, made.input), strict=True
+    ):
+        graph.node("Identity", value, output=name)
 
     widths = converter.widths(estimator)
-    input_info, output_info = (
-        helper.make_tensor_value_info(name, graph.type, ["n_samples", widths[name]])
-        for name in (input_name, output_name)
-    )
+
+    def about(name: str) -> "onnx.ValueInfoProto":
+        of_value = TensorProto.INT64 if name == _LABEL else graph.type
+        shape: list[str | int | None] = ["n_samples", widths[name]]
+        return helper.make_tensor_value_info(name, of_value, shape)
+
     kind = type(estimator).__name__
     model = helper.make_model(
         helper.make_graph(
-            store.nodes, part, [input_info], [output_info], store.initializers
+            store.nodes,
+            part,
+            [about(made.input)],
+            [about(name) for name in made.outputs],
+            store.initializers,
         ),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
@@ -153,11 +177,13 @@ def to_onnx(
 
 
 def register() -> None:
-    """Let skl2onnx convert pipelines with an autoencoder or an imputer.
+    """Let skl2onnx convert pipelines with an estimator of skae.
 
     Afterwards ``skl2onnx.to_onnx`` converts the ``transform`` of
     :class:`skae.AutoencoderTransformer`, :class:`skae.AutoencoderImputer` and
-    :class:`skae.VariationalAutoencoderTransformer`. Calling this again does no harm.
+    :class:`skae.VariationalAutoencoderTransformer`, and of a pipeline that ends with
+    :class:`skae.AutoencoderOutlierDetector` ``predict`` and ``decision_function``, as
+    "label" and "scores". Calling this again does no harm.
 
     Raises
     ------
@@ -173,7 +199,7 @@ def register() -> None:
     skl2onnx chooses the types of inputs. An autoencoder computes in the type that it
     was fitted in, as its ``transform`` does; its code is then cast to float64 if the
     input is float64, else to float32. To run in float32 throughout, fit in float32.
-    What an imputer gives is in the type of the input from the beginning.
+    What imputers and detectors give is in the type of the input from the beginning.
 
     Examples
     --------
@@ -205,36 +231,41 @@ def register() -> None:
 
 
 def _calculate_shape(operator: Any) -> None:
-    from skl2onnx.common.data_types import guess_tensor_type
+    from skl2onnx.common.data_types import Int64TensorType, guess_tensor_type
     from skl2onnx.common.utils import check_input_and_output_numbers
 
-    check_input_and_output_numbers(operator, input_count_range=1, output_count_range=1)
     estimator = operator.raw_operator
     check_is_fitted(estimator)
-    variable, result = operator.inputs[0], operator.outputs[0]
-    result.type = guess_tensor_type(variable.type)
     converter = _converter_of(estimator)
-    (_, name), _ = converter.parts[converter.transform]
-    width = converter.widths(estimator)[name]
-    result.type.shape = [variable.get_first_dimension(), width]
+    names = converter.in_pipelines.outputs
+    check_input_and_output_numbers(
+        operator, input_count_range=1, output_count_range=len(names)
+    )
+    (variable,), widths = operator.inputs, converter.widths(estimator)
+    for name, result in zip(names, operator.outputs, strict=True):
+        is_label = name == _LABEL
+        result.type = (
+            Int64TensorType() if is_label else guess_tensor_type(variable.type)
+        )
+        result.type.shape = [variable.get_first_dimension(), widths[name]]
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     from onnx import helper
-    from skl2onnx.common.data_types import guess_proto_type
+    from skl2onnx.common.data_types import guess_proto_type, guess_tensor_type
 
-    estimator = operator.raw_operator
-    variable, result = operator.inputs[0], operator.outputs[0]
-    wanted = guess_proto_type(result.type)
+    estimator, (variable,) = operator.raw_operator, operator.inputs
+    wanted = guess_proto_type(guess_tensor_type(variable.type))
     converter = _converter_of(estimator)
     dtype = converter.dtype(estimator)
     if converter.takes_any_dtype:
         dtype = helper.tensor_dtype_to_np_dtype(wanted)
     graph = _Graph(_ContainerStore(scope, container), dtype)
-    _, make_graph = converter.parts[converter.transform]
     rows = graph.node("Cast", variable.full_name, to=graph.type)
-    value = make_graph(graph, estimator, rows)
-    graph.node("Cast", value, output=result.full_name, to=wanted)
+    values = converter.in_pipelines.make(graph, estimator, rows)
+    for value, result in zip(values, operator.outputs, strict=True):
+        to = guess_proto_type(result.type)
+        graph.node("Cast", value, output=result.full_name, to=to)
 
 
 # ---------------------------------------------------------------------------
@@ -306,10 +337,15 @@ class _ModelStore:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._uses: Counter[str] = Counter()
+        self._names: set[str] = set()
 
     def new_name(self, base: str) -> str:
-        self._uses[base] += 1
-        return base if self._uses[base] == 1 else f"{base}_{self._uses[base]}"
+        name = base
+        while name in self._names:  # a base may end in a number, too
+            self._uses[base] += 1
+            name = f"{base}_{self._uses[base] + 1}"
+        self._names.add(name)
+        return name
 
     def add_node(
         self, operator: str, inputs: list[str], output: str, attributes: dict[str, Any]
@@ -369,23 +405,39 @@ def _scaled(graph: _Graph, estimator: BaseAutoencoder, rows: str) -> str:
     return value
 
 
-def _code(graph: _Graph, estimator: BaseAutoencoder, value: str) -> str:
+def _code(
+    graph: _Graph,
+    estimator: BaseAutoencoder,
+    value: str,
+    *,
+    has_variances: bool = False,
+) -> str:
     """Code of samples that the network sees."""
     middle = len(estimator.coefs_) // 2
     for i in range(middle):
         # The last layer of a variational encoder has means, then variances.
-        n_units = estimator.n_components_ if i == middle - 1 else None
+        is_cut = i == middle - 1 and not has_variances
+        n_units = estimator.n_components_ if is_cut else None
         value = _layer(graph, estimator, value, i, n_units)
     return value
 
 
 def _filled(graph: _Graph, rows: str, is_missing: str, gaussian: Gaussian) -> str:
     """Rows with a distribution's expectations of missing entries."""
-    if gaussian.loadings.shape[1]:
-        expected = _expected(graph, rows, is_missing, gaussian)
-    else:
+    if not gaussian.loadings.shape[1]:
         expected = graph.constant("missing_mean", gaussian.mean)
-    return graph.node("Where", is_missing, expected, rows)
+        return graph.node("Where", is_missing, expected, rows)
+    # Systems of equations are solved for the rows that lack entries alone.
+    n_lacking = graph.node("Cast", is_missing, to=graph.type)
+    n_lacking = graph.node("ReduceSum", n_lacking, graph.integers(1), keepdims=0)
+    lacking = graph.node("NonZero", graph.node("Greater", n_lacking, 0.0))
+    lacking = graph.node("Transpose", lacking)
+    some, are_missing = (
+        graph.node("GatherND", values, lacking) for values in (rows, is_missing)
+    )
+    expected = _expected(graph, some, are_missing, gaussian)
+    some = graph.node("Where", are_missing, expected, some)
+    return graph.node("ScatterND", rows, lacking, some)
 
 
 def _expected(graph: _Graph, rows: str, is_missing: str, gaussian: Gaussian) -> str:
@@ -393,28 +445,26 @@ def _expected(graph: _Graph, rows: str, is_missing: str, gaussian: Gaussian) -> 
     wide = graph.in_dtype(np.float64)
     mean, loadings, noise = gaussian
     n_features, n = loadings.shape
-    squares = np.einsum("ja,jb->jab", loadings, loadings).reshape(n_features, n * n)
     deviations = wide.node(
         "Sub",
         wide.node("Cast", rows, to=wide.type),
         wide.constant("missing_mean_64", mean),
     )
     deviations = wide.node("Where", is_missing, 0.0, deviations)
-    known = wide.node("MatMul", deviations, wide.constant("missing_loadings", loadings))
+    directions = wide.constant("missing_loadings", loadings)
+    transposed = wide.constant("missing_loadings_t", loadings.T)
+    known = wide.node("MatMul", deviations, directions)
     is_observed = wide.node("Where", is_missing, 0.0, 1.0)
-    precision = wide.node(
-        "MatMul", is_observed, wide.constant("missing_squares", squares)
-    )
-    precision = wide.node("Reshape", precision, wide.integers(-1, n, n))
+    is_observed = wide.node("Reshape", is_observed, wide.integers(-1, 1, n_features))
+    observed = wide.node("Mul", transposed, is_observed)
+    precision = wide.node("MatMul", observed, directions)
     noise_matrix = wide.constant("missing_noise", noise * np.eye(n))
     precision = wide.node("Add", precision, noise_matrix)
     known = wide.node("Reshape", known, wide.integers(-1, n, 1))
     scores = wide.node(
         "Reshape", _solved(wide, precision, known, n), wide.integers(-1, n)
     )
-    expected = wide.node(
-        "MatMul", scores, wide.constant("missing_loadings_t", loadings.T)
-    )
+    expected = wide.node("MatMul", scores, transposed)
     expected = wide.node("Add", expected, wide.constant("missing_mean_64", mean))
     return graph.node("Cast", expected, to=graph.type)
 
@@ -438,14 +488,22 @@ def _solved(graph: _Graph, matrix: str, right: str, n: int) -> str:
 
 def _decoded(graph: _Graph, estimator: BaseAutoencoder, code: str) -> str:
     """Reconstruction of codes, as `inverse_transform` gives it."""
-    n_layers = len(estimator.coefs_)
-    value = code
-    for i in range(n_layers // 2, n_layers):
-        value = _layer(graph, estimator, value, i)
+    value = _output(graph, estimator, code)
     if estimator.scale_ != 1:
         value = graph.node("Mul", value, estimator.scale_)
     if estimator._offset.any():
         value = graph.node("Add", value, graph.constant("offset", estimator._offset))
+    return value
+
+
+def _output(
+    graph: _Graph, estimator: BaseAutoencoder, code: str, last: str | None = None
+) -> str:
+    """What the network makes of codes, by default with its own output activation."""
+    n_layers, value = len(estimator.coefs_), code
+    for i in range(n_layers // 2, n_layers):
+        activation = last if i == n_layers - 1 else None
+        value = _layer(graph, estimator, value, i, activation=activation)
     return value
 
 
@@ -460,6 +518,7 @@ def _layer(
     value: str,
     i: int,
     n_units: int | None = None,
+    activation: str | None = None,
 ) -> str:
     """The first units of layer i, by default all, from the output of the one before."""
     weights, biases = estimator.coefs_, estimator.intercepts_
@@ -473,7 +532,8 @@ def _layer(
         graph.constant(f"biases_{i + 1}", biases[i][:n_units]),
         transB=int(is_tied),
     )
-    return _ACTIVATIONS[estimator._architecture["activations"][i]](graph, z)
+    activation = activation or estimator._architecture["activations"][i]
+    return _ACTIVATIONS[activation](graph, z)
 
 
 # ---------------------------------------------------------------------------
@@ -556,31 +616,285 @@ def _clipped(
 
 
 # ---------------------------------------------------------------------------
+# The outlier detector
+#
+# Values of samples have the shape (n_samples, 1), as those that skl2onnx makes. Each
+# model, and each distribution, has a graph of its own, whose constants are its own.
+# ---------------------------------------------------------------------------
+
+# The first three are what skl2onnx calls outputs of outlier detectors.
+_LABEL, _DECISION, _SCORES, _P_VALUES = "label", "scores", "score_samples", "p_values"
+
+
+def _detected(
+    graph: _Graph, detector: AutoencoderOutlierDetector, rows: str
+) -> list[str]:
+    """Label, decision function, score and p-value of samples."""
+    of_models = _of_models(graph, detector, rows)
+    pairs = zip(detector._held_out, of_models, strict=True)
+    p_values = [_p_values(graph.in_dtype(np.float64), *pair) for pair in pairs]
+    p_value = graph.node("Cast", _mean(graph, p_values), to=graph.type)
+    return [*_verdict(graph, detector, of_models), p_value]
+
+
+def _label_and_decision(
+    graph: _Graph, detector: AutoencoderOutlierDetector, rows: str
+) -> list[str]:
+    """What skl2onnx asks for."""
+    return _verdict(graph, detector, _of_models(graph, detector, rows))[:2]
+
+
+def _of_models(
+    graph: _Graph, detector: AutoencoderOutlierDetector, rows: str
+) -> list[str]:
+    """Scores of samples by each model, in float64."""
+    wide = graph.in_dtype(np.float64)
+    rows = wide.node("Cast", rows, to=wide.type)
+    return [_outlier_score(wide, model, rows) for model in detector._models]
+
+
+def _verdict(
+    graph: _Graph, detector: AutoencoderOutlierDetector, of_models: list[str]
+) -> list[str]:
+    """Label, decision function and score of samples."""
+    from onnx import TensorProto
+
+    wide = graph.in_dtype(np.float64)
+    score = wide.node("Neg", _mean(wide, of_models))
+    decision = wide.node("Sub", score, detector.offset_)
+    is_outlier = wide.node("Less", decision, 0.0)
+    outlier, inlier = wide.integers(-1), wide.integers(1)
+    label = wide.node("Where", is_outlier, outlier, inlier)
+    label = wide.node("Cast", label, to=TensorProto.INT64)
+    values = [wide.node("Cast", value, to=graph.type) for value in (decision, score)]
+    return [label, *values]
+
+
+def _mean(graph: _Graph, values: list[str]) -> str:
+    """Mean of values by several models, in float64."""
+    total = values[0]
+    for value in values[1:]:
+        total = graph.node("Add", total, value)
+    wide = graph.in_dtype(np.float64)
+    return wide.node("Div", total, float(len(values)))
+
+
+def _outlier_score(graph: _Graph, model: OutlierScore, rows: str) -> str:
+    """Scores of samples by a model; all are float64."""
+    standard, network = model.of_samples.standard, model.network
+    wide, narrow = graph.in_dtype(np.float64), graph.in_dtype(np.float32)
+    seen = _standardized(wide, standard, rows)
+    if model._range is not None:
+        unit = wide.constant("unit", standard.unit)
+        seen = wide.node("Mul", wide.node("Cast", seen, to=wide.type), unit)
+        seen = wide.node("Add", seen, wide.constant("mean", standard.mean))
+        seen = wide.node("Cast", seen, to=narrow.type)
+        is_missing = narrow.node("IsNaN", seen)
+        seen = _clipped(narrow, seen, model._range.low, model._range.high)
+        seen = narrow.node("Where", is_missing, np.nan, seen)
+    if model.of_parts is None:
+        return _evidence(narrow, network, seen)
+    code = _encoded(narrow, network, seen)
+    residual = narrow.node("Sub", seen, _decoded(narrow, network, code))
+    if model._range is not None:
+        residual = narrow.node("Div", residual, narrow.constant("unit", standard.unit))
+    is_missing = narrow.node("IsNaN", seen)
+    is_lost = narrow.node("IsNaN", residual)
+    is_lost = narrow.node("And", is_lost, narrow.node("Not", is_missing))
+    residual = narrow.node("Where", is_lost, np.inf, residual)
+    parts = narrow.node("Concat", code, residual, axis=1)
+    of_parts = wide.in_dtype(np.float64)
+    value = of_parts.node("Cast", parts, to=of_parts.type)
+    value = _standardized(of_parts, model.of_parts.standard, value)
+    squares = _squared(graph.in_dtype(np.float32), model.of_parts.distance, value)
+    return wide.node("Div", squares, _n_observed(wide, value))
+
+
+def _standardized(graph: _Graph, standard: Standardization, rows: str) -> str:
+    """Deviations of float64 rows in units of a standardization, cut, in float32."""
+    from onnx import TensorProto
+
+    is_missing = graph.node("IsNaN", rows)
+    value = graph.node("Sub", rows, graph.constant("mean", standard.mean))
+    value = graph.node("Div", value, graph.constant("spread", standard.spread))
+    limit = graph.constant("limit", standard.limit)
+    value = _clipped(graph, value, graph.node("Neg", limit), limit)
+    value = graph.node("Where", is_missing, np.nan, value)
+    if not standard.limit.all():  # features without an observed entry
+        is_known = graph.node("Greater", limit, 0.0)
+        value = graph.node("Where", is_known, value, 0.0)
+    return graph.node("Cast", value, to=TensorProto.FLOAT)
+
+
+def _n_observed(graph: _Graph, rows: str) -> str:
+    """Numbers of entries that are not missing, of shape (n_rows, 1)."""
+    is_missing = graph.node("IsNaN", rows)
+    is_observed = graph.node("Where", is_missing, 0.0, 1.0)
+    return graph.node("ReduceSum", is_observed, graph.integers(1))
+
+
+def _squared(graph: _Graph, distance: Distance, rows: str) -> str:
+    """Squared distances of rows from the center, in float64; `Distance.squared`."""
+    filled = _filled(graph, rows, graph.node("IsNaN", rows), distance.gaussian)
+    (encoder, decoder), factor = distance.root
+    deviations = graph.node(
+        "Sub", filled, graph.constant("center", distance.gaussian.mean)
+    )
+    code = graph.node("MatMul", deviations, graph.constant("axes", encoder))
+    along = graph.node("MatMul", code, graph.constant("shortened", decoder))
+    whitened = graph.node("Mul", graph.node("Sub", deviations, along), factor)
+    wide = graph.in_dtype(np.float64)
+    whitened = wide.node("Cast", whitened, to=wide.type)
+    squares = wide.node("Mul", whitened, whitened)
+    return wide.node("ReduceSum", squares, wide.integers(1))
+
+
+def _evidence(
+    graph: _Graph, network: VariationalAutoencoderTransformer, rows: str
+) -> str:
+    """`OutlierScore._of_evidence` of float32 rows, in float64."""
+    wide = graph.in_dtype(np.float64)
+    target = _scaled(graph, network, rows)
+    is_missing = graph.node("IsNaN", target)
+    filled = _filled(graph, target, is_missing, network._expected())
+    units = _code(graph, network, filled, has_variances=True)
+    units = wide.node("Cast", units, to=wide.type)
+    n, n_features = network.n_components_, network.n_features_in_
+    mean = _columns(wide, units, np.arange(n), 2 * n)
+    log_variance = _columns(wide, units, np.arange(n, 2 * n), 2 * n)
+    log_variance = _bounded(wide, log_variance)
+    excess = wide.node("Sub", wide.node("Exp", log_variance), 1.0)
+    excess = wide.node("Sub", excess, log_variance)
+    divergence = wide.node("Add", wide.node("Mul", mean, mean), excess)
+    divergence = wide.node("ReduceSum", divergence, wide.integers(1))
+
+    draws = network._draws(N_DRAWS)
+    deviation = wide.node("Exp", wide.node("Mul", log_variance, 0.5))
+    mean, deviation = (
+        wide.node("Reshape", value, wide.integers(-1, 1, n))
+        for value in (mean, deviation)
+    )
+    drawn = wide.node("Mul", deviation, wide.constant("draws", draws))
+    drawn = wide.node("Add", mean, drawn)
+    drawn = wide.node("Reshape", drawn, wide.integers(-1, n))
+    drawn = graph.node("Cast", drawn, to=graph.type)
+    loss = network._training_state.loss
+    last = "identity" if LOSSES[loss].has_activation else None
+    prediction = _output(graph, network, drawn, last)
+    shape = graph.integers(-1, len(draws), n_features)
+    prediction = graph.node("Reshape", prediction, shape)
+    target, is_missing = (
+        graph.node("Reshape", value, graph.integers(-1, 1, n_features))
+        for value in (target, is_missing)
+    )
+    losses = _LOSSES[loss](graph, prediction, target)
+    losses = graph.node("Where", is_missing, 0.0, losses)
+    losses = wide.node("Cast", losses, to=wide.type)
+    losses = wide.node("ReduceSum", losses, wide.integers(1, 2), keepdims=0)
+    losses = wide.node("Reshape", losses, wide.integers(-1, 1))
+    losses = wide.node("Mul", losses, 2 / len(draws))
+
+    score = wide.node("Add", divergence, losses)
+    n_observed = wide.node("Max", _n_observed(wide, rows), 1.0)
+    score = wide.node("Div", score, n_observed)
+    is_lost = wide.node("IsNaN", score)
+    score = _clipped(wide, score, 0.0, FARTHEST**2)
+    return wide.node("Where", is_lost, FARTHEST**2, score)
+
+
+def _bounded(graph: _Graph, units: str) -> str:
+    """Logarithms of variances; `bounded_log_variance`."""
+    clipped = _clipped(graph, units, LOWEST_PLAIN, HIGHEST_PLAIN)
+    rest = graph.node("Sub", units, clipped)
+    share = graph.node("Add", graph.node("Abs", rest), ROOM)
+    share = graph.node("Div", ROOM, share)
+    beyond = graph.node("Mul", graph.node("Sub", 1.0, share), ROOM)
+    beyond = graph.node("Mul", graph.node("Sign", rest), beyond)
+    return graph.node("Add", clipped, beyond)
+
+
+def _squared_error(graph: _Graph, prediction: str, target: str) -> str:
+    rest = graph.node("Sub", prediction, target)
+    return graph.node("Mul", graph.node("Mul", rest, rest), 0.5)
+
+
+def _log_loss(graph: _Graph, z: str, target: str) -> str:
+    is_negative = graph.node("Less", z, 0.0)
+    above = graph.node("Sub", 1.0, target)
+    factor = graph.node("Where", is_negative, graph.node("Neg", target), above)
+    linear = graph.node("Mul", factor, z)
+    return graph.node("Add", linear, _log1p(graph, _exponential(graph, z)))
+
+
+# Those that a variational autoencoder may have.
+_LOSSES: dict[str, Callable[[_Graph, str, str], str]] = {
+    "squared_error": _squared_error,
+    "log_loss": _log_loss,
+}
+
+
+def _p_values(graph: _Graph, held_out: Any, scores: str) -> str:
+    """P-values of scores by one model, all in float64; by bisection."""
+    from onnx import TensorProto
+
+    n_steps = len(held_out.scores).bit_length()
+    padding = np.full(2**n_steps - 1 - len(held_out.scores), np.inf)
+    ordered = graph.constant("held_out", np.append(held_out.scores, padding))
+    is_negative = graph.node("Less", scores, 0.0)  # none is
+    n_below = graph.node("Cast", is_negative, to=TensorProto.INT64)
+    for step in 2 ** np.arange(n_steps)[::-1]:
+        last = graph.node("Add", n_below, graph.integers(int(step) - 1))
+        is_below = graph.node("Less", graph.node("Gather", ordered, last), scores)
+        more = graph.node("Add", n_below, graph.integers(int(step)))
+        n_below = graph.node("Where", is_below, more, n_below)
+    above = graph.node(
+        "Gather", graph.constant("from_each_on", held_out.weights), n_below
+    )
+    p_values = graph.node("Add", above, 1.0)
+    return graph.node("Div", p_values, 1 + float(held_out.weights[0]))
+
+
+# ---------------------------------------------------------------------------
 # Which estimators there are
 # ---------------------------------------------------------------------------
+
+
+class _Part(NamedTuple):
+    """What a model may compute."""
+
+    input: str  # name
+    outputs: tuple[str, ...]  # names
+    make: Callable[[_Graph, Any, str], Sequence[str]]  # the graph between them
+
+    @classmethod
+    def of(
+        cls, given: str, output: str, make: Callable[[_Graph, Any, str], str]
+    ) -> Self:
+        """With one output."""
+        return cls(given, (output,), lambda *args: (make(*args),))
 
 
 class _Converter(NamedTuple):
     """How estimators of a class become models."""
 
-    # Of each part the names of input and output, and what makes the graph between.
-    parts: dict[str, tuple[tuple[str, str], Callable[[_Graph, Any, str], str]]]
+    parts: dict[str, _Part]
     default: str  # part
-    transform: str  # the part that is the method of this name
+    in_pipelines: _Part  # what skl2onnx asks for
     dtype: Callable[[Any], DTypeLike]  # that the estimator was fitted in
     takes_any_dtype: bool  # or only that one
     widths: Callable[[Any], dict[str, int]]  # of inputs and outputs
     about: Callable[[dict[str, int]], str]
 
 
+_ENCODER = _Part.of("X", "code", _encoded)
 _AUTOENCODER = _Converter(
     parts={
-        "encoder": (("X", "code"), _encoded),
-        "decoder": (("code", "reconstruction"), _decoded),
-        "reconstruct": (("X", "reconstruction"), _reconstructed),
+        "encoder": _ENCODER,
+        "decoder": _Part.of("code", "reconstruction", _decoded),
+        "reconstruct": _Part.of("X", "reconstruction", _reconstructed),
     },
     default="reconstruct",
-    transform="encoder",
+    in_pipelines=_ENCODER,
     dtype=lambda estimator: estimator._params.dtype,
     takes_any_dtype=False,
     widths=lambda estimator: {
@@ -590,10 +904,11 @@ _AUTOENCODER = _Converter(
     },
     about=lambda widths: f"{widths['X']} features, {widths['code']} components",
 )
+_IMPUTE = _Part.of("X", "X_imputed", _imputed)
 _IMPUTER = _Converter(
-    parts={"impute": (("X", "X_imputed"), _imputed)},
+    parts={"impute": _IMPUTE},
     default="impute",
-    transform="impute",
+    in_pipelines=_IMPUTE,
     dtype=lambda estimator: estimator._dtype,
     takes_any_dtype=True,
     widths=lambda estimator: {
@@ -602,10 +917,24 @@ _IMPUTER = _Converter(
     },
     about=lambda widths: f"{widths['X']} features",
 )
+_OF_SAMPLES = _LABEL, _DECISION, _SCORES, _P_VALUES
+_DETECTOR = _Converter(
+    parts={"detect": _Part("X", _OF_SAMPLES, _detected)},
+    default="detect",
+    in_pipelines=_Part("X", _OF_SAMPLES[:2], _label_and_decision),
+    dtype=lambda estimator: estimator._dtype,
+    takes_any_dtype=True,
+    widths=lambda estimator: {
+        "X": estimator.n_features_in_,
+        **dict.fromkeys(_OF_SAMPLES, 1),
+    },
+    about=lambda widths: f"{widths['X']} features",
+)
 _CONVERTERS: dict[type[_Estimator], _Converter] = {
     AutoencoderTransformer: _AUTOENCODER,
     VariationalAutoencoderTransformer: _AUTOENCODER,
     AutoencoderImputer: _IMPUTER,
+    AutoencoderOutlierDetector: _DETECTOR,
 }
 _MEMBERS = tuple(_CONVERTERS)
 
@@ -642,6 +971,14 @@ def _expm1(graph: _Graph, z: str) -> str:
     """e^z - 1 for z <= 0: 2 t / (1 - t) with t = tanh(z / 2), where nothing cancels."""
     t = graph.node("Tanh", graph.node("Mul", z, 0.5))
     return graph.node("Div", graph.node("Mul", t, 2.0), graph.node("Sub", 1.0, t))
+
+
+def _log1p(graph: _Graph, e: str) -> str:
+    """log(1 + e) for e in [0, 1]."""
+    # Digits of e that 1 + e has lost are restored to first order, which is enough.
+    u = graph.node("Add", e, 1.0)
+    lost = graph.node("Sub", e, graph.node("Sub", u, 1.0))
+    return graph.node("Add", graph.node("Log", u), graph.node("Div", lost, u))
 
 
 def _logistic(graph: _Graph, z: str) -> str:
@@ -715,12 +1052,8 @@ def _silu(graph: _Graph, z: str) -> str:
 
 
 def _softplus(graph: _Graph, z: str) -> str:
-    # relu(z) + log(1 + e). Where 1 + e has lost digits of e they are restored to first
-    # order, which is enough.
-    e = _exponential(graph, z)
-    u = graph.node("Add", e, 1.0)
-    lost = graph.node("Sub", e, graph.node("Sub", u, 1.0))
-    log1p = graph.node("Add", graph.node("Log", u), graph.node("Div", lost, u))
+    # relu(z) + log(1 + e).
+    log1p = _log1p(graph, _exponential(graph, z))
     return graph.node("Add", graph.node("Relu", z), log1p)
 
 

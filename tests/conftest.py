@@ -72,6 +72,14 @@ def imputer_file(tmp_path_factory):
     return make_small_imputer_file(tmp_path_factory.mktemp("small") / "imputer")
 
 
+@pytest.fixture(scope="session")
+def detector_file(tmp_path_factory):
+    """Return the bytes of a file of an outlier detector."""
+    from .support.files import make_small_detector_file
+
+    return make_small_detector_file(tmp_path_factory.mktemp("small") / "detector")
+
+
 @pytest.fixture
 def small_parts(monkeypatch):
     """Chunks, pieces and windows of odd sizes, some of each in a little data."""

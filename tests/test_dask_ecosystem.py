@@ -6,9 +6,15 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from skae import AutoencoderTransformer, VariationalAutoencoderTransformer
+from skae import (
+    AutoencoderImputer,
+    AutoencoderOutlierDetector,
+    AutoencoderTransformer,
+    VariationalAutoencoderTransformer,
+)
 
 from .support.processes import score_and_tell
 
@@ -117,3 +123,48 @@ def test_fit_warns_that_it_gathers(kind, method, as_frame):
     expected = getattr(make(kind), method)(X)
     assert is_same_network(model, expected)
     assert np.array_equal(model.transform(data), expected.transform(X))
+
+
+DETECTORS = {
+    "default": None,
+    "plain": AutoencoderTransformer(2, hidden_layer_sizes=(5,), max_iter=3),
+    "variational": VariationalAutoencoderTransformer(2, max_iter=3),
+}
+
+
+@pytest.mark.parametrize("estimator", DETECTORS.values(), ids=DETECTORS)
+def test_outliers_in_partitions(client, estimator):
+    """Each worker scores what it has, with the bits of one call for all."""
+    incomplete = X.copy()
+    incomplete[::7, 1] = np.nan
+    lazy = da.from_array(incomplete, chunks=(CHUNKS, 4))
+    detector = AutoencoderOutlierDetector(estimator, random_state=0).fit(incomplete)
+    for method in (detector.score_samples, detector.p_values):
+        scores = lazy.map_blocks(method, dtype=float, drop_axis=1)
+        assert scores.chunks == (CHUNKS,)
+        assert np.array_equal(scores.compute(), method(incomplete))
+    frame = dd.from_dask_array(lazy, columns=list("abcd"))
+    local = frame.compute()
+    detector.fit(local)
+    labels = frame.map_partitions(detector.predict)
+    assert np.array_equal(labels.compute(), detector.predict(local))
+    by_feature = partial(detector.feature_scores, as_frame=True)
+    shares = frame.map_partitions(by_feature).compute()
+    assert shares.equals(by_feature(local))
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderImputer(random_state=0),
+        AutoencoderOutlierDetector(DETECTORS["plain"], random_state=0),
+    ],
+)
+def test_others_warn_that_they_gather(client, model, as_frame):
+    data = dd.from_dask_array(LAZY, columns=list("abcd")) if as_frame else LAZY
+    with pytest.warns(UserWarning, match="gathered in the memory of this process$"):
+        fitted = clone(model).fit(data)
+    method = "transform" if hasattr(model, "transform") else "score_samples"
+    found, expected = (getattr(m, method) for m in (fitted, clone(model).fit(X)))
+    assert np.array_equal(found(data), expected(X))

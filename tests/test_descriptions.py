@@ -391,6 +391,127 @@ def test_random_changes_of_imputers(imputer_file, path):
     assert n / 3 < n_refused < n
 
 
+NETWORKS = (D, "fitted", "estimators_")
+SECOND = (*NETWORKS, 1)
+VARIATIONAL = "VariationalAutoencoderTransformer"
+
+
+def without_the_last_network(parts):
+    parts[D]["fitted"]["estimators_"].pop()
+
+
+def without_parts(parts):
+    for name in [name for name in parts[T] if name.startswith("1.of_parts.")]:
+        del parts[T][name]
+
+
+MADE_UP_DETECTORS = {
+    "unknown class": (*SECOND, "class", "PCA", "class"),
+    "the other class": (*SECOND, "class", VARIATIONAL, "layers"),
+    "a detector within": (*SECOND, "class", "AutoencoderOutlierDetector", ELSE),
+    "not fitted within": (*SECOND, "fitted", None, ELSE),
+    "no networks": (*NETWORKS, [], "no networks"),
+    "networks are missing": (delete_in(*NETWORKS), ELSE),
+    "networks are none": (*NETWORKS, None, "no networks"),
+    "one network": (*NETWORKS, {}, ELSE),
+    "networks are numbers": (*NETWORKS, [1, 2, 3], ELSE),
+    "a network less": (without_the_last_network, "arrays .* unknown"),
+    "another width": (
+        *(*SECOND, "fitted", "architecture", "widths", [3, 2, 1, 2, 3]),
+        "do not fit its features",
+    ),
+    "a wider code": (
+        *(*SECOND, "fitted", "architecture", "widths", [4, 2, 3, 2, 4]),
+        "arrays .*1.of_parts",
+    ),
+    "no loss": (*SECOND, "parameters", "loss", "x", ELSE),
+    "unknown dtype": (D, "fitted", "dtype", "float16", "dtype"),
+    "an output": (D, "output", "pandas", ELSE),
+    "infinite threshold": (D, "fitted", "offset", {"float": "inf"}, "threshold"),
+    "threshold of text": (D, "fitted", "offset", "1", "threshold"),
+    "no threshold": (delete_in(D, "fitted", "offset"), ELSE),
+    "no parts": (without_parts, "damaged"),
+    "no held-out scores": (delete_in(T, "1.held_out.scores"), "damaged"),
+    "a weight less": (T, "0.held_out.weights", "shape", [1], "damaged"),
+    "loadings in a row": (T, "1.of_samples.gaussian.loadings", "shape", [12], "arrays"),
+}
+
+
+@pytest.mark.parametrize("row", MADE_UP_DETECTORS.values(), ids=MADE_UP_DETECTORS)
+def test_made_up_detectors(row, detector_file, path):
+    *change, match = row
+    change = change[0] if callable(change[0]) else set_in(*change)
+    assert_refused(path, changed(detector_file, change), match)
+
+
+OF_PARTS = "1.of_parts"
+WRONG_ENTRIES_OF_DETECTORS = [
+    *(
+        (f"{OF_PARTS}.{name}", 0, np.nan, f"'{OF_PARTS}.{name}' has entries")
+        for name in ("standard.mean", "standard.spread", "standard.limit")
+    ),
+    ("0.of_samples.gaussian.loadings", 0, np.inf, "loadings' has entries"),
+    ("0.of_samples.gaussian.noise", 0, 0.0, "noise is not positive"),
+    ("0.of_samples.gaussian.noise", 0, 1e-300, "distributions are not"),
+    ("0.of_samples.gaussian.noise", 0, 1e300, "distributions are not"),
+    ("0.of_samples.gaussian.mean", 0, 1e300, "distributions are not"),
+    ("0.of_samples.gaussian.loadings", 0, -1e300, "distributions are not"),
+    (f"{OF_PARTS}.standard.spread", 2, 0.0, "distributions are not"),
+    (f"{OF_PARTS}.standard.limit", 2, -1.0, "distributions are not"),
+    ("2.held_out.scores", 0, np.nan, "scores' has entries"),
+    ("2.held_out.scores", 0, 1e300, "held-out samples are not"),
+    ("2.held_out.weights", 1, 1e300, "held-out samples are not"),
+    ("2.held_out.weights", -1, -1.0, "held-out samples are not"),
+    ("estimators_.2.params", 0, np.nan, "'params' has entries"),
+]
+
+
+@pytest.mark.parametrize(("name", "at", "value", "match"), WRONG_ENTRIES_OF_DETECTORS)
+def test_wrong_entries_of_detectors(name, at, value, match, detector_file, path):
+    parts, array = array_in(detector_file, name)
+    array[at] = value
+    assert_refused(path, made_up(*parts), match)
+
+
+def test_a_detector_without_directions_is_refused(detector_file, path):
+    """Its loadings are of shape (4, 0): no bytes."""
+    description, table, data = parts_of(detector_file)
+    entry = table["0.of_samples.gaussian.loadings"]
+    start, end = entry["data_offsets"]
+    for other in table.values():
+        if other["data_offsets"][0] >= end:
+            other["data_offsets"] = [o - end + start for o in other["data_offsets"]]
+    entry.update(shape=[4, 0], data_offsets=[start, start])
+    contents = made_up(description, table, data[:start] + data[end:])
+    assert_refused(path, contents, "distributions are not")
+
+
+def test_random_changes_of_detectors(detector_file, path):
+    """Of descriptions, tables and bits: refused, or what is loaded can be used."""
+    rng = random.Random(0)
+    description, table, data = parts_of(detector_file)
+    X = pd.DataFrame(make_data(5, 4), columns=list("abcd"))
+    X.iloc[::2, 1] = np.nan
+    n_refused = 0
+    n = times(300, 3000)
+    for i in range(n):
+        parts = [description, table, bytearray(data)]
+        if i % 3 < 2:
+            parts[i % 3] = mutated(parts[i % 3], rng)
+        else:
+            parts[2][rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(made_up(*parts))
+        try:
+            loaded = load(path)
+        except ModelFileError:
+            n_refused += 1
+            continue
+        with contextlib.suppress(ValueError), np.errstate(all="ignore"):  # of names
+            assert loaded.predict(X).shape == (5,)
+            assert loaded.feature_scores(X).shape == (5, 4)
+    assert n / 3 < n_refused < n
+
+
 LARGE = 100 * 2**30
 HUGE_CLAIMS = {
     "length of the header": lambda _: (LARGE).to_bytes(8, "little") + b"{" * 100,

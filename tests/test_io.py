@@ -1,6 +1,7 @@
 """save and load: what is read is what was written."""
 
 import os
+import pickle
 import sys
 
 import joblib
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -16,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import (
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
 )
@@ -33,7 +36,14 @@ from .support.files import (
     contents,
     through_file,
 )
-from .support.make_model_files import FOLDER, INCOMPLETE, MORE, imputer, models
+from .support.make_model_files import (
+    FOLDER,
+    INCOMPLETE,
+    MORE,
+    detector,
+    imputer,
+    models,
+)
 
 
 @pytest.mark.parametrize("name", ALL_CASES)
@@ -217,6 +227,136 @@ def test_imputers_that_files_do_not_hold(path):
     assert os.listdir(path.parent) == []
 
 
+QUICK_VARIATIONAL = VariationalAutoencoderTransformer(
+    2, hidden_layer_sizes=(5,), max_iter=2
+)
+DETECTORS = {
+    "default": (None, "plain"),
+    "an estimator": (QUICK, "incomplete"),
+    "variational": (QUICK_VARIATIONAL, "incomplete"),
+    "a range": (clone(QUICK).set_params(loss="log_loss"), "probabilities"),
+    "a range and zeros": (clone(QUICK).set_params(loss="poisson"), "zeros"),
+    "names": (QUICK, "names"),
+    "sparse": (QUICK, "sparse"),
+    "never observed": (QUICK, "never observed"),
+    "one model": (QUICK, "few"),
+    "one variational model": (QUICK_VARIATIONAL, "few"),
+}
+
+
+def rows_for_detectors(kind, dtype):
+    X = make_data(60, loss="log_loss" if kind == "probabilities" else "squared_error")
+    X = X.astype(dtype)
+    if kind == "zeros":
+        X = np.abs(X)
+        X[:, 3] = 0
+    if kind in ("incomplete", "never observed"):
+        X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    if kind == "never observed":
+        X[:, 2] = np.nan
+    if kind == "names":
+        return pd.DataFrame(X, columns=["", *"äbcde"])
+    if kind == "sparse":
+        return sparse.csr_array(np.where(X < 0, 0, X))
+    return X[:5] if kind == "few" else X
+
+
+def results_of(detector, X):
+    """All that a detector says of samples."""
+    results = {
+        name: getattr(detector, name)(X)
+        for name in (
+            *("score_samples", "decision_function", "predict"),
+            *("p_values", "feature_scores"),
+        )
+    }
+    return {**results, "alpha": detector.predict(X, alpha=0.2)}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detectors(name, dtype, path):
+    """From files and pickles; a fit goes on to the same."""
+    estimator, kind = DETECTORS[name]
+    X = rows_for_detectors(kind, dtype)
+    detector = AutoencoderOutlierDetector(estimator, random_state=0).fit(X)
+    assert len(detector.estimators_) == (1 if kind == "few" else 3)
+    expected = results_of(detector, X)
+    for loaded in (through_file(detector, path), pickle.loads(pickle.dumps(detector))):
+        assert_same(detector, loaded)
+        assert_same_value(expected, results_of(loaded, X), "results")
+    assert_same(detector, loaded.fit(X))
+
+
+def test_detectors_not_fitted(path):
+    """With a fitted parameter, numbers of NumPy, a generator, requests."""
+    network = clone(QUICK_VARIATIONAL).fit(make_data())
+    random_state = np.random.RandomState(3)
+    detector = AutoencoderOutlierDetector(
+        network, contamination=np.float32(0.25), random_state=random_state
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        detector.set_fit_request(groups=True).set_predict_request(alpha="level")
+    save(detector, path)
+    loaded = load(path)
+    assert_same_value(loaded.contamination, 0.25, "contamination")
+    assert_same(network, loaded.estimator)
+    assert_same(detector.set_params(contamination=0.25), loaded)
+    routing = loaded.get_metadata_routing()
+    assert routing.predict.requests == {"alpha": "level"}
+    assert routing.fit.requests == {"sample_weight": None, "groups": True}
+    for each in (detector, loaded):
+        with pytest.raises(sklearn.exceptions.NotFittedError):
+            check_is_fitted(each)
+        assert not hasattr(each, "estimators_")
+    X = make_data(60)
+    assert_same(detector.fit(X), loaded.fit(X))
+
+
+def test_detectors_of_wrong_parameters(path):
+    """It is fit that says so, not what asks for tags before."""
+    loaded = through_file(AutoencoderOutlierDetector([]), path)
+    assert sklearn.utils.get_tags(loaded).input_tags.allow_nan
+    with pytest.raises(ValueError, match="'estimator' parameter"):
+        loaded.fit(make_data())
+
+
+def test_detectors_that_files_do_not_hold(path):
+    bad = AutoencoderOutlierDetector(clone(QUICK).set_params(loss={1}))
+    with pytest.raises(TypeError, match=r"cannot write estimator__loss=\{1\}"):
+        save(bad, path)
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(make_data(60))
+    detector._held_out[1].scores[:] = -np.arange(20)
+    with pytest.raises(ValueError, match="cannot be saved: the scores of its held-out"):
+        save(detector, path)
+    detector._models[2].network._params[0] = np.inf
+    with pytest.raises(ValueError, match="cannot be saved: 'params' has entries"):
+        save(detector, path)
+    assert os.listdir(path.parent) == []
+
+
+def test_detectors_where_transformers_give_frames(path):
+    """Their networks' codes are arrays nevertheless, also when they are loaded."""
+    X = pd.DataFrame(make_data(60), columns=list("abcdef"))
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(X)
+    expected = results_of(detector, X)
+    with sklearn.config_context(transform_output="pandas"):
+        again = clone(detector).fit(X)
+        joblib.dump(again, path.with_suffix(".joblib"))
+        loaded = [through_file(again, path), joblib.load(path.with_suffix(".joblib"))]
+        for each in (again, *loaded):
+            assert_same_value(expected, results_of(each, X), "results")
+
+
+def test_detectors_that_joblib_has_mapped_into_memory(tmp_path, path):
+    X = make_data(60)
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(X)
+    joblib.dump(detector, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    assert_same_value(results_of(detector, X), results_of(mapped, X), "results")
+    assert_same(detector, through_file(mapped, path))
+
+
 def test_pandas_missing_where_it_is_loaded(path, monkeypatch):
     save(AutoencoderImputer(missing_values=pd.NA), path)
     monkeypatch.setitem(sys.modules, "pandas", None)
@@ -347,6 +487,22 @@ def test_the_file_of_an_imputer_is_read(path):
     assert_same(loaded, through_file(loaded, path))
 
 
+def test_the_file_of_a_detector_is_read(path):
+    stored = FOLDER / "AutoencoderOutlierDetector_3.safetensors"
+    assert stored.stat().st_size < 20_000
+    loaded = load(stored)
+    names = ["a", "b", "ç", "d"]
+    assert loaded.feature_names_in_.tolist() == names
+    assert len(loaded.estimators_) == 3
+    X = pd.DataFrame(INCOMPLETE, columns=names)
+    with np.load(stored.with_suffix(".npz"), allow_pickle=False) as expected:
+        scores, p_values = expected["scores"], expected["p_values"]
+    np.testing.assert_allclose(loaded.score_samples(X), scores, rtol=1e-4)
+    # Rounding may move a sample by a rank among those held out from each model.
+    np.testing.assert_allclose(loaded.p_values(X), p_values, atol=0.1)
+    assert_same(loaded, through_file(loaded, path))
+
+
 def test_stored_files_are_what_their_script_makes():
     """But for roundings of the fit."""
     for name, model in models():
@@ -356,6 +512,12 @@ def test_stored_files_are_what_their_script_makes():
     loaded, model = load(FOLDER / "AutoencoderImputer_3.safetensors"), imputer()
     assert contents(loaded).keys() == contents(model).keys()
     np.testing.assert_allclose(loaded._spread, model._spread)
+    loaded, model = (
+        load(FOLDER / "AutoencoderOutlierDetector_3.safetensors"),
+        detector(),
+    )
+    assert contents(loaded).keys() == contents(model).keys()
+    np.testing.assert_allclose(loaded.offset_, model.offset_, rtol=1e-3)
     newest = max(int(file.stem[-1]) for file in FOLDER.glob("*.safetensors"))
     assert newest == VERSION
 
@@ -396,10 +558,22 @@ def test_skops_of_an_imputer():
     np.testing.assert_array_equal(loaded.transform(X), imputer.transform(X))
 
 
+@pytest.mark.parametrize("estimator", [None, QUICK, QUICK_VARIATIONAL])
+def test_skops_of_a_detector(estimator):
+    skops = pytest.importorskip("skops.io")
+    X = make_data(60)
+    detector = AutoencoderOutlierDetector(estimator, random_state=0).fit(X)
+    loaded = skops.loads(skops.dumps(detector), trusted=TRUSTED_TYPES)
+    assert_same_value(results_of(detector, X), results_of(loaded, X), "results")
+    pipeline = make_pipeline(StandardScaler(), detector).fit(X)
+    loaded = skops.loads(skops.dumps(pipeline), trusted=TRUSTED_TYPES)
+    np.testing.assert_array_equal(loaded.score_samples(X), pipeline.score_samples(X))
+
+
 def test_skops_of_a_subclass():
     """As `save` says that it is done."""
     skops = pytest.importorskip("skops.io")
-    members = *MEMBERS, AutoencoderImputer
+    members = *MEMBERS, AutoencoderImputer, AutoencoderOutlierDetector
     least = [f"{member.__module__}.{member.__name__}" for member in members]
     assert sorted(TRUSTED_TYPES) == sorted(least)
     trusted = [*TRUSTED_TYPES, f"{Own.__module__}.Own"]

@@ -9,6 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -17,6 +18,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 import skae
 from skae import (
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
 )
@@ -273,6 +275,210 @@ def test_imputers_in_pipelines(dtype, dtype_of_input, target_opset):
     np.testing.assert_array_equal(
         found[is_given], X[:, imputer._is_kept][is_given], strict=True
     )
+
+
+QUICK_VARIATIONAL = VariationalAutoencoderTransformer(
+    2, hidden_layer_sizes=(5,), activation="tanh", max_iter=5
+)
+DETECTORS = {
+    "default": None,
+    "plain": QUICK,
+    "tied": clone(QUICK).set_params(tied_weights=True, activation="elu"),
+    "log_loss": clone(QUICK).set_params(loss="log_loss"),
+    "poisson": clone(QUICK).set_params(loss="poisson"),
+    "variational": QUICK_VARIATIONAL,
+    "variational log_loss": clone(QUICK_VARIATIONAL).set_params(loss="log_loss"),
+}
+METHODS = {
+    "label": "predict",
+    "scores": "decision_function",
+    "score_samples": "score_samples",
+    "p_values": "p_values",
+}
+
+
+def detected(model, X):
+    """Outputs of a model, or a session, by name; of shape (n_samples,)."""
+    if isinstance(model, onnx.ModelProto):
+        model = session(model)
+    names = [value.name for value in model.get_outputs()]
+    (given,) = (value.name for value in model.get_inputs())
+    found = model.run(None, {given: X})
+    assert all(values.shape == (len(X), 1) for values in found)
+    return dict(zip(names, (values[:, 0] for values in found), strict=True))
+
+
+def assert_detected(found, detector, X, dtype):
+    """Networks compute in float32; ties with held-out scores go to either side."""
+    expected = {name: getattr(detector, METHODS[name])(X) for name in found}
+    scores = detector.score_samples(X)
+    bounds = 1e-5 * (np.abs(scores) + np.abs(detector.offset_))
+    is_clear = np.abs(scores - detector.offset_) > bounds
+    assert is_clear.mean() > 0.9
+    assert found["label"].dtype == np.int64
+    np.testing.assert_array_equal(found["label"][is_clear], expected["label"][is_clear])
+    for name in found.keys() & {"scores", "score_samples"}:
+        assert found[name].dtype == dtype
+        assert (np.abs(found[name] - expected[name]) <= bounds).all()
+    if "p_values" in found:
+        rank = max(1 / (1 + held_out.weights[0]) for held_out in detector._held_out)
+        assert found["p_values"].dtype == dtype
+        difference = np.abs(found["p_values"] - expected["p_values"])
+        assert (difference <= 1.01 * rank).all()
+
+
+def rows_for_detectors(name, dtype, n_rows=90, seed=0, *, incomplete=False):
+    loss = getattr(DETECTORS.get(name), "loss", "squared_error")
+    X = make_data(n_rows, loss=loss, seed=seed).astype(dtype)
+    if incomplete:
+        X[np.random.default_rng(seed).random(X.shape) < 0.15] = np.nan
+        X[:, 2] = np.nan
+        X[:, 4] = 0  # constant
+    return X
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detectors(name, incomplete, dtype):
+    """Of complete and incomplete data, for complete, incomplete and odd samples."""
+    train = rows_for_detectors(name, dtype, incomplete=incomplete)
+    detector = AutoencoderOutlierDetector(DETECTORS[name], random_state=0).fit(train)
+    model = session(to_onnx(detector))
+    complete = rows_for_detectors(name, dtype, 40, seed=1)
+    lacking = rows_for_detectors(name, dtype, 40, seed=2, incomplete=True)
+    lacking[0] = np.nan
+    for rows in (train, complete, lacking, complete[:1]):
+        assert_detected(detected(model, rows), detector, rows, dtype)
+    assert len(detected(model, train[:0])["label"]) == 0
+    if "log_loss" not in name:  # others have no such range
+        sizes = np.logspace(0, 30, 40, dtype=dtype)[:, np.newaxis]
+        far = np.abs(complete) * sizes
+        found = detected(model, far)
+        assert_detected(found, detector, far, dtype)
+        assert (found["label"][10:] == -1).all()
+
+
+def test_detectors_of_many_features_and_of_few_samples(dtype):
+    """With all directions, and with some of them; one model."""
+    for n_features, n_rows in ((30, 200), (70, 200), (6, 5)):
+        X = make_data(n_rows, n_features).astype(dtype)
+        detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(X)
+        assert len(detector._models) == (1 if n_rows == 5 else 3)
+        X[3, 1] = np.nan
+        assert_detected(detected(to_onnx(detector), X), detector, X, dtype)
+
+
+def test_variances_of_codes_are_bounded():
+    """As in kernels, where units of logarithms of variances are large or small."""
+    X = make_data(60)
+    detector = AutoencoderOutlierDetector(QUICK_VARIATIONAL, random_state=0).fit(X)
+    for network, unit in zip(detector.estimators_, (5, -61, 40), strict=True):
+        before = detector.score_samples(X)
+        network.intercepts_[1][network.n_components_ :] = unit
+        assert (np.abs(detector.score_samples(X) - before) > 0.1).all()
+    assert_detected(detected(to_onnx(detector), X), detector, X, np.float64)
+
+
+@pytest.mark.parametrize("signs", [[1, 1, 1], [1, 1, -1]])
+@pytest.mark.parametrize(
+    "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]
+)
+def test_reconstructions_that_overflow(kind, signs):
+    """Infinities, and NaN as the sum of both, are far away, not missing."""
+    network = kind(3, hidden_layer_sizes=(), max_iter=5)
+    X = make_data(60)
+    detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
+    for fitted in detector.estimators_:
+        fitted.coefs_[0][:] = 1  # codes are equal
+        fitted.coefs_[1][:] = np.inf * np.array(signs)[:, np.newaxis]
+    far = 100 * np.abs(X)
+    assert (detector.score_samples(far) < -1e20).all()
+    assert_detected(detected(to_onnx(detector), far), detector, far, np.float64)
+
+
+def test_values_that_detectors_refuse():
+    """Models validate nothing: values out of range are as its bounds."""
+    X = rows_for_detectors("log_loss", np.float64)
+    estimator = DETECTORS["log_loss"]
+    detector = AutoencoderOutlierDetector(estimator, random_state=0).fit(X)
+    X[::2, 0], X[1::2, 3] = 2, -1
+    found = detected(to_onnx(detector), X)
+    assert_detected(found, detector, np.clip(X, 0, 1), np.float64)
+
+
+def test_p_values_without_ties():
+    """Of scores between held-out ones, below all and above."""
+    X = make_data(100)
+    weights = 1 + np.arange(100) / 200  # which are not repeats
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0)
+    detector.fit(X, sample_weight=weights)
+    new = make_data(200, seed=1)
+    for model, held_out in zip(detector._models, detector._held_out, strict=True):
+        limits = np.quantile(model.scores(new), [0.1, 0.9])
+        held_out.scores[:] = np.linspace(*limits, len(held_out.scores))
+    expected = detector.p_values(new)
+    assert len(np.unique(expected)) > 50
+    found = detected(to_onnx(detector), new)["p_values"]
+    is_same = np.isclose(found, expected, rtol=1e-12)
+    assert is_same.mean() > 0.99
+
+
+def test_p_values_of_ties():
+    """Scores of samples too far away are equal, and held-out ones not below count."""
+    X = make_data(60)
+    detector = AutoencoderOutlierDetector(QUICK_VARIATIONAL, random_state=0).fit(X)
+    far = 1e200 * make_data(3)
+    for held_out in detector._held_out:
+        held_out.scores[-4:] = -detector.score_samples(far).max()
+    expected = np.full(3, 5 / 21)
+    np.testing.assert_allclose(detector.p_values(far), expected)
+    np.testing.assert_allclose(detected(to_onnx(detector), far)["p_values"], expected)
+
+
+def test_signature_of_a_detector(dtype):
+    X = make_data(60).astype(dtype)
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0)
+    with pytest.raises(NotFittedError):
+        to_onnx(detector)
+    model = to_onnx(detector.fit(X))
+    (given,) = model.graph.input
+    assert given.name == "X"
+    assert [value.name for value in model.graph.output] == list(METHODS)
+    of_data = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    for value in (given, *model.graph.output):
+        tensor, is_label = value.type.tensor_type, value.name == "label"
+        assert tensor.elem_type == (onnx.TensorProto.INT64 if is_label else of_data)
+        shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        assert shape == ["n_samples", 6 if value is given else 1]
+    said = {p.key: p.value for p in model.metadata_props}
+    assert (said["estimator"], said["part"]) == ("AutoencoderOutlierDetector", "detect")
+    names = [initializer.name for initializer in model.graph.initializer]
+    assert len(set(names)) == len(names)
+    with pytest.raises(ValueError, match=r"part='encoder' must be one of .*'detect'"):
+        to_onnx(detector, "encoder")
+
+
+@pytest.mark.parametrize("dtype_of_input", DTYPES)
+@pytest.mark.parametrize("target_opset", [13, 22])
+@pytest.mark.parametrize("name", ["plain", "variational"])
+def test_detectors_in_pipelines(name, dtype, dtype_of_input, target_opset):
+    """With the names, types and shapes that isolation forests have there."""
+    pipeline = make_pipeline(
+        StandardScaler(), AutoencoderOutlierDetector(DETECTORS[name], random_state=0)
+    )
+    pipeline.fit(rows_for_detectors(name, dtype))
+    X = rows_for_detectors(name, dtype_of_input, seed=1)
+    X[3, 1] = np.nan
+    model = converted(pipeline, X, target_opset=target_opset)
+    complete = make_data().astype(np.float32)
+    forest = IsolationForest(n_estimators=2).fit(complete)
+    old = {"": target_opset, "ai.onnx.ml": 3}
+    of_forest = detected(converted(forest, complete, target_opset=old), complete)
+    found = detected(model, X)
+    assert list(found) == list(of_forest)
+    assert found["label"].dtype == of_forest["label"].dtype
+    scaled = pipeline[0].transform(X)
+    assert_detected(found, pipeline[1], scaled, dtype_of_input)
 
 
 CONSTANT = np.where(np.arange(6) < 3, 7, make_data())

@@ -265,8 +265,15 @@ def test_limited_networks_see_the_data_as_they_are():
     odd, _ = off_the_surface(X)
     y = np.repeat([0, 1], 300)
     assert roc_auc_score(y, scores_of(detector, np.vstack([X, odd]))) > 0.7
+    # A feature that was constant is seen, too.
+    with_constant = np.hstack([X, np.zeros((300, 1))])
+    detector.fit(with_constant)
+    odd = with_constant[:20].copy()
+    odd[:, -1] = 1
+    assert (detector.predict(odd) == -1).all()
+    assert (detector.feature_scores(odd).argmax(axis=1) == 10).all()
     with pytest.raises(ValueError, match="loss='log_loss'"):
-        detector.score_samples(X + 1)
+        detector.score_samples(odd + 1)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3])

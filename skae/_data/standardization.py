@@ -90,9 +90,18 @@ class Standardization(NamedTuple):
         """Standardized features as they were, in float32."""
         if not isinstance(rows, np.ndarray):
             scaled = rows.copy()
-            scaled.data *= self.spread[rows.indices].astype(np.float32)
+            scaled.data *= self.unit[rows.indices].astype(np.float32)
             return scaled
-        return (rows * self.spread + self.mean).astype(np.float32)
+        return (rows * self.unit + self.mean).astype(np.float32)
+
+    @property
+    def unit(self) -> Floats:
+        """What standardized features are multiplied by to undo it.
+
+        The entry of a constant feature may differ by 1: how much it did is unknown.
+        """
+        of_constant = 1 / np.where(self.limit > 0, self.limit, 1.0)
+        return np.where(self.limit < FARTHEST, of_constant, self.spread)
 
     def apply(self, X: Matrix) -> Matrix:
         """Standardized features, in float32; sparse if they are not centered."""

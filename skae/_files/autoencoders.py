@@ -69,7 +69,7 @@ def version(attributes: Mapping[str, Any]) -> int:
 
 def described(attributes: Mapping[str, Any]) -> tuple[Description, Arrays]:
     """Description and arrays of a fitted estimator's attributes."""
-    training = attributes["_training_state"].as_dict()
+    training = attributes["_training_state"]
     progress = progress_of(training["arrays"])
     fitted = {
         "architecture": attributes["_architecture"],

@@ -12,11 +12,12 @@ import sklearn
 
 from skae import (
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
     __version__,
 )
-from skae._files import autoencoders, imputers
+from skae._files import autoencoders, imputers, outlier_detectors
 from skae._files.container import (
     Arrays,
     Description,
@@ -36,12 +37,18 @@ from skae._files.parts import (
 )
 
 Member: TypeAlias = (
-    AutoencoderTransformer | VariationalAutoencoderTransformer | AutoencoderImputer
+    AutoencoderTransformer
+    | VariationalAutoencoderTransformer
+    | AutoencoderImputer
+    | AutoencoderOutlierDetector
 )
 
 
 class _Row(NamedTuple):
-    """How files hold what a fit leaves in estimators of a class."""
+    """How files hold what a fit leaves in estimators of a class.
+
+    Attributes are those of its state, as pickles have it.
+    """
 
     member: type[Member]
     # The first version of the format that can hold such attributes.
@@ -51,7 +58,7 @@ class _Row(NamedTuple):
     expected: Callable[[Description, dict[str, Kind]], dict[str, Expected]]
     attributes: Callable[[Description, Arrays], dict[str, Any]]
     marks_fitted: str  # an attribute that all fitted ones have
-    estimators: tuple[str, ...] = ()  # attributes that are estimators, or None
+    estimators: tuple[str, ...] = ()  # attributes that are estimators, lists, or None
 
 
 def _autoencoder(member: type[Member], *, is_variational: bool) -> _Row:
@@ -77,6 +84,15 @@ _ROWS = (
         "weight_",
         ("estimator_",),
     ),
+    _Row(
+        AutoencoderOutlierDetector,
+        lambda _: 3,
+        outlier_detectors.described,
+        outlier_detectors.expected,
+        outlier_detectors.attributes,
+        "_models",
+        ("estimators_",),
+    ),
 )
 _ROW_OF = {row.member.__name__: row for row in _ROWS}
 MEMBERS: dict[str, type[Member]] = {name: row.member for name, row in _ROW_OF.items()}
@@ -87,7 +103,7 @@ MEMBERS: dict[str, type[Member]] = {name: row.member for name, row in _ROW_OF.it
 VERSION = 3
 
 _OUTPUTS = (None, "default", "pandas", "polars")
-_ROUTED = ("fit", "partial_fit", "score")
+_ROUTED = ("fit", "partial_fit", "score", "predict")
 _ESTIMATOR = "estimator"  # the kind of a parameter
 
 
@@ -113,7 +129,8 @@ def _described(estimator: Member, prefix: str = "") -> tuple[int, Description, A
 
     `prefix` is what leads to its parameters from those of the outermost.
     """
-    row, attributes = _ROW_OF[type(estimator).__name__], vars(estimator)
+    row = _ROW_OF[type(estimator).__name__]
+    attributes: Any = estimator.__getstate__()
     arrays: Arrays = {}
     versions = [row.version(attributes)]
 
@@ -133,14 +150,22 @@ def _described(estimator: Member, prefix: str = "") -> tuple[int, Description, A
             for name, value in estimator.get_params(deep=False).items()
         },
         "output": attributes.get("_sklearn_output_config", {}).get("transform"),
-        "requests": {m: getattr(request, m).requests for m in _ROUTED if request},
+        "requests": {
+            method: requests
+            for method in _ROUTED
+            if request and (requests := getattr(request, method).requests)
+        },
         "fitted": None,
     }
     if row.marks_fitted in attributes:
         fitted, of_fit = row.described(attributes)
         for name in row.estimators:
             inner = attributes[name]
-            fitted[name] = None if inner is None else within(name, inner)
+            if isinstance(inner, list):
+                named = ((_item(name, i), one) for i, one in enumerate(inner))
+                fitted[name] = [within(*pair) for pair in named]
+            else:
+                fitted[name] = None if inner is None else within(name, inner)
         description["fitted"] = fitted
         arrays |= of_fit
         if "feature_names_in_" in attributes:
@@ -217,8 +242,15 @@ def _estimators_within(description: Description) -> Iterator[tuple[str, Descript
     fitted = description["fitted"]
     if fitted is not None:
         for name in _ROW_OF[description["class"]].estimators:
-            if fitted[name] is not None:
+            if type(fitted[name]) is list:
+                yield from ((_item(name, i), one) for i, one in enumerate(fitted[name]))
+            elif fitted[name] is not None:
                 yield name, fitted[name]
+
+
+def _item(name: str, number: int) -> str:
+    """Name of an estimator in the list that is an attribute."""
+    return f"{name}.{number}"
 
 
 def _is_estimator(value: Any) -> bool:
@@ -255,7 +287,8 @@ def estimator_of(description: Description, arrays: Arrays) -> Member:
     estimator = kind(**parameters)
     output = description["output"]
     require(output in _OUTPUTS, f"its output is {shown(output)}")
-    estimator.set_output(transform=output)
+    if output is not None:
+        estimator.set_output(transform=output)
     with sklearn.config_context(enable_metadata_routing=True):
         for method, requests in description["requests"].items():
             require(method in _ROUTED, "its metadata requests are wrong")
@@ -263,15 +296,21 @@ def estimator_of(description: Description, arrays: Arrays) -> Member:
                 getattr(estimator, f"set_{method}_request")(**requests)
     if description["fitted"] is not None:
         names = _ROW_OF[description["class"]].estimators
-        # As in a pickle, where the training's state is a dict, too.
         estimator.__setstate__(
             {
                 **vars(estimator),
-                **{name: within.get(name) for name in names},
+                **{n: _those(within, n, description["fitted"][n]) for n in names},
                 **_attributes(description, arrays),
             }
         )
     return estimator
+
+
+def _those(within: dict[str, Member], name: str, described: Any) -> Any:
+    """An attribute that is an estimator, a list of them, or None."""
+    if type(described) is list:
+        return [within[_item(name, i)] for i in range(len(described))]
+    return within.get(name)
 
 
 def _attributes(description: Description, arrays: Arrays) -> dict[str, Any]:

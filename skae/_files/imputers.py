@@ -10,6 +10,7 @@ from skae import AutoencoderTransformer
 from skae._files.container import Arrays, Description, Kind, require
 from skae._files.parts import (
     ANY,
+    DTYPES,
     Expected,
     arrays_of_gaussian,
     expected_gaussian,
@@ -27,7 +28,6 @@ _OF_KEPT = {
     "calibration": "_calibration",
 }
 _MEAN, _INDICATED = "mean", "indicated"
-_DTYPES = ("float32", "float64")
 
 
 def described(attributes: Mapping[str, Any]) -> tuple[Description, Arrays]:
@@ -46,7 +46,7 @@ def expected(fitted: Description, kinds: dict[str, Kind]) -> dict[str, Expected]
     n_features, n_kept = (
         kinds.get(name, ("", (0,)))[1][0] for name in (_MEAN, "weight")
     )
-    require(fitted["dtype"] in _DTYPES, "its dtype is not float32 or float64")
+    require(fitted["dtype"] in DTYPES, "its dtype is not float32 or float64")
     require(n_features > 0, "it has no features")
     needed: dict[str, Expected]
     needed = dict.fromkeys(_OF_KEPT, ("float64", (n_kept,)))

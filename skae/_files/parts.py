@@ -1,6 +1,7 @@
 """What the rows of several kinds of estimators share: numbers, names, distributions."""
 
 import math
+from collections.abc import Mapping
 from importlib import import_module
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from skae._runtime.extras import check_installed
 # ---------------------------------------------------------------------------
 
 ANY = None  # matches any length
+DTYPES = ("float32", "float64")  # of data
 Expected: TypeAlias = tuple[str, tuple[int | None, ...]]  # a `Kind`
 
 _LARGEST_COUNT = 2**53
@@ -81,34 +83,34 @@ def names_of_arrays(arrays: Arrays) -> dict[str, np.ndarray]:
 
 
 # ---------------------------------------------------------------------------
-# What fills missing entries
+# Normal distributions, such as that which fills missing entries
 # ---------------------------------------------------------------------------
 
-_GAUSSIAN = {name: f"missing.{name}" for name in Gaussian._fields}
+_MISSING = "missing"  # begins the names of arrays
 
 
-def arrays_of_gaussian(gaussian: dict[str, Any]) -> Arrays:
+def arrays_of_gaussian(gaussian: Mapping[str, Any], of: str = _MISSING) -> Arrays:
     """Arrays that hold a distribution, which is a dict of its fields."""
     return {
-        name: np.atleast_1d(np.ascontiguousarray(gaussian[key]))
-        for key, name in _GAUSSIAN.items()
+        f"{of}.{field}": np.atleast_1d(np.ascontiguousarray(gaussian[field]))
+        for field in Gaussian._fields
     }
 
 
-def expected_gaussian(n_features: int) -> dict[str, Expected]:
+def expected_gaussian(n_features: int, of: str = _MISSING) -> dict[str, Expected]:
     """Types and shapes of the arrays of a distribution."""
     return {
-        _GAUSSIAN["mean"]: ("float64", (n_features,)),
-        _GAUSSIAN["loadings"]: ("float64", (n_features, ANY)),
-        _GAUSSIAN["noise"]: ("float64", (1,)),
+        f"{of}.mean": ("float64", (n_features,)),
+        f"{of}.loadings": ("float64", (n_features, ANY)),
+        f"{of}.noise": ("float64", (1,)),
     }
 
 
-def gaussian_of_arrays(arrays: Arrays) -> dict[str, Any] | None:
+def gaussian_of_arrays(arrays: Arrays, of: str = _MISSING) -> dict[str, Any] | None:
     """A distribution as a dict of its fields; None if there is none."""
-    if _GAUSSIAN["noise"] not in arrays:
+    if f"{of}.noise" not in arrays:
         return None
-    found: dict[str, Any] = {k: arrays[name] for k, name in _GAUSSIAN.items()}
+    found: dict[str, Any] = {k: arrays[f"{of}.{k}"] for k in Gaussian._fields}
     found["noise"] = float(found["noise"][0])
     require(found["noise"] > 0, "the variance of its noise is not positive")
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from skae._data.gaussian import Expectation, Gaussian
 from skae._data.rows import make_rows
 from skae._model.inference import propagate
-from skae._model.network import make_network
+from skae._model.network import coefs, make_network
 from skae._typing import Floats
 
 
@@ -42,6 +42,11 @@ class Distance:
         # Not a product by BLAS, whose bits depend on its number of threads.
         shares = np.einsum("ja,a->j", axes**2, 1 - kept**2)
         self._precisions = (1 - shares) / self._noise
+
+    @property
+    def root(self) -> tuple[list[Floats], float]:
+        """Two matrices A, B and a factor: the root is (1 - A @ B) times the factor."""
+        return coefs(self._network, self._params), 1 / math.sqrt(self._noise)
 
     def filled(self, rows: Floats) -> Floats:
         """Rows with their expectations in place of missing entries.
@@ -119,7 +124,7 @@ class Distance:
         """Deviations times the symmetric root of the inverse covariance."""
         rows = make_rows(deviations)
         shortened = deviations - propagate(self._network, self._params, rows)
-        shortened *= np.float32(1 / math.sqrt(self._noise))
+        shortened *= np.float32(self.root[1])
         return shortened
 
 

@@ -22,9 +22,10 @@ from skae._data.validation import (
     check_weights,
 )
 from skae._names import Names
-from skae._outliers.score import OutlierScore, core
+from skae._outliers.score import Distribution, OutlierScore, core
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
+from skae._training.reporting import warn_of_dask
 from skae._training.settings import loss_range
 from skae._typing import Floats, MatrixLike
 from skae._variational import VariationalAutoencoderTransformer
@@ -194,7 +195,13 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         ValueError
             If the data or the parameters of `estimator` are not valid. The detector is
             left as it was.
+
+        Warns
+        -----
+        UserWarning
+            If X is a Dask array or dataframe, because its data are gathered in memory.
         """
+        warn_of_dask(X)
         before = vars(self).copy()
         try:
             if self.estimator is not None:
@@ -204,6 +211,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             groups = check_groups(groups, checked.matrix.shape[0])
             if sample_weight is not None:
                 sample_weight = check_weights(sample_weight, checked.matrix.shape[0])
+            self._dtype = checked.matrix.dtype.name
             samples = Samples(*checked)
             if sample_weight is not None:
                 weighted = samples._replace(weights=sample_weight)
@@ -356,11 +364,29 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return "_models" in vars(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The state in plain containers, for pickles and for files."""
+        state = {**super().__getstate__()}
+        if "_models" in state:
+            state["estimators_"] = self.estimators_
+            state["_models"] = [_described(model) for model in self._models]
+            state["_held_out"] = [of_model._asdict() for of_model in self._held_out]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = state.copy()
+        networks = state.pop("estimators_", [])
+        super().__setstate__(state)
+        if networks:
+            pairs = zip(networks, state["_models"], strict=True)
+            self._models = [_restored(*pair) for pair in pairs]
+            self._held_out = [_HeldOut(**of_model) for of_model in state["_held_out"]]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
-        if self.estimator is not None:
+        if isinstance(self.estimator, BaseEstimator):
             of_network = self.estimator.__sklearn_tags__().input_tags
             tags.input_tags.positive_only = of_network.positive_only
         return tags
@@ -421,6 +447,25 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         """Scores of samples by each model."""
         matrix = self._checked(X).matrix
         return [model.scores(matrix) for model in self._models]
+
+
+def _described(model: OutlierScore) -> dict[str, Any]:
+    """The distributions of a model, in plain containers."""
+    of_samples, of_parts = model.of_samples, model.of_parts
+    return {
+        "of_samples": of_samples.as_dict(),
+        "of_parts": None if of_parts is None else of_parts.as_dict(),
+    }
+
+
+def _restored(network: Any, state: dict[str, Any]) -> OutlierScore:
+    """A model of a network and the distributions that `_described` gives."""
+    of_samples, of_parts = state["of_samples"], state["of_parts"]
+    return OutlierScore(
+        network,
+        Distribution.from_dict(of_samples),
+        None if of_parts is None else Distribution.from_dict(of_parts),
+    )
 
 
 def _without_weights(samples: Samples) -> tuple[np.ndarray, Samples]:

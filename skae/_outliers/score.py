@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from skae._data.gaussian import fit_gaussian
+from skae._data.gaussian import Gaussian, fit_gaussian
 from skae._data.rows import dense, make_rows, row_chunks, slices
 from skae._data.standardization import FARTHEST, Samples, Standardization
 from skae._data.statistics import mean_and_spread
@@ -34,6 +34,8 @@ _MOST_FEATURES, _N_DIRECTIONS = 128, 32
 _LEAST_RESIDUAL = 0.01
 # The same for codes, as a share of the spread of the one that varies most.
 _LEAST_CODE = 0.001
+# Codes that are drawn for the bound of a variational network.
+N_DRAWS = 10
 # Entries of samples with a replaced entry that are in memory at a time.
 _ENTRIES_AT_ONCE = 2**22
 
@@ -54,6 +56,17 @@ class Distribution(NamedTuple):
             standardized = samples._replace(matrix=rows).rows
             gaussian = fit_gaussian(standardized, n_directions)
         return cls(standard, Distance(shrunk(gaussian, _INDEPENDENT)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its numbers, in plain containers."""
+        gaussian = self.distance.gaussian._asdict()
+        return {"standard": self.standard._asdict(), "gaussian": gaussian}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Distribution:
+        """What `as_dict` has described."""
+        standard = Standardization(**state["standard"])
+        return cls(standard, Distance(Gaussian(**state["gaussian"])))
 
 
 class OutlierScore:
@@ -204,7 +217,8 @@ class OutlierScore:
         """
         seen, network = self._seen(rows), self.network
         n_observed = _n_observed(dense(seen))
-        bounds = network.elbo(seen) + network._log_of_unit() * n_observed
+        bounds = network.elbo(seen, n_draws=N_DRAWS)
+        bounds += network._log_of_unit() * n_observed
         scores: Floats = -2 * bounds / np.maximum(1, n_observed)
         return np.clip(scores, 0, FARTHEST**2)
 
@@ -239,7 +253,7 @@ class OutlierScore:
         with np.errstate(over="ignore", invalid="ignore"):
             residuals = seen - restored
             if self._range is not None:
-                residuals /= self.of_samples.standard.spread.astype(np.float32)
+                residuals /= self.of_samples.standard.unit.astype(np.float32)
         residuals[np.isnan(residuals) & ~np.isnan(seen)] = np.inf
         return np.hstack([codes, residuals])
 

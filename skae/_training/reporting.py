@@ -29,6 +29,27 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+def warn_of_dask(X: object, twin: str | None = None) -> None:
+    """Warn that a Dask collection is gathered in memory, without importing Dask.
+
+    Parameters
+    ----------
+    X : object
+        What an estimator is fitted to.
+
+    twin : str, default=None
+        The estimator that trains with the same parameters on such collections.
+    """
+    if type(X).__module__.partition(".")[0] != "dask":
+        return
+    message = (
+        "X is a Dask collection, whose data are gathered in the memory of this process"
+    )
+    if twin is not None:
+        message += f": {twin} trains where they are"
+    warn(message)
+
+
 def _package(frame: FrameType) -> str:
     name: str = frame.f_globals.get("__name__", "")
     return name.partition(".")[0]

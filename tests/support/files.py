@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from skae import (
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
 )
@@ -141,6 +142,15 @@ def make_small_imputer_file(path):
     network = AutoencoderTransformer(1, hidden_layer_sizes=(2,), max_iter=2)
     imputer = AutoencoderImputer(network, add_indicator=True, random_state=0)
     save(imputer.fit(pd.DataFrame(X, columns=list("abcd"))), path)
+    return path.read_bytes()
+
+
+def make_small_detector_file(path):
+    """Bytes of a file of an outlier detector with all kinds of contents."""
+    X = pd.DataFrame(make_data(30, 4), columns=list("abcd"))
+    network = AutoencoderTransformer(1, hidden_layer_sizes=(2,), max_iter=2)
+    detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
+    save(detector, path)
     return path.read_bytes()
 
 

@@ -3,7 +3,8 @@
     python -m tests.support.make_model_files
 
 writes those of the last version that has something new of a class: 2 of autoencoders,
-fitted to data with missing entries, and 3 of an imputer. Older ones stay as they are.
+fitted to data with missing entries, and 3 of an imputer and of an outlier detector.
+Older ones stay as they are.
 """
 
 import warnings
@@ -15,6 +16,7 @@ import pandas as pd
 import skae.io
 from skae import (
     AutoencoderImputer,
+    AutoencoderOutlierDetector,
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
 )
@@ -61,6 +63,14 @@ def imputer():
     return fitted
 
 
+def detector():
+    """A detector with three networks, of data with missing entries."""
+    network = AutoencoderTransformer(2, hidden_layer_sizes=(), max_iter=2)
+    return AutoencoderOutlierDetector(network, random_state=0).fit(
+        pd.DataFrame(INCOMPLETE, columns=["a", "b", "ç", "d"])
+    )
+
+
 def main():
     """Write the files."""
     warnings.simplefilter("ignore")
@@ -77,6 +87,11 @@ def main():
     skae.io.save(model, path)
     imputed = model.transform(pd.DataFrame(MORE, columns=model.feature_names_in_))
     np.savez_compressed(path.with_suffix(".npz"), imputed=imputed)
+    path, model = FOLDER / "AutoencoderOutlierDetector_3.safetensors", detector()
+    skae.io.save(model, path)
+    rows = pd.DataFrame(INCOMPLETE, columns=model.feature_names_in_)
+    results = {"scores": model.score_samples(rows), "p_values": model.p_values(rows)}
+    np.savez_compressed(path.with_suffix(".npz"), **results)
 
 
 if __name__ == "__main__":
