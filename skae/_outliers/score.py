@@ -28,7 +28,7 @@ _CORE, _N_STEPS = 0.8, 3
 # Weight of independent features in covariances.
 _INDEPENDENT = 0.1
 # With more features than this, distributions have so many directions only.
-_MOST_FEATURES, _N_DIRECTIONS = 128, 32
+_MOST_FEATURES, _N_DIRECTIONS = 128, 64
 # Residuals are measured in units of at least this share of the feature's deviation:
 # those of features that are functions of others are rounding errors.
 _LEAST_RESIDUAL = 0.01
