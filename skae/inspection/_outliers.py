@@ -236,14 +236,15 @@ class OutlierDisplay:
             height = max(_LEAST_HEIGHT, _AROUND + _BAR_HEIGHT * n_bars)
             size = _WIDTH, height
             ax = plt.subplots(1, 2, figsize=size, layout="constrained")[1]
-        if np.size(ax) == 1:
-            return check_axes(np.ravel(ax)[0], caller), None
-        if np.size(ax) != 2:
+        axes = np.ravel(np.asarray(ax, dtype=object))
+        if len(axes) == 1:
+            return check_axes(axes[0], caller), None
+        if len(axes) != 2:
             raise ValueError(
-                f"ax has {np.size(ax)} axes, but there are two panels: the histogram "
-                "and the features"
+                f"ax has {len(axes)} axes, but there are two panels: the histogram and "
+                "the features"
             )
-        first, second = np.ravel(ax)
+        first, second = axes
         return check_axes(first, caller), check_axes(second, caller)
 
     def _draw_scores(self, hist_kw: dict[str, Any]) -> None:
