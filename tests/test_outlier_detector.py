@@ -350,7 +350,7 @@ def test_many_features():
     network = AutoencoderTransformer(2, hidden_layer_sizes=(), max_iter=2)
     detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
     odd, features = off_the_surface(correlated(5, 5000, seed=2))
-    odd[np.arange(5), features] += 20
+    odd[np.arange(5), features] += 60
     scores = scores_of(detector, np.vstack([correlated(5, 5000, seed=3), odd]))
     assert scores[:5].max() < scores[5:].min()
     blamed = detector.feature_scores(odd[:2]).argmax(axis=1)
@@ -390,6 +390,9 @@ def test_errors_change_nothing():
         detector.fit(np.full((9, 3), np.nan))
     with pytest.raises(ValueError, match="infinity"):
         detector.fit(np.where(X > 1, np.inf, X))
+    for size in (1.7e308, 1e307):
+        with pytest.raises(ValueError, match="Feature 0 of X has values so large"):
+            detector.fit(np.hstack([size * np.sign(X[:, :1]), X]))
     with pytest.raises(ValueError, match=r"alpha=2 is not between 0 and 1"):
         detector.predict(X, alpha=2)
     np.testing.assert_array_equal(detector.score_samples(X), before)

@@ -260,9 +260,10 @@ def related_samples(
     rng = np.random.RandomState(seed)
     queries = np.sort(rng.permutation(n_distinct)[:n_queries])
     compared = np.sort(rng.permutation(n_distinct)[:_N_COMPARED])
-    look = _Look(data, distinct, queries)
-    distances = look.distances(compared)
-    usual = float(np.median(distances))
+    with np.errstate(over="ignore", invalid="ignore"):  # then `usual` is not finite
+        look = _Look(data, distinct, queries)
+        distances = look.distances(compared)
+        usual = float(np.median(distances))
     if not 0 < usual < np.inf:
         return None
     distances[queries[:, np.newaxis] == compared] = np.inf

@@ -66,8 +66,20 @@ class Standardization(NamedTuple):
 
         A feature that is constant has no spread: any other value counts as if it had
         been the only one among the samples.
+
+        Raises
+        ------
+        ValueError
+            If values are so large that their sums overflow.
         """
-        mean, spread = mean_and_spread(samples.rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, spread = mean_and_spread(samples.rows)
+        is_too_large = np.isinf(mean) | np.isinf(spread)
+        if is_too_large.any():
+            raise ValueError(
+                f"Feature {is_too_large.argmax()} of X has values so large that their "
+                "sums are out of the range of float64: divide it by a large number"
+            )
         is_known, varies = ~np.isnan(mean), spread > 0
         mean = np.where(is_known, mean, 0.0)
         least = np.finfo(np.float64).tiny
