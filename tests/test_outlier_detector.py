@@ -331,6 +331,20 @@ def test_a_person_would_order_them_so():
     assert (detector.predict(odd[1:]) == -1).all()
 
 
+def test_rounding_errors_do_not_count():
+    """Two dimensions are exactly in a plane: four codes, six residuals have no room."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 2)) @ rng.standard_normal((2, 6))
+    network = AutoencoderTransformer(4, hidden_layer_sizes=(), max_iter=5)
+    detector = AutoencoderOutlierDetector(network, random_state=0).fit(X[:200])
+    new = scores_of(detector, X[200:])
+    assert new.max() < 3 * scores_of(detector, X[:200]).max()
+    rounded = X[200:] * (1 + 1e-6 * rng.standard_normal((100, 6)))
+    np.testing.assert_allclose(scores_of(detector, rounded), new, rtol=1e-2)
+    off = X[200:] + rng.standard_normal((100, 6))
+    assert scores_of(detector, off).min() > new.max()
+
+
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 5, 7, 12])
 def test_few_samples(n_samples):
     X = curved(n_samples, 4)

@@ -179,7 +179,6 @@ class OutlierScore:
             rows = dense(self.of_samples.standard.apply(X[batch]))
             scores = self._of_standardized(rows)
             falls = self._falls(rows, scores)
-            falls[np.isnan(rows)] = 0
             is_equal = falls.sum(axis=1) == 0  # no entry is to blame more than others
             falls[is_equal] = ~np.isnan(rows[is_equal])
             totals = np.maximum(falls.sum(axis=1), np.finfo(np.float64).tiny)
