@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _WIDTH, _BAR_HEIGHT, _LEAST_HEIGHT, _AROUND = 9.0, 0.22, 3.2, 0.9
 _N_BINS = 50
 _NORMAL_COLOR, _OUTLIER_COLOR = "C0", "C3"
-# Share of the height of the histogram that is added for the legend.
+# Room below bars of a single sample, as a ratio of counts, and a share of the height of
+# the histogram that is added for the legend.
+_ROOM_BELOW = 1.4
 _ROOM_FOR_LEGEND = 0.12
 # Characters of a feature's name.
 _LONGEST_NAME = 24
@@ -94,7 +96,7 @@ class OutlierDisplay:
     ...     contributions=np.array([[8.0, 1.0]]),
     ...     feature_names=np.array(["height", "weight"]),
     ... )
-    >>> [bar.get_width() for bar in display.plot().bars_[0]]
+    >>> [float(bar.get_width()) for bar in display.plot().bars_[0]]
     [8.0, 1.0]
     """
 
@@ -268,7 +270,7 @@ class OutlierDisplay:
         )
         ax.set(xscale="log", yscale="log", xlabel="Score", ylabel="Samples")
         bottom, top = ax.get_ylim()
-        ax.set_ylim(top=top * (top / bottom) ** _ROOM_FOR_LEGEND)
+        ax.set_ylim(bottom / _ROOM_BELOW, top * (top / bottom) ** _ROOM_FOR_LEGEND)
         ax.legend(loc="upper right")
 
     def _draw_features(self, ax: Axes, n_drawn: int) -> None:
