@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _WIDTH, _BAR_HEIGHT, _LEAST_HEIGHT, _AROUND = 9.0, 0.22, 3.2, 0.9
 _N_BINS = 50
 _NORMAL_COLOR, _OUTLIER_COLOR = "C0", "C3"
+# Room below bars of a single sample, as a ratio of counts, and a share of the height of
+# the histogram that is added for the legend.
+_ROOM_BELOW = 1.4
+_ROOM_FOR_LEGEND = 0.12
 # Characters of a feature's name.
 _LONGEST_NAME = 24
 
@@ -92,7 +96,7 @@ class OutlierDisplay:
     ...     contributions=np.array([[8.0, 1.0]]),
     ...     feature_names=np.array(["height", "weight"]),
     ... )
-    >>> [bar.get_width() for bar in display.plot().bars_[0]]
+    >>> [float(bar.get_width()) for bar in display.plot().bars_[0]]
     [8.0, 1.0]
     """
 
@@ -266,7 +270,9 @@ class OutlierDisplay:
             label=f"threshold: {n_above} of {len(scores)} above",
         )
         ax.set(xscale="log", yscale="log", xlabel="Score", ylabel="Samples")
-        ax.legend()
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom / _ROOM_BELOW, top * (top / bottom) ** _ROOM_FOR_LEGEND)
+        ax.legend(loc="upper right")
 
     def _draw_features(self, ax: Axes, n_drawn: int) -> None:
         ticks: list[float] = []
@@ -279,7 +285,7 @@ class OutlierDisplay:
             most = np.argsort(-row, kind="stable")[:n_drawn]
             places = top + 1 + np.arange(len(most))
             self.bars_.append(ax.barh(places, row[most], color=_OUTLIER_COLOR))
-            title = f"sample {_short(name)}, score {self.scores[number]:.3g}"
+            title = f"sample {_short(name)}, score {_number(self.scores[number])}"
             ax.text(0, top, f" {title}", va="center", weight="bold", size="small")
             ticks.extend(places)
             labels.extend(_short(name) for name in self.feature_names[most])
@@ -296,6 +302,10 @@ def _log_bins(scores: Floats) -> Floats:
         low, high = low / 2, high * 2
     bins: Floats = np.geomspace(low, high, _N_BINS + 1)
     return bins
+
+
+def _number(score: float) -> str:
+    return f"{score:,.0f}" if 1000 <= score < 1e6 else f"{score:.3g}"
 
 
 def _short(name: object) -> str:
