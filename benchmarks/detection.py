@@ -146,13 +146,12 @@ def with_settings(network=None, **values):
 
 SETTINGS = {
     "as it is": ours,
-    "core of all": with_settings(_CORE=1.0),
-    "core of 90 %": with_settings(_CORE=0.9),
-    "core of 70 %": with_settings(_CORE=0.7),
+    "nothing left out": with_settings(_RANGES_TO_CORE=np.inf),
+    "left out beyond 2 ranges": with_settings(_RANGES_TO_CORE=2.0),
+    "left out beyond 0.5 ranges": with_settings(_RANGES_TO_CORE=0.5),
     "independent: 3 %": with_settings(_INDEPENDENT=0.03),
     "independent: 30 %": with_settings(_INDEPENDENT=0.3),
     "code of 2": with_settings(lambda n: AutoencoderTransformer(2)),
-    "code of half": with_settings(lambda n: AutoencoderTransformer(max(1, n // 2))),
     "linear": with_settings(
         lambda n: AutoencoderTransformer(0.9, hidden_layer_sizes=(), max_iter=1)
     ),

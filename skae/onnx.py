@@ -85,8 +85,8 @@ def to_onnx(
         - "reconstruct": both, from "X" to "reconstruction".
         - "impute": an imputer's ``transform``, from "X" to "X_imputed".
         - "detect": from "X" to columns, named as by skl2onnx: "label" is ``predict``
-          (int64), "scores" ``decision_function``, "score_samples" and "p_values" the
-          methods of these names.
+          (int64), "scores" ``decision_function``, "score_samples" the method of this
+          name.
 
     Returns
     -------
@@ -622,19 +622,15 @@ def _clipped(
 # model, and each distribution, has a graph of its own, whose constants are its own.
 # ---------------------------------------------------------------------------
 
-# The first three are what skl2onnx calls outputs of outlier detectors.
-_LABEL, _DECISION, _SCORES, _P_VALUES = "label", "scores", "score_samples", "p_values"
+# What skl2onnx calls outputs of outlier detectors.
+_LABEL, _DECISION, _SCORES = "label", "scores", "score_samples"
 
 
 def _detected(
     graph: _Graph, detector: AutoencoderOutlierDetector, rows: str
 ) -> list[str]:
-    """Label, decision function, score and p-value of samples."""
-    of_models = _of_models(graph, detector, rows)
-    pairs = zip(detector._held_out, of_models, strict=True)
-    p_values = [_p_values(graph.in_dtype(np.float64), *pair) for pair in pairs]
-    p_value = graph.node("Cast", _mean(graph, p_values), to=graph.type)
-    return [*_verdict(graph, detector, of_models), p_value]
+    """Label, decision function and score of samples."""
+    return _verdict(graph, detector, _of_models(graph, detector, rows))
 
 
 def _label_and_decision(
@@ -833,27 +829,6 @@ _LOSSES: dict[str, Callable[[_Graph, str, str], str]] = {
 }
 
 
-def _p_values(graph: _Graph, held_out: Any, scores: str) -> str:
-    """P-values of scores by one model, all in float64; by bisection."""
-    from onnx import TensorProto
-
-    n_steps = len(held_out.scores).bit_length()
-    padding = np.full(2**n_steps - 1 - len(held_out.scores), np.inf)
-    ordered = graph.constant("held_out", np.append(held_out.scores, padding))
-    is_negative = graph.node("Less", scores, 0.0)  # none is
-    n_below = graph.node("Cast", is_negative, to=TensorProto.INT64)
-    for step in 2 ** np.arange(n_steps)[::-1]:
-        last = graph.node("Add", n_below, graph.integers(int(step) - 1))
-        is_below = graph.node("Less", graph.node("Gather", ordered, last), scores)
-        more = graph.node("Add", n_below, graph.integers(int(step)))
-        n_below = graph.node("Where", is_below, more, n_below)
-    above = graph.node(
-        "Gather", graph.constant("from_each_on", held_out.weights), n_below
-    )
-    p_values = graph.node("Add", above, 1.0)
-    return graph.node("Div", p_values, 1 + float(held_out.weights[0]))
-
-
 # ---------------------------------------------------------------------------
 # Which estimators there are
 # ---------------------------------------------------------------------------
@@ -917,7 +892,7 @@ _IMPUTER = _Converter(
     },
     about=lambda widths: f"{widths['X']} features",
 )
-_OF_SAMPLES = _LABEL, _DECISION, _SCORES, _P_VALUES
+_OF_SAMPLES = _LABEL, _DECISION, _SCORES
 _DETECTOR = _Converter(
     parts={"detect": _Part("X", _OF_SAMPLES, _detected)},
     default="detect",

@@ -326,7 +326,8 @@ def test_detectors_that_files_do_not_hold(path):
     with pytest.raises(TypeError, match=r"cannot write estimator__loss=\{1\}"):
         save(bad, path)
     detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(make_data(60))
-    detector._held_out[1].scores[:] = -np.arange(20)
+    scores = detector._held_out[1].scores
+    scores[:] = -np.arange(len(scores))
     with pytest.raises(ValueError, match="cannot be saved: the scores of its held-out"):
         save(detector, path)
     detector._models[2].network._params[0] = np.inf

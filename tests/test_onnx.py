@@ -293,7 +293,6 @@ METHODS = {
     "label": "predict",
     "scores": "decision_function",
     "score_samples": "score_samples",
-    "p_values": "p_values",
 }
 
 
@@ -309,7 +308,7 @@ def detected(model, X):
 
 
 def assert_detected(found, detector, X, dtype):
-    """Networks compute in float32; ties with held-out scores go to either side."""
+    """Networks compute in float32."""
     expected = {name: getattr(detector, METHODS[name])(X) for name in found}
     scores = detector.score_samples(X)
     bounds = 1e-5 * (np.abs(scores) + np.abs(detector.offset_))
@@ -320,11 +319,6 @@ def assert_detected(found, detector, X, dtype):
     for name in found.keys() & {"scores", "score_samples"}:
         assert found[name].dtype == dtype
         assert (np.abs(found[name] - expected[name]) <= bounds).all()
-    if "p_values" in found:
-        rank = max(1 / (1 + held_out.weights[0]) for held_out in detector._held_out)
-        assert found["p_values"].dtype == dtype
-        difference = np.abs(found["p_values"] - expected["p_values"])
-        assert (difference <= 1.01 * rank).all()
 
 
 def rows_for_detectors(name, dtype, n_rows=90, seed=0, *, incomplete=False):
@@ -404,35 +398,6 @@ def test_values_that_detectors_refuse():
     X[::2, 0], X[1::2, 3] = 2, -1
     found = detected(to_onnx(detector), X)
     assert_detected(found, detector, np.clip(X, 0, 1), np.float64)
-
-
-def test_p_values_without_ties():
-    """Of scores between held-out ones, below all and above."""
-    X = make_data(100)
-    weights = 1 + np.arange(100) / 200  # which are not repeats
-    detector = AutoencoderOutlierDetector(QUICK, random_state=0)
-    detector.fit(X, sample_weight=weights)
-    new = make_data(200, seed=1)
-    for model, held_out in zip(detector._models, detector._held_out, strict=True):
-        limits = np.quantile(model.scores(new), [0.1, 0.9])
-        held_out.scores[:] = np.linspace(*limits, len(held_out.scores))
-    expected = detector.p_values(new)
-    assert len(np.unique(expected)) > 50
-    found = detected(to_onnx(detector), new)["p_values"]
-    is_same = np.isclose(found, expected, rtol=1e-12)
-    assert is_same.mean() > 0.99
-
-
-def test_p_values_of_ties():
-    """Scores of samples too far away are equal, and held-out ones not below count."""
-    X = make_data(60)
-    detector = AutoencoderOutlierDetector(QUICK_VARIATIONAL, random_state=0).fit(X)
-    far = 1e200 * make_data(3)
-    for held_out in detector._held_out:
-        held_out.scores[-4:] = -detector.score_samples(far).max()
-    expected = np.full(3, 5 / 21)
-    np.testing.assert_allclose(detector.p_values(far), expected)
-    np.testing.assert_allclose(detected(to_onnx(detector), far)["p_values"], expected)
 
 
 def test_signature_of_a_detector(dtype):

@@ -119,8 +119,8 @@ def in_folds(
     -------
     folds : Folds
     """
-    hashes = np.concatenate(data.map(_hashes, _keys(data.n_features, seed)))
     labels = _units(data, seed, groups)
+    hashes = _all_hashes(data)
     order = np.argsort(hashes, kind="stable")
     if labels is None:
         units, ordered = None, np.arange(data.n_rows)
@@ -131,7 +131,36 @@ def in_folds(
     of_samples = np.where(ordered < 0, -1, ordered % n_folds)
     if n_units < 2 * n_folds:
         of_samples[:] = -1
+    elif labels is None:
+        by_hash = _fold_of(hashes[order], n_folds)
+        if np.bincount(by_hash, minlength=n_folds).min() >= data.n_rows / n_folds / 2:
+            of_samples = by_hash
     return Folds(order, of_samples, units)
+
+
+def folds_of(data: AnyRows, n_folds: int) -> np.ndarray:
+    """Folds that `in_folds` would put samples into if they were unrelated.
+
+    Parameters
+    ----------
+    data : AnyRows
+        Samples, new or not.
+
+    n_folds : int
+
+    Returns
+    -------
+    folds : ndarray of shape (n_samples,), dtype=int64
+        Numbers from 0 to n_folds - 1, which only depend on the samples' values.
+    """
+    return _fold_of(_all_hashes(data), n_folds)
+
+
+def _fold_of(hashes: np.ndarray, n_folds: int) -> np.ndarray:
+    """Fold of each hash, by its upper half."""
+    half = np.uint64(32)
+    folds: np.ndarray = (hashes >> half) * np.uint64(n_folds) >> half
+    return folds.astype(np.int64)
 
 
 def _units(data: AnyRows, seed: int, groups: np.ndarray | None) -> np.ndarray | None:
@@ -180,22 +209,22 @@ def _split_units(labels: np.ndarray, fraction: float, seed: int) -> Split | None
 
 def duplicates(data: AnyRows) -> np.ndarray | None:
     """Labels of the samples, the same for identical ones; None if all differ."""
-    hashes = np.concatenate(data.map(_hashes, _keys(data.n_features)))
+    hashes = _all_hashes(data)
     ordered = np.sort(hashes)
     if not (ordered[1:] == ordered[:-1]).any():
         return None
     return _numbered(hashes)
 
 
-def _keys(n_features: int, seed: int = 0) -> np.ndarray:
-    """Keys of the features for hashes, uint64."""
-    rng = np.random.RandomState(seed)
-    keys: np.ndarray = rng.randint(1, np.iinfo(np.int64).max, n_features, np.int64)
-    return keys.astype(np.uint64)
+def _all_hashes(data: AnyRows) -> np.ndarray:
+    """A hash of each sample, uint64, which depends on its values alone."""
+    rng = np.random.RandomState(0)
+    keys = rng.randint(1, np.iinfo(np.int64).max, data.n_features, dtype=np.int64)
+    return np.concatenate(data.map(_hashes, keys.astype(np.uint64)))
 
 
 def _hashes(data: LocalRows, keys: np.ndarray) -> np.ndarray:
-    """A hash of each sample of a part, the same for sparse and dense samples."""
+    """Hashes of a part, the same for sparse and dense samples of either dtype."""
     hashes = [np.empty(0, dtype=np.uint64)]
     # Several arrays as large as a chunk are alive at once.
     for batch in row_chunks(data.n_rows, 4 * data.n_features):
@@ -218,8 +247,8 @@ def _mixed(values: Floats) -> np.ndarray:
     Multiplication by a random key spreads bits upwards only, and the lower bits of
     small whole numbers are all zero.
     """
-    bits = (values + 0.0).view(f"u{values.itemsize}").astype(np.uint64, copy=False)
-    bits ^= bits >> np.uint64(4 * values.itemsize)
+    bits = (values.astype(np.float64) + 0.0).view(np.uint64)
+    bits ^= bits >> np.uint64(32)
     return bits
 
 

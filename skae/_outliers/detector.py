@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._data.hold_out import in_folds
+from skae._data.hold_out import folds_of, in_folds
 from skae._data.standardization import Samples, Standardization
 from skae._data.validation import (
     Checked,
@@ -22,7 +22,7 @@ from skae._data.validation import (
     check_weights,
 )
 from skae._names import Names
-from skae._outliers.score import Distribution, OutlierScore, core
+from skae._outliers.score import Distribution, OutlierScore, box_plot_limit, core
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
 from skae._training.reporting import warn_of_dask
@@ -36,11 +36,9 @@ _N_MODELS = 3
 # Code of estimator=None: as many units as principal components have this share of the
 # variance.
 _N_COMPONENTS = 0.9
-# Of contamination="auto": Tukey's rule for the cube root of scores, which is nearly
-# normal where these are sums of squares (Wilson & Hilferty, 1931).
-_RANGES_BEYOND = 1.5
-# But at least this share of the held-out samples is beyond the limit.
-_LEAST_BEYOND = 0.02
+# Of contamination="auto": the limit is as many quartile ranges above the upper quartile
+# as in a box plot, or lower, so that this share of the held-out samples is beyond.
+_RANGES_BEYOND, _LEAST_BEYOND = 1.5, 0.02
 # Samples with whole numbers as weights are repeated, up to so many.
 _MOST_REPEATED = 20_000
 
@@ -70,11 +68,11 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     A sample's score is the mean square of its codes and residuals, each in units of its
     usual deviations and uncorrelated: for a linear network that is a Mahalanobis
     distance, for others they follow curved data. Features are standardized, and the
-    fifth of the training samples that is farthest from the center is left out, so
-    that outliers among them do no harm. Three models, each without the samples held out
-    from it, are averaged; held-out samples make p-values of scores. Both outlier
-    detection (outliers among the training samples) and novelty detection (in new ones)
-    are possible with the same estimator.
+    training samples that are far from the nearest four fifths are left out, so that
+    outliers among them do no harm. Three models, each without the samples held out from
+    it, are averaged; held-out samples make p-values of scores. Both outlier detection
+    (outliers among the training samples) and novelty detection (in new ones) are
+    possible with the same estimator.
 
     Parameters
     ----------
@@ -92,7 +90,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         scores, or 2 % of the held-out samples, if that is lower.
 
     random_state : int, RandomState instance or None, default=None
-        Determines which samples are held out, and the networks' training.
+        Determines the networks' training, and which groups are held out. (Samples
+        without groups are held out by a hash of their values.)
 
     Attributes
     ----------
@@ -288,34 +287,39 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     def p_values(self, X: MatrixLike) -> np.ndarray:
         """Share of normal samples that are at least as odd as each sample.
 
-        They are valid for new samples (of the training samples, a model has seen two
-        thirds): if they are like those held out, p-values are uniformly distributed.
+        If samples are like those of the fit, their p-values are uniformly distributed:
+        the share of them with a p-value of at most 0.05 is 0.05.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            New samples.
+            New samples, or training samples (not if these are related to each other).
 
         Returns
         -------
         p_values : ndarray of shape (n_samples,)
             In (0, 1]. The least possible value is ``1 / (1 + n)`` with the n samples
-            that are held out from one model, a third of all.
+            that are held out from one model, a third of all. Those of similar samples
+            need not be in the order of scores, which are means over the models.
 
         Notes
         -----
-        These are conformal p-values: the rank of a score among those of held-out
-        samples, by the same model; the models' are averaged. Vovk, "Cross-conformal
-        predictors", 2015; Bates et al., "Testing for outliers with conformal p-values",
-        2023.
+        These are conformal p-values: the rank of a sample among those that are held out
+        from a model, by its scores. A hash of the sample's values decides which model
+        that is; of a training sample, the one that it is held out from. Bates, Candès,
+        Lei, Romano & Sesia, "Testing for outliers with conformal p-values", 2023.
         """
-        scores = self._scores(X)
-        of_models = [h.p_values(s) for h, s in zip(self._held_out, scores, strict=True)]
-        p_values: np.ndarray = np.mean(of_models, axis=0)
+        matrix, has_missing = self._checked(X)
+        folds = folds_of(Samples(matrix, has_missing).rows, len(self._models))
+        p_values = np.empty(matrix.shape[0])
+        models = zip(self._models, self._held_out, strict=True)
+        for number, (model, held_out) in enumerate(models):
+            chosen = np.flatnonzero(folds == number)
+            p_values[chosen] = held_out.p_values(model.scores(matrix[chosen]))
         return p_values
 
     def feature_scores(self, X: MatrixLike, *, as_frame: bool = False) -> Any:
-        """Contributions of the features to the scores of samples.
+        """Divide the scores of samples among the features.
 
         A score is divided among the entries in proportion to how much it falls if an
         entry has the value that the rest of the sample suggests. So an entry can be to
@@ -483,13 +487,10 @@ def _without_weights(samples: Samples) -> tuple[np.ndarray, Samples]:
 
 def _fence(held_out: list[_HeldOut]) -> float:
     """A limit that few scores of held-out samples exceed, but those of outliers do."""
-    scores = np.cbrt(np.concatenate([of_model.scores for of_model in held_out]))
+    scores = np.concatenate([of_model.scores for of_model in held_out])
     weights = np.concatenate([-np.diff(of_model.weights) for of_model in held_out])
-    order = np.argsort(scores, kind="stable")
-    below = np.cumsum(weights[order])
-    shares = np.array([0.25, 0.75, 1 - _LEAST_BEYOND])
-    low, high, rare = scores[order][np.searchsorted(below, shares * below[-1])]
-    return float(min(rare, high + _RANGES_BEYOND * (high - low)) ** 3)
+    limit = box_plot_limit(scores, weights, _RANGES_BEYOND)
+    return min(limit, _threshold(scores, weights, _LEAST_BEYOND))
 
 
 def _threshold(scores: Floats, weights: Floats, share: float) -> float:

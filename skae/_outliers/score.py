@@ -22,9 +22,10 @@ from skae._runtime.blas import single_threaded_blas
 from skae._training.settings import value_range
 from skae._typing import Floats, Matrix
 
-# Share of the training samples that the score is fitted to, those nearest to their
-# center, and steps in which they are found.
-_CORE, _N_STEPS = 0.8, 3
+# Share of the training samples that are nearest to their center, and steps in which
+# they are found. The score is fitted to these and to what is not far from them: no more
+# quartile ranges above the upper quartile, see `box_plot_limit`.
+_CORE, _N_STEPS, _RANGES_TO_CORE = 0.8, 3, 1.0
 # Weight of independent features in covariances.
 _INDEPENDENT = 0.1
 # With more features than this, distributions have so many directions only.
@@ -130,10 +131,12 @@ class OutlierScore:
         else:
             network.fit(seen, sample_weight=samples.weights, groups=groups)
         if not network._codes_are_distributions:
-            parts = score._parts(of_samples.standard.apply(some.matrix))
-            of_some = some._replace(matrix=parts)
-            standard = _standardization_of_parts(of_some, network.n_components_)
-            score.of_parts = Distribution.of(of_some, standard)
+            rows = of_samples.standard.apply(some.matrix)
+            varies = mean_and_spread(some._replace(matrix=rows).rows)[1] > 0
+            of_some = some._replace(matrix=score._parts(rows))
+            score.of_parts = Distribution.of(
+                of_some, _standardization_of_parts(of_some, varies)
+            )
         return score
 
     def scores(self, X: Matrix) -> Floats:
@@ -273,21 +276,49 @@ def core(samples: Samples, whole: Standardization) -> np.ndarray:
     """
     some = samples.some()
     near = some
-    for _ in range(_N_STEPS - 1):
-        is_near = _are_nearest(some, Distribution.of(near, whole.updated(near)))
+    for _ in range(_N_STEPS):
+        squares = _squares(some, Distribution.of(near, whole.updated(near)))
+        is_near = _are_nearest(squares, some.sample_weights)
         near = some.take(np.flatnonzero(is_near))
-    return _are_nearest(samples, Distribution.of(near, whole.updated(near)))
+    squares = _squares(samples, Distribution.of(near, whole.updated(near)))
+    limit = box_plot_limit(squares, samples.sample_weights, _RANGES_TO_CORE)
+    is_in_core: np.ndarray = squares <= limit
+    return is_in_core
 
 
-def _are_nearest(samples: Samples, distribution: Distribution) -> np.ndarray:
-    """Whether samples are among the share `_CORE` that is nearest to the center."""
+def box_plot_limit(scores: Floats, weights: Floats, n_ranges: float) -> float:
+    """A limit as that of Tukey's box plots, of the cube roots of scores.
+
+    These are nearly normal where scores are sums of squares (Wilson & Hilferty, 1931).
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+
+    weights : ndarray of shape (n_samples,)
+
+    n_ranges : float
+        How many times the range between the quartiles it is above the upper one.
+    """
+    roots = np.cbrt(np.sort(scores))
+    below = np.cumsum(weights[np.argsort(scores, kind="stable")])
+    low, high = roots[np.searchsorted(below, np.array([0.25, 0.75]) * below[-1])]
+    return float((high + n_ranges * (high - low)) ** 3)
+
+
+def _squares(samples: Samples, distribution: Distribution) -> Floats:
+    """Mean squared deviations of samples from the center of a distribution."""
     n_samples, n_features = samples.matrix.shape
     squares = np.empty(n_samples)
     for batch in row_chunks(n_samples, n_features):
         rows = dense(distribution.standard.apply(samples.matrix[batch]))
         n_observed = np.maximum(1, _n_observed(rows))
         squares[batch] = distribution.distance.squared(rows) / n_observed
-    weights = samples.sample_weights
+    return squares
+
+
+def _are_nearest(squares: Floats, weights: Floats) -> np.ndarray:
+    """Whether samples are among the share `_CORE` that is nearest to the center."""
     order = np.argsort(squares, kind="stable")
     nearer = np.append(0, np.cumsum(weights[order]))
     # Equal samples have the same weight before them.
@@ -296,12 +327,23 @@ def _are_nearest(samples: Samples, distribution: Distribution) -> np.ndarray:
     return is_near
 
 
-def _standardization_of_parts(samples: Samples, n_codes: int) -> Standardization:
-    """Standardization of codes and residuals."""
+def _standardization_of_parts(samples: Samples, varies: np.ndarray) -> Standardization:
+    """Standardization of codes and residuals.
+
+    Parameters
+    ----------
+    samples : Samples
+        Codes and residuals.
+
+    varies : ndarray of shape (n_features,), dtype=bool
+        Whether features vary among these samples.
+    """
     mean, spread = mean_and_spread(samples.rows)
+    n_codes = len(spread) - len(varies)
     codes, residuals = spread[:n_codes], spread[n_codes:]
+    least = np.where(varies, _LEAST_RESIDUAL, 1.0)
     codes = np.maximum(codes, _LEAST_CODE * codes.max()) if codes.any() else codes + 1
-    spread = np.append(codes, np.maximum(residuals, _LEAST_RESIDUAL))
+    spread = np.append(codes, np.maximum(residuals, least))
     return Standardization(mean, spread, np.full(len(mean), FARTHEST))
 
 
