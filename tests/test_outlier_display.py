@@ -45,7 +45,7 @@ def test_what_is_drawn(pyplot, detector):
     assert set(display.worst) == {3, 70}
     contributions = detector.feature_scores(X[display.worst])
     for bars, row in zip(display.bars_, contributions, strict=True):
-        assert widths(bars) == sorted(row, reverse=True)[:3]
+        assert widths(bars) == sorted(row / row.sum(), reverse=True)[:3]
     labels = [text.get_text() for text in display.feature_ax_.get_yticklabels()]
     assert labels[0] == {3: "x2", 70: "x0"}[display.worst[0]]
     assert texts_of(display.feature_ax_)[0].startswith(f" sample {display.worst[0]},")

@@ -69,7 +69,7 @@ class OutlierDisplay:
         The threshold.
 
     bars_ : list of matplotlib BarContainer
-        Contributions of features, for each of the worst samples.
+        Shares of features in the score, for each of the worst samples.
 
     ax_ : matplotlib Axes
         Axes with the histogram.
@@ -96,8 +96,8 @@ class OutlierDisplay:
     ...     contributions=np.array([[8.0, 1.0]]),
     ...     feature_names=np.array(["height", "weight"]),
     ... )
-    >>> [float(bar.get_width()) for bar in display.plot().bars_[0]]
-    [8.0, 1.0]
+    >>> [round(float(bar.get_width()), 2) for bar in display.plot().bars_[0]]
+    [0.89, 0.11]
     """
 
     def __init__(
@@ -284,7 +284,8 @@ class OutlierDisplay:
         ):
             most = np.argsort(-row, kind="stable")[:n_drawn]
             places = top + 1 + np.arange(len(most))
-            self.bars_.append(ax.barh(places, row[most], color=_OUTLIER_COLOR))
+            shares = row[most] / max(row.sum(), np.finfo(np.float64).tiny)
+            self.bars_.append(ax.barh(places, shares, color=_OUTLIER_COLOR))
             title = f"sample {_short(name)}, score {_number(self.scores[number])}"
             ax.text(0, top, f" {title}", va="center", weight="bold", size="small")
             ticks.extend(places)
@@ -292,7 +293,8 @@ class OutlierDisplay:
             top = places[-1] + 1
         ax.set_yticks(ticks, labels)
         ax.set_ylim(top - 0.4, -0.6)
-        ax.set_xlabel("Contribution to the score")
+        ax.set_xlim(0, 1)
+        ax.set_xlabel("Share of the sample's score")
 
 
 def _log_bins(scores: Floats) -> Floats:
