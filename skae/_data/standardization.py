@@ -123,17 +123,21 @@ class Standardization(NamedTuple):
             scaled, columns = X.astype(np.float32), X.indices
             with np.errstate(over="ignore"):
                 data = X.data / self.spread[columns]
-            scaled.data = _cut(data, self.limit[columns])
+            scaled.data = _cut(data, self.limit[columns]).astype(np.float32)
             return scaled
         scaled = np.empty(X.shape, dtype=np.float32)
         for batch in row_chunks(*X.shape):
+            deviations = X[batch].astype(np.float64)
             with np.errstate(over="ignore"):
-                deviations = (X[batch].astype(np.float64) - self.mean) / self.spread
+                deviations -= self.mean
+                deviations /= self.spread
             scaled[batch] = _cut(deviations, self.limit)
         return scaled
 
 
 def _cut(values: Floats, limit: Floats) -> Floats:
-    """Values as float32, none of them beyond limits."""
-    cut = np.where(limit > 0, np.clip(values, -limit, limit), 0.0)
-    return cut.astype(np.float32)
+    """Values without those beyond limits, or missing where one is 0; in place."""
+    np.clip(values, -limit, limit, out=values)
+    if not limit.all():
+        values[..., limit == 0] = 0
+    return values

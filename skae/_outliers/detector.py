@@ -90,8 +90,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         scores, or 2 % of the held-out samples, if that is lower.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the networks' training, and which groups are held out. (Samples
-        without groups are held out by a hash of their values.)
+        Determines the networks' training. What is held out depends on the samples'
+        values, or on `groups`.
 
     Attributes
     ----------
