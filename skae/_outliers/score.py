@@ -320,10 +320,9 @@ def _squares(samples: Samples, distribution: Distribution) -> Floats:
 def _are_nearest(squares: Floats, weights: Floats) -> np.ndarray:
     """Whether samples are among the share `_CORE` that is nearest to the center."""
     order = np.argsort(squares, kind="stable")
-    nearer = np.append(0, np.cumsum(weights[order]))
-    # Equal samples have the same weight before them.
-    before = nearer[np.searchsorted(squares[order], squares)]
-    is_near: np.ndarray = before < _CORE * nearer[-1]
+    up_to = np.cumsum(weights[order])
+    is_near = np.empty(len(order), dtype=bool)
+    is_near[order] = up_to - weights[order] < _CORE * up_to[-1]
     return is_near
 
 
