@@ -311,8 +311,7 @@ def test_missing_values(share):
 
 
 def test_sparse_samples():
-    X = sparse.random_array((400, 30), density=0.1, rng=np.random.default_rng(0))
-    X = X.tocsr()
+    X = sparse.random(400, 30, density=0.1, format="csr", random_state=0)
     detector = AutoencoderOutlierDetector(random_state=0)
     scores = scores_of(detector.fit(X), X)
     seen = detector._models[0].of_samples.standard.apply(X)
@@ -366,8 +365,9 @@ def test_few_samples(n_samples):
     detector = AutoencoderOutlierDetector(random_state=0).fit(X)
     assert np.isfinite(detector.score_samples(X)).all()
     assert len(detector.estimators_) == (3 if n_samples >= 6 else 1)
-    least = 1 / (1 + (n_samples // 3 if n_samples >= 6 else n_samples))
-    assert detector.p_values(X + 1000).max() < 1.3 * least
+    # A fold is at least half as large as the others would be.
+    n_held_out = n_samples // 6 if n_samples >= 6 else n_samples
+    assert detector.p_values(X + 1000).max() <= 1 / (1 + n_held_out)
     equal = np.repeat(X[:1], 9, axis=0)
     detector.fit(equal)
     assert (detector.predict(equal) == 1).all()
