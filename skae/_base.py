@@ -222,8 +222,8 @@ class BaseAutoencoder(
         checked = self._check_rows(X)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, checked.matrix.shape[0])
-        counted: Any = slice(None) if sample_weight is None else sample_weight > 0
         if checked.has_missing:
+            counted: Any = slice(None) if sample_weight is None else sample_weight > 0
             check_observed(checked._replace(matrix=checked.matrix[counted]))
         return self._squares(checked, sample_weight).share
 

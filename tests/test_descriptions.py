@@ -257,6 +257,21 @@ def mutated(value, rng):
     return rng.choice(JSON_VALUES)
 
 
+def loaded_after_changes(file, path, n):
+    """Estimators of n changed files, in description, table and bits, if not refused."""
+    rng = random.Random(0)
+    description, table, data = parts_of(file)
+    for i in range(n):
+        parts = [description, table, bytearray(data)]
+        if i % 3 < 2:
+            parts[i % 3] = mutated(parts[i % 3], rng)
+        else:
+            parts[2][rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(made_up(*parts))
+        with contextlib.suppress(ModelFileError):
+            yield load(path)
+
+
 def test_random_changes_are_refused_or_harmless(small_file, path):
     """Never another error; what is loaded computes with its own shapes."""
     rng = random.Random(0)
@@ -365,30 +380,17 @@ def test_wrong_entries_of_imputers(name, at, value, match, imputer_file, path):
 
 def test_random_changes_of_imputers(imputer_file, path):
     """Of descriptions, tables and bits: refused, or what is loaded can be used."""
-    rng = random.Random(0)
-    description, table, data = parts_of(imputer_file)
     X = pd.DataFrame(make_data(5, 4), columns=list("abcd"))
     X.iloc[::2, 1] = np.nan
-    n_refused = 0
-    n = times(300, 3000)
-    for i in range(n):
-        parts = [description, table, bytearray(data)]
-        if i % 3 < 2:
-            parts[i % 3] = mutated(parts[i % 3], rng)
-        else:
-            parts[2][rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        path.write_bytes(made_up(*parts))
-        try:
-            loaded = load(path)
-        except ModelFileError:
-            n_refused += 1
-            continue
+    n, n_loaded = times(300, 3000), 0
+    for loaded in loaded_after_changes(imputer_file, path, n):
+        n_loaded += 1
         loaded.set_output(transform="default").set_params(missing_values=np.nan)
         loaded.set_params(keep_empty_features=False)
         with contextlib.suppress(ValueError):  # of names
             n_out = 3 + 4 * (loaded.indicator_ is not None)
             assert loaded.transform(X).shape == (5, n_out)
-    assert n / 3 < n_refused < n
+    assert n / 3 < n - n_loaded < n
 
 
 NETWORKS = (D, "fitted", "estimators_")
@@ -488,28 +490,15 @@ def test_a_detector_without_directions_is_refused(detector_file, path):
 
 def test_random_changes_of_detectors(detector_file, path):
     """Of descriptions, tables and bits: refused, or what is loaded can be used."""
-    rng = random.Random(0)
-    description, table, data = parts_of(detector_file)
     X = pd.DataFrame(make_data(5, 4), columns=list("abcd"))
     X.iloc[::2, 1] = np.nan
-    n_refused = 0
-    n = times(300, 3000)
-    for i in range(n):
-        parts = [description, table, bytearray(data)]
-        if i % 3 < 2:
-            parts[i % 3] = mutated(parts[i % 3], rng)
-        else:
-            parts[2][rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        path.write_bytes(made_up(*parts))
-        try:
-            loaded = load(path)
-        except ModelFileError:
-            n_refused += 1
-            continue
+    n, n_loaded = times(300, 3000), 0
+    for loaded in loaded_after_changes(detector_file, path, n):
+        n_loaded += 1
         with contextlib.suppress(ValueError), np.errstate(all="ignore"):  # of names
             assert loaded.predict(X).shape == (5,)
             assert loaded.feature_scores(X).shape == (5, 4)
-    assert n / 3 < n_refused < n
+    assert n / 3 < n - n_loaded < n
 
 
 LARGE = 100 * 2**30

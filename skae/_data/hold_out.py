@@ -119,8 +119,8 @@ def in_folds(
     -------
     folds : Folds
     """
-    labels = _units(data, seed, groups)
     hashes = _all_hashes(data)
+    labels = _units(data, seed, groups, hashes)
     order = np.argsort(hashes, kind="stable")
     if labels is None:
         units, ordered = None, np.arange(data.n_rows)
@@ -163,11 +163,19 @@ def _fold_of(hashes: np.ndarray, n_folds: int) -> np.ndarray:
     return folds.astype(np.int64)
 
 
-def _units(data: AnyRows, seed: int, groups: np.ndarray | None) -> np.ndarray | None:
-    """Labels of samples that are held out together; None if each is on its own."""
+def _units(
+    data: AnyRows,
+    seed: int,
+    groups: np.ndarray | None,
+    hashes: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """Labels of samples that are held out together; None if each is on its own.
+
+    Parameters as of `in_folds`; `hashes` are those of the samples, if they are known.
+    """
     if groups is not None:
         return _numbered(groups)
-    labels = duplicates(data)
+    labels = duplicates(data) if hashes is None else _of_equal(hashes)
     related = related_samples(data, labels, seed)
     return labels if related is None else related
 
@@ -209,7 +217,11 @@ def _split_units(labels: np.ndarray, fraction: float, seed: int) -> Split | None
 
 def duplicates(data: AnyRows) -> np.ndarray | None:
     """Labels of the samples, the same for identical ones; None if all differ."""
-    hashes = _all_hashes(data)
+    return _of_equal(_all_hashes(data))
+
+
+def _of_equal(hashes: np.ndarray) -> np.ndarray | None:
+    """Labels of hashes, the same for equal ones; None if all differ."""
     ordered = np.sort(hashes)
     if not (ordered[1:] == ordered[:-1]).any():
         return None

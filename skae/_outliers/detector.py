@@ -22,7 +22,7 @@ from skae._data.validation import (
     check_weights,
 )
 from skae._names import Names
-from skae._outliers.score import Distribution, OutlierScore, box_plot_limit, core
+from skae._outliers.score import OutlierScore, box_plot_limit, core
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
 from skae._training.reporting import warn_of_dask
@@ -208,12 +208,11 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             checked = self._checked(X, reset=True)
             check_observed(checked)
             groups = check_groups(groups, checked.matrix.shape[0])
-            if sample_weight is not None:
-                sample_weight = check_weights(sample_weight, checked.matrix.shape[0])
             self._dtype = checked.matrix.dtype.name
             samples = Samples(*checked)
             if sample_weight is not None:
-                weighted = samples._replace(weights=sample_weight)
+                weights = check_weights(sample_weight, checked.matrix.shape[0])
+                weighted = samples._replace(weights=weights)
                 numbers, samples = _without_weights(weighted)
                 groups = None if groups is None else groups[numbers]
                 if samples.weights is not None:
@@ -373,7 +372,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         state = {**super().__getstate__()}
         if "_models" in state:
             state["estimators_"] = self.estimators_
-            state["_models"] = [_described(model) for model in self._models]
+            state["_models"] = [model.as_dict() for model in self._models]
             state["_held_out"] = [of_model._asdict() for of_model in self._held_out]
         return state
 
@@ -383,7 +382,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         super().__setstate__(state)
         if networks:
             pairs = zip(networks, state["_models"], strict=True)
-            self._models = [_restored(*pair) for pair in pairs]
+            self._models = [OutlierScore.from_dict(*pair) for pair in pairs]
             self._held_out = [_HeldOut(**of_model) for of_model in state["_held_out"]]
 
     def __sklearn_tags__(self) -> Any:
@@ -451,25 +450,6 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         """Scores of samples by each model."""
         matrix = self._checked(X).matrix
         return [model.scores(matrix) for model in self._models]
-
-
-def _described(model: OutlierScore) -> dict[str, Any]:
-    """The distributions of a model, in plain containers."""
-    of_samples, of_parts = model.of_samples, model.of_parts
-    return {
-        "of_samples": of_samples.as_dict(),
-        "of_parts": None if of_parts is None else of_parts.as_dict(),
-    }
-
-
-def _restored(network: Any, state: dict[str, Any]) -> OutlierScore:
-    """A model of a network and the distributions that `_described` gives."""
-    of_samples, of_parts = state["of_samples"], state["of_parts"]
-    return OutlierScore(
-        network,
-        Distribution.from_dict(of_samples),
-        None if of_parts is None else Distribution.from_dict(of_parts),
-    )
 
 
 def _without_weights(samples: Samples) -> tuple[np.ndarray, Samples]:

@@ -139,6 +139,21 @@ class OutlierScore:
             )
         return score
 
+    def as_dict(self) -> dict[str, Any]:
+        """Its numbers but for the network's, in plain containers."""
+        of_parts = None if self.of_parts is None else self.of_parts.as_dict()
+        return {"of_samples": self.of_samples.as_dict(), "of_parts": of_parts}
+
+    @classmethod
+    def from_dict(cls, network: Any, state: dict[str, Any]) -> Self:
+        """What `as_dict` has described, with its network."""
+        of_samples, of_parts = state["of_samples"], state["of_parts"]
+        return cls(
+            network,
+            Distribution.from_dict(of_samples),
+            None if of_parts is None else Distribution.from_dict(of_parts),
+        )
+
     def scores(self, X: Matrix) -> Floats:
         """Scores of samples: positive, about 1 for usual ones.
 
@@ -300,8 +315,8 @@ def box_plot_limit(scores: Floats, weights: Floats, n_ranges: float) -> float:
     n_ranges : float
         How many times the range between the quartiles it is above the upper one.
     """
-    roots = np.cbrt(np.sort(scores))
-    below = np.cumsum(weights[np.argsort(scores, kind="stable")])
+    order = np.argsort(scores, kind="stable")
+    roots, below = np.cbrt(scores[order]), np.cumsum(weights[order])
     low, high = roots[np.searchsorted(below, np.array([0.25, 0.75]) * below[-1])]
     return float((high + n_ranges * (high - low)) ** 3)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skae._typing import Floats
-from skae.inspection._drawing import check_axes, check_matplotlib
+from skae.inspection._drawing import check_axes, check_two_axes
 from skae.inspection._verdict import verdict
 
 if TYPE_CHECKING:
@@ -181,20 +181,8 @@ class PCAComparisonDisplay:
         caller = f"{type(self).__name__}.plot"
         if not self._has_predictions():
             return check_axes(ax, caller), None
-        if ax is None:
-            check_matplotlib(caller)
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots(1, 2, figsize=_TWO_PANELS, layout="constrained")[1]
-        if np.size(ax) == 1:
-            return check_axes(np.ravel(ax)[0], caller), None
-        if np.size(ax) != 2:
-            raise ValueError(
-                f"ax has {np.size(ax)} axes, but there are two panels: R² and the "
-                "prediction scores"
-            )
-        first, second = np.ravel(ax)
-        return check_axes(first, caller), check_axes(second, caller)
+        panels = "R² and the prediction scores"
+        return check_two_axes(ax, caller, _TWO_PANELS, panels)
 
     def _draw_curves(
         self,

@@ -46,6 +46,27 @@ def check_axes(
     return ax
 
 
+def check_two_axes(
+    ax: Any, caller: str, figsize: tuple[float, float], panels: str
+) -> tuple[Axes, Axes | None]:
+    """Return a pair of axes, or those of a new figure; of single axes, these and None.
+
+    `panels` says in errors what is drawn on both.
+    """
+    if ax is None:
+        check_matplotlib(caller)
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots(1, 2, figsize=figsize, layout="constrained")[1]
+    axes = np.ravel(np.asarray(ax, dtype=object))
+    if len(axes) == 1:
+        return check_axes(axes[0], caller), None
+    if len(axes) != 2:
+        raise ValueError(f"ax has {len(axes)} axes, but there are two panels: {panels}")
+    first, second = axes
+    return check_axes(first, caller), check_axes(second, caller)
+
+
 def style(
     defaults: dict[str, Any], given: dict[str, Any], artist: type[Artist]
 ) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from sklearn.utils.validation import _check_feature_names_in
 from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
-from skae.inspection._drawing import check_axes, check_matplotlib, is_whole, style
+from skae.inspection._drawing import (
+    check_matplotlib,
+    check_two_axes,
+    is_whole,
+    style,
+)
 from skae.inspection._models import check_fitted
 from skae.metrics import _name
 
@@ -221,35 +226,16 @@ class OutlierDisplay:
             If matplotlib is not installed.
         """
         n_drawn = min(n_features, self.contributions.shape[1])
-        self.ax_, self.feature_ax_ = self._axes(ax, n_drawn)
+        n_bars = len(self.worst) * (n_drawn + 1)
+        figsize = _WIDTH, max(_LEAST_HEIGHT, _AROUND + _BAR_HEIGHT * n_bars)
+        caller, panels = f"{type(self).__name__}.plot", "the histogram and the features"
+        self.ax_, self.feature_ax_ = check_two_axes(ax, caller, figsize, panels)
         self.figure_ = self.ax_.figure
         self._draw_scores(hist_kw)
         self.bars_: list[Any] = []
         if self.feature_ax_ is not None:
             self._draw_features(self.feature_ax_, n_drawn)
         return self
-
-    def _axes(self, ax: Any, n_drawn: int) -> tuple[Axes, Axes | None]:
-        """Axes of the histogram and those of the features, or None."""
-        caller = f"{type(self).__name__}.plot"
-        if ax is None:
-            check_matplotlib(caller)
-            import matplotlib.pyplot as plt
-
-            n_bars = len(self.worst) * (n_drawn + 1)
-            height = max(_LEAST_HEIGHT, _AROUND + _BAR_HEIGHT * n_bars)
-            size = _WIDTH, height
-            ax = plt.subplots(1, 2, figsize=size, layout="constrained")[1]
-        axes = np.ravel(np.asarray(ax, dtype=object))
-        if len(axes) == 1:
-            return check_axes(axes[0], caller), None
-        if len(axes) != 2:
-            raise ValueError(
-                f"ax has {len(axes)} axes, but there are two panels: the histogram and "
-                "the features"
-            )
-        first, second = axes
-        return check_axes(first, caller), check_axes(second, caller)
 
     def _draw_scores(self, hist_kw: dict[str, Any]) -> None:
         from matplotlib.patches import Patch
