@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skae._base import BaseAutoencoder, LocalAutoencoder
 from skae._compiled.activations import ACTIVATIONS
@@ -27,7 +28,7 @@ class AutoencoderParameters:
         "tied_weights": ["boolean"],
         "loss": [Names(LOSSES)],
         "scale": [
-            Names(["auto"]),
+            Names(["auto", "standard"]),
             Interval(numbers.Real, 0, None, closed="neither"),
             None,
         ],
@@ -79,6 +80,12 @@ class AutoencoderParameters:
         sparsity_target: float = 0.05,
         sparsity_weight: float = 1.0,
         pretrain: str | None = None,
+        categorical_features: Any = "from_dtype",
+        categories: Any = "auto",
+        max_categories: int | None = None,
+        min_frequency: int | float | None = None,
+        handle_unknown: str = "warn",
+        feature_weights: ArrayLike | None = None,
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -116,6 +123,12 @@ class AutoencoderParameters:
         self.sparsity_target = sparsity_target
         self.sparsity_weight = sparsity_weight
         self.pretrain = pretrain
+        self.categorical_features = categorical_features
+        self.categories = categories
+        self.max_categories = max_categories
+        self.min_frequency = min_frequency
+        self.handle_unknown = handle_unknown
+        self.feature_weights = feature_weights
 
 
 class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
@@ -168,7 +181,7 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         units; binary cross-entropy, for data in [0, 1]; or the Poisson negative
         log-likelihood without its constant, for data >= 0.
 
-    scale : {"auto"}, float or None, default="auto"
+    scale : {"auto", "standard"}, float or None, default="auto"
         How data are scaled for the network; see Notes.
 
         - "auto": centred, and divided by the root mean square of the centred training
@@ -178,6 +191,8 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
           [0, 1] for "logistic", [-1, 1] for "tanh", at least 0 for "relu" and
           "softplus", and at least -1, -1.758, -0.1699 and -0.2784 for "elu", "selu",
           "gelu" and "silu". Such a network is not initialized at PCA.
+        - "standard": each column is centred and divided by its own standard deviation.
+          "auto" does this for a table with categories.
         - float: centred, and divided by this number, in the units of the data.
         - None: not scaled, with any output activation.
 
@@ -296,17 +311,20 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     verbose : bool or int, default=False
         Whether to print the loss of some epochs; above 1, of every epoch.
 
-    noise : {"gaussian", "masking", "salt_and_pepper"} or None, default=None
+    noise : {"gaussian", "masking", "salt_and_pepper", "swap"} or None, default=None
         Noise of a denoising autoencoder, which sees corrupted samples in training and
         has to reconstruct the clean ones. Each epoch draws new noise; losses of
         validation samples, and those that decide which weights are kept, always use the
         same. Only training adds noise. Not available with "lbfgs".
 
         - "gaussian": normal noise is added to every entry.
-        - "masking": entries become 0.
+        - "masking": entries become 0; categories are hidden.
         - "salt_and_pepper": entries become, with equal probability, the lowest or the
           highest value of the training data (of the batch in :meth:`partial_fit`), or
-          0 or 1 with ``loss="log_loss"``.
+          0 or 1 with ``loss="log_loss"``. Not for tables with categories.
+        - "swap": entries become those of the same column of another sample of the
+          mini-batch (of up to some hundred neighbors in it), numbers and categories
+          alike.
 
     noise_level : float, default=0.1
         Standard deviation of "gaussian", in the network's units, which are `scale_` (1
@@ -341,6 +359,32 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
         kept in memory; :meth:`fit_batches` computes them again in each pass over the
         data. Ctrl-C during pretraining ends the fit with KeyboardInterrupt.
         :meth:`partial_fit` and warm-started fits do not pretrain.
+
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns of X are categories: names, numbers of columns, or a mask.
+        "from_dtype": those of a data frame with a categorical, string or boolean dtype,
+        and columns of objects, in a frame or an array, that are not all numbers. None:
+        all columns are numbers. See Notes.
+
+    categories : "auto", dict or list of array-like, default="auto"
+        Levels of the categorical columns: a dict with those of some columns, by name
+        or number, or a list with an entry for each column, None for numbers. "auto":
+        those that occur in :meth:`fit`, or in the first batch of :meth:`partial_fit`.
+
+    max_categories : int, default=None
+        Maximum number of inputs for a categorical column. The least frequent levels
+        share the last input, as in :class:`~sklearn.preprocessing.OneHotEncoder`.
+
+    min_frequency : int or float, default=None
+        Levels of fewer samples, or of a smaller share of them, share an input.
+
+    handle_unknown : {"warn", "error"}, default="warn"
+        What to do with a level that was not seen in :meth:`fit`: it is a missing value,
+        with a warning, or an error.
+
+    feature_weights : array-like of shape (n_features,), default=None
+        Non-negative weights of the columns in the loss and in :meth:`score`; None is 1
+        for each.
 
     Attributes
     ----------
@@ -395,10 +439,19 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     mean_ : ndarray of shape (n_features,)
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
 
-    scale_ : float
+    scale_ : float or ndarray of shape (n_features,)
         Number that the data are divided by for the network: `scale`, or with "auto" the
         root mean square of all entries of the centred training data, or more, see
-        Notes; 1 for constant data, and if data are not scaled.
+        Notes; 1 for constant data, and if data are not scaled. With "standard", and for
+        a table with categories, one number for each feature.
+
+    categories_ : list of ndarray or None
+        Levels of each column, None for numbers. Only for tables with categories.
+
+    input_names_ : list of str
+        Names of the network's inputs, such as "age" and "city=Rome", of which `mean_`,
+        `scale_` and ``coefs_[0]`` have an entry for each. Only for tables with
+        categories.
 
     mean_activation_ : ndarray of shape (n_components,)
         Mean of the code's units over the training data, or the batch of
@@ -456,6 +509,17 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     fits to incomplete training data by the EM algorithm (Tipping & Bishop,
     "Probabilistic principal component analysis", 1999); after complete training data,
     the mean. A feature that is never observed in :meth:`fit` has no influence.
+
+    **Categories.** Each categorical column becomes a group of inputs, one for each
+    level; its outputs are the logits of a softmax, and its loss is the cross-entropy.
+    Every column counts once: its loss is divided by twice the entropy of the levels'
+    frequencies, so that it is 0.5 if nothing but these is known, as is half the squared
+    error of a standardized number. Inputs of a group are divided by one number, with
+    which their variances sum to 1. :meth:`inverse_transform` returns a table like that
+    of the fit, with the most probable levels (of levels that share an input, the most
+    frequent), and whole numbers in columns of integers. Results do not depend on the
+    order of columns and levels. If training starts at PCA, it is that of these inputs,
+    with logistic regressions of the levels on its scores.
 
     **Order.** With ``code_activation="identity"`` and without `sparsity`, the code has
     mean zero over the training data, its entries are uncorrelated and of decreasing

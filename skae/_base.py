@@ -6,7 +6,7 @@ import contextlib
 import numbers
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,19 +29,31 @@ from skae._data.gaussian import Gaussian, filled
 from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
 from skae._data.squares import Squares
 from skae._data.stream import RowStream, StreamedRows
+from skae._data.tables import Table, TableReader
 from skae._data.validation import (
     Checked,
     ValueRange,
     check_before_conversion,
+    check_feature_weights,
     check_groups,
     check_observed,
     check_range,
     check_rows,
+    check_table,
     check_validation_rows,
     check_weights,
+    read_table,
 )
 from skae._model import inference
-from skae._model.network import coefs, intercepts, make_network
+from skae._model.groups import (
+    columns_of,
+    cross_entropies,
+    log_frequencies,
+    probabilities,
+    summed_over_groups,
+    unit_weights,
+)
+from skae._model.network import coefs, intercepts, make_network, part
 from skae._names import Names, check_name, hints
 from skae._sklearn import (
     CallbackSupportMixin,
@@ -59,7 +71,7 @@ from skae._training.plan import Plan, make_plan, make_training, training_kind
 from skae._training.reporting import CallbackReport, warn_of_dask
 from skae._training.settings import describe_sparsity, loss_range, value_range
 from skae._training.state import TrainingState
-from skae._typing import Floats, MatrixLike
+from skae._typing import Floats, MatrixLike, Scale
 
 _DTYPES = (np.float64, np.float32)
 # Attributes that only some fits have.
@@ -132,7 +144,19 @@ class BaseAutoencoder(
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
+        "categorical_features": [Names(["from_dtype"]), "array-like", None],
+        "categories": [Names(["auto"]), dict, "array-like"],
+        "max_categories": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "min_frequency": [
+            Interval(numbers.Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
+        "handle_unknown": [Names(["warn", "error"])],
+        "feature_weights": ["array-like", None],
     }
+    # How tables with categories become matrices; None if there are only numbers.
+    _table: Table | None = None
 
     # -- inference -----------------------------------------------------------------
 
@@ -167,8 +191,9 @@ class BaseAutoencoder(
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Reconstructions, in the units of the training data.
+        X_original : ndarray or data frame of shape (n_samples, n_features)
+            Reconstructions, in the units of the training data. After a fit to a table
+            with categories, a table of the same kind, with its names and dtypes.
 
         Raises
         ------
@@ -180,20 +205,23 @@ class BaseAutoencoder(
         check_before_conversion(X)
         codes = check_array(X, dtype=self._params.dtype, order="C")
         self._check_code_size(codes)
-        network, params = self._fitted_network()
-        network = inference.decoder(network)
-        rows = make_rows(codes)
-        out = inference.propagate(network, params, rows, self._offset, self.scale_)
-        return self._expect_finite(out, "reconstructions")
+        out = self._expect_finite(self._decode(codes), "reconstructions")
+        return out if self._table is None else self._table.decode(out)
 
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Share of the variance that is reconstructed (R²).
+        """Share of the variance that is reconstructed (R²), or of the deviance.
 
         ``1 - sum ||x - x_reconstructed||² / sum ||x - mean_||²``, with the mean of the
         training data, over the observed entries. For a linear network and the training
         data, it is PCA's ``explained_variance_ratio_.sum()``.
+
+        With ``scale="standard"``, and for a table with categories, each column is
+        divided by its standard deviation. The deviance of a category takes the place of
+        the squares: the cross-entropy of the decoded probabilities, or of the levels'
+        frequencies in the training data, divided by the entropy of these frequencies.
+        `feature_weights` are weights of the columns in both sums.
 
         Parameters
         ----------
@@ -227,6 +255,45 @@ class BaseAutoencoder(
             check_observed(checked._replace(matrix=checked.matrix[counted]))
         return self._squares(checked, sample_weight).share
 
+    def get_codes(self, X: MatrixLike, *, layer: int | str = "all") -> np.ndarray:
+        """Activations of the encoder's layers, for example as features of a classifier.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples to encode.
+
+        layer : int or "all", default="all"
+            Number of a layer, from 0 for the first hidden one to -1 for the code; or
+            all of them, side by side.
+
+        Returns
+        -------
+        activations : ndarray of shape (n_samples, n_units)
+            The code is that of :meth:`transform`.
+
+        Raises
+        ------
+        ValueError
+            If X is not valid, if there is no such layer, or if activations are out of
+            the range of the dtype.
+        """
+        checked = self._check_rows(X)
+        network, params = self._fitted_network()
+        n_layers = network.n_layers // 2
+        is_number = isinstance(layer, numbers.Integral)
+        if layer != "all" and not (is_number and -n_layers <= int(layer) < n_layers):
+            raise ValueError(
+                f"layer={layer!r} has to be 'all', or a number from {-n_layers} to "
+                f"{n_layers - 1}: the encoder has {n_layers} layers"
+            )
+        chosen = range(n_layers) if layer == "all" else [int(layer) % n_layers]
+        parts = [part(network, 0, number + 1) for number in chosen]
+        found = [inference.propagate(p, params, self._as_rows(checked)) for p in parts]
+        if chosen[-1] == n_layers - 1:  # without variances, if there are any
+            found[-1] = found[-1][:, : self.n_components_]
+        return self._expect_finite(np.hstack(found), "activations")
+
     def reconstruction_error(
         self,
         X: MatrixLike,
@@ -243,7 +310,11 @@ class BaseAutoencoder(
 
         metric : {"squared_error", "absolute_error", "loss"}, default="squared_error"
             Squared or absolute difference, in the units of X; or the loss that the
-            network was trained with, in the network's units.
+            network was trained with, in the network's units. For a table with
+            categories, numbers are in units of their standard deviations. The squared
+            error of a category is the sum of squared differences from the decoded
+            probabilities, divided by its mean if only the levels' frequencies are
+            known; the absolute error is one less the probability of the level.
 
         per_feature : bool, default=False
             Whether to return the error of each entry instead of sums over features.
@@ -266,6 +337,7 @@ class BaseAutoencoder(
         check_metric(metric)
         checked = self._check_rows(X)
         shape, dtype = checked.matrix.shape, checked.matrix.dtype
+        shape = shape[0], self.n_features_in_
         errors = np.empty(shape if per_feature else shape[:1], dtype=dtype)
         for batch, error in self._entry_errors(checked, metric):
             errors[batch] = error if per_feature else _summed_over_features(error)
@@ -297,6 +369,24 @@ class BaseAutoencoder(
     def intercepts_(self) -> list[np.ndarray]:
         """Biases of the layers, encoder first: a list of (n_out,) arrays."""
         return intercepts(*self._fitted_network("intercepts_"))
+
+    @property
+    def categories_(self) -> list[Any]:
+        """Levels of each column, None for numbers."""
+        return self._fitted_table("categories_").categories_of_columns
+
+    @property
+    def input_names_(self) -> list[str]:
+        """Names of the network's inputs."""
+        return self._fitted_table("input_names_").input_names
+
+    def _fitted_table(self, attribute: str) -> Table:
+        if self._table is None or not hasattr(self, "_params"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {attribute!r}: it "
+                "was not fitted to a table with categories"
+            )
+        return self._table
 
     # -- for scikit-learn ----------------------------------------------------------
 
@@ -369,12 +459,17 @@ class BaseAutoencoder(
     ) -> Rows | None:
         """`X_val` of a fit as rows, or None."""
         limits = loss_range(self.loss)
+        if X_val is not None and self._table is not None:
+            matrix, has_missing = self._encoded(X_val, name="X_val")
+            matrix = matrix.astype(dtype, copy=False)
+            matrix = check_range(matrix, limits, "X_val")
+            return _rows(Checked(matrix, has_missing))
         checked = check_validation_rows(self, X_val, dtype, limits)
         return None if checked is None else _rows(checked)
 
     def _validated_attributes(self) -> dict[str, Any]:
         """Attributes that validation has set, by name."""
-        names = "n_features_in_", "feature_names_in_"
+        names = "n_features_in_", "feature_names_in_", "_table"
         return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
     # -- hooks, which members of the family override ---------------------------------
@@ -475,14 +570,21 @@ class BaseAutoencoder(
 
     def _check_rows(self, X: MatrixLike, *, ensure_all_finite: bool = True) -> Checked:
         check_is_fitted(self)
+        if self._table is not None:
+            checked = self._encoded(X)
+            dtype = self._params.dtype
+            return checked._replace(matrix=checked.matrix.astype(dtype, copy=False))
         dtype = self._params.dtype
         return check_rows(self, X, dtype, ensure_all_finite=ensure_all_finite)
 
     def _encode(self, X: MatrixLike) -> Floats:
         """Validate samples, and return the encoder's output."""
-        X, _ = self._check_rows(X, ensure_all_finite=False)
+        checked = self._check_rows(X, ensure_all_finite=False)
         network, params = self._fitted_network()
         network = inference.encoder(network)
+        if checked.has_missing:  # known for tables only
+            return inference.propagate(network, params, self._as_rows(checked))
+        X = checked.matrix
         codes, is_finite = inference.propagate_and_check(
             network, params, self._as_rows(Checked(X, has_missing=False))
         )
@@ -493,6 +595,39 @@ class BaseAutoencoder(
             assert_all_finite(X, allow_nan=True, estimator_name=name, input_name="X")
         rows = self._as_rows(Checked(X, has_missing=True))
         return inference.propagate(network, params, rows)
+
+    def _encoded(self, X: MatrixLike, **how: Any) -> Checked:
+        """A table with categories as a matrix."""
+        table, raises = cast(Table, self._table), self.handle_unknown == "error"
+        return check_table(self, X, table, raises=raises, **how)
+
+    def _decode(self, codes: Floats) -> Floats:
+        """Outputs of the network for codes: those of groups are logits."""
+        network, params = self._fitted_network()
+        network, rows = inference.decoder(network), make_rows(codes)
+        return inference.propagate(network, params, rows, *self._output_scaling)
+
+    @property
+    def _group_sizes(self) -> list[int]:
+        """Sizes of the groups of levels, which are the last inputs and outputs."""
+        return [] if self._table is None else self._table.groups
+
+    @property
+    def _column_weights(self) -> Floats | None:
+        """Weights of the columns of numbers, then of groups; None for ones."""
+        if self.feature_weights is None:
+            return None
+        weights = check_feature_weights(self.feature_weights, self.n_features_in_)
+        return weights if self._table is None else self._table.of_inputs(weights)
+
+    @property
+    def _output_scaling(self) -> tuple[Floats, Scale]:
+        """Offset and scale of the network's outputs, of which logits have none."""
+        if self._table is None:
+            return self._offset, self.scale_
+        scale = self.scale_.copy()
+        scale[len(self._table.numbers) :] = 1.0
+        return self._offset, scale
 
     def _in_range(self, X: Checked) -> Checked:
         """Validated samples; ValueError if the loss is not defined for them."""
@@ -526,7 +661,7 @@ class BaseAutoencoder(
     ) -> Iterator[tuple[slice, np.ndarray, Floats]]:
         """Slices of the samples, these samples, and their reconstructions."""
         network, params = self._fitted_network()
-        scaling = self._offset, self.scale_
+        scaling = self._output_scaling
         for batch, chunk, rows in self._chunks(X):
             yield batch, chunk, inference.propagate(network, params, rows, *scaling)
 
@@ -534,24 +669,36 @@ class BaseAutoencoder(
         """Slices of the samples, with the errors of their entries."""
         if metric == "loss":
             network, params = self._fitted_network()
-            loss = LOSSES[self._training_state.loss]
+            loss, weights = LOSSES[self._training_state.loss], self._unit_weights
             for batch, chunk, rows in self._chunks(self._in_range(X)):
-                error = inference.entry_losses(loss, network, params, rows)
-                yield batch, _infinite_where_nan(error, chunk)
+                error = inference.entry_losses(loss, network, params, rows, weights)
+                yield batch, self._per_column(error, chunk)
             return
         power = 2 if metric == "squared_error" else 1
         dtype = X.matrix.dtype
         least = np.finfo(dtype).tiny
-        if power == 2 and self.scale_ < np.sqrt(least):
+        smallest = np.min(self.scale_)
+        if power == 2 and self._table is None and smallest < np.sqrt(least):
             raise ValueError(
-                f"The squared errors of such small data (scale_ is {self.scale_:.3g}) "
+                f"The squared errors of such small data (scale_ is {smallest:.3g}) "
                 f"are below {least:.3g}, the smallest number of {dtype}: use "
                 "metric='absolute_error', or multiply the data by a large number"
             )
         for batch, chunk, reconstruction in self._reconstructions(X):
+            if self._table is not None:
+                network, _ = self._fitted_network()
+                unit = self.scale_
+                if power == 1:  # of a group, half the sum: 1 less the probability
+                    unit = np.where(np.arange(len(unit)) < network.n_plain, unit, 2.0)
+                reconstruction = probabilities(reconstruction, network)
+                with np.errstate(over="ignore"):
+                    error = np.abs((chunk - reconstruction) / unit) ** power
+                error = summed_over_groups(error, network)
+                yield batch, self._per_column(error, chunk)
+                continue
             with np.errstate(over="ignore"):
                 error = np.abs(chunk - reconstruction) ** power
-            yield batch, _infinite_where_nan(error, chunk)
+            yield batch, self._per_column(error, chunk)
 
     def _squares(self, X: Checked, sample_weight: Floats | None) -> Squares:
         """Squared errors of the reconstructions and deviations, summed over samples."""
@@ -559,13 +706,59 @@ class BaseAutoencoder(
         for batch, chunk, reconstruction in self._reconstructions(X):
             chunk = chunk.astype(np.float64, copy=False)
             with np.errstate(over="ignore"):
-                errors, deviations = chunk - reconstruction, chunk - self.mean_
+                errors, deviations = self._residuals(chunk, reconstruction)
             if X.has_missing:
-                is_missing = np.isnan(chunk)
+                is_missing = np.isnan(errors)
                 errors[is_missing] = deviations[is_missing] = 0
             weights = None if sample_weight is None else sample_weight[batch]
             squares = squares.plus(Squares.of(errors, deviations, weights))
         return squares
+
+    def _residuals(
+        self, chunk: Floats, reconstruction: Floats
+    ) -> tuple[Floats, Floats]:
+        """Residuals of reconstructions, and of the mean: their squares are deviances.
+
+        Where columns have scales or weights of their own, these are in them. The
+        squares of categories are twice their losses.
+        """
+        errors, deviations = chunk - reconstruction, chunk - self.mean_
+        weights, network = self._unit_weights, self._fitted_network()[0]
+        if isinstance(self.scale_, float) and weights is None:
+            return errors, deviations
+        factors = 1 / np.asarray(self.scale_)
+        if weights is not None:
+            factors = factors * np.sqrt(weights)
+        errors *= factors
+        deviations *= factors
+        if not network.n_groups:
+            return errors, deviations
+        of_groups, plain = cast(Floats, weights)[network.groups[:-1]], network.n_plain
+        nothing = np.append(np.zeros(plain), log_frequencies(self.mean_, network))
+        nothing = np.broadcast_to(nothing, chunk.shape)
+        parts = (errors, reconstruction), (deviations, nothing)
+        errors, deviations = (
+            np.hstack(
+                [
+                    of_numbers[:, :plain],
+                    np.sqrt(2 * of_groups * cross_entropies(logits, chunk, network)),
+                ]
+            )
+            for of_numbers, logits in parts
+        )
+        return errors, deviations
+
+    @property
+    def _unit_weights(self) -> Floats | None:
+        """Weights of the losses of the network's outputs; None for ones."""
+        network, _ = self._fitted_network()
+        return unit_weights(self.mean_, network, self._column_weights)
+
+    def _per_column(self, errors: Floats, chunk: np.ndarray) -> Floats:
+        """Errors of entries in the order of the features, see `_infinite_where_nan`."""
+        network, _ = self._fitted_network()
+        errors = _infinite_where_nan(errors, chunk[:, columns_of(network)])
+        return errors if self._table is None else errors[:, self._table.places]
 
     def _expect_finite(self, out: np.ndarray, what: str) -> np.ndarray:
         """Return the output of a network; raise ValueError if it is not finite."""
@@ -803,7 +996,8 @@ class LocalAutoencoder(BaseAutoencoder):
         """
         with self._unchanged_on_error():
             previous = self._state_to_continue()
-            stream = RowStream(make_batches, partial(self._validate_block, previous))
+            check = partial(self._validate_block, previous, make_batches)
+            stream = RowStream(make_batches, check)
             with contextlib.closing(stream):
                 groups = check_groups(groups, stream.shape[0])
                 callback_kwargs = callback_kwargs_of(None, groups=groups)
@@ -866,19 +1060,59 @@ class LocalAutoencoder(BaseAutoencoder):
         """Validate samples and weights; a continued training keeps its dtype."""
         dtype = _DTYPES if previous is None else previous.dtype
         warn_of_dask(X, self._twin_for_dask)
-        limits = self._value_range(previous)
-        checked = check_rows(self, X, dtype, limits, reset=previous is None)
+        if previous is None:
+            self._read_tables([X])
+        reset = previous is None
+        checked = self._check_training_rows(X, dtype, previous, reset=reset)
         if sample_weight is not None:
             sample_weight = check_weights(sample_weight, checked.matrix.shape[0])
         return checked, sample_weight
 
     def _validate_block(
-        self, previous: TrainingState | None, block: MatrixLike, dtype: np.dtype | None
+        self,
+        previous: TrainingState | None,
+        make_batches: Callable[[], Iterable[MatrixLike]],
+        block: MatrixLike,
+        dtype: np.dtype | None,
     ) -> Checked:
         """Validate a block of a stream; the first has no dtype, and sets it for all."""
-        if dtype is None:
-            return self._validate_training_data(block, None, previous)[0]
-        return check_rows(self, block, dtype, self._value_range(previous))
+        if dtype is not None:
+            return self._check_training_rows(block, dtype, previous)
+        checked = self._validate_training_data(block, None, previous)[0]
+        if previous is not None or self._table is None or self.categories != "auto":
+            return checked
+        self._read_tables(make_batches())  # for the levels of later blocks
+        return self._check_training_rows(block, _DTYPES, previous, reset=True)
+
+    def _check_training_rows(
+        self,
+        X: MatrixLike,
+        dtype: Any,
+        previous: TrainingState | None,
+        *,
+        reset: bool = False,
+    ) -> Checked:
+        """Validate samples; those that are first set the features' names."""
+        limits = self._value_range(previous)
+        if self._table is None:
+            return check_rows(self, X, dtype, limits, reset=reset)
+        matrix, has_missing = self._encoded(X, reset=reset)
+        if not isinstance(dtype, tuple):
+            matrix = matrix.astype(dtype, copy=False)
+        return Checked(check_range(matrix, limits), has_missing)
+
+    def _read_tables(self, blocks: Iterable[MatrixLike]) -> None:
+        """Find out how tables with categories become matrices, if these are some."""
+        self.__dict__.pop("_table", None)
+        chosen = self.categorical_features
+        if chosen is None:
+            return
+        limits = self.max_categories, self.min_frequency
+        reader = TableReader(chosen, self.categories, *limits)
+        for block in blocks:
+            read_table(block, reader, is_explicit=not isinstance(chosen, str))
+        if reader.has_categories:
+            self._table = reader.table()
 
 
 def _rows(checked: Checked, weights: Floats | None = None) -> Rows:

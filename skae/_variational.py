@@ -159,6 +159,32 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         losses neither stop training nor select weights: the last are kept. In the
         validation loss the weight is `beta` from the first epoch on.
 
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns of X are categories: names, numbers of columns, or a mask.
+        "from_dtype": those of a data frame with a categorical, string or boolean dtype,
+        and columns of objects, in a frame or an array, that are not all numbers. None:
+        all columns are numbers. See Notes.
+
+    categories : "auto", dict or list of array-like, default="auto"
+        Levels of the categorical columns: a dict with those of some columns, by name
+        or number, or a list with an entry for each column, None for numbers. "auto":
+        those that occur in :meth:`fit`, or in the first batch of :meth:`partial_fit`.
+
+    max_categories : int, default=None
+        Maximum number of inputs for a categorical column. The least frequent levels
+        share the last input, as in :class:`~sklearn.preprocessing.OneHotEncoder`.
+
+    min_frequency : int or float, default=None
+        Levels of fewer samples, or of a smaller share of them, share an input.
+
+    handle_unknown : {"warn", "error"}, default="warn"
+        What to do with a level that was not seen in :meth:`fit`: it is a missing value,
+        with a warning, or an error.
+
+    feature_weights : array-like of shape (n_features,), default=None
+        Non-negative weights of the columns in the loss and in :meth:`score`; None is 1
+        for each.
+
     Attributes
     ----------
     coefs_ : list of ndarray of shape (n_in, n_out)
@@ -217,10 +243,18 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     mean_ : ndarray of shape (n_features,)
         Mean of the training data; with :meth:`partial_fit`, of the first batch.
 
-    scale_ : float
+    scale_ : float or ndarray of shape (n_features,)
         Number that the data are divided by for the network: the root mean square of all
         entries of the centred training data; 1 for constant data, for the loss
-        "log_loss", and if the range of the output is limited.
+        "log_loss", and if the range of the output is limited. For a table with
+        categories, one number for each input.
+
+    categories_ : list of ndarray or None
+        Levels of each column, None for numbers. Only for tables with categories.
+
+    input_names_ : list of str
+        Names of the network's inputs, such as "age" and "city=Rome". Only for tables
+        with categories.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -245,7 +279,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     encoder's output z is from -60 to 3, it is the log-variance; above, that is
     ``6 - 9 / z``, and below, ``-63 - 9 / (z + 57)``, with the same slopes at the ends.
 
-    NaN is a missing value: see Notes of :class:`AutoencoderTransformer`.
+    For missing values and categories see Notes of :class:`AutoencoderTransformer`.
 
     Unlike that of :class:`AutoencoderTransformer`, the code is not rotated to principal
     axes, because the posterior's entries are independent along its own axes only.
@@ -316,6 +350,12 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         verbose: bool | int = False,
         beta: float = 1.0,
         kl_warmup: int = 0,
+        categorical_features: Any = "from_dtype",
+        categories: Any = "auto",
+        max_categories: int | None = None,
+        min_frequency: int | float | None = None,
+        handle_unknown: str = "warn",
+        feature_weights: ArrayLike | None = None,
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -346,6 +386,12 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         self.verbose = verbose
         self.beta = beta
         self.kl_warmup = kl_warmup
+        self.categorical_features = categorical_features
+        self.categories = categories
+        self.max_categories = max_categories
+        self.min_frequency = min_frequency
+        self.handle_unknown = handle_unknown
+        self.feature_weights = feature_weights
 
     # -- hooks --------------------------------------------------------
 

@@ -26,6 +26,7 @@ NOT_VECTORISED = {
     "shuffle",
     "pick",
     "prefetch_rows",
+    "_swap",
     "gather",
     "gather_csr",
     "scatter",

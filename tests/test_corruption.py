@@ -1,5 +1,7 @@
 """Corrupted rows: against the naive ones, in units of the data, by share."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -13,7 +15,8 @@ def corrupted(X, noise, settings, *, mean=None, scale=1.0, seed=3, epoch=5):
     """What the network sees of rows in place of X, by the compiled loop."""
     n_rows, n_features = X.shape
     mean = np.zeros(n_features) if mean is None else mean
-    scaling = np.append(mean, 1 / scale).astype(X.dtype)
+    factors = np.broadcast_to(1 / np.asarray(scale), mean.shape)
+    scaling = np.concatenate([mean, factors]).astype(X.dtype)
     block = np.ascontiguousarray(X.T).ravel()
     out = np.empty((n_features + n_features % 2) * n_rows, dtype=X.dtype)
     CORRUPTIONS[noise].op(
@@ -45,11 +48,36 @@ def test_corruption_equals_naive(noise, shape):
 @pytest.mark.parametrize("noise", ["masking", "salt_and_pepper"])
 def test_corrupted_values_are_in_the_units_of_the_data(noise):
     rng = np.random.default_rng(0)
-    mean, scale, X = rng.standard_normal(5), 2.5, rng.standard_normal((60, 5))
+    mean, X = rng.standard_normal(5), rng.standard_normal((60, 5))
+    scale = np.linspace(0.5, 2.5, 5)
     settings = (0.4, -2.0, 3.0)
     seen = corrupted((X - mean) / scale, noise, settings, mean=mean, scale=scale)
     expected = reference.corrupt(X, noise, *settings, seed=3, epoch=5)
     np.testing.assert_allclose(seen * scale + mean, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("noise", ["masking", "swap"])
+def test_groups_are_hidden_or_swapped_as_a_whole(noise):
+    """A group is that of one row, or zeros; a share of the groups changes."""
+    n_rows, sizes, level = 400, [3, 1, 5], 0.3
+    groups = np.cumsum([2, *sizes])
+    block = np.arange(1.0, groups[-1] * n_rows + 1).reshape(groups[-1], n_rows)
+    out = np.full_like(block, 7.0)
+    args = np.arange(n_rows), np.array([level, 0, 0]), groups, 3, 5
+    CORRUPTIONS[noise].group_op(block.ravel(), *args, out.ravel(), len(sizes), n_rows)
+    assert (out[:2] == 7).all()  # numbers, which another op corrupts
+    found = reference.corrupted_groups(block.T, noise, level, groups, seed=3, epoch=5)
+    np.testing.assert_array_equal(out[2:].T, found[:, 2:])
+    changed = [(out[a:b] != block[a:b]) for a, b in itertools.pairwise(groups)]
+    assert all((whole.all(axis=0) == whole.any(axis=0)).all() for whole in changed)
+    share = np.mean([whole[0].mean() for whole in changed])
+    assert share == pytest.approx(level, abs=4 * np.sqrt(0.25 / (3 * n_rows)))
+
+
+def test_a_row_is_never_swapped_with_itself_unless_it_is_alone():
+    X = np.arange(30.0).reshape(15, 2)
+    assert (corrupted(X, "swap", (1.0, 0, 0)) != X).all()
+    assert (corrupted(X[:1], "swap", (1.0, 0, 0)) == X[:1]).all()
 
 
 def test_noise_is_normal_and_independent():

@@ -36,7 +36,7 @@ def activation(z):
 def loss(prediction):
     values, delta, target = np.empty_like(z), prediction.copy(), np.zeros_like(z)
     LOSSES["log_cosh"].op(
-        delta, target, np.empty(0), values, np.zeros(1), 0, 1, z.size, 1
+        delta, target, np.empty(0), np.empty(0), values, np.zeros(1), 0, 1, z.size, 1
     )
     return values, delta
 

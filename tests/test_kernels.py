@@ -143,6 +143,63 @@ def test_gradient(activation, loss):
         assert_gradient((network, loss, alpha, X, weights), names, params, rng, **how)
 
 
+# Where groups of three levels, of one, and of two begin, and end.
+GROUPS = np.array([2, 5, 6, 8])
+
+
+def with_levels(X, rng):
+    """Rows with numbers in the first columns, and a level in each of the groups."""
+    rows = np.zeros((len(X), GROUPS[-1]))
+    rows[:, :2] = X[:, :2]
+    for first, stop in itertools.pairwise(GROUPS):
+        rows[np.arange(len(X)), rng.integers(first, stop, len(X))] = 1
+    return rows
+
+
+@pytest.mark.parametrize("lacks", [False, True])
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
+def test_gradient_of_groups(loss, lacks):
+    """The cross-entropy of a softmax, beside the losses of numbers; their weights."""
+    rng = np.random.default_rng(0)
+    for (tied, hidden, weighted), has_weights in itertools.product(KINDS, (0, 1)):
+        widths = [GROUPS[-1], *hidden, N_COMPONENTS, *hidden[::-1], GROUPS[-1]]
+        names = ["tanh"] * (2 * len(hidden) + 1) + ["identity"]
+        groups = np.diff(GROUPS).tolist()
+        network = make_network(widths, names, tied=tied, groups=groups)
+        X = with_levels(data_for(loss, rng), rng)
+        weights = rng.integers(0, 4, len(X)).astype(float) if weighted else None
+        params = random_params(network, names, rng)
+        others, naive = {}, {"groups": GROUPS}
+        if has_weights:
+            of_columns = rng.random(5) + 0.5
+            of_units = np.repeat(of_columns, [1, 1, *groups])
+            others["unit_weights"] = naive["unit_weights"] = of_units
+        if lacks:
+            others["seen"] = naive["seen"] = X.copy()
+            for first, stop in itertools.pairwise([0, 1, *GROUPS]):
+                X[rng.random(len(X)) < 0.3, first:stop] = np.nan
+        case = network, loss, 0.1, X, weights
+        how = {"others": others, "naive": naive}
+        assert_gradient(case, names, params, rng, **how)
+
+
+@pytest.mark.parametrize("noise", ["masking", "swap"])
+def test_gradient_with_corrupted_groups(noise):
+    rng = np.random.default_rng(0)
+    names, groups = ["tanh", "identity"], np.diff(GROUPS).tolist()
+    widths = [GROUPS[-1], N_COMPONENTS, GROUPS[-1]]
+    network = make_network(widths, names, tied=False, groups=groups)
+    X = with_levels(data_for("squared_error", rng), rng)
+    corruption, seen = corruption_by(noise, X)
+    args = SETTINGS[0], GROUPS, 0, reference.NO_EPOCH
+    of_groups = reference.corrupted_groups(X, noise, *args)
+    seen[:, GROUPS[0] :] = of_groups[:, GROUPS[0] :]
+    how = {"others": corruption, "naive": {"groups": GROUPS, "seen": seen}}
+    params = random_params(network, names, rng)
+    case = network, "squared_error", 0.0, X, None
+    assert_gradient(case, names, params, rng, **how)
+
+
 # The normal noise of kernels is exact to 1e-10 of itself.
 NOISE_REL = 1e-8
 

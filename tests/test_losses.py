@@ -17,7 +17,8 @@ def losses(loss, prediction, target, dtype):
     prediction, target = prediction.astype(dtype), target.astype(dtype)
     values, no_weights = np.empty_like(prediction), np.empty(0, dtype=dtype)
     sizes = 0, 1, values.size, 1
-    LOSSES[loss].op(prediction, target, no_weights, values, np.zeros(1), *sizes)
+    none = no_weights, no_weights
+    LOSSES[loss].op(prediction, target, *none, values, np.zeros(1), *sizes)
     return values
 
 

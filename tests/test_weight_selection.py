@@ -30,13 +30,15 @@ class Stub:
     """A training of one parameter p; of held-out row i the loss is `losses(p)[i]`."""
 
     def __init__(self, losses, monkeypatch, *, on_training=None, weights=None):
-        rows = make_rows(np.zeros((len(losses(0.0)), 1)), [0.0], 1.0, weights=weights)
-        self.objective = SimpleNamespace(validation=rows, rows=None, loss=0, network=0)
+        rows = make_rows(np.zeros((len(losses(0.0)), 1)), weights=weights)
+        self.objective = SimpleNamespace(
+            validation=rows, rows=None, loss=0, network=0, unit_weights=None
+        )
         progress = SimpleNamespace(n_epochs=0)
         self.state = SimpleNamespace(params=np.zeros(1), progress=progress)
         self.on_training = on_training or (lambda p: -p)
         monkeypatch.setattr(
-            weight_selection, "row_losses", lambda loss, network, p, rows: losses(p[0])
+            weight_selection, "row_losses", lambda loss, network, p, *_: losses(p[0])
         )
 
     def values(self, candidates, rows):

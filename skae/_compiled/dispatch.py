@@ -9,7 +9,7 @@ from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.code_terms import TERM_KINDS
 from skae._compiled.corruption import CORRUPTIONS
 from skae._compiled.intrinsics import declare
-from skae._compiled.losses import LOSSES
+from skae._compiled.losses import LOSSES, add_group_losses
 from skae._compiled.optimizers import SOLVERS, scale_gradient
 
 # A field with an address, which is unsigned in records, see `intrinsics`.
@@ -38,7 +38,9 @@ class Addresses(NamedTuple):
     add_sum: Address
     add_squares: Address
     shuffle: Address
+    group_losses: Address
     corrupt: Address
+    corrupt_groups: Address
     code_term: Address
     code_term_backward: Address
     add_code: Address
@@ -82,7 +84,11 @@ _NAMED = {
     "activation": [row.op for row in ACTIVATIONS.values() if row.op is not None],
     "loss": [row.op for row in LOSSES.values()],
     "solver": [*SOLVERS.values(), scale_gradient],
+    "group_losses": [add_group_losses],
     "corrupt": [row.op for row in CORRUPTIONS.values()],
+    "corrupt_groups": [
+        row.group_op for row in CORRUPTIONS.values() if row.group_op is not None
+    ],
     "code_term": [kind.forward for kind in TERM_KINDS],
     "code_term_backward": [kind.backward for kind in TERM_KINDS],
     "add_code": [kind.of_means[0] for kind in TERM_KINDS if kind.of_means],

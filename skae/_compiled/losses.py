@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skae._compiled.activations import softplus
-from skae._compiled.compilation import REDUCTION, Op, formula, made_for
+from skae._compiled.compilation import REDUCTION, Op, as_op, formula, made_for
 from skae._compiled.intrinsics import is_null, like, shifted
 from skae._compiled.vector_math import exp, log, log1p
 from skae._compiled.vectors import use_whole_registers
@@ -16,12 +16,22 @@ _function: Any = None
 
 
 def _add_losses(
-    prediction, target, weights, values, total, has_missing, n_units, n_rows, n_at_once
+    prediction,
+    target,
+    weights,
+    unit_weights,
+    values,
+    total,
+    has_missing,
+    n_units,
+    n_rows,
+    n_at_once,
 ):
     """Add a block's loss to total[0], and replace the prediction by the derivative.
 
     `values` has room for the losses of `n_at_once` units, which stay in the L1 cache.
-    Null weights are ones. If `has_missing`, there is no loss where the target is NaN.
+    Null weights, of rows and of units, are ones. If `has_missing`, there is no loss
+    where the target is NaN.
     """
     use_whole_registers()
     for first in range(0, n_units, n_at_once):
@@ -42,6 +52,12 @@ def _add_losses(
                 for i in range(n_rows):
                     values[j * n_rows + i] *= weights[i]
                     z[j * n_rows + i] *= weights[i]
+        if not is_null(unit_weights):
+            for j in range(n_here):
+                weight = unit_weights[first + j]
+                for i in range(n_rows):
+                    values[j * n_rows + i] *= weight
+                    z[j * n_rows + i] *= weight
         part = like(0.0, values[0])
         for i in range(n):
             part += values[i]
@@ -49,7 +65,78 @@ def _add_losses(
 
 
 def _loss_op(function):
-    return Op(made_for(function, _add_losses), "vvvvdnnnn", fastmath=REDUCTION)
+    return Op(made_for(function, _add_losses), "vvvvvdnnnn", fastmath=REDUCTION)
+
+
+# Arrays of `add_group_losses` with an entry for each row of a block.
+N_GROUP_VALUES = 4
+
+
+@as_op("vvvvidvnnn", REDUCTION)
+def add_group_losses(
+    prediction,
+    target,
+    weights,
+    unit_weights,
+    groups,
+    total,
+    values,
+    has_missing,
+    n_groups,
+    n_rows,
+):
+    """Add the cross-entropies of groups of units, as `_add_losses` does.
+
+    The predictions of a group are the logits of its levels' probabilities. Targets are
+    positive for the level that a row has, else 0; all are NaN if it is missing.
+
+    log(sum(exp(z))) is the largest z plus log(1 + the other terms), which keeps the
+    digits of a confident and correct prediction. `values` has room for
+    `N_GROUP_VALUES` entries a row.
+    """
+    use_whole_registers()
+    highest, others = values, shifted(values, n_rows)
+    n_ties, chosen = shifted(values, 2 * n_rows), shifted(values, 3 * n_rows)
+    zero, one = like(0.0, values[0]), like(1.0, values[0])
+    for g in range(n_groups):
+        first, n_levels = groups[g], groups[g + 1] - groups[g]
+        z, x = shifted(prediction, first * n_rows), shifted(target, first * n_rows)
+        for i in range(n_rows):
+            highest[i], others[i] = z[i], zero
+        for i in range(n_rows):
+            n_ties[i], chosen[i] = -one, zero
+        for j in range(1, n_levels):
+            for i in range(n_rows):
+                a = z[j * n_rows + i]
+                highest[i] = a if a > highest[i] else highest[i]
+        for j in range(n_levels):
+            at = j * n_rows
+            for i in range(n_rows):
+                a = z[at + i] - highest[i]
+                n_ties[i] += one if a == 0 else zero
+                chosen[i] += a if x[at + i] > 0 else zero
+            for i in range(n_rows):
+                a = z[at + i] - highest[i]
+                e = exp(a)
+                z[at + i] = e
+                others[i] += zero if a == 0 else e
+        weight = one if is_null(unit_weights) else unit_weights[first]
+        part = zero
+        for i in range(n_rows):
+            rest = others[i] + n_ties[i]
+            w = weight if is_null(weights) else weight * weights[i]
+            loss = log1p(rest) - chosen[i]
+            if has_missing:
+                w = zero if x[i] != x[i] else w
+                loss = zero if x[i] != x[i] else loss
+            part += w * loss
+            others[i], chosen[i] = w / (one + rest), w
+        for j in range(n_levels):
+            at = j * n_rows
+            for i in range(n_rows):
+                of_level = chosen[i] if x[at + i] > 0 else zero
+                z[at + i] = z[at + i] * others[i] - of_level
+        total[0] += np.float64(part)
 
 
 @formula

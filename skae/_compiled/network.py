@@ -133,15 +133,20 @@ def _add_outer_products(sides, has_zeros, block, gradient, is_added, team):
 
 
 @inlined
-def _corrupt(rows, block, team):
+def _corrupt(network, rows, block, team):
     """Write the corrupted input block, if there is noise."""
     if team.ops.corrupt == 0:
         return
-    of_rows = rows.scaling, picked_of(block, team)
-    drawn = team.corruption, team.seed, block.epoch, seen_input_of(rows, block, team)
-    sizes = block.n_rows, rows.n_features
+    picked, corrupted = picked_of(block, team), seen_input_of(rows, block, team)
+    drawn = team.seed, block.epoch, corrupted
     clean = input_of(rows, block, team)
+    of_rows = rows.scaling, picked, team.corruption
+    sizes = block.n_rows, rows.n_features
     call(team.ops, "corrupt", (clean, *of_rows, *drawn, *sizes))
+    if network.n_groups > 0 and team.ops.corrupt_groups != 0:
+        of_groups = picked, team.corruption, network.groups
+        sizes = network.n_groups, block.n_rows
+        call(team.ops, "corrupt_groups", (clean, *of_groups, *drawn, *sizes))
 
 
 @inlined
@@ -161,7 +166,7 @@ def forward(model, rows, block, team):
     block, team = record(block, BLOCK), record(team, TEAM)
     network, ops = model.network, team.ops
     _gather(rows, block, team)
-    _corrupt(rows, block, team)
+    _corrupt(network, rows, block, team)
     a = seen_input_of(rows, block, team)
     for number in range(1, block.n_layers + 1):
         part = 2 * number - 2
@@ -181,7 +186,9 @@ def forward(model, rows, block, team):
         activation = addresses(ops.activations)[number]
         if activation != 0:
             slope = address_at(team, team.slopes, z_at)
-            call_at(activation, "activation", (z, slope, layer.width * block.n_rows))
+            is_last = number == network.n_layers
+            n_active = network.n_plain if is_last else layer.width
+            call_at(activation, "activation", (z, slope, n_active * block.n_rows))
         if ops.code_term != 0 and number == network.n_layers // 2 < block.n_layers:
             _add_code_term(z, rows, block, team)
         a = z
@@ -196,10 +203,14 @@ def evaluate(model, rows, block, team):
     values = packed_of(block, team)
     # `packed` has room for at least PART_COLUMNS units.
     n_at_once = max(1, min(PART_COLUMNS, _LOSS_ENTRIES // block.n_rows))
-    arrays = prediction, target_of(rows, block, team), weights, values, total
+    given = prediction, target_of(rows, block, team), weights, model.unit_weights
     has_missing = np.int64(rows.targets != 0)
-    sizes = rows.n_features, block.n_rows, n_at_once
-    call(team.ops, "loss", (*arrays, has_missing, *sizes))
+    sizes = model.network.n_plain, block.n_rows, n_at_once
+    call(team.ops, "loss", (*given, values, total, has_missing, *sizes))
+    if model.network.n_groups > 0:
+        arrays = *given, model.network.groups, total, values
+        n_groups = model.network.n_groups
+        call(team.ops, "group_losses", (*arrays, has_missing, n_groups, block.n_rows))
 
 
 @inlined

@@ -23,7 +23,7 @@ from skae._compiled.vectors import LINE_BYTES
 def propagate(model, rows, scaling, out, sums, team, rank):
     """Compute out (n_rows, n_outputs) = the network's output * scale + mean.
 
-    `scaling` (n_outputs + 1,) is the means and the scale. Blocks have whole vectors of
+    `scaling` (2 * n_outputs,) is the means and the scales. Blocks have whole vectors of
     rows, so that a row's result does not depend on other rows. The sum of the rank's
     inputs is added to the first float64 of its row of `sums`.
     """

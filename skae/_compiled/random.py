@@ -20,6 +20,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _U27, _U30, _U31, U32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 # Purposes of streams: the bits above the seed's 31.
 _ORDER, CORRUPTION, POSTERIOR = np.uint64(0), np.uint64(1), np.uint64(2)
+CORRUPTED_GROUPS = np.uint64(3)
 
 
 @formula

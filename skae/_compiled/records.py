@@ -55,6 +55,11 @@ class Network(NamedTuple):
     n_params: int  # length of the vector of parameters
     n_weights: int  # its first entries; the rest are biases
     tied: int  # whether the decoder shares the encoder's weights
+    # The last outputs may be in groups, the levels of categories, whose outputs are the
+    # logits of probabilities. (n_groups + 1,) int64: where groups begin, and end.
+    groups: np.ndarray
+    n_groups: int
+    n_plain: int  # outputs that are in no group; the output activation is theirs
 
     @property
     def widths(self):
@@ -84,7 +89,7 @@ class Rows(NamedTuple):
     starts: np.ndarray  # int64
     subset: np.ndarray  # int32, the rows in use; empty: all
     weights: np.ndarray  # float64 sample weights of all rows; empty: 1
-    scaling: np.ndarray  # (n_features + 1,) dtype, means and 1 / scale
+    scaling: np.ndarray  # (2 * n_features,) dtype, means, and 1 / scale of each
     n_features: int
     n_rows: int  # rows in use
     total_weight: float  # of the rows in use
@@ -100,6 +105,9 @@ class Model(NamedTuple):
     network: Network
     params: np.ndarray  # (n_params,) dtype
     alpha: float = 0.0
+    # (n_outputs,) dtype, by which losses are multiplied; of a group, the first counts.
+    # Empty: 1.
+    unit_weights: np.ndarray = _NONE
 
 
 class Solver(NamedTuple):

@@ -105,13 +105,13 @@ def prefetch_rows(order, subset, values, start, stop, n_features):
 
 
 @intrinsic
-def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
+def _gather_square(typingctx, values, rows, means, factors, block, n_rows):
     """Write `SQUARE` features of the rows that begin at `rows` to a block."""
 
     def codegen(context, builder, signature, args):
-        values, rows, scaling, scale, block, n_rows = args
+        values, rows, means, factors, block, n_rows = args
         vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
-        mean, factor = vectors.load(scaling), vectors.splat(scale)
+        mean, factor = vectors.load(means), vectors.load(factors)
         square = [
             builder.fmul(
                 builder.fsub(vectors.load(vectors.at(values, row)), mean), factor
@@ -121,17 +121,16 @@ def _gather_square(typingctx, values, rows, scaling, scale, block, n_rows):
         vectors.store_rows(vectors.transposed(square), block, n_rows)
         return context.get_dummy_value()
 
-    return types.void(values, rows, scaling, scale, block, n_rows), codegen
+    return types.void(values, rows, means, factors, block, n_rows), codegen
 
 
 @as_op("vivvnn")
 def gather(values, picked, scaling, block, n_rows, n_features):
     """Write picked rows to a block, as (x - mean) / scale; zeros for row -1.
 
-    `scaling` (n_features + 1,) is the features' means and 1 / scale.
+    `scaling` (2 * n_features,) is the features' means, and 1 / scale of each.
     """
     use_whole_registers()
-    scale = scaling[n_features]
     tiled = n_rows - n_rows % SQUARE
     whole = n_features - n_features % SQUARE
     for i in range(0, tiled, SQUARE):
@@ -149,9 +148,10 @@ def gather(values, picked, scaling, block, n_rows, n_features):
         rows = row_0, row_1, row_2, row_3, row_4, row_5, row_6, row_7
         for j in range(0, whole, SQUARE):
             at, to = shifted(values, j), shifted(block, j * n_rows + i)
-            _gather_square(at, rows, shifted(scaling, j), scale, to, n_rows)
+            means, factors = shifted(scaling, j), shifted(scaling, n_features + j)
+            _gather_square(at, rows, means, factors, to, n_rows)
         for j in range(whole, n_features):
-            mean, k = scaling[j], j * n_rows + i
+            mean, scale, k = scaling[j], scaling[n_features + j], j * n_rows + i
             block[k] = (values[row_0 + j] - mean) * scale
             block[k + 1] = (values[row_1 + j] - mean) * scale
             block[k + 2] = (values[row_2 + j] - mean) * scale
@@ -163,63 +163,64 @@ def gather(values, picked, scaling, block, n_rows, n_features):
     for i in range(tiled, n_rows):
         row = max(picked[i], 0) * n_features
         for j in range(n_features):
+            scale = scaling[n_features + j]
             block[j * n_rows + i] = (values[row + j] - scaling[j]) * scale
     for i in range(n_rows):
         if picked[i] < 0:
             for j in range(n_features):
-                block[j * n_rows + i] = like(0.0, scale)
+                block[j * n_rows + i] = like(0.0, scaling[0])
 
 
 @as_op("vciivvnn")
 def gather_csr(values, columns, starts, picked, scaling, block, n_rows, n_features):
     """Write picked rows of a CSR matrix to a block, as `gather` does."""
     use_whole_registers()
-    picked, scaling = carray(picked, n_rows), carray(scaling, n_features + 1)
+    picked, scaling = carray(picked, n_rows), carray(scaling, 2 * n_features)
     block = carray(block, (n_features, n_rows))
-    scale = scaling[n_features]
-    zero = like(0.0, scale)
+    zero = like(0.0, scaling[0])
     for j in range(n_features):
+        at_zero = (zero - scaling[j]) * scaling[n_features + j]
         for i in range(n_rows):
-            block[j, i] = (zero - scaling[j]) * scale if picked[i] >= 0 else zero
+            block[j, i] = at_zero if picked[i] >= 0 else zero
     for i in range(n_rows):
         row = picked[i]
         if row >= 0:
             for k in range(starts[row], starts[row + 1]):
                 j = columns[k]
-                block[j, i] = (values[k] - scaling[j]) * scale
+                block[j, i] = (values[k] - scaling[j]) * scaling[n_features + j]
 
 
 @intrinsic
-def _scatter_square(typingctx, block, block_rows, scaling, scale, out, n_units):
+def _scatter_square(typingctx, block, block_rows, means, scales, out, n_units):
     """Write `SQUARE` units of `SQUARE` rows of a block to `out`."""
 
     def codegen(context, builder, signature, args):
-        block, block_rows, scaling, scale, out, n_units = args
+        block, block_rows, means, scales, out, n_units = args
         vectors = Vectors(context, builder, signature.args[0].dtype, SQUARE)
-        mean, factor = vectors.load(scaling), vectors.splat(scale)
+        mean, factor = vectors.load(means), vectors.load(scales)
         rows = vectors.transposed(vectors.load_rows(block, block_rows))
         scaled = [vectors.multiply_add(row, factor, mean) for row in rows]
         vectors.store_rows(scaled, out, n_units)
         return context.get_dummy_value()
 
-    return types.void(block, block_rows, scaling, scale, out, n_units), codegen
+    return types.void(block, block_rows, means, scales, out, n_units), codegen
 
 
 @as_op("vvvnnn")
 def scatter(block, scaling, out, n_rows, n_units, block_rows):
     """Write rows of a block (n_units, block_rows) to `out` (n_rows, n_units), scaled.
 
-    `scaling` (n_units + 1,) is the units' means and the scale: x * scale + mean.
+    `scaling` (2 * n_units,) is the units' means and scales: x * scale + mean.
     """
     use_whole_registers()
-    scale = scaling[n_units]
     tiled, whole = n_rows - n_rows % SQUARE, n_units - n_units % SQUARE
     for i in range(0, tiled, SQUARE):
         for j in range(0, whole, SQUARE):
             at = shifted(block, j * block_rows + i)
             to = shifted(out, i * n_units + j)
-            _scatter_square(at, block_rows, shifted(scaling, j), scale, to, n_units)
+            means, scales = shifted(scaling, j), shifted(scaling, n_units + j)
+            _scatter_square(at, block_rows, means, scales, to, n_units)
     for i in range(n_rows):
         for j in range(whole if i < tiled else 0, n_units):
             x = block[j * block_rows + i]
-            out[i * n_units + j] = x * scale + scaling[j]
+            out[i * n_units + j] = x * scaling[n_units + j] + scaling[j]

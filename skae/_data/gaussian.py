@@ -153,8 +153,8 @@ def _filled_values(rows: Rows, expectation: Expectation, batch: slice) -> Floats
         return values
     ((seen, _),) = network_input(part)
     expectation.fill(seen)
-    offset, factor = part.scaling[:-1].astype(np.float64), float(part.scaling[-1])
-    expected = seen / factor + offset
+    factors, offset = part.factors.astype(np.float64), part.offset.astype(np.float64)
+    expected = seen / factors + offset
     if is_dense:
         expected = expected.ravel()
     else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from skae._data.gaussian import Expectation
 from skae._data.rows import Rows, make_rows
-from skae._typing import Floats, Result
+from skae._typing import Floats, Result, Scale
 
 # Each row hides a share of its entries that is drawn between these numbers.
 _LEAST_SHARE, _LARGEST_SHARE = 0.05, 0.5
@@ -48,7 +48,7 @@ def hide(
 
 
 def as_rows(
-    seen: Floats, targets: Floats, offset: Floats | None = None, scale: float = 1.0
+    seen: Floats, targets: Floats, offset: Floats | None = None, scale: Scale = 1.0
 ) -> Rows:
     """What `hide` returned, for a network."""
     return make_rows(seen, offset, scale)._replace(targets=targets.ravel())
@@ -78,7 +78,7 @@ class HidingRows:
     def __init__(self, rows: Floats, expectation: Expectation, seed: int) -> None:
         self._rows, self._expectation, self._seed = rows, expectation, seed
         self.n_rows, self.n_features = rows.shape
-        self._scaling: tuple[Floats | None, float] = None, 1.0
+        self._scaling: tuple[Floats | None, Scale] = None, 1.0
         complete = rows.copy()
         expectation.fill(complete)
         self._complete = complete.astype(np.float32)
@@ -103,7 +103,7 @@ class HidingRows:
     def _all(self) -> Rows:
         return as_rows(self._seen, self._targets, *self._scaling)
 
-    def scaled(self, offset: np.ndarray, scale: float) -> Self:
+    def scaled(self, offset: np.ndarray, scale: Scale) -> Self:
         scaled = copy.copy(self)
         scaled._scaling = offset, scale
         return scaled

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.model_selection import ShuffleSplit
 
 from skae._data.rows import AnyRows, LocalRows, dense, matrix_in_use, row_chunks
-from skae._typing import Floats, Result
+from skae._typing import Floats, Result, Scale
 
 # Samples whose near copies are searched for (the queries), and samples that they are
 # compared with: a network cannot overfit to more than a quarter as many groups.
@@ -55,7 +55,11 @@ class Split(NamedTuple):
 
 
 def hold_out(
-    data: AnyRows, fraction: float, seed: int, groups: np.ndarray | None = None
+    data: AnyRows,
+    fraction: float,
+    seed: int,
+    groups: np.ndarray | None = None,
+    unit: Scale | None = None,
 ) -> Split | None:
     """Split samples at random into those to train on and those to validate by.
 
@@ -72,13 +76,16 @@ def hold_out(
     groups : ndarray of shape (n_samples,), default=None
         Labels of groups that are not split. None looks for related samples.
 
+    unit : float or ndarray of shape (n_features,), default=None
+        Units of the features in distances between samples. None is 1.
+
     Returns
     -------
     split : Split or None
         None if all samples belong together.
     """
     n_samples = data.n_rows
-    labels = _units(data, seed, groups)
+    labels = _units(data, seed, groups, unit=unit)
     if labels is not None:
         return _split_units(labels, fraction, seed)
     if not 0 < math.ceil(fraction * n_samples) < n_samples:
@@ -168,15 +175,16 @@ def _units(
     seed: int,
     groups: np.ndarray | None,
     hashes: np.ndarray | None = None,
+    unit: Scale | None = None,
 ) -> np.ndarray | None:
     """Labels of samples that are held out together; None if each is on its own.
 
-    Parameters as of `in_folds`; `hashes` are those of the samples, if they are known.
+    Parameters as of `hold_out`; `hashes` are those of the samples, if they are known.
     """
     if groups is not None:
         return _numbered(groups)
     labels = duplicates(data) if hashes is None else _of_equal(hashes)
-    related = related_samples(data, labels, seed)
+    related = related_samples(data, labels, seed, unit)
     return labels if related is None else related
 
 
@@ -270,7 +278,10 @@ def _mixed(values: Floats) -> np.ndarray:
 
 
 def related_samples(
-    data: AnyRows, labels: np.ndarray | None, seed: int
+    data: AnyRows,
+    labels: np.ndarray | None,
+    seed: int,
+    unit: Scale | None = None,
 ) -> np.ndarray | None:
     """Labels of samples that belong together, by the distances between some of them.
 
@@ -283,6 +294,9 @@ def related_samples(
 
     seed : int
         Chooses the samples that are compared.
+
+    unit : float or ndarray of shape (n_features,), default=None
+        Units of the features in distances. None is 1.
 
     Returns
     -------
@@ -302,7 +316,7 @@ def related_samples(
     queries = np.sort(rng.permutation(n_distinct)[:n_queries])
     compared = np.sort(rng.permutation(n_distinct)[:_N_COMPARED])
     with np.errstate(over="ignore", invalid="ignore"):  # then `usual` is not finite
-        look = _Look(data, distinct, queries)
+        look = _Look(data, distinct, queries, unit)
         distances = look.distances(compared)
         usual = float(np.median(distances))
     if not 0 < usual < np.inf:
@@ -335,17 +349,25 @@ class _Look:
 
     queries : ndarray of int
         Numbers of the queries, in increasing order.
+
+    unit : float or ndarray of shape (n_features,), default=None
     """
 
     def __init__(
-        self, data: AnyRows, distinct: np.ndarray, queries: np.ndarray
+        self,
+        data: AnyRows,
+        distinct: np.ndarray,
+        queries: np.ndarray,
+        unit: Scale | None = None,
     ) -> None:
         self._data, self._distinct, self._queries = data, distinct, queries
         samples = np.concatenate(self._map(_samples, queries))
         # In a unit of the samples' size, so that squares stay within range.
         self.center = _mean_of_observed(samples)
         _center(data, samples, self.center)
-        self.unit = float(np.abs(samples).max(initial=0)) or 1.0
+        unit = 1.0 if unit is None else unit
+        largest = float(np.abs(samples / unit).max(initial=0)) or 1.0
+        self.unit: Any = unit * largest
         self.samples = samples / self.unit
 
     def _map(
@@ -408,7 +430,7 @@ def _samples(data: LocalRows) -> Floats:
 
 
 def _squared_distances(
-    data: LocalRows, center: Floats, unit: float, queries: Floats
+    data: LocalRows, center: Floats, unit: Scale, queries: Floats
 ) -> Floats:
     """Squared distances of the samples of a part, of shape (n_samples, n_queries)."""
     squares = np.empty((data.n_rows, len(queries)))
@@ -451,7 +473,7 @@ def _gaps(distances: Floats) -> tuple[np.ndarray, Floats]:
 
 
 def _within(
-    data: LocalRows, center: Floats, unit: float, seeds: Floats, radii: Floats
+    data: LocalRows, center: Floats, unit: Scale, seeds: Floats, radii: Floats
 ) -> np.ndarray:
     """For each sample of a part, the first seed within whose radius it is, or -1."""
     is_near = _squared_distances(data, center, unit, seeds) <= radii**2

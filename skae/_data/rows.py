@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from typing import Any, Protocol, Self, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy import sparse
 
 from skae._compiled import records
-from skae._typing import Floats, Matrix, MatrixLike, Result
+from skae._typing import Floats, Matrix, MatrixLike, Result, Scale
 
 # Entries of a chunk (4 MiB of float64), where a pass over the rows needs copies.
 _CHUNK_ENTRIES = 2**19
@@ -71,7 +72,7 @@ class AnyRows(Protocol):
     def choose(self, numbers: np.ndarray) -> Self:
         """Use some of all rows, given by their numbers, which increase."""
 
-    def scaled(self, offset: np.ndarray, scale: float) -> Self:
+    def scaled(self, offset: np.ndarray, scale: Scale) -> Self:
         """Let networks see the rows as (x - offset) / scale."""
 
     def filled_by(self, fill: Callable[["Rows"], "Rows"]) -> Self:
@@ -117,9 +118,18 @@ class Rows(records.Rows):
         weight = total_weight(self.weights, subset, n_rows)
         return self._replace(subset=subset, n_rows=n_rows, total_weight=weight)
 
-    def scaled(self, offset: np.ndarray, scale: float) -> Self:
-        scaling = np.append(offset, 1 / scale).astype(self.dtype)
-        return self._replace(scaling=scaling)
+    def scaled(self, offset: np.ndarray, scale: Scale) -> Self:
+        return self._replace(scaling=_scaling(offset, scale, self.dtype))
+
+    @property
+    def offset(self) -> np.ndarray:
+        """What networks see subtracted from each feature, of shape (n_features,)."""
+        return self.scaling[: self.n_features]
+
+    @property
+    def factors(self) -> np.ndarray:
+        """What networks see the rest multiplied by, of shape (n_features,)."""
+        return self.scaling[self.n_features :]
 
     @property
     def has_missing(self) -> bool:
@@ -158,7 +168,7 @@ class Rows(records.Rows):
         problems = {
             "dtype": self.dtype != model.params.dtype,
             "columns": n_features != model.network.layers["width"][0],
-            "scaling": self.scaling.size != n_features + 1,
+            "scaling": self.scaling.size != 2 * n_features,
             "targets": self.targets.size not in (0, self.values.size),
             "types": self.scaling.dtype != self.dtype
             or self.targets.dtype != self.dtype
@@ -286,7 +296,7 @@ def dense(chunk: Matrix) -> np.ndarray:
 def make_rows(
     X: Matrix,
     mean: np.ndarray | None = None,
-    scale: float = 1.0,
+    scale: Scale = 1.0,
     *,
     subset: np.ndarray | None = None,
     weights: Floats | None = None,
@@ -302,8 +312,8 @@ def make_rows(
     mean : ndarray of shape (n_features,), default=None
         Mean that networks see subtracted; None is 0.
 
-    scale : float, default=1.0
-        Number that networks see the rest divided by.
+    scale : float or ndarray of shape (n_features,), default=1.0
+        Number, or numbers, that networks see the rest divided by.
 
     subset : ndarray of int, default=None
         Rows in use; None for all.
@@ -334,11 +344,17 @@ def make_rows(
         starts=starts,
         subset=subset.astype(np.int32, copy=False),
         weights=weights,
-        scaling=np.append(mean, 1 / scale).astype(X.dtype),
+        scaling=_scaling(mean, scale, X.dtype),
         n_features=X.shape[1],
         n_rows=n_rows,
         total_weight=total_weight(weights, subset, n_rows),
     )
+
+
+def _scaling(offset: np.ndarray, scale: Scale, dtype: DTypeLike) -> np.ndarray:
+    """Scaling of rows, as of `records.Rows`."""
+    factors = np.broadcast_to(1 / np.asarray(scale), offset.shape)
+    return np.concatenate([offset, factors]).astype(dtype)
 
 
 def weights_in_use(rows: Rows) -> Floats:
@@ -365,10 +381,12 @@ _SAMPLED_ROWS = 1000
 
 def density(rows: Rows) -> float:
     """Approximate share of the entries that a network sees that are not zero."""
-    if not rows.n_rows or rows.scaling[:-1].any():
+    n_centred = np.count_nonzero(rows.offset)
+    if rows.starts.size and rows.n_rows:
+        n_stored = rows.values.size / (rows.starts.size - 1)
+        return float(min(1.0, (n_stored + n_centred) / rows.n_features))
+    if n_centred or not rows.n_rows:
         return 1.0
-    if rows.starts.size:
-        return rows.values.size / ((rows.starts.size - 1) * rows.n_features)
     step = -(-rows.n_rows // _SAMPLED_ROWS)
     used = rows.subset[::step] if rows.subset.size else slice(0, rows.n_rows, step)
     return float((rows.values.reshape(-1, rows.n_features)[used] != 0).mean())
@@ -388,8 +406,8 @@ def network_input(rows: LocalRows) -> Iterator[tuple[Floats, Floats | None]]:
     for batch in row_chunks(rows.n_rows, rows.n_features):
         part = rows.part(batch)
         chunk = dense(matrix_in_use(part)).astype(np.float64)
-        chunk -= part.scaling[:-1].astype(np.float64)
-        chunk *= float(part.scaling[-1])
+        chunk -= part.offset.astype(np.float64)
+        chunk *= part.factors.astype(np.float64)
         yield chunk, weights_in_use(part) if part.weights.size else None
 
 

@@ -7,6 +7,7 @@ the chunks: they have the same bits for any number of threads.
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -147,15 +148,16 @@ def _mean_of_observed(data: AnyRows) -> tuple[Floats, Floats, Floats]:
 
 
 def with_constant(
-    mean: Floats, spread: float, value: Floats, weight: float, weight_of_value: float
-) -> tuple[Floats, float]:
-    """Update what `mean_and_scale` returned for more samples, which are all equal.
+    mean: Floats, spread: Any, value: Floats, weight: float, weight_of_value: float
+) -> tuple[Floats, Any]:
+    """Update what was computed for samples for more of them, which are all equal.
 
     Parameters
     ----------
     mean : ndarray of shape (n_features,)
 
-    spread : float
+    spread : float or ndarray of shape (n_features,)
+        As of `mean_and_scale`, or as of `mean_and_spread`.
 
     value : ndarray of shape (n_features,)
         Each of the new samples.
@@ -167,13 +169,16 @@ def with_constant(
     -------
     mean : ndarray of shape (n_features,)
 
-    spread : float
+    spread : float or ndarray of shape (n_features,)
     """
     share = weight_of_value / (weight + weight_of_value)
     difference = value - mean
-    between = math.sqrt(share * (1 - share)) * _root_mean_square(difference)
+    is_one = isinstance(spread, float)
+    size = _root_mean_square(difference) if is_one else np.abs(difference)
+    between = math.sqrt(share * (1 - share)) * size
     within = math.sqrt(1 - share) * spread
-    return mean + share * difference, math.hypot(within, between)
+    found = np.hypot(within, between)
+    return mean + share * difference, float(found) if is_one else found
 
 
 def _root_mean_square(values: Floats) -> float:

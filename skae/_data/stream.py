@@ -11,7 +11,7 @@ from scipy import sparse
 
 from skae._data.rows import AnyRows, Rows, dense, has_matrices, make_rows, row_chunks
 from skae._data.validation import Checked
-from skae._typing import Floats, Matrix, MatrixLike, Result
+from skae._typing import Floats, Matrix, MatrixLike, Result, Scale
 
 # Stored entries of a window (64 MiB of float32, and the columns of sparse rows), unless
 # a mini-batch has more.
@@ -382,7 +382,7 @@ class StreamedRows(NamedTuple):
     # Numbers of the rows in use, int64, in increasing order; None: all.
     subset: np.ndarray | None = None
     offset: np.ndarray | None = None  # (n_features,); None: 0
-    scale: float = 1.0
+    scale: Scale = 1.0
     fill: Callable[[Rows], Rows] | None = None  # fills missing entries
 
     @property
@@ -416,7 +416,7 @@ class StreamedRows(NamedTuple):
     def choose(self, numbers: np.ndarray) -> Self:
         return self._replace(subset=numbers)
 
-    def scaled(self, offset: np.ndarray, scale: float) -> Self:
+    def scaled(self, offset: np.ndarray, scale: Scale) -> Self:
         return self._replace(offset=offset, scale=scale)
 
     def filled_by(self, fill: Callable[[Rows], Rows]) -> Self:

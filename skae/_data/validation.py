@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -16,8 +16,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
+from skae._data.frames import ArrayFrame, Frame, frame_of
 from skae._data.rows import aligned, check_size, has_matrices
 from skae._data.statistics import lowest_and_highest, lowest_and_highest_observed
+from skae._data.tables import Table, TableReader
 from skae._typing import Floats, Matrix, MatrixLike
 
 # Only the ratios of weights count. Weights that are larger or smaller than 1 by more
@@ -107,6 +109,106 @@ def check_rows(
             message = f"{name}: {message}"
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(message) from error
+
+
+def check_table(
+    estimator: BaseEstimator,
+    X: MatrixLike,
+    table: Table,
+    *,
+    name: str = "X",
+    reset: bool = False,
+    raises: bool = False,
+) -> Checked:
+    """Validate a table with categories for an estimator, and make it a matrix.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+
+    X : array-like or dataframe of shape (n_samples, n_features)
+
+    table : Table
+        How it becomes a matrix.
+
+    name : str, default="X"
+        Name of X in errors.
+
+    reset : bool, default=False
+        Whether to set the number and the names of the features instead of comparing
+        them.
+
+    raises : bool, default=False
+        Whether categories that are not known are an error, and not missing values.
+
+    Returns
+    -------
+    checked : Checked
+        CSR matrix of shape (n_samples, table.n_inputs).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X is not valid.
+    """
+    if sparse.issparse(X):
+        raise TypeError(
+            f"{name} is a sparse matrix, but {type(estimator).__name__} was fitted "
+            "with a table that has categories: pass a table with the same columns"
+        )
+    frame = frame_of(X) or ArrayFrame(X)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if not frame.n_rows:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape=(0, {len(frame.dtypes)})) while a "
+            "minimum of 1 is required."
+        )
+    return Checked(*table.encode(frame, raises=raises, name=name))
+
+
+def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None:
+    """Let a reader read X, if it is a table.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix, dataframe}
+
+    reader : TableReader
+
+    is_explicit : bool
+        Whether some columns are said to be categories, so that X has to be a table.
+    """
+    frame = frame_of(X)
+    if frame is None and is_explicit:
+        if sparse.issparse(X):
+            raise TypeError(
+                "categorical_features needs a table, but X is a sparse matrix: pass a "
+                "dataframe or an array, or categorical_features=None"
+            )
+        frame = cast(Frame, ArrayFrame(X))
+    if frame is not None:
+        reader.read(frame)
+
+
+def check_feature_weights(feature_weights: ArrayLike, n_features: int) -> Floats:
+    """Validate weights of features; returns an array of shape (n_features,)."""
+    weights: Floats = check_array(
+        feature_weights,
+        ensure_2d=False,
+        dtype=np.float64,
+        input_name="feature_weights",
+    )
+    if weights.shape != (n_features,):
+        raise ValueError(
+            f"feature_weights has shape {weights.shape}, but X has {n_features} "
+            "features: pass one weight for each"
+        )
+    if (weights < 0).any() or not weights.any():
+        raise ValueError(
+            f"feature_weights={feature_weights!r} must not be negative, and one has to "
+            "be positive"
+        )
+    return weights
 
 
 def check_validation_rows(

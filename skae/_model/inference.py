@@ -19,6 +19,7 @@ from skae._data.rows import (
     weights_in_use,
 )
 from skae._data.stream import StreamedRows
+from skae._model.groups import columns_of, cross_entropies
 from skae._model.network import Moments, for_loss, part
 from skae._model.workspace import kept_workspace, make_workspace
 from skae._runtime.threads import (
@@ -26,7 +27,7 @@ from skae._runtime.threads import (
     map_in_order,
     n_threads_for,
 )
-from skae._typing import Floats
+from skae._typing import Floats, Scale
 
 Part: TypeAlias = Rows | StreamedRows  # of rows, as their `map` visits them
 
@@ -52,7 +53,7 @@ def propagate(
     params: Floats,
     rows: Rows,
     mean: Floats | None = None,
-    scale: float = 1.0,
+    scale: Scale = 1.0,
 ) -> Floats:
     """Outputs of a network for rows, times `scale` plus `mean`.
 
@@ -67,7 +68,7 @@ def propagate(
     mean : ndarray of shape (n_outputs,), default=None
         None for zeros.
 
-    scale : float, default=1.0
+    scale : float or ndarray of shape (n_outputs,), default=1.0
 
     Returns
     -------
@@ -81,7 +82,7 @@ def propagate_and_check(
     params: Floats,
     rows: Rows,
     mean: Floats | None = None,
-    scale: float = 1.0,
+    scale: Scale = 1.0,
 ) -> tuple[Floats, bool]:
     """Results of `propagate`, and whether the sum of the rows is finite.
 
@@ -101,7 +102,8 @@ def propagate_and_check(
         workspace = (
             kept[1] if kept else make_workspace(network, dtype, team=team, rows=[rows])
         )
-        scaling = np.append(mean, scale).astype(dtype)
+        scales = np.broadcast_to(scale, mean.shape)
+        scaling = np.concatenate([mean, scales]).astype(dtype)
         args = model, rows, scaling, out, sums, workspace
         team.run(propagation.propagate, *args, flops=flops)
     return out, bool(np.isfinite(sums).all())
@@ -208,8 +210,8 @@ class _SumsAbout:
         self._origin = origin
         # Networks see (inputs - offset) * factor. Sums need not subtract the offset of
         # each, except where it would drown the digits of the rest.
-        self._offset, self._factor = rows.scaling[:-1], float(rows.scaling[-1])
-        self._is_far = np.abs(self._offset).max() * self._factor > _LARGE_OFFSET
+        self._offset, self._factors = rows.offset, rows.factors.astype(np.float64)
+        self._is_far = np.abs(self._offset * self._factors).max() > _LARGE_OFFSET
         # Of the code and, in the last row, ones; times the code, and times the inputs.
         self._of_code = np.zeros((len(origin) + 1, len(origin)))
         self._of_inputs = np.zeros((len(origin) + 1, rows.n_features))
@@ -253,10 +255,10 @@ class _SumsAbout:
 
     def centred(self) -> _Sums:
         """The sums about the means."""
-        of_inputs = self._of_inputs * self._factor
+        of_inputs = self._of_inputs * self._factors
         if not self._is_far:
             totals = np.append(self._of_code[-1], self._weight)
-            of_inputs -= np.outer(totals, self._offset * self._factor)
+            of_inputs -= np.outer(totals, self._offset * self._factors)
         sums = np.hstack([self._of_code, of_inputs])
         mean = sums[-1] / self._weight
         scatter = sums[:-1] - np.outer(sums[-1, : len(self._origin)], mean)
@@ -264,7 +266,13 @@ class _SumsAbout:
         return _Sums(self._weight, mean, scatter)
 
 
-def entry_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Floats:
+def entry_losses(
+    loss: Loss,
+    network: Network,
+    params: Floats,
+    rows: Rows,
+    unit_weights: Floats | None = None,
+) -> Floats:
     """The data loss of every entry of rows, in the network's units.
 
     Parameters
@@ -277,12 +285,16 @@ def entry_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Fl
 
     rows : Rows
 
+    unit_weights : ndarray of shape (n_features,), default=None
+        Weights of losses; None is 1.
+
     Returns
     -------
-    losses : ndarray of shape (n_rows, n_features), dtype=float64
+    losses : ndarray of shape (n_rows, n_columns), dtype=float64
+        The features of a group are one column. Missing entries have NaN.
     """
     prediction = propagate(for_loss(network, loss), params, rows)
-    return _losses(loss, prediction, rows)
+    return _losses(loss, network, prediction, rows, unit_weights)
 
 
 def decoded_losses(
@@ -291,40 +303,82 @@ def decoded_losses(
     """`entry_losses` with given codes (n_rows, n_components) in place of the rows'."""
     of_codes = make_rows(codes.astype(params.dtype))
     prediction = propagate(decoder(for_loss(network, loss)), params, of_codes)
-    return _losses(loss, prediction, rows)
+    return _losses(loss, network, prediction, rows)
 
 
-def _losses(loss: Loss, prediction: Floats, rows: Rows) -> Floats:
+def _losses(
+    loss: Loss,
+    network: Network,
+    prediction: Floats,
+    rows: Rows,
+    unit_weights: Floats | None = None,
+) -> Floats:
     """Losses of the entries of rows for a prediction, which is overwritten.
 
     Those of missing entries are NaN.
     """
     chunks = [chunk for chunk, _ in network_input(rows.as_targets())]
     target = np.concatenate(chunks).astype(prediction.dtype, copy=False)
-    losses, no_weights = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)
+    if not network.n_groups:
+        losses = _plain_losses(loss, prediction, target)
+    else:
+        of_groups = cross_entropies(prediction, target, network)
+        plain = np.s_[:, : network.n_plain]
+        plain_losses = _plain_losses(loss, prediction[plain], target[plain])
+        losses = np.hstack([plain_losses, of_groups])
+    if unit_weights is not None:
+        losses *= unit_weights[columns_of(network)]
+    return losses
+
+
+def _plain_losses(loss: Loss, prediction: Floats, target: Floats) -> Floats:
+    """Losses of entries that are in no group."""
+    prediction, target = map(np.ascontiguousarray, (prediction, target))
+    losses, none = np.empty_like(prediction), np.empty(0, dtype=prediction.dtype)
     sizes = 0, 1, losses.size, 1  # as if all entries were one unit's
-    loss.op(prediction, target, no_weights, losses, np.zeros(1), *sizes)
+    loss.op(prediction, target, none, none, losses, np.zeros(1), *sizes)
     return losses.astype(np.float64, copy=False)
 
 
-def row_losses(loss: Loss, network: Network, params: Floats, rows: AnyRows) -> Floats:
+def row_losses(
+    loss: Loss,
+    network: Network,
+    params: Floats,
+    rows: AnyRows,
+    unit_weights: Floats | None = None,
+) -> Floats:
     """Sums of `entry_losses` over observed features, of shape (n_rows,).
 
     They are computed in bounded memory.
     """
-    return np.concatenate(rows.map(_row_losses, loss, network, params))
+    of_part = rows.map(_row_losses, loss, network, params, unit_weights)
+    return np.concatenate(of_part)
 
 
-def _row_losses(rows: Part, loss: Loss, network: Network, params: Floats) -> Floats:
+def _row_losses(
+    rows: Part,
+    loss: Loss,
+    network: Network,
+    params: Floats,
+    unit_weights: Floats | None,
+) -> Floats:
     losses = np.empty(rows.n_rows)
     for batch in row_chunks(rows.n_rows, rows.n_features):
-        losses[batch] = _summed_losses(loss, network, params, rows.part(batch))
+        args = params, rows.part(batch), unit_weights
+        losses[batch] = _summed_losses(loss, network, *args)
     return losses
 
 
-def _summed_losses(loss: Loss, network: Network, params: Floats, rows: Rows) -> Floats:
-    losses = entry_losses(loss, network, params, rows)
+def _summed_losses(
+    loss: Loss,
+    network: Network,
+    params: Floats,
+    rows: Rows,
+    unit_weights: Floats | None,
+) -> Floats:
+    losses = entry_losses(loss, network, params, rows, unit_weights)
     if rows.has_missing:
-        losses[np.isnan(dense(matrix_in_use(rows.as_targets())))] = 0
+        is_missing = np.isnan(dense(matrix_in_use(rows.as_targets())))
+        losses[is_missing[:, columns_of(network)]] = 0
     sums: Floats = losses.sum(axis=1)
     return sums

@@ -83,6 +83,20 @@ def forget_features(network: Network, params: Floats, features: np.ndarray) -> N
     intercepts(network, params)[-1][features] = 0
 
 
+def begin_at_frequencies(network: Network, params: Floats, logits: Floats) -> None:
+    """Let groups predict the frequencies of their levels, in place.
+
+    Parameters
+    ----------
+    network : Network
+
+    params : ndarray of shape (n_params,)
+
+    logits : ndarray of shape (n_grouped,)
+    """
+    intercepts(network, params)[-1][network.n_plain :] += logits
+
+
 # Scales the weights of spare units of a tied code, which the decoder reads: small, but
 # not zero, because then they would never learn.
 _SMALL_WEIGHTS = 1e-4
@@ -108,11 +122,17 @@ def chosen_init(
         applies = is_exact and code == "identity"
         applies = applies or (has_room and n_saturating(architecture) > 0)
         applies = applies and output == "identity" and not architecture["variational"]
+        applies = applies and not (architecture["tied"] and "groups" in architecture)
         return "pca" if applies else "random"
     if init == "pca" and output != "identity":
         raise ValueError(
             f"init='pca' needs a linear output, but it is {output!r}: use "
             "init='auto', or output_activation='identity' with a loss that allows it"
+        )
+    if init == "pca" and architecture["tied"] and "groups" in architecture:
+        raise ValueError(
+            "init='pca' does not go with tied_weights=True for a table with "
+            "categories, whose outputs are logits: use init='auto'"
         )
     return init
 
@@ -176,8 +196,8 @@ def pca_params(
     )
     for number, (weights, biases, name) in enumerate(layers, start=1):
         if number == network.n_layers:
-            send, receive = (axes * deviations).T, None
-            shift: Floats = components.mean
+            send, receive = components.decoder[:n_carried], None
+            shift: Floats = components.at_mean
         else:
             carrier, width = ACTIVATIONS[name].carrier, weights.shape[1]
             # Tied weights map scores back by the same factor: none gets variance 1.

@@ -20,6 +20,7 @@ def make_network(
     *,
     tied: bool,
     variational: bool = False,
+    groups: Sequence[int] = (),
 ) -> Network:
     """Lay out a network's parameters in one flat vector.
 
@@ -38,11 +39,15 @@ def make_network(
         Whether the code's layer has two units for each entry of the code, its mean and
         its log-variance. The means come first, and the decoder reads only them.
 
+    groups : sequence of int, default=()
+        Sizes of the groups of levels that are the last outputs.
+
     Returns
     -------
     network : Network
     """
-    return _make_network(tuple(widths), tuple(activations), tied, variational)
+    shape = tuple(widths), tuple(activations), tied, variational
+    return _make_network(*shape, tuple(groups))
 
 
 # Inference makes a fitted network's layout in each call.
@@ -52,6 +57,7 @@ def _make_network(
     activations: tuple[str, ...],
     tied: bool,
     variational: bool,
+    groups: tuple[int, ...],
 ) -> Network:
     n_layers = len(activations)
     shapes = list(itertools.pairwise(widths))
@@ -79,7 +85,13 @@ def _make_network(
     layers["activation"][1:] = [positions[name] for name in activations]
     layers.flags.writeable = False
     n_params = n_weights + sum(n_units)
-    return Network(layers, n_layers, n_params, n_weights, int(tied))
+    starts, n_plain = np.empty(0, dtype=np.int64), widths[-1]
+    if groups:
+        n_plain -= sum(groups)
+        starts = n_plain + np.cumsum([0, *groups])
+        starts.flags.writeable = False
+    shape = n_layers, n_params, n_weights, int(tied)
+    return Network(layers, *shape, starts, len(groups), n_plain)
 
 
 def for_loss(network: Network, loss: Loss) -> Network:
@@ -97,7 +109,12 @@ def part(network: Network, first: int, stop: int) -> Network:
     layers["units_at"][1:] -= layers["units_at"][1]
     layers["activation"][0] = IDENTITY
     layers["width"][0] = layers["n_in"][1]
-    return network._replace(layers=layers, n_layers=stop - first)
+    shape = network._replace(layers=layers, n_layers=stop - first)
+    if stop == network.n_layers:
+        return shape
+    return shape._replace(
+        groups=network.groups[:0], n_groups=0, n_plain=int(layers["width"][-1])
+    )
 
 
 def coefs(network: Network, params: Floats) -> list[Floats]:

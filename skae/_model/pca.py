@@ -1,10 +1,13 @@
 """Principal components of rows, as a network sees them, in bounded memory."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh, qr
+from scipy.optimize import minimize
 
+from skae._compiled.records import Network
 from skae._data.gaussian import Gaussian, fit_gaussian
 from skae._data.rows import AnyRows, network_input, row_chunks
 from skae._model.inference import Part
@@ -22,12 +25,25 @@ _N_OVERSAMPLES, _N_ITERATIONS = 10, 7
 class Components(NamedTuple):
     """The leading principal components."""
 
-    axes: np.ndarray  # (n_features, n_components) float64, orthonormal columns
+    # (n_features, n_components) float64, by which rows less the mean are multiplied:
+    # orthonormal columns, unless features have weights
+    axes: np.ndarray
     deviations: np.ndarray  # (n_components,) float64, of the scores; none is zero
     mean: np.ndarray  # (n_features,) float64, where all scores are zero
+    # (n_components, n_outputs) float64, from scores of variance 1 to outputs, which are
+    # `at_mean` (n_outputs,) where all scores are zero
+    decoder: np.ndarray
+    at_mean: np.ndarray
 
 
-def principal_components(rows: AnyRows, n_components: int, seed: int) -> Components:
+def principal_components(
+    rows: AnyRows,
+    n_components: int,
+    seed: int,
+    *,
+    mean: Floats | None = None,
+    weights: Floats | None = None,
+) -> Components:
     """Compute the leading principal components of rows; fewer if their rank is lower.
 
     With many features subspace iteration is used: Halko, Martinsson & Tropp, "Finding
@@ -36,12 +52,17 @@ def principal_components(rows: AnyRows, n_components: int, seed: int) -> Compone
     Parameters
     ----------
     rows : Rows
-        Their mean, as the network sees them, is taken to be zero.
 
     n_components : int
 
     seed : int
         Seed of the iteration's first subspace.
+
+    mean : ndarray of shape (n_features,), default=None
+        Mean of the rows, as the network sees them; None is zero.
+
+    weights : ndarray of shape (n_features,), default=None
+        Weights of the features' squared errors; None is 1.
 
     Returns
     -------
@@ -49,18 +70,29 @@ def principal_components(rows: AnyRows, n_components: int, seed: int) -> Compone
     """
     n_features = rows.n_features
     n_vectors = n_components + _N_OVERSAMPLES
+    factors = None if weights is None else np.sqrt(weights)
+
+    def scatter(basis: Floats | None = None) -> Floats:
+        return _weighted_scatter(rows, basis, mean, factors)
+
     if n_features <= max(_MAX_SCATTER, n_vectors):
         leading = [max(0, n_features - n_components), n_features - 1]
-        squares, axes = eigh(_scatter(rows, None), subset_by_index=leading)
+        squares, axes = eigh(scatter(), subset_by_index=leading)
     else:
         rng = np.random.RandomState(seed)
         basis = rng.standard_normal((n_features, n_vectors))
         for _ in range(_N_ITERATIONS):
-            basis, _ = qr(_scatter(rows, basis), mode="economic")
-        squares, rotation = eigh(basis.T @ _scatter(rows, basis))
+            basis, _ = qr(scatter(basis), mode="economic")
+        squares, rotation = eigh(basis.T @ scatter(basis))
         axes = basis @ rotation
     squares, axes = squares[: -n_components - 1 : -1], axes[:, : -n_components - 1 : -1]
-    return _of_rank(axes, squares / rows.total_weight, np.zeros(n_features))
+    mean = np.zeros(n_features) if mean is None else mean
+    found = _of_rank(axes, squares / rows.total_weight, mean)
+    if factors is None:
+        return found
+    decoder = found.decoder / np.where(factors > 0, factors, 1.0)
+    axes = found.axes * factors[:, np.newaxis]
+    return found._replace(axes=np.ascontiguousarray(axes), decoder=decoder)
 
 
 def components_of(gaussian: Gaussian, n_components: int) -> Components:
@@ -79,22 +111,52 @@ def _of_rank(axes: Floats, variances: Floats, mean: Floats) -> Components:
     least = max(info.eps * len(axes) * variances[0], info.tiny)
     rank = int((variances > least).sum())
     deviations = np.sqrt(variances[:rank])
-    axes = axes[:, :rank] * signs_of(axes[:, :rank].T)
-    return Components(np.ascontiguousarray(axes), deviations, mean)
+    axes = np.ascontiguousarray(axes[:, :rank] * signs_of(axes[:, :rank].T))
+    return Components(axes, deviations, mean, (axes * deviations).T, mean)
 
 
-def n_components_for(rows: AnyRows, share: float, never_observed: np.ndarray) -> int:
-    """Number of components that explain more than a share of the variance."""
+def n_components_for(
+    rows: AnyRows,
+    share: float,
+    never_observed: np.ndarray,
+    *,
+    mean: Floats | None = None,
+    weights: Floats | None = None,
+) -> int:
+    """Number of components that explain more than a share of the variance.
+
+    See `principal_components` for the arguments.
+    """
     if rows.has_missing:
         gaussian = fit_gaussian(rows, rows.n_features, never_observed)
         deviations = components_of(gaussian, rows.n_features).deviations
     else:
-        deviations = principal_components(rows, rows.n_features, 0).deviations
+        found = principal_components(
+            rows, rows.n_features, 0, mean=mean, weights=weights
+        )
+        deviations = found.deviations
     explained = np.cumsum(deviations**2)
     if not explained.size:  # constant rows
         return 1
     n_below = np.searchsorted(explained / explained[-1], share, side="right")
     return min(int(n_below) + 1, explained.size)
+
+
+def _weighted_scatter(
+    rows: AnyRows, basis: Floats | None, mean: Floats | None, factors: Floats | None
+) -> Floats:
+    """`_scatter` of rows less a mean, times factors of the features."""
+    if basis is not None and factors is not None:
+        basis = factors[:, np.newaxis] * basis
+    scatter = _scatter(rows, basis)
+    if mean is not None:
+        across = mean if basis is None else mean @ basis
+        scatter -= rows.total_weight * np.outer(mean, across)
+    if factors is not None:
+        scatter *= factors[:, np.newaxis]
+        if basis is None:
+            scatter *= factors
+    return scatter
 
 
 def _scatter(rows: AnyRows, basis: Floats | None) -> Floats:
@@ -132,3 +194,108 @@ def _least_of_part(rows: Part, mean: Floats, loadings: Floats) -> Floats:
         used = chunk if weights is None else chunk[weights > 0]
         least = np.minimum(least, ((used - mean) @ loadings).min(axis=0, initial=0.0))
     return least
+
+
+# Logits are fitted to so many rows, or fewer if there are many levels: so many entries.
+_MAX_ROWS, _MAX_ENTRIES = 20_000, 2_000_000
+# Strength of the penalty that keeps logits finite where scores tell levels apart
+# without error, and the number of steps: these only begin a training.
+_RIDGE, _N_STEPS = 1e-3, 30
+
+
+def with_logits(
+    components: Components, rows: AnyRows, network: Network, at_mean: Floats
+) -> Components:
+    """Components whose decoder predicts the logits of groups from the scores.
+
+    Multinomial logistic regressions on the scores.
+
+    Parameters
+    ----------
+    components : Components
+
+    rows : AnyRows
+
+    network : Network
+
+    at_mean : ndarray of shape (n_grouped,)
+        Logits of the levels' frequencies.
+
+    Returns
+    -------
+    components : Components
+    """
+    n_plain = network.n_plain
+    n_used = min(_MAX_ROWS, _MAX_ENTRIES // (rows.n_features - n_plain))
+    if rows.n_rows > n_used:
+        numbers = np.linspace(0, rows.n_rows - 1, n_used).astype(np.int64)
+        rows = rows.choose(numbers)
+    of_parts = rows.map(_scores_and_levels, components, network)
+    scores, levels, weights = (
+        np.concatenate(parts) for parts in zip(*of_parts, strict=True)
+    )
+    decoder = components.decoder.copy()
+    biases = np.append(components.at_mean[:n_plain], at_mean)
+    for g, (first, stop) in enumerate(itertools.pairwise(network.groups)):
+        is_known = levels[:, g] >= 0
+        if stop - first == 1 or not (weights * is_known).any():
+            decoder[:, first:stop] = 0
+            continue
+        some = scores[is_known], levels[is_known, g], weights[is_known]
+        of_group = _logistic_regression(*some, biases[first:stop])
+        biases[first:stop], decoder[:, first:stop] = of_group
+    return components._replace(decoder=decoder, at_mean=biases)
+
+
+def _scores_and_levels(
+    rows: Part, components: Components, network: Network
+) -> tuple[Floats, np.ndarray, Floats]:
+    """Scores of variance 1, numbers of levels, -1 for missing ones, and weights."""
+    read, starts = components.axes / components.deviations, network.groups[:-1]
+    scores = np.empty((rows.n_rows, read.shape[1]))
+    levels = np.empty((rows.n_rows, network.n_groups), dtype=np.int64)
+    weights = np.ones(rows.n_rows)
+    for batch in row_chunks(rows.n_rows, rows.n_features):
+        part = rows.part(batch)
+        for chunk, of_chunk in network_input(part):
+            scores[batch] = (chunk - components.mean) @ read
+            if of_chunk is not None:
+                weights[batch] = of_chunk
+        for chunk, _ in network_input(part.as_targets()):
+            for g, (first, stop) in enumerate(itertools.pairwise(network.groups)):
+                levels[batch, g] = chunk[:, first:stop].argmax(axis=1)
+            levels[batch][np.isnan(chunk[:, starts])] = -1
+    return scores, levels, weights
+
+
+def _logistic_regression(
+    scores: Floats, levels: np.ndarray, weights: Floats, biases: Floats
+) -> tuple[Floats, Floats]:
+    """Biases (n_levels,) and coefficients (n_scores, n_levels) of logits."""
+    inputs = np.column_stack([np.ones(len(scores)), scores])
+    shares, rows = weights / weights.sum(), np.arange(len(scores))
+    shape = inputs.shape[1], len(biases)
+    start = np.zeros(shape)
+    start[0] = biases
+
+    def loss_and_gradient(params: Floats) -> tuple[float, Floats]:
+        coefficients = params.reshape(shape)
+        logits = inputs @ coefficients
+        logits -= logits.max(axis=1, keepdims=True)
+        found = np.exp(logits)
+        sums = found.sum(axis=1, keepdims=True)
+        found /= sums
+        loss = shares @ (np.log(sums[:, 0]) - logits[rows, levels])
+        found[rows, levels] -= 1
+        gradient = inputs.T @ (shares[:, np.newaxis] * found)
+        penalized = _RIDGE * coefficients
+        penalized[0] = 0
+        loss += 0.5 * float((penalized[1:] * coefficients[1:]).sum())
+        return loss, (gradient + penalized).ravel()
+
+    options = {"maxiter": _N_STEPS}
+    found = minimize(
+        loss_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=options
+    )
+    coefficients = found.x.reshape(shape)
+    return coefficients[0], coefficients[1:]

@@ -100,7 +100,8 @@ def make_workspace(
     n_seen = n_features + n_features % 2 if corruption else 0
     has_targets = any(part.targets.size for part in rows)
     n_targets = n_features if learning and has_targets else 0
-    ops = _learning_ops(learning) if learning else {}
+    has_groups = network.n_groups > 0
+    ops = _learning_ops(learning, has_groups=has_groups) if learning else {}
     activations = network.layers["activation"]
     held = empty_lines(slots[:1], HELD)
     held["values"] = NOTHING
@@ -216,11 +217,18 @@ def _has_zeros(
     return sharding.block_rows(network) <= DEPTH and density(rows) <= _MAX_DENSITY
 
 
-def _learning_ops(learning: Learning) -> dict[str, compilation.CFunction]:
+def _learning_ops(
+    learning: Learning, *, has_groups: bool
+) -> dict[str, compilation.CFunction | None]:
     """Return the ops of an objective and a solver, by the fields of ``Addresses``."""
+    ops: dict[str, compilation.CFunction | None]
     ops = {"loss": learning.loss.op, "solver": learning.solver}
+    if has_groups:
+        ops["group_losses"] = losses.add_group_losses
     if learning.corruption is not None:
         ops["corrupt"] = learning.corruption.noise.op
+        if has_groups:
+            ops["corrupt_groups"] = learning.corruption.noise.group_op
     if learning.term is not None:
         kind = learning.term.kind
         ops |= {"code_term": kind.forward, "code_term_backward": kind.backward}

@@ -292,7 +292,8 @@ def code_attributes(plan: Plan, params: Floats) -> dict[str, Any]:
             params,
             moments,
             plan.scaling.mean_seen,
-            is_linear={*activations[len(activations) // 2 :]} == {"identity"},
+            is_linear=not network.n_groups
+            and {*activations[len(activations) // 2 :]} == {"identity"},
         )
     return _in_units(explained, n_counted(rows), plan.scaling)
 
@@ -302,8 +303,10 @@ def _in_units(explained: Floats, n_rows: int, scaling: Scaling) -> dict[str, Flo
     total = scaling.total_variance
     # Rounding may make the sum larger than the total.
     explained = explained * min(1.0, total / (explained.sum() or 1.0))
+    # Columns that are divided by numbers of their own have no common unit.
+    scale = scaling.scale if isinstance(scaling.scale, float) else 1.0
     # n - 1 in the denominator, as for PCA; only ratios of sample weights count.
-    unit = scaling.scale**2 * n_rows / max(1, n_rows - 1)
+    unit = scale**2 * n_rows / max(1, n_rows - 1)
     dtype = scaling.mean.dtype
     return {
         "explained_variance_": (explained * unit).astype(dtype),

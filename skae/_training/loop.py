@@ -63,10 +63,13 @@ class Objective(NamedTuple):
     term: CodeTerm | None = None
     # Whether validation rows are a share of the data, and change with them.
     validates_itself: bool = True
+    unit_weights: Floats | None = None  # (n_outputs,) dtype, of the losses; None: 1
 
     def model(self, params: Floats) -> records.Model:
         """The network with parameters."""
-        return records.Model(self.network, params, self.alpha)
+        if self.unit_weights is None:
+            return records.Model(self.network, params, self.alpha)
+        return records.Model(self.network, params, self.alpha, self.unit_weights)
 
     @property
     def monitored(self) -> Any:

@@ -23,9 +23,12 @@ from skae._data.statistics import (
     extremes,
     largest_distance,
     mean_and_scale,
+    mean_and_spread,
     with_constant,
 )
+from skae._model.groups import log_frequencies, unit_weights
 from skae._model.initialization import (
+    begin_at_frequencies,
     chosen_init,
     forget_features,
     n_saturating,
@@ -38,6 +41,7 @@ from skae._model.pca import (
     least_scores,
     n_components_for,
     principal_components,
+    with_logits,
 )
 from skae._runtime.blas import single_threaded_blas
 from skae._training import loop
@@ -48,6 +52,7 @@ from skae._training.reporting import VerboseReport, warn
 from skae._training.settings import (
     auto_scale,
     check_code_size,
+    describe_columns,
     describe_corruption,
     describe_network,
     describe_scaling,
@@ -56,7 +61,7 @@ from skae._training.settings import (
 )
 from skae._training.state import TrainingState
 from skae._training.weight_selection import CautiousSelection
-from skae._typing import Floats
+from skae._typing import Floats, Scale
 
 # With fewer samples, "auto" keeps PCA: too few would be held out to tell whether other
 # weights are better.
@@ -75,7 +80,7 @@ class Scaling(NamedTuple):
 
     mean: np.ndarray  # (n_features,) of the training data
     offset: np.ndarray  # (n_features,) the mean, or zeros
-    scale: float
+    scale: Scale
     # Moments of the rows in use, as the network sees them.
     mean_seen: np.ndarray  # (n_features,) float64
     total_variance: float
@@ -161,21 +166,34 @@ def make_plan(
     ValueError
         If parameters do not go together, or not with the data or the previous fit.
     """
-    n_components = _code_size(estimator, data, previous)
-    architecture = describe_network(estimator, data.n_features, n_components)
+    of_all = None
+    if _scales_columns(estimator):
+        of_all = _scaling_of_columns(estimator, data, previous, constant)
+    n_components = _code_size(estimator, data, previous, of_all)
+    sizes = data.n_features, n_components, estimator._group_sizes
+    architecture = describe_network(estimator, *sizes)
+    network = make_network(**architecture)
     pretrains = estimator.pretrain is not None and max_epochs is None
     init, seed = _init_and_seed(estimator, architecture, previous, pretrains)
     validates_itself = max_epochs is None and X_val is None
     is_cautious = validates_itself and _is_cautious(estimator, init)
     split = None
     if validates_itself:
-        split = _split(estimator, data, seed, is_cautious, groups)
+        unit = None if of_all is None else of_all.scale
+        split = _split(estimator, data, seed, is_cautious, groups, unit)
     train = data if split is None else data.choose(split.train)
     # If PCA may be kept, it is that of all samples.
     first = data if is_cautious else train
-    scaling = _scaling(estimator, first, previous, constant, architecture, init)
+    if of_all is None:
+        scaling = _scaling(estimator, first, previous, constant, architecture, init)
+    elif first is data:
+        scaling = of_all
+    else:
+        scaling = _scaling_of_columns(estimator, first, previous, constant)
     gaussian = _gaussian(estimator, scaling, first, previous, n_components, seed)
-    corruption = describe_corruption(estimator, partial(extremes, train))
+    corruption = describe_corruption(
+        estimator, partial(extremes, train), has_groups=network.n_groups > 0
+    )
     data = scaling.seen(data, gaussian)
     train = data if split is None else data.choose(split.train)
     first_rows = data if is_cautious else train
@@ -183,8 +201,9 @@ def make_plan(
         X_val = data.choose(split.held_out).materialized()
     elif X_val is not None:
         X_val = scaling.seen(X_val, gaussian)
+    weights = unit_weights(scaling.mean, network, estimator._column_weights)
     objective = loop.Objective(
-        for_loss(make_network(**architecture), LOSSES[estimator.loss]),
+        for_loss(network, LOSSES[estimator.loss]),
         LOSSES[estimator.loss],
         float(estimator.alpha),
         train,
@@ -192,16 +211,16 @@ def make_plan(
         corruption,
         estimator._code_term(),
         validates_itself,
+        None if weights is None else weights.astype(data.dtype),
     )
     watches_validation = split is not None or stops_by_validation(estimator)
     solver = describe_solver(
         estimator, train.n_rows, max_epochs, watches_validation=watches_validation
     )
     if previous is None:
-        finishes, initial = (
-            False,
-            _initial_params(architecture, init, seed, first_rows, gaussian),
-        )
+        finishes = False
+        args = estimator, architecture, init, seed
+        initial = _initial_params(*args, first_rows, gaussian, scaling)
         forget_features(objective.network, initial, scaling.never_observed)
         if pretrains:
             _pretrain(estimator, architecture, objective, initial, seed)
@@ -250,15 +269,33 @@ def _finishes(estimator: Any, previous: TrainingState, solver: Solver) -> bool:
 # ---------------------------------------------------------------------------
 
 
-def _code_size(estimator: Any, data: AnyRows, previous: TrainingState | None) -> int:
+def _code_size(
+    estimator: Any,
+    data: AnyRows,
+    previous: TrainingState | None,
+    scaling: Scaling | None,
+) -> int:
     """Size of the code: `n_components`, or what PCA needs for such a share."""
     n_components = check_code_size(estimator.n_components)
     if isinstance(n_components, int):
-        _warn_of_wide_code(estimator, n_components, data.n_features)
+        has_groups = len(estimator._group_sizes) > 0
+        n_columns = estimator.n_features_in_ if has_groups else data.n_features
+        _warn_of_wide_code(estimator, n_components, n_columns)
         return n_components
     if previous is not None:
         n_fitted: int = estimator.n_components_
         return n_fitted
+    if scaling is not None:
+        rows, mean_seen = scaling.of(data), scaling.mean_seen
+        weights = _weights_of_inputs(estimator, rows.n_features)
+        with single_threaded_blas():
+            return n_components_for(
+                rows,
+                n_components,
+                scaling.never_observed,
+                mean=mean_seen,
+                weights=weights,
+            )
     mean, spread = mean_and_scale(data)
     never_observed = np.flatnonzero(np.isnan(mean))
     mean[never_observed] = 0
@@ -318,27 +355,49 @@ def _is_cautious(estimator: Any, init: str) -> bool:
 
 
 def _initial_params(
+    estimator: Any,
     architecture: dict[str, Any],
     init: str,
     seed: int,
     rows: AnyRows,
     gaussian: Gaussian | None,
+    scaling: Scaling,
 ) -> Floats:
     """Initial weights and biases, in the dtype of the rows.
 
     With a distribution of rows, "pca" is that of the distribution.
     """
     network, activations = make_network(**architecture), architecture["activations"]
+    logits = log_frequencies(scaling.mean, network)
     if init != "pca":
-        return random_params(network, activations, init, seed, rows.dtype)
+        params = random_params(network, activations, init, seed, rows.dtype)
+        begin_at_frequencies(network, params, logits)
+        return params
     with single_threaded_blas():
         n_components = int(network.widths[network.n_layers // 2])
         if gaussian is None:
-            components = principal_components(rows, n_components, seed)
+            components = principal_components(
+                rows,
+                n_components,
+                seed,
+                mean=scaling.mean_seen if network.n_groups else None,
+                weights=_weights_of_inputs(estimator, rows.n_features),
+            )
         else:
             components = components_of(gaussian, n_components)
+        if network.n_groups:
+            components = with_logits(components, rows, network, logits)
         least = cache(partial(least_scores, rows, components))
         return pca_params(network, activations, components, least, seed, rows.dtype)
+
+
+def _weights_of_inputs(estimator: Any, n_features: int) -> Floats | None:
+    """Weights of the errors of all inputs of a network; None for ones."""
+    weights: Floats | None = estimator._column_weights
+    if weights is None or len(weights) == n_features:
+        return weights
+    sizes, n_plain = estimator._group_sizes, n_features - sum(estimator._group_sizes)
+    return np.append(weights[:n_plain], np.repeat(weights[n_plain:], sizes))
 
 
 def _check_can_continue(
@@ -387,6 +446,7 @@ def _split(
     seed: int,
     is_cautious: bool,
     groups: np.ndarray | None,
+    unit: Scale | None,
 ) -> Split | None:
     """Training and validation samples; None if nothing is held out."""
     if not is_cautious and not stops_by_validation(estimator):
@@ -396,7 +456,7 @@ def _split(
         return None
     fraction = estimator.validation_fraction
     with single_threaded_blas():
-        split = hold_out(data, fraction, seed, groups)
+        split = hold_out(data, fraction, seed, groups, unit)
     if is_cautious:
         if split is None or not used[split.train].any():
             return None
@@ -450,6 +510,43 @@ def _scaling(
         mean, offset, scale = estimator.mean_, estimator._offset, fitted
     mean_seen = (exact_mean - offset) / scale
     total_variance = np.count_nonzero(is_observed) * (spread / scale) ** 2
+    never_observed = np.flatnonzero(~is_observed)
+    return Scaling(mean, offset, scale, mean_seen, total_variance, never_observed)
+
+
+def _scales_columns(estimator: Any) -> bool:
+    """Whether features are divided by numbers of their own."""
+    is_standard = isinstance(estimator.scale, str) and estimator.scale == "standard"
+    return is_standard or len(estimator._group_sizes) > 0
+
+
+def _scaling_of_columns(
+    estimator: Any,
+    data: AnyRows,
+    previous: TrainingState | None,
+    constant: float | None,
+) -> Scaling:
+    """`_scaling` where features are divided by numbers of their own.
+
+    Numbers are standardized, unless `scale` says otherwise. The inputs of a group are
+    not centred, so that they are sparse, and their variances sum to 1.
+    """
+    exact_mean, spreads = mean_and_spread(data)
+    is_observed = ~np.isnan(exact_mean)
+    exact_mean[~is_observed] = 0
+    if constant is not None:
+        weights = data.total_weight, constant
+        exact_mean, spreads = with_constant(
+            exact_mean, spreads, estimator.mean_, *weights
+        )
+    if previous is None:
+        mean = exact_mean.astype(data.dtype)
+        sizes = estimator._group_sizes
+        offset, scale = describe_columns(estimator, mean, spreads, sizes)
+    else:
+        mean, offset, scale = estimator.mean_, estimator._offset, estimator.scale_
+    mean_seen = (exact_mean - offset) / scale
+    total_variance = float(((spreads / scale) ** 2).sum())
     never_observed = np.flatnonzero(~is_observed)
     return Scaling(mean, offset, scale, mean_seen, total_variance, never_observed)
 

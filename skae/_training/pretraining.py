@@ -78,6 +78,7 @@ def _objective_of_pair(
         [widths[first], widths[first + 1], widths[first]],
         [architecture["activations"][i] for i in both],
         tied=architecture["tied"],
+        groups=architecture.get("groups", ()) if is_first else (),
     )
     loss = objective.loss if is_first else LOSSES[_INNER_LOSS]
     return Objective(
@@ -88,6 +89,7 @@ def _objective_of_pair(
         rows.empty(),
         objective.corruption if is_first else None,
         objective.term if is_last else None,
+        unit_weights=objective.unit_weights if is_first else None,
     )
 
 

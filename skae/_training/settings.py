@@ -5,7 +5,7 @@ Functions read parameters of the estimator only.
 
 import math
 import numbers
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,11 @@ def check_code_size(n_components: Any) -> int | float:
 
 
 def describe_network(
-    estimator: Any, n_features: int, n_components: int
+    estimator: Any, n_features: int, n_components: int, groups: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Arguments of `make_network` for an estimator.
+
+    `groups` are the sizes of the groups of levels that are the last features.
 
     Raises
     ------
@@ -85,17 +87,24 @@ def describe_network(
             f"activation={estimator.activation!r} must be one name, or one for each of "
             f"the {len(hidden)} hidden layers, from {list(ACTIVATIONS)}.{meant}"
         )
-    return {
+    output = _output_activation(estimator)
+    if groups and output != LOSSES[estimator.loss].output_activation:
+        raise ValueError(
+            f"output_activation={output!r} does not go with a table with categories: "
+            "use 'auto'"
+        )
+    architecture = {
         "widths": [n_features, *hidden, n_components, *hidden[::-1], n_features],
         "activations": [
             *names,
             estimator.code_activation,
             *names[::-1],
-            _output_activation(estimator),
+            output,
         ],
         "tied": bool(estimator.tied_weights),
         "variational": estimator._codes_are_distributions,
     }
+    return architecture | {"groups": groups} if groups else architecture
 
 
 def _hidden_layers(estimator: Any, n_scores: int) -> list[int]:
@@ -244,11 +253,7 @@ def describe_scaling(
     """
     scale, is_scaled = estimator.scale, LOSSES[estimator.loss].is_scaled
     _check_size(mean, spread)
-    if isinstance(scale, numbers.Real) and not is_scaled:
-        raise ValueError(
-            f"scale={scale!r}: with loss={estimator.loss!r} the network does not scale "
-            "the data. Use scale='auto', or another loss"
-        )
+    _check_scale(estimator)
     if scale is None or not is_scaled or value_range(estimator) is not None:
         return np.zeros_like(mean), 1.0
     if scale == "auto":
@@ -272,6 +277,63 @@ def describe_scaling(
     return mean, float(scale)
 
 
+def describe_columns(
+    estimator: Any, mean: Floats, spreads: Floats, groups: Sequence[int]
+) -> tuple[Floats, Floats]:
+    """`describe_scaling` where features are divided by numbers of their own.
+
+    Parameters
+    ----------
+    estimator : BaseAutoencoder
+
+    mean : ndarray of shape (n_features,)
+        Mean of the training data.
+
+    spreads : ndarray of shape (n_features,)
+        Standard deviations of the training data.
+
+    groups : sequence of int
+        Sizes of the groups of levels that are the last features.
+
+    Returns
+    -------
+    offset : ndarray of shape (n_features,)
+
+    scale : ndarray of shape (n_features,)
+
+    Raises
+    ------
+    ValueError
+        If parameters do not go together, or if the data's variance overflows.
+    """
+    _check_size(mean, float(spreads.max()))
+    _check_scale(estimator)
+    offset, scale = np.zeros_like(mean), np.ones(len(mean))
+    n_plain = len(mean) - sum(groups)
+    if LOSSES[estimator.loss].is_scaled and estimator.scale is not None:
+        offset[:n_plain] = mean[:n_plain]
+        scale[:n_plain] = spreads[:n_plain]
+        if isinstance(estimator.scale, numbers.Real):
+            scale[:n_plain] = estimator.scale
+    first = n_plain
+    for size in groups:
+        variances = spreads[first : first + size] ** 2
+        scale[first : first + size] = np.sqrt(variances.sum())
+        first += size
+    least = np.finfo(mean.dtype).tiny
+    return offset, np.where(scale >= least, scale, 1.0)
+
+
+def _check_scale(estimator: Any) -> None:
+    """Raise ValueError if data are to be scaled for a loss that allows none."""
+    scale, is_auto = estimator.scale, estimator.scale in (None, "auto")
+    if not is_auto and not LOSSES[estimator.loss].is_scaled:
+        raise ValueError(
+            f"scale={scale!r}: with loss={estimator.loss!r} the network does not scale "
+            "the data. Use scale='auto', or another loss"
+        )
+
+
 def _check_size(mean: Floats, spread: float) -> None:
     """Raise ValueError if the dtype of the data cannot hold their variance.
 
@@ -293,7 +355,10 @@ def _check_size(mean: Floats, spread: float) -> None:
 
 
 def describe_corruption(
-    estimator: Any, extremes: Callable[[], tuple[float, float]]
+    estimator: Any,
+    extremes: Callable[[], tuple[float, float]],
+    *,
+    has_groups: bool = False,
 ) -> Corruption | None:
     """The corruption of rows in training, or None.
 
@@ -303,6 +368,9 @@ def describe_corruption(
 
     extremes : callable
         Returns the lowest and the highest entry of the training rows.
+
+    has_groups : bool, default=False
+        Whether some features are groups of levels.
 
     Returns
     -------
@@ -323,6 +391,11 @@ def describe_corruption(
             f"{estimator.solver!r} cannot handle: use {_one_of(SOLVERS)}"
         )
     row = CORRUPTIONS[noise]
+    if has_groups and not row.has_groups:
+        raise ValueError(
+            f"noise={noise!r} is for numbers, but X has categories: use 'swap' or "
+            "'masking'"
+        )
     if row.is_share and level > 1:
         raise ValueError(
             f"noise_level={level} is the share of the entries that noise={noise!r} "

@@ -145,7 +145,11 @@ class CautiousSelection:
     def _losses(self, params: Floats) -> Floats:
         objective = self.training.objective
         losses = row_losses(
-            objective.loss, objective.network, params, objective.validation
+            objective.loss,
+            objective.network,
+            params,
+            objective.validation,
+            objective.unit_weights,
         )
         return losses[self._used]
 

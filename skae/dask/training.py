@@ -33,7 +33,7 @@ from skae._training.loop import (
     new_state,
 )
 from skae._training.reporting import Curves
-from skae._typing import Floats, Matrix, Result
+from skae._typing import Floats, Matrix, Result, Scale
 from skae.dask.partitions import LostError, Partitions
 
 # ---------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def _chosen(rows: Rows, numbers: np.ndarray) -> Rows:
     return rows.choose(numbers)
 
 
-def _scaled(rows: Rows, offset: np.ndarray, scale: float) -> Rows:
+def _scaled(rows: Rows, offset: np.ndarray, scale: Scale) -> Rows:
     return rows.scaled(offset, scale)
 
 
@@ -163,7 +163,7 @@ class DistributedRows(NamedTuple):
             ),
         )
 
-    def scaled(self, offset: np.ndarray, scale: float) -> Self:
+    def scaled(self, offset: np.ndarray, scale: Scale) -> Self:
         return self._replace(parts=self.parts.derive(_scaled, offset, scale))
 
     def filled_by(self, fill: Callable[[Rows], Rows]) -> Self:

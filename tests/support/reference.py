@@ -4,6 +4,8 @@ Every function and its derivative is written from its textbook definition, not f
 the kernels' stable form.
 """
 
+import itertools
+
 import numpy as np
 from scipy import special, stats
 
@@ -69,7 +71,7 @@ LOSSES = {
 
 # -- Random numbers --------------------------------------------------------------------
 
-CORRUPTION, POSTERIOR = 1, 2
+CORRUPTION, POSTERIOR, CORRUPTED_GROUPS = 1, 2, 3
 NO_EPOCH = -1
 
 
@@ -98,8 +100,35 @@ def normal_pairs(bits):
     return np.where(bits & np.uint64(2), -point, point)
 
 
+def _other_rows(bits, n_rows):
+    """For each row, another one, by the lower bits of numbers (n_rows, n)."""
+    steps = ((bits % np.uint64(2**32)) * np.uint64(n_rows - 1)) >> np.uint64(32)
+    return (np.arange(n_rows)[:, np.newaxis] + 1 + steps.astype(int)) % n_rows
+
+
+def _swap(X, level, seed, epoch):
+    bits = random_bits(seed, CORRUPTION, epoch, X.size).reshape(X.shape)
+    others = np.take_along_axis(X, _other_rows(bits, len(X)), axis=0)
+    return np.where((bits >> np.uint64(32)) / 2.0**32 < level, others, X)
+
+
+def corrupted_groups(X, noise, level, groups, seed, epoch):
+    """Rows of which whole groups of columns are hidden, or those of other rows."""
+    n_rows, n_groups, found = len(X), len(groups) - 1, X.copy()
+    bits = random_bits(seed, CORRUPTED_GROUPS, epoch, n_rows * n_groups)
+    bits = bits.reshape(n_rows, n_groups)
+    others, chosen = _other_rows(bits, n_rows), (bits >> np.uint64(32)) / 2.0**32
+    for g, (first, stop) in enumerate(itertools.pairwise(groups)):
+        group = X[others[:, g], first:stop] if noise == "swap" else 0.0
+        is_chosen = chosen[:, g, np.newaxis] < level
+        found[:, first:stop] = np.where(is_chosen, group, X[:, first:stop])
+    return found
+
+
 def corrupt(X, noise, level, lowest, highest, seed, epoch):
     """Rows as a denoising network sees them; the values are as it sees them."""
+    if noise == "swap":
+        return _swap(X, level, seed, epoch)
     n_rows, n_features = X.shape
     n_pairs = (n_features + 1) // 2
     bits = random_bits(seed, CORRUPTION, epoch, n_rows * n_pairs)
@@ -124,6 +153,29 @@ def of_observed(function, prediction, X):
     is_missing = np.isnan(X)
     values = function(prediction, np.where(is_missing, 0.5, X))
     return np.where(is_missing, 0.0, values)
+
+
+def entry_losses(loss, prediction, X, groups=(), unit_weights=None):
+    """Losses of all entries, and their derivatives by the predictions.
+
+    `groups` are where groups begin, and end; the loss of a group, the negative
+    logarithm of the softmax of its predictions, is in its first column.
+    """
+    value_of, slope_of = LOSSES[loss]
+    n_plain = groups[0] if len(groups) else X.shape[1]
+    of_plain = prediction[:, :n_plain], X[:, :n_plain]
+    values, slopes = np.zeros(X.shape), np.zeros(X.shape)
+    values[:, :n_plain] = of_observed(value_of, *of_plain)
+    slopes[:, :n_plain] = of_observed(slope_of, *of_plain)
+    for first, stop in itertools.pairwise(groups):
+        of_group = special.softmax(prediction[:, first:stop], axis=1)
+        levels = X[:, first:stop] > 0  # NaN is not
+        is_known = levels.any(axis=1)
+        likelihoods = np.where(is_known, (of_group * levels).sum(axis=1), 1.0)
+        values[:, first] = -np.log(likelihoods)
+        slopes[:, first:stop] = (of_group - levels) * is_known[:, np.newaxis]
+    weights = np.ones(X.shape[1]) if unit_weights is None else unit_weights
+    return values * weights, slopes * weights
 
 
 def expected(rows, mean, loadings, noise):
@@ -170,25 +222,27 @@ def objective(
     weights=None,
     seen=None,
     penalty=None,
+    **columns,
 ):
     """The objective and its gradient: a value, lists of coefs' and biases' gradients.
 
     With `tied`, `coefs` are all layers' still, and the gradient of a decoder layer is
     None: it is added, transposed, to its encoder layer's. The network sees the rows
     `seen` in place of X, of which missing entries are NaN. `penalty` are the kind, the
-    weight and the target of the code's sparsity.
+    weight and the target of the code's sparsity; `columns` are as of `entry_losses`.
+    The activations of an output with groups are those of the others.
     """
     weights = np.ones(len(X)) if weights is None else weights
     weights = weights / weights.sum()
     seen = X if seen is None else seen
     layers, inputs = forward(seen, coefs, intercepts, activations)
-    value_of, slope_of = LOSSES[loss]
     stored = coefs[: len(coefs) // 2] if tied else coefs
-    value = weights @ of_observed(value_of, layers[-1], X).sum(axis=1)
+    values, slopes = entry_losses(loss, layers[-1], X, **columns)
+    value = weights @ values.sum(axis=1)
     value += alpha / 2 * sum((w**2).sum() for w in stored)
 
     coef_gradients, bias_gradients = [], []
-    delta = weights[:, np.newaxis] * of_observed(slope_of, layers[-1], X)
+    delta = weights[:, np.newaxis] * slopes
     for i in reversed(range(len(coefs))):
         delta = delta * ACTIVATIONS[activations[i]][1](inputs[i])
         coef_gradients.insert(0, layers[i].T @ delta)

@@ -1,0 +1,375 @@
+"""Tables of any library: their columns, and tables that are made of columns.
+
+Each kind of table has a class here, with the same methods. Columns are read as numbers,
+float arrays with NaN for missing entries, or as categories: the number of each entry's
+level, -1 if it is missing, and the levels.
+"""
+
+import numbers
+import sys
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from skae._typing import Floats
+
+# Kinds of columns. What neither is refused: dates, lists.
+NUMBER, CATEGORY, OTHER = "number", "category", "other"
+
+
+class Frame(Protocol):
+    """A table."""
+
+    library: ClassVar[str]
+    n_rows: int
+    names: list[Any] | None  # of the columns; None if they have none
+    dtypes: list[Any]  # of the columns, as their library has them
+
+    def __init__(self, X: Any) -> None: ...
+
+    @staticmethod
+    def is_one(X: Any) -> bool:
+        """Whether X is a table of this kind."""
+
+    @staticmethod
+    def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
+        """A table of columns: of floats for numbers, of objects for categories."""
+
+    def kind(self, column: int) -> str:
+        """Kind of a column by its dtype, or of objects by what they are."""
+
+    def numbers(self, column: int) -> Floats:
+        """Entries of a column as float64, or float32 if that is its dtype."""
+
+    def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
+        """Numbers of the entries' levels, int64, and the levels."""
+
+
+def frame_of(X: Any) -> Frame | None:
+    """A table of some kind; None for other data, such as an array of numbers."""
+    for kind in FRAMES.values():
+        if kind.is_one(X):
+            return kind(X)
+    return None
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is NaN, None, pandas.NA or pandas.NaT."""
+    if value is None:
+        return True
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and (value is pandas.NA or value is pandas.NaT):
+        return True
+    return isinstance(value, numbers.Real) and bool(value != value)
+
+
+def _encoded(values: Iterable[Any], n: int) -> tuple[np.ndarray, list[Any]]:
+    """Numbers of the levels of some objects, and these levels.
+
+    Raises TypeError if an object cannot be a level, because it has no hash.
+    """
+    known: dict[Any, int] = {}
+    codes = np.fromiter((known.setdefault(v, len(known)) for v in values), np.int64, n)
+    levels = list(known)
+    is_missing = np.array([_is_missing(level) for level in levels], dtype=bool)
+    if not is_missing.any():
+        return codes, levels
+    numbered = np.where(is_missing, -1, np.cumsum(~is_missing) - 1)
+    kept = [v for v, lacks in zip(levels, is_missing, strict=True) if not lacks]
+    return numbered[codes], kept
+
+
+def _kind_of_objects(frame: Frame, column: int) -> str:
+    """Kind of a column of objects."""
+    try:
+        levels = frame.levels(column)[1]
+    except TypeError:
+        return OTHER
+    if all(_is_number(level) for level in levels):
+        return NUMBER
+    return CATEGORY if all(_has_name(level) for level in levels) else OTHER
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
+def _has_name(value: Any) -> bool:
+    return isinstance(value, str | bytes | bool | np.bool_ | numbers.Real)
+
+
+def _numbers_of(values: Iterable[Any]) -> Floats:
+    """Objects as float64."""
+    there = [np.nan if _is_missing(v) else float(v) for v in values]
+    return np.array(there, dtype=np.float64)
+
+
+def _whole(values: Floats, dtype: np.dtype) -> np.ndarray:
+    """Numbers as the nearest that an integer dtype can hold."""
+    info = np.iinfo(dtype)
+    with np.errstate(invalid="ignore"):
+        rounded = np.rint(values.astype(np.float64))
+    # The largest integers are no float64.
+    inside = np.clip(rounded, float(info.min), np.nextafter(float(info.max), 0))
+    return inside.astype(dtype)
+
+
+class ArrayFrame(Frame):
+    """A NumPy array; of objects or strings, or of numbers that stand for levels."""
+
+    library = "numpy"
+
+    def __init__(self, X: Any) -> None:
+        self.names = None
+        is_list = isinstance(X, list | tuple)
+        self._array = np.array(X, dtype=object) if is_list else np.asarray(X)
+        if self._array.ndim != 2:
+            raise ValueError(
+                f"Expected 2D array, got an array of shape {self._array.shape}: X has "
+                "a row for each sample and a column for each feature"
+            )
+        self.n_rows, n_columns = self._array.shape
+        self._encoded: dict[int, tuple[np.ndarray, list[Any]]] = {}
+        self.dtypes = [self._dtype(j) for j in range(n_columns)]
+
+    @staticmethod
+    def is_one(X: Any) -> bool:
+        """Whether X is an array, or nested lists, that may have categories."""
+        if isinstance(X, list | tuple):
+            first = X[0] if len(X) else ()
+            is_row = isinstance(first, list | tuple)
+            return is_row and not all(_is_number(value) for value in first)
+        return isinstance(X, np.ndarray) and X.dtype.kind in "OUS"
+
+    def _dtype(self, column: int) -> Any:
+        if self._array.dtype.kind != "O":
+            return self._array.dtype
+        if _kind_of_objects(self, column) != NUMBER:
+            return self._array.dtype
+        levels = self.levels(column)[1]
+        is_whole = all(isinstance(level, numbers.Integral) for level in levels)
+        return np.dtype(np.int64 if levels and is_whole else np.float64)
+
+    def kind(self, column: int) -> str:
+        if self._array.dtype.kind == "O":
+            return _kind_of_objects(self, column)
+        return CATEGORY if self._array.dtype.kind in "US" else NUMBER
+
+    def numbers(self, column: int) -> Floats:
+        values = self._array[:, column]
+        if values.dtype.kind == "O":
+            return _numbers_of(values)
+        return values.astype(np.result_type(values.dtype, np.float32))
+
+    def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
+        if column not in self._encoded:
+            values = self._array[:, column].tolist()
+            self._encoded[column] = _encoded(values, self.n_rows)
+        return self._encoded[column]
+
+    @staticmethod
+    def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> np.ndarray:
+        """An array of columns: of objects, unless all are of one dtype of numbers."""
+        whole = np.empty((len(columns[0]), len(columns)), dtype=object)
+        for j, (values, dtype) in enumerate(zip(columns, dtypes, strict=True)):
+            is_whole = dtype.kind in "iu" and values.dtype.kind == "f"
+            whole[:, j] = _whole(values, dtype) if is_whole else values
+        kinds = set(dtypes)
+        dtype = kinds.pop() if len(kinds) == 1 else np.dtype(object)
+        return whole if dtype.kind == "O" else whole.astype(dtype)
+
+
+class PandasFrame(Frame):
+    """A pandas DataFrame."""
+
+    library = "pandas"
+
+    def __init__(self, X: Any) -> None:
+        self._frame = X
+        self.n_rows = len(X)
+        self.names = list(X.columns)
+        self.dtypes = list(X.dtypes)
+
+    @staticmethod
+    def is_one(X: Any) -> bool:
+        """Whether X is a pandas DataFrame."""
+        pandas = sys.modules.get("pandas")
+        return pandas is not None and isinstance(X, pandas.DataFrame)
+
+    def kind(self, column: int) -> str:
+        import pandas as pd
+
+        dtype = self.dtypes[column]
+        if isinstance(dtype, pd.SparseDtype):
+            return NUMBER
+        if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
+            return CATEGORY
+        if pd.api.types.is_bool_dtype(dtype):
+            return CATEGORY
+        if pd.api.types.is_numeric_dtype(dtype):
+            is_complex = pd.api.types.is_complex_dtype(dtype)
+            return OTHER if is_complex else NUMBER
+        if pd.api.types.is_object_dtype(dtype):
+            return _kind_of_objects(self, column)
+        if isinstance(dtype, pd.ArrowDtype):
+            return _kind_of_arrow(dtype.pyarrow_dtype)
+        return OTHER
+
+    def numbers(self, column: int) -> Floats:
+        series = self._frame.iloc[:, column]
+        if series.dtype == object:
+            return _numbers_of(series.tolist())
+        dtype = np.float32 if series.dtype == np.float32 else np.float64
+        return np.asarray(series.to_numpy(dtype=dtype, na_value=np.nan))
+
+    def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
+        import pandas as pd
+
+        series = self._frame.iloc[:, column]
+        if series.dtype == object:
+            return _encoded(series.tolist(), self.n_rows)
+        codes, levels = pd.factorize(series)
+        return codes.astype(np.int64), levels.tolist()
+
+    @staticmethod
+    def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
+        """A frame of columns."""
+        import pandas as pd
+
+        made = {}
+        for j, (values, dtype) in enumerate(zip(columns, dtypes, strict=True)):
+            is_whole = values.dtype.kind == "f" and pd.api.types.is_integer_dtype(dtype)
+            if is_whole:
+                values = _whole(values, np.dtype(getattr(dtype, "numpy_dtype", dtype)))
+            made[j] = pd.Series(values).astype(dtype)
+        frame = pd.DataFrame(made)
+        frame.columns = names
+        return frame
+
+
+class PolarsFrame(Frame):
+    """A polars DataFrame."""
+
+    library = "polars"
+
+    def __init__(self, X: Any) -> None:
+        self._frame = X
+        self.n_rows = X.height
+        self.names = list(X.columns)
+        self.dtypes = list(X.dtypes)
+
+    @staticmethod
+    def is_one(X: Any) -> bool:
+        """Whether X is a polars DataFrame."""
+        polars = sys.modules.get("polars")
+        return polars is not None and isinstance(X, polars.DataFrame)
+
+    def kind(self, column: int) -> str:
+        import polars as pl
+
+        dtype = self.dtypes[column]
+        if dtype.is_numeric():
+            return NUMBER
+        if dtype == pl.Object:
+            return _kind_of_objects(self, column)
+        is_named = dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
+        if dtype == pl.Null:  # nothing is known of it
+            return NUMBER
+        return CATEGORY if is_named else OTHER
+
+    def numbers(self, column: int) -> Floats:
+        import polars as pl
+
+        series = self._frame.to_series(column)
+        if series.dtype == pl.Object:
+            return _numbers_of(series.to_list())
+        dtype = pl.Float32 if series.dtype == pl.Float32 else pl.Float64
+        numbers: Floats = series.cast(dtype).fill_null(np.nan).to_numpy()
+        return numbers
+
+    def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
+        return _encoded(self._frame.to_series(column).to_list(), self.n_rows)
+
+    @staticmethod
+    def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
+        """A frame of columns."""
+        import polars as pl
+
+        made = []
+        for name, values, dtype in zip(names, columns, dtypes, strict=True):
+            if values.dtype.kind == "f":
+                values = np.rint(values) if dtype.is_integer() else values
+                made.append(pl.Series(name, values).cast(dtype, strict=False))
+            else:
+                made.append(pl.Series(name, values.tolist(), dtype=dtype))
+        return pl.DataFrame(made)
+
+
+class ArrowFrame(Frame):
+    """A pyarrow Table."""
+
+    library = "pyarrow"
+
+    def __init__(self, X: Any) -> None:
+        self._table = X
+        self.n_rows = X.num_rows
+        self.names = list(X.column_names)
+        self.dtypes = list(X.schema.types)
+
+    @staticmethod
+    def is_one(X: Any) -> bool:
+        """Whether X is a pyarrow Table."""
+        pyarrow = sys.modules.get("pyarrow")
+        return pyarrow is not None and isinstance(X, pyarrow.Table)
+
+    def kind(self, column: int) -> str:
+        return _kind_of_arrow(self.dtypes[column])
+
+    def numbers(self, column: int) -> Floats:
+        import pyarrow as pa
+
+        values = self._table.column(column)
+        dtype = pa.float32() if values.type == pa.float32() else pa.float64()
+        # A copy, because arrays of pyarrow cannot be written to.
+        return np.array(values.cast(dtype, safe=False).to_numpy())
+
+    def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
+        return _encoded(self._table.column(column).to_pylist(), self.n_rows)
+
+    @staticmethod
+    def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
+        """A table of columns."""
+        import pyarrow as pa
+
+        made = []
+        for values, dtype in zip(columns, dtypes, strict=True):
+            if values.dtype.kind == "f":
+                is_whole = pa.types.is_integer(dtype)
+                numbers = pa.array(np.rint(values) if is_whole else values)
+                made.append(numbers.cast(dtype, safe=False))
+            elif pa.types.is_dictionary(dtype):
+                levels = pa.array(values.tolist(), type=dtype.value_type)
+                made.append(levels.dictionary_encode().cast(dtype))
+            else:
+                made.append(pa.array(values.tolist(), type=dtype))
+        return pa.table(made, names=names)
+
+
+def _kind_of_arrow(dtype: Any) -> str:
+    """Kind of a column of a type of pyarrow."""
+    from pyarrow import types
+
+    if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype):
+        return NUMBER
+    if types.is_null(dtype):  # nothing is known of it
+        return NUMBER
+    is_text = types.is_string(dtype) or types.is_large_string(dtype)
+    is_named = types.is_boolean(dtype) or types.is_dictionary(dtype)
+    is_view = getattr(types, "is_string_view", lambda _: False)(dtype)
+    return CATEGORY if is_text or is_named or is_view else OTHER
+
+
+FRAMES: dict[str, type[Frame]] = {
+    kind.library: kind for kind in (PandasFrame, PolarsFrame, ArrowFrame, ArrayFrame)
+}

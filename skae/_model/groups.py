@@ -1,0 +1,162 @@
+"""Groups of outputs, the levels of categories: probabilities, losses, weights.
+
+A group's inputs are one for a sample's level and zeros for the others. Its outputs are
+logits, of which a softmax makes probabilities. Arrays of columns have an entry for each
+output that is in no group, then one for each group.
+"""
+
+import numpy as np
+
+from skae._compiled.records import Network
+from skae._typing import Floats
+
+# The least entropy, in nats, that cross-entropies are measured in: that of a level that
+# one of 600 samples has.
+_LEAST_ENTROPY = 0.01
+# Frequency of levels that are known, but do not occur in the training data.
+_LEAST_FREQUENCY = 1e-6
+# The null loss of a column: half a variance, as of standardized numbers.
+NULL_LOSS = 0.5
+
+
+def probabilities(outputs: Floats, network: Network) -> Floats:
+    """Outputs of a network with probabilities in place of logits."""
+    if not network.n_groups:
+        return outputs
+    logits = _of_groups(outputs, network)
+    exponentials = np.exp(logits - _spread(_highest(logits, network), network))
+    found = outputs.copy()
+    sums = _sums(exponentials, network)
+    found[:, network.n_plain :] = exponentials / _spread(sums, network)
+    return found
+
+
+def cross_entropies(outputs: Floats, targets: Floats, network: Network) -> Floats:
+    """Losses of a network's groups, in nats.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n_rows, n_outputs)
+        With logits, which may be of any size.
+
+    targets : ndarray of shape (n_rows, n_outputs)
+        Positive for the level that a row has; NaN if it is missing.
+
+    network : Network
+
+    Returns
+    -------
+    losses : ndarray of shape (n_rows, n_groups), dtype=float64
+        NaN for missing levels.
+    """
+    logits = _of_groups(outputs, network).astype(np.float64, copy=False)
+    chosen = _of_groups(targets, network)
+    is_missing = np.isnan(chosen[:, _starts(network)])
+    relative = logits - _spread(_highest(logits, network), network)
+    is_highest = relative == 0
+    rest = _sums(np.where(is_highest, 0.0, np.exp(relative)), network)
+    rest += _sums(is_highest.astype(np.float64), network) - 1
+    losses = np.log1p(rest) - _sums(np.where(chosen > 0, relative, 0.0), network)
+    return np.where(is_missing, np.nan, losses)
+
+
+def entropies(mean: Floats, network: Network) -> Floats:
+    """Entropy of each group's levels, in nats, given their frequencies as the mean."""
+    frequencies = _frequencies(mean, network)
+    terms = frequencies * np.log(np.where(frequencies > 0, frequencies, 1.0))
+    found: Floats = -_sums(terms[np.newaxis], network)[0]
+    return found
+
+
+def log_frequencies(mean: Floats, network: Network) -> Floats:
+    """Logits with which groups predict the frequencies of their levels."""
+    found: Floats = np.log(np.maximum(_frequencies(mean, network), _LEAST_FREQUENCY))
+    return found
+
+
+def unit_weights(
+    mean: Floats, network: Network, of_columns: Floats | None
+) -> Floats | None:
+    """Weights of the losses of all outputs; None for ones.
+
+    The loss of each column is the weight of the column, by default 1, times a loss
+    which is `NULL_LOSS` if nothing but the mean, or the levels' frequencies, is known.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_outputs,)
+        Of the training data; of groups, the frequencies of the levels.
+
+    network : Network
+
+    of_columns : ndarray of shape (n_plain + n_groups,) or None
+
+    Returns
+    -------
+    weights : ndarray of shape (n_outputs,), dtype=float64, or None
+    """
+    if not network.n_groups and of_columns is None:
+        return None
+    n_columns = network.n_plain + network.n_groups
+    weights = np.ones(n_columns) if of_columns is None else of_columns.copy()
+    entropy = np.maximum(entropies(mean, network), _LEAST_ENTROPY)
+    weights[network.n_plain :] *= NULL_LOSS / entropy
+    return of_units(weights, network)
+
+
+def of_units(of_columns: Floats, network: Network) -> Floats:
+    """Numbers of columns as those of all outputs: a group's outputs have the same."""
+    sizes = np.diff(network.groups)
+    of_groups = np.repeat(of_columns[network.n_plain :], sizes)
+    return np.concatenate([of_columns[: network.n_plain], of_groups])
+
+
+def columns_of(network: Network) -> slice | np.ndarray:
+    """Index of the outputs that stand for columns: of a group, the first."""
+    if not network.n_groups:
+        return slice(None)
+    return np.append(np.arange(network.n_plain), network.groups[:-1])
+
+
+def summed_over_groups(values: Floats, network: Network) -> Floats:
+    """Values of all outputs (n_rows, n_outputs) as sums over columns."""
+    if not network.n_groups:
+        return values
+    plain = values[:, : network.n_plain]
+    return np.hstack([plain, _sums(_of_groups(values, network), network)])
+
+
+def _of_groups(values: Floats, network: Network) -> Floats:
+    """Those of all outputs that are in groups, (n_rows, n_grouped)."""
+    return values[:, network.n_plain :]
+
+
+def _starts(network: Network) -> np.ndarray:
+    """Where groups begin among the outputs that are in groups."""
+    starts: np.ndarray = network.groups[:-1] - network.n_plain
+    return starts
+
+
+def _sums(values: Floats, network: Network) -> Floats:
+    if not network.n_groups:
+        return np.empty((len(values), 0))
+    sums: Floats = np.add.reduceat(values, _starts(network), axis=1)
+    return sums
+
+
+def _highest(logits: Floats, network: Network) -> Floats:
+    highest: Floats = np.maximum.reduceat(logits, _starts(network), axis=1)
+    return highest
+
+
+def _spread(of_groups: Floats, network: Network) -> Floats:
+    """Numbers of groups, (n_rows, n_groups), for each of their outputs."""
+    return np.repeat(of_groups, np.diff(network.groups), axis=1)
+
+
+def _frequencies(mean: Floats, network: Network) -> Floats:
+    """Frequencies of the levels of all groups, which sum to 1 in each."""
+    means = np.maximum(0.0, mean[network.n_plain :].astype(np.float64))
+    sums = _spread(_sums(means[np.newaxis], network), network)[0]
+    frequencies: Floats = means / np.where(sums > 0, sums, 1.0)
+    return frequencies
