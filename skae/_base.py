@@ -256,7 +256,7 @@ class BaseAutoencoder(
         return self._squares(checked, sample_weight).share
 
     def get_codes(self, X: MatrixLike, *, layer: int | str = "all") -> np.ndarray:
-        """Activations of the encoder's layers, for example as features of a classifier.
+        """Encode samples by several layers, for example for features of a classifier.
 
         Parameters
         ----------
