@@ -126,7 +126,7 @@ def _make_pandas(description: Dtype) -> Any:
     if kind == "Sparse":
         inner, _, fill_value = rest.partition(":")
         of_values = np.dtype(inner)
-        return pd.SparseDtype(of_values, of_values.type(float(fill_value)))
+        return pd.SparseDtype(of_values, of_values.type(float(fill_value)).item())
     if kind == "arrow":
         return pd.ArrowDtype(_make_arrow(Dtype(rest)))
     return pd.api.types.pandas_dtype(description.text)
