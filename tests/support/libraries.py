@@ -83,3 +83,18 @@ def assert_same_table(a, b):
     else:
         assert getattr(a, "schema", None) == getattr(b, "schema", None)
         assert a.equals(b)
+
+
+def columns_of(X):
+    """Columns of a table as arrays of objects, of shape (n_rows, 1)."""
+    if isinstance(X, pd.DataFrame):
+        X = X.to_numpy(dtype=object)
+    if isinstance(X, np.ndarray):
+        return [X[:, [j]].astype(object) for j in range(X.shape[1])]
+    entries = zip(*(row.values() for row in rows_of(X)), strict=True)
+    return [np.array(column, dtype=object)[:, np.newaxis] for column in entries]
+
+
+def rows_of(X):
+    """Rows of a table of polars or pyarrow, as dicts."""
+    return X.to_pylist() if hasattr(X, "to_pylist") else X.to_dicts()
