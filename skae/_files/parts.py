@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,13 +51,13 @@ def require_finite(arrays: Arrays, except_for: frozenset[str] = frozenset()) -> 
 
 _FEATURE_NAMES = "feature_names"  # begins the names of arrays
 # Types of values beside text, as numbers in files, and what makes them of text.
-_OF_TEXT: tuple[tuple[type, Callable[[bytes], Any]], ...] = (
+_OF_TEXT: tuple[tuple[type, Callable[[memoryview], Any]], ...] = (
     (str, lambda text: str(text, "utf-8", "surrogatepass")),
     (bytes, bytes),
-    (bool, lambda text: {b"True": True, b"False": False}[text]),
-    (int, int),
-    (float, float),
-    (type(None), lambda text: {b"None": None}[text]),
+    (bool, lambda text: {b"True": True, b"False": False}[bytes(text)]),
+    (int, lambda text: int(bytes(text))),
+    (float, lambda text: float(bytes(text))),
+    (type(None), lambda text: {b"None": None}[bytes(text)]),
 )
 _TYPES = [kind for kind, _ in _OF_TEXT]
 
@@ -76,7 +75,7 @@ def _expected_texts(n: int | None, of: str) -> dict[str, Expected]:
     return {f"{of}.lengths": ("int64", (n,)), f"{of}.text": ("uint8", (ANY,))}
 
 
-def _texts_of_arrays(arrays: Arrays, of: str, what: str) -> Iterator[bytes]:
+def _texts_of_arrays(arrays: Arrays, of: str, what: str) -> Iterator[memoryview]:
     """Texts, one after the other; InvalidFile, which says what they are, if wrong."""
     lengths, text = arrays[f"{of}.lengths"], arrays[f"{of}.text"]
     require(
@@ -85,8 +84,9 @@ def _texts_of_arrays(arrays: Arrays, of: str, what: str) -> Iterator[bytes]:
         and lengths.sum() == text.size,
         f"{what} have wrong lengths",
     )
-    spans = pairwise([0, *np.cumsum(lengths).tolist()])
-    return (bytes(text.data[a:b]) for a, b in spans)
+    # Not as lists of Python's numbers, which take more memory than short texts.
+    pairs = zip(np.cumsum(lengths), lengths, strict=True)
+    return (text.data[stop - length : stop] for stop, length in pairs)
 
 
 def arrays_of_names(names: np.ndarray) -> Arrays:
@@ -140,7 +140,7 @@ def values_of_arrays(arrays: Arrays, of: str) -> list[Any]:
     kinds = arrays[f"{of}.kinds"]
     require((kinds < len(_TYPES)).all(), f"{of!r} has values of unknown types")
     texts = _texts_of_arrays(arrays, of, f"the values {of!r}")
-    pairs = zip(kinds.tolist(), texts, strict=True)
+    pairs = zip(kinds, texts, strict=True)
     return [_OF_TEXT[kind][1](text) for kind, text in pairs]
 
 
