@@ -413,6 +413,10 @@ class StreamedRows(NamedTuple):
     def has_missing(self) -> bool:
         return self.stream.has_missing
 
+    @property
+    def row_entries(self) -> float:
+        return self.stream.row_entries
+
     def choose(self, numbers: np.ndarray) -> Self:
         return self._replace(subset=numbers)
 

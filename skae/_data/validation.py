@@ -178,16 +178,22 @@ def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None
     is_explicit : bool
         Whether some columns are said to be categories, so that X has to be a table.
     """
-    frame = frame_of(X)
-    if frame is None and is_explicit:
-        if sparse.issparse(X):
-            raise TypeError(
-                "categorical_features needs a table, but X is a sparse matrix: pass a "
-                "dataframe or an array, or categorical_features=None"
-            )
-        frame = cast(Frame, ArrayFrame(X))
-    if frame is not None:
+    frame = table_of(X, is_explicit=is_explicit or reader.has_read)
+    if frame is not None and frame.n_rows:
         reader.read(frame)
+
+
+def table_of(X: MatrixLike, *, is_explicit: bool) -> Frame | None:
+    """X as a table that may have categories, or None. See `read_table`."""
+    frame = frame_of(X)
+    if frame is not None or not is_explicit:
+        return frame
+    if sparse.issparse(X):
+        raise TypeError(
+            "categorical_features needs a table, but X is a sparse matrix: pass a "
+            "dataframe or an array, or categorical_features=None"
+        )
+    return cast(Frame, ArrayFrame(X))
 
 
 def check_feature_weights(feature_weights: ArrayLike, n_features: int) -> Floats:

@@ -5,6 +5,8 @@ logits, of which a softmax makes probabilities. Arrays of columns have an entry 
 output that is in no group, then one for each group.
 """
 
+import itertools
+
 import numpy as np
 
 from skae._compiled.records import Network
@@ -49,15 +51,17 @@ def cross_entropies(outputs: Floats, targets: Floats, network: Network) -> Float
     losses : ndarray of shape (n_rows, n_groups), dtype=float64
         NaN for missing levels.
     """
-    logits = _of_groups(outputs, network).astype(np.float64, copy=False)
-    chosen = _of_groups(targets, network)
-    is_missing = np.isnan(chosen[:, _starts(network)])
-    relative = logits - _spread(_highest(logits, network), network)
-    is_highest = relative == 0
-    rest = _sums(np.where(is_highest, 0.0, np.exp(relative)), network)
-    rest += _sums(is_highest.astype(np.float64), network) - 1
-    losses = np.log1p(rest) - _sums(np.where(chosen > 0, relative, 0.0), network)
-    return np.where(is_missing, np.nan, losses)
+    rows, losses = np.arange(len(outputs)), np.empty((len(outputs), network.n_groups))
+    for g, (first, stop) in enumerate(itertools.pairwise(network.groups)):
+        logits = outputs[:, first:stop].astype(np.float64)
+        chosen = targets[:, first:stop]
+        highest = logits.argmax(axis=1)
+        logits -= logits[rows, highest, np.newaxis]
+        losses[:, g] = -logits[rows, chosen.argmax(axis=1)]
+        logits[rows, highest] = -np.inf  # for the digits of the rest
+        losses[:, g] += np.log1p(np.exp(logits, out=logits).sum(axis=1))
+        losses[np.isnan(chosen[:, 0]), g] = np.nan
+    return losses
 
 
 def entropies(mean: Floats, network: Network) -> Floats:
