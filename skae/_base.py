@@ -680,7 +680,8 @@ class BaseAutoencoder(
         """Slices of the samples, with the errors of their entries."""
         if metric == "loss":
             network, params = self._fitted_network()
-            loss, weights = LOSSES[self._training_state.loss], self._unit_weights
+            loss = LOSSES[self._training_state.loss]
+            weights = self._unit_weights(is_balanced=not self._codes_are_distributions)
             for batch, chunk, rows in self._chunks(self._in_range(X)):
                 error = inference.entry_losses(loss, network, params, rows, weights)
                 yield batch, self._per_column(error, chunk)
@@ -734,7 +735,7 @@ class BaseAutoencoder(
         squares of categories are twice their losses.
         """
         errors, deviations = chunk - reconstruction, chunk - self.mean_
-        weights, network = self._unit_weights, self._fitted_network()[0]
+        weights, network = self._unit_weights(), self._fitted_network()[0]
         if isinstance(self.scale_, float) and weights is None:
             return errors, deviations
         factors = 1 / np.asarray(self.scale_)
@@ -759,11 +760,10 @@ class BaseAutoencoder(
         )
         return errors, deviations
 
-    @property
-    def _unit_weights(self) -> Floats | None:
+    def _unit_weights(self, *, is_balanced: bool = True) -> Floats | None:
         """Weights of the losses of the network's outputs; None for ones."""
-        network, _ = self._fitted_network()
-        return unit_weights(self.mean_, network, self._column_weights)
+        network, weights = self._fitted_network()[0], self._column_weights
+        return unit_weights(self.mean_, network, weights, is_balanced=is_balanced)
 
     def _per_column(self, errors: Floats, chunk: np.ndarray) -> Floats:
         """Errors of entries in the order of the features, see `_infinite_where_nan`."""

@@ -279,7 +279,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     encoder's output z is from -60 to 3, it is the log-variance; above, that is
     ``6 - 9 / z``, and below, ``-63 - 9 / (z + 57)``, with the same slopes at the ends.
 
-    For missing values and categories see Notes of :class:`AutoencoderTransformer`.
+    For missing values and categories see Notes of :class:`AutoencoderTransformer`;
+    losses of categories are in nats, because they are log-likelihoods.
 
     Unlike that of :class:`AutoencoderTransformer`, the code is not rotated to principal
     axes, because the posterior's entries are independent along its own axes only.

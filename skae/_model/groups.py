@@ -79,12 +79,13 @@ def log_frequencies(mean: Floats, network: Network) -> Floats:
 
 
 def unit_weights(
-    mean: Floats, network: Network, of_columns: Floats | None
+    mean: Floats,
+    network: Network,
+    of_columns: Floats | None,
+    *,
+    is_balanced: bool = True,
 ) -> Floats | None:
     """Weights of the losses of all outputs; None for ones.
-
-    The loss of each column is the weight of the column, by default 1, times a loss
-    which is `NULL_LOSS` if nothing but the mean, or the levels' frequencies, is known.
 
     Parameters
     ----------
@@ -94,6 +95,11 @@ def unit_weights(
     network : Network
 
     of_columns : ndarray of shape (n_plain + n_groups,) or None
+        Weights of the columns; None for ones.
+
+    is_balanced : bool, default=True
+        Whether every group has a loss of `NULL_LOSS`, times the weight, if nothing but
+        its levels' frequencies is known. Else losses are in nats.
 
     Returns
     -------
@@ -103,8 +109,9 @@ def unit_weights(
         return None
     n_columns = network.n_plain + network.n_groups
     weights = np.ones(n_columns) if of_columns is None else of_columns.copy()
-    entropy = np.maximum(entropies(mean, network), _LEAST_ENTROPY)
-    weights[network.n_plain :] *= NULL_LOSS / entropy
+    if is_balanced:
+        entropy = np.maximum(entropies(mean, network), _LEAST_ENTROPY)
+        weights[network.n_plain :] *= NULL_LOSS / entropy
     return of_units(weights, network)
 
 

@@ -57,6 +57,7 @@ from skae._training.settings import (
     describe_network,
     describe_scaling,
     describe_solver,
+    penalty_strength,
     stops_by_validation,
 )
 from skae._training.state import TrainingState
@@ -201,11 +202,16 @@ def make_plan(
         X_val = data.choose(split.held_out).materialized()
     elif X_val is not None:
         X_val = scaling.seen(X_val, gaussian)
-    weights = unit_weights(scaling.mean, network, estimator._column_weights)
+    weights = unit_weights(
+        scaling.mean,
+        network,
+        estimator._column_weights,
+        is_balanced=not estimator._codes_are_distributions,
+    )
     objective = loop.Objective(
         for_loss(network, LOSSES[estimator.loss]),
         LOSSES[estimator.loss],
-        float(estimator.alpha),
+        penalty_strength(estimator),
         train,
         train.empty() if X_val is None else X_val,
         corruption,
