@@ -609,8 +609,8 @@ class BaseAutoencoder(
 
     def _encoded(self, X: MatrixLike, **how: Any) -> Checked:
         """A table with categories as a matrix."""
-        table, raises = cast(Table, self._table), self.handle_unknown == "error"
-        return check_table(self, X, table, raises=raises, **how)
+        table, how_unknown = cast(Table, self._table), self.handle_unknown
+        return check_table(self, X, table, handle_unknown=how_unknown, **how)
 
     def _decode(self, codes: Floats) -> Floats:
         """Outputs of the network for codes: those of groups are logits."""

@@ -259,7 +259,9 @@ class PandasFrame(Frame):
         return codes.astype(np.int64), levels.tolist()
 
     def holds_objects(self, column: int) -> bool:
-        return bool(self.dtypes[column] == object)
+        import pandas as pd
+
+        return bool(pd.api.types.is_object_dtype(self.dtypes[column]))
 
     def declared(self, column: int) -> list[Any]:
         import pandas as pd

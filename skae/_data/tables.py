@@ -127,7 +127,7 @@ class Table(NamedTuple):
         return names
 
     def encode(
-        self, frame: Frame, *, raises: bool = False, name: str = "X"
+        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
     ) -> tuple[Matrix, bool]:
         """The matrix of a table with the same columns.
 
@@ -135,9 +135,9 @@ class Table(NamedTuple):
         ----------
         frame : Frame
 
-        raises : bool, default=False
+        handle_unknown : {"warn", "error", "ignore"}, default="warn"
             Whether a level that is not known is an error; else it is a missing value,
-            with a warning.
+            with a warning unless they are ignored.
 
         name : str, default="X"
             Name of the table in errors.
@@ -150,7 +150,7 @@ class Table(NamedTuple):
         has_missing : bool
         """
         values = [self._numbers(frame, int(j), name) for j in self.numbers]
-        with _warning_once(raises, name) as note:
+        with _reported(handle_unknown, name) as note:
             codes = [
                 self._codes(frame, int(column), levels, note)
                 for column, levels in zip(self.categories, self.levels, strict=True)
@@ -221,18 +221,18 @@ def _named(column: str, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _warning_once(
-    raises: bool, name: str
+def _reported(
+    handle_unknown: str, name: str
 ) -> Iterator[Callable[[str, list[Any]], None]]:
     """Collect levels that are not known, and raise or warn of all of them."""
     found: dict[str, list[Any]] = {}
     yield found.__setitem__
-    if not found:
+    if not found or handle_unknown == "ignore":
         return
     listed = "; ".join(
         f"column {column!r}: {_shortened(levels)}" for column, levels in found.items()
     )
-    if raises:
+    if handle_unknown == "error":
         raise ValueError(
             f"{name} has categories that were not seen in fit: {listed}. With "
             "handle_unknown='warn' they are missing values"
@@ -358,6 +358,15 @@ class TableReader:
         levels = [self._levels(found, int(j)) for j in columns]
         names, dtypes = found.names, found.dtypes
         return Table(found.library, names, dtypes, numbers, columns, levels)
+
+    def report_unknown(self, table: Table, handle_unknown: str) -> None:
+        """Warn of levels that were read but are not in the table, or raise an error."""
+        counts = self._read[0].counts
+        with _reported(handle_unknown, "X") as note:
+            for column, levels in zip(table.categories, table.levels, strict=True):
+                unknown = set(counts[column]).difference(levels.levels)
+                if unknown:
+                    note(table.name(column), _sorted(unknown))
 
     def _key(self, column: int) -> tuple[Any, ...]:
         """What a column is sorted by: its name, or else what is in it."""
