@@ -15,8 +15,9 @@ from skae._typing import Floats
 # The least entropy, in nats, that cross-entropies are measured in: that of a level that
 # one of 600 samples has.
 _LEAST_ENTROPY = 0.01
-# Frequency of levels that are known, but do not occur in the training data.
-_LEAST_FREQUENCY = 1e-6
+# Largest frequency of levels that are known but do not occur in the training data: as
+# `_LEAST_ENTROPY`. They may occur later, and a loss of many nats would drown all others.
+_UNSEEN_FREQUENCY = 1 / 600
 # The null loss of a column: half a variance, as of standardized numbers.
 NULL_LOSS = 0.5
 
@@ -73,8 +74,15 @@ def entropies(mean: Floats, network: Network) -> Floats:
 
 
 def log_frequencies(mean: Floats, network: Network) -> Floats:
-    """Logits with which groups predict the frequencies of their levels."""
-    found: Floats = np.log(np.maximum(_frequencies(mean, network), _LEAST_FREQUENCY))
+    """Logits with which groups predict the frequencies of their levels.
+
+    Levels that do not occur are as frequent as half the rarest one that does, at most.
+    """
+    frequencies = _frequencies(mean, network)[np.newaxis]
+    occurring = np.where(frequencies > 0, frequencies, 1.0)
+    rarest = np.minimum.reduceat(occurring, _starts(network), axis=1)
+    unseen = _spread(np.minimum(rarest / 2, _UNSEEN_FREQUENCY), network)
+    found: Floats = np.log(np.where(frequencies > 0, frequencies, unseen))[0]
     return found
 
 
@@ -110,7 +118,10 @@ def unit_weights(
     n_columns = network.n_plain + network.n_groups
     weights = np.ones(n_columns) if of_columns is None else of_columns.copy()
     if is_balanced:
-        entropy = np.maximum(entropies(mean, network), _LEAST_ENTROPY)
+        entropy = entropies(mean, network)
+        # Where a single level occurs, nothing is known of the others.
+        entropy = np.where(entropy > 0, entropy, np.log(np.diff(network.groups)))
+        entropy = np.maximum(entropy, _LEAST_ENTROPY)
         weights[network.n_plain :] *= NULL_LOSS / entropy
     return of_units(weights, network)
 

@@ -276,8 +276,11 @@ def with_logits(
             decoder[:, first:stop] = 0
             continue
         some = scores[is_known], levels[is_known, g], weights[is_known]
-        of_group = _logistic_regression(*some, biases[first:stop])
-        biases[first:stop], decoder[:, first:stop] = of_group
+        found = _logistic_regression(*some, biases[first:stop])
+        # Nothing is learnt of levels that these rows do not have.
+        occurs = np.bincount(some[1], minlength=stop - first) > 0
+        biases[first:stop] = np.where(occurs, found[0], biases[first:stop])
+        decoder[:, first:stop] = np.where(occurs, found[1], 0.0)
     return components._replace(decoder=decoder, at_mean=biases)
 
 
