@@ -983,7 +983,9 @@ class LocalAutoencoder(BaseAutoencoder):
         objective), and some 7 to 11 more: by default 10, to count and check the
         samples, to find identical or related ones, for their mean and scale, to set
         some aside, for PCA, for the objective, and to order the code. With more than
-        1024 features PCA is iterative and takes 7 passes more; data of a single window
+        1024 features PCA is iterative and takes 7 passes more; tables with categories
+        take one more, before all others, to read the levels of all blocks, which have
+        to be of one library and have the same columns; data of a single window
         take up to 2 more. With `pretrain` each layer takes a pass for each of its
         epochs and some 4 more, in which the codes of the layers below are computed
         again. Samples set aside (by default, a fifth) are kept in temporary files
@@ -1036,6 +1038,10 @@ class LocalAutoencoder(BaseAutoencoder):
         call begins again, and both batches count.) Nothing is held out, and the last
         weights are kept. After :meth:`fit`, training continues from the weights that it
         kept. Not available with ``solver="lbfgs"``, which needs all samples at once.
+
+        Levels of categorical columns are known from the first call on: those of
+        `categories` or, with "auto", those that the columns' dtypes name and those that
+        occur. They may occur later.
 
         Parameters
         ----------

@@ -128,6 +128,10 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     ``sparsity="kl"`` the mean activation is that of each partition's share. With
     `pretrain` the workers hold the codes of all layers until the last is trained.
 
+    **Categories.** Levels are counted over all partitions, before those are made
+    matrices on their workers; both are kept there meanwhile. A level that is not known
+    is reported by :meth:`fit` on the client; by lazy results, in the workers' logs.
+
     **When workers die**, the others compute their partitions again, and training
     continues with the same result, if Dask can: data that were scattered from the
     client are lost with their worker. Then, or if no worker is left, :meth:`fit` raises
