@@ -147,11 +147,11 @@ def test_no_memory_rests_on_assertions():
 
 
 def test_tables_are_never_dense():
-    """10,000 rows of 1,000 levels are 80 MB if they are dense."""
-    rng, n_rows = np.random.default_rng(0), 10_000
+    """15,000 rows of 1,000 levels are 120 MB if they are dense."""
+    rng, n_rows = np.random.default_rng(0), 15_000
     names = np.array([f"level {number}" for number in range(1000)])
     levels = pd.Categorical.from_codes(rng.integers(0, 1000, n_rows), names)
     table = pd.DataFrame({"x": rng.standard_normal(n_rows), "level": levels})
-    estimator = AutoencoderTransformer(2, hidden_layer_sizes=(16,), max_iter=1)
-    assert peak_memory(lambda: estimator.fit(table)) < 40e6
+    estimator = AutoencoderTransformer(1, hidden_layer_sizes=(16,), max_iter=1)
+    assert peak_memory(lambda: estimator.fit(table)) < 60e6
     assert estimator.categories_[1].size == 1000

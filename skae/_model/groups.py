@@ -15,8 +15,8 @@ from skae._typing import Floats
 # The least entropy, in nats, that cross-entropies are measured in: that of a level that
 # one of 600 samples has.
 _LEAST_ENTROPY = 0.01
-# Largest frequency of levels that are known but do not occur in the training data: as
-# `_LEAST_ENTROPY`. They may occur later, and a loss of many nats would drown all others.
+# The most that levels count for which are known but do not occur in the training data,
+# as a frequency: they may occur later, and many nats would drown the other losses.
 _UNSEEN_FREQUENCY = 1 / 600
 # The null loss of a column: half a variance, as of standardized numbers.
 NULL_LOSS = 0.5
