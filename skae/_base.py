@@ -25,7 +25,7 @@ from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Network
 from skae._compiled.schedules import SCHEDULES
-from skae._data.frames import frame_of
+from skae._data.frames import frame_of, gathered
 from skae._data.gaussian import Gaussian, filled
 from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
 from skae._data.squares import Squares
@@ -1091,6 +1091,7 @@ class LocalAutoencoder(BaseAutoencoder):
         """
         dtype = _DTYPES if previous is None else previous.dtype
         warn_of_dask(X, self._twin_for_dask)
+        X = gathered(X)
         if previous is None:
             self._read_tables([X], counts_declared=counts_declared)
         reset = previous is None

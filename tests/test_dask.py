@@ -97,6 +97,8 @@ def test_frames_with_categories(client, is_text):
     )
     assert_same(one, local)
     lazy = dd.from_pandas(table, npartitions=4)
+    with pytest.warns(UserWarning, match="gathered in the memory"):
+        assert_same(clone(local).fit(lazy), local)
     lazy = dd.concat([lazy.partitions[:2], lazy[lazy.n > 1e9], lazy.partitions[2:]])
     X_val = dd.from_pandas(make_table(30, seed=5).astype(table.dtypes), npartitions=2)
     parameters = {**SMALL, "init": "auto", "max_categories": 3, "min_frequency": 5}

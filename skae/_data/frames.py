@@ -64,10 +64,16 @@ class Frame(Protocol):
 
 def frame_of(X: Any) -> Frame | None:
     """A table of some kind; None for other data, such as an array of numbers."""
+    X = gathered(X)
     for kind in FRAMES.values():
         if kind.is_one(X):
             return kind(X)
     return None
+
+
+def gathered(X: Any) -> Any:
+    """X, in memory if it is a Dask dataframe."""
+    return X.compute() if type(X).__module__.startswith("dask.dataframe") else X
 
 
 def _is_missing(value: Any) -> bool:
@@ -370,7 +376,9 @@ class PolarsFrame(Frame):
 
         made = []
         for name, values, dtype in zip(names, columns, dtypes, strict=True):
-            if values.dtype.kind == "f":
+            if dtype == pl.Null:
+                made.append(pl.Series(name, [None] * len(values)))
+            elif values.dtype.kind == "f":
                 values = np.rint(values) if dtype.is_integer() else values
                 made.append(pl.Series(name, values).cast(dtype, strict=False))
             else:
@@ -432,7 +440,9 @@ class ArrowFrame(Frame):
 
         made = []
         for values, dtype in zip(columns, dtypes, strict=True):
-            if values.dtype.kind == "f":
+            if pa.types.is_null(dtype):
+                made.append(pa.nulls(len(values)))
+            elif values.dtype.kind == "f":
                 is_whole = pa.types.is_integer(dtype)
                 numbers = pa.array(np.rint(values) if is_whole else values)
                 made.append(numbers.cast(dtype, safe=False))
