@@ -118,7 +118,7 @@ def check_table(
     *,
     name: str = "X",
     reset: bool = False,
-    raises: bool = False,
+    handle_unknown: str = "warn",
 ) -> Checked:
     """Validate a table with categories for an estimator, and make it a matrix.
 
@@ -138,8 +138,8 @@ def check_table(
         Whether to set the number and the names of the features instead of comparing
         them.
 
-    raises : bool, default=False
-        Whether categories that are not known are an error, and not missing values.
+    handle_unknown : {"warn", "error"}, default="warn"
+        Whether levels that are not known are missing values or an error.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def check_table(
             f"Found array with 0 sample(s) (shape=(0, {len(frame.dtypes)})) while a "
             "minimum of 1 is required."
         )
-    return Checked(*table.encode(frame, raises=raises, name=name))
+    return Checked(*table.encode(frame, handle_unknown=handle_unknown, name=name))
 
 
 def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None:
@@ -178,16 +178,22 @@ def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None
     is_explicit : bool
         Whether some columns are said to be categories, so that X has to be a table.
     """
-    frame = frame_of(X)
-    if frame is None and is_explicit:
-        if sparse.issparse(X):
-            raise TypeError(
-                "categorical_features needs a table, but X is a sparse matrix: pass a "
-                "dataframe or an array, or categorical_features=None"
-            )
-        frame = cast(Frame, ArrayFrame(X))
-    if frame is not None:
+    frame = table_of(X, is_explicit=is_explicit or reader.has_read)
+    if frame is not None and frame.n_rows:
         reader.read(frame)
+
+
+def table_of(X: MatrixLike, *, is_explicit: bool) -> Frame | None:
+    """X as a table that may have categories, or None. See `read_table`."""
+    frame = frame_of(X)
+    if frame is not None or not is_explicit:
+        return frame
+    if sparse.issparse(X):
+        raise TypeError(
+            "categorical_features needs a table, but X is a sparse matrix: pass a "
+            "dataframe or an array, or categorical_features=None"
+        )
+    return cast(Frame, ArrayFrame(X))
 
 
 def check_feature_weights(feature_weights: ArrayLike, n_features: int) -> Floats:
@@ -251,6 +257,26 @@ def check_block(
     """Validate a part of the samples, which may be empty. See `check_rows`."""
     check = partial(check_array, ensure_min_samples=0, input_name=name)
     return _check_matrix(block, dtype, limits, check, name=name).matrix
+
+
+def check_table_block(
+    block: MatrixLike,
+    table: Table,
+    dtype: _Dtypes,
+    limits: "ValueRange | None" = None,
+    *,
+    handle_unknown: str,
+    name: str = "X",
+) -> Matrix:
+    """Validate a part of a table's samples, which may be empty. See `check_table`."""
+    frame = frame_of(block) or ArrayFrame(block)
+    matrix, _ = table.encode(frame, handle_unknown=handle_unknown, name=name)
+    return check_range(_typed(matrix, dtype), limits, name)
+
+
+def _typed(matrix: Matrix, dtype: _Dtypes) -> Matrix:
+    """A table's matrix in a dtype, unless it may keep one of several."""
+    return matrix if isinstance(dtype, tuple) else matrix.astype(dtype, copy=False)
 
 
 def _check_matrix(
