@@ -256,7 +256,7 @@ class BaseAutoencoder(
         return self._squares(checked, sample_weight).share
 
     def get_codes(self, X: MatrixLike, *, layer: int | str = "all") -> np.ndarray:
-        """Activations of the encoder's layers, for example as features of a classifier.
+        """Encode samples, and return the activations of any layer, or of all.
 
         Parameters
         ----------
@@ -400,6 +400,9 @@ class BaseAutoencoder(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
+        # `string` stays False: scikit-learn's checks want such an estimator to take any
+        # objects, also those that are no categories.
+        tags.input_tags.categorical = self.categorical_features is not None
         # scikit-learn reads tags before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         is_auto = isinstance(self.scale, str) and isinstance(

@@ -7,6 +7,7 @@ table, numbers first, so that results do not depend on it either.
 """
 
 import contextlib
+import numbers
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,15 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import assert_all_finite
 
-from skae._data.frames import CATEGORY, FRAMES, NUMBER, OTHER, Frame
+from skae._data.frames import (
+    CATEGORY,
+    FRAMES,
+    NUMBER,
+    OTHER,
+    ArrayFrame,
+    Frame,
+    is_missing,
+)
 from skae._typing import Floats, Matrix
 
 
@@ -113,7 +122,7 @@ class Table(NamedTuple):
 
     def name(self, column: int) -> str:
         """Name of a column."""
-        return f"x{column}" if self.names is None else str(self.names[column])
+        return _name(self.names, column)
 
     @property
     def input_names(self) -> list[str]:
@@ -161,8 +170,9 @@ class Table(NamedTuple):
 
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
         """A column of numbers, checked."""
-        with _named(self.name(column), name):
+        with _named(self.name(column), f"{name}, one of numbers"):
             values = frame.numbers(column)
+        with _named(self.name(column), name):
             assert_all_finite(values, allow_nan=True, input_name=name)
         return values
 
@@ -203,6 +213,11 @@ class Table(NamedTuple):
         return make(columns, self.names, self.dtypes)
 
 
+def _name(names: list[Any] | None, column: int) -> str:
+    """Name of a column of a table with these names."""
+    return f"x{column}" if names is None else str(names[column])
+
+
 def _as_array(levels: list[Any]) -> np.ndarray:
     """Levels as an array of objects."""
     array = np.empty(len(levels), dtype=object)
@@ -215,9 +230,9 @@ def _named(column: str, name: str) -> Iterator[None]:
     """Add the name of a column to an error of its values."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        message = f"column {column!r} of {name}: {error}"
-        raise type(error)(message) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"column {column!r} of {name}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -234,12 +249,13 @@ def _warning_once(
     )
     if raises:
         raise ValueError(
-            f"{name} has categories that were not seen in fit: {listed}. With "
-            "handle_unknown='warn' they are missing values"
+            f"{name} has categories that were not seen in fit, or are not in the "
+            f"parameter categories: {listed}. With handle_unknown='warn' they are "
+            "missing values"
         )
     warnings.warn(
-        f"{name} has categories that were not seen in fit, and are taken for missing "
-        f"values: {listed}",
+        f"{name} has categories that were not seen in fit, or are not in the parameter "
+        f"categories, and are taken for missing values: {listed}",
         UserWarning,
         stacklevel=2,
     )
@@ -316,15 +332,20 @@ class TableReader:
         self._n_rows = 0
 
     def read(self, frame: Frame) -> None:
-        """Count the levels of a table's columns."""
+        """Count the levels of a table's columns.
+
+        Raises ValueError if a column is neither of numbers nor of categories.
+        """
         if self._first is None:
             self._first = frame
             self._is_category = categorical_columns(frame, self._categorical_features)
+            _check_kinds(frame, self._is_category)
             self._counts: list[Counter[Any]] = [Counter() for _ in frame.dtypes]
             self._sums = np.zeros((len(frame.dtypes), 2))
         self._n_rows += frame.n_rows
         for j in np.flatnonzero(self._is_category):
-            codes, levels = frame.levels(int(j))
+            with _named(_name(frame.names, int(j)), name="X"):
+                codes, levels = frame.levels(int(j))
             n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
             self._counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
         if _sortable_names(frame.names) is None:
@@ -342,19 +363,13 @@ class TableReader:
     def table(self) -> Table:
         """What was found out."""
         frame = cast(Frame, self._first)
+        _check_names(frame.names)
+        given = _GivenCategories(self._categories, frame, self._is_category)
         numbers = np.flatnonzero(~self._is_category)
-        for j in numbers:
-            if frame.kind(int(j)) == OTHER:
-                name = j if frame.names is None else repr(frame.names[j])
-                raise ValueError(
-                    f"Column {name} of X has dtype {frame.dtypes[j]}, which is neither "
-                    "numbers nor categories: convert it to numbers, or make it "
-                    "categorical"
-                )
         columns = np.flatnonzero(self._is_category)
         numbers = np.array(sorted(numbers.tolist(), key=self._key), dtype=np.int64)
         columns = np.array(sorted(columns.tolist(), key=self._key), dtype=np.int64)
-        levels = [self._levels(frame, int(j)) for j in columns]
+        levels = [self._levels(given.of(int(j)), int(j)) for j in columns]
         names, dtypes = frame.names, frame.dtypes
         return Table(frame.library, names, dtypes, numbers, columns, levels)
 
@@ -366,9 +381,8 @@ class TableReader:
         counts = self._counts[column].items()
         return (*self._sums[column], sorted((str(k), n) for k, n in counts))
 
-    def _levels(self, frame: Frame, column: int) -> Levels:
+    def _levels(self, given: list[Any] | None, column: int) -> Levels:
         counts: Mapping[Any, int] = self._counts[column]
-        given = _given_categories(self._categories, frame, column)
         if given is not None:
             counts = {level: counts.get(level, 0) for level in given}
         if not counts:  # all are missing
@@ -376,11 +390,39 @@ class TableReader:
         return Levels.of(counts, self._n_rows, *self._limits)
 
 
+def _check_kinds(frame: Frame, is_category: np.ndarray) -> None:
+    """Raise ValueError if columns are neither of numbers nor of categories.
+
+    An array without categories is left to scikit-learn, which has errors of its own.
+    """
+    if isinstance(frame, ArrayFrame) and not is_category.any():
+        return
+    for j in np.flatnonzero(~is_category):
+        if frame.kind(int(j)) == OTHER:
+            raise ValueError(
+                f"Column {_name(frame.names, int(j))!r} of X has dtype "
+                f"{frame.dtypes[j]}, and its entries are neither all numbers nor all "
+                "text or booleans. Convert it to numbers, such as dates to days since "
+                "the first; take it for categories, see categorical_features; or mark "
+                "entries that are missing by NaN, None or pandas.NA"
+            )
+
+
+def _check_names(names: list[Any] | None) -> None:
+    """Raise ValueError if columns have the same name."""
+    twice = [name for name, n in Counter(names or []).items() if n > 1]
+    if twice:
+        raise ValueError(
+            f"X has several columns with the name {twice[0]!r}: give each a name of "
+            "its own"
+        )
+
+
 def _sortable_names(names: list[Any] | None) -> list[str] | None:
-    """Names of columns if they are different strings, else None."""
-    if names is None or len({*map(str, names)}) < len(names):
+    """Names of columns if they are strings, else None."""
+    if names is None or not all(isinstance(name, str) for name in names):
         return None
-    return names if all(isinstance(name, str) for name in names) else None
+    return names
 
 
 def categorical_columns(frame: Frame, categorical_features: Any) -> np.ndarray:
@@ -429,20 +471,53 @@ def _are_columns(numbers: np.ndarray, n_columns: int) -> bool:
     return bool(numbers.min() >= 0 and numbers.max() < n_columns)
 
 
-def _given_categories(categories: Any, frame: Frame, column: int) -> list[Any] | None:
-    """Levels that the user gives for a column; None for those that are found."""
-    if isinstance(categories, str):  # "auto"
-        return None
-    given: Any = None
-    if isinstance(categories, Mapping):
-        name = column if frame.names is None else frame.names[column]
-        given = categories.get(name)
-    else:
-        if len(categories) != len(frame.dtypes):
-            raise ValueError(
-                f"categories has {len(categories)} entries, but X has "
-                f"{len(frame.dtypes)} columns: pass the levels of each, None for "
-                "numbers, or a dict with the levels of some"
-            )
-        given = categories[column]
-    return None if given is None else list(dict.fromkeys(given))
+class _GivenCategories:
+    """Levels that the user gives for some columns.
+
+    Raises ValueError if there is no such column of categories.
+    """
+
+    def __init__(self, categories: Any, frame: Frame, is_category: np.ndarray) -> None:
+        n_columns = len(frame.dtypes)
+        names = range(n_columns) if frame.names is None else frame.names
+        self._of_columns: list[Any] = [None] * n_columns
+        if isinstance(categories, str):  # "auto"
+            return
+        if not isinstance(categories, Mapping):
+            if len(categories) != n_columns:
+                raise ValueError(
+                    f"categories has {len(categories)} entries, but X has {n_columns} "
+                    "columns: pass the levels of each, None for numbers, or a dict "
+                    "with the levels of some"
+                )
+            categories = dict(enumerate(categories))
+        chosen = [names[j] for j in np.flatnonzero(is_category)]
+        for key, levels in categories.items():
+            if levels is None:
+                continue
+            j = list(names).index(key) if key in names else key
+            if not isinstance(j, numbers.Integral) or not 0 <= j < n_columns:
+                raise ValueError(f"categories: X has no column {key!r}")
+            if not is_category[j]:
+                raise ValueError(
+                    f"categories has levels of column {key!r}, which is not one of "
+                    f"categories: these are {chosen}. See categorical_features"
+                )
+            self._of_columns[int(j)] = _checked_levels(levels, key)
+
+    def of(self, column: int) -> list[Any] | None:
+        """Levels of a column; None for those that are found."""
+        found: list[Any] | None = self._of_columns[column]
+        return found
+
+
+def _checked_levels(levels: Any, key: Any) -> list[Any]:
+    """Levels that are given for a column, as a list of different ones."""
+    found: list[Any] = []
+    if isinstance(levels, Iterable) and not isinstance(levels, str | bytes | Mapping):
+        found = [v for v in dict.fromkeys(levels) if not is_missing(v)]
+    if not found:
+        raise ValueError(
+            f"categories[{key!r}]={levels!r} has to be levels, such as ['a', 'b']"
+        )
+    return found
