@@ -136,15 +136,15 @@ class ArrayFrame(Frame):
     def __init__(self, X: Any) -> None:
         self.names = None
         is_list = isinstance(X, list | tuple)
-        self._array = np.array(X, dtype=object) if is_list else np.asarray(X)
-        if is_list and self._array.ndim == 1 and isinstance(X[0], list | tuple):
+        self.array = np.array(X, dtype=object) if is_list else np.asarray(X)
+        if is_list and self.array.ndim == 1 and isinstance(X[0], list | tuple):
             raise ValueError("Rows of X have different lengths: X has no columns")
-        if self._array.ndim != 2:
+        if self.array.ndim != 2:
             raise ValueError(
-                f"Expected 2D array, got {self._array.ndim}D array instead: X has a "
+                f"Expected 2D array, got {self.array.ndim}D array instead: X has a "
                 "row for each sample and a column for each feature"
             )
-        self.n_rows, n_columns = self._array.shape
+        self.n_rows, n_columns = self.array.shape
         self._encoded: dict[int, tuple[np.ndarray, list[Any]]] = {}
         self.dtypes = [self._dtype(j) for j in range(n_columns)]
 
@@ -158,28 +158,28 @@ class ArrayFrame(Frame):
         return isinstance(X, np.ndarray) and X.dtype.kind in f"O{_TEXT}"
 
     def _dtype(self, column: int) -> Any:
-        if self._array.dtype.kind != "O":
-            return self._array.dtype
+        if self.array.dtype.kind != "O":
+            return self.array.dtype
         if _kind_of_objects(self, column) != NUMBER:
-            return self._array.dtype
+            return self.array.dtype
         levels = self.levels(column)[1]
         is_whole = all(isinstance(level, numbers.Integral) for level in levels)
         return np.dtype(np.int64 if levels and is_whole else np.float64)
 
     def kind(self, column: int) -> str:
-        if self._array.dtype.kind == "O":
+        if self.array.dtype.kind == "O":
             return _kind_of_objects(self, column)
-        return CATEGORY if self._array.dtype.kind in _TEXT else NUMBER
+        return CATEGORY if self.array.dtype.kind in _TEXT else NUMBER
 
     def numbers(self, column: int) -> Floats:
-        values = self._array[:, column]
+        values = self.array[:, column]
         if values.dtype.kind == "O":
             return _numbers_of(values)
         return values.astype(np.result_type(values.dtype, np.float32))
 
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         if column not in self._encoded:
-            values = self._array[:, column].tolist()
+            values = self.array[:, column].tolist()
             self._encoded[column] = _encoded(values, self.n_rows)
         return self._encoded[column]
 

@@ -7,7 +7,6 @@ table, numbers first, so that results do not depend on it either.
 """
 
 import contextlib
-import numbers
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,7 +135,7 @@ class Table(NamedTuple):
         return names
 
     def encode(
-        self, frame: Frame, *, raises: bool = False, name: str = "X"
+        self, frame: Frame, *, raises: bool | None = False, name: str = "X"
     ) -> tuple[Matrix, bool]:
         """The matrix of a table with the same columns.
 
@@ -144,9 +143,9 @@ class Table(NamedTuple):
         ----------
         frame : Frame
 
-        raises : bool, default=False
+        raises : bool or None, default=False
             Whether a level that is not known is an error; else it is a missing value,
-            with a warning.
+            with a warning, or without one if None.
 
         name : str, default="X"
             Name of the table in errors.
@@ -237,12 +236,12 @@ def _named(column: str, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _warning_once(
-    raises: bool, name: str
+    raises: bool | None, name: str
 ) -> Iterator[Callable[[str, list[Any]], None]]:
     """Collect levels that are not known, and raise or warn of all of them."""
     found: dict[str, list[Any]] = {}
     yield found.__setitem__
-    if not found:
+    if not found or raises is None:
         return
     listed = "; ".join(
         f"column {column!r}: {_shortened(levels)}" for column, levels in found.items()
@@ -496,7 +495,7 @@ class _GivenCategories:
             if levels is None:
                 continue
             j = list(names).index(key) if key in names else key
-            if not isinstance(j, numbers.Integral) or not 0 <= j < n_columns:
+            if not isinstance(j, int | np.integer) or not 0 <= j < n_columns:
                 raise ValueError(f"categories: X has no column {key!r}")
             if not is_category[j]:
                 raise ValueError(

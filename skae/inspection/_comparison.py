@@ -19,6 +19,13 @@ from sklearn.pipeline import Pipeline
 from skae._autoencoder import AutoencoderTransformer
 from skae._data.validation import convertible
 from skae._names import hint
+from skae._reconstruction import (
+    has_missing,
+    is_imputer,
+    sliceable,
+    sparse_columns,
+    steps_of,
+)
 from skae._sklearn import Interval, _safe_indexing
 from skae._training.reporting import StepReport, interrupt_ends_all
 from skae._typing import MatrixLike
@@ -31,14 +38,7 @@ from skae.inspection._comparison_display import (
     PCAComparisonDisplay,
 )
 from skae.inspection._prediction import check_predictor, check_target, is_stratified
-from skae.metrics import (
-    _is_imputer,
-    _sliceable,
-    _steps,
-    has_missing,
-    reconstruction_r2,
-    sparse_columns,
-)
+from skae.metrics import reconstruction_r2
 
 CODE_SIZES = (1, 2, 3, 5, 10)
 N_FOLDS = 5
@@ -203,11 +203,11 @@ def compare(
     before that, if there is a target, with the scores of the predictor without
     reduction. If `verbose`, a line is printed instead.
     """
-    X = _sliceable(convertible(X))
+    X = sliceable(convertible(X))
     pipelines = _pipelines(estimator)
     # As the last step sees X.
     is_incomplete = has_missing(X) and not any(
-        map(_is_imputer, _steps(pipelines[AUTOENCODER_NAME]))
+        map(is_imputer, steps_of(pipelines[AUTOENCODER_NAME]))
     )
     if is_incomplete:
         last_step = pipelines[PCA_NAME].steps[-1][0]

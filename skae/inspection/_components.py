@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_scalar
 
 from skae._names import check_name
+from skae._reconstruction import name_of
 from skae._typing import Floats
 from skae.inspection._drawing import (
     check_axes,
@@ -20,7 +21,6 @@ from skae.inspection._drawing import (
     remove_frame,
 )
 from skae.inspection._models import check_fitted, last_step
-from skae.metrics import _name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -233,7 +233,7 @@ def _weights(model: Any) -> Floats:
     if hasattr(model, "components_"):
         return np.asarray(model.components_)
     raise TypeError(
-        f"{_name(model)} has neither coefs_ nor components_. Pass an "
+        f"{name_of(model)} has neither coefs_ nor components_. Pass an "
         "AutoencoderTransformer, PCA or similar, a Pipeline whose last step it is, or "
         "a search with refit=True"
     )

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from skae._reconstruction import name_of
 from skae._typing import MatrixLike
 from skae.inspection._drawing import check_axes, check_matplotlib, is_whole
 from skae.inspection._models import check_fitted
-from skae.metrics import _name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,7 +165,7 @@ class LatentSpaceDisplay:
         check_fitted(estimator)
         if not hasattr(estimator, "transform"):
             raise TypeError(
-                f"{_name(estimator)} has no transform: pass a transformer, such as "
+                f"{name_of(estimator)} has no transform: pass a transformer, such as "
                 "AutoencoderTransformer or PCA, or a Pipeline that ends in one"
             )
         display = cls(
