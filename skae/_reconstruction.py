@@ -178,8 +178,19 @@ def dense_rows(
     return checked
 
 
+def has_categories(X: Any) -> bool:
+    """Whether X is a table with categories by its dtypes."""
+    frame = frame_of(X)
+    return frame is not None and any(
+        frame.kind(column) == CATEGORY for column in range(len(frame.dtypes))
+    )
+
+
 def has_missing(X: Any) -> bool:
     """Whether entries of X, as `sliceable` returns it, are missing."""
+    frame = frame_of(X)
+    if frame is not None and has_categories(X):
+        return any(_lacks_some(frame, column) for column in range(len(frame.dtypes)))
     chunks = (
         dense_rows(_safe_indexing(X, c), allow_nan=True) for c in row_chunks(*X.shape)
     )
@@ -317,6 +328,13 @@ def tabular_model(estimator: Any, X: Any) -> TabularModel | None:
     if table_frame := frame_of(X):
         _check_numbers(table_frame, estimator)
     return None
+
+
+def _lacks_some(frame: Frame, column: int) -> bool:
+    """Whether entries of a column are missing."""
+    if frame.kind(column) == CATEGORY:
+        return bool((frame.levels(column)[0] < 0).any())
+    return bool(np.isnan(frame.numbers(column)).any())
 
 
 def _frame(X: Any) -> Frame:

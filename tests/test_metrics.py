@@ -815,16 +815,18 @@ def test_encoders_with_rare_and_missing_levels(how):
     pipeline = make_pipeline(encode, PCA(2)).fit(table[["kind", "flag"]])
     held_out = make_table(60, seed=3)[["kind", "flag"]]
     scores = table_scores(tabular_model(pipeline, held_out), held_out)
-    assert 0.2 < min(scores.deviance, scores.r2)
+    assert min(scores.deviance, scores.r2) > 0.2
     assert scores.accuracy > 0.6
     odd = held_out.copy()
     odd.loc[0, "kind"] = "new"
     gap = held_out.copy()
     gap.loc[0, "kind"] = None
-    found = [
-        table_scores(tabular_model(pipeline, held_out), data).accuracy
-        for data in (odd, gap)
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the encoder's
+        found = [
+            table_scores(tabular_model(pipeline, held_out), data).accuracy
+            for data in (odd, gap)
+        ]
     assert found[0] == found[1]
 
 

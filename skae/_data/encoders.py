@@ -37,19 +37,24 @@ class _Group(NamedTuple):
         return len(self.is_known) - (self.dropped is not None)
 
     def probabilities(self, outputs: Floats) -> Floats:
-        """Probabilities of the levels, from reconstructed outputs of the encoder.
-
-        Negative ones are zeros, and the sum is 1; without any positive, all are equal.
-        """
+        """Probabilities of the levels, from reconstructed outputs of the encoder."""
         found = outputs[:, self.start : self.start + self.n_outputs]
         if self.dropped is not None:
             rest = 1 - found.sum(axis=1)
             found = np.insert(found, self.dropped, rest, axis=1)
-        found = np.maximum(found[:, self.is_known], 0.0)
-        sums = found.sum(axis=1, keepdims=True)
-        equal = np.full_like(found, 1 / found.shape[1])
-        shares: Floats = np.divide(found, sums, out=equal, where=sums > 0)
-        return shares
+        return shares_of_positive(found[:, self.is_known])
+
+
+def shares_of_positive(found: Floats) -> Floats:
+    """Probabilities of levels, from reconstructions of their ones and zeros.
+
+    Negative ones are zeros, and the sum is 1; without any positive, all are equal.
+    """
+    positive = np.maximum(found, 0.0)
+    sums = positive.sum(axis=1, keepdims=True)
+    equal = np.full_like(positive, 1 / found.shape[1])
+    shares: Floats = np.divide(positive, sums, out=equal, where=sums > 0)
+    return shares
 
 
 class EncodedTable(NamedTuple):
