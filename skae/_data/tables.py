@@ -7,7 +7,6 @@ table, numbers first, so that results do not depend on it either.
 """
 
 import contextlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -26,6 +25,7 @@ from skae._data.frames import (
     Frame,
     is_missing,
 )
+from skae._runtime.user_warnings import warn
 from skae._typing import Floats, Matrix
 
 
@@ -252,11 +252,9 @@ def _warning_once(
             f"parameter categories: {listed}. With handle_unknown='warn' they are "
             "missing values"
         )
-    warnings.warn(
+    warn(
         f"{name} has categories that were not seen in fit, or are not in the parameter "
-        f"categories, and are taken for missing values: {listed}",
-        UserWarning,
-        stacklevel=2,
+        f"categories, and are taken for missing values: {listed}"
     )
 
 

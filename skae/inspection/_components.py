@@ -163,7 +163,13 @@ class ComponentsDisplay:
         check_scalar(n_components, "n_components", (int, np.integer), min_val=1)
         check_name(order, "order", _ORDERS)
         check_fitted(estimator)
-        weights = _weights(last_step(estimator))
+        model = last_step(estimator)
+        if getattr(model, "_table", None) is not None:
+            raise ValueError(
+                f"{name_of(model)} was fitted to a table with categories, whose "
+                "columns are no pixels: coefs_[0] has a row for each of input_names_"
+            )
+        weights = _weights(model)
         indices = np.arange(len(weights))
         if order == "strongest":
             norms = np.linalg.norm(weights, axis=1)

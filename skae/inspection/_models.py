@@ -6,7 +6,13 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skae._reconstruction import check_can_reconstruct, dense_rows, name_of, sliceable
+from skae._reconstruction import (
+    check_can_reconstruct,
+    dense_rows,
+    has_categories,
+    name_of,
+    sliceable,
+)
 from skae._typing import Floats
 from skae.metrics import errors_of
 
@@ -58,7 +64,16 @@ def named_reconstructions(
 
     Missing entries of X are NaN.
     """
-    X = dense_rows(sliceable(X), allow_nan=True)
+    try:
+        X = dense_rows(sliceable(X), allow_nan=True)
+    except (TypeError, ValueError) as error:
+        if not has_categories(X):
+            raise
+        raise ValueError(
+            "X has categories, but given reconstructions have to be numbers: pass an "
+            "autoencoder to ReconstructionErrorDisplay.from_estimator, or compare the "
+            "columns of X and of inverse_transform"
+        ) from error
     if not isinstance(reconstructions, Mapping):
         named = {"reconstruction": _checked(reconstructions, "reconstructions")}
     elif not reconstructions:

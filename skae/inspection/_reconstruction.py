@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 
 from skae._names import Names, hint
-from skae._reconstruction import reconstruct, sliceable
+from skae._reconstruction import reconstruct, sliceable, tabular_model
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
 from skae.inspection._drawing import (
@@ -182,6 +182,13 @@ class ReconstructionDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         models = reconstructing_models(estimator)
         X = sliceable(X)
+        for model in models.values():
+            if tabular_model(model, X) is not None:
+                raise ValueError(
+                    "X is a table with categories, which are no pixels: see the "
+                    "reconstructions by inverse_transform, and draw their errors by "
+                    "ReconstructionErrorDisplay"
+                )
         image_shape = check_image_shape(image_shape, X.shape[1])
 
         def squared_errors() -> Floats:

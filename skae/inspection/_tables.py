@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 
@@ -75,11 +76,12 @@ class TableEncoder(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> Floats:
         """Encode a table."""
-        return np.nan_to_num((self._matrix(X) - self.mean_) / self.scale_)
+        encoded: Floats = (self._matrix(X) - self.mean_) / self.scale_
+        return np.where(np.isnan(encoded), 0.0, encoded)
 
     def _matrix(self, X: Any) -> Floats:
         matrix, _ = self._table.encode(frame_of(X) or ArrayFrame(X), raises=None)
-        return np.asarray(matrix.astype(np.float64).todense())
+        return np.asarray(sparse.csr_matrix(matrix).toarray(), dtype=np.float64)
 
 
 class PCAOfTable(TableEncoder):
