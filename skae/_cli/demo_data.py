@@ -138,9 +138,9 @@ def _read_csv(
     """Return features and labels of a .csv file, and the names of columns of text.
 
     Labels are None without target. A column is text, of categories, if less than a
-    quarter of its values are numbers; else values that are none are errors. The first line
-    is a header if a feature in it is neither a number nor missing, unless all of these
-    are in columns of text, and others in it are numbers.
+    quarter of its values are numbers; else values that are none are errors. The first
+    line is a header if a feature in it is neither a number nor missing, unless all of
+    these are in columns of text, and others in it are numbers.
     """
     lines = list(_numbered_lines(path))
     if not lines:

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
