@@ -47,10 +47,9 @@ from skae._data.validation import (
     read_table,
 )
 from skae._model import inference
+from skae._model.deviance import deviance_residuals
 from skae._model.groups import (
     columns_of,
-    cross_entropies,
-    log_frequencies,
     probabilities,
     summed_over_groups,
     unit_weights,
@@ -264,7 +263,7 @@ class BaseAutoencoder(
         return self._squares(checked, sample_weight).share
 
     def get_codes(self, X: MatrixLike, *, layer: int | str = "all") -> np.ndarray:
-        """Encode samples by several layers, for example for features of a classifier.
+        """Encode samples, and return the activations of any layer, or of all.
 
         Parameters
         ----------
@@ -408,6 +407,9 @@ class BaseAutoencoder(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
+        # `string` stays False: scikit-learn's checks want such an estimator to take any
+        # objects, also those that are no categories.
+        tags.input_tags.categorical = self.categorical_features is not None
         # scikit-learn reads tags before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         is_auto = isinstance(self.scale, str) and isinstance(
@@ -631,6 +633,10 @@ class BaseAutoencoder(
         network, rows = inference.decoder(network), make_rows(codes)
         return inference.propagate(network, params, rows, *self._output_scaling)
 
+    def _decoded_inputs(self, codes: Floats) -> Floats:
+        """The table's matrix of codes: numbers, and the probabilities of levels."""
+        return probabilities(self._decode(codes), self._fitted_network()[0])
+
     @property
     def _group_sizes(self) -> list[int]:
         """Sizes of the groups of levels, which are the last inputs and outputs."""
@@ -727,51 +733,20 @@ class BaseAutoencoder(
 
     def _squares(self, X: Checked, sample_weight: Floats | None) -> Squares:
         """Squared errors of the reconstructions and deviations, summed over samples."""
-        squares = Squares()
+        squares, (network, _) = Squares(), self._fitted_network()
+        of_units = self._unit_weights()
         for batch, chunk, reconstruction in self._reconstructions(X):
             chunk = chunk.astype(np.float64, copy=False)
             with np.errstate(over="ignore"):
-                errors, deviations = self._residuals(chunk, reconstruction)
+                errors, deviations = deviance_residuals(
+                    chunk, reconstruction, network, self.mean_, self.scale_, of_units
+                )
             if X.has_missing:
                 is_missing = np.isnan(errors)
                 errors[is_missing] = deviations[is_missing] = 0
             weights = None if sample_weight is None else sample_weight[batch]
             squares = squares.plus(Squares.of(errors, deviations, weights))
         return squares
-
-    def _residuals(
-        self, chunk: Floats, reconstruction: Floats
-    ) -> tuple[Floats, Floats]:
-        """Residuals of reconstructions, and of the mean: their squares are deviances.
-
-        Where columns have scales or weights of their own, these are in them. The
-        squares of categories are twice their losses.
-        """
-        errors, deviations = chunk - reconstruction, chunk - self.mean_
-        weights, network = self._unit_weights(), self._fitted_network()[0]
-        if isinstance(self.scale_, float) and weights is None:
-            return errors, deviations
-        factors = 1 / np.asarray(self.scale_)
-        if weights is not None:
-            factors = factors * np.sqrt(weights)
-        errors *= factors
-        deviations *= factors
-        if not network.n_groups:
-            return errors, deviations
-        of_groups, plain = cast(Floats, weights)[network.groups[:-1]], network.n_plain
-        nothing = np.append(np.zeros(plain), log_frequencies(self.mean_, network))
-        nothing = np.broadcast_to(nothing, chunk.shape)
-        parts = (errors, reconstruction), (deviations, nothing)
-        errors, deviations = (
-            np.hstack(
-                [
-                    of_numbers[:, :plain],
-                    np.sqrt(2 * of_groups * cross_entropies(logits, chunk, network)),
-                ]
-            )
-            for of_numbers, logits in parts
-        )
-        return errors, deviations
 
     def _unit_weights(self, *, is_balanced: bool = True) -> Floats | None:
         """Weights of the losses of the network's outputs; None for ones."""

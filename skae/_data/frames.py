@@ -5,6 +5,7 @@ float arrays with NaN for missing entries, or as categories: the number of each 
 level, -1 if it is missing, and the levels.
 """
 
+import decimal
 import numbers
 import sys
 from collections.abc import Iterable
@@ -14,8 +15,10 @@ import numpy as np
 
 from skae._typing import Floats
 
-# Kinds of columns. What neither is refused: dates, lists.
+# Kinds of columns. What is neither is refused: dates, lists, numbers beside text.
 NUMBER, CATEGORY, OTHER = "number", "category", "other"
+# Kinds of NumPy's dtypes of text.
+_TEXT = "UST"
 
 
 class Frame(Protocol):
@@ -63,8 +66,14 @@ class Frame(Protocol):
 
 
 def frame_of(X: Any) -> Frame | None:
-    """A table of some kind; None for other data, such as an array of numbers."""
+    """A table of some kind; None for other data, such as an array of numbers.
+
+    Raises TypeError for a table that has no values yet.
+    """
     X = gathered(X)
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(X, polars.LazyFrame):
+        raise TypeError("X is a LazyFrame, which has no values: pass X.collect()")
     for kind in FRAMES.values():
         if kind.is_one(X):
             return kind(X)
@@ -76,14 +85,15 @@ def gathered(X: Any) -> Any:
     return X.compute() if type(X).__module__.startswith("dask.dataframe") else X
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Whether a value is NaN, None, pandas.NA or pandas.NaT."""
     if value is None:
         return True
     pandas = sys.modules.get("pandas")
     if pandas is not None and (value is pandas.NA or value is pandas.NaT):
         return True
-    return isinstance(value, numbers.Real) and bool(value != value)
+    is_real = isinstance(value, numbers.Real | decimal.Decimal)
+    return is_real and bool(value != value)
 
 
 def _encoded(values: Iterable[Any], n: int) -> tuple[np.ndarray, list[Any]]:
@@ -94,16 +104,16 @@ def _encoded(values: Iterable[Any], n: int) -> tuple[np.ndarray, list[Any]]:
     known: dict[Any, int] = {}
     codes = np.fromiter((known.setdefault(v, len(known)) for v in values), np.int64, n)
     levels = list(known)
-    is_missing = np.array([_is_missing(level) for level in levels], dtype=bool)
-    if not is_missing.any():
+    lacks = np.array([is_missing(level) for level in levels], dtype=bool)
+    if not lacks.any():
         return codes, levels
-    numbered = np.where(is_missing, -1, np.cumsum(~is_missing) - 1)
-    kept = [v for v, lacks in zip(levels, is_missing, strict=True) if not lacks]
+    numbered = np.where(lacks, -1, np.cumsum(~lacks) - 1)
+    kept = [levels[i] for i in np.flatnonzero(~lacks)]
     return numbered[codes], kept
 
 
 def _kind_of_objects(frame: Frame, column: int) -> str:
-    """Kind of a column of objects."""
+    """Kind of a column of objects: numbers among names may be anything."""
     try:
         levels = frame.levels(column)[1]
     except TypeError:
@@ -114,21 +124,24 @@ def _kind_of_objects(frame: Frame, column: int) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    is_real = isinstance(value, numbers.Real | decimal.Decimal)
+    return is_real and not isinstance(value, bool | np.bool_)
 
 
 def _has_name(value: Any) -> bool:
-    return isinstance(value, str | bytes | bool | np.bool_ | numbers.Real)
+    return isinstance(value, str | bytes | bool | np.bool_)
 
 
 def _numbers_of(values: Iterable[Any]) -> Floats:
     """Objects as float64."""
-    there = [np.nan if _is_missing(v) else float(v) for v in values]
+    there = [np.nan if is_missing(v) else float(v) for v in values]
     return np.array(there, dtype=np.float64)
 
 
 def _whole(values: Floats, dtype: np.dtype) -> np.ndarray:
-    """Numbers as the nearest that an integer dtype can hold."""
+    """Numbers as the nearest that a dtype of integers, or booleans, can hold."""
+    if dtype.kind == "b":
+        return values >= 0.5
     info = np.iinfo(dtype)
     with np.errstate(invalid="ignore"):
         rounded = np.rint(values.astype(np.float64))
@@ -145,13 +158,15 @@ class ArrayFrame(Frame):
     def __init__(self, X: Any) -> None:
         self.names = None
         is_list = isinstance(X, list | tuple)
-        self._array = np.array(X, dtype=object) if is_list else np.asarray(X)
-        if self._array.ndim != 2:
+        self.array = np.array(X, dtype=object) if is_list else np.asarray(X)
+        if is_list and self.array.ndim == 1 and isinstance(X[0], list | tuple):
+            raise ValueError("Rows of X have different lengths: X has no columns")
+        if self.array.ndim != 2:
             raise ValueError(
-                f"Expected 2D array, got an array of shape {self._array.shape}: X has "
-                "a row for each sample and a column for each feature"
+                f"Expected 2D array, got {self.array.ndim}D array instead: X has a "
+                "row for each sample and a column for each feature"
             )
-        self.n_rows, n_columns = self._array.shape
+        self.n_rows, n_columns = self.array.shape
         self._encoded: dict[int, tuple[np.ndarray, list[Any]]] = {}
         self.dtypes = [self._dtype(j) for j in range(n_columns)]
 
@@ -159,39 +174,39 @@ class ArrayFrame(Frame):
     def is_one(X: Any) -> bool:
         """Whether X is an array, or nested lists, that may have categories."""
         if isinstance(X, list | tuple):
-            first = X[0] if len(X) else ()
-            is_row = isinstance(first, list | tuple)
-            return is_row and not all(_is_number(value) for value in first)
-        return isinstance(X, np.ndarray) and X.dtype.kind in "OUS"
+            are_rows = all(isinstance(row, list | tuple) for row in X)
+            types = {type(value) for row in X for value in row} if are_rows else set()
+            return not all(issubclass(kind, numbers.Real) for kind in types)
+        return isinstance(X, np.ndarray) and X.dtype.kind in f"O{_TEXT}"
 
     def _dtype(self, column: int) -> Any:
-        if self._array.dtype.kind != "O":
-            return self._array.dtype
+        if self.array.dtype.kind != "O":
+            return self.array.dtype
         if _kind_of_objects(self, column) != NUMBER:
-            return self._array.dtype
+            return self.array.dtype
         levels = self.levels(column)[1]
         is_whole = all(isinstance(level, numbers.Integral) for level in levels)
         return np.dtype(np.int64 if levels and is_whole else np.float64)
 
     def kind(self, column: int) -> str:
-        if self._array.dtype.kind == "O":
+        if self.array.dtype.kind == "O":
             return _kind_of_objects(self, column)
-        return CATEGORY if self._array.dtype.kind in "US" else NUMBER
+        return CATEGORY if self.array.dtype.kind in _TEXT else NUMBER
 
     def numbers(self, column: int) -> Floats:
-        values = self._array[:, column]
+        values = self.array[:, column]
         if values.dtype.kind == "O":
             return _numbers_of(values)
         return values.astype(np.result_type(values.dtype, np.float32))
 
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         if column not in self._encoded:
-            values = self._array[:, column].tolist()
+            values = self.array[:, column].tolist()
             self._encoded[column] = _encoded(values, self.n_rows)
         return self._encoded[column]
 
     def holds_objects(self, column: int) -> bool:
-        return bool(self._array.dtype.kind == "O")
+        return bool(self.array.dtype.kind == "O")
 
     def declared(self, column: int) -> list[Any]:
         return []
@@ -205,7 +220,7 @@ class ArrayFrame(Frame):
         """An array of columns: of objects, unless all are of one dtype of numbers."""
         whole = np.empty((len(columns[0]), len(columns)), dtype=object)
         for j, (values, dtype) in enumerate(zip(columns, dtypes, strict=True)):
-            is_whole = dtype.kind in "iu" and values.dtype.kind == "f"
+            is_whole = dtype.kind in "iub" and values.dtype.kind == "f"
             whole[:, j] = _whole(values, dtype) if is_whole else values
         kinds = set(dtypes)
         dtype = kinds.pop() if len(kinds) == 1 else np.dtype(object)
@@ -233,8 +248,8 @@ class PandasFrame(Frame):
         import pandas as pd
 
         dtype = self.dtypes[column]
-        if isinstance(dtype, pd.SparseDtype):
-            return NUMBER
+        if isinstance(dtype, pd.SparseDtype):  # also of booleans, as dummies are
+            return NUMBER if dtype.subtype.kind in "biuf" else OTHER
         if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
             return CATEGORY
         if pd.api.types.is_bool_dtype(dtype):
@@ -297,13 +312,23 @@ class PandasFrame(Frame):
 
         made = {}
         for j, (values, dtype) in enumerate(zip(columns, dtypes, strict=True)):
-            is_whole = values.dtype.kind == "f" and pd.api.types.is_integer_dtype(dtype)
-            if is_whole:
-                values = _whole(values, np.dtype(getattr(dtype, "numpy_dtype", dtype)))
+            if values.dtype.kind == "f":
+                values = PandasFrame._rounded(values, dtype)
             made[j] = pd.Series(values).astype(dtype)
         frame = pd.DataFrame(made)
         frame.columns = names
         return frame
+
+    @staticmethod
+    def _rounded(values: Floats, dtype: Any) -> np.ndarray:
+        """Numbers that a column of a dtype can hold."""
+        import pandas as pd
+
+        if isinstance(dtype, pd.SparseDtype):
+            dtype = dtype.subtype
+        if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_integer_dtype(dtype):
+            return _whole(values, np.dtype(getattr(dtype, "numpy_dtype", dtype)))
+        return values
 
 
 class PolarsFrame(Frame):
@@ -380,6 +405,7 @@ class PolarsFrame(Frame):
                 made.append(pl.Series(name, [None] * len(values)))
             elif values.dtype.kind == "f":
                 values = np.rint(values) if dtype.is_integer() else values
+                values = values >= 0.5 if dtype == pl.Boolean else values
                 made.append(pl.Series(name, values).cast(dtype, strict=False))
             else:
                 made.append(pl.Series(name, values.tolist(), dtype=dtype))
@@ -387,21 +413,24 @@ class PolarsFrame(Frame):
 
 
 class ArrowFrame(Frame):
-    """A pyarrow Table."""
+    """A pyarrow Table, or one batch of it."""
 
     library = "pyarrow"
 
     def __init__(self, X: Any) -> None:
-        self._table = X
+        import pyarrow as pa
+
+        is_batch = isinstance(X, pa.RecordBatch)
+        self._table = pa.Table.from_batches([X]) if is_batch else X
         self.n_rows = X.num_rows
         self.names = list(X.column_names)
         self.dtypes = list(X.schema.types)
 
     @staticmethod
     def is_one(X: Any) -> bool:
-        """Whether X is a pyarrow Table."""
-        pyarrow = sys.modules.get("pyarrow")
-        return pyarrow is not None and isinstance(X, pyarrow.Table)
+        """Whether X is a pyarrow Table or RecordBatch."""
+        pa = sys.modules.get("pyarrow")
+        return pa is not None and isinstance(X, pa.Table | pa.RecordBatch)
 
     def kind(self, column: int) -> str:
         return _kind_of_arrow(self.dtypes[column])
@@ -441,11 +470,11 @@ class ArrowFrame(Frame):
         made = []
         for values, dtype in zip(columns, dtypes, strict=True):
             if pa.types.is_null(dtype):
-                made.append(pa.nulls(len(values)))
+                made.append(pa.nulls(len(values), dtype))
             elif values.dtype.kind == "f":
-                is_whole = pa.types.is_integer(dtype)
-                numbers = pa.array(np.rint(values) if is_whole else values)
-                made.append(numbers.cast(dtype, safe=False))
+                values = np.rint(values) if pa.types.is_integer(dtype) else values
+                values = values >= 0.5 if pa.types.is_boolean(dtype) else values
+                made.append(pa.array(values).cast(dtype, safe=False))
             elif pa.types.is_dictionary(dtype):
                 levels = pa.array(values.tolist(), type=dtype.value_type)
                 made.append(levels.dictionary_encode().cast(dtype))

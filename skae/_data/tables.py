@@ -7,7 +7,6 @@ table, numbers first, so that results do not depend on it either.
 """
 
 import contextlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -18,7 +17,16 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite
 
 from skae._data.dtypes import Dtype, described, dtype_of
-from skae._data.frames import CATEGORY, FRAMES, NUMBER, OTHER, Frame
+from skae._data.frames import (
+    CATEGORY,
+    FRAMES,
+    NUMBER,
+    OTHER,
+    ArrayFrame,
+    Frame,
+    is_missing,
+)
+from skae._runtime.user_warnings import warn
 from skae._typing import Floats, Matrix
 
 
@@ -127,7 +135,7 @@ class Table(NamedTuple):
 
     def name(self, column: int) -> str:
         """Name of a column."""
-        return f"x{column}" if self.names is None else str(self.names[column])
+        return _name(self.names, column)
 
     @property
     def input_names(self) -> list[str]:
@@ -175,8 +183,9 @@ class Table(NamedTuple):
 
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
         """A column of numbers, checked."""
-        with _named(self.name(column), name):
+        with _named(self.name(column), f"{name}, one of numbers"):
             values = frame.numbers(column)
+        with _named(self.name(column), name):
             assert_all_finite(values, allow_nan=True, input_name=name)
         return values
 
@@ -220,6 +229,11 @@ class Table(NamedTuple):
         return make(columns, self.names, dtypes)
 
 
+def _name(names: list[Any] | None, column: int) -> str:
+    """Name of a column of a table with these names."""
+    return f"x{column}" if names is None else str(names[column])
+
+
 def _as_array(levels: list[Any]) -> np.ndarray:
     """Levels as an array of objects."""
     array = np.empty(len(levels), dtype=object)
@@ -232,9 +246,9 @@ def _named(column: str, name: str) -> Iterator[None]:
     """Add the name of a column to an error of its values."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        message = f"column {column!r} of {name}: {error}"
-        raise type(error)(message) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"column {column!r} of {name}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -251,14 +265,13 @@ def _reported(
     )
     if handle_unknown == "error":
         raise ValueError(
-            f"{name} has categories that were not seen in fit: {listed}. With "
-            "handle_unknown='warn' they are missing values"
+            f"{name} has categories that were not seen in fit, or are not in the "
+            f"parameter categories: {listed}. With handle_unknown='warn' they are "
+            "missing values"
         )
-    warnings.warn(
-        f"{name} has categories that were not seen in fit, and are taken for missing "
-        f"values: {listed}",
-        UserWarning,
-        stacklevel=2,
+    warn(
+        f"{name} has categories that were not seen in fit, or are not in the parameter "
+        f"categories, and are taken for missing values: {listed}"
     )
 
 
@@ -360,19 +373,13 @@ class TableReader:
     def table(self) -> Table:
         """What was found out."""
         found = self._read[0]
-        for j, kind in enumerate(found.kinds):
-            if kind == OTHER:
-                name = j if found.names is None else repr(found.names[j])
-                raise ValueError(
-                    f"Column {name} of X has dtype {found.dtypes[j]}, which is neither "
-                    "numbers nor categories: convert it to numbers, or make it "
-                    "categorical"
-                )
+        _check_names(found.names)
         is_category = np.array([kind == CATEGORY for kind in found.kinds])
         numbers, columns = np.flatnonzero(~is_category), np.flatnonzero(is_category)
         numbers = np.array(sorted(numbers.tolist(), key=self._key), dtype=np.int64)
         columns = np.array(sorted(columns.tolist(), key=self._key), dtype=np.int64)
-        levels = [self._levels(found, int(j)) for j in columns]
+        given = _GivenCategories(self._categories, found.names, is_category)
+        levels = [self._levels(found, given.of(int(j)), int(j)) for j in columns]
         dtypes = [described(found.library, dtype) for dtype in found.dtypes]
         return Table(found.library, found.names, dtypes, numbers, columns, levels)
 
@@ -395,9 +402,10 @@ class TableReader:
             return tuple(found.sums[column])
         return tuple(sorted((str(k), n) for k, n in found.counts[column].items()))
 
-    def _levels(self, found: "TableCounts", column: int) -> Levels:
+    def _levels(
+        self, found: "TableCounts", given: list[Any] | None, column: int
+    ) -> Levels:
         counts: Mapping[Any, int] = found.counts[column]
-        given = _given_categories(self._categories, found.names, found.kinds, column)
         if given is None and self._counts_declared:
             given = [*found.declared[column], *counts]
         if given is not None:
@@ -424,6 +432,7 @@ class TableCounts(NamedTuple):
         """Count the levels of a table's columns."""
         n_columns = len(frame.dtypes)
         is_category = categorical_columns(frame, categorical_features)
+        _check_kinds(frame, is_category)
         kinds = [
             CATEGORY if is_category[j] else _kind_unless_category(frame, j)
             for j in range(n_columns)
@@ -434,7 +443,8 @@ class TableCounts(NamedTuple):
         for j, kind in enumerate(kinds):
             # Objects are categories if they are in a later block.
             if kind == CATEGORY or (kind == NUMBER and frame.holds_objects(j)):
-                codes, levels = frame.levels(j)
+                with _named(_name(frame.names, j), name="X"):
+                    codes, levels = frame.levels(j)
                 n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
                 counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
             if frame.kind(j) == kind == NUMBER and not is_sorted_by_name:
@@ -516,11 +526,39 @@ def _kind_unless_category(frame: Frame, column: int) -> str:
     return NUMBER if kind == CATEGORY else kind
 
 
+def _check_kinds(frame: Frame, is_category: np.ndarray) -> None:
+    """Raise ValueError if columns are neither of numbers nor of categories.
+
+    An array without categories is left to scikit-learn, which has errors of its own.
+    """
+    if isinstance(frame, ArrayFrame) and not is_category.any():
+        return
+    for j in np.flatnonzero(~is_category):
+        if frame.kind(int(j)) == OTHER:
+            raise ValueError(
+                f"Column {_name(frame.names, int(j))!r} of X has dtype "
+                f"{frame.dtypes[j]}, and its entries are neither all numbers nor all "
+                "text or booleans. Convert it to numbers, such as dates to days since "
+                "the first; take it for categories, see categorical_features; or mark "
+                "entries that are missing by NaN, None or pandas.NA"
+            )
+
+
+def _check_names(names: list[Any] | None) -> None:
+    """Raise ValueError if columns have the same name."""
+    twice = [name for name, n in Counter(names or []).items() if n > 1]
+    if twice:
+        raise ValueError(
+            f"X has several columns with the name {twice[0]!r}: give each a name of "
+            "its own"
+        )
+
+
 def _sortable_names(names: list[Any] | None) -> list[str] | None:
-    """Names of columns if they are different strings, else None."""
-    if names is None or len({*map(str, names)}) < len(names):
+    """Names of columns if they are strings, else None."""
+    if names is None or not all(isinstance(name, str) for name in names):
         return None
-    return names if all(isinstance(name, str) for name in names) else None
+    return names
 
 
 def categorical_columns(frame: Frame, categorical_features: Any) -> np.ndarray:
@@ -569,21 +607,55 @@ def _are_columns(numbers: np.ndarray, n_columns: int) -> bool:
     return bool(numbers.min() >= 0 and numbers.max() < n_columns)
 
 
-def _given_categories(
-    categories: Any, names: list[Any] | None, columns: Sequence[Any], column: int
-) -> list[Any] | None:
-    """Levels that the user gives for a column; None for those that are found."""
-    if isinstance(categories, str):  # "auto"
-        return None
-    given: Any = None
-    if isinstance(categories, Mapping):
-        given = categories.get(column if names is None else names[column])
-    else:
-        if len(categories) != len(columns):
-            raise ValueError(
-                f"categories has {len(categories)} entries, but X has "
-                f"{len(columns)} columns: pass the levels of each, None for "
-                "numbers, or a dict with the levels of some"
-            )
-        given = categories[column]
-    return None if given is None else list(dict.fromkeys(given))
+class _GivenCategories:
+    """Levels that the user gives for some columns.
+
+    Raises ValueError if there is no such column of categories.
+    """
+
+    def __init__(
+        self, categories: Any, names: list[Any] | None, is_category: np.ndarray
+    ) -> None:
+        n_columns = len(is_category)
+        names = list(range(n_columns)) if names is None else names
+        self._of_columns: list[Any] = [None] * n_columns
+        if isinstance(categories, str):  # "auto"
+            return
+        if not isinstance(categories, Mapping):
+            if len(categories) != n_columns:
+                raise ValueError(
+                    f"categories has {len(categories)} entries, but X has {n_columns} "
+                    "columns: pass the levels of each, None for numbers, or a dict "
+                    "with the levels of some"
+                )
+            categories = dict(enumerate(categories))
+        chosen = [names[j] for j in np.flatnonzero(is_category)]
+        for key, levels in categories.items():
+            if levels is None:
+                continue
+            j = names.index(key) if key in names else key
+            if not isinstance(j, int | np.integer) or not 0 <= j < n_columns:
+                raise ValueError(f"categories: X has no column {key!r}")
+            if not is_category[j]:
+                raise ValueError(
+                    f"categories has levels of column {key!r}, which is not one of "
+                    f"categories: these are {chosen}. See categorical_features"
+                )
+            self._of_columns[int(j)] = _checked_levels(levels, key)
+
+    def of(self, column: int) -> list[Any] | None:
+        """Levels of a column; None for those that are found."""
+        found: list[Any] | None = self._of_columns[column]
+        return found
+
+
+def _checked_levels(levels: Any, key: Any) -> list[Any]:
+    """Levels that are given for a column, as a list of different ones."""
+    found: list[Any] = []
+    if isinstance(levels, Iterable) and not isinstance(levels, str | bytes | Mapping):
+        found = [v for v in dict.fromkeys(levels) if not is_missing(v)]
+    if not found:
+        raise ValueError(
+            f"categories[{key!r}]={levels!r} has to be levels, such as ['a', 'b']"
+        )
+    return found

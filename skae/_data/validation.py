@@ -158,12 +158,19 @@ def check_table(
         )
     frame = frame_of(X) or ArrayFrame(X)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    if not frame.n_rows:
-        raise ValueError(
-            f"Found array with 0 sample(s) (shape=(0, {len(frame.dtypes)})) while a "
-            "minimum of 1 is required."
-        )
+    _check_not_empty(frame)
     return Checked(*table.encode(frame, handle_unknown=handle_unknown, name=name))
+
+
+def _check_not_empty(frame: Frame) -> None:
+    """Raise ValueError, in scikit-learn's words, for a table without any entry."""
+    shape = frame.n_rows, len(frame.dtypes)
+    if 0 in shape:
+        kind = "feature(s)" if frame.n_rows else "sample(s)"
+        raise ValueError(
+            f"Found array with 0 {kind} (shape={shape}) while a minimum of 1 is "
+            "required."
+        )
 
 
 def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None:
@@ -327,7 +334,8 @@ def _missing_is_no_text() -> Iterator[None]:
             raise
         raise ValueError(
             f"{error}. X has to be numbers; a missing one is NaN, None or pandas.NA. "
-            "Encode text, for example by OrdinalEncoder, which leaves NaN as it is"
+            "Text is for categories: in a table, see categorical_features; or encode "
+            "it, for example by OrdinalEncoder, which leaves NaN as it is"
         ) from error
 
 
@@ -359,6 +367,11 @@ def convertible(X: Any) -> Any:
 def check_before_conversion(X: MatrixLike, name: str = "X") -> None:
     """Raise ValueError for matrices that are not safe to convert."""
     if hasattr(X, "shape"):
+        if len(X.shape) == 1 and hasattr(X, "to_frame"):
+            raise ValueError(
+                f"Expected 2D array, got 1D array instead: {name} is a Series. A table "
+                f"of this column alone is {name}.to_frame()"
+            )
         check_size(X, name)
     if isinstance(X, sparse.csc_matrix | sparse.csc_array):
         _check_compressed(X, name)

@@ -44,11 +44,12 @@ from skae._model.pca import (
     with_logits,
 )
 from skae._runtime.blas import single_threaded_blas
+from skae._runtime.user_warnings import warn
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining
 from skae._training.loop import StochasticTraining, StreamedTraining
 from skae._training.pretraining import pretrained_params
-from skae._training.reporting import VerboseReport, warn
+from skae._training.reporting import VerboseReport
 from skae._training.settings import (
     auto_scale,
     check_code_size,
