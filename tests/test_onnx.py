@@ -542,7 +542,7 @@ def test_no_needless_operators(loss):
 DTYPE_OF = {
     "tensor(string)": object,
     **{"tensor(double)": np.float64, "tensor(float)": np.float32},
-    **{"tensor(int64)": np.int64, "tensor(bool)": np.bool_},
+    **{"tensor(int64)": np.int64, "tensor(int8)": np.int8, "tensor(bool)": np.bool_},
 }
 
 
@@ -663,19 +663,17 @@ def test_standardized_numbers(dtype):
 
 def test_whole_numbers_of_tables():
     """Those of the least and the largest integers, as the table has them."""
-    X = pd.DataFrame(PLAIN).astype({"t": object})
-    X["small"] = np.where(WHOLE > 1, 127, -128).astype(np.int8)
-    X["large"] = np.where(WHOLE > 1, 2**62, -(2**62))
-    estimator = fitted_to_table(X[["t", "small", "large"]])
+    text = pd.Series(PLAIN["t"], dtype=object)
+    X = pd.DataFrame({"t": text, "small": np.where(WHOLE > 1, 127, -128)})
+    X = X.astype({"small": np.int8})
+    X["large"] = np.where(WHOLE > 2, 2**62, -(2**62))
+    estimator = fitted_to_table(X)
+    assert_parity_of_table(estimator, X)
     decoder = session(to_onnx(estimator, "decoder"))
-    code = 100 * estimator.transform(X[["t", "small", "large"]])
-    found, expected = (
-        decoder.run(None, {"code": code}),
-        estimator.inverse_transform(code),
-    )
-    assert found[1].dtype == np.int8
+    code = 100 * estimator.transform(X)
+    expected = estimator.inverse_transform(code)
     assert expected["small"].min() == -128
-    for values, name in zip(found, expected, strict=True):
+    for values, name in zip(decoder.run(None, {"code": code}), expected, strict=True):
         np.testing.assert_array_equal(values[:, 0], expected[name])
 
 
