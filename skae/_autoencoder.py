@@ -222,8 +222,8 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
 
     alpha : float or "auto", default="auto"
         Strength of the L2 penalty: ``alpha / 2`` times the sum of squared weights
-        (not biases) is added to the mean loss. "auto": 0, or 0.003 for a table with
-        categories.
+        (not biases) is added to the mean loss. "auto": 0; for a table with
+        categories, 0.1 divided by the root of the number of training samples.
 
     batch_size : int or "auto", default="auto"
         Number of samples in a mini-batch. "auto": 32, or 100 with `noise` or

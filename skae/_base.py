@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import numbers
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -82,6 +83,12 @@ _OPTIONAL_ATTRIBUTES = (
     "explained_variance_ratio_",
     "mean_activation_",
 )
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Defaults of a class' parameters, by name."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def check_metric(metric: object) -> None:
@@ -257,7 +264,7 @@ class BaseAutoencoder(
         return self._squares(checked, sample_weight).share
 
     def get_codes(self, X: MatrixLike, *, layer: int | str = "all") -> np.ndarray:
-        """Activations of the encoder's layers, for example as features of a classifier.
+        """Encode samples by several layers, for example for features of a classifier.
 
         Parameters
         ----------
@@ -416,11 +423,17 @@ class BaseAutoencoder(
         state = {**super().__getstate__()}
         if "_training_state" in state:
             state["_training_state"] = state["_training_state"].as_dict()
+        if state.get("_table") is not None:
+            state["_table"] = state["_table"].as_dict()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "_params" in state:  # not in earlier versions
+        # What earlier versions did not have.
+        state = {**_defaults(type(self)), **state}
+        if "_params" in state:
             state = {"_gaussian": None, **state}
+        if state.get("_table") is not None:
+            state["_table"] = Table.from_dict(state["_table"])
         super().__setstate__(state)
         if "_training_state" in state:
             self._training_state = TrainingState.from_dict(

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import assert_all_finite
 
+from skae._data.dtypes import Dtype, described, dtype_of
 from skae._data.frames import CATEGORY, FRAMES, NUMBER, OTHER, Frame
 from skae._typing import Floats, Matrix
 
@@ -77,10 +78,23 @@ class Table(NamedTuple):
 
     library: str  # a key of FRAMES
     names: list[Any] | None
-    dtypes: list[Any]
+    dtypes: list[Any]  # descriptions, or dtypes of the library for which there is none
     numbers: np.ndarray  # columns of numbers, in the order of the matrix
     categories: np.ndarray  # columns of categories, in the order of the matrix
     levels: list[Levels]  # of `categories`
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> "Table":
+        """Make the table that a dict describes."""
+        dtypes = [Dtype(*d) if isinstance(d, list) else d for d in state["dtypes"]]
+        levels = [Levels(**of_column) for of_column in state["levels"]]
+        return cls(**{**state, "dtypes": dtypes, "levels": levels})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as a dict of plain containers, as pickles have it."""
+        dtypes = [list(d) if isinstance(d, Dtype) else d for d in self.dtypes]
+        levels = [of_column._asdict() for of_column in self.levels]
+        return {**self._asdict(), "dtypes": dtypes, "levels": levels}
 
     @property
     def groups(self) -> list[int]:
@@ -189,7 +203,10 @@ class Table(NamedTuple):
         """A table of what a network gives for the columns of the matrix.
 
         The level of a group is that with the largest output.
+
+        Raises ImportError if the table's library is not installed.
         """
+        dtypes = [dtype_of(self.library, dtype) for dtype in self.dtypes]
         columns: list[Any] = [None] * len(self.dtypes)
         for position, column in enumerate(self.numbers):
             columns[column] = outputs[:, position]
@@ -200,7 +217,7 @@ class Table(NamedTuple):
             chosen = levels.shown[outputs[:, start:stop].argmax(axis=1)]
             columns[column] = _as_array(levels.levels)[chosen]
         make = FRAMES[self.library].make
-        return make(columns, self.names, self.dtypes)
+        return make(columns, self.names, dtypes)
 
 
 def _as_array(levels: list[Any]) -> np.ndarray:
@@ -356,8 +373,8 @@ class TableReader:
         numbers = np.array(sorted(numbers.tolist(), key=self._key), dtype=np.int64)
         columns = np.array(sorted(columns.tolist(), key=self._key), dtype=np.int64)
         levels = [self._levels(found, int(j)) for j in columns]
-        names, dtypes = found.names, found.dtypes
-        return Table(found.library, names, dtypes, numbers, columns, levels)
+        dtypes = [described(found.library, dtype) for dtype in found.dtypes]
+        return Table(found.library, found.names, dtypes, numbers, columns, levels)
 
     def report_unknown(self, table: Table, handle_unknown: str) -> None:
         """Warn of levels that were read but are not in the table, or raise an error."""

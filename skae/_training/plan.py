@@ -211,7 +211,7 @@ def make_plan(
     objective = loop.Objective(
         for_loss(network, LOSSES[estimator.loss]),
         LOSSES[estimator.loss],
-        penalty_strength(estimator),
+        penalty_strength(estimator, train.n_rows),
         train,
         train.empty() if X_val is None else X_val,
         corruption,
