@@ -83,7 +83,7 @@ def test_not_more_components_than_the_rank(max_scatter):
 
 def test_what_has_no_variance_has_no_component():
     weights = np.array([2.0, 5e-324])
-    weighted = make_rows(np.array([[0.0], [1.0]]), [0.0], 1.0, weights=weights)
+    weighted = make_rows(np.array([[0.0], [1.0]]), np.zeros(1), weights=weights)
     for rows in (seen(np.ones((5, 4))), weighted):
         assert principal_components(rows, 1, 0).axes.shape == (rows.n_features, 0)
 

@@ -137,6 +137,7 @@ def test_weights_of_a_table(solver):
     levels = {name: table[name].dropna().unique() for name in ("city", "large", "size")}
     how = {"solver": solver, "max_iter": 5, "early_stopping": False, "random_state": 0}
     how |= {"batch_size": 1000, "hidden_layer_sizes": (8,), "categories": levels}
+    how["alpha"] = 1e-3  # "auto" goes by the number of rows
     weights = np.random.default_rng(0).integers(0, 4, len(table))
     repeated = table.loc[np.repeat(table.index, weights)]
     one = AutoencoderTransformer(3, **how).fit(table, sample_weight=weights)
