@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skae._data.squares import Squares
-from skae._names import check_name
-from skae._reconstruction import (
+from skae._model.any_transformer import (
     Chunk,
     TabularModel,
     check_can_reconstruct,
@@ -33,6 +32,7 @@ from skae._reconstruction import (
     weighted_chunks,
     weighted_mean,
 )
+from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike

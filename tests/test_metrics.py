@@ -28,9 +28,9 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-import skae.metrics
+import skae._model.any_transformer
 from skae import AutoencoderImputer, AutoencoderTransformer
-from skae._reconstruction import table_scores, tabular_model
+from skae._model.any_transformer import table_scores, tabular_model
 from skae.metrics import (
     argmax_accuracy,
     reconstruction_deviance,
@@ -125,7 +125,7 @@ def test_row_batches_do_not_change_the_score(monkeypatch, batch_rows, weighted):
     pca = PCA(n_components=5).fit(TRAIN)
     whole = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
     monkeypatch.setattr(
-        skae._reconstruction, "CHUNK_ENTRIES", batch_rows * DIGITS.shape[1]
+        skae._model.any_transformer, "CHUNK_ENTRIES", batch_rows * DIGITS.shape[1]
     )
     batched = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
     assert batched == pytest.approx(whole, rel=1e-12)
@@ -136,7 +136,9 @@ def test_row_batches_do_not_change_the_score(monkeypatch, batch_rows, weighted):
 )
 @pytest.mark.parametrize("n_rows_per_batch", [40, 1000])
 def test_sparse_equals_dense(monkeypatch, container, n_rows_per_batch):
-    monkeypatch.setattr(skae._reconstruction, "CHUNK_ENTRIES", n_rows_per_batch * 64)
+    monkeypatch.setattr(
+        skae._model.any_transformer, "CHUNK_ENTRIES", n_rows_per_batch * 64
+    )
     svd = TruncatedSVD(n_components=5, random_state=0).fit(TRAIN)
     score = reconstruction_r2_score(svd, container(HELD_OUT))
     assert score == pytest.approx(naive_r2(svd, HELD_OUT), rel=1e-12)
@@ -145,7 +147,7 @@ def test_sparse_equals_dense(monkeypatch, container, n_rows_per_batch):
 @pytest.mark.parametrize("make", [sp.csr_array, np.asarray], ids=["sparse", "dense"])
 def test_memory_is_that_of_a_few_batches(monkeypatch, make):
     batch_entries = 20_000
-    monkeypatch.setattr(skae._reconstruction, "CHUNK_ENTRIES", batch_entries)
+    monkeypatch.setattr(skae._model.any_transformer, "CHUNK_ENTRIES", batch_entries)
     rng = np.random.default_rng(0)
     X = make(rng.random((4000, 200)) * (rng.random((4000, 200)) < 0.01))
     svd = TruncatedSVD(n_components=2, random_state=0).fit(X)
@@ -201,7 +203,7 @@ def test_rows_without_weight_do_not_break_constancy():
 def test_frames_and_frame_output(monkeypatch, library):
     frames = pytest.importorskip(library)
     monkeypatch.setattr(
-        skae._reconstruction, "CHUNK_ENTRIES", 64 * 64
+        skae._model.any_transformer, "CHUNK_ENTRIES", 64 * 64
     )  # several batches
     names = [f"pixel{i}" for i in range(DIGITS.shape[1])]
     train, held_out = (
@@ -251,7 +253,7 @@ def test_reconstructions_of_another_shape_and_that_are_not_finite():
         (np.array([[np.inf, 1.0], [0.0, np.nan]]), "X contains infinity"),
         (np.full((3, 2), np.nan), "X has no observed entry"),
         ([[None, None]], "X has no observed entry"),
-        (np.array([["a", "b"]], dtype=object), "could not convert"),
+        (np.array([["a", "b"]], dtype=object), "is categories, and what"),
     ],
 )
 def test_bad_rows(X, message):
@@ -314,7 +316,7 @@ def sparse_frame(X, columns=slice(None)):
 @pytest.mark.parametrize("columns", [slice(None), slice(3, 9)], ids=["all", "some"])
 def test_sparse_columns(monkeypatch, columns):
     monkeypatch.setattr(
-        skae._reconstruction, "CHUNK_ENTRIES", 64 * 64
+        skae._model.any_transformer, "CHUNK_ENTRIES", 64 * 64
     )  # several batches
     frame = sparse_frame(HELD_OUT, columns)
     # scikit-learn warns of frames where some columns are sparse.
@@ -398,7 +400,9 @@ def test_errors_are_finite_and_exact_or_refused(metric, per_feature, dtype, unit
 @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=lambda t: str(t)[:40])
 @pytest.mark.parametrize("rows_per_batch", [40, 1000])
 def test_errors_equal_the_naive_formula(monkeypatch, transformer, rows_per_batch):
-    monkeypatch.setattr(skae._reconstruction, "CHUNK_ENTRIES", rows_per_batch * 64)
+    monkeypatch.setattr(
+        skae._model.any_transformer, "CHUNK_ENTRIES", rows_per_batch * 64
+    )
     fitted = sklearn.base.clone(transformer).fit(TRAIN)
     compute = partial(reconstruction_error, fitted, HELD_OUT)
     difference = HELD_OUT - fitted.inverse_transform(fitted.transform(HELD_OUT))
@@ -508,7 +512,7 @@ class Shrinking(Reconstructor):
 
 @pytest.mark.parametrize("chunk_entries", [64 * 7, 2**22])
 def test_only_observed_entries_count(monkeypatch, chunk_entries):
-    monkeypatch.setattr(skae._reconstruction, "CHUNK_ENTRIES", chunk_entries)
+    monkeypatch.setattr(skae._model.any_transformer, "CHUNK_ENTRIES", chunk_entries)
     X = INCOMPLETE.copy()
     X[3], X[:, 5], X[:20, 6], X[21:, 7] = np.nan, np.nan, np.nan, np.nan
     copies, weights = Shrinking(), np.random.default_rng(0).integers(0, 3, len(X))
@@ -736,7 +740,7 @@ def naive_scores(table, weights, predictions, probabilities):
 
 @pytest.mark.parametrize("model", ["autoencoder", "PCA", "PCA without first levels"])
 def test_scores_of_tables(model, monkeypatch):
-    monkeypatch.setattr(skae._reconstruction, "CHUNK_ENTRIES", 8 * 30)
+    monkeypatch.setattr(skae._model.any_transformer, "CHUNK_ENTRIES", 8 * 30)
     table = make_table()
     weights = np.random.default_rng(1).uniform(size=len(table))
     if model == "autoencoder":

@@ -18,8 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._data.validation import convertible
-from skae._names import hint
-from skae._reconstruction import (
+from skae._model.any_transformer import (
     has_categories,
     has_missing,
     is_imputer,
@@ -29,6 +28,7 @@ from skae._reconstruction import (
     table_scores,
     tabular_model,
 )
+from skae._names import hint
 from skae._sklearn import Interval, _safe_indexing
 from skae._training.reporting import StepReport, interrupt_ends_all
 from skae._typing import MatrixLike

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_scalar
 
+from skae._model.any_transformer import name_of
 from skae._names import check_name
-from skae._reconstruction import name_of
 from skae._typing import Floats
 from skae.inspection._drawing import (
     check_axes,

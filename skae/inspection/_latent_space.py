@@ -11,7 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
 from skae._data.frames import frame_of
-from skae._reconstruction import name_of
+from skae._model.any_transformer import name_of
 from skae._typing import MatrixLike
 from skae.inspection._drawing import check_axes, check_matplotlib, is_whole
 from skae.inspection._models import check_fitted

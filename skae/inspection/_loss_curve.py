@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skae._reconstruction import name_of
+from skae._model.any_transformer import name_of
 from skae.inspection._drawing import check_axes, check_matplotlib, style
 from skae.inspection._models import check_fitted, last_step
 

@@ -6,7 +6,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skae._reconstruction import (
+from skae._model.any_transformer import (
     check_can_reconstruct,
     dense_rows,
     has_categories,

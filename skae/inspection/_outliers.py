@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names_in
 
+from skae._model.any_transformer import name_of
 from skae._outliers.detector import AutoencoderOutlierDetector
-from skae._reconstruction import name_of
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
 from skae.inspection._drawing import (

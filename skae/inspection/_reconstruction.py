@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 
+from skae._model.any_transformer import reconstruct, sliceable, tabular_model
 from skae._names import Names, hint
-from skae._reconstruction import reconstruct, sliceable, tabular_model
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
 from skae.inspection._drawing import (
