@@ -10,7 +10,7 @@ import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -149,15 +149,38 @@ class Table(NamedTuple):
 
         has_missing : bool
         """
+        values, codes = self.columns(frame, raises=raises, name=name)
+        has_missing = any(np.isnan(of_column).any() for of_column in values)
+        has_missing |= any((of_column < 0).any() for of_column in codes)
+        return _matrix(frame.n_rows, values, codes, self.groups), has_missing
+
+    def columns(
+        self, frame: Frame, *, raises: bool = False, name: str = "X"
+    ) -> tuple[list[Floats], list[np.ndarray]]:
+        """Columns of numbers, and inputs in the groups of categories; see `encode`.
+
+        Missing numbers are NaN, and missing categories, or unknown ones, -1.
+        """
         values = [self._numbers(frame, int(j), name) for j in self.numbers]
         with _warning_once(raises, name) as note:
             codes = [
                 self._codes(frame, int(column), levels, note)
                 for column, levels in zip(self.categories, self.levels, strict=True)
             ]
-        has_missing = any(np.isnan(of_column).any() for of_column in values)
-        has_missing |= any((of_column < 0).any() for of_column in codes)
-        return _matrix(frame.n_rows, values, codes, self.groups), has_missing
+        return values, codes
+
+    def chosen(self, is_chosen: np.ndarray) -> "Table":
+        """The table that has only some of the columns."""
+        number = np.cumsum(is_chosen) - 1
+        there = is_chosen[self.categories]
+        names = self.names and list(compress(self.names, is_chosen))
+        return self._replace(
+            names=names,
+            dtypes=list(compress(self.dtypes, is_chosen)),
+            numbers=number[self.numbers[is_chosen[self.numbers]]],
+            categories=number[self.categories[there]],
+            levels=list(compress(self.levels, there)),
+        )
 
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
         """A column of numbers, checked."""
