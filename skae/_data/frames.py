@@ -8,7 +8,7 @@ level, -1 if it is missing, and the levels.
 import numbers
 import sys
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Frame(Protocol):
         Numbers are rounded if the column has an integer dtype.
         """
 
-    def joined(self, columns: list[Any], names: list[str]) -> Any:
+    def joined(self, columns: list[Any], names: Any) -> Any:
         """A table like this one of such columns, or of arrays."""
 
 
@@ -84,10 +84,8 @@ class MarkedFrame:
 
     def kind(self, column: int) -> str:
         """As of `Frame`: the mark does not make numbers categories."""
-        kind = self._frame.kind(column)
-        if kind != CATEGORY or not isinstance(self._frame, ArrayFrame | PandasFrame):
-            return kind
-        is_object = self._frame.dtypes[column] == object
+        kind, dtype = self._frame.kind(column), self._frame.dtypes[column]
+        is_object = isinstance(dtype, np.dtype) and dtype.kind == "O"
         return _kind_of_objects(self, column) if is_object else kind
 
     def numbers(self, column: int) -> Floats:
@@ -98,7 +96,8 @@ class MarkedFrame:
                 return values
             return np.where(values == values.dtype.type(self._mark), np.nan, values)
         codes, levels = self.levels(column)
-        return np.append(_numbers_of(levels), np.nan)[codes]
+        numbers: Floats = np.append(_numbers_of(levels), np.nan)[codes]
+        return numbers
 
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         """As of `Frame`."""
@@ -298,7 +297,7 @@ class PandasFrame(Frame):
         return pandas is not None and isinstance(X, pandas.DataFrame)
 
     @classmethod
-    def of(cls, columns: dict[str, Any]) -> Self:
+    def of(cls, columns: dict[str, Any]) -> Frame:
         """A table with these columns, by name."""
         import pandas as pd
 
@@ -415,7 +414,7 @@ class PolarsFrame(Frame):
         return polars is not None and isinstance(X, polars.DataFrame)
 
     @classmethod
-    def of(cls, columns: dict[str, Any]) -> Self:
+    def of(cls, columns: dict[str, Any]) -> Frame:
         """A table with these columns, by name."""
         import polars as pl
 
@@ -477,8 +476,8 @@ class PolarsFrame(Frame):
                 dtype = pl.Float64()
                 series = series.cast(dtype)
         elif values is not None and isinstance(dtype, pl.Enum):
-            if not {*values} <= {*dtype.categories}:
-                dtype = pl.String()
+            is_known = {*values} <= {*dtype.categories}
+            dtype = dtype if is_known else pl.String()
         return pl.Series(_with(series.to_list(), rows, values), dtype=dtype)
 
     def joined(self, columns: list[Any], names: list[str]) -> Any:
