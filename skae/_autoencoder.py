@@ -24,6 +24,7 @@ class AutoencoderParameters:
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseAutoencoder._parameter_constraints,
+        "alpha": [Names(["auto"]), Interval(numbers.Real, 0, None, closed="left")],
         "code_activation": [Names(ACTIVATIONS)],
         "tied_weights": ["boolean"],
         "loss": [Names(LOSSES)],
@@ -54,7 +55,7 @@ class AutoencoderParameters:
         scale: str | float | None = "auto",
         init: str = "auto",
         solver: str = "adam",
-        alpha: float = 0.0,
+        alpha: float | str = "auto",
         batch_size: int | str = "auto",
         learning_rate: str = "auto",
         learning_rate_init: float = 0.002,
@@ -219,9 +220,10 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     solver : {"adam", "sgd", "rmsprop", "lbfgs"}, default="adam"
         Optimizer. "lbfgs" uses all samples in every iteration and suits small data.
 
-    alpha : float, default=0.0
+    alpha : float or "auto", default="auto"
         Strength of the L2 penalty: ``alpha / 2`` times the sum of squared weights
-        (not biases) is added to the mean loss.
+        (not biases) is added to the mean loss. "auto": 0; for a table with
+        categories, 0.1 divided by the root of the number of training samples.
 
     batch_size : int or "auto", default="auto"
         Number of samples in a mini-batch. "auto": 32, or 100 with `noise` or
@@ -369,7 +371,8 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     categories : "auto", dict or list of array-like, default="auto"
         Levels of the categorical columns: a dict with those of some columns, by name
         or number, or a list with an entry for each column, None for numbers. "auto":
-        those that occur in :meth:`fit`, or in the first batch of :meth:`partial_fit`.
+        those that occur in :meth:`fit`; in :meth:`partial_fit`, those that occur in the
+        first batch, or are named by a categorical dtype.
 
     max_categories : int, default=None
         Maximum number of inputs for a categorical column. The least frequent levels

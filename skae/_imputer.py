@@ -60,12 +60,14 @@ _MIXED_NETWORK: dict[str, Any] = {
 # are little better than the distribution.
 _UPDATES_PER_SAMPLE, _FEWEST_UPDATES, _MOST_UPDATES = 8, 1000, 10_000
 _MIXED_UPDATES_PER_SAMPLE = 2
+# Updates times inputs, at most: with many levels each update takes longer.
+_MOST_UPDATED_INPUTS = 1_000_000
 # An epoch of few samples has each of them several times, with other entries hidden.
 _ROWS_OF_EPOCH = 2000
 # Samples that the network is trained on, and that are held out, at most.
 _MOST_SAMPLES, _MOST_HELD_OUT = 50_000, 5_000
 # Fewer of tables with many levels: entries of a matrix of all of them, at most.
-_MOST_ENTRIES = 10_000_000
+_MOST_ENTRIES = 5_000_000
 # Share of the samples by which the network's weight is chosen, the least number of them
 # (with fewer there is no network), how often each is used, and the share of entries
 # that it hides: few, so that it lacks hardly more than those to be imputed.
@@ -309,7 +311,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         before = vars(self).copy()
         try:
             self.__dict__.pop("_table", None)
-            table = read_tables(self, [X], self._mark)
+            table = read_tables(self, [X], mark=self._mark)
             if table is None:
                 self._fit(self._validated(X, reset=True))
             else:
@@ -515,8 +517,8 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     def _columns(self, frame: Frame) -> _Columns:
         """What is known of the columns of a table."""
-        table, raises = cast(Table, self._table), self.handle_unknown == "error"
-        values, codes = table.columns(frame, raises=raises)
+        table = cast(Table, self._table)
+        values, codes = table.columns(frame, handle_unknown=self.handle_unknown)
         is_missing = np.zeros((frame.n_rows, self.n_features_in_), dtype=bool)
         for j, of_column in zip(table.numbers, values, strict=True):
             is_missing[:, j] = np.isnan(of_column)
@@ -814,11 +816,12 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
             if network.random_state is None:
                 network.random_state = seed
             return self._with_table(network)
-        per_sample, how = _UPDATES_PER_SAMPLE, _NETWORK
+        n_updates, most, how = _UPDATES_PER_SAMPLE * n_rows, _MOST_UPDATES, _NETWORK
         if self._table is not None:
-            per_sample, how = _MIXED_UPDATES_PER_SAMPLE, _NETWORK | _MIXED_NETWORK
-        n_updates = per_sample * n_rows
-        n_updates = min(max(n_updates, _FEWEST_UPDATES), _MOST_UPDATES)
+            how = _NETWORK | _MIXED_NETWORK
+            n_updates = _MIXED_UPDATES_PER_SAMPLE * n_rows
+            most = min(most, _MOST_UPDATED_INPUTS // len(self._mixed.unit))
+        n_updates = max(min(n_updates, most), _FEWEST_UPDATES)
         n_rows *= -(-_ROWS_OF_EPOCH // n_rows)
         n_batches = -(-n_rows // _NETWORK["batch_size"])
         network = AutoencoderTransformer(

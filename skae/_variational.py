@@ -168,7 +168,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     categories : "auto", dict or list of array-like, default="auto"
         Levels of the categorical columns: a dict with those of some columns, by name
         or number, or a list with an entry for each column, None for numbers. "auto":
-        those that occur in :meth:`fit`, or in the first batch of :meth:`partial_fit`.
+        those that occur in :meth:`fit`; in :meth:`partial_fit`, those that occur in the
+        first batch, or are named by a categorical dtype.
 
     max_categories : int, default=None
         Maximum number of inputs for a categorical column. The least frequent levels
@@ -279,7 +280,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
     encoder's output z is from -60 to 3, it is the log-variance; above, that is
     ``6 - 9 / z``, and below, ``-63 - 9 / (z + 57)``, with the same slopes at the ends.
 
-    For missing values and categories see Notes of :class:`AutoencoderTransformer`.
+    For missing values and categories see Notes of :class:`AutoencoderTransformer`;
+    losses of categories are in nats, because they are log-likelihoods.
 
     Unlike that of :class:`AutoencoderTransformer`, the code is not rotated to principal
     axes, because the posterior's entries are independent along its own axes only.

@@ -112,7 +112,7 @@ def test_code_is_ordered(name):
     largest = np.abs(cross).argmax(axis=1)
     assert (cross[range(3), largest] > 0).all()
     regression = cross / variances[:, np.newaxis]
-    if not estimator.tied_weights and estimator.alpha == 0:
+    if not estimator.tied_weights and estimator.alpha in (0, "auto"):
         gram = regression @ regression.T / estimator.scale_**2
         np.testing.assert_allclose(gram, np.eye(3), atol=1e-9)
     explained = (regression**2).sum(axis=1) * variances

@@ -74,7 +74,7 @@ def test_every_configuration(name):
     losses = estimator.reconstruction_error(X, metric="loss", per_feature=True)
     params = estimator.get_params()
     is_plain = not draws_for_rows(params) and params["sparsity"] is None
-    if is_plain and not estimator.alpha and not estimator.early_stopping:
+    if is_plain and estimator.alpha in (0, "auto") and not estimator.early_stopping:
         assert np.nansum(losses) / len(X) <= estimator.initial_loss_
 
 

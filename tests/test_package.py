@@ -540,7 +540,8 @@ from skae._compiled.losses import LOSSES
 
 prediction, target, value = np.zeros(1), np.full(1, 0.5), np.empty(1)
 loss = LOSSES["log_loss"].op
-loss(prediction, target, np.empty(0), value, np.zeros(1), 0, 1, 1, 1)
+none = np.empty(0)
+loss(prediction, target, none, none, value, np.zeros(1), 0, 1, 1, 1)
 print(round(value[0], 3), loss.compiled(value.dtype).cache_hits)
 """
 

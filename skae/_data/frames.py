@@ -45,6 +45,22 @@ class Frame(Protocol):
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         """Numbers of the entries' levels, int64, and the levels."""
 
+    def holds_objects(self, column: int) -> bool:
+        """Whether the kind of a column depends on its entries, not on its dtype."""
+
+    def declared(self, column: int) -> list[Any]:
+        """Levels that the dtype of a column of categories names; none if it does not.
+
+        They need not occur.
+        """
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        """The dtype of a column of two tables, one after the other, if they differ.
+
+        None if the library makes no table of both.
+        """
+
     def column(
         self, column: int, rows: np.ndarray, values: np.ndarray | None = None
     ) -> Any:
@@ -59,10 +75,16 @@ class Frame(Protocol):
 
 def frame_of(X: Any) -> Frame | None:
     """A table of some kind; None for other data, such as an array of numbers."""
+    X = gathered(X)
     for kind in FRAMES.values():
         if kind.is_one(X):
             return kind(X)
     return None
+
+
+def gathered(X: Any) -> Any:
+    """X, in memory if it is a Dask dataframe."""
+    return X.compute() if type(X).__module__.startswith("dask.dataframe") else X
 
 
 class MarkedFrame:
@@ -253,6 +275,16 @@ class ArrayFrame(Frame):
             self._encoded[column] = _encoded(values, self.n_rows)
         return self._encoded[column]
 
+    def holds_objects(self, column: int) -> bool:
+        return bool(self._array.dtype.kind == "O")
+
+    def declared(self, column: int) -> list[Any]:
+        return []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        return np.result_type(one, other)
+
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> np.ndarray:
         """An array of columns: of objects, unless all are of one dtype of numbers."""
@@ -337,6 +369,32 @@ class PandasFrame(Frame):
             return _encoded(series.tolist(), self.n_rows)
         codes, levels = pd.factorize(series)
         return codes.astype(np.int64), levels.tolist()
+
+    def holds_objects(self, column: int) -> bool:
+        import pandas as pd
+
+        return bool(pd.api.types.is_object_dtype(self.dtypes[column]))
+
+    def declared(self, column: int) -> list[Any]:
+        import pandas as pd
+
+        dtype = self.dtypes[column]
+        if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
+            levels: list[Any] = dtype.categories.tolist()
+            return levels
+        return [False, True] if pd.api.types.is_bool_dtype(dtype) else []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        import pandas as pd
+
+        kinds = {isinstance(dtype, pd.CategoricalDtype) for dtype in (one, other)}
+        if kinds == {True}:  # pandas makes objects of them
+            return pd.CategoricalDtype(one.categories.union(other.categories))
+        if kinds == {True, False}:
+            return np.dtype(object)
+        # Not of empty ones, which pandas ignores, with a warning.
+        return pd.concat([pd.Series([0]).astype(t) for t in (one, other)]).dtype
 
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
@@ -446,6 +504,26 @@ class PolarsFrame(Frame):
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         return _encoded(self._frame.to_series(column).to_list(), self.n_rows)
 
+    def holds_objects(self, column: int) -> bool:
+        import polars as pl
+
+        return self.dtypes[column] in (pl.Object, pl.Null)
+
+    def declared(self, column: int) -> list[Any]:
+        import polars as pl
+
+        dtype = self.dtypes[column]
+        if dtype == pl.Enum:
+            levels: list[Any] = dtype.categories.to_list()
+            return levels
+        return [False, True] if dtype == pl.Boolean else []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        import polars as pl
+
+        return {one: other, other: one}.get(pl.Null)
+
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
         """A frame of columns."""
@@ -453,7 +531,9 @@ class PolarsFrame(Frame):
 
         made = []
         for name, values, dtype in zip(names, columns, dtypes, strict=True):
-            if values.dtype.kind == "f":
+            if dtype == pl.Null:
+                made.append(pl.Series(name, [None] * len(values)))
+            elif values.dtype.kind == "f":
                 values = np.rint(values) if dtype.is_integer() else values
                 made.append(pl.Series(name, values).cast(dtype, strict=False))
             else:
@@ -522,6 +602,22 @@ class ArrowFrame(Frame):
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         return _encoded(self._table.column(column).to_pylist(), self.n_rows)
 
+    def holds_objects(self, column: int) -> bool:
+        import pyarrow as pa
+
+        return bool(pa.types.is_null(self.dtypes[column]))
+
+    def declared(self, column: int) -> list[Any]:
+        import pyarrow as pa
+
+        return [False, True] if pa.types.is_boolean(self.dtypes[column]) else []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        import pyarrow as pa
+
+        return {one: other, other: one}.get(pa.null())
+
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
         """A table of columns."""
@@ -529,7 +625,9 @@ class ArrowFrame(Frame):
 
         made = []
         for values, dtype in zip(columns, dtypes, strict=True):
-            if values.dtype.kind == "f":
+            if pa.types.is_null(dtype):
+                made.append(pa.nulls(len(values)))
+            elif values.dtype.kind == "f":
                 is_whole = pa.types.is_integer(dtype)
                 numbers = pa.array(np.rint(values) if is_whole else values)
                 made.append(numbers.cast(dtype, safe=False))

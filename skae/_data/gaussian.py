@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.linalg import LinAlgError
 from scipy.linalg import eigh, qr, svd
 
 from skae._compiled.expectation import fill_in
@@ -293,7 +294,11 @@ def _with_covariance(
     """The most likely distribution for given moments."""
     n_features = len(mean)
     leading = [n_features - n_directions, n_features - 1]
-    variances, axes = eigh(covariance, subset_by_index=leading)
+    try:
+        variances, axes = eigh(covariance, subset_by_index=leading)
+    except LinAlgError:  # of variances that are nearly equal, as of unrelated levels
+        variances, axes = eigh(covariance, driver="evd")
+        variances, axes = variances[-n_directions:], axes[:, -n_directions:]
     rest = covariance.trace() - variances.sum()
     return _of_moments(mean, axes[:, ::-1], variances[::-1], rest, n_known)
 

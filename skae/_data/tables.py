@@ -11,12 +11,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, compress
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import assert_all_finite
 
+from skae._data.dtypes import Dtype, described, dtype_of
 from skae._data.frames import CATEGORY, FRAMES, NUMBER, OTHER, Frame
 from skae._typing import Floats, Matrix
 
@@ -77,10 +78,23 @@ class Table(NamedTuple):
 
     library: str  # a key of FRAMES
     names: list[Any] | None
-    dtypes: list[Any]
+    dtypes: list[Any]  # descriptions, or dtypes of the library for which there is none
     numbers: np.ndarray  # columns of numbers, in the order of the matrix
     categories: np.ndarray  # columns of categories, in the order of the matrix
     levels: list[Levels]  # of `categories`
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> "Table":
+        """Make the table that a dict describes."""
+        dtypes = [Dtype(*d) if isinstance(d, list) else d for d in state["dtypes"]]
+        levels = [Levels(**of_column) for of_column in state["levels"]]
+        return cls(**{**state, "dtypes": dtypes, "levels": levels})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as a dict of plain containers, as pickles have it."""
+        dtypes = [list(d) if isinstance(d, Dtype) else d for d in self.dtypes]
+        levels = [of_column._asdict() for of_column in self.levels]
+        return {**self._asdict(), "dtypes": dtypes, "levels": levels}
 
     @property
     def groups(self) -> list[int]:
@@ -127,7 +141,7 @@ class Table(NamedTuple):
         return names
 
     def encode(
-        self, frame: Frame, *, raises: bool = False, name: str = "X"
+        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
     ) -> tuple[Matrix, bool]:
         """The matrix of a table with the same columns.
 
@@ -135,9 +149,9 @@ class Table(NamedTuple):
         ----------
         frame : Frame
 
-        raises : bool, default=False
+        handle_unknown : {"warn", "error", "ignore"}, default="warn"
             Whether a level that is not known is an error; else it is a missing value,
-            with a warning.
+            with a warning unless they are ignored.
 
         name : str, default="X"
             Name of the table in errors.
@@ -149,20 +163,20 @@ class Table(NamedTuple):
 
         has_missing : bool
         """
-        values, codes = self.columns(frame, raises=raises, name=name)
+        values, codes = self.columns(frame, handle_unknown=handle_unknown, name=name)
         has_missing = any(np.isnan(of_column).any() for of_column in values)
         has_missing |= any((of_column < 0).any() for of_column in codes)
         return _matrix(frame.n_rows, values, codes, self.groups), has_missing
 
     def columns(
-        self, frame: Frame, *, raises: bool = False, name: str = "X"
+        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
     ) -> tuple[list[Floats], list[np.ndarray]]:
         """Columns of numbers, and inputs in the groups of categories; see `encode`.
 
         Missing numbers are NaN, and missing categories, or unknown ones, -1.
         """
         values = [self._numbers(frame, int(j), name) for j in self.numbers]
-        with _warning_once(raises, name) as note:
+        with _reported(handle_unknown, name) as note:
             codes = [
                 self._codes(frame, int(column), levels, note)
                 for column, levels in zip(self.categories, self.levels, strict=True)
@@ -212,7 +226,10 @@ class Table(NamedTuple):
         """A table of what a network gives for the columns of the matrix.
 
         The level of a group is that with the largest output.
+
+        Raises ImportError if the table's library is not installed.
         """
+        dtypes = [dtype_of(self.library, dtype) for dtype in self.dtypes]
         columns: list[Any] = [None] * len(self.dtypes)
         for position, column in enumerate(self.numbers):
             columns[column] = outputs[:, position]
@@ -223,7 +240,7 @@ class Table(NamedTuple):
             chosen = levels.shown[outputs[:, start:stop].argmax(axis=1)]
             columns[column] = _as_array(levels.levels)[chosen]
         make = FRAMES[self.library].make
-        return make(columns, self.names, self.dtypes)
+        return make(columns, self.names, dtypes)
 
 
 def _as_array(levels: list[Any]) -> np.ndarray:
@@ -244,18 +261,18 @@ def _named(column: str, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _warning_once(
-    raises: bool, name: str
+def _reported(
+    handle_unknown: str, name: str
 ) -> Iterator[Callable[[str, list[Any]], None]]:
     """Collect levels that are not known, and raise or warn of all of them."""
     found: dict[str, list[Any]] = {}
     yield found.__setitem__
-    if not found:
+    if not found or handle_unknown == "ignore":
         return
     listed = "; ".join(
         f"column {column!r}: {_shortened(levels)}" for column, levels in found.items()
     )
-    if raises:
+    if handle_unknown == "error":
         raise ValueError(
             f"{name} has categories that were not seen in fit: {listed}. With "
             "handle_unknown='warn' they are missing values"
@@ -324,6 +341,9 @@ class TableReader:
     max_categories : int or None
 
     min_frequency : int, float or None
+
+    counts_declared : bool, default=False
+        Whether levels that a column's dtype names are known if they do not occur.
     """
 
     def __init__(
@@ -332,71 +352,202 @@ class TableReader:
         categories: Any,
         max_categories: int | None,
         min_frequency: float | None,
+        *,
+        counts_declared: bool = False,
     ) -> None:
         self._categorical_features, self._categories = categorical_features, categories
         self._limits = max_categories, min_frequency
-        self._first: Frame | None = None
-        self._n_rows = 0
+        self._counts_declared = counts_declared
+        self._read: list[TableCounts] = []
+
+    @classmethod
+    def of(cls, estimator: Any, *, counts_declared: bool = False) -> "TableReader":
+        """The reader that an estimator's parameters describe."""
+        return cls(
+            estimator.categorical_features,
+            estimator.categories,
+            estimator.max_categories,
+            estimator.min_frequency,
+            counts_declared=counts_declared,
+        )
 
     def read(self, frame: Frame) -> None:
         """Count the levels of a table's columns."""
-        if self._first is None:
-            self._first = frame
-            self._is_category = categorical_columns(frame, self._categorical_features)
-            self._counts: list[Counter[Any]] = [Counter() for _ in frame.dtypes]
-            self._sums = np.zeros((len(frame.dtypes), 2))
-        self._n_rows += frame.n_rows
-        for j in np.flatnonzero(self._is_category):
-            codes, levels = frame.levels(int(j))
-            n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
-            self._counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
-        if _sortable_names(frame.names) is None:
-            for j in np.flatnonzero(~self._is_category):
-                if frame.kind(int(j)) == NUMBER:
-                    values = frame.numbers(int(j)).astype(np.float64)
-                    with np.errstate(over="ignore", invalid="ignore"):
-                        self._sums[j] += np.nansum(values), np.nansum(values**2)
+        self.add(TableCounts.of(frame, self._categorical_features))
+
+    def add(self, counts: "TableCounts") -> None:
+        """Add what was counted in a table, or a part of one."""
+        if self._read:
+            counts = self._read.pop().joined_with(counts)
+        self._read.append(counts)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether a table was read."""
+        return bool(self._read)
 
     @property
     def has_categories(self) -> bool:
         """Whether a column that was read is one of categories."""
-        return self._first is not None and bool(self._is_category.any())
+        return self.has_read and CATEGORY in self._read[0].kinds
 
     def table(self) -> Table:
         """What was found out."""
-        frame = cast(Frame, self._first)
-        numbers = np.flatnonzero(~self._is_category)
-        for j in numbers:
-            if frame.kind(int(j)) == OTHER:
-                name = j if frame.names is None else repr(frame.names[j])
+        found = self._read[0]
+        for j, kind in enumerate(found.kinds):
+            if kind == OTHER:
+                name = j if found.names is None else repr(found.names[j])
                 raise ValueError(
-                    f"Column {name} of X has dtype {frame.dtypes[j]}, which is neither "
+                    f"Column {name} of X has dtype {found.dtypes[j]}, which is neither "
                     "numbers nor categories: convert it to numbers, or make it "
                     "categorical"
                 )
-        columns = np.flatnonzero(self._is_category)
+        is_category = np.array([kind == CATEGORY for kind in found.kinds])
+        numbers, columns = np.flatnonzero(~is_category), np.flatnonzero(is_category)
         numbers = np.array(sorted(numbers.tolist(), key=self._key), dtype=np.int64)
         columns = np.array(sorted(columns.tolist(), key=self._key), dtype=np.int64)
-        levels = [self._levels(frame, int(j)) for j in columns]
-        names, dtypes = frame.names, frame.dtypes
-        return Table(frame.library, names, dtypes, numbers, columns, levels)
+        levels = [self._levels(found, int(j)) for j in columns]
+        dtypes = [described(found.library, dtype) for dtype in found.dtypes]
+        return Table(found.library, found.names, dtypes, numbers, columns, levels)
+
+    def report_unknown(self, table: Table, handle_unknown: str) -> None:
+        """Warn of levels that were read but are not in the table, or raise an error."""
+        counts = self._read[0].counts
+        with _reported(handle_unknown, "X") as note:
+            for column, levels in zip(table.categories, table.levels, strict=True):
+                unknown = set(counts[column]).difference(levels.levels)
+                if unknown:
+                    note(table.name(column), _sorted(unknown))
 
     def _key(self, column: int) -> tuple[Any, ...]:
         """What a column is sorted by: its name, or else what is in it."""
-        names = _sortable_names(cast(Frame, self._first).names)
+        found = self._read[0]
+        names = _sortable_names(found.names)
         if names is not None:
             return (names[column],)
-        counts = self._counts[column].items()
-        return (*self._sums[column], sorted((str(k), n) for k, n in counts))
+        if found.kinds[column] == NUMBER:
+            return tuple(found.sums[column])
+        return tuple(sorted((str(k), n) for k, n in found.counts[column].items()))
 
-    def _levels(self, frame: Frame, column: int) -> Levels:
-        counts: Mapping[Any, int] = self._counts[column]
-        given = _given_categories(self._categories, frame, column)
+    def _levels(self, found: "TableCounts", column: int) -> Levels:
+        counts: Mapping[Any, int] = found.counts[column]
+        given = _given_categories(self._categories, found.names, found.kinds, column)
+        if given is None and self._counts_declared:
+            given = [*found.declared[column], *counts]
         if given is not None:
             counts = {level: counts.get(level, 0) for level in given}
         if not counts:  # all are missing
             counts = {None: 0}
-        return Levels.of(counts, self._n_rows, *self._limits)
+        return Levels.of(counts, found.n_rows, *self._limits)
+
+
+class TableCounts(NamedTuple):
+    """What the columns of a table are, and how often each level occurs."""
+
+    library: str
+    names: list[Any] | None
+    dtypes: list[Any]
+    kinds: list[str]
+    declared: list[list[Any]]  # levels that dtypes name
+    counts: list[Counter[Any]]  # of the levels of categories, and of objects
+    sums: np.ndarray  # (n_columns, 2) of numbers and their squares, if need be
+    n_rows: int
+
+    @classmethod
+    def of(cls, frame: Frame, categorical_features: Any) -> "TableCounts":
+        """Count the levels of a table's columns."""
+        n_columns = len(frame.dtypes)
+        is_category = categorical_columns(frame, categorical_features)
+        kinds = [
+            CATEGORY if is_category[j] else _kind_unless_category(frame, j)
+            for j in range(n_columns)
+        ]
+        counts: list[Counter[Any]] = [Counter() for _ in kinds]
+        sums = np.zeros((n_columns, 2))
+        is_sorted_by_name = _sortable_names(frame.names) is not None
+        for j, kind in enumerate(kinds):
+            # Objects are categories if they are in a later block.
+            if kind == CATEGORY or (kind == NUMBER and frame.holds_objects(j)):
+                codes, levels = frame.levels(j)
+                n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
+                counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
+            if frame.kind(j) == kind == NUMBER and not is_sorted_by_name:
+                values = frame.numbers(j).astype(np.float64)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    sums[j] = np.nansum(values), np.nansum(values**2)
+        declared = [
+            frame.declared(j) if kind == CATEGORY else []
+            for j, kind in enumerate(kinds)
+        ]
+        library, names, dtypes = frame.library, frame.names, frame.dtypes
+        return cls(library, names, dtypes, kinds, declared, counts, sums, frame.n_rows)
+
+    def joined_with(self, other: "TableCounts") -> "TableCounts":
+        """Counts of a table made of both, one after the other.
+
+        Raises
+        ------
+        ValueError
+            If they are tables of different libraries, or have different columns.
+        """
+        _expect_same("library", self.library, other.library)
+        _expect_same("number of columns", len(self.dtypes), len(other.dtypes))
+        _expect_same("columns", self.names, other.names)
+        pairs = list(zip(self.kinds, other.kinds, strict=True))
+        kinds = [max(pair, key=_CERTAINTY.index) for pair in pairs]
+        dtypes = [
+            self._common_dtype(*pair)
+            for pair in zip(self.dtypes, other.dtypes, strict=True)
+        ]
+        declared = [
+            list(dict.fromkeys([*one, *another]))
+            for one, another in zip(self.declared, other.declared, strict=True)
+        ]
+        counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        return self._replace(
+            dtypes=dtypes,
+            kinds=kinds,
+            declared=declared,
+            counts=counts,
+            sums=self.sums + other.sums,
+            n_rows=self.n_rows + other.n_rows,
+        )
+
+    def _common_dtype(self, one: Any, other: Any) -> Any:
+        """The dtype of a column of two tables."""
+        if one == other:
+            return one
+        dtype = FRAMES[self.library].common_dtype(one, other)
+        if dtype is None:
+            _expect_same("dtypes", one, other)
+        return dtype
+
+
+def _expect_same(what: str, one: Any, other: Any) -> None:
+    """Raise ValueError if tables of the same data differ."""
+    if one != other:
+        raise ValueError(
+            f"The tables that X consists of differ in their {what}: {one} and then "
+            f"{other}. All have to be of one library, and have the same columns"
+        )
+
+
+# A column of objects is of the last of the kinds that its parts are.
+_CERTAINTY = NUMBER, CATEGORY, OTHER
+
+
+def may_have_categories(frame: Frame | None) -> bool:
+    """Whether a table, or more of the same columns, has categories by their dtypes."""
+    if frame is None:
+        return False
+    columns = range(len(frame.dtypes))
+    return any(frame.holds_objects(j) or frame.kind(j) == CATEGORY for j in columns)
+
+
+def _kind_unless_category(frame: Frame, column: int) -> str:
+    """Kind of a column that is no category."""
+    kind = frame.kind(column)
+    return NUMBER if kind == CATEGORY else kind
 
 
 def _sortable_names(names: list[Any] | None) -> list[str] | None:
@@ -452,19 +603,20 @@ def _are_columns(numbers: np.ndarray, n_columns: int) -> bool:
     return bool(numbers.min() >= 0 and numbers.max() < n_columns)
 
 
-def _given_categories(categories: Any, frame: Frame, column: int) -> list[Any] | None:
+def _given_categories(
+    categories: Any, names: list[Any] | None, columns: Sequence[Any], column: int
+) -> list[Any] | None:
     """Levels that the user gives for a column; None for those that are found."""
     if isinstance(categories, str):  # "auto"
         return None
     given: Any = None
     if isinstance(categories, Mapping):
-        name = column if frame.names is None else frame.names[column]
-        given = categories.get(name)
+        given = categories.get(column if names is None else names[column])
     else:
-        if len(categories) != len(frame.dtypes):
+        if len(categories) != len(columns):
             raise ValueError(
                 f"categories has {len(categories)} entries, but X has "
-                f"{len(frame.dtypes)} columns: pass the levels of each, None for "
+                f"{len(columns)} columns: pass the levels of each, None for "
                 "numbers, or a dict with the levels of some"
             )
         given = categories[column]

@@ -118,7 +118,7 @@ def check_table(
     *,
     name: str = "X",
     reset: bool = False,
-    raises: bool = False,
+    handle_unknown: str = "warn",
 ) -> Checked:
     """Validate a table with categories for an estimator, and make it a matrix.
 
@@ -138,8 +138,8 @@ def check_table(
         Whether to set the number and the names of the features instead of comparing
         them.
 
-    raises : bool, default=False
-        Whether categories that are not known are an error, and not missing values.
+    handle_unknown : {"warn", "error"}, default="warn"
+        Whether levels that are not known are missing values or an error.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def check_table(
         If X is not valid.
     """
     frame = check_frame(estimator, X, name=name, reset=reset)
-    return Checked(*table.encode(frame, raises=raises, name=name))
+    return Checked(*table.encode(frame, handle_unknown=handle_unknown, name=name))
 
 
 def check_frame(
@@ -175,18 +175,24 @@ def check_frame(
 
 
 def read_tables(
-    estimator: Any, blocks: Iterable[MatrixLike], mark: Any = None
+    estimator: Any,
+    blocks: Iterable[MatrixLike],
+    *,
+    counts_declared: bool = False,
+    mark: Any = None,
 ) -> Table | None:
     """How tables with categories become matrices; None if there are only numbers.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        With the parameters `categorical_features`, `categories`, `max_categories` and
-        `min_frequency`.
+        With parameters of tables; see `TableReader.of`.
 
     blocks : iterable of {array-like, sparse matrix, dataframe}
         Parts of the training data.
+
+    counts_declared : bool, default=False
+        As of `TableReader`.
 
     mark : str or number, default=None
         Value that stands for a missing one, besides NaN and None.
@@ -194,8 +200,7 @@ def read_tables(
     chosen = estimator.categorical_features
     if chosen is None:
         return None
-    limits = estimator.max_categories, estimator.min_frequency
-    reader = TableReader(chosen, estimator.categories, *limits)
+    reader = TableReader.of(estimator, counts_declared=counts_declared)
     for block in blocks:
         read_table(block, reader, is_explicit=not isinstance(chosen, str), mark=mark)
     return reader.table() if reader.has_categories else None
@@ -218,16 +223,22 @@ def read_table(
     mark : str or number, default=None
         Value that stands for a missing one, besides NaN and None.
     """
-    frame = frame_of(X)
-    if frame is None and is_explicit:
-        if sparse.issparse(X):
-            raise TypeError(
-                "categorical_features needs a table, but X is a sparse matrix: pass a "
-                "dataframe or an array, or categorical_features=None"
-            )
-        frame = cast(Frame, ArrayFrame(X))
-    if frame is not None:
+    frame = table_of(X, is_explicit=is_explicit or reader.has_read)
+    if frame is not None and frame.n_rows:
         reader.read(marked(frame, mark))
+
+
+def table_of(X: MatrixLike, *, is_explicit: bool) -> Frame | None:
+    """X as a table that may have categories, or None. See `read_table`."""
+    frame = frame_of(X)
+    if frame is not None or not is_explicit:
+        return frame
+    if sparse.issparse(X):
+        raise TypeError(
+            "categorical_features needs a table, but X is a sparse matrix: pass a "
+            "dataframe or an array, or categorical_features=None"
+        )
+    return cast(Frame, ArrayFrame(X))
 
 
 def check_feature_weights(feature_weights: ArrayLike, n_features: int) -> Floats:
@@ -291,6 +302,26 @@ def check_block(
     """Validate a part of the samples, which may be empty. See `check_rows`."""
     check = partial(check_array, ensure_min_samples=0, input_name=name)
     return _check_matrix(block, dtype, limits, check, name=name).matrix
+
+
+def check_table_block(
+    block: MatrixLike,
+    table: Table,
+    dtype: _Dtypes,
+    limits: "ValueRange | None" = None,
+    *,
+    handle_unknown: str,
+    name: str = "X",
+) -> Matrix:
+    """Validate a part of a table's samples, which may be empty. See `check_table`."""
+    frame = frame_of(block) or ArrayFrame(block)
+    matrix, _ = table.encode(frame, handle_unknown=handle_unknown, name=name)
+    return check_range(_typed(matrix, dtype), limits, name)
+
+
+def _typed(matrix: Matrix, dtype: _Dtypes) -> Matrix:
+    """A table's matrix in a dtype, unless it may keep one of several."""
+    return matrix if isinstance(dtype, tuple) else matrix.astype(dtype, copy=False)
 
 
 def _check_matrix(

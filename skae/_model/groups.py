@@ -5,6 +5,8 @@ logits, of which a softmax makes probabilities. Arrays of columns have an entry 
 output that is in no group, then one for each group.
 """
 
+import itertools
+
 import numpy as np
 
 from skae._compiled.records import Network
@@ -13,8 +15,9 @@ from skae._typing import Floats
 # The least entropy, in nats, that cross-entropies are measured in: that of a level that
 # one of 600 samples has.
 _LEAST_ENTROPY = 0.01
-# Frequency of levels that are known, but do not occur in the training data.
-_LEAST_FREQUENCY = 1e-6
+# The most that levels count for which are known but do not occur in the training data,
+# as a frequency: they may occur later, and many nats would drown the other losses.
+_UNSEEN_FREQUENCY = 1 / 600
 # The null loss of a column: half a variance, as of standardized numbers.
 NULL_LOSS = 0.5
 
@@ -49,15 +52,17 @@ def cross_entropies(outputs: Floats, targets: Floats, network: Network) -> Float
     losses : ndarray of shape (n_rows, n_groups), dtype=float64
         NaN for missing levels.
     """
-    logits = _of_groups(outputs, network).astype(np.float64, copy=False)
-    chosen = _of_groups(targets, network)
-    is_missing = np.isnan(chosen[:, _starts(network)])
-    relative = logits - _spread(_highest(logits, network), network)
-    is_highest = relative == 0
-    rest = _sums(np.where(is_highest, 0.0, np.exp(relative)), network)
-    rest += _sums(is_highest.astype(np.float64), network) - 1
-    losses = np.log1p(rest) - _sums(np.where(chosen > 0, relative, 0.0), network)
-    return np.where(is_missing, np.nan, losses)
+    rows, losses = np.arange(len(outputs)), np.empty((len(outputs), network.n_groups))
+    for g, (first, stop) in enumerate(itertools.pairwise(network.groups)):
+        logits = outputs[:, first:stop].astype(np.float64)
+        chosen = targets[:, first:stop]
+        highest = logits.argmax(axis=1)
+        logits -= logits[rows, highest, np.newaxis]
+        losses[:, g] = -logits[rows, chosen.argmax(axis=1)]
+        logits[rows, highest] = -np.inf  # for the digits of the rest
+        losses[:, g] += np.log1p(np.exp(logits, out=logits).sum(axis=1))
+        losses[np.isnan(chosen[:, 0]), g] = np.nan
+    return losses
 
 
 def entropies(mean: Floats, network: Network) -> Floats:
@@ -69,18 +74,26 @@ def entropies(mean: Floats, network: Network) -> Floats:
 
 
 def log_frequencies(mean: Floats, network: Network) -> Floats:
-    """Logits with which groups predict the frequencies of their levels."""
-    found: Floats = np.log(np.maximum(_frequencies(mean, network), _LEAST_FREQUENCY))
+    """Logits with which groups predict the frequencies of their levels.
+
+    Levels that do not occur are as frequent as half the rarest one that does, at most.
+    """
+    frequencies = _frequencies(mean, network)[np.newaxis]
+    occurring = np.where(frequencies > 0, frequencies, 1.0)
+    rarest = np.minimum.reduceat(occurring, _starts(network), axis=1)
+    unseen = _spread(np.minimum(rarest / 2, _UNSEEN_FREQUENCY), network)
+    found: Floats = np.log(np.where(frequencies > 0, frequencies, unseen))[0]
     return found
 
 
 def unit_weights(
-    mean: Floats, network: Network, of_columns: Floats | None
+    mean: Floats,
+    network: Network,
+    of_columns: Floats | None,
+    *,
+    is_balanced: bool = True,
 ) -> Floats | None:
     """Weights of the losses of all outputs; None for ones.
-
-    The loss of each column is the weight of the column, by default 1, times a loss
-    which is `NULL_LOSS` if nothing but the mean, or the levels' frequencies, is known.
 
     Parameters
     ----------
@@ -90,6 +103,11 @@ def unit_weights(
     network : Network
 
     of_columns : ndarray of shape (n_plain + n_groups,) or None
+        Weights of the columns; None for ones.
+
+    is_balanced : bool, default=True
+        Whether every group has a loss of `NULL_LOSS`, times the weight, if nothing but
+        its levels' frequencies is known. Else losses are in nats.
 
     Returns
     -------
@@ -99,8 +117,12 @@ def unit_weights(
         return None
     n_columns = network.n_plain + network.n_groups
     weights = np.ones(n_columns) if of_columns is None else of_columns.copy()
-    entropy = np.maximum(entropies(mean, network), _LEAST_ENTROPY)
-    weights[network.n_plain :] *= NULL_LOSS / entropy
+    if is_balanced:
+        entropy = entropies(mean, network)
+        # Where a single level occurs, nothing is known of the others.
+        entropy = np.where(entropy > 0, entropy, np.log(np.diff(network.groups)))
+        entropy = np.maximum(entropy, _LEAST_ENTROPY)
+        weights[network.n_plain :] *= NULL_LOSS / entropy
     return of_units(weights, network)
 
 

@@ -283,7 +283,7 @@ def code_attributes(plan: Plan, params: Floats) -> dict[str, Any]:
     if not all(np.isfinite(moment).all() for moment in moments):
         raise loop.DivergedError
     # The scale of the code is free unless a tie or a penalty depends on it.
-    free_scale = not plan.architecture["tied"] and estimator.alpha == 0
+    free_scale = not plan.architecture["tied"] and objective.alpha == 0
     explained = order_code(network, params, moments, free_scale=free_scale)
     if not free_scale:
         activations = plan.architecture["activations"]

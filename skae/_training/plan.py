@@ -57,6 +57,7 @@ from skae._training.settings import (
     describe_network,
     describe_scaling,
     describe_solver,
+    penalty_strength,
     stops_by_validation,
 )
 from skae._training.state import TrainingState
@@ -201,11 +202,16 @@ def make_plan(
         X_val = data.choose(split.held_out).materialized()
     elif X_val is not None:
         X_val = scaling.seen(X_val, gaussian)
-    weights = unit_weights(scaling.mean, network, estimator._column_weights)
+    weights = unit_weights(
+        scaling.mean,
+        network,
+        estimator._column_weights,
+        is_balanced=not estimator._codes_are_distributions,
+    )
     objective = loop.Objective(
         for_loss(network, LOSSES[estimator.loss]),
         LOSSES[estimator.loss],
-        float(estimator.alpha),
+        penalty_strength(estimator, train.n_rows),
         train,
         train.empty() if X_val is None else X_val,
         corruption,
@@ -295,6 +301,7 @@ def _code_size(
                 scaling.never_observed,
                 mean=mean_seen,
                 weights=weights,
+                is_table=len(estimator._group_sizes) > 0,
             )
     mean, spread = mean_and_scale(data)
     never_observed = np.flatnonzero(np.isnan(mean))
@@ -382,6 +389,7 @@ def _initial_params(
                 seed,
                 mean=scaling.mean_seen if network.n_groups else None,
                 weights=_weights_of_inputs(estimator, rows.n_features),
+                is_table=network.n_groups > 0,
             )
         else:
             components = components_of(gaussian, n_components)
@@ -531,7 +539,8 @@ def _scaling_of_columns(
     Numbers are standardized, unless `scale` says otherwise. The inputs of a group are
     not centred, so that they are sparse, and their variances sum to 1.
     """
-    exact_mean, spreads = mean_and_spread(data)
+    is_table = len(estimator._group_sizes) > 0
+    exact_mean, spreads = mean_and_spread(data, is_table=is_table)
     is_observed = ~np.isnan(exact_mean)
     exact_mean[~is_observed] = 0
     if constant is not None:

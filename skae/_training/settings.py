@@ -45,6 +45,9 @@ _FEW_ROWS = 100
 _MANY_ROWS, _LARGE_BATCH_SIZE, _LARGE_UPDATES = 20_000, 200, 5_000
 _MIN_AUTO_EPOCHS = 10
 _AUTO_ITERATIONS = 200  # of L-BFGS
+# Strength of the penalty times the root of the number of rows. Without it, tables with
+# categories are fitted too closely, see benchmarks/tables.py.
+_AUTO_PENALTY = 0.1
 _NEVER = np.iinfo(np.int64).max
 # Largest numbers in kernels: of units of a layer; of epochs, exact in float64.
 _MOST_UNITS, _MOST_EPOCHS = 2**31 - 1, 2**53
@@ -58,6 +61,13 @@ def check_code_size(n_components: Any) -> int | float:
     if isinstance(n_components, numbers.Integral):
         return _at_most(_MOST_UNITS, n_components=n_components)
     return float(n_components)
+
+
+def penalty_strength(estimator: Any, n_rows: int) -> float:
+    """Strength of the penalty of the weights: `alpha`, or what "auto" stands for."""
+    if estimator.alpha != "auto":
+        return float(estimator.alpha)
+    return _AUTO_PENALTY / math.sqrt(n_rows) if estimator._group_sizes else 0.0
 
 
 def describe_network(
@@ -177,7 +187,7 @@ def value_range(estimator: Any) -> ValueRange | None:
         return loss_range(estimator.loss)
     output = _output_activation(estimator)
     row = ACTIVATIONS[output]
-    if estimator.scale != "auto" or not row.is_limited:
+    if estimator.scale != "auto" or not row.is_limited or estimator._group_sizes:
         return None
     return ValueRange("output_activation", output, row.low, row.high)
 

@@ -72,7 +72,8 @@ def objective_of(
     if estimator.sparsity is not None:
         sparsity = estimator.sparsity, estimator.sparsity_weight
         how |= {"penalty": (*sparsity, estimator.sparsity_target)}
-    how |= {"alpha": estimator.alpha, "tied": estimator.tied_weights}
+    alpha = 0.0 if estimator.alpha == "auto" else estimator.alpha
+    how |= {"alpha": alpha, "tied": estimator.tied_weights}
     return reference.objective(target[rows], *network, seen=seen[rows], **how)[0]
 
 
