@@ -569,7 +569,9 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
             n_directions = n_described if is_few else _N_DIRECTIONS
             with single_threaded_blas():
                 data = make_rows(mixed.seen(rows), has_missing=True)
-                gaussian = fit_gaussian(data, n_directions, seed=seed)
+                gaussian = fit_gaussian(
+                    data, n_directions, seed=seed, by_precision=is_few
+                )
         self._gaussian = gaussian._asdict()
         if len(mixed.unit):
             self._train(rows, seed)
@@ -737,7 +739,9 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         data = HidingRows(np.tile(train, (n_copies, 1)), expectation, seed, mixed)
         kind = type(network)
         network.__class__ = type(kind.__name__, (_HidesEntries, kind), {})
-        network.fit_to_hidden(data, as_rows(seen, targets))
+        # Each sample once, and all copies of numbers alone: these are cheaper.
+        n_judged = len(seen) if mixed is None else n_held_out
+        network.fit_to_hidden(data, as_rows(seen[:n_judged], targets[:n_judged]))
         network.__class__ = kind  # users need not know the other
         self.estimator_ = network
         errors = np.where(hidden, targets - seen, 0.0)

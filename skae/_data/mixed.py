@@ -117,7 +117,10 @@ class MixedExpectation:
     """
 
     def __init__(self, gaussian: Gaussian, mixed: Mixed) -> None:
-        self._of_seen, self._mixed = Expectation(gaussian), mixed
+        n_described, n_directions = gaussian.loadings.shape
+        by_precision = n_directions >= n_described - 1
+        self._of_seen = Expectation(gaussian, by_precision=by_precision)
+        self._mixed = mixed
 
     def fill(self, rows: Floats) -> None:
         """Replace missing entries, which are NaN, in place."""
