@@ -31,7 +31,7 @@ from skae._data.gaussian import Gaussian, filled
 from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
 from skae._data.squares import Squares
 from skae._data.stream import RowStream, StreamedRows
-from skae._data.tables import Table, TableReader, may_have_categories
+from skae._data.tables import Table, may_have_categories
 from skae._data.validation import (
     Checked,
     ValueRange,
@@ -44,7 +44,7 @@ from skae._data.validation import (
     check_table,
     check_validation_rows,
     check_weights,
-    read_table,
+    read_tables,
 )
 from skae._model import inference
 from skae._model.deviance import deviance_residuals
@@ -487,16 +487,6 @@ class BaseAutoencoder(
         """Attributes that validation has set, by name."""
         names = "n_features_in_", "feature_names_in_", "_table"
         return {name: self.__dict__[name] for name in names if name in self.__dict__}
-
-    def _table_reader(self, *, counts_declared: bool = False) -> TableReader:
-        """What finds out how tables become matrices, as the parameters say."""
-        return TableReader(
-            self.categorical_features,
-            self.categories,
-            self.max_categories,
-            self.min_frequency,
-            counts_declared=counts_declared,
-        )
 
     # -- hooks, which members of the family override ---------------------------------
 
@@ -1140,14 +1130,9 @@ class LocalAutoencoder(BaseAutoencoder):
     ) -> None:
         """Find out how tables with categories become matrices, if these are some."""
         self.__dict__.pop("_table", None)
-        chosen = self.categorical_features
-        if chosen is None:
-            return
-        reader = self._table_reader(counts_declared=counts_declared)
-        for block in blocks:
-            read_table(block, reader, is_explicit=not isinstance(chosen, str))
-        if reader.has_categories:
-            self._table = reader.table()
+        table = read_tables(self, blocks, counts_declared=counts_declared)
+        if table is not None:
+            self._table = table
 
 
 class _LevelsUnknownError(Exception):

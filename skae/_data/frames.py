@@ -64,6 +64,17 @@ class Frame(Protocol):
         None if the library makes no table of both.
         """
 
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        """A column as it is, or with other values in some rows; None: missing ones.
+
+        Numbers are rounded if the column has an integer dtype.
+        """
+
+    def joined(self, columns: list[Any], names: Any) -> Any:
+        """A table like this one of such columns, or of arrays."""
+
 
 def frame_of(X: Any) -> Frame | None:
     """A table of some kind; None for other data, such as an array of numbers.
@@ -83,6 +94,60 @@ def frame_of(X: Any) -> Frame | None:
 def gathered(X: Any) -> Any:
     """X, in memory if it is a Dask dataframe."""
     return X.compute() if type(X).__module__.startswith("dask.dataframe") else X
+
+
+class MarkedFrame:
+    """A table in which a value stands for missing ones, besides NaN and None.
+
+    Parameters
+    ----------
+    frame : Frame
+
+    mark : str or number
+        A number does not stand for missing strings or booleans.
+    """
+
+    def __init__(self, frame: Frame, mark: Any) -> None:
+        self._frame, self._mark = frame, mark
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._frame, name)
+
+    def kind(self, column: int) -> str:
+        """As of `Frame`: the mark does not make numbers categories."""
+        kind, dtype = self._frame.kind(column), self._frame.dtypes[column]
+        is_object = isinstance(dtype, np.dtype) and dtype.kind == "O"
+        return _kind_of_objects(self, column) if is_object else kind
+
+    def numbers(self, column: int) -> Floats:
+        """As of `Frame`."""
+        if self._frame.kind(column) == NUMBER:
+            values = self._frame.numbers(column)
+            if isinstance(self._mark, str):
+                return values
+            return np.where(values == values.dtype.type(self._mark), np.nan, values)
+        codes, levels = self.levels(column)
+        numbers: Floats = np.append(_numbers_of(levels), np.nan)[codes]
+        return numbers
+
+    def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
+        """As of `Frame`."""
+        codes, levels = self._frame.levels(column)
+        is_text = isinstance(self._mark, str)
+        is_mark = [
+            (isinstance(v, str) if is_text else _is_number(v)) and v == self._mark
+            for v in levels
+        ]
+        if True not in is_mark:
+            return codes, levels
+        number = is_mark.index(True)
+        codes = np.where(codes == number, -1, codes - (codes > number))
+        return codes, levels[:number] + levels[number + 1 :]
+
+
+def marked(frame: Frame, mark: Any) -> Any:
+    """A table in which a mark, if it is not None, stands for missing values."""
+    return frame if mark is None else MarkedFrame(frame, mark)
 
 
 def is_missing(value: Any) -> bool:
@@ -112,7 +177,7 @@ def _encoded(values: Iterable[Any], n: int) -> tuple[np.ndarray, list[Any]]:
     return numbered[codes], kept
 
 
-def _kind_of_objects(frame: Frame, column: int) -> str:
+def _kind_of_objects(frame: Any, column: int) -> str:
     """Kind of a column of objects: numbers among names may be anything."""
     try:
         levels = frame.levels(column)[1]
@@ -148,6 +213,26 @@ def _whole(values: Floats, dtype: np.dtype) -> np.ndarray:
     # The largest integers are no float64.
     inside = np.clip(rounded, float(info.min), np.nextafter(float(info.max), 0))
     return inside.astype(dtype)
+
+
+def _replaced(array: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:
+    """A copy of an array, with other values in some rows, or missing ones."""
+    if values is None:
+        is_number = array.dtype.kind in "fiu"
+        array = array.astype(np.result_type(array, np.float32) if is_number else object)
+        array[rows] = np.nan if is_number else None
+        return array
+    if values.dtype.kind == "f" and array.dtype.kind == "f":
+        largest = np.finfo(array.dtype).max
+        values = np.clip(values, -largest, largest)
+    elif values.dtype.kind == "f" and array.dtype.kind in "iu":
+        values = _whole(values, array.dtype)
+    elif array.dtype.kind in "US":  # with room for the longest level
+        values = values.astype(array.dtype.kind)
+        array = array.astype(np.result_type(array, values))
+    array = array.copy()
+    array[rows] = values
+    return array
 
 
 class ArrayFrame(Frame):
@@ -226,6 +311,20 @@ class ArrayFrame(Frame):
         dtype = kinds.pop() if len(kinds) == 1 else np.dtype(object)
         return whole if dtype.kind == "O" else whole.astype(dtype)
 
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> np.ndarray:
+        return _replaced(self.array[:, column], rows, values)
+
+    def joined(self, columns: list[Any], names: list[str]) -> np.ndarray:
+        kinds = {"text" if c.dtype.kind in "US" else c.dtype.kind for c in columns}
+        if not kinds & {"text", "O"} or kinds == {"text"}:
+            return np.column_stack(columns)
+        whole = np.empty((self.n_rows, len(columns)), dtype=object)
+        for j, values in enumerate(columns):
+            whole[:, j] = values
+        return whole
+
 
 class PandasFrame(Frame):
     """A pandas DataFrame."""
@@ -243,6 +342,13 @@ class PandasFrame(Frame):
         """Whether X is a pandas DataFrame."""
         pandas = sys.modules.get("pandas")
         return pandas is not None and isinstance(X, pandas.DataFrame)
+
+    @classmethod
+    def of(cls, columns: dict[str, Any]) -> Frame:
+        """A table with these columns, by name."""
+        import pandas as pd
+
+        return cls(pd.DataFrame(columns))
 
     def kind(self, column: int) -> str:
         import pandas as pd
@@ -330,6 +436,48 @@ class PandasFrame(Frame):
             return _whole(values, np.dtype(getattr(dtype, "numpy_dtype", dtype)))
         return values
 
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        import pandas as pd
+
+        series = self._frame.iloc[:, column]
+        if not rows.size:
+            return series
+        if isinstance(series.dtype, pd.SparseDtype):
+            series = series.sparse.to_dense()
+        if values is None:
+            is_chosen = np.zeros(self.n_rows, dtype=bool)
+            is_chosen[rows] = True
+            return series.mask(is_chosen)
+        dtype = series.dtype
+        if isinstance(dtype, np.dtype):
+            array = _replaced(series.to_numpy(), rows, values)
+            return pd.Series(array, index=series.index, dtype=array.dtype)
+        if isinstance(dtype, pd.CategoricalDtype):
+            known = set(dtype.categories)
+            new = [level for level in dict.fromkeys(values) if level not in known]
+            series = series.cat.add_categories(new)
+        elif pd.api.types.is_integer_dtype(dtype) and values.dtype.kind == "f":
+            values = _whole(values, np.dtype(dtype.numpy_dtype))
+        series = series.copy()
+        series.iloc[rows] = pd.array(values.tolist(), dtype=series.dtype)
+        return series
+
+    def joined(self, columns: list[Any], names: list[str]) -> Any:
+        import pandas as pd
+
+        index = self._frame.index
+        whole = pd.DataFrame(
+            {
+                j: values if isinstance(values, pd.Series) else pd.Series(values, index)
+                for j, values in enumerate(columns)
+            },
+            index=index,
+        )
+        whole.columns = names
+        return whole
+
 
 class PolarsFrame(Frame):
     """A polars DataFrame."""
@@ -347,6 +495,13 @@ class PolarsFrame(Frame):
         """Whether X is a polars DataFrame."""
         polars = sys.modules.get("polars")
         return polars is not None and isinstance(X, polars.DataFrame)
+
+    @classmethod
+    def of(cls, columns: dict[str, Any]) -> Frame:
+        """A table with these columns, by name."""
+        import polars as pl
+
+        return cls(pl.DataFrame(columns))
 
     def kind(self, column: int) -> str:
         import polars as pl
@@ -410,6 +565,36 @@ class PolarsFrame(Frame):
             else:
                 made.append(pl.Series(name, values.tolist(), dtype=dtype))
         return pl.DataFrame(made)
+
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        import polars as pl
+
+        series = self._frame.to_series(column)
+        if not rows.size:
+            return series
+        dtype = series.dtype
+        if values is not None and values.dtype.kind == "f":
+            if dtype.is_integer():
+                values = _whole(values, pl.Series([], dtype=dtype).to_numpy().dtype)
+            elif not dtype.is_float() and dtype != pl.Object:
+                dtype = pl.Float64()
+                series = series.cast(dtype)
+        elif values is not None and isinstance(dtype, pl.Enum):
+            is_known = {*values} <= {*dtype.categories}
+            dtype = dtype if is_known else pl.String()
+        return pl.Series(_with(series.to_list(), rows, values), dtype=dtype)
+
+    def joined(self, columns: list[Any], names: list[str]) -> Any:
+        import polars as pl
+
+        return pl.DataFrame(
+            [
+                pl.Series(name, values)
+                for name, values in zip(names, columns, strict=True)
+            ]
+        )
 
 
 class ArrowFrame(Frame):
@@ -481,6 +666,43 @@ class ArrowFrame(Frame):
             else:
                 made.append(pa.array(values.tolist(), type=dtype))
         return pa.table(made, names=names)
+
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        import pyarrow as pa
+
+        array = self._table.column(column)
+        if not rows.size:
+            return array
+        dtype = array.type
+        if values is not None and values.dtype.kind == "f":
+            if pa.types.is_integer(dtype):
+                values = _whole(values, np.dtype(dtype.to_pandas_dtype()))
+            elif not pa.types.is_floating(dtype):
+                dtype = pa.float64()
+                array = array.cast(dtype)
+        filled = _with(array.to_pylist(), rows, values)
+        if pa.types.is_dictionary(dtype):
+            whole = pa.array(filled, type=dtype.value_type)
+            return whole.dictionary_encode().cast(dtype)
+        return pa.array(filled, type=dtype)
+
+    def joined(self, columns: list[Any], names: list[str]) -> Any:
+        import pyarrow as pa
+
+        return pa.table(
+            [pa.array(v) if isinstance(v, np.ndarray) else v for v in columns],
+            names=names,
+        )
+
+
+def _with(entries: list[Any], rows: np.ndarray, values: np.ndarray | None) -> list[Any]:
+    """A list with other values in some places, or with None."""
+    new = [None] * len(rows) if values is None else values.tolist()
+    for row, value in zip(rows.tolist(), new, strict=True):
+        entries[row] = value
+    return entries
 
 
 def _kind_of_arrow(dtype: Any) -> str:

@@ -368,7 +368,9 @@ class _SparseSums(NamedTuple):
 def _observed_of_table(
     data: LocalRows, origin: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """`_observed` of sparse rows."""
+    """`_observed` of sparse rows; of others, too, as an imputer's networks see."""
+    if data.row_entries == data.n_features:
+        return _observed(data, origin)
     weights, total, largest = np.zeros((3, data.n_features))
     for sums in _SparseSums.of(data):
         deviations = sums.deviations(origin)
@@ -380,7 +382,9 @@ def _observed_of_table(
 
 
 def _squares_of_table(data: LocalRows, mean: Floats, size: Floats) -> Floats:
-    """`_squares_of_observed` of sparse rows."""
+    """`_squares_of_observed` of sparse rows; of others, too."""
+    if data.row_entries == data.n_features:
+        return _squares_of_observed(data, mean, size)
     squares = np.zeros(data.n_features)
     of_zeros = (np.where(np.isnan(mean), 0.0, mean) / size) ** 2
     for sums in _SparseSums.of(data):

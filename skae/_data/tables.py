@@ -9,7 +9,7 @@ table, numbers first, so that results do not depend on it either.
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,15 +171,38 @@ class Table(NamedTuple):
 
         has_missing : bool
         """
+        values, codes = self.columns(frame, handle_unknown=handle_unknown, name=name)
+        has_missing = any(np.isnan(of_column).any() for of_column in values)
+        has_missing |= any((of_column < 0).any() for of_column in codes)
+        return _matrix(frame.n_rows, values, codes, self.groups), has_missing
+
+    def columns(
+        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
+    ) -> tuple[list[Floats], list[np.ndarray]]:
+        """Columns of numbers, and inputs in the groups of categories; see `encode`.
+
+        Missing numbers are NaN, and missing categories, or unknown ones, -1.
+        """
         values = [self._numbers(frame, int(j), name) for j in self.numbers]
         with _reported(handle_unknown, name) as note:
             codes = [
                 self._codes(frame, int(column), levels, note)
                 for column, levels in zip(self.categories, self.levels, strict=True)
             ]
-        has_missing = any(np.isnan(of_column).any() for of_column in values)
-        has_missing |= any((of_column < 0).any() for of_column in codes)
-        return _matrix(frame.n_rows, values, codes, self.groups), has_missing
+        return values, codes
+
+    def chosen(self, is_chosen: np.ndarray) -> "Table":
+        """The table that has only some of the columns."""
+        number = np.cumsum(is_chosen) - 1
+        there = is_chosen[self.categories]
+        names = self.names and list(compress(self.names, is_chosen))
+        return self._replace(
+            names=names,
+            dtypes=list(compress(self.dtypes, is_chosen)),
+            numbers=number[self.numbers[is_chosen[self.numbers]]],
+            categories=number[self.categories[there]],
+            levels=list(compress(self.levels, there)),
+        )
 
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
         """A column of numbers, checked."""
@@ -349,6 +372,17 @@ class TableReader:
         self._limits = max_categories, min_frequency
         self._counts_declared = counts_declared
         self._read: list[TableCounts] = []
+
+    @classmethod
+    def of(cls, estimator: Any, *, counts_declared: bool = False) -> "TableReader":
+        """The reader that an estimator's parameters describe."""
+        return cls(
+            estimator.categorical_features,
+            estimator.categories,
+            estimator.max_categories,
+            estimator.min_frequency,
+            counts_declared=counts_declared,
+        )
 
     def read(self, frame: Frame) -> None:
         """Count the levels of a table's columns."""

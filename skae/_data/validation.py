@@ -5,7 +5,7 @@ import math
 import numbers
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from skae._data.frames import ArrayFrame, Frame, frame_of
+from skae._data.frames import ArrayFrame, Frame, frame_of, marked
 from skae._data.rows import aligned, check_size, has_matrices
 from skae._data.statistics import lowest_and_highest, lowest_and_highest_observed
 from skae._data.tables import Table, TableReader
@@ -151,6 +151,14 @@ def check_table(
     TypeError, ValueError
         If X is not valid.
     """
+    frame = check_frame(estimator, X, name=name, reset=reset)
+    return Checked(*table.encode(frame, handle_unknown=handle_unknown, name=name))
+
+
+def check_frame(
+    estimator: BaseEstimator, X: MatrixLike, *, name: str = "X", reset: bool = False
+) -> Frame:
+    """Validate a table for an estimator, except for its entries; see `check_table`."""
     if sparse.issparse(X):
         raise TypeError(
             f"{name} is a sparse matrix, but {type(estimator).__name__} was fitted "
@@ -159,7 +167,7 @@ def check_table(
     frame = frame_of(X) or ArrayFrame(X)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     _check_not_empty(frame)
-    return Checked(*table.encode(frame, handle_unknown=handle_unknown, name=name))
+    return frame
 
 
 def _check_not_empty(frame: Frame) -> None:
@@ -173,7 +181,41 @@ def _check_not_empty(frame: Frame) -> None:
         )
 
 
-def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None:
+def read_tables(
+    estimator: Any,
+    blocks: Iterable[MatrixLike],
+    *,
+    counts_declared: bool = False,
+    mark: Any = None,
+) -> Table | None:
+    """How tables with categories become matrices; None if there are only numbers.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        With parameters of tables; see `TableReader.of`.
+
+    blocks : iterable of {array-like, sparse matrix, dataframe}
+        Parts of the training data.
+
+    counts_declared : bool, default=False
+        As of `TableReader`.
+
+    mark : str or number, default=None
+        Value that stands for a missing one, besides NaN and None.
+    """
+    chosen = estimator.categorical_features
+    if chosen is None:
+        return None
+    reader = TableReader.of(estimator, counts_declared=counts_declared)
+    for block in blocks:
+        read_table(block, reader, is_explicit=not isinstance(chosen, str), mark=mark)
+    return reader.table() if reader.has_categories else None
+
+
+def read_table(
+    X: MatrixLike, reader: TableReader, *, is_explicit: bool, mark: Any = None
+) -> None:
     """Let a reader read X, if it is a table.
 
     Parameters
@@ -184,10 +226,13 @@ def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None
 
     is_explicit : bool
         Whether some columns are said to be categories, so that X has to be a table.
+
+    mark : str or number, default=None
+        Value that stands for a missing one, besides NaN and None.
     """
     frame = table_of(X, is_explicit=is_explicit or reader.has_read)
     if frame is not None and frame.n_rows:
-        reader.read(frame)
+        reader.read(marked(frame, mark))
 
 
 def table_of(X: MatrixLike, *, is_explicit: bool) -> Frame | None:

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderParameters, AutoencoderTransformer
 from skae._base import BaseAutoencoder, callback_kwargs_of, check_metric
-from skae._data.tables import TableCounts
+from skae._data.tables import TableCounts, TableReader
 from skae._data.validation import (
     ValueRange,
     check_block,
@@ -358,7 +358,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         self, counts: list[TableCounts | None], **how: Any
     ) -> Callable[[Any], Matrix]:
         """Find out how partitions become matrices; returns what makes them some."""
-        reader = self._table_reader()
+        reader = TableReader.of(self)
         for of_block in counts:
             if of_block is not None:
                 reader.add(of_block)
