@@ -29,7 +29,7 @@ from skae._data.gaussian import Gaussian, filled
 from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
 from skae._data.squares import Squares
 from skae._data.stream import RowStream, StreamedRows
-from skae._data.tables import Table, TableReader
+from skae._data.tables import Table
 from skae._data.validation import (
     Checked,
     ValueRange,
@@ -42,7 +42,7 @@ from skae._data.validation import (
     check_table,
     check_validation_rows,
     check_weights,
-    read_table,
+    table_of,
 )
 from skae._model import inference
 from skae._model.groups import (
@@ -1104,15 +1104,9 @@ class LocalAutoencoder(BaseAutoencoder):
     def _read_tables(self, blocks: Iterable[MatrixLike]) -> None:
         """Find out how tables with categories become matrices, if these are some."""
         self.__dict__.pop("_table", None)
-        chosen = self.categorical_features
-        if chosen is None:
-            return
-        limits = self.max_categories, self.min_frequency
-        reader = TableReader(chosen, self.categories, *limits)
-        for block in blocks:
-            read_table(block, reader, is_explicit=not isinstance(chosen, str))
-        if reader.has_categories:
-            self._table = reader.table()
+        table = table_of(self, blocks)
+        if table is not None:
+            self._table = table
 
 
 def _rows(checked: Checked, weights: Floats | None = None) -> Rows:

@@ -20,6 +20,9 @@ from sklearn.utils import assert_all_finite
 from skae._data.frames import CATEGORY, FRAMES, NUMBER, OTHER, Frame
 from skae._typing import Floats, Matrix
 
+# In place of a level's input: for missing values, and for levels that are not known.
+_MISSING, _UNKNOWN = -1, -2
+
 
 class Levels(NamedTuple):
     """Levels of a column of categories, and the inputs of a network that they are."""
@@ -127,7 +130,12 @@ class Table(NamedTuple):
         return names
 
     def encode(
-        self, frame: Frame, *, raises: bool = False, name: str = "X"
+        self,
+        frame: Frame,
+        *,
+        raises: bool = False,
+        marks_unknown: bool = False,
+        name: str = "X",
     ) -> tuple[Matrix, bool]:
         """The matrix of a table with the same columns.
 
@@ -138,6 +146,9 @@ class Table(NamedTuple):
         raises : bool, default=False
             Whether a level that is not known is an error; else it is a missing value,
             with a warning.
+
+        marks_unknown : bool, default=False
+            Whether the inputs of a level that is not known are zeros instead.
 
         name : str, default="X"
             Name of the table in errors.
@@ -150,13 +161,15 @@ class Table(NamedTuple):
         has_missing : bool
         """
         values = [self._numbers(frame, int(j), name) for j in self.numbers]
-        with _warning_once(raises, name) as note:
+        with _warning_once(raises, marks_unknown, name) as note:
             codes = [
                 self._codes(frame, int(column), levels, note)
                 for column, levels in zip(self.categories, self.levels, strict=True)
             ]
+        if not marks_unknown:
+            codes = [np.maximum(of_column, _MISSING) for of_column in codes]
         has_missing = any(np.isnan(of_column).any() for of_column in values)
-        has_missing |= any((of_column < 0).any() for of_column in codes)
+        has_missing |= any((of_column == _MISSING).any() for of_column in codes)
         return _matrix(frame.n_rows, values, codes, self.groups), has_missing
 
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
@@ -173,15 +186,15 @@ class Table(NamedTuple):
         levels: Levels,
         note: Callable[[str, list[Any]], None],
     ) -> np.ndarray:
-        """Inputs of a column of categories, -1 for missing values."""
+        """Inputs of a column of categories, or `_MISSING` or `_UNKNOWN`."""
         with _named(self.name(column), name="X"):
             codes, found = frame.levels(column)
         known = {level: levels.inputs[i] for i, level in enumerate(levels.levels)}
         unknown = [level for level in found if level not in known]
         if unknown:
             note(self.name(column), _sorted(unknown))
-        # The last is for -1.
-        inputs = np.array([*(known.get(v, -1) for v in found), -1], dtype=np.int64)
+        inputs = [known.get(level, _UNKNOWN) for level in found]
+        inputs = np.array([*inputs, _MISSING], dtype=np.int64)  # the last is for -1
         coded: np.ndarray = inputs[codes]
         return coded
 
@@ -203,6 +216,14 @@ class Table(NamedTuple):
         return make(columns, self.names, self.dtypes)
 
 
+class EncodedTable(NamedTuple):
+    """A table as a matrix: what estimators of tables fit their networks to."""
+
+    matrix: Matrix  # (n_samples, table.n_inputs)
+    has_missing: bool
+    table: Table
+
+
 def _as_array(levels: list[Any]) -> np.ndarray:
     """Levels as an array of objects."""
     array = np.empty(len(levels), dtype=object)
@@ -222,7 +243,7 @@ def _named(column: str, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _warning_once(
-    raises: bool, name: str
+    raises: bool, marks_unknown: bool, name: str
 ) -> Iterator[Callable[[str, list[Any]], None]]:
     """Collect levels that are not known, and raise or warn of all of them."""
     found: dict[str, list[Any]] = {}
@@ -232,14 +253,15 @@ def _warning_once(
     listed = "; ".join(
         f"column {column!r}: {_shortened(levels)}" for column, levels in found.items()
     )
+    meaning = "very rare ones" if marks_unknown else "missing values"
     if raises:
         raise ValueError(
             f"{name} has categories that were not seen in fit: {listed}. With "
-            "handle_unknown='warn' they are missing values"
+            f"handle_unknown='warn' they are {meaning}"
         )
     warnings.warn(
-        f"{name} has categories that were not seen in fit, and are taken for missing "
-        f"values: {listed}",
+        f"{name} has categories that were not seen in fit, and are taken for "
+        f"{meaning}: {listed}",
         UserWarning,
         stacklevel=2,
     )
@@ -262,7 +284,8 @@ def _matrix(
     dtype = np.float32 if is_single else np.float64
     n_entries = np.full(n_rows, len(values) + len(codes), dtype=np.int64)
     for column, size in zip(codes, groups, strict=True):
-        n_entries[column < 0] += size - 1
+        n_entries[column == _MISSING] += size - 1
+        n_entries[column == _UNKNOWN] -= 1
     starts = np.append(0, np.cumsum(n_entries))
     data = np.ones(starts[-1], dtype=dtype)
     indices = np.empty(starts[-1], dtype=np.int32)
@@ -271,8 +294,7 @@ def _matrix(
         data[at], indices[at] = column, number
         at += 1
     for column, size in zip(codes, groups, strict=True):
-        is_missing = column < 0
-        there, lacking = np.flatnonzero(~is_missing), np.flatnonzero(is_missing)
+        there, lacking = (column >= 0).nonzero()[0], (column == _MISSING).nonzero()[0]
         indices[at[there]] = first + column[there]
         entries = at[lacking, np.newaxis] + np.arange(size)
         data[entries], indices[entries] = np.nan, first + np.arange(size)

@@ -5,7 +5,7 @@ import math
 import numbers
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -19,7 +19,7 @@ from sklearn.utils.validation import validate_data
 from skae._data.frames import ArrayFrame, Frame, frame_of
 from skae._data.rows import aligned, check_size, has_matrices
 from skae._data.statistics import lowest_and_highest, lowest_and_highest_observed
-from skae._data.tables import Table, TableReader
+from skae._data.tables import EncodedTable, Table, TableReader
 from skae._typing import Floats, Matrix, MatrixLike
 
 # Only the ratios of weights count. Weights that are larger or smaller than 1 by more
@@ -118,7 +118,7 @@ def check_table(
     *,
     name: str = "X",
     reset: bool = False,
-    raises: bool = False,
+    **how: Any,
 ) -> Checked:
     """Validate a table with categories for an estimator, and make it a matrix.
 
@@ -126,7 +126,7 @@ def check_table(
     ----------
     estimator : BaseEstimator
 
-    X : array-like or dataframe of shape (n_samples, n_features)
+    X : array-like, dataframe or EncodedTable, of shape (n_samples, n_features)
 
     table : Table
         How it becomes a matrix.
@@ -138,8 +138,8 @@ def check_table(
         Whether to set the number and the names of the features instead of comparing
         them.
 
-    raises : bool, default=False
-        Whether categories that are not known are an error, and not missing values.
+    **how
+        Passed to `Table.encode`: what to do with categories that are not known.
 
     Returns
     -------
@@ -151,6 +151,10 @@ def check_table(
     TypeError, ValueError
         If X is not valid.
     """
+    if isinstance(X, EncodedTable):
+        if reset:
+            estimator.n_features_in_ = len(table.dtypes)
+        return Checked(X.matrix, X.has_missing)
     if sparse.issparse(X):
         raise TypeError(
             f"{name} is a sparse matrix, but {type(estimator).__name__} was fitted "
@@ -163,7 +167,30 @@ def check_table(
             f"Found array with 0 sample(s) (shape=(0, {len(frame.dtypes)})) while a "
             "minimum of 1 is required."
         )
-    return Checked(*table.encode(frame, raises=raises, name=name))
+    return Checked(*table.encode(frame, name=name, **how))
+
+
+def table_of(estimator: Any, blocks: Iterable[MatrixLike]) -> Table | None:
+    """How data of an estimator become a matrix; None if all columns are numbers.
+
+    Parameters
+    ----------
+    estimator : object
+        With the parameters `categorical_features`, `categories`, `max_categories` and
+        `min_frequency`.
+
+    blocks : iterable of {array-like, sparse matrix, dataframe}
+        The data, in one or several blocks with equal columns.
+    """
+    chosen = estimator.categorical_features
+    limits = estimator.max_categories, estimator.min_frequency
+    reader = TableReader(chosen, estimator.categories, *limits)
+    for block in blocks:
+        if isinstance(block, EncodedTable):
+            return block.table
+        if chosen is not None:
+            read_table(block, reader, is_explicit=not isinstance(chosen, str))
+    return reader.table() if reader.has_categories else None
 
 
 def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None:
