@@ -660,7 +660,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         constant = LOSSES[self._training_state.loss].likelihood_constant
         of_entries = constant + np.log(self.scale_)
         if self._table is None:
-            return float(of_entries) * (~is_missing).sum(axis=1)
+            of_samples: Floats = float(of_entries) * (~is_missing).sum(axis=1)
+            return of_samples
         n_plain = len(self._table.numbers)
         is_there: Floats = (~is_missing[:, :n_plain]).astype(np.float64)
         # Not a product by BLAS, whose bits depend on the other samples.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Samples(NamedTuple):
     @property
     def n_plain(self) -> int:
         """Number of features that are no levels."""
-        return self.matrix.shape[1] - sum(self.groups)
+        return int(self.matrix.shape[1]) - sum(self.groups)
 
     @property
     def n_centered(self) -> int:
@@ -140,8 +140,9 @@ class Standardization(NamedTuple):
         if not isinstance(X, np.ndarray) and not self._keeps_sparse(X):
             X = dense(X)
         if not isinstance(X, np.ndarray):
-            scaled, columns = X.astype(np.float32), X.indices
+            columns = X.indices
             with np.errstate(over="ignore"):
+                scaled = X.astype(np.float32)
                 data = (X.data - self.mean[columns]) / self.spread[columns]
             scaled.data = _cut(data, self.limit[columns]).astype(np.float32)
             return scaled
@@ -154,7 +155,7 @@ class Standardization(NamedTuple):
             scaled[batch] = _cut(deviations, self.limit)
         return scaled
 
-    def _keeps_sparse(self, X: Matrix) -> bool:
+    def _keeps_sparse(self, X: Any) -> bool:
         """Whether samples store all entries of the features that are centered."""
         n_stored = np.bincount(X.indices, minlength=len(self.mean))
         return bool((n_stored[self.mean != 0] == X.shape[0]).all())

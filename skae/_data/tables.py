@@ -193,8 +193,8 @@ class Table(NamedTuple):
         unknown = [level for level in found if level not in known]
         if unknown:
             note(self.name(column), _sorted(unknown))
-        inputs = [known.get(level, _UNKNOWN) for level in found]
-        inputs = np.array([*inputs, _MISSING], dtype=np.int64)  # the last is for -1
+        of_found = [known.get(level, _UNKNOWN) for level in found]
+        inputs = np.array([*of_found, _MISSING], dtype=np.int64)  # the last is for -1
         coded: np.ndarray = inputs[codes]
         return coded
 

@@ -462,8 +462,14 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         limits = None if self.estimator is None else loss_range(self.estimator.loss)
         if self._table is None:
             return check_rows(self, X, (np.float64, np.float32), limits, reset=reset)
-        how = {"raises": self.handle_unknown == "error", "marks_unknown": True}
-        checked = check_table(self, X, self._table, reset=reset, **how)
+        checked = check_table(
+            self,
+            X,
+            self._table,
+            reset=reset,
+            raises=self.handle_unknown == "error",
+            marks_unknown=True,
+        )
         return checked._replace(matrix=check_range(checked.matrix, limits))
 
     def _check_takes_weights(self) -> None:
