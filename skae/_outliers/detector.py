@@ -26,7 +26,7 @@ from skae._data.validation import (
     table_of,
 )
 from skae._names import Names
-from skae._outliers.score import OutlierScore, box_plot_limit, core
+from skae._outliers.score import OutlierScore, box_plot_limit, core, highest_common
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
 from skae._training.reporting import warn_of_dask
@@ -132,7 +132,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     ----------
     estimators_ : list of estimator
         The fitted networks, which see standardized features (unless their loss or
-        output activation limits the range of data).
+        output activation limits the range of data). Those of a table with categories
+        take tables whose numbers are standardized.
 
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
@@ -154,6 +155,15 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     -----
     Missing values, NaN, do not count: a sample has the mean of the rest. Scores of a
     sample depend neither on other samples nor on what else is in the call.
+
+    Tables with categories, such as data frames, need no encoding. The networks see
+    standardized numbers and a group of inputs for each categorical column, and each
+    column counts once in the score: a category by its deviance, minus the logarithm of
+    the probability that the network gives its level, in units of the usual deviance of
+    the column (at least 0.2 nats). A probability p counts as ``(n p + 1) / (n + 1)``
+    with the n training samples of the network: a level that was not seen in :meth:`fit`
+    has 1 / (n + 1), because for a detector it is a finding, not a missing value. With a
+    variational autoencoder a category counts by its part of the evidence lower bound.
 
     Examples
     --------
@@ -378,8 +388,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         """Divide the scores of samples among the features.
 
         A score is divided among the entries in proportion to how much it falls if an
-        entry has the value that the rest of the sample suggests. So an entry can be to
-        blame that is unusual only beside the others.
+        entry has the value, or the level, that the rest of the sample suggests. So an
+        entry can be to blame that is unusual only beside the others.
 
         Parameters
         ----------
@@ -502,7 +512,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             models.append(model)
         self._models, self._held_out = models, held_out
         if self.contamination == "auto":
-            self.offset_ = -_fence(held_out)
+            self.offset_ = -_fence(held_out, has_categories=self._table is not None)
         else:
             scores = np.mean([model.scores(samples.matrix) for model in models], axis=0)
             share = float(self.contamination)
@@ -536,12 +546,13 @@ def _without_weights(samples: Samples) -> tuple[np.ndarray, Samples]:
     return numbers, samples.take(numbers)._replace(weights=None)
 
 
-def _fence(held_out: list[_HeldOut]) -> float:
+def _fence(held_out: list[_HeldOut], *, has_categories: bool) -> float:
     """A limit that few scores of held-out samples exceed, but those of outliers do."""
     scores = np.concatenate([of_model.scores for of_model in held_out])
     weights = np.concatenate([-np.diff(of_model.weights) for of_model in held_out])
     limit = box_plot_limit(scores, weights, _RANGES_BEYOND)
-    return min(limit, _threshold(scores, weights, _LEAST_BEYOND))
+    limit = min(limit, _threshold(scores, weights, _LEAST_BEYOND))
+    return max(limit, highest_common(scores, weights)) if has_categories else limit
 
 
 def _threshold(scores: Floats, weights: Floats, share: float) -> float:

@@ -28,6 +28,8 @@ from skae._typing import Floats, Matrix
 # they are found. The score is fitted to these and to what is not far from them: no more
 # quartile ranges above the upper quartile, see `box_plot_limit`.
 _CORE, _N_STEPS, _RANGES_TO_CORE = 0.8, 3, 1.0
+# Share of the samples that are no outliers if they have the same categories.
+_COMMON = 0.05
 # Weight of independent features in covariances.
 _INDEPENDENT = 0.1
 # With more features than this, distributions have so many directions only.
@@ -430,7 +432,10 @@ def core(samples: Samples, whole: Standardization) -> np.ndarray:
         is_near = _are_nearest(squares, some.sample_weights)
         near = some.take(np.flatnonzero(is_near))
     squares = _squares(samples, Distribution.of(near, whole.updated(near)))
-    limit = box_plot_limit(squares, samples.sample_weights, _RANGES_TO_CORE)
+    weights = samples.sample_weights
+    limit = box_plot_limit(squares, weights, _RANGES_TO_CORE)
+    if len(samples.groups):
+        limit = max(limit, highest_common(squares, weights))
     is_in_core: np.ndarray = squares <= limit
     return is_in_core
 
@@ -453,6 +458,16 @@ def box_plot_limit(scores: Floats, weights: Floats, n_ranges: float) -> float:
     roots, below = np.cbrt(scores[order]), np.cumsum(weights[order])
     low, high = roots[np.searchsorted(below, np.array([0.25, 0.75]) * below[-1])]
     return float((high + n_ranges * (high - low)) ** 3)
+
+
+def highest_common(scores: Floats, weights: Floats) -> float:
+    """The highest score that many samples share, as those of a few categories do.
+
+    These are no outliers: with few different scores, quartiles tell little.
+    """
+    values, numbers = np.unique(scores, return_inverse=True)
+    shares = np.bincount(numbers, weights) / weights.sum()
+    return float(values[shares >= _COMMON].max(initial=0.0))
 
 
 def _squares(samples: Samples, distribution: Distribution) -> Floats:
