@@ -86,7 +86,8 @@ def make_people(n_samples=3000, seed=0):
     is_married = rng.random(n_samples) < 0.75 / (1 + np.exp((27 - age) / 3))
     sex = np.where(rng.random(n_samples) < 0.5, "Female", "Male").astype(object)
     employed = schooling + 4 * (sex == "Male") * (schooling < 12)
-    hours = np.rint(42 + 0.5 * (schooling - 11) - 0.02 * (age - 42) ** 2)
+    hours = 42 + 0.5 * (schooling - 11) - 0.02 * (age - 42) ** 2
+    hours += rng.normal(0, 4, n_samples)
     frame = pd.DataFrame(
         {
             "age": age,
@@ -112,10 +113,10 @@ def make_people(n_samples=3000, seed=0):
                 "Cleaning Service Sales Clerical Craft Professional",
             ),
             "workclass": level(
-                age + 3 * schooling, [97, 107, 115], "Private Local-gov State-gov Self"
+                age + 3 * schooling, [80, 90, 100], "Private Local-gov State-gov Self"
             ),
             "sex": sex,
-            "hours_per_week": np.maximum(4, hours + rng.normal(0, 4, n_samples).round()),
+            "hours_per_week": np.maximum(4, np.rint(hours)),
         }
     )
     chance = (schooling - 12) / 2 + 2 * is_married - ((age - 48) / 12) ** 2 - 0.5
