@@ -29,7 +29,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from skae import AutoencoderImputer
 
-table = load_census()[0][:3000]
+table = load_census()[0][:2000]
 numbers = table.select_dtypes("number").columns
 categories = table.columns.difference(numbers, sort=False)
 removed = np.random.default_rng(0).random(table.shape) < 0.2
@@ -54,17 +54,16 @@ imputed.head()
 most_frequent = SimpleImputer(strategy="most_frequent").set_output(transform="pandas")
 encoder = OrdinalEncoder().set_output(transform="pandas")
 forests = IterativeImputer(
-    RandomForestRegressor(30, max_features=0.5, min_samples_leaf=3, random_state=0),
-    max_iter=3,
+    RandomForestRegressor(20, max_features=0.5, min_samples_leaf=3, random_state=0),
+    max_iter=2,
     random_state=0,
 ).set_output(transform="pandas")
 begin = time.perf_counter()
 levels = encoder.fit_transform(incomplete[categories])
 with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
     by_forests = forests.fit_transform(incomplete[numbers].join(levels))
-levels = encoder.inverse_transform(by_forests[categories].round())
-by_forests[categories] = by_forests[categories].astype(object)
-by_forests[categories] = levels
+for column, levels in zip(categories, encoder.categories_, strict=True):
+    by_forests[column] = levels[by_forests[column].round().astype(int)]
 print(f"forests: {time.perf_counter() - begin:.1f} s")
 
 tables = {
