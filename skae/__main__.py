@@ -23,8 +23,10 @@ A grid search over the code size has both as candidates; then each is fitted on 
 training samples and scored on held-out samples: by R2 (the share of the variance
 that is reconstructed) and, if there are labels, by the accuracy of a linear
 classifier on the codes. Errors are in the units of the data: if features have
-different scales, those with the largest decide R2. Where values are missing, PCA
-gets the mean of the feature; only the other values are scored.
+different scales, those with the largest decide R2. Columns of a .csv whose values
+are text are categories: then numbers are standardized, and each column counts once,
+by its probabilities for the levels (of PCA, of one-hot columns). Where values are
+missing, PCA gets the mean of the feature; only the other values are scored.
 
 Without --data, the data are the handwritten digits of scikit-learn."""
 
@@ -66,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
         help=(
             "samples to reduce: .npy (an array), .npz (X or X_train, and y or y_train "
             "if there are labels) or .csv (comma separated, with or without a header); "
-            "NaN, in a .csv also NA or an empty cell, is a missing value"
+            "NaN, in a .csv also NA or an empty cell, is a missing value; text in a "
+            ".csv is a category"
         ),
     )
     data.add_argument(
@@ -78,7 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--scaler",
         choices=sorted(demo.SCALERS),
         default="minmax",
-        help="how features are scaled before the reduction (default: %(default)s)",
+        help=(
+            "how features are scaled before the reduction (default: %(default)s); not "
+            "used for data with categories"
+        ),
     )
     comparison = parser.add_argument_group("comparison")
     comparison.add_argument(

@@ -371,7 +371,8 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     categories : "auto", dict or list of array-like, default="auto"
         Levels of the categorical columns: a dict with those of some columns, by name
         or number, or a list with an entry for each column, None for numbers. "auto":
-        those that occur in :meth:`fit`, or in the first batch of :meth:`partial_fit`.
+        those that occur in :meth:`fit`; in :meth:`partial_fit`, those that occur in the
+        first batch, or are named by a categorical dtype.
 
     max_categories : int, default=None
         Maximum number of inputs for a categorical column. The least frequent levels

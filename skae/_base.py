@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import numbers
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -25,11 +26,12 @@ from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Network
 from skae._compiled.schedules import SCHEDULES
+from skae._data.frames import frame_of, gathered
 from skae._data.gaussian import Gaussian, filled
 from skae._data.rows import AnyRows, Rows, dense, make_rows, row_chunks
 from skae._data.squares import Squares
 from skae._data.stream import RowStream, StreamedRows
-from skae._data.tables import Table, TableReader
+from skae._data.tables import Table, may_have_categories
 from skae._data.validation import (
     Checked,
     ValueRange,
@@ -42,13 +44,12 @@ from skae._data.validation import (
     check_table,
     check_validation_rows,
     check_weights,
-    read_table,
+    read_tables,
 )
 from skae._model import inference
+from skae._model.deviance import deviance_residuals
 from skae._model.groups import (
     columns_of,
-    cross_entropies,
-    log_frequencies,
     probabilities,
     summed_over_groups,
     unit_weights,
@@ -81,6 +82,12 @@ _OPTIONAL_ATTRIBUTES = (
     "explained_variance_ratio_",
     "mean_activation_",
 )
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    """Defaults of a class' parameters, by name."""
+    parameters = inspect.signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def check_metric(metric: object) -> None:
@@ -256,7 +263,7 @@ class BaseAutoencoder(
         return self._squares(checked, sample_weight).share
 
     def get_codes(self, X: MatrixLike, *, layer: int | str = "all") -> np.ndarray:
-        """Encode samples by several layers, for example for features of a classifier.
+        """Encode samples, and return the activations of any layer, or of all.
 
         Parameters
         ----------
@@ -400,6 +407,9 @@ class BaseAutoencoder(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
+        # `string` stays False: scikit-learn's checks want such an estimator to take any
+        # objects, also those that are no categories.
+        tags.input_tags.categorical = self.categorical_features is not None
         # scikit-learn reads tags before parameters are validated.
         loss = LOSSES.get(self.loss) if isinstance(self.loss, str) else None
         is_auto = isinstance(self.scale, str) and isinstance(
@@ -415,11 +425,17 @@ class BaseAutoencoder(
         state = {**super().__getstate__()}
         if "_training_state" in state:
             state["_training_state"] = state["_training_state"].as_dict()
+        if state.get("_table") is not None:
+            state["_table"] = state["_table"].as_dict()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "_params" in state:  # not in earlier versions
+        # What earlier versions did not have.
+        state = {**_defaults(type(self)), **state}
+        if "_params" in state:
             state = {"_gaussian": None, **state}
+        if state.get("_table") is not None:
+            state["_table"] = Table.from_dict(state["_table"])
         super().__setstate__(state)
         if "_training_state" in state:
             self._training_state = TrainingState.from_dict(
@@ -598,14 +614,18 @@ class BaseAutoencoder(
 
     def _encoded(self, X: MatrixLike, **how: Any) -> Checked:
         """A table with categories as a matrix."""
-        table, raises = cast(Table, self._table), self.handle_unknown == "error"
-        return check_table(self, X, table, raises=raises, **how)
+        table, how_unknown = cast(Table, self._table), self.handle_unknown
+        return check_table(self, X, table, handle_unknown=how_unknown, **how)
 
     def _decode(self, codes: Floats) -> Floats:
         """Outputs of the network for codes: those of groups are logits."""
         network, params = self._fitted_network()
         network, rows = inference.decoder(network), make_rows(codes)
         return inference.propagate(network, params, rows, *self._output_scaling)
+
+    def _decoded_inputs(self, codes: Floats) -> Floats:
+        """The table's matrix of codes: numbers, and the probabilities of levels."""
+        return probabilities(self._decode(codes), self._fitted_network()[0])
 
     @property
     def _group_sizes(self) -> list[int]:
@@ -703,51 +723,20 @@ class BaseAutoencoder(
 
     def _squares(self, X: Checked, sample_weight: Floats | None) -> Squares:
         """Squared errors of the reconstructions and deviations, summed over samples."""
-        squares = Squares()
+        squares, (network, _) = Squares(), self._fitted_network()
+        of_units = self._unit_weights()
         for batch, chunk, reconstruction in self._reconstructions(X):
             chunk = chunk.astype(np.float64, copy=False)
             with np.errstate(over="ignore"):
-                errors, deviations = self._residuals(chunk, reconstruction)
+                errors, deviations = deviance_residuals(
+                    chunk, reconstruction, network, self.mean_, self.scale_, of_units
+                )
             if X.has_missing:
                 is_missing = np.isnan(errors)
                 errors[is_missing] = deviations[is_missing] = 0
             weights = None if sample_weight is None else sample_weight[batch]
             squares = squares.plus(Squares.of(errors, deviations, weights))
         return squares
-
-    def _residuals(
-        self, chunk: Floats, reconstruction: Floats
-    ) -> tuple[Floats, Floats]:
-        """Residuals of reconstructions, and of the mean: their squares are deviances.
-
-        Where columns have scales or weights of their own, these are in them. The
-        squares of categories are twice their losses.
-        """
-        errors, deviations = chunk - reconstruction, chunk - self.mean_
-        weights, network = self._unit_weights(), self._fitted_network()[0]
-        if isinstance(self.scale_, float) and weights is None:
-            return errors, deviations
-        factors = 1 / np.asarray(self.scale_)
-        if weights is not None:
-            factors = factors * np.sqrt(weights)
-        errors *= factors
-        deviations *= factors
-        if not network.n_groups:
-            return errors, deviations
-        of_groups, plain = cast(Floats, weights)[network.groups[:-1]], network.n_plain
-        nothing = np.append(np.zeros(plain), log_frequencies(self.mean_, network))
-        nothing = np.broadcast_to(nothing, chunk.shape)
-        parts = (errors, reconstruction), (deviations, nothing)
-        errors, deviations = (
-            np.hstack(
-                [
-                    of_numbers[:, :plain],
-                    np.sqrt(2 * of_groups * cross_entropies(logits, chunk, network)),
-                ]
-            )
-            for of_numbers, logits in parts
-        )
-        return errors, deviations
 
     def _unit_weights(self, *, is_balanced: bool = True) -> Floats | None:
         """Weights of the losses of the network's outputs; None for ones."""
@@ -972,7 +961,9 @@ class LocalAutoencoder(BaseAutoencoder):
         objective), and some 7 to 11 more: by default 10, to count and check the
         samples, to find identical or related ones, for their mean and scale, to set
         some aside, for PCA, for the objective, and to order the code. With more than
-        1024 features PCA is iterative and takes 7 passes more; data of a single window
+        1024 features PCA is iterative and takes 7 passes more; tables with categories
+        take one more, before all others, to read the levels of all blocks, which have
+        to be of one library and have the same columns; data of a single window
         take up to 2 more. With `pretrain` each layer takes a pass for each of its
         epochs and some 4 more, in which the codes of the layers below are computed
         again. Samples set aside (by default, a fifth) are kept in temporary files
@@ -996,8 +987,15 @@ class LocalAutoencoder(BaseAutoencoder):
         """
         with self._unchanged_on_error():
             previous = self._state_to_continue()
-            check = partial(self._validate_block, previous, make_batches)
-            stream = RowStream(make_batches, check)
+            check = partial(self._validate_block, previous)
+            try:
+                stream = RowStream(make_batches, check)
+                are_read = True
+            except _LevelsUnknownError:
+                are_read = False
+            if not are_read:
+                self._read_tables(make_batches())
+                stream = RowStream(make_batches, partial(check, are_read=True))
             with contextlib.closing(stream):
                 groups = check_groups(groups, stream.shape[0])
                 callback_kwargs = callback_kwargs_of(None, groups=groups)
@@ -1018,6 +1016,10 @@ class LocalAutoencoder(BaseAutoencoder):
         call begins again, and both batches count.) Nothing is held out, and the last
         weights are kept. After :meth:`fit`, training continues from the weights that it
         kept. Not available with ``solver="lbfgs"``, which needs all samples at once.
+
+        Levels of categorical columns are known from the first call on: those of
+        `categories` or, with "auto", those that the columns' dtypes name and those that
+        occur. They may occur later.
 
         Parameters
         ----------
@@ -1043,7 +1045,9 @@ class LocalAutoencoder(BaseAutoencoder):
         """
         with self._unchanged_on_error():
             previous = getattr(self, "_training_state", None)
-            X, sample_weight = self._validate_training_data(X, sample_weight, previous)
+            X, sample_weight = self._validate_training_data(
+                X, sample_weight, previous, counts_declared=True
+            )
             constant = None if previous is None else previous.constant
             if constant is not None:
                 previous = None
@@ -1056,12 +1060,18 @@ class LocalAutoencoder(BaseAutoencoder):
         X: MatrixLike,
         sample_weight: ArrayLike | None,
         previous: TrainingState | None,
+        *,
+        counts_declared: bool = False,
     ) -> tuple[Checked, Floats | None]:
-        """Validate samples and weights; a continued training keeps its dtype."""
+        """Validate samples and weights; a continued training keeps its dtype.
+
+        With `counts_declared`, levels that dtypes name are known if they do not occur.
+        """
         dtype = _DTYPES if previous is None else previous.dtype
         warn_of_dask(X, self._twin_for_dask)
+        X = gathered(X)
         if previous is None:
-            self._read_tables([X])
+            self._read_tables([X], counts_declared=counts_declared)
         reset = previous is None
         checked = self._check_training_rows(X, dtype, previous, reset=reset)
         if sample_weight is not None:
@@ -1071,18 +1081,32 @@ class LocalAutoencoder(BaseAutoencoder):
     def _validate_block(
         self,
         previous: TrainingState | None,
-        make_batches: Callable[[], Iterable[MatrixLike]],
         block: MatrixLike,
         dtype: np.dtype | None,
+        *,
+        are_read: bool = False,
     ) -> Checked:
-        """Validate a block of a stream; the first has no dtype, and sets it for all."""
+        """Validate a block of a stream; the first has no dtype, and sets it for all.
+
+        `are_read` says that the levels of all blocks are known.
+        """
         if dtype is not None:
             return self._check_training_rows(block, dtype, previous)
-        checked = self._validate_training_data(block, None, previous)[0]
-        if previous is not None or self._table is None or self.categories != "auto":
-            return checked
-        self._read_tables(make_batches())  # for the levels of later blocks
-        return self._check_training_rows(block, _DTYPES, previous, reset=True)
+        if previous is not None:
+            return self._check_training_rows(block, previous.dtype, previous)
+        if not are_read:
+            warn_of_dask(block, self._twin_for_dask)
+            self.__dict__.pop("_table", None)
+            if self._may_have_categories(block):
+                raise _LevelsUnknownError
+        return self._check_training_rows(block, _DTYPES, None, reset=True)
+
+    def _may_have_categories(self, block: MatrixLike) -> bool:
+        """Whether a block, or others with the same columns, may have categories."""
+        chosen = self.categorical_features
+        if chosen is None or isinstance(chosen, str):
+            return chosen is not None and may_have_categories(frame_of(block))
+        return True
 
     def _check_training_rows(
         self,
@@ -1101,18 +1125,18 @@ class LocalAutoencoder(BaseAutoencoder):
             matrix = matrix.astype(dtype, copy=False)
         return Checked(check_range(matrix, limits), has_missing)
 
-    def _read_tables(self, blocks: Iterable[MatrixLike]) -> None:
+    def _read_tables(
+        self, blocks: Iterable[MatrixLike], *, counts_declared: bool = False
+    ) -> None:
         """Find out how tables with categories become matrices, if these are some."""
         self.__dict__.pop("_table", None)
-        chosen = self.categorical_features
-        if chosen is None:
-            return
-        limits = self.max_categories, self.min_frequency
-        reader = TableReader(chosen, self.categories, *limits)
-        for block in blocks:
-            read_table(block, reader, is_explicit=not isinstance(chosen, str))
-        if reader.has_categories:
-            self._table = reader.table()
+        table = read_tables(self, blocks, counts_declared=counts_declared)
+        if table is not None:
+            self._table = table
+
+
+class _LevelsUnknownError(Exception):
+    """Blocks of a stream have levels that have to be read first."""
 
 
 def _rows(checked: Checked, weights: Floats | None = None) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,22 +16,27 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import callback_kwargs_of
+from skae._base import BaseAutoencoder, callback_kwargs_of
+from skae._data.frames import FRAMES, Frame, frame_of, marked
 from skae._data.gaussian import Expectation, Gaussian, fit_gaussian
 from skae._data.hiding import HidingRows, as_rows, hide
-from skae._data.rows import Rows, make_rows
-from skae._data.validation import Checked, check_rows
+from skae._data.mixed import Mixed, MixedExpectation
+from skae._data.rows import Rows, make_rows, row_chunks
+from skae._data.tables import Table
+from skae._data.validation import Checked, check_frame, check_rows, read_tables
+from skae._model.groups import probabilities
 from skae._runtime.blas import single_threaded_blas
 from skae._sklearn import (
     DocumentedMixin,
     Function,
     MissingValues,
     _fit_context,
+    _get_output_config,
     with_callbacks,
 )
+from skae._training.correction import ratios, weights_of_changes, weights_of_mixed
 from skae._training.reporting import warn_of_dask
 from skae._training.settings import value_range
-from skae._training.weight_selection import LEFT_OUT, confident_gain
 from skae._typing import Floats
 
 # With more features the distribution has so many directions only.
@@ -45,13 +50,24 @@ _NETWORK: dict[str, Any] = {
     "batch_size": 128,
     "n_iter_no_change": np.inf,
 }
+# What differs for tables with categories: chosen on Adult and two others, of 2,000
+# samples, with 20 % missing. More layers, or updates, fit these too closely.
+_MIXED_NETWORK: dict[str, Any] = {
+    "hidden_layer_sizes": (128,),
+    "learning_rate_init": 2e-3,
+}
 # Updates of its weights for each sample, and limits of them. Networks of few samples
 # are little better than the distribution.
 _UPDATES_PER_SAMPLE, _FEWEST_UPDATES, _MOST_UPDATES = 8, 1000, 10_000
+_MIXED_UPDATES_PER_SAMPLE = 2
+# Updates times inputs, at most: with many levels each update takes longer.
+_MOST_UPDATED_INPUTS = 1_000_000
 # An epoch of few samples has each of them several times, with other entries hidden.
 _ROWS_OF_EPOCH = 2000
 # Samples that the network is trained on, and that are held out, at most.
 _MOST_SAMPLES, _MOST_HELD_OUT = 50_000, 5_000
+# Fewer of tables with many levels: entries of a matrix of all of them, at most.
+_MOST_ENTRIES = 5_000_000
 # Share of the samples by which the network's weight is chosen, the least number of them
 # (with fewer there is no network), how often each is used, and the share of entries
 # that it hides: few, so that it lacks hardly more than those to be imputed.
@@ -59,8 +75,6 @@ _HELD_OUT, _LEAST_HELD_OUT, _N_COPIES, _HIDDEN_SHARE = 0.2, 40, 5, 0.15
 # Entries farther from the mean, in standard deviations, are taken for such ones: the
 # network computes in float32.
 LARGEST_DEVIATION = 1e6
-# Standard deviations that its weight is below the best one for these samples.
-_DEVIATIONS = 1.0
 
 
 def _adds_indicators(imputer: Any) -> bool:
@@ -84,7 +98,7 @@ class _HidesEntries:
     @with_callbacks
     def fit_to_hidden(self: Any, data: HidingRows, validation: Rows) -> None:
         """Train to predict what is hidden."""
-        self.n_features_in_ = data.n_features
+        self.n_features_in_ = data.n_columns
         self._fit(data, None, validation, None, callback_kwargs_of(None))
 
 
@@ -103,17 +117,20 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         The network, which is cloned. If one is given, its parameters can be searched
         over, as ``estimator__hidden_layer_sizes``. Its code need not be narrow; its
         loss and output must not be limited to a range, and its solver not "lbfgs".
-        None: two hidden layers of 128 units, and a code as wide as the data.
+        None: two hidden layers of 128 units, or one for tables with categories, and a
+        code as wide as the data.
 
-    missing_values : int, float, np.nan, None or pandas.NA, default=np.nan
-        Number that stands for a missing value. NaN, None and pandas.NA are the same:
-        with each of them, all three are missing values.
+    missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
+        What stands for a missing value. NaN, None and pandas.NA are the same: with each
+        of them, and with a string, such as "?", all three are missing values. A number
+        does not stand for missing strings or booleans.
 
     sample_posterior : bool, default=False
         Whether :meth:`transform` draws values from their distribution given the rest of
-        the sample, instead of predicting them. Several such tables show how uncertain
-        an analysis is because of the missing values ("multiple imputation"). It can be
-        set after :meth:`fit`, and so can `random_state`.
+        the sample, instead of predicting them; categories by their probabilities, each
+        column by itself. Several such tables show how uncertain an analysis is because
+        of the missing values ("multiple imputation"). It can be set after :meth:`fit`,
+        and so can `random_state`.
 
     add_indicator : bool, default=False
         Whether to append an indicator column for each feature that had missing values
@@ -121,7 +138,30 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     keep_empty_features : bool, default=False
         Whether to keep features without any value in :meth:`fit`, with zeros for
-        missing values. Otherwise they are not in the result.
+        missing numbers; missing categories stay so. Otherwise they are not in the
+        result.
+
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns are categories, as for :class:`AutoencoderTransformer`: names,
+        numbers, or a mask; "from_dtype": those of dataframes and arrays that are
+        categorical, strings, booleans, or objects that are not all numbers.
+
+    categories : "auto", dict or sequence, default="auto"
+        Levels of the columns of categories; "auto": those seen in :meth:`fit`. A dict
+        has the levels of some columns, by name or number; a sequence those of all, None
+        for numbers.
+
+    max_categories : int, default=None
+        Most levels that are told apart in a column. The less frequent ones count as
+        one, and the most frequent of these is what is imputed.
+
+    min_frequency : int or float, default=None
+        Levels that fewer samples have, or a smaller share of them, count as one.
+
+    handle_unknown : {"warn", "error"}, default="warn"
+        What to do about levels that were not seen in :meth:`fit`: to warn, and predict
+        the rest of the sample as if they were missing (they stay in the result), or
+        raise an error.
 
     random_state : int, RandomState instance or None, default=None
         Determines the network's training, the samples that are held out, and what
@@ -130,15 +170,20 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     estimator_ : AutoencoderTransformer or None
-        The fitted network, which sees standardized features; None if there were too few
-        samples.
+        The fitted network, which sees standardized features, and categories; None if
+        there were too few samples.
 
     weight_ : ndarray of shape (n_features_kept,)
         Share of the network in the predictions of each feature that is kept, in [0, 1];
         the rest is the normal distribution's.
 
     mean_ : ndarray of shape (n_features,)
-        Mean of the observed entries; NaN for a feature that has none.
+        Mean of the observed entries; NaN for a feature that has none, and for
+        categories.
+
+    categories_ : list of length n_features
+        Levels of each column, None for numbers. Defined only after a fit to a table
+        with categories.
 
     indicator_ : MissingIndicator or None
         What appends indicators.
@@ -161,6 +206,13 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     Observed values keep their bits. Predictions, but not draws, are no farther from the
     range of a feature's observed values than this is wide.
 
+    After a fit to a table with categories, the result is a table of the same kind as
+    the one that is imputed, with its names, index and dtypes. Only a dtype that cannot
+    hold a level is changed, and integers stay so: predictions of them are rounded. A
+    missing category becomes the most probable level. The distribution is that of the
+    numbers and of the most frequent levels, coded as ones and zeros; its expectations
+    of these are first probabilities, which the network improves.
+
     Examples
     --------
     >>> import numpy as np
@@ -177,17 +229,27 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "estimator": [AutoencoderTransformer, None],
-        "missing_values": [MissingValues(numeric_only=True), None],
+        "missing_values": [MissingValues(), None],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
+        **{
+            name: BaseAutoencoder._parameter_constraints[name]
+            for name in (
+                *("categorical_features", "categories", "max_categories"),
+                *("min_frequency", "handle_unknown"),
+            )
+        },
         "random_state": ["random_state"],
     }
+    # How tables with categories are read; None if there are only numbers.
+    _table: Table | None = None
 
     estimator_: AutoencoderTransformer | None
     indicator_: Any
     mean_: Floats
     weight_: Floats
+    _calibration: Floats
 
     def __init__(
         self,
@@ -197,6 +259,11 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         sample_posterior: bool = False,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
+        categorical_features: Any = "from_dtype",
+        categories: Any = "auto",
+        max_categories: int | None = None,
+        min_frequency: int | float | None = None,
+        handle_unknown: str = "warn",
         random_state: int | np.random.RandomState | None = None,
     ):
         self.estimator = estimator
@@ -204,6 +271,11 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         self.sample_posterior = sample_posterior
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
+        self.categorical_features = categorical_features
+        self.categories = categories
+        self.max_categories = max_categories
+        self.min_frequency = min_frequency
+        self.handle_unknown = handle_unknown
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -212,7 +284,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dataframe of shape (n_samples, n_features)
             Training data. Complete samples are used, too.
 
         y : Ignored
@@ -238,26 +310,35 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         warn_of_dask(X)
         before = vars(self).copy()
         try:
-            self._fit(self._validated(X, reset=True))
+            self.__dict__.pop("_table", None)
+            table = read_tables(self, [X], mark=self._mark)
+            if table is None:
+                self._fit(self._validated(X, reset=True))
+            else:
+                self._table = table
+                self._fit_table(self._frame(X, reset=True))
         except BaseException:
             self.__dict__ = before
             raise
         return self
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
+    def transform(self, X: ArrayLike) -> Any:
         """Impute missing values.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dataframe of shape (n_samples, n_features)
             Samples.
 
         Returns
         -------
-        X_imputed : ndarray of shape (n_samples, n_features_out)
-            Samples without missing values, and indicators with `add_indicator`.
+        X_imputed : ndarray or dataframe of shape (n_samples, n_features_out)
+            Samples without missing values, and indicators with `add_indicator`. After a
+            fit to a table with categories, a table of the kind of X.
         """
         check_is_fitted(self)
+        if self._table is not None:
+            return self._imputed_table(self._frame(X))
         rows = self._validated(X)
         is_missing = np.isnan(rows)
         imputed, is_kept = np.where(is_missing, 0, rows), self._is_kept
@@ -276,29 +357,26 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         return imputed
 
     @_with_indicators
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+    def inverse_transform(self, X: ArrayLike) -> Any:
         """Put missing values back where indicators say so.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features_out)
+        X : array-like or dataframe of shape (n_samples, n_features_out)
             Imputed samples with indicators: only with ``add_indicator=True``.
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features)
+        X_original : ndarray or dataframe of shape (n_samples, n_features)
             Samples with `missing_values` where values were imputed, in features that
             had missing values in :meth:`fit`.
         """
         check_is_fitted(self)
+        if self._table is not None:
+            return self._original_table(X)
         rows: np.ndarray = check_array(X, dtype=(np.float64, np.float32))
         present = self._features_out()
-        expected = len(present) + len(self.indicator_.features_)
-        if rows.shape[1] != expected:
-            raise ValueError(
-                f"X has {rows.shape[1]} features, but inverse_transform expects "
-                f"{expected}: {len(present)} and the indicators"
-            )
+        self._check_width(rows.shape[1])
         original = np.full((len(rows), self.n_features_in_), np.nan, rows.dtype)
         original[:, present] = rows[:, : len(present)]
         for column, feature in enumerate(self.indicator_.features_, len(present)):
@@ -338,9 +416,48 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     # -- private --------------------------------------------------------------------
 
     @property
+    def categories_(self) -> list[Any]:
+        """Levels of each column, None for numbers."""
+        if self._table is None:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'categories_': it "
+                "was not fitted to a table with categories"
+            )
+        return self._table.categories_of_columns
+
+    @property
     def _is_kept(self) -> np.ndarray:
         """Whether each feature had a value in the fit."""
-        return ~np.isnan(self.mean_)
+        return ~np.isnan(self.mean_) if self._table is None else self._has_values
+
+    @property
+    def _kept_numbers(self) -> np.ndarray:
+        """Features of numbers that are kept, in the order of their columns in rows."""
+        if self._table is None:
+            return np.flatnonzero(self._is_kept)
+        features = self._table.numbers
+        kept: np.ndarray = features[self._has_values[features]]
+        return kept
+
+    @property
+    def _mark(self) -> Any:
+        """What stands for a missing value; None for NaN."""
+        value = self.missing_values
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, numbers.Real) or math.isnan(value):
+            return None
+        return value
+
+    def _check_width(self, n_features: int) -> None:
+        """Raise ValueError if `inverse_transform` got another number of features."""
+        n_present = len(self._features_out())
+        expected = n_present + len(self.indicator_.features_)
+        if n_features != expected:
+            raise ValueError(
+                f"X has {n_features} features, but inverse_transform expects "
+                f"{expected}: {n_present} and the indicators"
+            )
 
     def _features_out(self) -> np.ndarray:
         """Numbers of the features that are kept."""
@@ -351,16 +468,195 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
     def _validated(self, X: ArrayLike, *, reset: bool = False) -> np.ndarray:
         """Samples as an array, in which missing values are NaN."""
         dtype = (np.float64, np.float32)
+        if isinstance(self._mark, str) and (frame := frame_of(X)) is not None:
+            given = marked(frame, self._mark)
+            columns = [given.numbers(j) for j in range(len(frame.dtypes))]
+            X = frame.joined(columns, frame.names)
         checked = check_rows(self, X, dtype, reset=reset, accept_sparse=False)
-        rows, value = np.asarray(checked.matrix), self.missing_values
-        if not isinstance(value, numbers.Real) or math.isnan(value):
+        rows, value = np.asarray(checked.matrix), self._mark
+        if not isinstance(value, numbers.Real):
             return rows
         if checked.has_missing:
-            raise ValueError(
-                f"Input X contains NaN, but missing_values={value!r}: use np.nan if "
-                "NaN is a missing value"
-            )
+            self._refuse_nan()
         return np.where(rows == float(value), np.nan, rows)
+
+    def _refuse_nan(self) -> None:
+        raise ValueError(
+            f"Input X contains NaN, but missing_values={self.missing_values!r}: use "
+            "np.nan if NaN is a missing value"
+        )
+
+    def _frame(self, X: ArrayLike, *, reset: bool = False) -> Frame:
+        """A table in which what stands for missing values does so."""
+        given, table = check_frame(self, X, reset=reset), cast(Table, self._table)
+        if isinstance(self._mark, numbers.Real):
+            lacks = any(np.isnan(given.numbers(int(j))).any() for j in table.numbers)
+            if lacks or any(
+                (given.levels(int(j))[0] < 0).any() for j in table.categories
+            ):
+                self._refuse_nan()
+        frame: Frame = marked(given, self._mark)
+        return frame
+
+    def _as_configured(self, frame: Frame) -> Frame:
+        """A table of the library that `set_output` asks for."""
+        library = _get_output_config("transform", self)["dense"]
+        if library in ("default", frame.library):
+            return frame
+        table = cast(Table, self._table)
+        columns: dict[str, Any] = {}
+        for j in range(self.n_features_in_):
+            if j in table.numbers:
+                columns[table.name(j)] = frame.numbers(j)
+                continue
+            codes, levels = frame.levels(j)
+            columns[table.name(j)] = [*map([*levels, None].__getitem__, codes)]
+        kind: Any = FRAMES[library]
+        made: Frame = kind.of(columns)
+        return made
+
+    def _columns(self, frame: Frame) -> _Columns:
+        """What is known of the columns of a table."""
+        table = cast(Table, self._table)
+        values, codes = table.columns(frame, handle_unknown=self.handle_unknown)
+        is_missing = np.zeros((frame.n_rows, self.n_features_in_), dtype=bool)
+        for j, of_column in zip(table.numbers, values, strict=True):
+            is_missing[:, j] = np.isnan(of_column)
+        for j in table.categories:
+            is_missing[:, j] = frame.levels(int(j))[0] < 0
+        return _Columns(
+            _stacked(values, frame.n_rows, np.float64),
+            _stacked(codes, frame.n_rows, np.int64),
+            is_missing,
+        )
+
+    def _fit_table(self, frame: Frame) -> None:
+        """Fit to a table with categories."""
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        table, columns = cast(Table, self._table), self._columns(frame)
+        n_features, self._dtype = self.n_features_in_, "float64"
+        values, codes = columns.values, columns.codes
+        self._has_values = np.zeros(n_features, dtype=bool)
+        self._has_values[table.numbers] = (~np.isnan(values)).any(axis=0)
+        self._has_values[table.categories] = (codes >= 0).any(axis=0)
+        self.indicator_ = None
+        if self.add_indicator:
+            marks = np.where(columns.is_missing, np.nan, 0.0)
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(marks)
+        self.estimator_, self.mean_ = None, np.full(n_features, np.nan)
+        self.weight_ = np.zeros(np.count_nonzero(self._has_values))
+        values = values[:, self._has_values[table.numbers]]
+        n_plain = values.shape[1]
+        self._calibration = np.ones(n_plain)
+        self._measure(values, self._kept_numbers)
+        kept, codes = self._kept_table, self._kept_codes(codes)
+        counts = [
+            np.bincount(of_column[of_column >= 0], minlength=levels.size)
+            for of_column, levels in zip(codes.T, kept.levels, strict=True)
+        ]
+        # Levels are described, however many numbers there are.
+        n_levels = max(_MOST_FEATURES - n_plain, _N_DIRECTIONS)
+        self._mixed = mixed = Mixed.of(n_plain, counts, n_levels)
+        most = max(1, _MOST_ENTRIES // max(1, len(mixed.unit)))
+        chosen = np.random.RandomState(seed).permutation(len(codes))
+        chosen = chosen[: min(most, _MOST_SAMPLES + _MOST_HELD_OUT)]
+        rows = mixed.rows(self._standardized(values[chosen]), codes[chosen])
+        n_described = len(mixed.described)
+        gaussian = Gaussian.without_directions(np.zeros(n_described))
+        if n_described:
+            is_few = n_described <= _MOST_FEATURES
+            n_directions = n_described if is_few else _N_DIRECTIONS
+            with single_threaded_blas():
+                data = make_rows(mixed.seen(rows), has_missing=True)
+                gaussian = fit_gaussian(
+                    data, n_directions, seed=seed, by_precision=is_few
+                )
+        self._gaussian = gaussian._asdict()
+        if len(mixed.unit):
+            self._train(rows, seed)
+
+    @property
+    def _kept_table(self) -> Table:
+        """The table of the features that are kept."""
+        return cast(Table, self._table).chosen(self._has_values)
+
+    def _kept_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Those of columns of categories that are kept."""
+        is_kept = self._has_values[cast(Table, self._table).categories]
+        found: np.ndarray = codes[:, is_kept]
+        return found
+
+    def _imputed_table(self, frame: Frame) -> Any:
+        """A table without missing values."""
+        table, columns = cast(Table, self._table), self._columns(frame)
+        filled = self._predicted_columns(columns)
+        if self.keep_empty_features:
+            for j in table.numbers[~self._has_values[table.numbers]]:
+                filled[int(j)] = np.zeros(np.count_nonzero(columns.is_missing[:, j]))
+        frame = self._as_configured(frame)
+        nothing, found = np.empty(0, dtype=np.int64), []
+        for j in self._features_out().tolist():
+            rows = np.flatnonzero(columns.is_missing[:, j]) if j in filled else nothing
+            found.append(frame.column(j, rows, filled.get(j)))
+        if self.indicator_ is not None:
+            marks = np.where(columns.is_missing, np.nan, 0.0)
+            found += list(self.indicator_.transform(marks).T)
+        names = self.get_feature_names_out().tolist()
+        if frame.names is not None:
+            features = self._features_out()
+            names[: len(features)] = [frame.names[j] for j in features]
+        return frame.joined(found, names)
+
+    def _predicted_columns(self, columns: _Columns) -> dict[int, np.ndarray]:
+        """Values for the missing entries of each feature that is kept."""
+        table, kept = cast(Table, self._table), self._kept_table
+        is_missing = columns.is_missing
+        lacking = np.flatnonzero(is_missing[:, self._has_values].any(axis=1))
+        values = columns.values[:, self._has_values[table.numbers]]
+        codes, mixed = self._kept_codes(columns.codes), self._mixed
+        predicted = np.empty((len(lacking), values.shape[1]))
+        chosen = np.empty((len(lacking), codes.shape[1]), dtype=np.int64)
+        rng = check_random_state(self.random_state) if self.sample_posterior else None
+        for batch in row_chunks(len(lacking), len(mixed.unit)):
+            some = lacking[batch]
+            rows = mixed.rows(self._standardized(values[some]), codes[some])
+            self._predict(rows, rng)
+            predicted[batch] = self._in_units(rows[:, : mixed.n_plain])
+            for g, of_group in enumerate(mixed.levels(rows)):
+                chosen[batch, g] = _chosen_levels(of_group, rng)
+        found: dict[int, np.ndarray] = {}
+        for position, j in enumerate(self._kept_numbers.tolist()):
+            found[j] = predicted[is_missing[lacking, j], position]
+        features = table.categories[self._has_values[table.categories]]
+        for g, j in enumerate(features.tolist()):
+            levels = kept.categories_of_columns[kept.categories[g]]
+            inputs = chosen[is_missing[lacking, j], g]
+            found[j] = levels[kept.levels[g].shown[inputs]]
+        return found
+
+    def _original_table(self, X: Any) -> Any:
+        """A table with missing values where indicators say so."""
+        table, frame = cast(Table, self._table), frame_of(X) or FRAMES["numpy"](X)
+        self._check_width(len(frame.dtypes))
+        present = self._features_out().tolist()
+        indicated = self.indicator_.features_.tolist()
+        nothing, columns = np.empty(0, dtype=np.int64), []
+        for j in range(self.n_features_in_):
+            if j not in present:
+                columns.append(np.full(frame.n_rows, None))
+                continue
+            rows, value = nothing, None
+            if j in indicated:
+                codes, levels = frame.levels(len(present) + indicated.index(j))
+                is_there = np.array([bool(level) for level in levels])
+                rows = np.flatnonzero(is_there[codes])
+            mark = self._mark
+            if isinstance(mark, numbers.Real) or (mark and j in table.categories):
+                value = np.full(len(rows), mark, dtype=object)
+            columns.append(frame.column(present.index(j), rows, value))
+        names = [table.name(j) for j in range(self.n_features_in_)]
+        return frame.joined(columns, names)
 
     def _fit(self, X: np.ndarray) -> None:
         """Fit to an array in which missing values are NaN."""
@@ -374,8 +670,8 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         n_kept = kept.shape[1]
         self.estimator_, self.mean_ = None, np.full(X.shape[1], np.nan)
         self.weight_ = np.zeros(n_kept)
-        self._calibration: Floats = np.ones(n_kept)
-        self._measure(kept, is_kept)
+        self._calibration = np.ones(n_kept)
+        self._measure(kept, np.flatnonzero(is_kept))
         gaussian = Gaussian.without_directions(np.zeros(n_kept))
         if n_kept:
             rows = self._standardized(kept)
@@ -387,13 +683,13 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         if n_kept:
             self._train(rows, seed)
 
-    def _measure(self, kept: Floats, is_kept: np.ndarray) -> None:
-        """Means, spreads and ranges of the features that are kept."""
+    def _measure(self, kept: Floats, features: np.ndarray) -> None:
+        """Means, spreads and ranges of the numbers that are kept, of these features."""
         # In units of the largest number, and deviation, nothing overflows or vanishes.
         unit = _powers_of_two(np.nanmax(np.abs(kept), axis=0, initial=0))
         scaled = kept / unit
         mean = np.nanmean(scaled, axis=0)
-        self.mean_[is_kept] = unit * mean
+        self.mean_[features] = unit * mean
         size = _powers_of_two(np.nanmax(np.abs(scaled - mean), axis=0, initial=0))
         spread = unit * (size * np.nanstd((scaled - mean) / size, axis=0))
         self._spread: Floats = np.where(spread > 0, spread, 1.0)
@@ -408,17 +704,21 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         """Samples in units of the features' spreads."""
         unit = _powers_of_two(self._spread)  # against overflow, as in `_measure`
         with np.errstate(over="ignore"):
-            rows: Floats = kept / unit - self.mean_[self._is_kept] / unit
+            rows: Floats = kept / unit - self.mean_[self._kept_numbers] / unit
             rows /= self._spread / unit
         return np.clip(rows, -LARGEST_DEVIATION, LARGEST_DEVIATION)
 
-    def _expectation(self) -> Expectation:
+    def _expectation(self) -> Expectation | MixedExpectation:
         """What the distribution expects of standardized samples."""
-        return Expectation(Gaussian(**self._gaussian))
+        gaussian = Gaussian(**self._gaussian)
+        if self._table is not None:
+            return MixedExpectation(gaussian, self._mixed)
+        return Expectation(gaussian)
 
     def _train(self, rows: Floats, seed: int) -> None:
         """Train the network on standardized rows, and choose its weight."""
-        n_features = rows.shape[1]
+        mixed = None if self._table is None else self._mixed
+        n_features = rows.shape[1] if mixed is None else len(mixed.widths)
         rng = np.random.RandomState(seed)
         order = rng.permutation(np.flatnonzero(~np.isnan(rows).all(axis=1)))
         n_held_out = min(int(_HELD_OUT * len(order)), _MOST_HELD_OUT)
@@ -426,7 +726,9 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
             return
         held_out = np.tile(rows[order[:n_held_out]], (_N_COPIES, 1))
         train = rows[order[n_held_out:][:_MOST_SAMPLES]]
-        hidden = rng.random_sample(held_out.shape) < _HIDDEN_SHARE
+        hidden = rng.random_sample((len(held_out), n_features)) < _HIDDEN_SHARE
+        if mixed is not None:
+            hidden = mixed.spread(hidden)
         hidden &= ~np.isnan(held_out)
         if not hidden.any():
             return
@@ -434,25 +736,41 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         seen, targets = hide(held_out, expectation, hidden)
         network = self._network(len(train), n_features, seed)
         n_copies = -(-_ROWS_OF_EPOCH // len(train))
-        data = HidingRows(np.tile(train, (n_copies, 1)), expectation, seed)
+        data = HidingRows(np.tile(train, (n_copies, 1)), expectation, seed, mixed)
         kind = type(network)
         network.__class__ = type(kind.__name__, (_HidesEntries, kind), {})
-        network.fit_to_hidden(data, as_rows(seen, targets))
+        # Each sample once, and all copies of numbers alone: these are cheaper.
+        n_judged = len(seen) if mixed is None else n_held_out
+        network.fit_to_hidden(data, as_rows(seen[:n_judged], targets[:n_judged]))
         network.__class__ = kind  # users need not know the other
         self.estimator_ = network
         errors = np.where(hidden, targets - seen, 0.0)
         changes = np.where(hidden, _reconstructed(network, seen) - seen, 0.0)
         units = np.tile(np.arange(n_held_out), _N_COPIES)
-        self.weight_ = _weights(errors, changes, units)
-        drawn = np.where(hidden, self._deviations(hidden, rng), 0.0)
-        self._calibration = _ratios(errors - self.weight_ * changes, drawn)
+        if mixed is None:
+            weights = self.weight_ = weights_of_changes(errors, changes, units)
+        else:
+            weights = weights_of_mixed(errors, changes, units, mixed)
+            self.weight_ = weights[self._kept_table.places]
+            n_plain = mixed.n_plain
+            if not n_plain:
+                return
+            errors, changes = errors[:, :n_plain], changes[:, :n_plain]
+            weights = weights[:n_plain]
+        drawn = self._deviations(hidden, rng)
+        drawn = np.where(hidden[:, : drawn.shape[1]], drawn, 0.0)
+        self._calibration = ratios(errors - weights * changes, drawn)
 
     def _deviations(self, is_missing: np.ndarray, rng: np.random.RandomState) -> Floats:
-        """Draws of missing entries, less their expectations.
+        """Draws of missing numbers, less their expectations.
 
         Their distribution is the same for all observed entries: it is drawn by hiding
         entries of rows that are drawn from the whole distribution.
         """
+        n_plain = is_missing.shape[1]
+        if self._table is not None:
+            n_plain = self._mixed.n_plain
+            is_missing = is_missing[:, self._mixed.described]
         mean, loadings, noise = Gaussian(**self._gaussian)
         n_rows, n_directions = len(is_missing), loadings.shape[1]
         scores = rng.standard_normal((n_rows, n_directions))
@@ -460,19 +778,35 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         rows: Floats = mean + np.einsum("ia,ja->ij", scores, loadings)
         rows += math.sqrt(noise) * rng.standard_normal(rows.shape)
         expected = np.where(is_missing, np.nan, rows)
-        self._expectation().fill(expected)
-        return rows - expected
+        Expectation(Gaussian(**self._gaussian)).fill(expected)
+        return (rows - expected)[:, :n_plain]
 
     def _predicted(self, X: Floats) -> Floats:
         """Samples with the features that are kept, with values for missing ones."""
-        mean, is_missing = self.mean_[self._is_kept], np.isnan(X)
         rows = self._standardized(X)
+        rng = check_random_state(self.random_state) if self.sample_posterior else None
+        self._predict(rows, rng)
+        return self._in_units(rows)
+
+    def _predict(self, rows: Floats, rng: np.random.RandomState | None) -> None:
+        """Predict missing entries of standardized rows in place, or draw numbers.
+
+        Of missing levels, there are probabilities. Observed entries change, too.
+        """
+        is_missing, weights = np.isnan(rows), self.weight_
         self._expectation().fill(rows)
+        if self._table is not None:
+            of_columns = self._kept_table.of_inputs(weights)
+            weights = self._mixed.spread(of_columns[np.newaxis])
         if self.estimator_ is not None:
-            rows += self.weight_ * (_reconstructed(self.estimator_, rows) - rows)
-        if self.sample_posterior:
-            rng = check_random_state(self.random_state)
-            rows += self._calibration * self._deviations(is_missing, rng)
+            rows += weights * (_reconstructed(self.estimator_, rows) - rows)
+        if rng is not None and self._calibration.size:
+            drawn = self._deviations(is_missing, rng)
+            rows[:, : drawn.shape[1]] += self._calibration * drawn
+
+    def _in_units(self, rows: Floats) -> Floats:
+        """Standardized numbers in the units of the samples."""
+        mean = self.mean_[self._kept_numbers]
         with np.errstate(over="ignore"):
             found: Floats = rows * self._spread + mean
         if self.sample_posterior:
@@ -485,17 +819,28 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
             network = clone(self.estimator)
             if network.random_state is None:
                 network.random_state = seed
-            return network
-        n_updates = _UPDATES_PER_SAMPLE * n_rows
-        n_updates = min(max(n_updates, _FEWEST_UPDATES), _MOST_UPDATES)
+            return self._with_table(network)
+        n_updates, most, how = _UPDATES_PER_SAMPLE * n_rows, _MOST_UPDATES, _NETWORK
+        if self._table is not None:
+            how = _NETWORK | _MIXED_NETWORK
+            n_updates = _MIXED_UPDATES_PER_SAMPLE * n_rows
+            most = min(most, _MOST_UPDATED_INPUTS // len(self._mixed.unit))
+        n_updates = max(min(n_updates, most), _FEWEST_UPDATES)
         n_rows *= -(-_ROWS_OF_EPOCH // n_rows)
         n_batches = -(-n_rows // _NETWORK["batch_size"])
-        return AutoencoderTransformer(
+        network = AutoencoderTransformer(
             n_features,
             max_iter=-(-n_updates // n_batches),
             random_state=seed,
-            **_NETWORK,
+            **how,
         )
+        return self._with_table(network)
+
+    def _with_table(self, network: Any) -> Any:
+        """A network that is told which of its inputs are levels, if some are."""
+        if self._table is not None and self._mixed.sizes.size:
+            network._table = self._kept_table
+        return network
 
 
 def _check_network(network: AutoencoderTransformer) -> None:
@@ -528,76 +873,34 @@ def _reconstructed(network: AutoencoderTransformer, rows: Floats) -> Floats:
     # Not by `transform`, which may give data frames.
     seen = Checked(rows.astype(np.float32, copy=False), has_missing=False)
     found = [part for _, _, part in network._reconstructions(seen)]
-    return np.concatenate(found).astype(np.float64)
+    outputs = np.concatenate(found).astype(np.float64)
+    return probabilities(outputs, network._fitted_network()[0])
 
 
-def _weights(errors: Floats, changes: Floats, units: np.ndarray) -> Floats:
-    """By how much of changes the errors of predictions should be corrected.
+class _Columns(NamedTuple):
+    """Entries of a table, in the order of the columns of its matrix."""
 
-    Least squares over the entries of each feature, as if there were also so many of all
-    features together; in [0, 1], and no more than without the samples that gain most.
-    They are smaller by as much as they are uncertain, and all 0 unless errors become
-    smaller with confidence.
-
-    Parameters
-    ----------
-    errors, changes : ndarray of shape (n_rows, n_features)
-        Zero for entries that do not count.
-
-    units : ndarray of shape (n_rows,)
-        Numbers of the samples that the rows are copies of.
-
-    Returns
-    -------
-    weights : ndarray of shape (n_features,)
-    """
-    products, squares = _by_unit(errors * changes, units), _by_unit(changes**2, units)
-    weights = _least_squares(products, squares)
-    gains = 2 * weights * products - weights**2 * squares
-    n_left_out = math.ceil(LEFT_OUT * len(gains))
-    most = np.argpartition(-gains, n_left_out, axis=0)[:n_left_out]
-    for sums in (products, squares):
-        np.put_along_axis(sums, most, 0.0, axis=0)
-    weights = np.minimum(weights, _least_squares(products, squares))
-    return weights * _certainty(errors, weights * changes, units)
+    values: Floats  # (n_rows, n_numbers) float64, NaN for missing ones
+    codes: np.ndarray  # (n_rows, n_categories) int64, -1 for missing or unknown ones
+    is_missing: np.ndarray  # (n_rows, n_features) bool, in the order of the table
 
 
-def _certainty(errors: Floats, changes: Floats, units: np.ndarray) -> float:
-    """Lower bound of the factor of changes that corrects errors best; 0 to 1."""
-    products = np.bincount(units, (errors * changes).sum(axis=1))
-    squares = np.bincount(units, (changes**2).sum(axis=1))
-    shares = np.bincount(units) / len(units)
-    if confident_gain(2 * products - squares, shares) <= 0:
-        return 0.0
-    factor = products.sum() / squares.sum()
-    residuals = products - factor * squares
-    deviation = math.sqrt(float(residuals @ residuals)) / squares.sum()
-    return float(np.clip(1 - _DEVIATIONS * deviation / factor, 0, 1))
+def _stacked(columns: list[np.ndarray], n_rows: int, dtype: Any) -> np.ndarray:
+    """Columns side by side, of which there may be none."""
+    whole = np.empty((n_rows, len(columns)), dtype=dtype)
+    for j, column in enumerate(columns):
+        whole[:, j] = column
+    return whole
 
 
-def _by_unit(values: Floats, units: np.ndarray) -> Floats:
-    """Sums of rows over units, of shape (n_units, n_features)."""
-    sums = np.zeros((units.max() + 1, values.shape[1]))
-    np.add.at(sums, units, values)
-    return sums
-
-
-def _pooled_sums(values: Floats) -> Floats:
-    """Sums for each feature, plus their mean: features of few entries are as others."""
-    sums: Floats = values.sum(axis=0)
-    sums += sums.mean()
-    return sums
-
-
-def _least_squares(products: Floats, squares: Floats) -> Floats:
-    """Factors in [0, 1] of changes, given their products with errors and squares."""
-    of_errors, of_changes = _pooled_sums(products), _pooled_sums(squares)
-    factors: Floats = of_errors / np.where(of_changes > 0, of_changes, 1)
-    return np.clip(factors, 0, 1)
-
-
-def _ratios(errors: Floats, drawn: Floats) -> Floats:
-    """Ratios of the root mean squares of errors to those of what was drawn for them."""
-    of_errors, of_drawn = _pooled_sums(errors**2), _pooled_sums(drawn**2)
-    ratios: Floats = np.sqrt(of_errors / np.where(of_drawn > 0, of_drawn, 1))
-    return ratios
+def _chosen_levels(
+    probability: Floats, rng: np.random.RandomState | None
+) -> np.ndarray:
+    """Numbers of the most probable levels of rows, or of levels that are drawn."""
+    if rng is None:
+        most: np.ndarray = probability.argmax(axis=1)
+        return most
+    sums = probability.cumsum(axis=1)
+    drawn = rng.random_sample((len(sums), 1)) * sums[:, -1:]
+    chosen: np.ndarray = (sums > drawn).argmax(axis=1)
+    return chosen

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from sklearn import base
 from sklearn.utils import _param_validation, _safe_indexing
+from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils._param_validation import (
     Interval,
     InvalidParameterError,
@@ -66,6 +67,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "_fit_context",
+    "_get_column_indices",
     "_get_output_config",
     "_safe_indexing",
     "make_constraint",

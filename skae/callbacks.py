@@ -9,8 +9,8 @@ from skae import io
 from skae._base import BaseAutoencoder
 from skae._files import container, descriptions
 from skae._runtime.extras import check_installed
+from skae._runtime.user_warnings import warn
 from skae._sklearn import HAS_CALLBACKS, Interval, validate_params
-from skae._training.reporting import warn
 
 __all__ = ["Checkpoint"]
 

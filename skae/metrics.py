@@ -12,14 +12,26 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
-from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array
+from numpy.typing import ArrayLike
 
-from skae._data.rows import slices
 from skae._data.squares import Squares
-from skae._data.validation import check_weights, convertible
+from skae._model.any_transformer import (
+    Chunk,
+    TabularModel,
+    check_can_reconstruct,
+    checked_share,
+    dense_rows,
+    has_missing_of,
+    name_of,
+    reconstruct,
+    row_chunks,
+    sliceable,
+    sparse_or_dense,
+    table_scores,
+    tabular_model,
+    weighted_chunks,
+    weighted_mean,
+)
 from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae._sklearn import _safe_indexing
@@ -27,6 +39,8 @@ from skae._typing import Floats, MatrixLike
 
 __all__ = [
     "argmax_accuracy",
+    "reconstruction_deviance",
+    "reconstruction_deviance_score",
     "reconstruction_error",
     "reconstruction_r2",
     "reconstruction_r2_score",
@@ -37,9 +51,6 @@ def __dir__() -> list[str]:
     return __all__
 
 
-# Entries of a dense float64 chunk (32 MiB). Three or four arrays of this size are in
-# memory at once, for any number of samples.
-CHUNK_ENTRIES = 2**22
 # Smallest float64 number with full precision.
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -60,6 +71,11 @@ def reconstruction_r2_score(
     even if a Pipeline scales it. The best value is 1. The mean of X as the
     reconstruction scores 0; a worse reconstruction scores less. NaN is a missing entry:
     only observed entries count, in the sums and in the mean.
+
+    In a table with categories, each column counts once: numbers are in units of their
+    standard deviations in X, and a category is the ones and zeros of its levels, whose
+    variances sum to 1. Their reconstructions are probabilities; see
+    :func:`reconstruction_deviance_score`.
 
     Parameters
     ----------
@@ -96,6 +112,7 @@ def reconstruction_r2_score(
     See Also
     --------
     reconstruction_r2 : The same number as a scorer, for ``scoring=``.
+    reconstruction_deviance_score : The score of probabilities, by their logarithms.
     skae.AutoencoderTransformer.score : The same ratio around the training mean.
 
     Notes
@@ -136,28 +153,27 @@ def reconstruction_r2_score(
     >>> round(float(pca.explained_variance_ratio_.sum()), 3)
     0.738
     """
-    _check_can_reconstruct(estimator)
-    X = _sliceable(X)
-    if sample_weight is None:
-        sample_weight = np.ones(X.shape[0])
-    chunks = list(_weighted_chunks(X, check_weights(sample_weight, X.shape[0])))
+    X = sliceable(X)
+    tabular = tabular_model(estimator, X)
+    if tabular is not None:
+        return table_scores(tabular, X, sample_weight).r2
+    check_can_reconstruct(estimator)
+    chunks = weighted_chunks(X, sample_weight, X.shape[1])
 
-    mean = _weighted_mean(X, chunks)
+    def read(chunk: Chunk) -> Floats:
+        return dense_rows(_safe_indexing(X, chunk), allow_nan=True)
+
+    mean = weighted_mean(read, chunks)
     squares = Squares()
     for chunk, weight in chunks:
-        values, reconstructed = _reconstruct(estimator, _safe_indexing(X, chunk))
+        values, reconstructed = reconstruct(estimator, _safe_indexing(X, chunk))
         with np.errstate(over="ignore"):
             errors, deviations = values - reconstructed, values - mean
         is_missing = np.isnan(values)
         errors[is_missing] = deviations[is_missing] = 0
         squares = squares.plus(Squares.of(errors, deviations, weight))
     share = squares.share
-    if not np.isfinite(share):
-        raise ValueError(
-            f"{_name(estimator)} reconstructs X so badly that the squared error is not "
-            "finite: there is no R²"
-        )
-    return share
+    return checked_share(share, estimator)
 
 
 def reconstruction_r2(
@@ -203,6 +219,125 @@ def reconstruction_r2(
     return reconstruction_r2_score(estimator, X, sample_weight=sample_weight)
 
 
+def reconstruction_deviance_score(
+    estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+) -> float:
+    r"""Share of the deviance of a table that a fitted transformer reconstructs.
+
+    .. math::
+
+        1 - \frac{\sum_i w_i \sum_j d_j(x_{ij}, \hat{x}_{ij})}
+                 {\sum_i w_i \sum_j d_j(x_{ij}, \bar{x}_j)}
+
+    The deviance :math:`d_j` of a number is its squared difference from the
+    reconstruction, divided by the variance of the column. That of a category is the
+    cross-entropy, the negative logarithm of the probability that the reconstruction
+    gives to its level, divided by the entropy of the levels' frequencies. Each column
+    so counts once. The means, the variances and the frequencies are those of X. If all
+    columns are numbers, it is :func:`reconstruction_r2_score`, in the units of X.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted :class:`skae.AutoencoderTransformer`; or a Pipeline that begins with a
+        :class:`~sklearn.preprocessing.OneHotEncoder`, or with a
+        :class:`~sklearn.compose.ColumnTransformer` that has one for the categories, and
+        whose other steps have an ``inverse_transform``, such as PCA. Imputers may come
+        before.
+    X : {array-like, dataframe} of shape (n_samples, n_features)
+        Samples to reconstruct. The estimator gets them chunk by chunk. An entry that is
+        missing does not count, nor does a level that the estimator does not know.
+    y : Ignored
+        Not used, present for scikit-learn's scorer interface.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the samples. None: equal weights.
+
+    Returns
+    -------
+    score : float
+        At most 1; 0 if nothing but means and frequencies is known.
+
+    Raises
+    ------
+    TypeError
+        If the estimator, or a step of it, cannot reconstruct.
+    ValueError
+        If X has categories of which the estimator says no probabilities, or a column
+        is lost on the way; else as :func:`reconstruction_r2_score`.
+
+    See Also
+    --------
+    reconstruction_deviance : The same number as a scorer, for ``scoring=``.
+    reconstruction_r2_score : The squared errors of the same probabilities.
+    skae.AutoencoderTransformer.score : The same share, with the means and frequencies
+        of the training data.
+
+    Notes
+    -----
+    What a reconstruction of one-hot columns, as PCA's, says of a level is its share of
+    the positive ones: negative entries become 0, and the sum of a column's levels 1.
+    Of the probabilities of every estimator, a thousandth is spread evenly over the
+    levels, so that none is 0. A constant column has the unit 1, and entropies below
+    0.01 count as 0.01.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.compose import make_column_transformer
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    >>> from skae.metrics import reconstruction_deviance_score
+    >>> X = pd.DataFrame({"size": [1.0, 2.0, 3.0, 6.0], "kind": ["a", "a", "b", "b"]})
+    >>> encode = make_column_transformer(
+    ...     (StandardScaler(), ["size"]), (OneHotEncoder(), ["kind"])
+    ... )
+    >>> pipeline = make_pipeline(encode, PCA(n_components=1)).fit(X)
+    >>> round(reconstruction_deviance_score(pipeline, X), 2)
+    0.87
+    """
+    X = sliceable(X)
+    tabular = tabular_model(estimator, X)
+    if tabular is None:
+        return reconstruction_r2_score(estimator, X, sample_weight=sample_weight)
+    return table_scores(tabular, X, sample_weight).deviance
+
+
+def reconstruction_deviance(
+    estimator: Any, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
+) -> float:
+    """Scorer for :func:`reconstruction_deviance_score`, to be passed as ``scoring=``.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted transformer or Pipeline.
+    X : {array-like, dataframe} of shape (n_samples, n_features)
+        Held-out samples.
+    y : Ignored
+        Not used, present for scikit-learn's scorer interface.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the samples.
+
+    Returns
+    -------
+    score : float
+        The share of the deviance of X that is reconstructed; higher is better.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from skae import AutoencoderTransformer
+    >>> from skae.metrics import reconstruction_deviance
+    >>> X = [[i % 3, "abc"[i % 3]] for i in range(60)]
+    >>> model = AutoencoderTransformer(1, max_iter=5, random_state=0)
+    >>> scores = cross_val_score(model, X, scoring=reconstruction_deviance, cv=3)
+    >>> bool(scores.min() > 0.5)
+    True
+    """
+    return reconstruction_deviance_score(estimator, X, sample_weight=sample_weight)
+
+
 def reconstruction_error(
     estimator: Any,
     X: MatrixLike,
@@ -213,12 +348,17 @@ def reconstruction_error(
 ) -> Floats | Any:
     """Error of each sample's reconstruction, in the units of X.
 
+    For a table with categories, it is that of
+    :meth:`skae.AutoencoderTransformer.reconstruction_error`, with a column for each
+    column of the table.
+
     Parameters
     ----------
     estimator : object
         Fitted transformer with ``transform`` and ``inverse_transform``: PCA, NMF,
         :class:`skae.AutoencoderTransformer`, a Pipeline of such steps and imputers, or
-        a fitted search for one.
+        a fitted search for one. Of a table with categories: an autoencoder, after
+        imputers at most.
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
         Samples to reconstruct. The estimator gets them chunk by chunk, in the type of X
         (a dataframe stays one); only one chunk at a time is made dense.
@@ -273,10 +413,14 @@ def reconstruction_error(
     array([0.014, 0.074])
     """
     check_metric(metric)
-    _check_can_reconstruct(estimator)
     if as_frame:
         check_installed("as_frame=True", "pandas")
-    X = _sliceable(X)
+    X = sliceable(X)
+    tabular = tabular_model(estimator, X)
+    if tabular is not None:
+        errors = _errors_of_table(tabular, X, metric, per_feature)
+        return _with_names(errors, estimator, X, metric) if as_frame else errors
+    check_can_reconstruct(estimator)
     errors = errors_of(lambda: _reconstructions(estimator, X), metric, per_feature)
     return _with_names(errors, estimator, X, metric) if as_frame else errors
 
@@ -313,8 +457,8 @@ def argmax_accuracy(X: MatrixLike, X_reconstructed: MatrixLike) -> float:
     >>> argmax_accuracy([[1, 0, 0], [0, 1, 0]], [[0.7, 0.2, 0.1], [0.5, 0.2, 0.3]])
     0.5
     """
-    original = _sparse_or_dense(X, "X")
-    reconstructed = _sparse_or_dense(X_reconstructed, "X_reconstructed")
+    original = sparse_or_dense(X, "X")
+    reconstructed = sparse_or_dense(X_reconstructed, "X_reconstructed")
     if original.shape != reconstructed.shape:
         raise ValueError(
             f"X has shape {original.shape}, X_reconstructed {reconstructed.shape}; the "
@@ -420,8 +564,8 @@ def _or_absolute(metric: str) -> str:
 
 def _reconstructions(estimator: Any, X: Any) -> Iterator[tuple[Floats, Floats]]:
     """Yield rows and their reconstructions, chunk by chunk."""
-    for chunk in _row_chunks(X):
-        yield _reconstruct(estimator, _safe_indexing(X, chunk))
+    for chunk in row_chunks(*X.shape):
+        yield reconstruct(estimator, _safe_indexing(X, chunk))
 
 
 def _with_names(errors: Floats, estimator: Any, X: Any, metric: str) -> Any:
@@ -431,7 +575,7 @@ def _with_names(errors: Floats, estimator: Any, X: Any, metric: str) -> Any:
     index = X.index if isinstance(X, pandas.DataFrame) else None
     if errors.ndim == 1:
         return pandas.Series(errors, index=index, name=metric)
-    names = getattr(X, "columns", None)
+    names = getattr(X, "column_names", getattr(X, "columns", None))  # pyarrow's first
     if names is None:
         names = getattr(estimator, "feature_names_in_", None)
     if names is None:
@@ -439,209 +583,23 @@ def _with_names(errors: Floats, estimator: Any, X: Any, metric: str) -> Any:
     return pandas.DataFrame(errors, index=index, columns=names)
 
 
-# -- rows and their reconstructions ------------------------------------------------
-
-
-def _check_can_reconstruct(estimator: Any) -> None:
-    """Raise TypeError, naming what is missing, if an estimator cannot reconstruct."""
-    if isinstance(estimator, type):
-        raise TypeError(
-            f"{estimator.__name__} is a class, not a fitted estimator: pass what fit "
-            "returns"
-        )
-    for method in ("transform", "inverse_transform"):
-        if _has(estimator, method):
-            continue
-        lacking = [
-            f"{name!r} ({_name(step)})"
-            for name, step in getattr(estimator, "steps", [])
-            if step is not None and step != "passthrough" and not _has(step, method)
-        ]
-        because = f", because of its step {lacking[0]}" if lacking else ""
-        raise TypeError(
-            f"{_name(estimator)} has no {method}{because}. A reconstruction needs "
-            "transform and inverse_transform, as PCA, NMF, "
-            "KernelPCA(fit_inverse_transform=True), AutoencoderTransformer or a "
-            "Pipeline of such steps have."
-        )
-
-
-def _is_imputer(step: object) -> bool:
-    """Whether a step fills missing entries, without indicators beside them."""
-    return getattr(step, "add_indicator", None) is False
-
-
-def _steps(estimator: Any) -> Iterator[Any]:
-    """Yield the steps of a Pipeline, also of nested ones and in fitted searches."""
-    while hasattr(estimator, "best_estimator_"):
-        estimator = estimator.best_estimator_
-    if not isinstance(estimator, Pipeline):
-        yield estimator
-        return
-    for _, step in estimator.steps:
-        if step is not None and step != "passthrough":
-            yield from _steps(step)
-
-
-def _has(estimator: Any, method: str) -> bool:
-    """Whether an estimator has a method, except for the imputers of a Pipeline."""
-    if hasattr(estimator, method):
-        return True
-    steps = list(_steps(estimator))
-    return any(map(_is_imputer, steps)) and all(
-        hasattr(step, method) or _is_imputer(step) for step in steps
-    )
-
-
-def _inverse_transform(estimator: Any, codes: Any) -> Any:
-    """Return reconstructions of codes; what was imputed is not undone."""
-    steps = list(_steps(estimator))
-    if not any(map(_is_imputer, steps)):
-        return estimator.inverse_transform(codes)
-    for step in reversed(steps):
-        if not _is_imputer(step):
-            codes = step.inverse_transform(codes)
-    return codes
-
-
-def _name(estimator: object) -> str:
-    return type(estimator).__name__
-
-
-def _sliceable(X: Any, name: str = "X") -> Any:
-    """Return X in a type that can be cut into chunks; a dataframe stays one."""
-    if issparse(X):
-        X = X.tocsr()
-    if not hasattr(X, "shape"):
-        return check_array(X, input_name=name, ensure_all_finite="allow-nan")
-    if len(X.shape) != 2 or 0 in X.shape:
-        check_array(X, accept_sparse=True, input_name=name)  # raises the usual message
-    return X
-
-
-def sparse_columns(X: Any) -> list[bool]:
-    """Return which columns of a pandas DataFrame are sparse, else an empty list."""
-    dtypes = getattr(X, "dtypes", ())
-    return [type(dtype).__name__ == "SparseDtype" for dtype in dtypes]
-
-
-def _row_chunks(X: Any) -> Iterable[slice]:
-    """Return slices of the rows, each small enough to be made dense."""
-    n_samples, n_features = X.shape
-    return slices(n_samples, max(1, CHUNK_ENTRIES // max(1, n_features)))
-
-
-def _reconstruct(estimator: Any, rows: Any) -> tuple[Floats, Floats]:
-    """Return rows and their reconstructions, both as dense float64 arrays.
-
-    Missing entries of rows are NaN; their reconstructions may be, too.
-    """
-    values, what = _dense(rows, allow_nan=True), "the reconstruction"
-    is_missing = np.isnan(values)
-    reconstructed = _inverse_transform(estimator, estimator.transform(rows))
-    reconstructed = _dense(reconstructed, what, allow_nan=bool(is_missing.any()))
-    if reconstructed.shape != values.shape:
-        raise ValueError(
-            f"{_name(estimator)} reconstructs rows of shape {values.shape} as "
-            f"{reconstructed.shape}; the shapes must be equal."
-        )
-    features = np.flatnonzero((np.isnan(reconstructed) & ~is_missing).any(axis=0))
-    if len(features):
-        raise ValueError(
-            f"{_name(estimator)} reconstructs feature {features[0]} of X as NaN where "
-            "it is observed, as scalers do if it has no entry in the training data: "
-            "leave features with few entries out"
-        )
-    return values, reconstructed
-
-
-def _dense(
-    rows: Any, name: str = "X", *, allow_nan: bool = False
-) -> NDArray[np.float64]:
-    """Return rows as a dense float64 array, checked to be numeric and finite.
-
-    Missing entries are NaN if they are allowed.
-    """
-    if issparse(rows):
-        rows = rows.toarray()
-    elif any(sparse_columns(rows)):  # scikit-learn would make it sparse, or warn
-        columns = [np.asarray(rows.iloc[:, i]) for i in range(rows.shape[1])]
-        rows = np.column_stack(columns)
-    checked: NDArray[np.float64] = check_array(
-        convertible(rows),
-        dtype=np.float64,
-        ensure_min_samples=0,
-        ensure_all_finite="allow-nan" if allow_nan else True,
-        input_name=name,
-    )
-    return checked
-
-
-def has_missing(X: Any) -> bool:
-    """Whether entries of X, as `_sliceable` returns it, are missing."""
-    chunks = (_dense(_safe_indexing(X, c), allow_nan=True) for c in _row_chunks(X))
-    return any(np.isnan(chunk).any() for chunk in chunks)
-
-
-def _sparse_or_dense(X: Any, name: str) -> Any:
-    """Return a CSR matrix or an array of numbers, checked to be finite."""
-    if any(sparse_columns(X)):
-        X = _dense(X, name)
-    return check_array(X, accept_sparse="csr", input_name=name)
-
-
-def _weighted_chunks(
-    X: Any, sample_weight: Floats
-) -> Iterator[tuple[slice | NDArray[np.intp], Floats]]:
-    """Yield indices of the rows with positive weights, and these, chunk by chunk."""
-    for chunk in _row_chunks(X):
-        weight = sample_weight[chunk]
-        used = np.flatnonzero(weight)
-        if len(used) == len(weight):
-            yield chunk, weight
-        elif len(used):
-            yield chunk.start + used, weight[used]
-
-
-def _weighted_mean(
-    X: Any, chunks: list[tuple[slice | NDArray[np.intp], Floats]]
+def _errors_of_table(
+    model: TabularModel, X: Any, metric: str, per_feature: bool
 ) -> Floats:
-    """Return the weighted mean of the rows, exactly the common row if all are equal.
-
-    That of a feature is the mean of its observed entries; 0 if there are none.
-    """
-    # Relative to the first row with a weight, constant columns are exact zeros: no
-    # rounding could be taken for variance.
-    origin = _first_observed(X, [chunk for chunk, _ in chunks])
-    total_weight = sum(weight.sum() for _, weight in chunks)
-    offset, observed = np.zeros_like(origin), np.zeros_like(origin)
-    have_gaps = np.zeros(origin.shape, dtype=bool)
-    for chunk, weight in chunks:
-        with np.errstate(over="ignore"):
-            deviations = _dense(_safe_indexing(X, chunk), allow_nan=True) - origin
-        if np.isinf(deviations).any():
-            raise ValueError(
-                "X is too large for float64: differences of its rows are not finite. "
-                "Divide X by a large number"
-            )
-        is_missing, share = np.isnan(deviations), weight / total_weight
-        deviations[is_missing] = 0
-        offset += share @ deviations
-        observed += share @ ~is_missing
-        have_gaps |= is_missing.any(axis=0)
-    # Without gaps that is 1, except for rounding.
-    return origin + offset / np.where(have_gaps & (observed > 0), observed, 1.0)
-
-
-def _first_observed(X: Any, chunks: Iterable[slice | NDArray[np.intp]]) -> Floats:
-    """Return the first observed entry of each feature, 0 for those without one."""
-    first: Floats | None = None
-    for chunk in chunks:
-        rows = _dense(_safe_indexing(X, chunk), allow_nan=True)
-        found = rows[np.isnan(rows).argmin(axis=0), np.arange(rows.shape[1])]
-        first = found if first is None else np.where(np.isnan(first), found, first)
-        if not np.isnan(first).any():
-            return first
-    if first is None or np.isnan(first).all():
-        raise ValueError("X has no observed entry: all are NaN, so there is no R²")
-    return np.nan_to_num(first)
+    """Return the errors of an autoencoder, of the samples as they are in X."""
+    if model.autoencoder is None:
+        raise ValueError(
+            f"Errors of single samples of a table are not defined for "
+            f"{name_of(model.estimator)}, only for an autoencoder that was fitted to "
+            "the table. For one number, use reconstruction_r2_score or "
+            "reconstruction_deviance_score"
+        )
+    if model.estimator is not model.autoencoder and has_missing_of(model, X):
+        raise ValueError(
+            "X has missing values, which a step imputes before the autoencoder sees "
+            "them: leave the imputer out, since an autoencoder takes them as they are"
+        )
+    errors = model.autoencoder.reconstruction_error(
+        X, metric=metric, per_feature=per_feature
+    )
+    return np.asarray(errors, dtype=np.float64)

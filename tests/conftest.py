@@ -65,6 +65,14 @@ def small_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def table_file(tmp_path_factory):
+    """Return the bytes of a file of an autoencoder of a table with categories."""
+    from .support.files import make_small_table_file
+
+    return make_small_table_file(tmp_path_factory.mktemp("small") / "table")
+
+
+@pytest.fixture(scope="session")
 def imputer_file(tmp_path_factory):
     """Return the bytes of a file of an imputer."""
     from .support.files import make_small_imputer_file

@@ -19,6 +19,7 @@ pd = pytest.importorskip("pandas")
 from skae.dask import DaskAutoencoderTransformer  # noqa: E402
 
 from .support.dask_fits import SIZES, SMALL, X, assert_same, collection, fitted  # noqa: E402
+from .support.tables import lacking, make_table  # noqa: E402
 
 pytestmark = pytest.mark.cluster
 
@@ -71,11 +72,87 @@ def test_frames(client):
     np.testing.assert_array_equal(scores.compute(), found.score_samples(frame))
     assert found.score(lazy) == pytest.approx(found.score(frame), rel=1e-12)
     mixed = lazy.assign(city="Rome", when=pd.Timestamp(0))
-    with pytest.raises(ValueError, match=r"'city' \(.*'when' \(datetime.*encode"):
+    with pytest.raises(ValueError, match=r"'when' of X has dtype datetime"):
         DaskAutoencoderTransformer(**SMALL).fit(mixed)
     with pytest.raises(ValueError, match="feature names should match"):
         found.set_params(warm_start=True).fit(lazy.rename(columns={"x 0": "y"}))
     np.testing.assert_array_equal(found.feature_names_in_, frame.columns)
+
+
+def assert_same_frames(found, expected):
+    """But for the index, which begins anew in each partition."""
+    pd.testing.assert_frame_equal(found.compute().reset_index(drop=True), expected)
+
+
+@pytest.mark.parametrize("is_text", [False, True])
+def test_frames_with_categories(client, is_text):
+    dd = pytest.importorskip("dask.dataframe")
+    table = lacking(make_table()).astype({"large": "boolean", "city": "string"})
+    if not is_text:
+        table = table.astype({"city": "category"})
+    whole = dd.from_pandas(table, npartitions=1)
+    local = AutoencoderTransformer(**{**SMALL, "init": "auto"}).fit(table)
+    one = DaskAutoencoderTransformer(**{**SMALL, "init": "auto"}, n_local_steps=1).fit(
+        whole
+    )
+    assert_same(one, local)
+    lazy = dd.from_pandas(table, npartitions=4)
+    with pytest.warns(UserWarning, match="gathered in the memory"):
+        assert_same(clone(local).fit(lazy), local)
+    lazy = dd.concat([lazy.partitions[:2], lazy[lazy.n > 1e9], lazy.partitions[2:]])
+    X_val = dd.from_pandas(make_table(30, seed=5).astype(table.dtypes), npartitions=2)
+    parameters = {**SMALL, "init": "auto", "max_categories": 3, "min_frequency": 5}
+    found = DaskAutoencoderTransformer(**parameters).fit(lazy, X_val=X_val)
+    local = AutoencoderTransformer(**parameters).fit(table)
+    assert found.input_names_ == local.input_names_
+    np.testing.assert_allclose(found.mean_, local.mean_, rtol=1e-12)
+    np.testing.assert_allclose(found.scale_, local.scale_, rtol=1e-12)
+    assert found.loss_ == pytest.approx(local.loss_, rel=0.05)
+    local, codes = found.to_local(), found.transform(lazy)
+    np.testing.assert_array_equal(codes.compute(), local.transform(table))
+    back = found.inverse_transform(codes)
+    pd.testing.assert_series_equal(back.dtypes, table.dtypes)
+    assert_same_frames(back, local.inverse_transform(codes.compute()))
+    errors = found.reconstruction_error(lazy, per_feature=True)
+    expected = local.reconstruction_error(table, per_feature=True)
+    np.testing.assert_array_equal(errors.compute(), expected)
+    weights = np.arange(len(table))
+    score = local.score(table, sample_weight=weights)
+    assert found.score(lazy, sample_weight=weights) == pytest.approx(score, rel=1e-12)
+    with pytest.raises(ValueError, match="feature names should match"):
+        found.transform(lazy.rename(columns={"city": "town"}))
+    # A fit to numbers knows nothing of categories.
+    numbers = lazy[["height", "n"]].fillna(0)
+    assert not hasattr(found.fit(numbers), "categories_")
+
+
+def test_levels_that_are_given(client):
+    dd = pytest.importorskip("dask.dataframe")
+    table, levels = make_table().astype({"city": "string"}), ["Rome", "Oslo", "Lima"]
+    lazy = dd.from_pandas(table, npartitions=2)
+    found = DaskAutoencoderTransformer(**SMALL, categories={"city": levels})
+    with pytest.warns(UserWarning, match=r"not seen in fit.* 'city': 'Bonn', 'Nice'"):
+        found.fit(lazy)
+    assert found.categories_[1].tolist() == ["Lima", "Oslo", "Rome"]
+    assert np.isfinite(found.score(dd.from_pandas(table[:5], npartitions=1)))
+    found.set_params(handle_unknown="error")
+    with pytest.raises(ValueError, match="'city': 'Bonn', 'Nice'"):
+        found.fit(lazy)
+    assert found.categories_[1].size == 3
+
+
+def test_objects_in_arrays(client):
+    table = make_table().astype(object).to_numpy()
+    found = DaskAutoencoderTransformer(**SMALL, n_local_steps=1)
+    found.fit(da.from_array(table, chunks=(200, 2)))
+    assert_same(found, AutoencoderTransformer(**SMALL).fit(table))
+    lazy = da.from_array(table, chunks=(70, 5))
+    back = found.inverse_transform(found.transform(lazy))
+    assert back.dtype == object
+    assert back.shape == table.shape
+    local = found.to_local()
+    expected = local.inverse_transform(local.transform(table))
+    np.testing.assert_array_equal(back.compute(), expected)
 
 
 def test_results_are_lazy(client):

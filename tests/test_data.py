@@ -145,26 +145,30 @@ def test_mean_and_scale(monkeypatch, subset, weighted, chunk_entries):
     assert scale == pytest.approx((repeated - repeated.mean(axis=0)).std(), rel=1e-12)
 
 
+@pytest.mark.parametrize("is_table", [False, True])
 @pytest.mark.parametrize("share", [0, 0.3])
-def test_mean_and_spread(share):
+def test_mean_and_spread(share, is_table):
     X, weights = make_data()
     X[:, 1] = 5.0
+    X[:, 0] *= np.arange(len(X)) % 3 == 0
     X[np.random.default_rng(0).random(X.shape) < share] = np.nan
     if share:
         X[:, 2] = np.nan
-    rows = make_rows(X, weights=weights, has_missing=bool(share))
+    kind = sparse.csr_matrix if is_table else np.array
+    rows = make_rows(kind(X), weights=weights, has_missing=bool(share))
     repeated = np.repeat(X, weights.astype(int), axis=0)
     expected_mean = repeated[:1].ravel() * np.nan
     known = ~np.isnan(repeated).all(axis=0)
     expected_mean[known] = np.nanmean(repeated[:, known], axis=0)
     expected_spread = np.zeros(X.shape[1])
     expected_spread[known] = np.nanstd(repeated[:, known], axis=0)
-    mean, spread = mean_and_spread(rows)
+    mean, spread = mean_and_spread(rows, is_table=is_table)
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(spread, expected_spread, rtol=1e-12)
     assert spread[1] == 0
     sizes = np.geomspace(1e-300, 1e300, X.shape[1])
-    of_scaled = mean_and_spread(rows._replace(values=(X * sizes).ravel()))[1]
+    rows = make_rows(kind(X * sizes), weights=weights, has_missing=bool(share))
+    of_scaled = mean_and_spread(rows, is_table=is_table)[1]
     np.testing.assert_allclose(of_scaled, spread * sizes, rtol=1e-12)
 
 

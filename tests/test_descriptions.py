@@ -315,6 +315,77 @@ def test_random_numbers_are_refused_or_harmless(small_file, path):
         assert np.isfinite(loaded._params).all()
 
 
+LIBRARY = (D, "fitted", "table", "library")
+MADE_UP_TABLES = {
+    "no table": (delete_in(D, "fitted", "table"), "categories are missing"),
+    "no groups": (delete_in(*NETWORK, "groups"), "categories are missing"),
+    "groups of nothing": (*NETWORK, "groups", [], "layers"),
+    "an empty group": (*NETWORK, "groups", [0, 4], "layers"),
+    "too many levels": (*NETWORK, "groups", [2, 20], "layers"),
+    "another group more": (*NETWORK, "groups", [2, 1, 1], "arrays"),
+    "groups of other sizes": (*NETWORK, "groups", [3, 1], "categories of its table"),
+    "groups of a float": (*NETWORK, "groups", [2.0, 2], "layers"),
+    "groups of text": (*NETWORK, "groups", "22", "layers"),
+    "unknown library": (*LIBRARY, "os", "library of its table is 'os'"),
+    "library is a list": (*LIBRARY, [], ELSE),
+    "no library": (delete_in(*LIBRARY), ELSE),
+    "table is a number": (D, "fitted", "table", 1, ELSE),
+    "names of an array": (*LIBRARY, "numpy", "names of its columns"),
+    "dtypes of another library": (*LIBRARY, "polars", "dtype of its table"),
+    "the other class": (D, "class", "VariationalAutoencoderTransformer", "layers"),
+}
+
+
+@pytest.mark.parametrize("row", MADE_UP_TABLES.values(), ids=MADE_UP_TABLES)
+def test_made_up_tables(row, table_file, path):
+    *change, match = row
+    change = change[0] if callable(change[0]) else set_in(*change)
+    assert_refused(path, changed(table_file, change), match)
+
+
+CATEGORIES = "categories of its table"
+WRONG_ENTRIES_OF_TABLES = [
+    *(("table.columns", 0, value, "columns of its table") for value in (-1, 1, 4)),
+    ("table.names.kinds", 0, 2, ELSE),
+    ("table.names.kinds", 0, 9, "unknown types"),
+    ("table.names.lengths", 0, 2, "wrong lengths"),
+    ("table.dtypes.kinds", 0, 1, "no text"),
+    ("table.dtypes.text", 0, ord("g"), "a dtype of its table is 'gloat64'"),
+    ("table.dtypes.levels.kinds", 0, 1, "a dtype of its table is"),
+    ("table.dtypes.levels.sizes", 0, 1, "wrong lengths"),
+    *(("table.levels.sizes", 0, value, CATEGORIES) for value in (-1, 1, 2**62)),
+    ("table.levels.lengths", 0, -1, "wrong lengths"),
+    ("table.levels.text", 6, ord("2"), CATEGORIES),  # twice
+    *(("table.levels.inputs", 0, value, CATEGORIES) for value in (-1, 2, 2**62)),
+    *(("table.levels.shown", 1, value, CATEGORIES) for value in (-1, 0, 3, 2**62)),
+    *(("scale", 1, value, "scale") for value in (0.0, -1.0, np.nan, np.inf)),
+]
+
+
+@pytest.mark.parametrize(("name", "at", "value", "match"), WRONG_ENTRIES_OF_TABLES)
+def test_wrong_entries_of_tables(name, at, value, match, table_file, path):
+    parts, array = array_in(table_file, name)
+    array[at] = value
+    assert_refused(path, made_up(*parts), match)
+
+
+def test_random_changes_of_tables(table_file, path):
+    """Of descriptions, tables and bits: refused, or what is loaded can be used."""
+    X = pd.DataFrame(make_data(5, 2), columns=["x", "y"])
+    X = X.assign(city=["Rome", "Ur", None, "", "Ur"], size=[1, 2, 3, None, 1])
+    n, n_loaded, n_decoded = times(300, 3000), 0, 0
+    for loaded in loaded_after_changes(table_file, path, n):
+        n_loaded += 1
+        loaded.set_output(transform="default").set_params(handle_unknown="error")
+        with contextlib.suppress(ValueError):  # of names, or of levels
+            assert loaded.transform(X).shape == (5, 1)
+        # Of dtypes that do not fit.
+        with contextlib.suppress(TypeError, ValueError), np.errstate(all="ignore"):
+            n_decoded += loaded.inverse_transform(np.zeros((5, 1))).shape == (5, 4)
+    assert n / 3 < n - n_loaded < n
+    assert n_decoded > n_loaded / 2
+
+
 WITHIN = (D, "fitted", "estimator_")
 NET = (*WITHIN, "fitted", "architecture")
 PARAMETER = (D, "parameters", "estimator", "estimator")

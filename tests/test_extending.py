@@ -102,7 +102,8 @@ def test_an_activation_and_a_loss_are_what_the_page_says(tmp_path):
     insert(compiled / "activations.py", "}\nIDENTITY", row)
     insert(compiled / "losses.py", "_ANY = (", log_cosh + "\n\n")
     insert(compiled / "losses.py", "}\n", loss_row)
-    insert(tmp_path / "skae" / "onnx.py", "}\n", onnx_row)
+    activations = tmp_path / "skae" / "onnx" / "_activations.py"
+    insert(activations, "}\n", onnx_row)
     code = USE.format(folder=str(tmp_path))
     cold = {"NUMBA_CACHE_DIR": None, "NUMBA_OPT": "0"}
     assert run_python(code, cwd=tmp_path, **cold) == "works\n"

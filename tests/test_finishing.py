@@ -35,6 +35,7 @@ from .support.checkpoints import (
     needs_callbacks,
 )
 from .support.files import DTYPES, assert_same, make_scheduled
+from .support.libraries import TABLES
 from .support.processes import interrupted_call
 
 
@@ -81,6 +82,13 @@ def test_automatic_fits(name, n_epochs, path):
         assert not np.array_equal(
             whole._training_state.selected, whole._training_state.initial_params
         )
+
+
+@needs_callbacks
+@pytest.mark.parametrize("name", ["default", "variational"])
+def test_fits_to_tables_with_categories(name, path):
+    estimator = make(name, max_iter=12, tol=1e-12, max_categories=3)
+    assert_finishes(estimator, TABLES["pandas"](), path, n_epochs=5)
 
 
 @needs_callbacks

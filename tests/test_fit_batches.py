@@ -5,6 +5,8 @@ import tempfile
 
 import joblib
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from scipy import sparse
 
@@ -32,6 +34,7 @@ from .support.cases import (
 )
 from .support.interrupts import warns_of_interrupt
 from .support.memory import peak_memory
+from .support.tables import lacking, make_table
 
 # -- the same as fit -------------------------------------------------------------------
 
@@ -572,3 +575,68 @@ def test_memory_does_not_grow_with_the_rows(changes, monkeypatch):
     estimator.fit(block[:100])  # compiles
     assert n_bytes == 10**8
     assert peak_memory(lambda: estimator.fit_batches(blocks)) < 0.6 * n_bytes
+
+
+# -- tables with categories ------------------------------------------------------------
+
+AS_BLOCKS = {
+    "text": lambda table: table.astype({"size": object}),
+    "category": lambda table: table,
+    # One column is of numbers in the first block, and of text in others.
+    "objects": lambda table: (
+        table.astype(object).assign(id=[7, *"ab" * (len(table) // 2)][: len(table)])
+    ).to_numpy(),
+    "polars": lambda table: pl.from_pandas(table.astype({"size": object})),
+}
+
+
+@pytest.mark.parametrize("kind", AS_BLOCKS)
+def test_tables_are_fitted_bit_for_bit(kind, small_parts):
+    """Also levels that only occur in the last block, as categories of its own dtype."""
+    table = lacking(make_table(N_ROWS), share=0.05)
+    table.loc[:139, "city"] = table["city"].mask(table["city"] == "Nice")[:140]
+    table.loc[[145, 146], "city"] = "Lima", "Nice"
+    table.loc[:2, "large"] = None  # nothing is known of objects without entries
+    X, X_val = AS_BLOCKS[kind](table), AS_BLOCKS[kind](make_table(40, seed=5))
+    blocks = Blocks.of(X)
+    if kind == "category":
+        of_blocks = [b.assign(size=b["size"].astype(object)) for b in blocks.blocks]
+        to_category = {"size": "category", "city": "category"}
+        blocks = Blocks(*(block.astype(to_category) for block in of_blocks))
+        X = X.astype(to_category)
+    kwargs = {"max_iter": 3, "shuffle": False, "random_state": 0, "max_categories": 4}
+    fit_params = {"groups": np.arange(N_ROWS) // 3}
+    for more in ({}, {"X_val": X_val}):
+        whole = AutoencoderTransformer(2, **kwargs).fit(X, **fit_params, **more)
+        streamed = AutoencoderTransformer(2, **kwargs)
+        streamed.fit_batches(blocks, **fit_params, **more)
+        assert_same_training(streamed, whole)
+        assert streamed.input_names_ == whole.input_names_
+        assert blocks.n_made == blocks.n_closed
+    code = whole.transform(X)
+    np.testing.assert_array_equal(streamed.transform(X), code)
+    back = [fit.inverse_transform(code) for fit in (streamed, whole)]
+    if kind == "category":  # in the order of their alphabet
+        back = [table.astype({"size": object, "city": object}) for table in back]
+    if kind == "polars":
+        assert back[0].equals(back[1])
+    else:
+        pd.testing.assert_frame_equal(*map(pd.DataFrame, back))
+
+
+def test_tables_that_differ():
+    table = make_table(60)
+    first, second = table[:30], table[30:]
+    for other, match in {
+        "library": (
+            pl.from_pandas(second),
+            "differ in their library: pandas and then p",
+        ),
+        "columns": (second.rename(columns={"n": "m"}), "differ in their columns"),
+        "number": (second.drop(columns="n"), "number of columns: 5 and then 4"),
+        "array": (second.astype(object).to_numpy(), "library: pandas and then numpy"),
+    }.values():
+        estimator = AutoencoderTransformer()
+        with pytest.raises(ValueError, match=match):
+            estimator.fit_batches(lambda other=other: [first, other])
+        assert not estimator._validated_attributes()

@@ -3,6 +3,8 @@
 import os
 import pickle
 import sys
+import warnings
+from fractions import Fraction
 
 import joblib
 import numpy as np
@@ -34,8 +36,10 @@ from .support.files import (
     assert_same_but_for_the_fits,
     assert_same_value,
     contents,
+    parts_of,
     through_file,
 )
+from .support.libraries import NUMBERS, TABLES, WHOLE, assert_same_table
 from .support.make_model_files import (
     FOLDER,
     INCOMPLETE,
@@ -43,6 +47,8 @@ from .support.make_model_files import (
     detector,
     imputer,
     models,
+    of_a_table,
+    table,
 )
 
 
@@ -91,6 +97,12 @@ PARAMETERS = {
     "random_state": [None, 0, np.int64(5), 2**32 - 1],
     "verbose": [False, 3],
     "loss": ["nonsense", "", "\0\ud800ü\u2028"],
+    "categories": [
+        {"city": ["Rome", b"\xff", 1, True, 2.5], 3: (None, np.inf), None: []},
+        [None, ["a"]],
+    ],
+    "feature_weights": [np.array([1.0, np.inf, 0.5]), [0.1]],
+    "categorical_features": [None, np.array([True, False]), ["a"], (0, 1)],
 }
 
 
@@ -168,7 +180,114 @@ def test_metadata_requests(path):
     assert routing.score.requests == {"sample_weight": False}
 
 
+def of_table(member, X, **params):
+    """An autoencoder that is fitted to a table with categories."""
+    params = {"max_iter": 3, "random_state": 0, "warm_start": True, **params}
+    return member(2, hidden_layer_sizes=(3,), **params).fit(X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_with_categories(name, path):
+    """From files and pickles: the tables are the same, and training goes on."""
+    X = TABLES[name]()
+    member = MEMBERS[list(TABLES).index(name) % 2]
+    estimator = of_table(member, X, max_categories=3)
+    code = estimator.transform(X)
+    table = estimator.inverse_transform(code)
+    for loaded in (
+        through_file(estimator, path),
+        pickle.loads(pickle.dumps(estimator)),
+    ):
+        assert_same(estimator, loaded)
+        assert loaded.input_names_ == estimator.input_names_
+        assert_same_value(loaded.categories_, estimator.categories_, "categories_")
+        assert_same_value(loaded.transform(X), code, "code")
+        assert_same_table(loaded.inverse_transform(code), table)
+        assert loaded.score(X) == estimator.score(X)
+    estimator.fit(X)
+    assert_same(estimator, loaded.fit(X))
+
+
+@pytest.mark.parametrize("params", [{"scale": "standard"}, {"feature_weights": [1, 2]}])
+def test_numbers_with_scales_of_their_own(params, path):
+    X = make_data(50, 2).astype(np.float32)
+    estimator = of_table(AutoencoderTransformer, X, **params)
+    loaded = through_file(estimator, path)
+    assert_same(estimator, loaded)
+    assert_same(estimator.fit(X), loaded.fit(X))
+    version = parts_of(path.read_bytes())[0]["version"]
+    assert version == (4 if "scale" in params else 1)
+
+
+def test_levels_and_names_of_every_type(path):
+    """Of numbers that stand for levels, of flags, of entries that are all missing."""
+    X = np.column_stack([NUMBERS, WHOLE, WHOLE > 1])
+    given = {"categorical_features": [2, 3], "categories": {2: [2, 50, 0.5]}}
+    with pytest.warns(UserWarning, match="not seen in fit"):
+        numbers = of_table(AutoencoderTransformer, X, **given)
+    frame = pd.DataFrame(dict(enumerate(X.T))).astype({3: bool})
+    frame[b"name"] = pd.Series([None] * len(X), dtype="string")
+    frame[2.5] = [b"\xff", "\ud800"] * (len(X) // 2)
+    for estimator, rows in (
+        (numbers, X[:5, :]),
+        (of_table(AutoencoderTransformer, frame), frame),
+    ):
+        loaded = through_file(estimator, path)
+        assert_same(estimator, loaded)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code = estimator.transform(rows)
+        assert_same_table(
+            loaded.inverse_transform(code), estimator.inverse_transform(code)
+        )
+
+
+def test_tables_that_files_do_not_hold(path):
+    """They can be pickled, nevertheless."""
+    bins = pd.cut(NUMBERS[:, 0], 3)
+    for column, match in (
+        (pd.Series(bins), r"dtype CategoricalDtype.* of column 'c'.* before fit"),
+        (pd.Series([Fraction(1, 2), "a"] * 30), r"Fraction\(1, 2\), of type Fraction"),
+    ):
+        X = pd.DataFrame({"c": column, "x": NUMBERS[:, 1]})
+        estimator = of_table(AutoencoderTransformer, X)
+        with pytest.raises(TypeError, match=match):
+            save(estimator, path)
+        code, loaded = estimator.transform(X), pickle.loads(pickle.dumps(estimator))
+        assert_same_table(
+            loaded.inverse_transform(code), estimator.inverse_transform(code)
+        )
+
+
+def test_without_the_library_of_the_table(path, monkeypatch):
+    X = TABLES["polars"]()
+    estimator = of_table(AutoencoderTransformer, X)
+    save(estimator, path)
+    pickled = pickle.dumps(estimator)
+    code = estimator.transform(X)
+    names = [name for name in sys.modules if name.partition(".")[0] == "polars"]
+    for name in {"polars", *names}:
+        monkeypatch.setitem(sys.modules, name, None)
+    for loaded in (load(path), pickle.loads(pickled)):
+        assert loaded.categories_[0].tolist() == ["", "a", "b", "ü"]
+        with pytest.raises(ImportError, match="inverse_transform to a table of polars"):
+            loaded.inverse_transform(code)
+
+
+def test_pickles_of_before_have_the_defaults_of_new_parameters():
+    estimator = make("adam", scale=3.0).fit(make_data())
+    state = estimator.__getstate__()
+    for name in ("categorical_features", "categories", "feature_weights"):
+        del state[name]
+    loaded = AutoencoderTransformer.__new__(AutoencoderTransformer)
+    loaded.__setstate__(state)
+    assert_same(estimator, loaded)
+
+
 QUICK = AutoencoderTransformer(4, hidden_layer_sizes=(8,), max_iter=2, random_state=1)
+
+
 IMPUTERS = {
     "default": {"estimator": None},
     "draws": {"sample_posterior": True, "missing_values": pd.NA},
@@ -402,10 +521,10 @@ def test_of_dask_the_local_one_is_saved(path):
 
 NOT_HELD = [
     *(
-        {"a": 1},
+        {"a": print},
         {1, 2},
         1j,
-        b"text",
+        bytearray(b"text"),
         np.float64,
         print,
         np.longdouble(1),
@@ -488,6 +607,19 @@ def test_the_file_of_an_imputer_is_read(path):
     assert_same(loaded, through_file(loaded, path))
 
 
+def test_the_file_of_a_table_is_read(path):
+    stored = FOLDER / "AutoencoderTransformer_4.safetensors"
+    assert stored.stat().st_size < 20_000
+    loaded, X = load(stored), table()
+    with np.load(stored.with_suffix(".npz"), allow_pickle=False) as expected:
+        code = expected["code"]
+    np.testing.assert_allclose(loaded.transform(X), code, rtol=1e-4)
+    decoded = loaded.inverse_transform(code)
+    assert decoded.dtypes.tolist() == X.dtypes.tolist()
+    assert set(decoded["city"]) <= set(X["city"].dropna())
+    assert_same(loaded, through_file(loaded, path))
+
+
 def test_the_file_of_a_detector_is_read(path):
     stored = FOLDER / "AutoencoderOutlierDetector_3.safetensors"
     assert stored.stat().st_size < 20_000
@@ -519,6 +651,9 @@ def test_stored_files_are_what_their_script_makes():
     )
     assert contents(loaded).keys() == contents(model).keys()
     np.testing.assert_allclose(loaded.offset_, model.offset_, rtol=1e-3)
+    loaded = load(FOLDER / "AutoencoderTransformer_4.safetensors")
+    assert contents(loaded).keys() == contents(of_a_table()).keys()
+    np.testing.assert_allclose(loaded.scale_, of_a_table().scale_)
     newest = max(int(file.stem[-1]) for file in FOLDER.glob("*.safetensors"))
     assert newest == VERSION
 

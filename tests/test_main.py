@@ -597,3 +597,31 @@ def test_help_in_a_process_of_its_own():
     assert done.stdout.startswith("usage: python -m skae")
     assert "python -m skae --data measurements.csv --target species" in done.stdout
     assert done.stderr == ""
+
+
+def test_categories(job, tmp_path):
+    """Columns of text are used; a header is told from a sample that has numbers."""
+    lines = [
+        f"{i % 7},{'abc'[i % 3]},{'NA' if i == 5 else i},{i % 2}" for i in range(60)
+    ]
+    for name, header in (("a", ["size,kind,n,y"]), ("b", [])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([*header, *lines]))
+        data = demo_data.load(tmp_path / f"{name}.csv", "-1")
+        assert data.X.shape == (60, 3)
+        assert data.X[:, 1].tolist() == list("abc") * 20
+        assert np.argwhere(data.is_missing).tolist() == [[5, 2]]
+        assert data.levels[0] is None
+        assert sorted(data.levels[1]) == ["a", "b", "c"]
+    arguments = "--target", "y", "--code-sizes", 1, "--cv", 2
+    status, out, err = job("--data", tmp_path / "a.csv", *arguments)
+    assert (status, err) == (0, "")
+    assert "Categories: kind.\nEach column counts once" in out
+    assert "accuracy of levels" in out
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert 0 <= float(row["autoencoder_levels"]) <= 1
+    # A few values that are no numbers are mistakes.
+    (tmp_path / "c.csv").write_text("\n".join([*lines, "1,a,?,0"]))
+    status, _, err = job("--data", tmp_path / "c.csv")
+    assert status == 2
+    assert "line 61, column 2 is not a number: ?" in err

@@ -4,8 +4,10 @@ import ast
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from skae import AutoencoderTransformer
 from skae._compiled import elementwise, records
 from skae._compiled.records import BLOCK, HELD, LINE_BYTES, in_lines
 from skae._data.rows import make_rows
@@ -14,6 +16,7 @@ from skae._runtime.threads import ThreadTeam
 from skae._training.plan import make_plan
 
 from .support.cases import data_for, make
+from .support.memory import peak_memory
 from .support.processes import allowed
 from .support.sources import TREES
 
@@ -141,3 +144,14 @@ def test_no_memory_rests_on_assertions():
     """Which `python -O` leaves out."""
     statements = itertools.chain(*map(ast.walk, TREES.values()))
     assert not [node for node in statements if isinstance(node, ast.Assert)]
+
+
+def test_tables_are_never_dense():
+    """15,000 rows of 1,000 levels are 120 MB if they are dense."""
+    rng, n_rows = np.random.default_rng(0), 15_000
+    names = np.array([f"level {number}" for number in range(1000)])
+    levels = pd.Categorical.from_codes(rng.integers(0, 1000, n_rows), names)
+    table = pd.DataFrame({"x": rng.standard_normal(n_rows), "level": levels})
+    estimator = AutoencoderTransformer(1, hidden_layer_sizes=(16,), max_iter=1)
+    assert peak_memory(lambda: estimator.fit(table)) < 60e6
+    assert estimator.categories_[1].size == 1000

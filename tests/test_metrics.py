@@ -7,11 +7,12 @@ from fractions import Fraction
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import sklearn
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import NMF, PCA, IncrementalPCA, KernelPCA, TruncatedSVD
 from sklearn.exceptions import NotFittedError
@@ -19,12 +20,21 @@ from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import (
+    Binarizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 
-import skae.metrics
+import skae._model.any_transformer
 from skae import AutoencoderImputer, AutoencoderTransformer
+from skae._model.any_transformer import table_scores, tabular_model
 from skae.metrics import (
     argmax_accuracy,
+    reconstruction_deviance,
+    reconstruction_deviance_score,
     reconstruction_error,
     reconstruction_r2,
     reconstruction_r2_score,
@@ -114,7 +124,9 @@ def test_row_batches_do_not_change_the_score(monkeypatch, batch_rows, weighted):
     weights = np.arange(150) % 4 if weighted else None
     pca = PCA(n_components=5).fit(TRAIN)
     whole = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
-    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", batch_rows * DIGITS.shape[1])
+    monkeypatch.setattr(
+        skae._model.any_transformer, "CHUNK_ENTRIES", batch_rows * DIGITS.shape[1]
+    )
     batched = reconstruction_r2_score(pca, HELD_OUT, sample_weight=weights)
     assert batched == pytest.approx(whole, rel=1e-12)
 
@@ -124,7 +136,9 @@ def test_row_batches_do_not_change_the_score(monkeypatch, batch_rows, weighted):
 )
 @pytest.mark.parametrize("n_rows_per_batch", [40, 1000])
 def test_sparse_equals_dense(monkeypatch, container, n_rows_per_batch):
-    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", n_rows_per_batch * 64)
+    monkeypatch.setattr(
+        skae._model.any_transformer, "CHUNK_ENTRIES", n_rows_per_batch * 64
+    )
     svd = TruncatedSVD(n_components=5, random_state=0).fit(TRAIN)
     score = reconstruction_r2_score(svd, container(HELD_OUT))
     assert score == pytest.approx(naive_r2(svd, HELD_OUT), rel=1e-12)
@@ -133,7 +147,7 @@ def test_sparse_equals_dense(monkeypatch, container, n_rows_per_batch):
 @pytest.mark.parametrize("make", [sp.csr_array, np.asarray], ids=["sparse", "dense"])
 def test_memory_is_that_of_a_few_batches(monkeypatch, make):
     batch_entries = 20_000
-    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", batch_entries)
+    monkeypatch.setattr(skae._model.any_transformer, "CHUNK_ENTRIES", batch_entries)
     rng = np.random.default_rng(0)
     X = make(rng.random((4000, 200)) * (rng.random((4000, 200)) < 0.01))
     svd = TruncatedSVD(n_components=2, random_state=0).fit(X)
@@ -188,7 +202,9 @@ def test_rows_without_weight_do_not_break_constancy():
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames_and_frame_output(monkeypatch, library):
     frames = pytest.importorskip(library)
-    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", 64 * 64)  # several batches
+    monkeypatch.setattr(
+        skae._model.any_transformer, "CHUNK_ENTRIES", 64 * 64
+    )  # several batches
     names = [f"pixel{i}" for i in range(DIGITS.shape[1])]
     train, held_out = (
         frames.DataFrame(dict(zip(names, X.T, strict=True))) for X in (TRAIN, HELD_OUT)
@@ -204,10 +220,9 @@ def test_frames_and_frame_output(monkeypatch, library):
 
 
 def test_estimator_without_inverse_transform_is_named():
-    no_way_back = ColumnTransformer([("first", "passthrough", [0, 1])])
-    pipeline = Pipeline([("skip", "passthrough"), ("pick", no_way_back), ("r", PCA(2))])
-    pipeline.fit(TRAIN)
-    with pytest.raises(TypeError, match=r"Pipeline.*'pick' \(ColumnTransformer\)"):
+    steps = [("skip", "passthrough"), ("pick", Binarizer()), ("r", PCA(2))]
+    pipeline = Pipeline(steps).fit(TRAIN)
+    with pytest.raises(TypeError, match=r"Pipeline.*'pick' \(Binarizer\)"):
         reconstruction_r2_score(pipeline, TRAIN)
     with pytest.raises(TypeError, match="ColumnTransformer has no inverse_transform"):
         reconstruction_r2_score(ColumnTransformer([]), TRAIN)
@@ -238,7 +253,7 @@ def test_reconstructions_of_another_shape_and_that_are_not_finite():
         (np.array([[np.inf, 1.0], [0.0, np.nan]]), "X contains infinity"),
         (np.full((3, 2), np.nan), "X has no observed entry"),
         ([[None, None]], "X has no observed entry"),
-        (np.array([["a", "b"]], dtype=object), "could not convert"),
+        (np.array([["a", "b"]], dtype=object), "is categories, and what"),
     ],
 )
 def test_bad_rows(X, message):
@@ -300,7 +315,9 @@ def sparse_frame(X, columns=slice(None)):
 
 @pytest.mark.parametrize("columns", [slice(None), slice(3, 9)], ids=["all", "some"])
 def test_sparse_columns(monkeypatch, columns):
-    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", 64 * 64)  # several batches
+    monkeypatch.setattr(
+        skae._model.any_transformer, "CHUNK_ENTRIES", 64 * 64
+    )  # several batches
     frame = sparse_frame(HELD_OUT, columns)
     # scikit-learn warns of frames where some columns are sparse.
     copies = Reconstructor(lambda X: X * 0.5)
@@ -383,7 +400,9 @@ def test_errors_are_finite_and_exact_or_refused(metric, per_feature, dtype, unit
 @pytest.mark.parametrize("transformer", TRANSFORMERS, ids=lambda t: str(t)[:40])
 @pytest.mark.parametrize("rows_per_batch", [40, 1000])
 def test_errors_equal_the_naive_formula(monkeypatch, transformer, rows_per_batch):
-    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", rows_per_batch * 64)
+    monkeypatch.setattr(
+        skae._model.any_transformer, "CHUNK_ENTRIES", rows_per_batch * 64
+    )
     fitted = sklearn.base.clone(transformer).fit(TRAIN)
     compute = partial(reconstruction_error, fitted, HELD_OUT)
     difference = HELD_OUT - fitted.inverse_transform(fitted.transform(HELD_OUT))
@@ -493,7 +512,7 @@ class Shrinking(Reconstructor):
 
 @pytest.mark.parametrize("chunk_entries", [64 * 7, 2**22])
 def test_only_observed_entries_count(monkeypatch, chunk_entries):
-    monkeypatch.setattr(skae.metrics, "CHUNK_ENTRIES", chunk_entries)
+    monkeypatch.setattr(skae._model.any_transformer, "CHUNK_ENTRIES", chunk_entries)
     X = INCOMPLETE.copy()
     X[3], X[:, 5], X[:20, 6], X[21:, 7] = np.nan, np.nan, np.nan, np.nan
     copies, weights = Shrinking(), np.random.default_rng(0).integers(0, 3, len(X))
@@ -664,3 +683,189 @@ def test_argmax_accuracy_of_sparse_rows(container):
 def test_argmax_accuracy_errors(X, reconstructed, message):
     with pytest.raises(ValueError, match=message):
         argmax_accuracy(X, reconstructed)
+
+
+# -- tables with categories --------------------------------------------------------
+
+
+def make_table(n_samples=80, seed=0):
+    """Two numbers and two categories that depend on them; some entries are missing."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n_samples, 2))
+    table = pd.DataFrame(
+        {
+            "size": 100 * z[:, 0],
+            "kind": np.array(["a", "b", "c", "d"])[np.digitize(z[:, 0], [-1, 0, 1])],
+            "weight": z @ [0.01, 0.02],
+            "flag": z[:, 1] > 0,
+        }
+    )
+    return table
+
+
+def one_hot_pca(n_components, **one_hot):
+    encode = ColumnTransformer(
+        [
+            ("levels", OneHotEncoder(**one_hot), ["kind", "flag"]),
+            ("numbers", StandardScaler(), ["weight", "size"]),
+        ],
+        sparse_threshold=0,
+    )
+    return Pipeline([("encode", encode), ("pca", PCA(n_components))])
+
+
+def naive_scores(table, weights, predictions, probabilities):
+    """R², deviance and accuracy, column by column, from predictions of each."""
+    lost, total = np.zeros(2), np.zeros(2)
+    n_right = n_levels = 0
+    for name, prediction in predictions.items():
+        x = table[name].to_numpy()
+        mean = np.average(x, weights=weights)
+        variance = np.average((x - mean) ** 2, weights=weights)
+        lost += weights @ (x - prediction) ** 2 / variance
+        total += weights.sum()
+    for name, (levels, predicted) in probabilities.items():
+        hot = table[name].to_numpy()[:, np.newaxis] == np.asarray(levels)
+        frequencies = np.average(hot, axis=0, weights=weights)
+        gini = 1 - (frequencies**2).sum()
+        entropy = -(frequencies * np.log(frequencies)).sum()
+        spread = 0.999 * predicted + 0.001 / len(levels)
+        lost[0] += weights @ ((hot - predicted) ** 2).sum(axis=1) / gini
+        lost[1] -= weights @ np.log(spread[hot]) / entropy
+        total += weights.sum()
+        n_right += weights @ (predicted.argmax(axis=1) == hot.argmax(axis=1))
+        n_levels += weights.sum()
+    return [*(1 - lost / total), n_right / n_levels]
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "PCA", "PCA without first levels"])
+def test_scores_of_tables(model, monkeypatch):
+    monkeypatch.setattr(skae._model.any_transformer, "CHUNK_ENTRIES", 8 * 30)
+    table = make_table()
+    weights = np.random.default_rng(1).uniform(size=len(table))
+    if model == "autoencoder":
+        estimator = AutoencoderTransformer(2, max_iter=5, random_state=0).fit(table)
+        inputs = estimator._decoded_inputs(estimator.transform(table))
+        names = estimator.input_names_
+        numbers = {name: inputs[:, names.index(name)] for name in ("size", "weight")}
+        kinds = inputs[:, [names.index(f"kind={level}") for level in "abcd"]]
+        flags = inputs[:, [names.index(f"flag={flag}") for flag in (False, True)]]
+    else:
+        drop = "first" if "without" in model else None
+        estimator = one_hot_pca(2, drop=drop).fit(table)
+        outputs = estimator["pca"].inverse_transform(estimator.transform(table))
+        if drop:
+            lacking = 1 - outputs[:, :3].sum(axis=1), 1 - outputs[:, 3]
+            outputs = np.column_stack(
+                [lacking[0], outputs[:, :3], lacking[1], outputs[:, 3:]]
+            )
+        scaler = estimator["encode"].named_transformers_["numbers"]
+        weight, size = scaler.inverse_transform(outputs[:, 6:]).T
+        numbers = {"size": size, "weight": weight}
+        kinds, flags = (np.maximum(outputs[:, s], 0) for s in np.s_[:4, 4:6])
+        kinds /= kinds.sum(axis=1, keepdims=True)
+        flags /= flags.sum(axis=1, keepdims=True)
+    probabilities = {"kind": (list("abcd"), kinds), "flag": ([False, True], flags)}
+    expected = naive_scores(table, weights, numbers, probabilities)
+    found = (
+        reconstruction_r2_score(estimator, table, sample_weight=weights),
+        reconstruction_deviance_score(estimator, table, sample_weight=weights),
+        table_scores(tabular_model(estimator, table), table, weights).accuracy,
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_deviance_is_the_score_of_an_autoencoder():
+    """On its training data, except for the thousandth that is spread."""
+    table = make_table()
+    table.loc[::7, "kind"] = None
+    table.loc[::9, "size"] = np.nan
+    model = AutoencoderTransformer(2, max_iter=5, random_state=0).fit(table)
+    score = reconstruction_deviance_score(model, table)
+    assert score == pytest.approx(model.score(table), abs=2e-3)
+    pipeline = Pipeline([("impute", SimpleImputer(strategy="most_frequent"))])
+    pipeline.set_output(transform="pandas")
+    pipeline.steps.append(("reduce", model))
+    pipeline.fit(table)
+    of_imputed = reconstruction_deviance_score(pipeline, table)
+    assert of_imputed == pytest.approx(score, abs=0.2)
+    assert reconstruction_deviance(GridSearchCV(model, {}, cv=2).fit(table), table) < 1
+
+
+def test_deviance_of_numbers_is_r2():
+    model = PCA(3).fit(TRAIN)
+    assert reconstruction_deviance_score(model, HELD_OUT) == reconstruction_r2_score(
+        model, HELD_OUT
+    )
+    pipeline = Pipeline(
+        [
+            ("encode", ColumnTransformer([("all", "passthrough", slice(64))])),
+            ("p", model),
+        ]
+    ).fit(TRAIN)
+    assert reconstruction_r2_score(pipeline, HELD_OUT) == pytest.approx(
+        reconstruction_r2_score(model, HELD_OUT), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    "how", [{"min_frequency": 20}, {"max_categories": 2, "drop": "if_binary"}, {}]
+)
+def test_encoders_with_rare_and_missing_levels(how):
+    """A level that is not known, or missing, does not count; rare ones are one."""
+    table = make_table(120)
+    table.loc[:9, "kind"] = None
+    encode = OneHotEncoder(handle_unknown="ignore", sparse_output=False, **how)
+    pipeline = make_pipeline(encode, PCA(2)).fit(table[["kind", "flag"]])
+    held_out = make_table(60, seed=3)[["kind", "flag"]]
+    scores = table_scores(tabular_model(pipeline, held_out), held_out)
+    assert min(scores.deviance, scores.r2) > 0.2
+    assert scores.accuracy > 0.6
+    odd = held_out.copy()
+    odd.loc[0, "kind"] = "new"
+    gap = held_out.copy()
+    gap.loc[0, "kind"] = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the encoder's
+        found = [
+            table_scores(tabular_model(pipeline, held_out), data).accuracy
+            for data in (odd, gap)
+        ]
+    assert found[0] == found[1]
+
+
+def test_errors_of_tables():
+    table = make_table()
+    model = AutoencoderTransformer(2, max_iter=5, random_state=0).fit(table)
+    expected = model.reconstruction_error(table, per_feature=True)
+    frame = reconstruction_error(model, table, per_feature=True, as_frame=True)
+    assert list(frame.columns) == list(table.columns)
+    np.testing.assert_array_equal(frame, expected)
+    pipeline = make_pipeline("passthrough", model)
+    for X in (table, table.to_numpy(dtype=object)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scikit-learn's, of names
+            errors = reconstruction_error(pipeline, X, metric="absolute_error")
+        np.testing.assert_array_equal(
+            errors, model.reconstruction_error(table, metric="absolute_error")
+        )
+
+
+def test_what_is_not_defined_of_tables():
+    table = make_table()
+    pca = one_hot_pca(2).fit(table)
+    with pytest.raises(ValueError, match="single samples of a table are not defined"):
+        reconstruction_error(pca, table)
+    ordinal = make_column_transformer(
+        (OrdinalEncoder(), ["kind", "flag"]), (StandardScaler(), ["size", "weight"])
+    )
+    with pytest.raises(ValueError, match=r"'kind' of X.*OrdinalEncoder gives no prob"):
+        reconstruction_r2_score(make_pipeline(ordinal, PCA(2)).fit(table), table)
+    partial = make_column_transformer((StandardScaler(), ["size", "weight"]))
+    with pytest.raises(ValueError, match="drops column 'kind'"):
+        reconstruction_r2_score(make_pipeline(partial, PCA(2)).fit(table), table)
+    with pytest.raises(ValueError, match=r"'kind' of X, of dtype .* PCA reconstructs"):
+        reconstruction_deviance_score(PCA(2).fit(table[["size", "weight"]]), table)
+    pipeline = make_pipeline(pca["encode"], Binarizer()).fit(table)
+    with pytest.raises(TypeError, match="Binarizer has no inverse_transform"):
+        reconstruction_r2_score(pipeline, table)

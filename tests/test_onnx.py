@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -23,9 +24,11 @@ from skae import (
     VariationalAutoencoderTransformer,
 )
 from skae._compiled.activations import ACTIVATIONS
-from skae.onnx import _ACTIVATIONS, register, to_onnx
+from skae.onnx import register, to_onnx
+from skae.onnx._activations import ACTIVATIONS as OF_OPERATORS
 
 from .support.cases import ACTIVATION_NAMES, ALL_CASES, RANGES, make, make_data
+from .support.libraries import NUMBERS, PLAIN, TABLES, WHOLE, columns_of, text_array
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -85,8 +88,8 @@ def assert_parity(estimator, part, X):
 
 
 def test_every_activation_has_a_row():
-    assert list(_ACTIVATIONS) == list(ACTIVATIONS)
-    assert set(ACTIVATION_NAMES) | {"sigmoid"} == set(_ACTIVATIONS)
+    assert list(OF_OPERATORS) == list(ACTIVATIONS)
+    assert set(ACTIVATION_NAMES) | {"sigmoid"} == set(OF_OPERATORS)
 
 
 def activation_alone(name, dtype):
@@ -531,6 +534,191 @@ def test_no_needless_operators(loss):
     ).fit(make_data(loss=loss))
     operators = [n.op_type for n in to_onnx(estimator, "encoder").graph.node]
     assert operators == ["IsNaN", "Where", "Gemm", "Identity"]
+
+
+# -- tables with categories ---------------------------------------------------------
+
+
+DTYPE_OF = {
+    "tensor(string)": object,
+    **{"tensor(double)": np.float64, "tensor(float)": np.float32},
+    **{"tensor(int64)": np.int64, "tensor(int8)": np.int8, "tensor(bool)": np.bool_},
+}
+
+
+def given_to(values, X):
+    """Columns of a table in the types of inputs, or of outputs, by name."""
+    columns, values = columns_of(X), list(values)
+    if len(values) < len(columns):
+        columns = [np.hstack(columns)]
+    found = {}
+    for value, column in zip(values, columns, strict=True):
+        dtype = DTYPE_OF[value.type]
+        if dtype is object:
+            text = [str(v, "utf-8") if type(v) is bytes else v for v in column.flat]
+            column = np.array(text, dtype=object).reshape(column.shape)
+        else:
+            column = np.where(pd.isna(column), np.nan, column)
+        found[value.name] = column.astype(dtype)
+    return found
+
+
+def assert_same_columns(model, found, table):
+    expected = given_to(model.get_outputs(), table)
+    for values, (name, column) in zip(found, expected.items(), strict=True):
+        assert values.dtype == column.dtype, name
+        if column.dtype == object:
+            np.testing.assert_array_equal(values, column, name)
+        else:
+            np.testing.assert_allclose(values, column, rtol=1e-5, atol=1e-6)
+
+
+def fitted_to_table(X, member=AutoencoderTransformer, **params):
+    params = {**SMALL, "max_iter": 20, "hidden_layer_sizes": (6,), **params}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return member(2, **params).fit(X)
+
+
+def assert_parity_of_table(estimator, X):
+    """All parts, with missing values, rare levels and some that are not known."""
+    encoder, decoder, both = (session(to_onnx(estimator, part)) for part in PARTS)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not seen in fit")
+        code = estimator.transform(X)
+    table = estimator.inverse_transform(code)
+    given = given_to(encoder.get_inputs(), X)
+    assert_same(encoder.run(None, given)[0], code, 1e-5)
+    assert_same_columns(decoder, decoder.run(None, {"code": code}), table)
+    assert_same_columns(both, both.run(None, given), table)
+    return both
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables(name):
+    X = TABLES[name]()
+    member = (AutoencoderTransformer, VariationalAutoencoderTransformer)[len(name) % 2]
+    estimator = fitted_to_table(X, member, max_categories=3)
+    model = assert_parity_of_table(estimator, X)
+    names = [value.name for value in model.get_inputs()]
+    if name in ("text", "bytes"):
+        assert names == ["X"]
+        assert [value.name for value in model.get_outputs()] == ["reconstruction"]
+    elif name == "objects":
+        assert names == ["x0", "x1", "x2", "x3"]
+    else:
+        assert names == list(getattr(X, "column_names", getattr(X, "columns", None)))
+        outputs = [value.name for value in model.get_outputs()]
+        assert outputs == [f"reconstruction_{name}" for name in names]
+
+
+def test_missing_and_unknown_categories():
+    """After complete data, and after such that lack some."""
+    complete = pd.DataFrame({**PLAIN, "x": NUMBERS[:, 0].astype(np.float32)})
+    complete = complete[["t", "x"]].astype({"t": object})
+    lacking = complete.copy()
+    lacking.loc[::3, "x"] = np.nan
+    lacking.loc[1::4, "t"] = None
+    other = pd.DataFrame(
+        {"t": ["?", np.nan, None, "a", "b"], "x": [1, 2, np.nan, 3, 4]}
+    )
+    other = other.astype({"t": object, "x": np.float32})
+    for X in (complete, lacking):
+        estimator = fitted_to_table(X)
+        assert estimator._params.dtype == np.float32
+        for rows in (complete, lacking, other):
+            assert_parity_of_table(estimator, rows)
+        model = session(to_onnx(estimator, "encoder"))
+        missing = np.array([[np.nan]], dtype=np.float32)
+        codes = [
+            model.run(None, {"t": np.array([[text]], dtype=object), "x": missing})[0]
+            for text in ("", "?", None, np.nan)
+        ]
+        assert estimator.categories_[0].tolist()[0] == ""  # a level like any other
+        assert (codes[0] != codes[1]).any()
+        assert (codes[1] == codes[2:]).all()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"loss": "log_loss", "output_activation": "auto"},
+        {"loss": "poisson", "tied_weights": True},
+        {"scale": 3.0},
+    ],
+)
+def test_outputs_of_numbers_and_of_logits(params):
+    X = np.column_stack([np.abs(NUMBERS) / 4, WHOLE])
+    estimator = fitted_to_table(X, categorical_features=[2], **params)
+    model = assert_parity_of_table(estimator, X)
+    assert [value.shape[1] for value in model.get_inputs()] == [3]
+
+
+def test_standardized_numbers(dtype):
+    X = (make_data() * np.arange(1, 7)).astype(dtype)
+    estimator = AutoencoderTransformer(scale="standard", **SMALL).fit(X)
+    for part in PARTS:
+        assert_parity(estimator, part, X)
+
+
+def test_whole_numbers_of_tables():
+    """Those of the least and the largest integers, as the table has them."""
+    text = pd.Series(PLAIN["t"], dtype=object)
+    X = pd.DataFrame({"t": text, "small": np.where(WHOLE > 1, 127, -128)})
+    X = X.astype({"small": np.int8})
+    X["large"] = np.where(WHOLE > 2, 2**62, -(2**62))
+    estimator = fitted_to_table(X)
+    assert_parity_of_table(estimator, X)
+    decoder = session(to_onnx(estimator, "decoder"))
+    code = 100 * estimator.transform(X)
+    expected = estimator.inverse_transform(code)
+    assert expected["small"].min() == -128
+    for values, name in zip(decoder.run(None, {"code": code}), expected, strict=True):
+        np.testing.assert_array_equal(values[:, 0], expected[name])
+
+
+def test_names_of_inputs():
+    """Of names that are empty, or those of other values."""
+    X = pd.DataFrame(PLAIN).astype({"t": object})
+    X.columns = ["", "code", "reconstruction_", "cast"]
+    model = assert_parity_of_table(fitted_to_table(X), X)
+    names = [value.name for value in model.get_inputs()]
+    assert names == ["x0", *X.columns[1:]]
+    names = [value.name for value in model.get_outputs()]
+    assert names[:2] == ["reconstruction__2", "reconstruction_code"]
+
+
+def test_categories_of_several_types():
+    X = pd.DataFrame({"t": ["a", 1, True, None] * 15, "x": NUMBERS[:, 0]})
+    with pytest.raises(
+        ValueError, match=r"column 't' has categories of .* int, str, and"
+    ):
+        to_onnx(fitted_to_table(X.astype({"t": object})))
+
+
+@pytest.mark.parametrize("target_opset", [13, 22])
+@pytest.mark.parametrize("order", ["txib", "xtbi"])
+def test_tables_in_pipelines(order, target_opset):
+    X = pd.DataFrame(PLAIN).astype({"t": object})[list(order)]
+    pipeline = make_pipeline(clone(MEMBERS["plain"]), StandardScaler()).fit(X)
+    model = session(converted(pipeline, X, target_opset=target_opset))
+    assert [value.name for value in model.get_inputs()] == list(order)
+    (found,) = model.run(None, given_to(model.get_inputs(), X))
+    assert_same(found, pipeline.transform(X), 1e-6)
+
+
+def test_tables_in_pipelines_that_merge_columns():
+    X = text_array()
+    estimator = fitted_to_table(X)
+    model = session(converted(estimator, X.astype(object)))
+    (found,) = model.run(None, {"X": X.astype(object)})
+    assert_same(found, estimator.transform(X).astype(np.float32))
+    frame = pd.DataFrame(PLAIN).astype({"t": object})
+    some = ColumnTransformer([("some", estimator, ["t", "x"])]).fit(frame)
+    with pytest.raises(ValueError, match="'x' has numbers, but its input has text: ch"):
+        converted(some, frame)
+    with pytest.raises(ValueError, match=r"inputs have 1 columns, but .* has 2: give"):
+        converted(estimator, X[:, :1].astype(object))
 
 
 def converted(pipeline, X, **options):

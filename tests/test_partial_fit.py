@@ -8,6 +8,7 @@ from skae import AutoencoderTransformer
 
 from .support.cases import SCHEDULES, STOCHASTIC, make, make_data
 from .support.fits import assert_same_fit
+from .support.tables import make_table
 
 
 @pytest.mark.parametrize("solver", STOCHASTIC)
@@ -90,3 +91,50 @@ def test_a_tied_start_from_few_rows_can_learn_more():
     for _ in range(200):
         estimator.partial_fit(X)
     assert estimator.score(X) > 0.9
+
+
+def in_two_parts():
+    """A table with a dtype that declares all levels, some of which occur later."""
+    table = make_table(400).astype({"city": "category"})
+    is_late = (table["city"] == "Nice") | ~table["large"]
+    return table[~is_late], table
+
+
+@pytest.mark.parametrize("how", ["dtype", "categories"])
+def test_levels_that_occur_later(how):
+    """They are learnt, and numbers are not forgotten meanwhile."""
+    first, whole = in_two_parts()
+    estimator = AutoencoderTransformer(3, hidden_layer_sizes=(32,), random_state=0)
+    if how == "categories":
+        levels = {name: whole[name].unique().tolist() for name in ("city", "large")}
+        estimator.set_params(categories={**levels, "size": ["S", "M", "L", "XL"]})
+        first, whole = first.astype({"city": object}), whole.astype({"city": object})
+    estimator.partial_fit(first)
+    assert len(estimator.input_names_) == 2 + 4 + 2 + 4
+    assert estimator.scale_[estimator.input_names_.index("large=True")] == 1
+    errors = estimator.reconstruction_error(first, metric="loss", per_feature=True)
+    assert errors[:, [0, 2]].mean() < 0.03
+    for _ in range(60):
+        estimator.partial_fit(whole)
+        errors = estimator.reconstruction_error(whole, metric="loss", per_feature=True)
+        assert errors[:, [0, 2]].mean() < 0.22  # of 0.5
+    back = estimator.inverse_transform(estimator.transform(whole))
+    for name in ("city", "large"):
+        assert (back[name] == whole[name]).mean() > 0.95
+    # All samples are there in a fit: levels are those that occur.
+    assert len(estimator.set_params(categories="auto").fit(first).categories_[1]) == 3
+
+
+def test_levels_that_were_not_declared():
+    first, whole = (part.astype({"city": object}) for part in in_two_parts())
+    estimator = AutoencoderTransformer(3, random_state=0).partial_fit(first)
+    lacking = clone(estimator).partial_fit(first)
+    known = whole["city"].where(whole["city"] != "Nice")
+    lacking.partial_fit(whole.assign(city=known))
+    with pytest.warns(UserWarning, match="'city': 'Nice'"):
+        estimator.partial_fit(whole)
+    assert_same_fit(estimator, lacking)
+    estimator.set_params(handle_unknown="error")
+    with pytest.raises(ValueError, match="'city': 'Nice'"):
+        estimator.partial_fit(whole)
+    assert_same_fit(estimator, lacking)

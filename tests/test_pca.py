@@ -1,13 +1,19 @@
 """Principal components of the rows that a network sees."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from skae import AutoencoderTransformer
+from skae._data import rows as rows_module
 from skae._data.rows import make_rows
 from skae._model import pca as pca_module
 from skae._model.pca import least_scores, principal_components
+
+from .support.tables import make_table
 
 
 def make_data(n_rows=200, n_features=12, seed=0):
@@ -77,7 +83,7 @@ def test_not_more_components_than_the_rank(max_scatter):
 
 def test_what_has_no_variance_has_no_component():
     weights = np.array([2.0, 5e-324])
-    weighted = make_rows(np.array([[0.0], [1.0]]), [0.0], 1.0, weights=weights)
+    weighted = make_rows(np.array([[0.0], [1.0]]), np.zeros(1), weights=weights)
     for rows in (seen(np.ones((5, 4))), weighted):
         assert principal_components(rows, 1, 0).axes.shape == (rows.n_features, 0)
 
@@ -94,3 +100,25 @@ def test_iteration_finds_what_stands_out_of_many_features(monkeypatch):
     X = rng.standard_normal((400, 3)) * [9, 7, 5] @ rng.standard_normal((3, 500))
     X += rng.standard_normal((400, 500))
     assert_components(principal_components(seen(X), 3, 0), X, 3, rtol=1e-9)
+
+
+def test_tables_stay_sparse(max_scatter, monkeypatch):
+    """With the results of products of dense rows, also of weighted ones."""
+    table = make_table()
+    table["city"] += pd.Series(np.arange(200) % 15).astype(str)
+    kwargs = {"max_iter": 2, "random_state": 0, "early_stopping": False}
+    weights = np.arange(200) % 3
+    fits = []
+    for most in (0.0, 1.0):
+        monkeypatch.setattr(rows_module, "_MAX_SPARSE_SHARE", most)
+        estimator = AutoencoderTransformer(3, feature_weights=[1, 2, 1, 1, 3], **kwargs)
+        fits.append(estimator.fit(table, sample_weight=weights))
+    # No rows are made dense for a scatter.
+    monkeypatch.setattr(pca_module, "_scatter_of_part", None)
+    share = clone(estimator).set_params(n_components=0.7).fit(table)
+    assert 1 < share.n_components_ < 10
+    dense, stays = fits
+    assert not np.array_equal(dense.coefs_[0], stays.coefs_[0])
+    np.testing.assert_allclose(stays.transform(table), dense.transform(table), 1e-6)
+    explained = [fit.explained_variance_ratio_ for fit in fits]
+    np.testing.assert_allclose(*explained, rtol=1e-9)

@@ -19,6 +19,7 @@ from .support.cases import (
     names_of,
 )
 from .support.fits import assert_close_fit, reconstruct, split_of
+from .support.tables import lacking, make_table
 
 FULL_BATCH = names_of(lambda p: not p["early_stopping"] and not draws_for_rows(p))
 FULL_BATCH.remove("minibatch")
@@ -125,3 +126,26 @@ def test_few_rows_with_weight_are_few_rows(n_used):
     np.testing.assert_allclose(
         reconstruct(estimator, X), reconstruct(few, X), atol=1e-9
     )
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_weights_of_a_table(solver):
+    """Weights repeat rows, and without one they do not count, but for their levels."""
+    table = lacking(make_table(60))
+    table["size"] = table["size"].astype(object)
+    # Equal levels, so that those of rows without weight are known to both.
+    levels = {name: table[name].dropna().unique() for name in ("city", "large", "size")}
+    how = {"solver": solver, "max_iter": 5, "early_stopping": False, "random_state": 0}
+    how |= {"batch_size": 1000, "hidden_layer_sizes": (8,), "categories": levels}
+    how["alpha"] = 1e-3  # "auto" goes by the number of rows
+    weights = np.random.default_rng(0).integers(0, 4, len(table))
+    repeated = table.loc[np.repeat(table.index, weights)]
+    one = AutoencoderTransformer(3, **how).fit(table, sample_weight=weights)
+    two = AutoencoderTransformer(3, **how).fit(repeated)
+    np.testing.assert_allclose(one.mean_, two.mean_, rtol=1e-9)
+    np.testing.assert_allclose(one.scale_, two.scale_, rtol=1e-9)
+    code = two.transform(table)
+    atol = 1e-5 * np.abs(code).max()
+    np.testing.assert_allclose(one.transform(table), code, rtol=0, atol=atol)
+    np.testing.assert_allclose(one.loss_curve_, two.loss_curve_, rtol=1e-5)
+    assert one.score(table, sample_weight=weights) == pytest.approx(two.score(repeated))

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -19,6 +20,7 @@ BAD_DATA = {
     "no features": (np.ones((2, 0)), r"0 feature\(s\)"),
     "complex": (np.ones((2, 2)) * 1j, "Complex data not supported"),
     "text": (np.array([["a", "b"]]), "could not convert|dtype"),
+    "a Series": (pd.Series([1.0, 2.0]), "Series.*to_frame"),
     "ragged": ([[1.0], [1.0, 2.0]], "inhomogeneous"),
     "a number": (3.0, "got scalar array"),
 }
@@ -37,7 +39,8 @@ def test_bad_data(bad):
         fitted.reconstruction_error,
         fitted.score_samples,
         lambda X: make("adam").fit(make_data(n_features=2), X_val=X),
-    ):
+        make("adam", categorical_features=None).fit,
+    )[2 if bad == "text" else 0 :]:  # which is categories to a fit
         with pytest.raises(ValueError, match=message):
             call(X)
 

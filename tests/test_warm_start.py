@@ -7,10 +7,15 @@ import pytest
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
+from skae import AutoencoderTransformer
+from skae import _base as base
 from skae.metrics import reconstruction_r2
 
+from .support.blocks import assert_same_training
 from .support.cases import make, make_data
 from .support.fits import assert_same_fit, objective_of
+from .support.processes import allowed
+from .support.tables import lacking, make_table
 
 
 def test_other_rows_of_the_same_mean_and_spread():
@@ -174,3 +179,71 @@ def test_warm_start_keeps_units_and_features():
     estimator.fit(5 * X + 2)
     np.testing.assert_array_equal(estimator.mean_, mean)
     assert estimator.scale_ == scale
+
+
+# -- tables with categories ------------------------------------------------------------
+
+SHORT = {"max_iter": 3, "random_state": 0, "hidden_layer_sizes": (8,)}
+
+
+def test_tables_continue_where_they_stopped():
+    table = lacking(make_table())
+    whole = AutoencoderTransformer(2, **{**SHORT, "max_iter": 6, "shuffle": False})
+    whole.set_params(learning_rate="constant", tol=0).fit(table)
+    halves = clone(whole).set_params(max_iter=3, warm_start=True).fit(table)
+    halves = pickle.loads(pickle.dumps(halves)).fit(table)
+    np.testing.assert_array_equal(halves.transform(table), whole.transform(table))
+    assert halves.loss_curve_ == whole.loss_curve_
+    with pytest.raises(ValueError, match="names should match"):
+        halves.fit(table[["height", "n"]])
+    assert halves.loss_curve_ == whole.loss_curve_
+
+
+def test_tables_and_numbers_leave_nothing_behind():
+    table, numbers = make_table(), make_table()[["height", "n"]].to_numpy(float)
+    for first, second in ((table, numbers), (numbers, table)):
+        estimator = AutoencoderTransformer(1, **SHORT)
+        fresh = clone(estimator).fit(second)
+        estimator.fit(first).fit(second)
+        assert_same_training(estimator, fresh)
+        names = [{*vars(fit)} for fit in (estimator, fresh)]
+        assert names[0] == names[1]
+        for fit in (estimator, fresh):
+            assert hasattr(fit, "categories_") == (second is table)
+
+
+def in_batches(estimator, X):
+    estimator.fit_batches(lambda: [X])
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_an_estimator_of_a_table_as_it_was(error, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    table, numbers = make_table(), make_table()[["height", "n"]]
+    fit, partial_fit = AutoencoderTransformer.fit, AutoencoderTransformer.partial_fit
+    for first, second, method in (
+        *((table, numbers, method) for method in (fit, in_batches)),
+        *((numbers, table, method) for method in (fit, in_batches)),
+        (table, lacking(table), partial_fit),
+    ):
+        estimator = fit(AutoencoderTransformer(1, **SHORT), first)
+        before = vars(estimator).copy()
+        with monkeypatch.context() as patch:
+            patch.setattr(base, "make_plan", fail)
+            with pytest.raises(error):
+                method(estimator, second)
+        assert vars(estimator).keys() == before.keys()
+        assert all(vars(estimator)[name] is before[name] for name in before)
+
+
+def test_tables_have_the_same_bits_on_any_number_of_threads():
+    table = lacking(make_table(1500), share=0.02)
+    fits = []
+    for n_threads in (1, 2):
+        with allowed(n_threads):
+            fits.append(AutoencoderTransformer(2, **SHORT).fit(table))
+            fits[-1].score_ = fits[-1].score(table)
+    assert_same_training(*fits)
+    assert fits[0].score_ == fits[1].score_

@@ -30,6 +30,7 @@ from skae._typing import Floats
 from skae.inspection import ReconstructionDisplay
 from skae.inspection._comparison import Table, compare
 from skae.inspection._comparison_display import (
+    ACCURACY,
     AUTOENCODER_NAME,
     FITTED,
     PCA_NAME,
@@ -94,20 +95,28 @@ def run(
     data = load(path, target)
     train, test = split(data, random_state)
     code_sizes = usable_code_sizes(code_sizes, (len(train), data.X.shape[1]), cv)
-    is_missing = np.isnan(data.X)
+    is_missing = data.is_missing
     for fold, _ in KFold(cv).split(train):
-        check_observed(data.X[train[fold]], f" in a training fold of {data.name}")
+        check_observed(is_missing[train[fold]], f" in a training fold of {data.name}")
     prepare_folder(output)
     missing = f"; {100 * is_missing.mean():.2g} % of the values are missing"
     print(
         f"{data.name}: {len(train)} training samples, {len(test)} held out; "
         f"{data.X.shape[1]} features{missing if is_missing.any() else ''}"
     )
+    if data.categories:
+        listed = textwrap.fill(f"Categories: {', '.join(data.categories)}.", LINE_WIDTH)
+        print(f"{listed}\nEach column counts once, whatever its levels or units.")
 
     autoencoder = AutoencoderTransformer(
-        **AUTOENCODER, max_iter=max_iter, random_state=random_state
+        **AUTOENCODER,
+        max_iter=max_iter,
+        random_state=random_state,
+        categories=data.levels,
     )
     pipeline = Pipeline([("scale", SCALERS[scaler]()), ("reduce", autoencoder)])
+    if data.categories:  # numbers are standardized beside them
+        pipeline = Pipeline(pipeline.steps[1:])
     print(
         f"Grid search, {2 * len(code_sizes)} candidates, {cv} folds each (the first "
         "run also compiles the kernels, for half a minute):",
@@ -120,7 +129,8 @@ def run(
         estimator=pipeline,
         report=progress(2 * len(code_sizes)),
     )
-    classifier = linear_classifier(imputes=bool(is_missing.any()))
+    imputes = bool(is_missing.any()) and not data.categories
+    classifier = linear_classifier(imputes=imputes)
     print("Fits on all training samples, R2 on the held-out samples:", flush=True)
     held_out = compare(
         data.X,
@@ -232,6 +242,7 @@ def make_table(
     """Return the columns of the table by name, each with an entry per code size."""
     measures = {
         "r2": held_out.results["test_score"],
+        "levels": held_out.results.get(ACCURACY),  # None without categories
         "accuracy": held_out.results.get(SCORE),  # None without labels
         "fit_seconds": held_out.results["fit_time"],
         "cv_r2": folds.results["test_score"],
@@ -256,11 +267,11 @@ def format_table(table: dict[str, list[Any]]) -> str:
     """Return the table as text: a line per code size, pairs of columns to compare."""
     blocks = {
         "R2, held out": ("r2", 3),
+        "accuracy of levels": ("levels", 3),
         "accuracy from the code": ("accuracy", 3),
         "fit seconds": ("fit_seconds", 2),
     }
-    if "pca_accuracy" not in table:
-        del blocks["accuracy from the code"]
+    blocks = {k: v for k, v in blocks.items() if f"pca_{v[0]}" in table}
     width = max(map(len, NAMES)) + 1
     names = "".join(f"{name:>{width}}" for name in NAMES)
     lines = [
@@ -347,7 +358,9 @@ def draw(
     medium = (len(code_sizes) - 1) // 2
     fitted = held_out.results[FITTED][medium :: len(code_sizes)]
     where = f"from {code_sizes[medium]} numbers"
-    if data.image_shape is None:
+    if data.categories:
+        draw_levels(bottom.subplots(), table)
+    elif data.image_shape is None:
         draw_errors(bottom.subplots(), fitted, data.X[test], where)
     else:
         r2 = [column[medium] for column in columns(table, "r2")]
@@ -356,6 +369,19 @@ def draw(
         draw_images(bottom.subplots(), models, data, test)
         bottom.suptitle(f"Held-out samples and their reconstructions {where}")
     return figure
+
+
+def draw_levels(ax: Axes, table: dict[str, list[Any]]) -> None:
+    """Draw how many of the decoded levels are right, by code size."""
+    for name, color, column in zip(
+        NAMES, COLORS, columns(table, "levels"), strict=True
+    ):
+        ax.plot(table["code_size"], column, marker="o", color=color, label=name)
+    ax.set_xticks(table["code_size"])
+    ax.set(title="Categories decoded rightly (held out)", xlabel="code size")
+    ax.legend()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.3)
 
 
 def draw_images(

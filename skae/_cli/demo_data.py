@@ -2,10 +2,10 @@
 
 import contextlib
 import csv
-import itertools
 import math
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +14,15 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from skae._data.frames import CATEGORY, ArrayFrame, is_missing
 from skae._typing import Floats
 
 # With fewer samples, held-out samples and folds say little.
 MIN_ROWS = 20
 # Images of fewer than 8 x 8 pixels show nothing.
 MIN_IMAGE_SIDE = 8
+# With a larger share of numbers, other values of a column are mistakes.
+_MOST_NUMBERS = 0.25
 # Cells of a .csv file without a value, in lower case.
 MISSING_CELLS = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"}
 
@@ -32,9 +35,28 @@ class Data(NamedTuple):
     """Samples to reduce."""
 
     name: str
-    X: Floats  # (n_samples, n_features), NaN where values are missing
+    X: NDArray[Any]  # (n_samples, n_features), NaN or None where values are missing
     y: NDArray[Any] | None  # (n_samples,), class labels
     image_shape: tuple[int, int] | None  # (height, width) if a sample is an image
+    categories: tuple[str, ...] = ()  # names of columns of text; then X has objects
+
+    @property
+    def is_missing(self) -> NDArray[np.bool_]:
+        """Which entries of X are missing."""
+        if not self.categories:
+            return np.asarray(np.isnan(self.X))
+        return np.array([[is_missing(v) for v in row] for row in self.X], dtype=bool)
+
+    @property
+    def levels(self) -> Any:
+        """The parameter `categories` of an autoencoder: levels of all samples."""
+        if not self.categories:
+            return "auto"
+        frame = ArrayFrame(self.X)
+        return [
+            frame.levels(j)[1] if frame.kind(j) == CATEGORY else None
+            for j in range(self.X.shape[1])
+        ]
 
 
 def load(path: Path | None, target: str | None = None) -> Data:
@@ -56,7 +78,17 @@ def load(path: Path | None, target: str | None = None) -> Data:
     if suffix not in (".npy", ".npz", ".csv"):
         raise DemoError(f"{path}: not a .npy, .npz or .csv file")
     try:
-        X, y = _read_csv(path, target) if suffix == ".csv" else _read_numpy(path)
+        categories: tuple[str, ...] = ()
+        y: Any
+        if suffix == ".csv":
+            X, y, categories = _read_csv(path, target)
+        else:
+            X, y = _read_numpy(path)
+        if categories:
+            _check_shape(X)
+            data = Data(path.name, X, _check_labels(y, len(X)), None, categories)
+            check_observed(data.is_missing)
+            return data
         X, image_shape = _check_rows(X)
         return Data(path.name, X, _check_labels(y, len(X)), image_shape)
     except DemoError as error:
@@ -100,49 +132,78 @@ def _member(arrays: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _read_csv(path: Path, target: str | None) -> tuple[Floats, list[str] | None]:
-    """Return the features and the labels of a .csv file; these are None without target.
+def _read_csv(
+    path: Path, target: str | None
+) -> tuple[NDArray[Any], list[str] | None, tuple[str, ...]]:
+    """Return features and labels of a .csv file, and the names of columns of text.
 
-    The first line is a header if a feature in it is neither a number nor missing.
+    Labels are None without target. A column is text, of categories, if less than a
+    quarter of its values are numbers; else values that are none are errors. The first
+    line is a header if a feature in it is neither a number nor missing, unless all of
+    these are in columns of text, and others in it are numbers.
     """
-    lines: Iterator[tuple[int, list[str]]] = _numbered_lines(path)
-    first = next(lines, None)
-    if first is None:
+    lines = list(_numbered_lines(path))
+    if not lines:
         raise DemoError("the file is empty")
-    names = first[1]
-    label = None if target is None else _column_number(names, target)
-    features = [column for column in range(len(names)) if column != label]
-    if all(_is_number(names[i]) for i in features):
-        names = [str(column) for column in range(len(names))]
-        lines = itertools.chain([first], lines)
-
-    X: list[Floats] = []
-    y: list[str] = []
+    names = lines[0][1]
     for number, cells in lines:
         if len(cells) != len(names):
             raise DemoError(
                 f"line {number} has {len(cells)} columns, the first has {len(names)}"
             )
-        try:
-            X.append(np.array([_number(cells[i]) for i in features]))
-        except ValueError:
-            bad = next(i for i in features if not _is_number(cells[i]))
-            raise DemoError(
-                f"line {number}, column {names[bad]} is not a number: {cells[bad]} (if "
-                "it is missing, leave the cell empty, or write NA)"
-            ) from None
-        if label is not None:
-            if not cells[label]:
-                raise DemoError(
-                    f"line {number}, column {names[label]} is empty, but each sample "
-                    "needs a label"
-                )
-            y.append(cells[label])
-    matrix = np.reshape(X, (len(X), len(features)))
-    for i, column in zip(features, matrix.T, strict=True):
-        if len(X) and np.isnan(column).all():
+    label = None if target is None else _column_number(names, target)
+    features = [column for column in range(len(names)) if column != label]
+    texts = {i for i in features if _is_text([cells[i] for _, cells in lines[1:]])}
+    named = {i for i in features if not _is_number(names[i])}
+    has_numbers = any(_is_number(names[i]) and names[i] for i in features)
+    if not named or (named <= texts and has_numbers):
+        names = [str(column) for column in range(len(names))]
+    else:
+        lines = lines[1:]
+    columns: list[list[Any]] = []
+    for i in features:
+        read = _level if i in texts else partial(_checked_number, names[i])
+        columns.append([read(number, cells[i]) for number, cells in lines])
+        if lines and all(v is None or v != v for v in columns[-1]):
             raise DemoError(f"column {names[i]} has no value: leave it out")
-    return matrix, None if label is None else y
+    X = np.array(columns, dtype=object if texts else np.float64).T
+    X = np.ascontiguousarray(X).reshape(len(lines), len(features))
+    named_texts = tuple(names[i] for i in sorted(texts))
+    return (
+        X,
+        None if label is None else _labels(lines, label, names[label]),
+        named_texts,
+    )
+
+
+def _is_text(cells: list[str]) -> bool:
+    """Whether the values of a column are text, and not numbers with mistakes."""
+    values = [cell for cell in cells if cell.lower() not in MISSING_CELLS]
+    return sum(map(_is_number, values)) < _MOST_NUMBERS * len(values)
+
+
+def _level(_: int, cell: str) -> str | None:
+    return None if cell.lower() in MISSING_CELLS else cell
+
+
+def _checked_number(name: str, line: int, cell: str) -> float:
+    try:
+        return _number(cell)
+    except ValueError:
+        raise DemoError(
+            f"line {line}, column {name} is not a number: {cell} (if it is missing, "
+            "leave the cell empty, or write NA)"
+        ) from None
+
+
+def _labels(lines: list[tuple[int, list[str]]], label: int, name: str) -> list[str]:
+    """Return the cells of the column of labels; DemoError if one is empty."""
+    for number, cells in lines:
+        if not cells[label]:
+            raise DemoError(
+                f"line {number}, column {name} is empty, but each sample needs a label"
+            )
+    return [cells[label] for _, cells in lines]
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -195,11 +256,7 @@ def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
             f"its shape is {X.shape}; (rows, features) or (rows, height, width) is "
             "needed"
         )
-    if len(X) < MIN_ROWS or X.shape[1] < 2:
-        raise DemoError(
-            f"{X.shape[0]} rows of {X.shape[1]} features are too few; at least "
-            f"{MIN_ROWS} rows of 2 features are needed"
-        )
+    _check_shape(X)
     if X.dtype != np.float32:
         X = X.astype(np.float64)
     bad = np.argwhere(np.isinf(X))
@@ -209,7 +266,7 @@ def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
             f"{len(bad)} entries are infinite, the first in row {row}, column "
             f"{column} (counted from 0): {X[row, column]}"
         )
-    check_observed(X)
+    check_observed(np.isnan(X))
     if np.all(X[0] == X):
         raise DemoError("all its rows are the same")
     side = math.isqrt(X.shape[1])
@@ -218,9 +275,17 @@ def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
     return X, image_shape
 
 
-def check_observed(X: Floats, where: str = "") -> None:
+def _check_shape(X: NDArray[Any]) -> None:
+    if len(X) < MIN_ROWS or X.shape[1] < 2:
+        raise DemoError(
+            f"{X.shape[0]} rows of {X.shape[1]} features are too few; at least "
+            f"{MIN_ROWS} rows of 2 features are needed"
+        )
+
+
+def check_observed(is_missing: NDArray[np.bool_], where: str = "") -> None:
     """Raise DemoError if all entries of a feature are missing."""
-    empty = np.flatnonzero(np.isnan(X).all(axis=0))
+    empty = np.flatnonzero(is_missing.all(axis=0))
     if len(empty):
         raise DemoError(
             f"column {empty[0]} (counted from 0, without labels) has no value{where}: "

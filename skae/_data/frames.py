@@ -5,6 +5,7 @@ float arrays with NaN for missing entries, or as categories: the number of each 
 level, -1 if it is missing, and the levels.
 """
 
+import decimal
 import numbers
 import sys
 from collections.abc import Iterable
@@ -14,8 +15,10 @@ import numpy as np
 
 from skae._typing import Floats
 
-# Kinds of columns. What neither is refused: dates, lists.
+# Kinds of columns. What is neither is refused: dates, lists, numbers beside text.
 NUMBER, CATEGORY, OTHER = "number", "category", "other"
+# Kinds of NumPy's dtypes of text.
+_TEXT = "UST"
 
 
 class Frame(Protocol):
@@ -45,23 +48,117 @@ class Frame(Protocol):
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         """Numbers of the entries' levels, int64, and the levels."""
 
+    def holds_objects(self, column: int) -> bool:
+        """Whether the kind of a column depends on its entries, not on its dtype."""
+
+    def declared(self, column: int) -> list[Any]:
+        """Levels that the dtype of a column of categories names; none if it does not.
+
+        They need not occur.
+        """
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        """The dtype of a column of two tables, one after the other, if they differ.
+
+        None if the library makes no table of both.
+        """
+
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        """A column as it is, or with other values in some rows; None: missing ones.
+
+        Numbers are rounded if the column has an integer dtype.
+        """
+
+    def joined(self, columns: list[Any], names: Any) -> Any:
+        """A table like this one of such columns, or of arrays."""
+
 
 def frame_of(X: Any) -> Frame | None:
-    """A table of some kind; None for other data, such as an array of numbers."""
+    """A table of some kind; None for other data, such as an array of numbers.
+
+    Raises TypeError for a table that has no values yet.
+    """
+    X = gathered(X)
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(X, polars.LazyFrame):
+        raise TypeError("X is a LazyFrame, which has no values: pass X.collect()")
     for kind in FRAMES.values():
         if kind.is_one(X):
             return kind(X)
     return None
 
 
-def _is_missing(value: Any) -> bool:
+def gathered(X: Any) -> Any:
+    """X, in memory if it is a Dask dataframe."""
+    return X.compute() if type(X).__module__.startswith("dask.dataframe") else X
+
+
+class MarkedFrame:
+    """A table in which a value stands for missing ones, besides NaN and None.
+
+    Parameters
+    ----------
+    frame : Frame
+
+    mark : str or number
+        A number does not stand for missing strings or booleans.
+    """
+
+    def __init__(self, frame: Frame, mark: Any) -> None:
+        self._frame, self._mark = frame, mark
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._frame, name)
+
+    def kind(self, column: int) -> str:
+        """As of `Frame`: the mark does not make numbers categories."""
+        kind, dtype = self._frame.kind(column), self._frame.dtypes[column]
+        is_object = isinstance(dtype, np.dtype) and dtype.kind == "O"
+        return _kind_of_objects(self, column) if is_object else kind
+
+    def numbers(self, column: int) -> Floats:
+        """As of `Frame`."""
+        if self._frame.kind(column) == NUMBER:
+            values = self._frame.numbers(column)
+            if isinstance(self._mark, str):
+                return values
+            return np.where(values == values.dtype.type(self._mark), np.nan, values)
+        codes, levels = self.levels(column)
+        numbers: Floats = np.append(_numbers_of(levels), np.nan)[codes]
+        return numbers
+
+    def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
+        """As of `Frame`."""
+        codes, levels = self._frame.levels(column)
+        is_text = isinstance(self._mark, str)
+        is_mark = [
+            (isinstance(v, str) if is_text else _is_number(v)) and v == self._mark
+            for v in levels
+        ]
+        if True not in is_mark:
+            return codes, levels
+        number = is_mark.index(True)
+        codes = np.where(codes == number, -1, codes - (codes > number))
+        return codes, levels[:number] + levels[number + 1 :]
+
+
+def marked(frame: Frame, mark: Any) -> Any:
+    """A table in which a mark, if it is not None, stands for missing values."""
+    return frame if mark is None else MarkedFrame(frame, mark)
+
+
+def is_missing(value: Any) -> bool:
     """Whether a value is NaN, None, pandas.NA or pandas.NaT."""
     if value is None:
         return True
     pandas = sys.modules.get("pandas")
     if pandas is not None and (value is pandas.NA or value is pandas.NaT):
         return True
-    return isinstance(value, numbers.Real) and bool(value != value)
+    is_real = isinstance(value, numbers.Real | decimal.Decimal)
+    return is_real and bool(value != value)
 
 
 def _encoded(values: Iterable[Any], n: int) -> tuple[np.ndarray, list[Any]]:
@@ -72,16 +169,16 @@ def _encoded(values: Iterable[Any], n: int) -> tuple[np.ndarray, list[Any]]:
     known: dict[Any, int] = {}
     codes = np.fromiter((known.setdefault(v, len(known)) for v in values), np.int64, n)
     levels = list(known)
-    is_missing = np.array([_is_missing(level) for level in levels], dtype=bool)
-    if not is_missing.any():
+    lacks = np.array([is_missing(level) for level in levels], dtype=bool)
+    if not lacks.any():
         return codes, levels
-    numbered = np.where(is_missing, -1, np.cumsum(~is_missing) - 1)
-    kept = [v for v, lacks in zip(levels, is_missing, strict=True) if not lacks]
+    numbered = np.where(lacks, -1, np.cumsum(~lacks) - 1)
+    kept = [levels[i] for i in np.flatnonzero(~lacks)]
     return numbered[codes], kept
 
 
-def _kind_of_objects(frame: Frame, column: int) -> str:
-    """Kind of a column of objects."""
+def _kind_of_objects(frame: Any, column: int) -> str:
+    """Kind of a column of objects: numbers among names may be anything."""
     try:
         levels = frame.levels(column)[1]
     except TypeError:
@@ -92,27 +189,50 @@ def _kind_of_objects(frame: Frame, column: int) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    is_real = isinstance(value, numbers.Real | decimal.Decimal)
+    return is_real and not isinstance(value, bool | np.bool_)
 
 
 def _has_name(value: Any) -> bool:
-    return isinstance(value, str | bytes | bool | np.bool_ | numbers.Real)
+    return isinstance(value, str | bytes | bool | np.bool_)
 
 
 def _numbers_of(values: Iterable[Any]) -> Floats:
     """Objects as float64."""
-    there = [np.nan if _is_missing(v) else float(v) for v in values]
+    there = [np.nan if is_missing(v) else float(v) for v in values]
     return np.array(there, dtype=np.float64)
 
 
 def _whole(values: Floats, dtype: np.dtype) -> np.ndarray:
-    """Numbers as the nearest that an integer dtype can hold."""
+    """Numbers as the nearest that a dtype of integers, or booleans, can hold."""
+    if dtype.kind == "b":
+        return values >= 0.5
     info = np.iinfo(dtype)
     with np.errstate(invalid="ignore"):
         rounded = np.rint(values.astype(np.float64))
     # The largest integers are no float64.
     inside = np.clip(rounded, float(info.min), np.nextafter(float(info.max), 0))
     return inside.astype(dtype)
+
+
+def _replaced(array: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:
+    """A copy of an array, with other values in some rows, or missing ones."""
+    if values is None:
+        is_number = array.dtype.kind in "fiu"
+        array = array.astype(np.result_type(array, np.float32) if is_number else object)
+        array[rows] = np.nan if is_number else None
+        return array
+    if values.dtype.kind == "f" and array.dtype.kind == "f":
+        largest = np.finfo(array.dtype).max
+        values = np.clip(values, -largest, largest)
+    elif values.dtype.kind == "f" and array.dtype.kind in "iu":
+        values = _whole(values, array.dtype)
+    elif array.dtype.kind in "US":  # with room for the longest level
+        values = values.astype(array.dtype.kind)
+        array = array.astype(np.result_type(array, values))
+    array = array.copy()
+    array[rows] = values
+    return array
 
 
 class ArrayFrame(Frame):
@@ -123,13 +243,15 @@ class ArrayFrame(Frame):
     def __init__(self, X: Any) -> None:
         self.names = None
         is_list = isinstance(X, list | tuple)
-        self._array = np.array(X, dtype=object) if is_list else np.asarray(X)
-        if self._array.ndim != 2:
+        self.array = np.array(X, dtype=object) if is_list else np.asarray(X)
+        if is_list and self.array.ndim == 1 and isinstance(X[0], list | tuple):
+            raise ValueError("Rows of X have different lengths: X has no columns")
+        if self.array.ndim != 2:
             raise ValueError(
-                f"Expected 2D array, got an array of shape {self._array.shape}: X has "
-                "a row for each sample and a column for each feature"
+                f"Expected 2D array, got {self.array.ndim}D array instead: X has a "
+                "row for each sample and a column for each feature"
             )
-        self.n_rows, n_columns = self._array.shape
+        self.n_rows, n_columns = self.array.shape
         self._encoded: dict[int, tuple[np.ndarray, list[Any]]] = {}
         self.dtypes = [self._dtype(j) for j in range(n_columns)]
 
@@ -137,47 +259,71 @@ class ArrayFrame(Frame):
     def is_one(X: Any) -> bool:
         """Whether X is an array, or nested lists, that may have categories."""
         if isinstance(X, list | tuple):
-            first = X[0] if len(X) else ()
-            is_row = isinstance(first, list | tuple)
-            return is_row and not all(_is_number(value) for value in first)
-        return isinstance(X, np.ndarray) and X.dtype.kind in "OUS"
+            are_rows = all(isinstance(row, list | tuple) for row in X)
+            types = {type(value) for row in X for value in row} if are_rows else set()
+            return not all(issubclass(kind, numbers.Real) for kind in types)
+        return isinstance(X, np.ndarray) and X.dtype.kind in f"O{_TEXT}"
 
     def _dtype(self, column: int) -> Any:
-        if self._array.dtype.kind != "O":
-            return self._array.dtype
+        if self.array.dtype.kind != "O":
+            return self.array.dtype
         if _kind_of_objects(self, column) != NUMBER:
-            return self._array.dtype
+            return self.array.dtype
         levels = self.levels(column)[1]
         is_whole = all(isinstance(level, numbers.Integral) for level in levels)
         return np.dtype(np.int64 if levels and is_whole else np.float64)
 
     def kind(self, column: int) -> str:
-        if self._array.dtype.kind == "O":
+        if self.array.dtype.kind == "O":
             return _kind_of_objects(self, column)
-        return CATEGORY if self._array.dtype.kind in "US" else NUMBER
+        return CATEGORY if self.array.dtype.kind in _TEXT else NUMBER
 
     def numbers(self, column: int) -> Floats:
-        values = self._array[:, column]
+        values = self.array[:, column]
         if values.dtype.kind == "O":
             return _numbers_of(values)
         return values.astype(np.result_type(values.dtype, np.float32))
 
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         if column not in self._encoded:
-            values = self._array[:, column].tolist()
+            values = self.array[:, column].tolist()
             self._encoded[column] = _encoded(values, self.n_rows)
         return self._encoded[column]
+
+    def holds_objects(self, column: int) -> bool:
+        return bool(self.array.dtype.kind == "O")
+
+    def declared(self, column: int) -> list[Any]:
+        return []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        return np.result_type(one, other)
 
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> np.ndarray:
         """An array of columns: of objects, unless all are of one dtype of numbers."""
         whole = np.empty((len(columns[0]), len(columns)), dtype=object)
         for j, (values, dtype) in enumerate(zip(columns, dtypes, strict=True)):
-            is_whole = dtype.kind in "iu" and values.dtype.kind == "f"
+            is_whole = dtype.kind in "iub" and values.dtype.kind == "f"
             whole[:, j] = _whole(values, dtype) if is_whole else values
         kinds = set(dtypes)
         dtype = kinds.pop() if len(kinds) == 1 else np.dtype(object)
         return whole if dtype.kind == "O" else whole.astype(dtype)
+
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> np.ndarray:
+        return _replaced(self.array[:, column], rows, values)
+
+    def joined(self, columns: list[Any], names: list[str]) -> np.ndarray:
+        kinds = {"text" if c.dtype.kind in "US" else c.dtype.kind for c in columns}
+        if not kinds & {"text", "O"} or kinds == {"text"}:
+            return np.column_stack(columns)
+        whole = np.empty((self.n_rows, len(columns)), dtype=object)
+        for j, values in enumerate(columns):
+            whole[:, j] = values
+        return whole
 
 
 class PandasFrame(Frame):
@@ -197,12 +343,19 @@ class PandasFrame(Frame):
         pandas = sys.modules.get("pandas")
         return pandas is not None and isinstance(X, pandas.DataFrame)
 
+    @classmethod
+    def of(cls, columns: dict[str, Any]) -> Frame:
+        """A table with these columns, by name."""
+        import pandas as pd
+
+        return cls(pd.DataFrame(columns))
+
     def kind(self, column: int) -> str:
         import pandas as pd
 
         dtype = self.dtypes[column]
-        if isinstance(dtype, pd.SparseDtype):
-            return NUMBER
+        if isinstance(dtype, pd.SparseDtype):  # also of booleans, as dummies are
+            return NUMBER if dtype.subtype.kind in "biuf" else OTHER
         if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
             return CATEGORY
         if pd.api.types.is_bool_dtype(dtype):
@@ -232,6 +385,32 @@ class PandasFrame(Frame):
         codes, levels = pd.factorize(series)
         return codes.astype(np.int64), levels.tolist()
 
+    def holds_objects(self, column: int) -> bool:
+        import pandas as pd
+
+        return bool(pd.api.types.is_object_dtype(self.dtypes[column]))
+
+    def declared(self, column: int) -> list[Any]:
+        import pandas as pd
+
+        dtype = self.dtypes[column]
+        if isinstance(dtype, pd.CategoricalDtype) and dtype.categories is not None:
+            levels: list[Any] = dtype.categories.tolist()
+            return levels
+        return [False, True] if pd.api.types.is_bool_dtype(dtype) else []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        import pandas as pd
+
+        kinds = {isinstance(dtype, pd.CategoricalDtype) for dtype in (one, other)}
+        if kinds == {True}:  # pandas makes objects of them
+            return pd.CategoricalDtype(one.categories.union(other.categories))
+        if kinds == {True, False}:
+            return np.dtype(object)
+        # Not of empty ones, which pandas ignores, with a warning.
+        return pd.concat([pd.Series([0]).astype(t) for t in (one, other)]).dtype
+
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
         """A frame of columns."""
@@ -239,13 +418,65 @@ class PandasFrame(Frame):
 
         made = {}
         for j, (values, dtype) in enumerate(zip(columns, dtypes, strict=True)):
-            is_whole = values.dtype.kind == "f" and pd.api.types.is_integer_dtype(dtype)
-            if is_whole:
-                values = _whole(values, np.dtype(getattr(dtype, "numpy_dtype", dtype)))
+            if values.dtype.kind == "f":
+                values = PandasFrame._rounded(values, dtype)
             made[j] = pd.Series(values).astype(dtype)
         frame = pd.DataFrame(made)
         frame.columns = names
         return frame
+
+    @staticmethod
+    def _rounded(values: Floats, dtype: Any) -> np.ndarray:
+        """Numbers that a column of a dtype can hold."""
+        import pandas as pd
+
+        if isinstance(dtype, pd.SparseDtype):
+            dtype = dtype.subtype
+        if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_integer_dtype(dtype):
+            return _whole(values, np.dtype(getattr(dtype, "numpy_dtype", dtype)))
+        return values
+
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        import pandas as pd
+
+        series = self._frame.iloc[:, column]
+        if not rows.size:
+            return series
+        if isinstance(series.dtype, pd.SparseDtype):
+            series = series.sparse.to_dense()
+        if values is None:
+            is_chosen = np.zeros(self.n_rows, dtype=bool)
+            is_chosen[rows] = True
+            return series.mask(is_chosen)
+        dtype = series.dtype
+        if isinstance(dtype, np.dtype):
+            array = _replaced(series.to_numpy(), rows, values)
+            return pd.Series(array, index=series.index, dtype=array.dtype)
+        if isinstance(dtype, pd.CategoricalDtype):
+            known = set(dtype.categories)
+            new = [level for level in dict.fromkeys(values) if level not in known]
+            series = series.cat.add_categories(new)
+        elif pd.api.types.is_integer_dtype(dtype) and values.dtype.kind == "f":
+            values = _whole(values, np.dtype(dtype.numpy_dtype))
+        series = series.copy()
+        series.iloc[rows] = pd.array(values.tolist(), dtype=series.dtype)
+        return series
+
+    def joined(self, columns: list[Any], names: list[str]) -> Any:
+        import pandas as pd
+
+        index = self._frame.index
+        whole = pd.DataFrame(
+            {
+                j: values if isinstance(values, pd.Series) else pd.Series(values, index)
+                for j, values in enumerate(columns)
+            },
+            index=index,
+        )
+        whole.columns = names
+        return whole
 
 
 class PolarsFrame(Frame):
@@ -264,6 +495,13 @@ class PolarsFrame(Frame):
         """Whether X is a polars DataFrame."""
         polars = sys.modules.get("polars")
         return polars is not None and isinstance(X, polars.DataFrame)
+
+    @classmethod
+    def of(cls, columns: dict[str, Any]) -> Frame:
+        """A table with these columns, by name."""
+        import polars as pl
+
+        return cls(pl.DataFrame(columns))
 
     def kind(self, column: int) -> str:
         import polars as pl
@@ -291,6 +529,26 @@ class PolarsFrame(Frame):
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         return _encoded(self._frame.to_series(column).to_list(), self.n_rows)
 
+    def holds_objects(self, column: int) -> bool:
+        import polars as pl
+
+        return self.dtypes[column] in (pl.Object, pl.Null)
+
+    def declared(self, column: int) -> list[Any]:
+        import polars as pl
+
+        dtype = self.dtypes[column]
+        if dtype == pl.Enum:
+            levels: list[Any] = dtype.categories.to_list()
+            return levels
+        return [False, True] if dtype == pl.Boolean else []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        import polars as pl
+
+        return {one: other, other: one}.get(pl.Null)
+
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
         """A frame of columns."""
@@ -298,30 +556,66 @@ class PolarsFrame(Frame):
 
         made = []
         for name, values, dtype in zip(names, columns, dtypes, strict=True):
-            if values.dtype.kind == "f":
+            if dtype == pl.Null:
+                made.append(pl.Series(name, [None] * len(values)))
+            elif values.dtype.kind == "f":
                 values = np.rint(values) if dtype.is_integer() else values
+                values = values >= 0.5 if dtype == pl.Boolean else values
                 made.append(pl.Series(name, values).cast(dtype, strict=False))
             else:
                 made.append(pl.Series(name, values.tolist(), dtype=dtype))
         return pl.DataFrame(made)
 
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        import polars as pl
+
+        series = self._frame.to_series(column)
+        if not rows.size:
+            return series
+        dtype = series.dtype
+        if values is not None and values.dtype.kind == "f":
+            if dtype.is_integer():
+                values = _whole(values, pl.Series([], dtype=dtype).to_numpy().dtype)
+            elif not dtype.is_float() and dtype != pl.Object:
+                dtype = pl.Float64()
+                series = series.cast(dtype)
+        elif values is not None and isinstance(dtype, pl.Enum):
+            is_known = {*values} <= {*dtype.categories}
+            dtype = dtype if is_known else pl.String()
+        return pl.Series(_with(series.to_list(), rows, values), dtype=dtype)
+
+    def joined(self, columns: list[Any], names: list[str]) -> Any:
+        import polars as pl
+
+        return pl.DataFrame(
+            [
+                pl.Series(name, values)
+                for name, values in zip(names, columns, strict=True)
+            ]
+        )
+
 
 class ArrowFrame(Frame):
-    """A pyarrow Table."""
+    """A pyarrow Table, or one batch of it."""
 
     library = "pyarrow"
 
     def __init__(self, X: Any) -> None:
-        self._table = X
+        import pyarrow as pa
+
+        is_batch = isinstance(X, pa.RecordBatch)
+        self._table = pa.Table.from_batches([X]) if is_batch else X
         self.n_rows = X.num_rows
         self.names = list(X.column_names)
         self.dtypes = list(X.schema.types)
 
     @staticmethod
     def is_one(X: Any) -> bool:
-        """Whether X is a pyarrow Table."""
-        pyarrow = sys.modules.get("pyarrow")
-        return pyarrow is not None and isinstance(X, pyarrow.Table)
+        """Whether X is a pyarrow Table or RecordBatch."""
+        pa = sys.modules.get("pyarrow")
+        return pa is not None and isinstance(X, pa.Table | pa.RecordBatch)
 
     def kind(self, column: int) -> str:
         return _kind_of_arrow(self.dtypes[column])
@@ -337,6 +631,22 @@ class ArrowFrame(Frame):
     def levels(self, column: int) -> tuple[np.ndarray, list[Any]]:
         return _encoded(self._table.column(column).to_pylist(), self.n_rows)
 
+    def holds_objects(self, column: int) -> bool:
+        import pyarrow as pa
+
+        return bool(pa.types.is_null(self.dtypes[column]))
+
+    def declared(self, column: int) -> list[Any]:
+        import pyarrow as pa
+
+        return [False, True] if pa.types.is_boolean(self.dtypes[column]) else []
+
+    @staticmethod
+    def common_dtype(one: Any, other: Any) -> Any:
+        import pyarrow as pa
+
+        return {one: other, other: one}.get(pa.null())
+
     @staticmethod
     def make(columns: list[np.ndarray], names: Any, dtypes: list[Any]) -> Any:
         """A table of columns."""
@@ -344,16 +654,55 @@ class ArrowFrame(Frame):
 
         made = []
         for values, dtype in zip(columns, dtypes, strict=True):
-            if values.dtype.kind == "f":
-                is_whole = pa.types.is_integer(dtype)
-                numbers = pa.array(np.rint(values) if is_whole else values)
-                made.append(numbers.cast(dtype, safe=False))
+            if pa.types.is_null(dtype):
+                made.append(pa.nulls(len(values), dtype))
+            elif values.dtype.kind == "f":
+                values = np.rint(values) if pa.types.is_integer(dtype) else values
+                values = values >= 0.5 if pa.types.is_boolean(dtype) else values
+                made.append(pa.array(values).cast(dtype, safe=False))
             elif pa.types.is_dictionary(dtype):
                 levels = pa.array(values.tolist(), type=dtype.value_type)
                 made.append(levels.dictionary_encode().cast(dtype))
             else:
                 made.append(pa.array(values.tolist(), type=dtype))
         return pa.table(made, names=names)
+
+    def column(
+        self, column: int, rows: np.ndarray, values: np.ndarray | None = None
+    ) -> Any:
+        import pyarrow as pa
+
+        array = self._table.column(column)
+        if not rows.size:
+            return array
+        dtype = array.type
+        if values is not None and values.dtype.kind == "f":
+            if pa.types.is_integer(dtype):
+                values = _whole(values, np.dtype(dtype.to_pandas_dtype()))
+            elif not pa.types.is_floating(dtype):
+                dtype = pa.float64()
+                array = array.cast(dtype)
+        filled = _with(array.to_pylist(), rows, values)
+        if pa.types.is_dictionary(dtype):
+            whole = pa.array(filled, type=dtype.value_type)
+            return whole.dictionary_encode().cast(dtype)
+        return pa.array(filled, type=dtype)
+
+    def joined(self, columns: list[Any], names: list[str]) -> Any:
+        import pyarrow as pa
+
+        return pa.table(
+            [pa.array(v) if isinstance(v, np.ndarray) else v for v in columns],
+            names=names,
+        )
+
+
+def _with(entries: list[Any], rows: np.ndarray, values: np.ndarray | None) -> list[Any]:
+    """A list with other values in some places, or with None."""
+    new = [None] * len(rows) if values is None else values.tolist()
+    for row, value in zip(rows.tolist(), new, strict=True):
+        entries[row] = value
+    return entries
 
 
 def _kind_of_arrow(dtype: Any) -> str:

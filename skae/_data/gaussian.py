@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.linalg import LinAlgError
 from scipy.linalg import eigh, qr, svd
 
-from skae._compiled.expectation import fill_in
+from skae._compiled.expectation import fill_in, fill_in_by_precision
 from skae._data.rows import (
     AnyRows,
     LocalRows,
@@ -65,11 +66,25 @@ class Expectation:
     Parameters
     ----------
     gaussian : Gaussian
+
+    by_precision : bool, default=False
+        Whether the inverse of the covariances is used: it takes less time if there are
+        nearly as many directions, which have to be orthogonal, as features.
     """
 
-    def __init__(self, gaussian: Gaussian) -> None:
+    def __init__(self, gaussian: Gaussian, *, by_precision: bool = False) -> None:
         mean, loadings, noise = gaussian
         n_features, n_directions = self._shape = loadings.shape
+        self._by_precision = by_precision
+        if by_precision:
+            variances = noise + np.einsum("ia,ia->a", loadings, loadings)
+            scaled = loadings / variances
+            precision = np.eye(n_features) - np.einsum("ia,ja->ij", scaled, loadings)
+            least = 1 / max(noise, variances.max(initial=0.0))
+            of_precision = mean, precision / noise, np.array([least])
+            self._arrays = [aligned(array) for array in of_precision]
+            self._work_size = (2 * n_features + 3) * n_features
+            return
         # Not a product by BLAS, whose bits depend on its number of threads.
         whole = np.einsum("ja,jb->ab", loadings, loadings)
         whole += noise * np.eye(n_directions)
@@ -102,6 +117,11 @@ class Expectation:
         if covariance is None:
             covariance = np.empty(0)
         missing, work = np.empty(self._shape[0], np.int64), np.empty(self._work_size)
+        if self._by_precision:
+            mean, precision, least = self._arrays
+            how = mean, precision, missing, work, least, covariance
+            fill_in_by_precision(rows, weights, *how, len(rows), self._shape[0])
+            return
         arrays = *self._arrays, missing, work, covariance
         fill_in(rows, weights, *arrays, len(rows), *self._shape)
 
@@ -187,6 +207,8 @@ def fit_gaussian(
     n_directions: int,
     never_observed: np.ndarray = _NONE,
     seed: int = 0,
+    *,
+    by_precision: bool = False,
 ) -> Gaussian:
     """Fit a distribution to rows as a network sees them, by maximum likelihood.
 
@@ -204,6 +226,9 @@ def fit_gaussian(
     seed : int, default=0
         Seed of the first directions if there are many features.
 
+    by_precision : bool, default=False
+        As of `Expectation`; not with many features.
+
     Returns
     -------
     gaussian : Gaussian
@@ -220,7 +245,7 @@ def fit_gaussian(
     gaussian = Gaussian.without_directions(np.zeros(rows.n_features))
     before: Floats = np.eye(rows.n_features)
     for _ in range(_MAX_STEPS):
-        moments = rows.map(_moments, gaussian)
+        moments = rows.map(_moments, gaussian, by_precision)
         mean = sum((m[0] for m in moments), np.zeros(())) / rows.total_weight
         covariance = sum((m[1] for m in moments), np.zeros(())) / rows.total_weight
         covariance -= np.outer(mean, mean)
@@ -293,7 +318,11 @@ def _with_covariance(
     """The most likely distribution for given moments."""
     n_features = len(mean)
     leading = [n_features - n_directions, n_features - 1]
-    variances, axes = eigh(covariance, subset_by_index=leading)
+    try:
+        variances, axes = eigh(covariance, subset_by_index=leading)
+    except LinAlgError:  # of variances that are nearly equal, as of unrelated levels
+        variances, axes = eigh(covariance, driver="evd")
+        variances, axes = variances[-n_directions:], axes[:, -n_directions:]
     rest = covariance.trace() - variances.sum()
     return _of_moments(mean, axes[:, ::-1], variances[::-1], rest, n_known)
 
@@ -318,9 +347,12 @@ def _map_pieces(
     return map_in_order(lambda piece: function(*piece), pieces(), n_threads)
 
 
-def _moments(rows: LocalRows, gaussian: Gaussian) -> tuple[Floats, Floats]:
+def _moments(
+    rows: LocalRows, gaussian: Gaussian, by_precision: bool
+) -> tuple[Floats, Floats]:
     """Expected sum, and expected products, of the rows of a part."""
-    n_features, expectation = rows.n_features, Expectation(gaussian)
+    n_features = rows.n_features
+    expectation = Expectation(gaussian, by_precision=by_precision)
 
     def of_piece(chunk: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
         products = np.zeros((n_features, n_features))

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from skae._data.gaussian import Expectation
+from skae._data.mixed import Mixed, MixedExpectation
 from skae._data.rows import Rows, make_rows
 from skae._typing import Floats, Result, Scale
 
@@ -16,10 +17,12 @@ _LEAST_SHARE, _LARGEST_SHARE = 0.05, 0.5
 # An epoch hides other entries in one row of so many: in all, it would take as long as
 # the network; with the same entries hidden always, networks fit too closely.
 _EPOCHS_OF_A_ROW = 4
+# The same for rows with levels, whose networks train for fewer epochs.
+_EPOCHS_OF_A_MIXED_ROW = 16
 
 
 def hide(
-    rows: Floats, expectation: Expectation, hidden: np.ndarray
+    rows: Floats, expectation: Expectation | MixedExpectation, hidden: np.ndarray
 ) -> tuple[Floats, Floats]:
     """What a network sees of rows, and what it should predict.
 
@@ -28,7 +31,7 @@ def hide(
     rows : ndarray of shape (n_rows, n_features), dtype=float64
         Missing entries are NaN.
 
-    expectation : Expectation
+    expectation : Expectation or MixedExpectation
 
     hidden : ndarray of shape (n_rows, n_features), dtype=bool
         Entries to hide.
@@ -65,18 +68,28 @@ class HidingRows:
     rows : ndarray of shape (n_rows, n_features), dtype=float64
         Missing entries are NaN.
 
-    expectation : Expectation
+    expectation : Expectation or MixedExpectation
 
     seed : int
         Seed of what is hidden.
+
+    mixed : Mixed, default=None
+        Columns of rows with groups of levels, which are hidden as a whole.
     """
 
     is_in_memory = has_missing = False
     dtype = np.dtype(np.float32)
     weights = np.empty(0)
 
-    def __init__(self, rows: Floats, expectation: Expectation, seed: int) -> None:
+    def __init__(
+        self,
+        rows: Floats,
+        expectation: Expectation | MixedExpectation,
+        seed: int,
+        mixed: Mixed | None = None,
+    ) -> None:
         self._rows, self._expectation, self._seed = rows, expectation, seed
+        self._mixed = mixed
         self.n_rows, self.n_features = rows.shape
         self._scaling: tuple[Floats | None, Scale] = None, 1.0
         complete = rows.copy()
@@ -91,11 +104,18 @@ class HidingRows:
     def total_weight(self) -> float:
         return float(self.n_rows)
 
+    @property
+    def n_columns(self) -> int:
+        """Number of columns, of which a group of levels is one."""
+        return self.n_features if self._mixed is None else len(self._mixed.widths)
+
     def _hide_in(self, numbers: np.ndarray) -> None:
         """Hide entries in some of the rows, and no longer those that were hidden."""
-        shape = len(numbers), self.n_features
+        mixed, n_columns = self._mixed, self.n_columns
         share = self._rng.uniform(_LEAST_SHARE, _LARGEST_SHARE, (len(numbers), 1))
-        hidden = self._rng.random_sample(shape) < share
+        hidden = self._rng.random_sample((len(numbers), n_columns)) < share
+        if mixed is not None:
+            hidden = mixed.spread(hidden)
         hidden &= ~np.isnan(self._rows[numbers])
         found = hide(self._rows[numbers], self._expectation, hidden)
         self._seen[numbers], self._targets[numbers] = found
@@ -122,12 +142,15 @@ class HidingRows:
 
     def windows(self, batch_size: int) -> Iterator[tuple[int, int, Rows]]:
         """The rows of an epoch."""
-        n_new = -(-self.n_rows // _EPOCHS_OF_A_ROW)
+        is_mixed = self._mixed is not None
+        n_epochs = _EPOCHS_OF_A_MIXED_ROW if is_mixed else _EPOCHS_OF_A_ROW
+        n_new = -(-self.n_rows // n_epochs)
         self._hide_in(self._rng.permutation(self.n_rows)[:n_new])
         yield 0, 0, self._all()
 
     def choose(self, numbers: np.ndarray) -> Self:
-        return type(self)(self._rows[numbers], self._expectation, self._seed)
+        how = self._expectation, self._seed, self._mixed
+        return type(self)(self._rows[numbers], *how)
 
     def materialized(self) -> Rows:
         return self._all()

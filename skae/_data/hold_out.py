@@ -247,7 +247,7 @@ def _hashes(data: LocalRows, keys: np.ndarray) -> np.ndarray:
     """Hashes of a part, the same for sparse and dense samples of either dtype."""
     hashes = [np.empty(0, dtype=np.uint64)]
     # Several arrays as large as a chunk are alive at once.
-    for batch in row_chunks(data.n_rows, 4 * data.n_features):
+    for batch in row_chunks(data.n_rows, 4 * math.ceil(data.row_entries)):
         rows = matrix_in_use(data.part(batch))
         if isinstance(rows, np.ndarray):
             of_rows = _mixed(rows) @ keys

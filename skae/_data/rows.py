@@ -1,5 +1,6 @@
 """A matrix as the kernels see it."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol, Self, cast
@@ -99,6 +100,10 @@ class AnyRows(Protocol):
 class LocalRows(AnyRows, Protocol):
     """Rows that this process can read: `Rows` or `StreamedRows`."""
 
+    @property
+    def row_entries(self) -> float:
+        """Mean number of stored entries of a row of the matrix, at least 1."""
+
     def part(self, batch: slice) -> "Rows":
         """The rows in use of a slice, in memory."""
 
@@ -134,6 +139,13 @@ class Rows(records.Rows):
     @property
     def has_missing(self) -> bool:
         return self.targets.size > 0
+
+    @property
+    def row_entries(self) -> float:
+        if self.starts.size < 2:
+            return float(self.n_features)
+        n_stored = int(self.starts[-1] - self.starts[0])
+        return max(1.0, n_stored / (self.starts.size - 1))
 
     def filled_by(self, fill: Callable[["Rows"], "Rows"]) -> Self:
         return cast(Self, fill(self))
@@ -409,6 +421,43 @@ def network_input(rows: LocalRows) -> Iterator[tuple[Floats, Floats | None]]:
         chunk -= part.offset.astype(np.float64)
         chunk *= part.factors.astype(np.float64)
         yield chunk, weights_in_use(part) if part.weights.size else None
+
+
+# Products of sparse rows take as long as those of dense ones if this share of the
+# entries is stored, or less time.
+_MAX_SPARSE_SHARE = 0.1
+
+
+def has_few_entries(rows: LocalRows) -> bool:
+    """Whether products of rows of a table take less time if rows stay sparse."""
+    return rows.row_entries <= _MAX_SPARSE_SHARE * rows.n_features
+
+
+def sparse_chunks(rows: LocalRows) -> Iterator[tuple[sparse.csr_matrix, Floats | None]]:
+    """Rows of a table with categories as a network sees them, never made dense.
+
+    Their columns of numbers are stored whole, and no others are centred.
+
+    Yields
+    ------
+    chunk : CSR matrix of shape (n_chunk, n_features), dtype=float64
+
+    weights : ndarray of shape (n_chunk,), dtype=float64, or None
+    """
+    for batch in row_chunks(rows.n_rows, math.ceil(rows.row_entries)):
+        part = rows.part(batch)
+        matrix = cast(sparse.csr_matrix, matrix_in_use(part))
+        columns = matrix.indices
+        values = matrix.data.astype(np.float64)
+        values -= part.offset.astype(np.float64)[columns]
+        values *= part.factors.astype(np.float64)[columns]
+        chunk = sparse.csr_matrix((values, columns, matrix.indptr), matrix.shape)
+        yield chunk, weights_in_use(part) if part.weights.size else None
+
+
+def of_entries(of_rows: Floats, chunk: sparse.csr_matrix) -> Floats:
+    """Numbers of rows, such as weights, for each of their stored entries."""
+    return np.repeat(of_rows, np.diff(chunk.indptr))
 
 
 def matrix_in_use(rows: Rows) -> Matrix:

@@ -7,7 +7,7 @@ the chunks: they have the same bits for any number of threads.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from skae._data.rows import (
     dense,
     make_rows,
     matrix_in_use,
+    of_entries,
     row_chunks,
     slices,
+    sparse_chunks,
     weights_in_use,
 )
 from skae._runtime.threads import map_in_order, n_threads_for
@@ -90,12 +92,15 @@ def _unless_rounding(scale: float, mean: Floats) -> float:
     return 0.0 if scale <= _CONSTANT_ROUNDINGS * rounding else scale
 
 
-def mean_and_spread(data: AnyRows) -> tuple[Floats, Floats]:
+def mean_and_spread(data: AnyRows, *, is_table: bool = False) -> tuple[Floats, Floats]:
     """Mean and standard deviation of every feature, over its observed entries.
 
     Parameters
     ----------
     data : AnyRows
+
+    is_table : bool, default=False
+        Whether the rows are sparse ones of a table, which are not made dense.
 
     Returns
     -------
@@ -110,9 +115,10 @@ def mean_and_spread(data: AnyRows) -> tuple[Floats, Floats]:
     ValueError
         If all entries are missing.
     """
-    mean, weight, largest = _mean_of_observed(data)
+    mean, weight, largest = _mean_of_observed(data, is_table=is_table)
     unit = np.where(largest > 0, largest, 1.0)
-    squares = sum(data.map(_squares_of_observed, mean, unit))
+    sums = _squares_of_table if is_table else _squares_of_observed
+    squares = sum(data.map(sums, mean, unit))
     spread = unit * np.sqrt(squares / weight)
     rounding = _CONSTANT_ROUNDINGS * np.finfo(np.float64).eps * np.abs(mean)
     return mean, np.where(spread > rounding, spread, 0.0)
@@ -130,7 +136,9 @@ def _mean_and_scale_of_observed(data: AnyRows) -> tuple[Floats, float]:
     return mean, scale
 
 
-def _mean_of_observed(data: AnyRows) -> tuple[Floats, Floats, Floats]:
+def _mean_of_observed(
+    data: AnyRows, *, is_table: bool = False
+) -> tuple[Floats, Floats, Floats]:
     """Mean of every feature, its total weight, and its largest deviation from a row.
 
     A feature without observed entries has the mean NaN and the weight 1.
@@ -141,7 +149,8 @@ def _mean_of_observed(data: AnyRows) -> tuple[Floats, Floats, Floats]:
         raise ValueError("X has no observed entry: all are NaN")
     at = (~np.isnan(firsts)).argmax(axis=0)
     origin = np.where(is_observed, firsts[at, np.arange(data.n_features)], 0.0)
-    weights, totals, sizes = zip(*data.map(_observed, origin), strict=True)
+    sums = _observed_of_table if is_table else _observed
+    weights, totals, sizes = zip(*data.map(sums, origin), strict=True)
     weight = np.where(is_observed, sum(weights), 1.0)
     mean = np.where(is_observed, origin + sum(totals) / weight, np.nan)
     return mean, weight, np.max(sizes, axis=0)
@@ -317,6 +326,71 @@ def _observed_deviations(
         weights = weights_in_use(chunk)
         deviations = _counted(chunk).astype(np.float64) - origin
         yield deviations, weights[weights > 0, np.newaxis]
+
+
+class _SparseSums(NamedTuple):
+    """Sparse rows that have a weight, for sums over their columns."""
+
+    columns: np.ndarray  # of the stored entries
+    values: Floats  # of these, 0 if missing
+    weights: Floats  # of these, 0 if missing
+    n_zeros: np.ndarray  # (n_features,) number of entries that are not stored
+    zero_weights: Floats  # (n_features,) their weights
+
+    @classmethod
+    def of(cls, data: LocalRows) -> Iterator[Self]:
+        """Those of all chunks."""
+        n_features = data.n_features
+        for chunk, weights in sparse_chunks(data):
+            if weights is not None:
+                chunk, weights = chunk[weights > 0], weights[weights > 0]
+            columns, is_missing = chunk.indices, np.isnan(chunk.data)
+            of_rows = np.ones(chunk.shape[0]) if weights is None else weights
+            expanded = of_entries(of_rows, chunk)
+            n_zeros = len(of_rows) - np.bincount(columns, minlength=n_features)
+            stored = np.bincount(columns, expanded, n_features)
+            # Exactly 0 for columns that are stored whole.
+            zero_weights = np.where(n_zeros > 0, of_rows.sum() - stored, 0.0)
+            values = np.where(is_missing, 0.0, chunk.data)
+            expanded[is_missing] = 0
+            yield cls(columns, values, expanded, n_zeros, zero_weights)
+
+    def summed(self, numbers: Floats) -> Floats:
+        """Weighted sums of numbers of the stored entries over each column."""
+        weighted = self.weights * numbers
+        return cast(Floats, np.bincount(self.columns, weighted, len(self.n_zeros)))
+
+    def deviations(self, origin: Floats) -> Floats:
+        """Deviations of the stored entries from a row; 0 if missing."""
+        return np.where(self.weights > 0, self.values - origin[self.columns], 0.0)
+
+
+def _observed_of_table(
+    data: LocalRows, origin: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """`_observed` of sparse rows; of others, too, as an imputer's networks see."""
+    if data.row_entries == data.n_features:
+        return _observed(data, origin)
+    weights, total, largest = np.zeros((3, data.n_features))
+    for sums in _SparseSums.of(data):
+        deviations = sums.deviations(origin)
+        weights += sums.summed(np.ones(len(deviations))) + sums.zero_weights
+        total += sums.summed(deviations) - sums.zero_weights * origin
+        np.maximum.at(largest, sums.columns, np.abs(deviations))
+        np.maximum(largest, np.abs(origin), out=largest, where=sums.n_zeros > 0)
+    return weights, total, largest
+
+
+def _squares_of_table(data: LocalRows, mean: Floats, size: Floats) -> Floats:
+    """`_squares_of_observed` of sparse rows; of others, too."""
+    if data.row_entries == data.n_features:
+        return _squares_of_observed(data, mean, size)
+    squares = np.zeros(data.n_features)
+    of_zeros = (np.where(np.isnan(mean), 0.0, mean) / size) ** 2
+    for sums in _SparseSums.of(data):
+        relative = sums.deviations(mean) / size[sums.columns]
+        squares += sums.summed(relative**2) + sums.zero_weights * of_zeros
+    return squares
 
 
 def _squared_deviations(data: LocalRows, mean: Floats, size: float) -> Floats:

@@ -78,6 +78,7 @@ class RowStream:
         self._n_given = 0  # rows of these that were returned or skipped
         self._last: tuple[_Numbers, Matrix] | None = None  # the last request and answer
         self._first_row: np.ndarray | None = None  # of the first pass; (1, n_features)
+        self._n_columns = 0  # of blocks, before tables become matrices
         self.is_sparse = self.has_missing = False
         n_rows = n_features = n_entries = 0
         with self._closed_on_error():
@@ -204,6 +205,7 @@ class RowStream:
         if first_row is None:
             self.dtype, self.is_sparse = checked.dtype, is_sparse
             first_row = self._first_row = dense(checked[:1]).copy()
+            self._n_columns = getattr(block, "shape", checked.shape)[1]
         if is_sparse != self.is_sparse:
             raise ValueError(
                 "make_batches gave dense and sparse blocks: they have to be all "
@@ -219,7 +221,7 @@ class RowStream:
         An empty list has no width, and before the first row any width fits.
         """
         if widths and self._first_row is not None:
-            n_features = self._first_row.shape[1]
+            n_features = self._n_columns
             if widths != (n_features,):
                 raise ValueError(
                     f"make_batches gave a block without rows, of {widths[0]} features, "
@@ -412,6 +414,10 @@ class StreamedRows(NamedTuple):
     @property
     def has_missing(self) -> bool:
         return self.stream.has_missing
+
+    @property
+    def row_entries(self) -> float:
+        return self.stream.row_entries
 
     def choose(self, numbers: np.ndarray) -> Self:
         return self._replace(subset=numbers)

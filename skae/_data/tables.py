@@ -7,17 +7,26 @@ table, numbers first, so that results do not depend on it either.
 """
 
 import contextlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import Any, NamedTuple, cast
+from itertools import accumulate, compress
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import assert_all_finite
 
-from skae._data.frames import CATEGORY, FRAMES, NUMBER, OTHER, Frame
+from skae._data.dtypes import Dtype, described, dtype_of
+from skae._data.frames import (
+    CATEGORY,
+    FRAMES,
+    NUMBER,
+    OTHER,
+    ArrayFrame,
+    Frame,
+    is_missing,
+)
+from skae._runtime.user_warnings import warn
 from skae._typing import Floats, Matrix
 
 
@@ -77,10 +86,23 @@ class Table(NamedTuple):
 
     library: str  # a key of FRAMES
     names: list[Any] | None
-    dtypes: list[Any]
+    dtypes: list[Any]  # descriptions, or dtypes of the library for which there is none
     numbers: np.ndarray  # columns of numbers, in the order of the matrix
     categories: np.ndarray  # columns of categories, in the order of the matrix
     levels: list[Levels]  # of `categories`
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> "Table":
+        """Make the table that a dict describes."""
+        dtypes = [Dtype(*d) if isinstance(d, list) else d for d in state["dtypes"]]
+        levels = [Levels(**of_column) for of_column in state["levels"]]
+        return cls(**{**state, "dtypes": dtypes, "levels": levels})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as a dict of plain containers, as pickles have it."""
+        dtypes = [list(d) if isinstance(d, Dtype) else d for d in self.dtypes]
+        levels = [of_column._asdict() for of_column in self.levels]
+        return {**self._asdict(), "dtypes": dtypes, "levels": levels}
 
     @property
     def groups(self) -> list[int]:
@@ -113,7 +135,7 @@ class Table(NamedTuple):
 
     def name(self, column: int) -> str:
         """Name of a column."""
-        return f"x{column}" if self.names is None else str(self.names[column])
+        return _name(self.names, column)
 
     @property
     def input_names(self) -> list[str]:
@@ -127,7 +149,7 @@ class Table(NamedTuple):
         return names
 
     def encode(
-        self, frame: Frame, *, raises: bool = False, name: str = "X"
+        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
     ) -> tuple[Matrix, bool]:
         """The matrix of a table with the same columns.
 
@@ -135,9 +157,9 @@ class Table(NamedTuple):
         ----------
         frame : Frame
 
-        raises : bool, default=False
+        handle_unknown : {"warn", "error", "ignore"}, default="warn"
             Whether a level that is not known is an error; else it is a missing value,
-            with a warning.
+            with a warning unless they are ignored.
 
         name : str, default="X"
             Name of the table in errors.
@@ -149,20 +171,44 @@ class Table(NamedTuple):
 
         has_missing : bool
         """
-        values = [self._numbers(frame, int(j), name) for j in self.numbers]
-        with _warning_once(raises, name) as note:
-            codes = [
-                self._codes(frame, int(column), levels, note)
-                for column, levels in zip(self.categories, self.levels, strict=True)
-            ]
+        values, codes = self.columns(frame, handle_unknown=handle_unknown, name=name)
         has_missing = any(np.isnan(of_column).any() for of_column in values)
         has_missing |= any((of_column < 0).any() for of_column in codes)
         return _matrix(frame.n_rows, values, codes, self.groups), has_missing
 
+    def columns(
+        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
+    ) -> tuple[list[Floats], list[np.ndarray]]:
+        """Columns of numbers, and inputs in the groups of categories; see `encode`.
+
+        Missing numbers are NaN, and missing categories, or unknown ones, -1.
+        """
+        values = [self._numbers(frame, int(j), name) for j in self.numbers]
+        with _reported(handle_unknown, name) as note:
+            codes = [
+                self._codes(frame, int(column), levels, note)
+                for column, levels in zip(self.categories, self.levels, strict=True)
+            ]
+        return values, codes
+
+    def chosen(self, is_chosen: np.ndarray) -> "Table":
+        """The table that has only some of the columns."""
+        number = np.cumsum(is_chosen) - 1
+        there = is_chosen[self.categories]
+        names = self.names and list(compress(self.names, is_chosen))
+        return self._replace(
+            names=names,
+            dtypes=list(compress(self.dtypes, is_chosen)),
+            numbers=number[self.numbers[is_chosen[self.numbers]]],
+            categories=number[self.categories[there]],
+            levels=list(compress(self.levels, there)),
+        )
+
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
         """A column of numbers, checked."""
-        with _named(self.name(column), name):
+        with _named(self.name(column), f"{name}, one of numbers"):
             values = frame.numbers(column)
+        with _named(self.name(column), name):
             assert_all_finite(values, allow_nan=True, input_name=name)
         return values
 
@@ -189,7 +235,10 @@ class Table(NamedTuple):
         """A table of what a network gives for the columns of the matrix.
 
         The level of a group is that with the largest output.
+
+        Raises ImportError if the table's library is not installed.
         """
+        dtypes = [dtype_of(self.library, dtype) for dtype in self.dtypes]
         columns: list[Any] = [None] * len(self.dtypes)
         for position, column in enumerate(self.numbers):
             columns[column] = outputs[:, position]
@@ -200,7 +249,12 @@ class Table(NamedTuple):
             chosen = levels.shown[outputs[:, start:stop].argmax(axis=1)]
             columns[column] = _as_array(levels.levels)[chosen]
         make = FRAMES[self.library].make
-        return make(columns, self.names, self.dtypes)
+        return make(columns, self.names, dtypes)
+
+
+def _name(names: list[Any] | None, column: int) -> str:
+    """Name of a column of a table with these names."""
+    return f"x{column}" if names is None else str(names[column])
 
 
 def _as_array(levels: list[Any]) -> np.ndarray:
@@ -215,33 +269,32 @@ def _named(column: str, name: str) -> Iterator[None]:
     """Add the name of a column to an error of its values."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        message = f"column {column!r} of {name}: {error}"
-        raise type(error)(message) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"column {column!r} of {name}: {error}") from error
 
 
 @contextlib.contextmanager
-def _warning_once(
-    raises: bool, name: str
+def _reported(
+    handle_unknown: str, name: str
 ) -> Iterator[Callable[[str, list[Any]], None]]:
     """Collect levels that are not known, and raise or warn of all of them."""
     found: dict[str, list[Any]] = {}
     yield found.__setitem__
-    if not found:
+    if not found or handle_unknown == "ignore":
         return
     listed = "; ".join(
         f"column {column!r}: {_shortened(levels)}" for column, levels in found.items()
     )
-    if raises:
+    if handle_unknown == "error":
         raise ValueError(
-            f"{name} has categories that were not seen in fit: {listed}. With "
-            "handle_unknown='warn' they are missing values"
+            f"{name} has categories that were not seen in fit, or are not in the "
+            f"parameter categories: {listed}. With handle_unknown='warn' they are "
+            "missing values"
         )
-    warnings.warn(
-        f"{name} has categories that were not seen in fit, and are taken for missing "
-        f"values: {listed}",
-        UserWarning,
-        stacklevel=2,
+    warn(
+        f"{name} has categories that were not seen in fit, or are not in the parameter "
+        f"categories, and are taken for missing values: {listed}"
     )
 
 
@@ -301,6 +354,9 @@ class TableReader:
     max_categories : int or None
 
     min_frequency : int, float or None
+
+    counts_declared : bool, default=False
+        Whether levels that a column's dtype names are known if they do not occur.
     """
 
     def __init__(
@@ -309,78 +365,234 @@ class TableReader:
         categories: Any,
         max_categories: int | None,
         min_frequency: float | None,
+        *,
+        counts_declared: bool = False,
     ) -> None:
         self._categorical_features, self._categories = categorical_features, categories
         self._limits = max_categories, min_frequency
-        self._first: Frame | None = None
-        self._n_rows = 0
+        self._counts_declared = counts_declared
+        self._read: list[TableCounts] = []
+
+    @classmethod
+    def of(cls, estimator: Any, *, counts_declared: bool = False) -> "TableReader":
+        """The reader that an estimator's parameters describe."""
+        return cls(
+            estimator.categorical_features,
+            estimator.categories,
+            estimator.max_categories,
+            estimator.min_frequency,
+            counts_declared=counts_declared,
+        )
 
     def read(self, frame: Frame) -> None:
         """Count the levels of a table's columns."""
-        if self._first is None:
-            self._first = frame
-            self._is_category = categorical_columns(frame, self._categorical_features)
-            self._counts: list[Counter[Any]] = [Counter() for _ in frame.dtypes]
-            self._sums = np.zeros((len(frame.dtypes), 2))
-        self._n_rows += frame.n_rows
-        for j in np.flatnonzero(self._is_category):
-            codes, levels = frame.levels(int(j))
-            n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
-            self._counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
-        if _sortable_names(frame.names) is None:
-            for j in np.flatnonzero(~self._is_category):
-                if frame.kind(int(j)) == NUMBER:
-                    values = frame.numbers(int(j)).astype(np.float64)
-                    with np.errstate(over="ignore", invalid="ignore"):
-                        self._sums[j] += np.nansum(values), np.nansum(values**2)
+        self.add(TableCounts.of(frame, self._categorical_features))
+
+    def add(self, counts: "TableCounts") -> None:
+        """Add what was counted in a table, or a part of one."""
+        if self._read:
+            counts = self._read.pop().joined_with(counts)
+        self._read.append(counts)
+
+    @property
+    def has_read(self) -> bool:
+        """Whether a table was read."""
+        return bool(self._read)
 
     @property
     def has_categories(self) -> bool:
         """Whether a column that was read is one of categories."""
-        return self._first is not None and bool(self._is_category.any())
+        return self.has_read and CATEGORY in self._read[0].kinds
 
     def table(self) -> Table:
         """What was found out."""
-        frame = cast(Frame, self._first)
-        numbers = np.flatnonzero(~self._is_category)
-        for j in numbers:
-            if frame.kind(int(j)) == OTHER:
-                name = j if frame.names is None else repr(frame.names[j])
-                raise ValueError(
-                    f"Column {name} of X has dtype {frame.dtypes[j]}, which is neither "
-                    "numbers nor categories: convert it to numbers, or make it "
-                    "categorical"
-                )
-        columns = np.flatnonzero(self._is_category)
+        found = self._read[0]
+        _check_names(found.names)
+        is_category = np.array([kind == CATEGORY for kind in found.kinds])
+        numbers, columns = np.flatnonzero(~is_category), np.flatnonzero(is_category)
         numbers = np.array(sorted(numbers.tolist(), key=self._key), dtype=np.int64)
         columns = np.array(sorted(columns.tolist(), key=self._key), dtype=np.int64)
-        levels = [self._levels(frame, int(j)) for j in columns]
-        names, dtypes = frame.names, frame.dtypes
-        return Table(frame.library, names, dtypes, numbers, columns, levels)
+        given = _GivenCategories(self._categories, found.names, is_category)
+        levels = [self._levels(found, given.of(int(j)), int(j)) for j in columns]
+        dtypes = [described(found.library, dtype) for dtype in found.dtypes]
+        return Table(found.library, found.names, dtypes, numbers, columns, levels)
+
+    def report_unknown(self, table: Table, handle_unknown: str) -> None:
+        """Warn of levels that were read but are not in the table, or raise an error."""
+        counts = self._read[0].counts
+        with _reported(handle_unknown, "X") as note:
+            for column, levels in zip(table.categories, table.levels, strict=True):
+                unknown = set(counts[column]).difference(levels.levels)
+                if unknown:
+                    note(table.name(column), _sorted(unknown))
 
     def _key(self, column: int) -> tuple[Any, ...]:
         """What a column is sorted by: its name, or else what is in it."""
-        names = _sortable_names(cast(Frame, self._first).names)
+        found = self._read[0]
+        names = _sortable_names(found.names)
         if names is not None:
             return (names[column],)
-        counts = self._counts[column].items()
-        return (*self._sums[column], sorted((str(k), n) for k, n in counts))
+        if found.kinds[column] == NUMBER:
+            return tuple(found.sums[column])
+        return tuple(sorted((str(k), n) for k, n in found.counts[column].items()))
 
-    def _levels(self, frame: Frame, column: int) -> Levels:
-        counts: Mapping[Any, int] = self._counts[column]
-        given = _given_categories(self._categories, frame, column)
+    def _levels(
+        self, found: "TableCounts", given: list[Any] | None, column: int
+    ) -> Levels:
+        counts: Mapping[Any, int] = found.counts[column]
+        if given is None and self._counts_declared:
+            given = [*found.declared[column], *counts]
         if given is not None:
             counts = {level: counts.get(level, 0) for level in given}
         if not counts:  # all are missing
             counts = {None: 0}
-        return Levels.of(counts, self._n_rows, *self._limits)
+        return Levels.of(counts, found.n_rows, *self._limits)
+
+
+class TableCounts(NamedTuple):
+    """What the columns of a table are, and how often each level occurs."""
+
+    library: str
+    names: list[Any] | None
+    dtypes: list[Any]
+    kinds: list[str]
+    declared: list[list[Any]]  # levels that dtypes name
+    counts: list[Counter[Any]]  # of the levels of categories, and of objects
+    sums: np.ndarray  # (n_columns, 2) of numbers and their squares, if need be
+    n_rows: int
+
+    @classmethod
+    def of(cls, frame: Frame, categorical_features: Any) -> "TableCounts":
+        """Count the levels of a table's columns."""
+        n_columns = len(frame.dtypes)
+        is_category = categorical_columns(frame, categorical_features)
+        _check_kinds(frame, is_category)
+        kinds = [
+            CATEGORY if is_category[j] else _kind_unless_category(frame, j)
+            for j in range(n_columns)
+        ]
+        counts: list[Counter[Any]] = [Counter() for _ in kinds]
+        sums = np.zeros((n_columns, 2))
+        is_sorted_by_name = _sortable_names(frame.names) is not None
+        for j, kind in enumerate(kinds):
+            # Objects are categories if they are in a later block.
+            if kind == CATEGORY or (kind == NUMBER and frame.holds_objects(j)):
+                with _named(_name(frame.names, j), name="X"):
+                    codes, levels = frame.levels(j)
+                n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
+                counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
+            if frame.kind(j) == kind == NUMBER and not is_sorted_by_name:
+                values = frame.numbers(j).astype(np.float64)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    sums[j] = np.nansum(values), np.nansum(values**2)
+        declared = [
+            frame.declared(j) if kind == CATEGORY else []
+            for j, kind in enumerate(kinds)
+        ]
+        library, names, dtypes = frame.library, frame.names, frame.dtypes
+        return cls(library, names, dtypes, kinds, declared, counts, sums, frame.n_rows)
+
+    def joined_with(self, other: "TableCounts") -> "TableCounts":
+        """Counts of a table made of both, one after the other.
+
+        Raises
+        ------
+        ValueError
+            If they are tables of different libraries, or have different columns.
+        """
+        _expect_same("library", self.library, other.library)
+        _expect_same("number of columns", len(self.dtypes), len(other.dtypes))
+        _expect_same("columns", self.names, other.names)
+        pairs = list(zip(self.kinds, other.kinds, strict=True))
+        kinds = [max(pair, key=_CERTAINTY.index) for pair in pairs]
+        dtypes = [
+            self._common_dtype(*pair)
+            for pair in zip(self.dtypes, other.dtypes, strict=True)
+        ]
+        declared = [
+            list(dict.fromkeys([*one, *another]))
+            for one, another in zip(self.declared, other.declared, strict=True)
+        ]
+        counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        return self._replace(
+            dtypes=dtypes,
+            kinds=kinds,
+            declared=declared,
+            counts=counts,
+            sums=self.sums + other.sums,
+            n_rows=self.n_rows + other.n_rows,
+        )
+
+    def _common_dtype(self, one: Any, other: Any) -> Any:
+        """The dtype of a column of two tables."""
+        if one == other:
+            return one
+        dtype = FRAMES[self.library].common_dtype(one, other)
+        if dtype is None:
+            _expect_same("dtypes", one, other)
+        return dtype
+
+
+def _expect_same(what: str, one: Any, other: Any) -> None:
+    """Raise ValueError if tables of the same data differ."""
+    if one != other:
+        raise ValueError(
+            f"The tables that X consists of differ in their {what}: {one} and then "
+            f"{other}. All have to be of one library, and have the same columns"
+        )
+
+
+# A column of objects is of the last of the kinds that its parts are.
+_CERTAINTY = NUMBER, CATEGORY, OTHER
+
+
+def may_have_categories(frame: Frame | None) -> bool:
+    """Whether a table, or more of the same columns, has categories by their dtypes."""
+    if frame is None:
+        return False
+    columns = range(len(frame.dtypes))
+    return any(frame.holds_objects(j) or frame.kind(j) == CATEGORY for j in columns)
+
+
+def _kind_unless_category(frame: Frame, column: int) -> str:
+    """Kind of a column that is no category."""
+    kind = frame.kind(column)
+    return NUMBER if kind == CATEGORY else kind
+
+
+def _check_kinds(frame: Frame, is_category: np.ndarray) -> None:
+    """Raise ValueError if columns are neither of numbers nor of categories.
+
+    An array without categories is left to scikit-learn, which has errors of its own.
+    """
+    if isinstance(frame, ArrayFrame) and not is_category.any():
+        return
+    for j in np.flatnonzero(~is_category):
+        if frame.kind(int(j)) == OTHER:
+            raise ValueError(
+                f"Column {_name(frame.names, int(j))!r} of X has dtype "
+                f"{frame.dtypes[j]}, and its entries are neither all numbers nor all "
+                "text or booleans. Convert it to numbers, such as dates to days since "
+                "the first; take it for categories, see categorical_features; or mark "
+                "entries that are missing by NaN, None or pandas.NA"
+            )
+
+
+def _check_names(names: list[Any] | None) -> None:
+    """Raise ValueError if columns have the same name."""
+    twice = [name for name, n in Counter(names or []).items() if n > 1]
+    if twice:
+        raise ValueError(
+            f"X has several columns with the name {twice[0]!r}: give each a name of "
+            "its own"
+        )
 
 
 def _sortable_names(names: list[Any] | None) -> list[str] | None:
-    """Names of columns if they are different strings, else None."""
-    if names is None or len({*map(str, names)}) < len(names):
+    """Names of columns if they are strings, else None."""
+    if names is None or not all(isinstance(name, str) for name in names):
         return None
-    return names if all(isinstance(name, str) for name in names) else None
+    return names
 
 
 def categorical_columns(frame: Frame, categorical_features: Any) -> np.ndarray:
@@ -429,20 +641,55 @@ def _are_columns(numbers: np.ndarray, n_columns: int) -> bool:
     return bool(numbers.min() >= 0 and numbers.max() < n_columns)
 
 
-def _given_categories(categories: Any, frame: Frame, column: int) -> list[Any] | None:
-    """Levels that the user gives for a column; None for those that are found."""
-    if isinstance(categories, str):  # "auto"
-        return None
-    given: Any = None
-    if isinstance(categories, Mapping):
-        name = column if frame.names is None else frame.names[column]
-        given = categories.get(name)
-    else:
-        if len(categories) != len(frame.dtypes):
-            raise ValueError(
-                f"categories has {len(categories)} entries, but X has "
-                f"{len(frame.dtypes)} columns: pass the levels of each, None for "
-                "numbers, or a dict with the levels of some"
-            )
-        given = categories[column]
-    return None if given is None else list(dict.fromkeys(given))
+class _GivenCategories:
+    """Levels that the user gives for some columns.
+
+    Raises ValueError if there is no such column of categories.
+    """
+
+    def __init__(
+        self, categories: Any, names: list[Any] | None, is_category: np.ndarray
+    ) -> None:
+        n_columns = len(is_category)
+        names = list(range(n_columns)) if names is None else names
+        self._of_columns: list[Any] = [None] * n_columns
+        if isinstance(categories, str):  # "auto"
+            return
+        if not isinstance(categories, Mapping):
+            if len(categories) != n_columns:
+                raise ValueError(
+                    f"categories has {len(categories)} entries, but X has {n_columns} "
+                    "columns: pass the levels of each, None for numbers, or a dict "
+                    "with the levels of some"
+                )
+            categories = dict(enumerate(categories))
+        chosen = [names[j] for j in np.flatnonzero(is_category)]
+        for key, levels in categories.items():
+            if levels is None:
+                continue
+            j = names.index(key) if key in names else key
+            if not isinstance(j, int | np.integer) or not 0 <= j < n_columns:
+                raise ValueError(f"categories: X has no column {key!r}")
+            if not is_category[j]:
+                raise ValueError(
+                    f"categories has levels of column {key!r}, which is not one of "
+                    f"categories: these are {chosen}. See categorical_features"
+                )
+            self._of_columns[int(j)] = _checked_levels(levels, key)
+
+    def of(self, column: int) -> list[Any] | None:
+        """Levels of a column; None for those that are found."""
+        found: list[Any] | None = self._of_columns[column]
+        return found
+
+
+def _checked_levels(levels: Any, key: Any) -> list[Any]:
+    """Levels that are given for a column, as a list of different ones."""
+    found: list[Any] = []
+    if isinstance(levels, Iterable) and not isinstance(levels, str | bytes | Mapping):
+        found = [v for v in dict.fromkeys(levels) if not is_missing(v)]
+    if not found:
+        raise ValueError(
+            f"categories[{key!r}]={levels!r} has to be levels, such as ['a', 'b']"
+        )
+    return found

@@ -5,7 +5,7 @@ import math
 import numbers
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from skae._data.frames import ArrayFrame, Frame, frame_of
+from skae._data.frames import ArrayFrame, Frame, frame_of, marked
 from skae._data.rows import aligned, check_size, has_matrices
 from skae._data.statistics import lowest_and_highest, lowest_and_highest_observed
 from skae._data.tables import Table, TableReader
@@ -118,7 +118,7 @@ def check_table(
     *,
     name: str = "X",
     reset: bool = False,
-    raises: bool = False,
+    handle_unknown: str = "warn",
 ) -> Checked:
     """Validate a table with categories for an estimator, and make it a matrix.
 
@@ -138,8 +138,8 @@ def check_table(
         Whether to set the number and the names of the features instead of comparing
         them.
 
-    raises : bool, default=False
-        Whether categories that are not known are an error, and not missing values.
+    handle_unknown : {"warn", "error"}, default="warn"
+        Whether levels that are not known are missing values or an error.
 
     Returns
     -------
@@ -151,6 +151,14 @@ def check_table(
     TypeError, ValueError
         If X is not valid.
     """
+    frame = check_frame(estimator, X, name=name, reset=reset)
+    return Checked(*table.encode(frame, handle_unknown=handle_unknown, name=name))
+
+
+def check_frame(
+    estimator: BaseEstimator, X: MatrixLike, *, name: str = "X", reset: bool = False
+) -> Frame:
+    """Validate a table for an estimator, except for its entries; see `check_table`."""
     if sparse.issparse(X):
         raise TypeError(
             f"{name} is a sparse matrix, but {type(estimator).__name__} was fitted "
@@ -158,15 +166,56 @@ def check_table(
         )
     frame = frame_of(X) or ArrayFrame(X)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    if not frame.n_rows:
+    _check_not_empty(frame)
+    return frame
+
+
+def _check_not_empty(frame: Frame) -> None:
+    """Raise ValueError, in scikit-learn's words, for a table without any entry."""
+    shape = frame.n_rows, len(frame.dtypes)
+    if 0 in shape:
+        kind = "feature(s)" if frame.n_rows else "sample(s)"
         raise ValueError(
-            f"Found array with 0 sample(s) (shape=(0, {len(frame.dtypes)})) while a "
-            "minimum of 1 is required."
+            f"Found array with 0 {kind} (shape={shape}) while a minimum of 1 is "
+            "required."
         )
-    return Checked(*table.encode(frame, raises=raises, name=name))
 
 
-def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None:
+def read_tables(
+    estimator: Any,
+    blocks: Iterable[MatrixLike],
+    *,
+    counts_declared: bool = False,
+    mark: Any = None,
+) -> Table | None:
+    """How tables with categories become matrices; None if there are only numbers.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        With parameters of tables; see `TableReader.of`.
+
+    blocks : iterable of {array-like, sparse matrix, dataframe}
+        Parts of the training data.
+
+    counts_declared : bool, default=False
+        As of `TableReader`.
+
+    mark : str or number, default=None
+        Value that stands for a missing one, besides NaN and None.
+    """
+    chosen = estimator.categorical_features
+    if chosen is None:
+        return None
+    reader = TableReader.of(estimator, counts_declared=counts_declared)
+    for block in blocks:
+        read_table(block, reader, is_explicit=not isinstance(chosen, str), mark=mark)
+    return reader.table() if reader.has_categories else None
+
+
+def read_table(
+    X: MatrixLike, reader: TableReader, *, is_explicit: bool, mark: Any = None
+) -> None:
     """Let a reader read X, if it is a table.
 
     Parameters
@@ -177,17 +226,26 @@ def read_table(X: MatrixLike, reader: TableReader, *, is_explicit: bool) -> None
 
     is_explicit : bool
         Whether some columns are said to be categories, so that X has to be a table.
+
+    mark : str or number, default=None
+        Value that stands for a missing one, besides NaN and None.
     """
+    frame = table_of(X, is_explicit=is_explicit or reader.has_read)
+    if frame is not None and frame.n_rows:
+        reader.read(marked(frame, mark))
+
+
+def table_of(X: MatrixLike, *, is_explicit: bool) -> Frame | None:
+    """X as a table that may have categories, or None. See `read_table`."""
     frame = frame_of(X)
-    if frame is None and is_explicit:
-        if sparse.issparse(X):
-            raise TypeError(
-                "categorical_features needs a table, but X is a sparse matrix: pass a "
-                "dataframe or an array, or categorical_features=None"
-            )
-        frame = cast(Frame, ArrayFrame(X))
-    if frame is not None:
-        reader.read(frame)
+    if frame is not None or not is_explicit:
+        return frame
+    if sparse.issparse(X):
+        raise TypeError(
+            "categorical_features needs a table, but X is a sparse matrix: pass a "
+            "dataframe or an array, or categorical_features=None"
+        )
+    return cast(Frame, ArrayFrame(X))
 
 
 def check_feature_weights(feature_weights: ArrayLike, n_features: int) -> Floats:
@@ -253,6 +311,26 @@ def check_block(
     return _check_matrix(block, dtype, limits, check, name=name).matrix
 
 
+def check_table_block(
+    block: MatrixLike,
+    table: Table,
+    dtype: _Dtypes,
+    limits: "ValueRange | None" = None,
+    *,
+    handle_unknown: str,
+    name: str = "X",
+) -> Matrix:
+    """Validate a part of a table's samples, which may be empty. See `check_table`."""
+    frame = frame_of(block) or ArrayFrame(block)
+    matrix, _ = table.encode(frame, handle_unknown=handle_unknown, name=name)
+    return check_range(_typed(matrix, dtype), limits, name)
+
+
+def _typed(matrix: Matrix, dtype: _Dtypes) -> Matrix:
+    """A table's matrix in a dtype, unless it may keep one of several."""
+    return matrix if isinstance(dtype, tuple) else matrix.astype(dtype, copy=False)
+
+
 def _check_matrix(
     X: MatrixLike,
     dtype: _Dtypes,
@@ -301,7 +379,8 @@ def _missing_is_no_text() -> Iterator[None]:
             raise
         raise ValueError(
             f"{error}. X has to be numbers; a missing one is NaN, None or pandas.NA. "
-            "Encode text, for example by OrdinalEncoder, which leaves NaN as it is"
+            "Text is for categories: in a table, see categorical_features; or encode "
+            "it, for example by OrdinalEncoder, which leaves NaN as it is"
         ) from error
 
 
@@ -333,6 +412,11 @@ def convertible(X: Any) -> Any:
 def check_before_conversion(X: MatrixLike, name: str = "X") -> None:
     """Raise ValueError for matrices that are not safe to convert."""
     if hasattr(X, "shape"):
+        if len(X.shape) == 1 and hasattr(X, "to_frame"):
+            raise ValueError(
+                f"Expected 2D array, got 1D array instead: {name} is a Series. A table "
+                f"of this column alone is {name}.to_frame()"
+            )
         check_size(X, name)
     if isinstance(X, sparse.csc_matrix | sparse.csc_array):
         _check_compressed(X, name)

@@ -11,6 +11,7 @@ from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._compiled.schedules import SCHEDULES
+from skae._files import tables
 from skae._files.container import Arrays, Description, Kind, require, shown
 from skae._files.parts import (
     ANY,
@@ -33,11 +34,13 @@ from skae._training.state import (
     progress_of,
     saved_progress,
 )
+from skae._typing import Scale
 
 # Integers that a fit has chosen, and what it notes about the weights that it keeps.
 _CHOSEN = ("best_iter_", "batch_size_", "max_iter_")
 _KEPT = ("kept", "selected_epoch", "schedule")
-_NUMBERS = ("n_iter_", "scale_", "loss_", "best_loss_")
+_NUMBERS = ("n_iter_", "loss_", "best_loss_")
+_SCALE = "scale"  # an array, or else a number
 _TRAINING = {"solver": {"lbfgs", *SOLVERS}, "loss": set(LOSSES), "init": set(INITS)}
 # Names of arrays, and where they come from: attributes, lists of numbers, and parts of
 # the training's state.
@@ -64,6 +67,8 @@ _NOT_CHECKED = frozenset({_STATE["moment_1"], _STATE["moment_2"], *_MEMORY.value
 
 def version(attributes: Mapping[str, Any]) -> int:
     """The first version of the format that can hold the attributes."""
+    if isinstance(attributes.get("scale_"), np.ndarray):
+        return 4
     return 2 if attributes.get("_gaussian") else 1
 
 
@@ -102,6 +107,14 @@ def described(attributes: Mapping[str, Any]) -> tuple[Description, Arrays]:
         arrays[name] = arrays[name].astype(np.float64)  # empty ones too
     if attributes["_gaussian"]:
         arrays |= arrays_of_gaussian(attributes["_gaussian"])
+    scale = attributes["scale_"]
+    if isinstance(scale, np.ndarray):
+        arrays[_SCALE] = scale
+    else:
+        fitted["numbers"]["scale_"] = encoded(scale, "scale_")
+    if attributes.get("_table") is not None:
+        fitted["table"], of_table = tables.described(attributes["_table"])
+        arrays |= of_table
     return fitted, arrays
 
 
@@ -128,14 +141,21 @@ def expected(
     needed |= {"mean": features, "offset": features, "loss_curve": curve}
     if architecture["variational"]:
         needed["kl_curve"] = curve
+    scales: dict[str, Expected] = {_SCALE: ("float64", (widths[0],))}
     optional: list[dict[str, Expected]] = [
         {"validation_loss_curve": curve},
         {"explained_variance": components, "explained_variance_ratio": components},
         {"mean_activation": components},
         {_PARAMS["selected"]: weights},
-        expected_names(widths[0]),
+        scales,
+        expected_names(_n_features(architecture)),
         expected_gaussian(widths[0]),
     ]
+    groups = architecture.get("groups")
+    require((groups is None) == ("table" not in fitted), "its categories are missing")
+    if groups is not None:
+        needed |= scales
+        needed |= tables.expected(fitted["table"], kinds, widths[0], groups)
     if fitted["training"]["solver"] == "lbfgs":
         needed[_STATE["moment_1"]] = needed[_STATE["moment_2"]] = dtype, (0,)
         _, n_steps = kinds.get(_MEMORY["steps"], ("", ()))
@@ -160,11 +180,29 @@ def _check_architecture(architecture: dict[str, Any], is_variational: bool) -> N
         and all(is_count(n, 1) for n in widths)
         and widths == widths[::-1]
         and all(name in ACTIVATIONS for name in activations)
-        and architecture.keys() == {"widths", "activations", "tied", "variational"}
+        and architecture.keys() - {"groups"}
+        == {"widths", "activations", "tied", "variational"}
+        and _are_groups(architecture.get("groups", [widths[0]]), widths[0])
         and architecture["variational"] is is_variational
         and (is_tied is False or (is_tied is True and not is_variational))
     )
     require(is_network, "its layers do not fit its class")
+
+
+def _are_groups(groups: Any, n_inputs: int) -> bool:
+    """Whether numbers may be the sizes of groups of inputs."""
+    return (
+        type(groups) is list
+        and len(groups) > 0
+        and all(is_count(n, 1) for n in groups)
+        and sum(groups) <= n_inputs
+    )
+
+
+def _n_features(architecture: dict[str, Any]) -> int:
+    """Number of features: the inputs of a group are one."""
+    groups, n_inputs = architecture.get("groups", []), architecture["widths"][0]
+    return int(n_inputs - sum(groups) + len(groups))
 
 
 def _n_params(architecture: dict[str, Any]) -> int:
@@ -195,16 +233,22 @@ def attributes(fitted: Description, arrays: Arrays) -> dict[str, Any]:
         training["cut_short_of"] = planned
     chosen, kept = _chosen(fitted.get("chosen", {}), training)
     training |= kept
+    of_table = {}
+    if "table" in fitted:
+        groups = architecture["groups"]
+        of_table["_table"] = tables.table_of(fitted["table"], arrays, groups)
     return {
         **chosen,
+        **of_table,
         "hidden_layer_sizes_": tuple(
             architecture["widths"][1 : len(architecture["widths"]) // 2]
         ),
         "initial_loss_": progress.start_loss,
-        "n_features_in_": architecture["widths"][0],
+        "n_features_in_": _n_features(architecture),
         "n_components_": architecture["widths"][len(architecture["widths"]) // 2],
         "n_layers_": len(architecture["widths"]),
         **_numbers(fitted),
+        "scale_": _scale(fitted, arrays),
         **{k: arrays[name] for name, k in _ATTRIBUTES.items() if name in arrays},
         **{k: arrays[name].tolist() for name, k in _CURVES.items() if name in arrays},
         "_architecture": architecture,
@@ -259,9 +303,18 @@ def _numbers(fitted: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: decoded(fitted["numbers"][name]) for name in _NUMBERS}
     n_iter, *others = numbers.values()
     require(
-        is_count(n_iter)
-        and all(type(number) is float for number in others)
-        and 0 < numbers["scale_"] < math.inf,
+        is_count(n_iter) and all(type(number) is float for number in others),
         "its fitted numbers are not those of a training",
     )
     return numbers
+
+
+def _scale(fitted: dict[str, Any], arrays: Arrays) -> Scale:
+    """The fitted attribute `scale_`."""
+    if _SCALE in arrays:
+        require((arrays[_SCALE] > 0).all(), "its scales are not positive")
+        return arrays[_SCALE]
+    scale: float = decoded(fitted["numbers"]["scale_"])
+    is_one = type(scale) is float and 0 < scale < math.inf
+    require(is_one, "its scale is not one of its fitted numbers")
+    return scale

@@ -99,8 +99,9 @@ MEMBERS: dict[str, type[Member]] = {name: row.member for name, row in _ROW_OF.it
 
 # Version of the format. To change it, add what reads older versions, and a file to
 # tests/data. Estimators are written in the first version that can hold them; 2 has what
-# was fitted to data with missing entries, 3 has estimators within estimators.
-VERSION = 3
+# was fitted to data with missing entries, 3 has estimators within estimators, 4 has
+# tables with categories, and scales of features.
+VERSION = 4
 
 _OUTPUTS = (None, "default", "pandas", "polars")
 _ROUTED = ("fit", "partial_fit", "score", "predict")

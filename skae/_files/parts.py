@@ -1,9 +1,8 @@
 """What the rows of several kinds of estimators share: numbers, names, distributions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,39 +46,102 @@ def require_finite(arrays: Arrays, except_for: frozenset[str] = frozenset()) -> 
 
 
 # ---------------------------------------------------------------------------
-# Names of features
+# Names of features, and other values
 # ---------------------------------------------------------------------------
 
-_LENGTHS, _TEXT = "feature_names.lengths", "feature_names.text"
+_FEATURE_NAMES = "feature_names"  # begins the names of arrays
+# Types of values beside text, as numbers in files, and what makes them of text.
+_OF_TEXT: tuple[tuple[type, Callable[[memoryview], Any]], ...] = (
+    (str, lambda text: str(text, "utf-8", "surrogatepass")),
+    (bytes, bytes),
+    (bool, lambda text: {b"True": True, b"False": False}[bytes(text)]),
+    (int, lambda text: int(bytes(text))),
+    (float, lambda text: float(bytes(text))),
+    (type(None), lambda text: {b"None": None}[bytes(text)]),
+)
+_TYPES = [kind for kind, _ in _OF_TEXT]
+
+
+def _arrays_of_texts(texts: list[bytes], of: str) -> Arrays:
+    """Arrays that hold texts."""
+    return {
+        f"{of}.lengths": np.array([len(text) for text in texts], dtype=np.int64),
+        f"{of}.text": np.frombuffer(b"".join(texts), dtype=np.uint8),
+    }
+
+
+def _expected_texts(n: int | None, of: str) -> dict[str, Expected]:
+    """Types and shapes of the arrays of n texts."""
+    return {f"{of}.lengths": ("int64", (n,)), f"{of}.text": ("uint8", (ANY,))}
+
+
+def _texts_of_arrays(arrays: Arrays, of: str, what: str) -> Iterator[memoryview]:
+    """Texts, one after the other; InvalidFile, which says what they are, if wrong."""
+    lengths, text = arrays[f"{of}.lengths"], arrays[f"{of}.text"]
+    require(
+        (lengths >= 0).all()
+        and (lengths <= text.size).all()
+        and lengths.sum() == text.size,
+        f"{what} have wrong lengths",
+    )
+    # Not as lists of Python's numbers, which take more memory than short texts.
+    pairs = zip(np.cumsum(lengths), lengths, strict=True)
+    return (text.data[stop - length : stop] for stop, length in pairs)
 
 
 def arrays_of_names(names: np.ndarray) -> Arrays:
     """Arrays that hold `feature_names_in_`."""
     texts = [str(name).encode("utf-8", "surrogatepass") for name in names]
-    return {
-        _LENGTHS: np.array([len(text) for text in texts], dtype=np.int64),
-        _TEXT: np.frombuffer(b"".join(texts), dtype=np.uint8),
-    }
+    return _arrays_of_texts(texts, _FEATURE_NAMES)
 
 
 def expected_names(n_features: int) -> dict[str, Expected]:
     """Types and shapes of the arrays of names."""
-    return {_LENGTHS: ("int64", (n_features,)), _TEXT: ("uint8", (ANY,))}
+    return _expected_texts(n_features, _FEATURE_NAMES)
 
 
 def names_of_arrays(arrays: Arrays) -> dict[str, np.ndarray]:
     """The attribute `feature_names_in_`, if there is one, by its name."""
-    if _TEXT not in arrays:
+    if f"{_FEATURE_NAMES}.text" not in arrays:
         return {}
-    lengths, text = arrays[_LENGTHS], arrays[_TEXT]
-    ends = np.cumsum(lengths)
-    require(
-        (lengths >= 0).all() and (lengths <= text.size).all() and ends[-1] == text.size,
-        "the names of its features have wrong lengths",
-    )
-    spans = pairwise([0, *ends.tolist()])
-    names = [str(text.data[a:b], "utf-8", "surrogatepass") for a, b in spans]
+    texts = _texts_of_arrays(arrays, _FEATURE_NAMES, "the names of its features")
+    names = [str(text, "utf-8", "surrogatepass") for text in texts]
     return {"feature_names_in_": np.array(names, dtype=object)}
+
+
+def arrays_of_values(values: list[Any], of: str) -> Arrays:
+    """Arrays that hold text, numbers, booleans and None.
+
+    Raises TypeError for values of other types.
+    """
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    for value in plain:
+        if type(value) not in _TYPES:
+            raise TypeError(
+                f"skae.io.save cannot write {value!r}, of type {type(value).__name__}: "
+                "names of columns and categories in files are text, bytes, numbers or "
+                "booleans. Convert them before fit"
+            )
+    texts = [
+        v if isinstance(v, bytes) else str(v).encode("utf-8", "surrogatepass")
+        for v in plain
+    ]
+    kinds = np.array([_TYPES.index(type(value)) for value in plain], dtype=np.uint8)
+    return {f"{of}.kinds": kinds, **_arrays_of_texts(texts, of)}
+
+
+def expected_values(n: int | None, of: str) -> dict[str, Expected]:
+    """Types and shapes of the arrays of n values."""
+    return {f"{of}.kinds": ("uint8", (n,)), **_expected_texts(n, of)}
+
+
+def values_of_arrays(arrays: Arrays, of: str) -> list[Any]:
+    """The values that arrays hold."""
+    kinds = arrays[f"{of}.kinds"]
+    require((kinds < len(_TYPES)).all(), f"{of!r} has values of unknown types")
+    texts = _texts_of_arrays(arrays, of, f"the values {of!r}")
+    pairs = zip(kinds, texts, strict=True)
+    return [_OF_TEXT[kind][1](text) for kind, text in pairs]
 
 
 # ---------------------------------------------------------------------------
@@ -136,6 +198,10 @@ def encoded(value: Any, name: str) -> Any:
     if kind in (list, tuple):
         items = [encoded(item, name) for item in value]
         return items if kind is list else {"tuple": items}
+    if kind is dict:
+        return {"dict": [encoded(list(item), name) for item in value.items()]}
+    if kind is bytes:
+        return {"bytes": value.decode("latin-1")}
     if (
         kind is np.random.RandomState
         and value.get_state(legacy=False)["bit_generator"] == "MT19937"
@@ -146,8 +212,8 @@ def encoded(value: Any, name: str) -> Any:
         return {"pandas.NA": None}
     raise TypeError(
         f"skae.io.save cannot write {name}={value!r}, of type {kind.__name__}: files "
-        "hold numbers, text, None, tuples, lists and arrays of these, pandas.NA, "
-        "RandomState with its default generator, and estimators of skae"
+        "hold numbers, text, bytes, None, tuples, lists, arrays and dicts of these, "
+        "pandas.NA, RandomState with its default generator, and estimators of skae"
     )
 
 
@@ -162,6 +228,10 @@ def decoded(value: Any) -> Any:
         return float(content)
     if kind == "tuple":
         return tuple(map(decoded, content))
+    if kind == "dict":
+        return {decoded(key): decoded(of_key) for key, of_key in content}
+    if kind == "bytes":
+        return content.encode("latin-1")
     if kind == "pandas.NA":
         check_installed("skae.io.load", "pandas")
         return import_module("pandas").NA

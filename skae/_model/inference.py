@@ -1,6 +1,6 @@
 """Inference: codes, reconstructions and errors of a network with given weights."""
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from skae._data.rows import (
     AnyRows,
     Rows,
     dense,
+    has_few_entries,
     make_rows,
     matrix_in_use,
     network_input,
@@ -133,11 +134,11 @@ def _summed_code(rows: Part, network: Network, params: Floats) -> Floats:
 
 def code_moments(network: Network, params: Floats, rows: AnyRows) -> Moments:
     """Moments of the code over rows, as the network sees them."""
-    network = encoder(network)
+    is_table, network = network.n_groups > 0, encoder(network)
     n_components = int(network.widths[-1])
     mean = np.zeros(n_components + rows.n_features)
     sums = _Sums(0.0, mean, np.zeros((n_components, mean.size)))
-    for of_part in rows.map(_sums_of_part, network, params, sums):
+    for of_part in rows.map(_sums_of_part, network, params, sums, is_table):
         sums = sums.joined_with(of_part)
     mean, scatter = sums.mean, sums.scatter / sums.weight
     return Moments(
@@ -175,8 +176,11 @@ class _Sums(NamedTuple):
 _CODE_ENTRIES = 2**20
 
 
-def _sums_of_part(rows: Part, network: Network, params: Floats, sums: _Sums) -> _Sums:
+def _sums_of_part(
+    rows: Part, network: Network, params: Floats, sums: _Sums, is_table: bool
+) -> _Sums:
     """Sums over some of the rows; `sums` are those over none."""
+    stays_sparse = is_table and has_few_entries(rows)
     chunks = list(row_chunks(rows.n_rows, sums.mean.size))
     n_chunks = 1  # of a piece, for which the network's threads start once
     if rows.is_in_memory and chunks:
@@ -190,7 +194,7 @@ def _sums_of_part(rows: Part, network: Network, params: Floats, sums: _Sums) -> 
             continue
         code = propagate(network, params, piece)
         batches = [slice(c.start - start, c.stop - start) for c in of_piece]
-        about = about or _SumsAbout.begin(piece, code, batches)
+        about = about or _SumsAbout.begin(piece, code, batches, stays_sparse)
         about.add(piece, code, batches)
     return about.centred() if about is not None else sums
 
@@ -204,10 +208,13 @@ class _SumsAbout:
 
     rows : Rows
         Some of the rows.
+
+    stays_sparse : bool
+        Whether rows are of a table, and have few entries.
     """
 
-    def __init__(self, origin: Floats, rows: Rows) -> None:
-        self._origin = origin
+    def __init__(self, origin: Floats, rows: Rows, stays_sparse: bool) -> None:
+        self._origin, self._stays_sparse = origin, stays_sparse
         # Networks see (inputs - offset) * factor. Sums need not subtract the offset of
         # each, except where it would drown the digits of the rest.
         self._offset, self._factors = rows.offset, rows.factors.astype(np.float64)
@@ -218,12 +225,16 @@ class _SumsAbout:
         self._weight = 0.0
 
     @classmethod
-    def begin(cls, piece: Rows, code: Floats, batches: list[slice]) -> "_SumsAbout":
+    def begin(
+        cls, piece: Rows, code: Floats, batches: list[slice], stays_sparse: bool
+    ) -> "_SumsAbout":
         """Sums about the mean code of the first chunk that has a weight."""
         weights = weights_in_use(piece)
         batch = next(batch for batch in batches if weights[batch].any())
         first = code[batch].astype(np.float64)
-        return cls(np.average(first, axis=0, weights=weights[batch]), piece)
+        return cls(
+            np.average(first, axis=0, weights=weights[batch]), piece, stays_sparse
+        )
 
     def add(self, piece: Rows, code: Floats, batches: list[slice]) -> None:
         """Add the rows of a piece, chunk by chunk."""
@@ -243,8 +254,12 @@ class _SumsAbout:
 
     def _products(self, rows: Rows, code: Floats) -> tuple[Floats, Floats]:
         """Sums over rows, those with inputs in the dtype of these."""
-        inputs = dense(matrix_in_use(rows))
-        inputs = inputs - self._offset if self._is_far else inputs
+        inputs: Any = matrix_in_use(rows)
+        if not self._stays_sparse:
+            inputs = dense(inputs)
+            inputs = inputs - self._offset if self._is_far else inputs
+        elif self._is_far:  # columns that are centred are stored whole
+            inputs.data = inputs.data - self._offset[inputs.indices]
         left = np.empty((len(self._of_code), len(code)))
         np.subtract(code.T, self._origin[:, np.newaxis], out=left[:-1])
         left[-1], right = 1.0, left[:-1].T

@@ -1,15 +1,23 @@
 """Principal components of rows, as a network sees them, in bounded memory."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import eigh, qr
 from scipy.optimize import minimize
 
 from skae._compiled.records import Network
 from skae._data.gaussian import Gaussian, fit_gaussian
-from skae._data.rows import AnyRows, network_input, row_chunks
+from skae._data.rows import (
+    AnyRows,
+    has_few_entries,
+    network_input,
+    of_entries,
+    row_chunks,
+    sparse_chunks,
+)
 from skae._model.inference import Part
 from skae._model.network import signs_of
 from skae._runtime.threads import map_in_order, n_threads_for
@@ -43,6 +51,7 @@ def principal_components(
     *,
     mean: Floats | None = None,
     weights: Floats | None = None,
+    is_table: bool = False,
 ) -> Components:
     """Compute the leading principal components of rows; fewer if their rank is lower.
 
@@ -64,6 +73,9 @@ def principal_components(
     weights : ndarray of shape (n_features,), default=None
         Weights of the features' squared errors; None is 1.
 
+    is_table : bool, default=False
+        Whether the rows are sparse ones of a table, which are not made dense.
+
     Returns
     -------
     components : Components
@@ -73,7 +85,7 @@ def principal_components(
     factors = None if weights is None else np.sqrt(weights)
 
     def scatter(basis: Floats | None = None) -> Floats:
-        return _weighted_scatter(rows, basis, mean, factors)
+        return _weighted_scatter(rows, basis, mean, factors, is_table=is_table)
 
     if n_features <= max(_MAX_SCATTER, n_vectors):
         leading = [max(0, n_features - n_components), n_features - 1]
@@ -122,6 +134,7 @@ def n_components_for(
     *,
     mean: Floats | None = None,
     weights: Floats | None = None,
+    is_table: bool = False,
 ) -> int:
     """Number of components that explain more than a share of the variance.
 
@@ -132,7 +145,7 @@ def n_components_for(
         deviations = components_of(gaussian, rows.n_features).deviations
     else:
         found = principal_components(
-            rows, rows.n_features, 0, mean=mean, weights=weights
+            rows, rows.n_features, 0, mean=mean, weights=weights, is_table=is_table
         )
         deviations = found.deviations
     explained = np.cumsum(deviations**2)
@@ -143,12 +156,17 @@ def n_components_for(
 
 
 def _weighted_scatter(
-    rows: AnyRows, basis: Floats | None, mean: Floats | None, factors: Floats | None
+    rows: AnyRows,
+    basis: Floats | None,
+    mean: Floats | None,
+    factors: Floats | None,
+    *,
+    is_table: bool,
 ) -> Floats:
     """`_scatter` of rows less a mean, times factors of the features."""
     if basis is not None and factors is not None:
         basis = factors[:, np.newaxis] * basis
-    scatter = _scatter(rows, basis)
+    scatter = _scatter(rows, basis, is_table=is_table)
     if mean is not None:
         across = mean if basis is None else mean @ basis
         scatter -= rows.total_weight * np.outer(mean, across)
@@ -159,9 +177,10 @@ def _weighted_scatter(
     return scatter
 
 
-def _scatter(rows: AnyRows, basis: Floats | None) -> Floats:
+def _scatter(rows: AnyRows, basis: Floats | None, *, is_table: bool) -> Floats:
     """Sum of weight * outer(row, row) over the rows, times a basis if there is one."""
-    return sum(rows.map(_scatter_of_part, basis), np.zeros(()))
+    of_part = _scatter_of_table if is_table else _scatter_of_part
+    return sum(rows.map(of_part, basis), np.zeros(()))
 
 
 def _scatter_of_part(rows: Part, basis: Floats | None) -> Floats:
@@ -178,6 +197,21 @@ def _scatter_of_part(rows: Part, basis: Floats | None) -> Floats:
     # In this order the sum has the same bits with any number of threads.
     chunks = map_in_order(of_chunk, network_input(rows), n_threads)
     return sum(chunks, np.zeros(()))
+
+
+def _scatter_of_table(rows: Part, basis: Floats | None) -> Floats:
+    """`_scatter_of_part` of sparse rows, if that takes less time."""
+    if not has_few_entries(rows):
+        return _scatter_of_part(rows, basis)
+    total: Any = 0.0
+    for chunk, weights in sparse_chunks(rows):
+        left = chunk
+        if weights is not None:
+            left = chunk.copy()
+            left.data *= of_entries(weights, chunk)
+        total = total + left.T @ (chunk if basis is None else chunk @ basis)
+    scatter: Floats = total.toarray() if sparse.issparse(total) else np.asarray(total)
+    return scatter
 
 
 def least_scores(rows: AnyRows, components: Components) -> Floats:
@@ -242,8 +276,11 @@ def with_logits(
             decoder[:, first:stop] = 0
             continue
         some = scores[is_known], levels[is_known, g], weights[is_known]
-        of_group = _logistic_regression(*some, biases[first:stop])
-        biases[first:stop], decoder[:, first:stop] = of_group
+        found = _logistic_regression(*some, biases[first:stop])
+        # Nothing is learnt of levels that these rows do not have.
+        occurs = np.bincount(some[1], minlength=stop - first) > 0
+        biases[first:stop] = np.where(occurs, found[0], biases[first:stop])
+        decoder[:, first:stop] = np.where(occurs, found[1], 0.0)
     return components._replace(decoder=decoder, at_mean=biases)
 
 

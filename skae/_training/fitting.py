@@ -16,6 +16,7 @@ from skae._data.rows import n_counted
 from skae._model.inference import code_moments, mean_code
 from skae._model.network import explained_variance, order_code
 from skae._runtime.blas import single_threaded_blas
+from skae._runtime.user_warnings import warn
 from skae._training import loop
 from skae._training.plan import Plan, Scaling, divergence_explained
 from skae._training.reporting import (
@@ -25,7 +26,6 @@ from skae._training.reporting import (
     TrainingInterruptedWarning,
     VerboseReport,
     print_end,
-    warn,
 )
 from skae._training.state import TrainingState
 from skae._typing import Floats

@@ -44,11 +44,12 @@ from skae._model.pca import (
     with_logits,
 )
 from skae._runtime.blas import single_threaded_blas
+from skae._runtime.user_warnings import warn
 from skae._training import loop
 from skae._training.lbfgs import LbfgsTraining
 from skae._training.loop import StochasticTraining, StreamedTraining
 from skae._training.pretraining import pretrained_params
-from skae._training.reporting import VerboseReport, warn
+from skae._training.reporting import VerboseReport
 from skae._training.settings import (
     auto_scale,
     check_code_size,
@@ -301,6 +302,7 @@ def _code_size(
                 scaling.never_observed,
                 mean=mean_seen,
                 weights=weights,
+                is_table=len(estimator._group_sizes) > 0,
             )
     mean, spread = mean_and_scale(data)
     never_observed = np.flatnonzero(np.isnan(mean))
@@ -388,6 +390,7 @@ def _initial_params(
                 seed,
                 mean=scaling.mean_seen if network.n_groups else None,
                 weights=_weights_of_inputs(estimator, rows.n_features),
+                is_table=network.n_groups > 0,
             )
         else:
             components = components_of(gaussian, n_components)
@@ -537,7 +540,8 @@ def _scaling_of_columns(
     Numbers are standardized, unless `scale` says otherwise. The inputs of a group are
     not centred, so that they are sparse, and their variances sum to 1.
     """
-    exact_mean, spreads = mean_and_spread(data)
+    is_table = len(estimator._group_sizes) > 0
+    exact_mean, spreads = mean_and_spread(data, is_table=is_table)
     is_observed = ~np.isnan(exact_mean)
     exact_mean[~is_observed] = 0
     if constant is not None:

@@ -2,31 +2,18 @@
 
 import contextlib
 import copy
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol
+
+from skae._runtime.user_warnings import warn
 
 # Without a line for longer, a training that reports seems to hang.
 SECONDS_BETWEEN_LINES = 5.0
 # A fit of `max_iter` epochs prints about this many lines.
 _N_LINES = 20
 _ROUND_NUMBERS = (1, 2, 5)
-
-
-# Packages that a user's line may have called before skae warns.
-_NOT_USERS = {"skae", "sklearn", "joblib"}
-
-
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn about the user's line: the innermost one outside these packages."""
-    frame, level = sys._getframe(1), 2
-    # The outermost line if none is a user's, as in another thread.
-    while frame.f_back is not None and _package(frame) in _NOT_USERS:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
 
 
 def warn_of_dask(X: object, twin: str | None = None) -> None:
@@ -48,11 +35,6 @@ def warn_of_dask(X: object, twin: str | None = None) -> None:
     if twin is not None:
         message += f": {twin} trains where they are"
     warn(message)
-
-
-def _package(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0]
 
 
 class TrainingInterruptedWarning(UserWarning):

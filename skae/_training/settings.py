@@ -25,6 +25,8 @@ from skae._compiled.optimizers import SOLVERS
 from skae._compiled.records import Solver
 from skae._compiled.schedules import SCHEDULES
 from skae._data.validation import ValueRange
+from skae._model.deviance import column_scales
+from skae._model.groups import Groups
 from skae._names import Names, hint
 from skae._sklearn import Interval
 from skae._typing import Floats
@@ -325,11 +327,8 @@ def describe_columns(
         scale[:n_plain] = spreads[:n_plain]
         if isinstance(estimator.scale, numbers.Real):
             scale[:n_plain] = estimator.scale
-    first = n_plain
-    for size in groups:
-        variances = spreads[first : first + size] ** 2
-        scale[first : first + size] = np.sqrt(variances.sum())
-        first += size
+    of_columns = column_scales(spreads, Groups.of(n_plain, groups))
+    scale[n_plain:] = of_columns[n_plain:]
     least = np.finfo(mean.dtype).tiny
     return offset, np.where(scale >= least, scale, 1.0)
 

@@ -20,21 +20,29 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderParameters, AutoencoderTransformer
 from skae._base import BaseAutoencoder, callback_kwargs_of, check_metric
-from skae._data.validation import ValueRange, check_block, check_groups
+from skae._data.tables import TableCounts, TableReader
+from skae._data.validation import (
+    ValueRange,
+    check_block,
+    check_groups,
+    check_table_block,
+)
 from skae._sklearn import Interval, StrOptions, _fit_context, with_callbacks
 from skae._training.fitting import note_fit, training_attributes
 from skae._training.loop import Kept, Objective, Training
 from skae._training.plan import Plan
 from skae._training.reporting import Curves
 from skae._training.settings import loss_range
-from skae._typing import MatrixLike
+from skae._typing import Matrix, MatrixLike
 from skae.dask.blocks import (
     check_any_rows,
     computed,
+    counted,
     gathered_weights,
     is_dask_collection,
     lazily,
     like,
+    may_have_categories,
     squares,
 )
 from skae.dask.partitions import (
@@ -119,6 +127,10 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     number of samples, and ``shuffle=True`` shuffles each partition by itself. With
     ``sparsity="kl"`` the mean activation is that of each partition's share. With
     `pretrain` the workers hold the codes of all layers until the last is trained.
+
+    **Categories.** Levels are counted over all partitions, before those are made
+    matrices on their workers; both are kept there meanwhile. A level that is not known
+    is reported by :meth:`fit` on the client; by lazy results, in the workers' logs.
 
     **When workers die**, the others compute their partitions again, and training
     continues with the same result, if Dask can: data that were scattered from the
@@ -215,7 +227,9 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         X : dask Array or DataFrame of shape (n_samples, n_features)
             Training data, whose partitions are arrays, sparse matrices or dataframes.
             They are computed, if they are not yet, and stay in the workers' memory
-            until training ends. NaN is a missing value.
+            until training ends. NaN is a missing value. Columns of a dataframe can be
+            categories, see :class:`skae.AutoencoderTransformer`; their levels are those
+            that occur in any partition.
 
         y : Ignored
             Not used, present for API consistency by convention.
@@ -311,11 +325,47 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
         name: str = "X",
     ) -> Iterator[Partitions]:
         """Partitions of a collection, validated."""
-        validate = partial(check_block, dtype=dtype, limits=limits, name=name)
-        with Partitions.of(X, self.client, validate=validate, name=name) as partitions:
+        how: dict[str, Any] = {"dtype": dtype, "limits": limits, "name": name}
+        survey = None
+        if reset:
+            self.__dict__.pop("_table", None)
+            if may_have_categories(X, self.categorical_features):
+                look = partial(counted, categorical_features=self.categorical_features)
+                survey = look, partial(self._read_counts, **how)
+        with Partitions.of(
+            X,
+            self.client,
+            validate=self._validating(**how),
+            survey=survey,
+            may_have_categories=survey is not None or self._table is not None,
+            name=name,
+        ) as partitions:
+            n_features = partitions.n_features if self._table is None else None
             check_any_rows(sum(partitions.n_rows), partitions.n_features)
-            self._check_columns(X, partitions.n_features, reset=reset)
+            self._check_columns(X, n_features, reset=reset)
             yield partitions
+
+    def _validating(
+        self, handle_unknown: str | None = None, **how: Any
+    ) -> Callable[[Any], Matrix]:
+        """What checks blocks on the workers, and makes tables matrices."""
+        if self._table is None:
+            return partial(check_block, **how)
+        how["handle_unknown"] = handle_unknown or self.handle_unknown
+        return partial(check_table_block, table=self._table, **how)
+
+    def _read_counts(
+        self, counts: list[TableCounts | None], **how: Any
+    ) -> Callable[[Any], Matrix]:
+        """Find out how partitions become matrices; returns what makes them some."""
+        reader = TableReader.of(self)
+        for of_block in counts:
+            if of_block is not None:
+                reader.add(of_block)
+        if reader.has_categories:
+            self._table = reader.table()
+            reader.report_unknown(self._table, self.handle_unknown)
+        return self._validating("ignore", **how)
 
     def _check_columns(
         self, X: Any, n_features: int | None = None, *, reset: bool = False
@@ -411,15 +461,18 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
 
         Returns
         -------
-        X_original : dask Array or ndarray of shape (n_samples, n_features)
-            Their reconstructions; lazy for a Dask collection.
+        X_original : dask Array or DataFrame, or ndarray or data frame, of shape \
+                (n_samples, n_features)
+            Their reconstructions; lazy for a Dask collection. After a fit to a data
+            frame with categories, a data frame with its columns and dtypes, whose index
+            begins at 0 in each partition.
         """
         if not is_dask_collection(X):
             return super().inverse_transform(X)
-        self._check_collection(X, self._check_code_size)
-        return lazily(
-            self._for_inference(), "inverse_transform", X, (self.n_features_in_,)
-        )
+        check_is_fitted(self)
+        check_collection(X)
+        self._check_code_size(X)
+        return self._lazily("inverse_transform", X, (self.n_features_in_,))
 
     def reconstruction_error(
         self, X: Any, *, metric: str = "squared_error", per_feature: bool = False
@@ -499,7 +552,7 @@ class DaskAutoencoderTransformer(AutoencoderParameters, BaseAutoencoder):
     def _check_collection(self, X: Any, check: Callable[[Any], None]) -> None:
         """Raise an error if a collection's metadata do not fit the estimator."""
         check_is_fitted(self)
-        check_collection(X)
+        check_collection(X, may_have_categories=self._table is not None)
         check(X)
 
     def _lazily(self, *args: Any) -> "da.Array":

@@ -7,15 +7,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skae._data.frames import frame_of
 from skae._data.squares import Squares
-from skae._data.validation import check_weights
+from skae._data.tables import Table, TableCounts
+from skae._data.tables import may_have_categories as has_categories
+from skae._data.validation import check_weights, table_of
 from skae._sklearn import _get_output_config
 from skae._typing import Floats
-from skae.dask.partitions import check_client, in_partition, large_graphs, split
+from skae.dask.partitions import (
+    check_client,
+    check_collection,
+    in_partition,
+    large_graphs,
+    split,
+)
 
 try:
     import dask
     import dask.array as da
+    import dask.dataframe as dd
     from dask import is_dask_collection as is_dask_collection
 except ImportError as error:
     raise ImportError(
@@ -29,6 +39,25 @@ if TYPE_CHECKING:
 def like(X: Any, n_features: int) -> Any:
     """A block of the kind of a collection's, without rows."""
     return np.empty((0, n_features)) if isinstance(X, da.Array) else X._meta
+
+
+def may_have_categories(X: Any, categorical_features: Any) -> bool:
+    """Whether columns of a collection may be categories."""
+    check_collection(X, may_have_categories=True)
+    if categorical_features is None or not isinstance(categorical_features, str):
+        return categorical_features is not None
+    if isinstance(X, da.Array):
+        return X.dtype.kind in "OUS"
+    return has_categories(frame_of(X._meta))
+
+
+def counted(block: Any, categorical_features: Any) -> TableCounts | None:
+    """Counts of the levels of a block's columns, if it is a table with rows."""
+    is_explicit = not isinstance(categorical_features, str)
+    frame = table_of(block, is_explicit=is_explicit)
+    if frame is None or not frame.n_rows:
+        return None
+    return TableCounts.of(frame, categorical_features)
 
 
 def check_any_rows(n_rows: int, n_features: int) -> None:
@@ -69,8 +98,8 @@ def lazily(
     X: Any,
     shape: tuple[int, ...],
     kwargs: dict[str, Any] | None = None,
-) -> "da.Array":
-    """Dask array of the results of a method for each block of a collection.
+) -> Any:
+    """Dask collection of the results of a method for each block of a collection.
 
     Parameters
     ----------
@@ -89,7 +118,7 @@ def lazily(
 
     Returns
     -------
-    array : dask Array
+    collection : dask Array, or DataFrame if results are data frames
     """
     container = _get_output_config("transform", estimator)["dense"]
     if method == "transform" and container != "default":
@@ -98,8 +127,16 @@ def lazily(
             "collection: use set_output(transform='default')"
         )
     call_kwargs = {"method": method, "shape": shape, "kwargs": kwargs or {}}
-    meta = np.empty((0,) * (1 + len(shape)), estimator._params.dtype)
+    nothing = _nothing(estimator, method, shape)
     estimator = dask.delayed(estimator)
+    if not isinstance(nothing, np.ndarray):
+        call = dask.delayed(_of_block, pure=True)
+        frames = [
+            call(block, estimator, block_id=(number,), **call_kwargs)
+            for number, block in enumerate(split(X))
+        ]
+        return dd.from_delayed(frames, meta=nothing, verify_meta=False)
+    meta = np.empty((0,) * nothing.ndim, nothing.dtype)
     if isinstance(X, da.Array):
         return da.map_blocks(
             _of_block,
@@ -130,13 +167,20 @@ def _of_block(
     shape: tuple[int, ...],
     kwargs: dict[str, Any],
     block_id: tuple[int, ...],
-) -> np.ndarray:
+) -> Any:
     """Result of a method for a block, which may have no rows."""
     if not block.shape[0]:
-        return np.empty((0, *shape), estimator._params.dtype)
+        return _nothing(estimator, method, shape)
     with in_partition(block_id[0]):
-        result: np.ndarray = getattr(estimator, method)(block, **kwargs)
-    return result
+        return getattr(estimator, method)(block, **kwargs)
+
+
+def _nothing(estimator: Any, method: str, shape: tuple[int, ...]) -> Any:
+    """Result of a method for no rows."""
+    table: Table | None = estimator._table
+    if table is not None and method == "inverse_transform":
+        return table.decode(np.empty((0, table.n_inputs), estimator._params.dtype))
+    return np.empty((0, *shape), estimator._params.dtype)
 
 
 def squares(

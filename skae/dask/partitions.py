@@ -38,6 +38,10 @@ _SECONDS_TO_GATHER, _MAX_GATHERS = 60.0, 3
 
 # More arguments, for each partition its own.
 _PerPart: TypeAlias = Sequence[tuple[Any, ...]] | None
+# What is done with blocks before they can be validated, see `Partitions.of`.
+_Survey: TypeAlias = tuple[
+    Callable[[Any], Any], Callable[[list[Any]], Callable[[Any], Matrix]]
+]
 
 
 class LostError(RuntimeError):
@@ -121,6 +125,8 @@ class Partitions:
         client: "Client | None" = None,
         *,
         validate: Callable[[Any], Matrix],
+        survey: _Survey | None = None,
+        may_have_categories: bool = False,
         name: str = "X",
     ) -> Self:
         """Partitions of a collection, computed if need be.
@@ -139,6 +145,14 @@ class Partitions:
             Returns a C-ordered array or a CSR matrix for a block, on its worker.
             It has to be picklable, and to accept blocks without rows.
 
+        survey : (callable, callable), default=None
+            A picklable function, which is called on the workers with each block, and
+            what is called with its results, in order, and returns what takes the
+            place of `validate`.
+
+        may_have_categories : bool, default=False
+            Whether columns need not be numbers.
+
         name : str, default="X"
             Name of the collection in messages.
 
@@ -147,13 +161,13 @@ class Partitions:
         DataLostError, NoWorkersError
             As :meth:`run`. Errors of `validate` are raised, too.
         """
-        check_collection(X, name)
+        check_collection(X, name, may_have_categories=may_have_categories)
         with ExitStack() as on_close:
             client = on_close.enter_context(_client_in_use(client))
             with _failures_explained(client):
                 # As usual with Dask, workers may be started later.
                 client.wait_for_workers(1)
-                blocks = _validated(client, split(X), validate)
+                blocks = _validated(client, split(X), validate, survey, name)
             partitions = cls(client, blocks, name)
             partitions._on_close = on_close.pop_all()
         with ExitStack() as on_error, _failures_explained(client):
@@ -556,10 +570,12 @@ def check_client(client: Any) -> None:
         )
 
 
-def check_collection(X: Any, name: str = "X") -> None:
+def check_collection(
+    X: Any, name: str = "X", *, may_have_categories: bool = False
+) -> None:
     """Raise an error if X is not a collection of rows of numbers, as far as is known.
 
-    Nothing is computed.
+    With `may_have_categories`, columns can be categories, too. Nothing is computed.
     """
     kind = type(X).__module__  # a Delayed has every attribute
     is_frame = kind.startswith("dask.dataframe")
@@ -573,7 +589,7 @@ def check_collection(X: Any, name: str = "X") -> None:
             "Expected 2D array, got 1D array instead. Reshape your data using "
             f"{name}.reshape(-1, 1) if it has a single feature"
         )
-    if is_frame:
+    if is_frame and not may_have_categories:
         _check_columns_are_numbers(X)
 
 
@@ -607,13 +623,36 @@ def _check_columns_are_numbers(X: Any) -> None:
 
 
 def _validated(
-    client: "Client", blocks: list[Any], validate: Callable[[Any], Matrix]
+    client: "Client",
+    blocks: list[Any],
+    validate: Callable[[Any], Matrix],
+    survey: _Survey | None,
+    name: str,
 ) -> "list[Future]":
-    """Futures of the validated blocks, on the workers that hold their data."""
+    """Futures of the validated blocks; see `Partitions.of` for the arguments."""
+    import dask
+
+    if survey is None:
+        return _computed(client, blocks, validate)
+    look, prepare = survey
+    # Computed once, and kept until they are validated.
+    given = [dask.delayed(f) for f in _computed(client, blocks, _unchanged)]
+    found = _gather(client, dict(enumerate(_computed(client, given, look))), name)
+    return _computed(client, given, prepare([found[i] for i in range(len(given))]))
+
+
+def _unchanged(block: Any) -> Any:
+    return block
+
+
+def _computed(
+    client: "Client", blocks: list[Any], function: Callable[[Any], Any]
+) -> "list[Future]":
+    """Futures of a function of blocks, on the workers that hold their data."""
     import dask
     import distributed
 
-    check = dask.delayed(validate, pure=False)
+    check = dask.delayed(function, pure=False)
     lazy = [check(block) for block in blocks]
     # Optimized, a block does not refer to the futures of others.
     sources = [distributed.futures_of(block) for block in dask.optimize(*blocks)]

@@ -18,12 +18,24 @@ from sklearn.pipeline import Pipeline
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._data.validation import convertible
+from skae._model.any_transformer import (
+    has_categories,
+    has_missing,
+    is_imputer,
+    sliceable,
+    sparse_columns,
+    steps_of,
+    table_scores,
+    tabular_model,
+)
 from skae._names import hint
 from skae._sklearn import Interval, _safe_indexing
 from skae._training.reporting import StepReport, interrupt_ends_all
 from skae._typing import MatrixLike
 from skae.inspection._comparison_display import (
+    ACCURACY,
     AUTOENCODER_NAME,
+    DEVIANCE,
     FITTED,
     PCA_NAME,
     REFERENCE,
@@ -31,14 +43,8 @@ from skae.inspection._comparison_display import (
     PCAComparisonDisplay,
 )
 from skae.inspection._prediction import check_predictor, check_target, is_stratified
-from skae.metrics import (
-    _is_imputer,
-    _sliceable,
-    _steps,
-    has_missing,
-    reconstruction_r2,
-    sparse_columns,
-)
+from skae.inspection._tables import PCAOfTable, TableEncoder, table_parameters
+from skae.metrics import reconstruction_r2
 
 CODE_SIZES = (1, 2, 3, 5, 10)
 N_FOLDS = 5
@@ -71,7 +77,7 @@ def compare_with_pca(
     Parameters
     ----------
     X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-        The data, numeric and finite, or NaN where values are missing: the autoencoder
+        The data, finite, or NaN where values are missing: the autoencoder
         takes them as they are, PCA gets the feature's mean over the training samples in
         their place (unless a step of the Pipeline imputes them for both), and only
         observed entries are scored.
@@ -151,6 +157,14 @@ def compare_with_pca(
     scales, those with the largest decide. For features to count equally, pass scaled
     samples.
 
+    In a table with categories, each column counts once, see
+    :func:`skae.metrics.reconstruction_r2_score`. PCA is that of the numbers in units of
+    their standard deviations and of the one-hot levels, divided by what makes each
+    column count once: no other linear code has smaller errors. `results` then also have
+    :func:`skae.metrics.reconstruction_deviance_score`, and the accuracy of the levels
+    that are decoded, which are the most probable ones; for PCA, the largest entries.
+    Predictors without reduction get the same encoded columns.
+
     Preprocessing, reduction and predictor are fitted on the training samples of each
     split only. The predictor without reduction comes after the same preprocessing.
 
@@ -203,29 +217,40 @@ def compare(
     before that, if there is a target, with the scores of the predictor without
     reduction. If `verbose`, a line is printed instead.
     """
-    X = _sliceable(convertible(X))
+    X = sliceable(X)
+    if not has_categories(X):
+        X = convertible(X)
     pipelines = _pipelines(estimator)
+    last_step = pipelines[PCA_NAME].steps[-1][0]
+    imputes = any(map(is_imputer, steps_of(pipelines[AUTOENCODER_NAME])))
     # As the last step sees X.
-    is_incomplete = has_missing(X) and not any(
-        map(_is_imputer, _steps(pipelines[AUTOENCODER_NAME]))
-    )
-    if is_incomplete:
-        last_step = pipelines[PCA_NAME].steps[-1][0]
+    is_incomplete = has_missing(X) and not imputes
+    of_table = _of_table(pipelines, X, y)
+    if of_table is not None:
+        pipelines[PCA_NAME].set_params(**{last_step: PCAOfTable(**of_table)})
+    elif is_incomplete:
         pipelines[PCA_NAME].set_params(**{last_step: PCAOfImputed(random_state=0)})
     are_classes, score_name = False, "score"
     if y is not None:
         y, are_classes = check_target(y, X)
         predictor, score_name = check_predictor(
-            predictor, y, are_classes, is_sparse=_is_sparse(X), imputes=is_incomplete
+            predictor,
+            y,
+            are_classes,
+            is_sparse=_is_sparse(X),
+            imputes=is_incomplete and of_table is None,
         )
     elif predictor is not None:
         raise ValueError("predictor without y: pass y, the target to predict")
     splits = _make_splits(cv, X, y, stratify=is_stratified(predictor, are_classes))
     if are_classes:
         _check_classes(splits, y, cv)
-    code_sizes = _check_code_sizes(
-        n_components, _rows_for_pca(pipelines[PCA_NAME], X, y, splits)
-    )
+    train = min((train for train, _ in splits), key=len)
+    rows = _seen_by_last_step(pipelines[PCA_NAME], X, y, train)
+    n_columns = rows.shape[1]
+    if of_table is not None:
+        rows = TableEncoder(**of_table).fit_transform(rows)
+    code_sizes = _check_code_sizes(n_components, rows, n_columns)
     if verbose:
         n_steps = len(pipelines) * len(code_sizes) + (y is not None)
         steps = StepReport("compare_with_pca", n_steps)
@@ -238,8 +263,10 @@ def compare(
     reference: Table = {}
     with interrupt_ends_all():
         if y is not None:
-            preprocessing = pipelines[PCA_NAME].steps[:-1]
-            unreduced = Pipeline([*preprocessing, ("predict", predictor)])
+            before = pipelines[PCA_NAME].steps[:-1]
+            if of_table is not None:
+                before = [*before, ("encode", TableEncoder(**of_table))]
+            unreduced = Pipeline([*before, ("predict", predictor)])
             reference = {
                 REFERENCE: cross_validate(unreduced, X, y, **how)["test_score"]
             }
@@ -263,8 +290,13 @@ def compare(
                     "score_time": scores["score_time"],
                     "test_score": scores["test_r2"],
                 }
-                if y is not None:
-                    rows[SCORE] = scores["test_prediction"]
+                for measure, column in (
+                    ("test_deviance", DEVIANCE),
+                    ("test_accuracy", ACCURACY),
+                    ("test_prediction", SCORE),
+                ):
+                    if measure in scores:
+                        rows[column] = scores[measure]
                 rows |= reference
                 if return_estimator:
                     fitted = [candidate.pipeline_ for candidate in scores["estimator"]]
@@ -343,7 +375,16 @@ class _Candidate(BaseEstimator):
 
 
 def _score(candidate: _Candidate, X: Any, y: Any = None) -> dict[str, float]:
-    scores = {"r2": reconstruction_r2(candidate.pipeline_, X)}
+    model = tabular_model(candidate.pipeline_, X)
+    if model is None or not model.table.groups:
+        scores = {"r2": reconstruction_r2(candidate.pipeline_, X)}
+    else:
+        of_table = table_scores(model, X)
+        scores = {
+            "r2": of_table.r2,
+            "deviance": of_table.deviance,
+            "accuracy": of_table.accuracy,
+        }
     if candidate.predictor is not None:
         scores["prediction"] = candidate.score_prediction(X, y)
     return scores
@@ -427,17 +468,30 @@ def _is_sparse(X: Any) -> bool:
     return bool(issparse(X)) or (len(columns) > 0 and all(columns))
 
 
-def _rows_for_pca(pipeline: Pipeline, X: Any, y: Any, splits: Splits) -> Any:
-    """Return the smallest training split as the last step of a pipeline sees it."""
-    train = min((train for train, _ in splits), key=len)
+def _of_table(pipelines: dict[str, Pipeline], X: Any, y: Any) -> dict[str, Any] | None:
+    """Return parameters of PCA of a table; None if the last step sees numbers only."""
+    pipeline = pipelines[AUTOENCODER_NAME]
+    if len(pipeline) > 1 and not has_categories(X):
+        return None
+    rows = _seen_by_last_step(pipeline, X, y, np.arange(X.shape[0]))
+    return table_parameters(pipeline.steps[-1][1], rows)
+
+
+def _seen_by_last_step(
+    pipeline: Pipeline, X: Any, y: Any, train: NDArray[np.intp]
+) -> Any:
+    """Return samples as the last step of a pipeline sees them."""
     rows = _safe_indexing(X, train)
     if len(pipeline) == 1:
         return rows
     return clone(pipeline[:-1]).fit_transform(rows, None if y is None else y[train])
 
 
-def _check_code_sizes(n_components: Any, rows: Any) -> list[int]:
-    """Return the code sizes, sorted and unique; PCA of `rows` must allow them."""
+def _check_code_sizes(n_components: Any, rows: Any, n_columns: int) -> list[int]:
+    """Return the code sizes, sorted and unique; PCA of `rows` must allow them.
+
+    Those that are chosen are below the number of columns, from which rows are made.
+    """
     n_rows, n_features = rows.shape
     # PCA of sparse rows uses ARPACK, which finds all components except one.
     largest = min(n_features, n_rows) - _is_sparse(rows)
@@ -447,7 +501,7 @@ def _check_code_sizes(n_components: Any, rows: Any) -> list[int]:
             f"training split has the shape {rows.shape}: pass X.toarray()"
         )
     if n_components is None:
-        return [n for n in CODE_SIZES if n < n_features and n <= largest] or [1]
+        return [n for n in CODE_SIZES if n < n_columns and n <= largest] or [1]
     code_sizes = np.asarray(n_components)
     if code_sizes.size == 0 or code_sizes.dtype.kind not in "iu":
         raise ValueError(

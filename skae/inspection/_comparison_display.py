@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 PCA_NAME, AUTOENCODER_NAME = "PCA", "autoencoder"
+ACCURACY, DEVIANCE = "accuracy", "deviance_score"
 SCORE, REFERENCE = "prediction_score", "prediction_score_all_features"
 FITTED = "fitted"
 # With more code sizes than this, matplotlib chooses the ticks.
@@ -70,6 +71,10 @@ class PCAComparisonDisplay:
           process loads its kernels, in about 0.2 seconds, or compiles them: see
           :func:`skae.warmup`. The score time includes the predictor's fit;
         - "test_score": R² of the held-out samples, at most 1;
+        - "deviance_score": share of the deviance of the held-out samples. Only of a
+          table with categories, as the next;
+        - "accuracy": share of the decoded levels that are right, over all columns of
+          categories;
         - "prediction_score": score of the predictor on the codes of the held-out
           samples. Only with a target;
         - "prediction_score_all_features": score of the predictor on all features, for
@@ -234,15 +239,20 @@ class PCAComparisonDisplay:
         of_predictions: list[Any] = []
         if self._has_predictions():
             of_predictions = [self._of_both(SCORE), self._reference(), self.score_name]
-        text = verdict(self._code_sizes(), self._of_both("test_score"), *of_predictions)
+        text = verdict(
+            self._code_sizes(),
+            self._of_both("test_score"),
+            *of_predictions,
+            accuracy=self._of_both(ACCURACY) if ACCURACY in self.results else None,
+        )
         return f"{text} {_OF_IMPUTED}" if self.is_imputed else text
 
     def __repr__(self) -> str:
-        r2, *prediction, seconds = self._groups()
+        r2, *others, seconds = self._groups()
         parts = [_text_table(self._code_sizes(), [r2, seconds])]
-        for group in prediction:
-            table = _text_table(self._code_sizes(), [group])
-            parts.append(f"{table}\n{_ALL_FEATURES}: {self._reference_text()}")
+        parts += [_text_table(self._code_sizes(), [group]) for group in others]
+        if self._has_predictions():  # the last of them
+            parts[-1] += f"\n{_ALL_FEATURES}: {self._reference_text()}"
         parts.append(textwrap.fill(self.verdict, _LINE_WIDTH))
         return "\n\n".join(parts)
 
@@ -266,10 +276,11 @@ class PCAComparisonDisplay:
             line = "".join(_html_cell(cell, "td") for cell in row)
             lines.append(f"<tr>{_html_cell(code_size, 'th')}{line}</tr>")
         if self._has_predictions():
-            (_, before), (_, columns), (_, after) = groups
+            *before, (_, columns), (_, after) = groups
+            n_before = sum(len(columns) for _, columns in before)
             lines.append(
                 f"<tr>{_html_cell(_ALL_FEATURES, 'th')}"
-                f'<td colspan="{len(before)}"></td>'
+                f'<td colspan="{n_before}"></td>'
                 + _html_cell(self._reference_text(), "td", f'colspan="{len(columns)}"')
                 + f'<td colspan="{len(after)}"></td></tr>'
             )
@@ -279,6 +290,9 @@ class PCAComparisonDisplay:
     def _groups(self) -> list[tuple[str, dict[str, list[str]]]]:
         """Return groups of columns: pairs of a title and of cells by column name."""
         groups = [("R², held out", _scores_and_gain(*self._of_both("test_score")))]
+        if ACCURACY in self.results:
+            accuracies = self._of_both(ACCURACY)
+            groups.append(("accuracy of levels", _scores_and_gain(*accuracies)))
         if self._has_predictions():
             title = f"{self.score_name}, held out"
             groups.append((title, _scores_and_gain(*self._of_both(SCORE))))

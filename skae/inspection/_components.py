@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_scalar
 
+from skae._model.any_transformer import name_of
 from skae._names import check_name
 from skae._typing import Floats
 from skae.inspection._drawing import (
@@ -20,7 +21,6 @@ from skae.inspection._drawing import (
     remove_frame,
 )
 from skae.inspection._models import check_fitted, last_step
-from skae.metrics import _name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -163,7 +163,13 @@ class ComponentsDisplay:
         check_scalar(n_components, "n_components", (int, np.integer), min_val=1)
         check_name(order, "order", _ORDERS)
         check_fitted(estimator)
-        weights = _weights(last_step(estimator))
+        model = last_step(estimator)
+        if getattr(model, "_table", None) is not None:
+            raise ValueError(
+                f"{name_of(model)} was fitted to a table with categories, whose "
+                "columns are no pixels: coefs_[0] has a row for each of input_names_"
+            )
+        weights = _weights(model)
         indices = np.arange(len(weights))
         if order == "strongest":
             norms = np.linalg.norm(weights, axis=1)
@@ -233,7 +239,7 @@ def _weights(model: Any) -> Floats:
     if hasattr(model, "components_"):
         return np.asarray(model.components_)
     raise TypeError(
-        f"{_name(model)} has neither coefs_ nor components_. Pass an "
+        f"{name_of(model)} has neither coefs_ nor components_. Pass an "
         "AutoencoderTransformer, PCA or similar, a Pipeline whose last step it is, or "
         "a search with refit=True"
     )

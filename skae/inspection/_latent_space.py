@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
+from skae._data.frames import frame_of
+from skae._model.any_transformer import name_of
 from skae._typing import MatrixLike
 from skae.inspection._drawing import check_axes, check_matplotlib, is_whole
 from skae.inspection._models import check_fitted
-from skae.metrics import _name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,10 +113,10 @@ class LatentSpaceDisplay:
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
             Samples to encode.
 
-        y : array-like of shape (n_samples,), default=None
+        y : array-like of shape (n_samples,) or str, default=None
             Labels or numbers that color the samples: up to ten classes get a legend,
             more classes and other numbers a color bar. Its title is the name of a
-            Series.
+            Series. A string is the name of a column of X, if that is a dataframe.
 
         components : tuple of int, default=(0, 1)
             Indices of the two entries of the code: the horizontal and the vertical one.
@@ -165,12 +166,12 @@ class LatentSpaceDisplay:
         check_fitted(estimator)
         if not hasattr(estimator, "transform"):
             raise TypeError(
-                f"{_name(estimator)} has no transform: pass a transformer, such as "
+                f"{name_of(estimator)} has no transform: pass a transformer, such as "
                 "AutoencoderTransformer or PCA, or a Pipeline that ends in one"
             )
         display = cls(
             code=_dense_code(estimator.transform(X)),
-            y=y,
+            y=_column(X, y) if isinstance(y, str) else y,
             components=components,
             component_names=_names_out(estimator),
         )
@@ -234,6 +235,17 @@ class LatentSpaceDisplay:
         if self.component_names is None:
             return f"component {component}"
         return str(self.component_names[component])
+
+
+def _column(X: Any, name: str) -> Any:
+    """Return a column of a dataframe."""
+    frame = frame_of(X)
+    if frame is None or frame.names is None or name not in frame.names:
+        raise ValueError(
+            f"y={name!r} is no column of X: pass the name of a dataframe's column, or "
+            "a label or number for each sample"
+        )
+    return X[name]
 
 
 def _dense_code(code: Any) -> NDArray[Any]:

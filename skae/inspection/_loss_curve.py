@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skae._model.any_transformer import name_of
 from skae.inspection._drawing import check_axes, check_matplotlib, style
 from skae.inspection._models import check_fitted, last_step
-from skae.metrics import _name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,9 +174,9 @@ class LossCurveDisplay:
         model = last_step(estimator)
         if not hasattr(model, "loss_curve_"):
             raise TypeError(
-                f"{_name(model)} has no loss_curve_. Pass an AutoencoderTransformer or "
-                "another estimator that keeps its losses, a Pipeline whose last step "
-                "it is, or a search with refit=True"
+                f"{name_of(model)} has no loss_curve_. Pass an AutoencoderTransformer "
+                "or another estimator that keeps its losses, a Pipeline whose last "
+                "step it is, or a search with refit=True"
             )
         validation = getattr(model, "validation_loss_curve_", None)
         display = cls(
@@ -185,7 +185,7 @@ class LossCurveDisplay:
             best_epoch=_best_epoch(model, validation),
             initial_loss=_initial_loss(model),
             initial_name=_initial_name(model),
-            name=_name(model) if name is None else name,
+            name=name_of(model) if name is None else name,
         )
         return display.plot(ax, yscale=yscale, **line_kw)
 

@@ -6,20 +6,21 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skae._typing import Floats
-from skae.metrics import (
-    _check_can_reconstruct,
-    _dense,
-    _name,
-    _sliceable,
-    errors_of,
+from skae._model.any_transformer import (
+    check_can_reconstruct,
+    dense_rows,
+    has_categories,
+    name_of,
+    sliceable,
 )
+from skae._typing import Floats
+from skae.metrics import errors_of
 
 
 def check_fitted(estimator: Any, what: str = "estimator") -> None:
     """Raise TypeError for what is no estimator, NotFittedError if it is not fitted."""
     if isinstance(estimator, type) or not hasattr(estimator, "fit"):
-        kind = "a class" if isinstance(estimator, type) else f"a {_name(estimator)}"
+        kind = "a class" if isinstance(estimator, type) else f"a {name_of(estimator)}"
         raise TypeError(
             f"{what} is {kind}, not a fitted estimator: pass what fit returns"
         )
@@ -50,9 +51,9 @@ def reconstructing_models(estimator: Any) -> dict[str, Any]:
             check_fitted(model, f"estimator[{name!r}]")
     else:
         check_fitted(estimator)
-        models = {_name(last_step(estimator)): estimator}
+        models = {name_of(last_step(estimator)): estimator}
     for model in models.values():
-        _check_can_reconstruct(model)
+        check_can_reconstruct(model)
     return models
 
 
@@ -63,7 +64,16 @@ def named_reconstructions(
 
     Missing entries of X are NaN.
     """
-    X = _dense(_sliceable(X), allow_nan=True)
+    try:
+        X = dense_rows(sliceable(X), allow_nan=True)
+    except (TypeError, ValueError) as error:
+        if not has_categories(X):
+            raise
+        raise ValueError(
+            "X has categories, but given reconstructions have to be numbers: pass an "
+            "autoencoder to ReconstructionErrorDisplay.from_estimator, or compare the "
+            "columns of X and of inverse_transform"
+        ) from error
     if not isinstance(reconstructions, Mapping):
         named = {"reconstruction": _checked(reconstructions, "reconstructions")}
     elif not reconstructions:
@@ -90,4 +100,4 @@ def sample_errors(X: Floats, reconstruction: Floats, metric: str) -> Floats:
 
 
 def _checked(rows: Any, name: str) -> Floats:
-    return _dense(_sliceable(rows, name), name)
+    return dense_rows(sliceable(rows, name), name)

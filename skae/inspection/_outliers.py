@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names_in
 
+from skae._model.any_transformer import name_of
 from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
@@ -19,7 +20,6 @@ from skae.inspection._drawing import (
     style,
 )
 from skae.inspection._models import check_fitted
-from skae.metrics import _name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -316,7 +316,7 @@ def _detector_and_input(
                 names = before.get_feature_names_out()
         else:
             raise TypeError(
-                f"estimator ends with a {_name(estimator)}: pass a fitted "
+                f"estimator ends with a {name_of(estimator)}: pass a fitted "
                 "AutoencoderOutlierDetector, or a Pipeline that ends with one"
             )
     if names is None or len(names) != estimator.n_features_in_:

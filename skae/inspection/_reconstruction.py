@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 
+from skae._model.any_transformer import reconstruct, sliceable, tabular_model
 from skae._names import Names, hint
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
@@ -26,7 +27,7 @@ from skae.inspection._models import (
     reconstructing_models,
     sample_errors,
 )
-from skae.metrics import _reconstruct, _sliceable, reconstruction_error
+from skae.metrics import reconstruction_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,7 +181,14 @@ class ReconstructionDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         models = reconstructing_models(estimator)
-        X = _sliceable(X)
+        X = sliceable(X)
+        for model in models.values():
+            if tabular_model(model, X) is not None:
+                raise ValueError(
+                    "X is a table with categories, which are no pixels: see the "
+                    "reconstructions by inverse_transform, and draw their errors by "
+                    "ReconstructionErrorDisplay"
+                )
         image_shape = check_image_shape(image_shape, X.shape[1])
 
         def squared_errors() -> Floats:
@@ -190,7 +198,7 @@ class ReconstructionDisplay:
         rows = _safe_indexing(X, indices)
         reconstructions = {}
         for name, model in models.items():
-            originals, reconstructions[name] = _reconstruct(model, rows)
+            originals, reconstructions[name] = reconstruct(model, rows)
         display = cls(
             originals=originals,
             reconstructions=reconstructions,

@@ -20,6 +20,15 @@ _RECONSTRUCTIONS = (
     "{size}.",
     "The autoencoder reconstructs as much of the variance as PCA {where}.",
 )
+_LEVELS = (
+    "The autoencoder's decoded levels are right more often than PCA's {where}: by "
+    "{size}.",
+    "PCA's decoded levels are right more often than the autoencoder's {where}: by "
+    "{size}.",
+    "Neither decodes levels clearly better {where}: the difference in accuracy is "
+    "{size}.",
+    "Both decode levels equally well {where}.",
+)
 _PREDICTIONS = (
     "The autoencoder's code predicts y better than PCA's {where}: by {size} in {name}.",
     "PCA's code predicts y better than the autoencoder's {where}: by {size} in {name}.",
@@ -37,6 +46,8 @@ def verdict(
     prediction: Sequence[Floats] | None = None,
     reference: Floats | None = None,
     score_name: str = "score",
+    *,
+    accuracy: Sequence[Floats] | None = None,
 ) -> str:
     """Return sentences that say which is better at which code size, and by how much.
 
@@ -56,11 +67,16 @@ def verdict(
     score_name : str, default="score"
         Name of the predictor's score.
 
+    accuracy : pair of ndarray of shape (n_code_sizes, n_splits), default=None
+        Share of the decoded levels that are right.
+
     Returns
     -------
     text : str
     """
     sentences = _sentences(_RECONSTRUCTIONS, code_sizes, r2[1] - r2[0])
+    if accuracy is not None:
+        sentences += _sentences(_LEVELS, code_sizes, accuracy[1] - accuracy[0])
     if prediction is not None and reference is not None:
         gain = prediction[1] - prediction[0]
         sentences += _sentences(_PREDICTIONS, code_sizes, gain, name=score_name)

@@ -134,6 +134,18 @@ def make_small_file(path):
     return contents
 
 
+def make_small_table_file(path):
+    """Bytes of a file of an autoencoder of a table with all kinds of contents."""
+    frame = pd.DataFrame(make_data(30, 2), columns=["x", "y"])
+    frame["city"] = pd.Series(["Rome", "Ur", None] * 10, dtype=object)
+    frame["size"] = pd.Categorical([1, 2, 3] * 10, categories=[3, 1, 2, 4])
+    network = AutoencoderTransformer(
+        1, hidden_layer_sizes=(2,), max_iter=2, max_categories=2, random_state=0
+    )
+    save(network.fit(frame), path)
+    return path.read_bytes()
+
+
 def make_small_imputer_file(path):
     """Bytes of a file of an imputer with all kinds of contents."""
     X = np.where(np.random.default_rng(0).random((250, 4)) < 0.1, np.nan, 1)

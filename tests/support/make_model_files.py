@@ -3,7 +3,8 @@
     python -m tests.support.make_model_files
 
 writes those of the last version that has something new of a class: 2 of autoencoders,
-fitted to data with missing entries, and 3 of an imputer and of an outlier detector.
+fitted to data with missing entries, 3 of an imputer and of an outlier detector, and 4
+of an autoencoder that is fitted to a table with categories.
 Older ones stay as they are.
 """
 
@@ -71,6 +72,23 @@ def detector():
     )
 
 
+def table():
+    """A table with categories, gaps, and dtypes that every version of pandas has."""
+    cities = pd.Series([*["Rome", None, "Köln"] * 16, "Rome", "Ur"], dtype=object)
+    sizes = pd.CategoricalDtype([3, 1, 2], ordered=True)
+    frame = pd.DataFrame({"x": X[:, 0], "city": cities, "n": X[:, 1].astype(np.int8)})
+    frame["size"] = pd.Series([1, 2] * 25).astype(sizes)
+    frame["flag"] = pd.Series([True, None] * 25, dtype="boolean")
+    return frame
+
+
+def of_a_table():
+    """An autoencoder of `table`, two of whose levels share an input."""
+    return AutoencoderTransformer(
+        2, hidden_layer_sizes=(3,), max_iter=5, max_categories=2, random_state=0
+    ).fit(table())
+
+
 def main():
     """Write the files."""
     warnings.simplefilter("ignore")
@@ -92,6 +110,9 @@ def main():
     rows = pd.DataFrame(INCOMPLETE, columns=model.feature_names_in_)
     results = {"scores": model.score_samples(rows), "p_values": model.p_values(rows)}
     np.savez_compressed(path.with_suffix(".npz"), **results)
+    path, model = FOLDER / "AutoencoderTransformer_4.safetensors", of_a_table()
+    skae.io.save(model, path)
+    np.savez_compressed(path.with_suffix(".npz"), code=model.transform(table()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""Numbers and groups of levels, as a normal distribution and a network see them.
+
+Rows have a column for each number, which is standardized, then one for each level of
+each group: 1 for the level that a sample has, or probabilities of the levels.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from skae._data.gaussian import Expectation, Gaussian
+from skae._typing import Floats
+
+# An expected probability is not below this share of the level's frequency: it is linear
+# in what is known, and may be negative.
+_LEAST_SHARE = 1e-3
+# What groups have left for levels that the distribution leaves out, at least.
+_LEAST_REST = 1e-3
+
+
+class Mixed(NamedTuple):
+    """Columns of rows, and which of them a distribution describes.
+
+    It has the numbers and the most frequent levels. Rare ones share, by their
+    frequencies, the probability that these leave.
+    """
+
+    n_plain: int  # columns of numbers
+    sizes: np.ndarray  # (n_groups,) int64
+    frequencies: np.ndarray  # (n_inputs,) float64, of levels; zeros for numbers
+    unit: np.ndarray  # (n_inputs,) float64, in which variances of columns sum to 1
+    described: np.ndarray  # numbers of the columns that the distribution has, int64
+
+    @classmethod
+    def of(
+        cls, n_plain: int, counts: Sequence[np.ndarray], n_described: int
+    ) -> "Mixed":
+        """Columns of groups with these counts of levels.
+
+        At most `n_described` columns of levels are described, of each group all but the
+        rarest level, which the others tell.
+        """
+        frequencies, units, candidates = [np.zeros(n_plain)], [np.ones(n_plain)], []
+        first = n_plain
+        for of_levels in counts:
+            found = of_levels / max(1, of_levels.sum())
+            gini = 1 - found @ found
+            frequencies.append(found)
+            units.append(np.full(len(found), np.sqrt(gini) if gini > 0 else 1.0))
+            candidates.append(first + np.delete(np.arange(len(found)), found.argmin()))
+            first += len(found)
+        whole = np.concatenate(frequencies)
+        others = np.concatenate([np.empty(0, np.int64), *candidates])
+        others = others[np.argsort(-whole[others], kind="stable")][:n_described]
+        described = np.concatenate([np.arange(n_plain), np.sort(others)])
+        sizes = np.array([len(of_levels) for of_levels in counts], dtype=np.int64)
+        return cls(n_plain, sizes, whole, np.concatenate(units), described)
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Number of inputs of each column of the table."""
+        return np.append(np.ones(self.n_plain, dtype=np.int64), self.sizes)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """First input of each column of the table."""
+        starts: np.ndarray = np.cumsum(self.widths) - self.widths
+        return starts
+
+    def spread(self, of_columns: np.ndarray) -> np.ndarray:
+        """Entries of the table's columns for all inputs, (n_rows, n_inputs)."""
+        return np.repeat(of_columns, self.widths, axis=1)
+
+    def summed(self, of_inputs: Floats) -> Floats:
+        """Sums over the inputs of each column of the table, (n_rows, n_columns)."""
+        sums: Floats = np.add.reduceat(of_inputs, self.starts, axis=1)
+        return sums
+
+    def rows(self, numbers: Floats, codes: np.ndarray) -> Floats:
+        """Rows of numbers, and of levels, -1 for missing ones."""
+        rows = np.zeros((len(numbers), len(self.unit)))
+        rows[:, : self.n_plain] = numbers
+        for column, (first, size) in enumerate(
+            zip(self.starts[self.n_plain :], self.sizes, strict=True)
+        ):
+            of_group = codes[:, column]
+            there = np.flatnonzero(of_group >= 0)
+            rows[there, first + of_group[there]] = 1.0
+            rows[of_group < 0, first : first + size] = np.nan
+        return rows
+
+    def seen(self, rows: Floats) -> Floats:
+        """Rows as the distribution sees them: what it describes, centred and scaled."""
+        chosen = self.described
+        deviations = rows[:, chosen] - self.frequencies[chosen]
+        return np.ascontiguousarray(deviations / self.unit[chosen])
+
+    def levels(self, rows: Floats) -> list[Floats]:
+        """Views of the groups of rows, each of shape (n_rows, n_levels)."""
+        stops = self.n_plain + np.cumsum(self.sizes)
+        return [
+            rows[:, stop - size : stop]
+            for size, stop in zip(self.sizes, stops, strict=True)
+        ]
+
+
+class MixedExpectation:
+    """What a distribution expects of rows: of missing levels, their probabilities.
+
+    Parameters
+    ----------
+    gaussian : Gaussian
+        Distribution of what it sees of rows.
+
+    mixed : Mixed
+    """
+
+    def __init__(self, gaussian: Gaussian, mixed: Mixed) -> None:
+        n_described, n_directions = gaussian.loadings.shape
+        by_precision = n_directions >= n_described - 1
+        self._of_seen = Expectation(gaussian, by_precision=by_precision)
+        self._mixed = mixed
+
+    def fill(self, rows: Floats) -> None:
+        """Replace missing entries, which are NaN, in place."""
+        mixed = self._mixed
+        chosen = mixed.described
+        seen = mixed.seen(rows)
+        if len(chosen):
+            self._of_seen.fill(seen)
+        expected = np.zeros_like(rows)
+        expected[:, chosen] = seen * mixed.unit[chosen] + mixed.frequencies[chosen]
+        is_described = np.zeros((1, len(mixed.unit)), dtype=bool)
+        is_described[0, chosen] = True
+        groups = (expected, mixed.frequencies[np.newaxis], is_described)
+        for found, (frequencies,), (is_known,) in zip(
+            *map(mixed.levels, groups), strict=True
+        ):
+            np.maximum(found, _LEAST_SHARE * frequencies, out=found)
+            rest = frequencies[~is_known]
+            left = np.maximum(1 - found[:, is_known].sum(axis=1), _LEAST_REST)
+            found[:, ~is_known] = left[:, np.newaxis] * (rest / (rest.sum() or 1.0))
+            found /= found.sum(axis=1, keepdims=True)
+        is_missing = np.isnan(rows)
+        rows[is_missing] = expected[is_missing]

@@ -1,0 +1,244 @@
+"""Tables with categories: from their columns to the matrix that a network sees, back.
+
+A model of a data frame has an input for each column, as skl2onnx has, and an output for
+each. That of an array whose columns have one type has one of each.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from skae._data.dtypes import Dtype
+from skae._data.tables import Levels, Table
+from skae.onnx._graph import ML, Graph, Value, clip, select_columns
+
+# Dtypes of columns whose entries NumPy has as such numbers; they may lack none, unless
+# they are floats.
+_OF_NUMPY = r"bool|u?int(8|16|32|64)|float(16|32|64)"
+# Dtypes of whole numbers, in any library.
+_WHOLE = r"(?:arrow:|Sparse:)?u?int\d+(?::.*)?"
+
+
+def table_values(graph: Graph, table: Table, name: str) -> list[Value]:
+    """The inputs, named "X", or the outputs of a model, one for each column or for all.
+
+    Inputs have the names of the columns, which outputs have after their own.
+    """
+    n_columns = len(table.dtypes)
+    types = _types(graph, table)
+    if _is_one(table, types):
+        return [Value(graph.new_name(name), types[0], n_columns)]
+    start = "" if name == "X" else f"{name}_"
+    names = [f"{start}{table.name(column)}" for column in range(n_columns)]
+    unique = [graph.new_name(name or f"x{i}") for i, name in enumerate(names)]
+    return [Value(*pair, 1) for pair in zip(unique, types, strict=True)]
+
+
+def _is_one(table: Table, types: list[int]) -> bool:
+    """Whether all columns are one input: those of an array of one type."""
+    return table.names is None and len(set(types)) == 1
+
+
+def _types(graph: Graph, table: Table) -> list[int]:
+    """Types of the columns, of `onnx.TensorProto`.
+
+    Other numbers than NumPy's may be missing, which integers and booleans cannot be:
+    they are floats, and so are categories that are such numbers. Of arrays of objects
+    all are.
+    """
+    from onnx import TensorProto, helper
+
+    types: list[int] = [graph.type] * len(table.dtypes)
+    texts = [d.text if isinstance(d, Dtype) else "" for d in table.dtypes]
+    is_array = table.library == "numpy" and len(set(texts)) == 1
+    for column, text in enumerate(texts):
+        is_own = is_array or table.library == "pandas"
+        if is_own and re.fullmatch(_OF_NUMPY, text):
+            types[column] = helper.np_dtype_to_tensor_dtype(np.dtype(text))
+    for column, levels in zip(table.categories, table.levels, strict=True):
+        if _are_text(table, column, levels):
+            types[column] = TensorProto.STRING
+        elif types[column] == graph.type:
+            types[column] = TensorProto.DOUBLE
+    return types
+
+
+def _are_text(table: Table, column: int, levels: Levels) -> bool:
+    """Whether categories are text, and not numbers; ValueError if they are both."""
+    known = [level for level in levels.levels if level is not None]
+    is_text = [isinstance(level, str | bytes) for level in known]
+    if any(is_text) and not all(is_text):
+        found = ", ".join(sorted({type(level).__name__ for level in known}))
+        raise ValueError(
+            f"column {table.name(column)!r} has categories of several types, {found}, "
+            "and those of an ONNX model are all text or all numbers: convert them "
+            "before fit"
+        )
+    return all(is_text)
+
+
+# ---------------------------------------------------------------------------
+# From columns to the matrix
+# ---------------------------------------------------------------------------
+
+
+def matrix(graph: Graph, table: Table, given: Sequence[Value]) -> str:
+    """The matrix of columns, which are in inputs one after the other."""
+    n_columns, n_given = len(table.dtypes), sum(value.width for value in given)
+    if n_given != n_columns:
+        raise ValueError(
+            f"the inputs have {n_given} columns, but the table of the fit has "
+            f"{n_columns}: give each its type in initial_types, in their order"
+        )
+    parts = [_numbers(graph, table, given)] if len(table.numbers) else []
+    sources = [(value, i) for value in given for i in range(value.width)]
+    for column, levels in zip(table.categories, table.levels, strict=True):
+        value, position = sources[column]
+        is_text = _are_text(table, column, levels)
+        _check_input(table, column, value, is_text=is_text)
+        entries = select_columns(graph, value.name, np.array([position]), value.width)
+        number_of = _number_of_text if is_text else _number_of_level
+        parts.append(_group(graph, number_of(graph, levels, entries), levels.size))
+    return graph.node("Concat", *parts, axis=1)
+
+
+def _check_input(table: Table, column: int, value: Value, *, is_text: bool) -> None:
+    """Raise ValueError if the input for a column has another type."""
+    from onnx import TensorProto
+
+    if is_text != (value.type == TensorProto.STRING):
+        kinds = ("text", "numbers") if is_text else ("numbers", "text")
+        raise ValueError(
+            f"column {table.name(column)!r} has {kinds[0]}, but its input has "
+            f"{kinds[1]}: change its type in initial_types (skl2onnx merges columns in "
+            "a ColumnTransformer, where they need to have one type)"
+        )
+
+
+def _numbers(graph: Graph, table: Table, given: Sequence[Value]) -> str:
+    """Columns of numbers, in the order of the matrix."""
+    from onnx import TensorProto
+
+    parts: list[Value] = []
+    places, first = np.zeros(len(table.dtypes), dtype=np.int64), 0
+    for value in given:
+        stop = first + value.width
+        if value.type != TensorProto.STRING:
+            start = sum(part.width for part in parts)
+            places[first:stop] = start + np.arange(value.width)
+            parts.append(value)
+        for column in set(range(first, stop)) & set(table.numbers.tolist()):
+            _check_input(table, column, value, is_text=False)
+        first = stop
+    cast = [graph.node("Cast", value.name, to=graph.type) for value in parts]
+    n_columns = sum(part.width for part in parts)
+    both = graph.node("Concat", *cast, axis=1)
+    return select_columns(graph, both, places[table.numbers], n_columns)
+
+
+def _number_of_text(graph: Graph, levels: Levels, column: str) -> str:
+    """Number of the input of each entry in the group, -1 for what is no level."""
+    is_known = levels.levels != [None]
+    return graph.node(
+        "LabelEncoder",
+        column,
+        domain=ML,
+        keys_strings=_texts(levels.levels),
+        values_int64s=levels.inputs.tolist() if is_known else [-1],
+        default_int64=-1,
+    )
+
+
+def _number_of_level(graph: Graph, levels: Levels, column: str) -> str:
+    """The same for levels that are numbers, or booleans."""
+    from onnx import TensorProto
+
+    wide = graph.in_dtype(np.float64)
+    known = wide.constant("levels", np.array(levels.levels, dtype=np.float64))
+    is_level = wide.node("Equal", wide.node("Cast", column, to=wide.type), known)
+    # At most one is equal, whose number is the sum.
+    of_levels = wide.constant("inputs", levels.inputs + 1.0)
+    numbers = wide.node("Where", is_level, of_levels, 0.0)
+    total = wide.node("ReduceSum", numbers, wide.integers(1))
+    return wide.node("Cast", wide.node("Sub", total, 1.0), to=TensorProto.INT64)
+
+
+def _texts(levels: list[Any]) -> list[str]:
+    """Categories that are text or bytes; "" for what an empty column has."""
+    return [
+        "" if level is None else str(level, "utf-8") if type(level) is bytes else level
+        for level in levels
+    ]
+
+
+def _group(graph: Graph, number: str, size: int) -> str:
+    """The inputs of a group; NaN if the level is missing."""
+    is_level = graph.node("Equal", number, graph.integers(*range(size)))
+    inputs = graph.node("Cast", is_level, to=graph.type)
+    is_missing = graph.node("Less", number, graph.integers(0))
+    return graph.node("Where", is_missing, np.nan, inputs)
+
+
+# ---------------------------------------------------------------------------
+# From outputs of the network to columns
+# ---------------------------------------------------------------------------
+
+
+def restored(graph: Graph, table: Table, outputs: str) -> list[str]:
+    """Columns of the table, or all of them in one, of what a network gives."""
+    types, n_numbers = _types(graph, table), len(table.numbers)
+    is_one, positions = _is_one(table, types), np.arange(n_numbers)
+    stops = accumulate(table.groups, initial=n_numbers)
+    of_groups = [np.arange(*span) for span in pairwise(stops)]
+    of_numbers = [positions] if is_one else list(positions[:, np.newaxis])
+
+    def entries(chosen: np.ndarray) -> str:
+        return select_columns(graph, outputs, chosen, table.n_inputs)
+
+    columns = [
+        _number(graph, table.dtypes[column], types[column], entries(chosen))
+        for column, chosen in zip(table.numbers, of_numbers, strict=False)
+    ]
+    columns += [
+        _level(graph, levels, types[column], entries(chosen))
+        for column, levels, chosen in zip(
+            table.categories, table.levels, of_groups, strict=True
+        )
+    ]
+    if not is_one:
+        return [columns[place] for place in table.places]
+    both = graph.node("Concat", *columns, axis=1)
+    return [select_columns(graph, both, table.places, len(table.dtypes))]
+
+
+def _number(graph: Graph, dtype: Any, of_type: int, value: str) -> str:
+    """Columns of numbers, as `inverse_transform` gives those of a dtype."""
+    from onnx import helper
+
+    text = dtype.text if isinstance(dtype, Dtype) else ""
+    if re.fullmatch(_WHOLE, text, re.IGNORECASE) is None:
+        return graph.node("Cast", value, to=of_type)
+    wide = graph.in_dtype(np.float64)
+    value = wide.node("Round", wide.node("Cast", value, to=wide.type))
+    to = helper.tensor_dtype_to_np_dtype(of_type)
+    if to.kind in "iu":
+        info = np.iinfo(to)
+        highest = float(np.nextafter(float(info.max), 0))
+        value = clip(wide, value, float(info.min), highest)
+    return wide.node("Cast", value, to=of_type)
+
+
+def _level(graph: Graph, levels: Levels, of_type: int, logits: str) -> str:
+    """A column of the levels with the largest logits."""
+    from onnx import TensorProto, helper
+
+    chosen = graph.node("ArgMax", logits, axis=1)
+    shown = [levels.levels[number] for number in levels.shown]
+    if of_type == TensorProto.STRING:
+        return graph.node("Gather", graph.texts("levels", _texts(shown)), chosen)
+    dtype = helper.tensor_dtype_to_np_dtype(of_type)
+    narrow = graph.in_dtype(dtype)
+    return narrow.node("Gather", narrow.constant("levels", np.array(shown)), chosen)
