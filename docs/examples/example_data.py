@@ -1,7 +1,7 @@
 """The data of the examples that are large, or published by others.
 
 They are read from the folder that ``SKAE_DATA`` names; without it scikit-learn's own
-small digits, and made donuts, stand in, so that the examples run anywhere.
+small digits, and made donuts and people, stand in, so that the examples run anywhere.
 """
 
 import os
@@ -54,3 +54,73 @@ def load_donuts():
         return make_donuts(random_state=0)
     data = np.load(path)
     return data[:, :4], data[:, 4].astype(int)
+
+
+def load_census():
+    """Adult, the table of people in a census, or made people: table, high incomes."""
+    path = published("adult.csv.gz")
+    if path is None:
+        return make_people()
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    return frame, (frame.pop("income") == ">50K").to_numpy()
+
+
+def make_people(n_samples=2000, seed=0):
+    """People with columns like those of a census, and who has a high income.
+
+    What they are depends on their age, on how long they went to school, and on chance.
+    """
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+
+    def level(value, limits, names):
+        """Names of the intervals, in each of which others are now and then."""
+        value = value + 0.15 * np.std(value) * rng.standard_normal(n_samples)
+        return np.array(names.split(), dtype=object)[np.digitize(value, limits)]
+
+    age = np.rint(17 + 60 * rng.beta(1.5, 2.2, n_samples))
+    schooling = np.clip(rng.normal(11, 3, n_samples), 1, 18)
+    is_married = rng.random(n_samples) < 0.75 / (1 + np.exp((27 - age) / 3))
+    sex = np.where(rng.random(n_samples) < 0.5, "Female", "Male").astype(object)
+    employed = schooling + 4 * (sex == "Male") * (schooling < 12)
+    hours = 42 + 0.5 * (schooling - 11) - 0.02 * (age - 42) ** 2
+    hours += rng.normal(0, 4, n_samples)
+    frame = pd.DataFrame(
+        {
+            "age": age,
+            "education": level(
+                schooling,
+                [7, 9, 11, 13, 15, 17],
+                "Primary 9th 11th HS-grad College Bachelors Masters",
+            ),
+            "education_num": np.rint(schooling),
+            "marital_status": np.where(
+                is_married,
+                "Married",
+                level(age, [32, 62], "Never-married Divorced Widowed"),
+            ),
+            "relationship": np.where(
+                is_married,
+                np.where(sex == "Male", "Husband", "Wife"),
+                level(age, [24], "Own-child Not-in-family"),
+            ),
+            "occupation": level(
+                employed,
+                [9, 11, 12.5, 14, 15.5],
+                "Cleaning Service Sales Clerical Craft Professional",
+            ),
+            "workclass": level(
+                age + 3 * schooling, [80, 90, 100], "Private Local-gov State-gov Self"
+            ),
+            "sex": sex,
+            "hours_per_week": np.maximum(4, np.rint(hours)),
+        }
+    )
+    chance = (schooling - 12) / 2 + 2 * is_married - ((age - 48) / 12) ** 2 - 0.5
+    is_high = rng.random(n_samples) < 1 / (1 + np.exp(-chance))
+    gaps = rng.random(frame.shape) < 0.05
+    gaps[:, frame.columns.get_indexer(["age", "education_num", "sex"])] = False
+    return frame.mask(gaps), is_high
