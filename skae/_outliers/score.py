@@ -455,9 +455,13 @@ def box_plot_limit(scores: Floats, weights: Floats, n_ranges: float) -> float:
         How many times the range between the quartiles it is above the upper one.
     """
     order = np.argsort(scores, kind="stable")
-    roots, below = np.cbrt(scores[order]), np.cumsum(weights[order])
-    low, high = roots[np.searchsorted(below, np.array([0.25, 0.75]) * below[-1])]
-    return float((high + n_ranges * (high - low)) ** 3)
+    below = np.cumsum(weights[order])
+    quartiles = scores[order][
+        np.searchsorted(below, np.array([0.25, 0.75]) * below[-1])
+    ]
+    low, high = np.cbrt(quartiles)
+    # Rounding must not leave the quartile itself beyond.
+    return max(float(quartiles[1]), float((high + n_ranges * (high - low)) ** 3))
 
 
 def highest_common(scores: Floats, weights: Floats) -> float:
