@@ -16,11 +16,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base.autoencoder import BaseAutoencoder, callback_kwargs_of
-from skae._data.frames import FRAMES, Frame, frame_of, marked
+from skae._base.autoencoder import BaseAutoencoder, callback_kwargs_of, defaults
+from skae._data.frames import FRAMES, Frame, frame_of, gathered, in_library, marked
 from skae._data.gaussian import Expectation, Gaussian, fit_gaussian
 from skae._data.hiding import HidingRows, as_rows, hide
-from skae._data.mixed import Mixed, MixedExpectation
+from skae._data.mixed import Mixed, MixedExpectation, chosen_levels
 from skae._data.rows import Rows, make_rows, row_chunks
 from skae._data.tables import Table
 from skae._data.validation import Checked, check_frame, check_rows, read_tables
@@ -59,7 +59,7 @@ _MIXED_NETWORK: dict[str, Any] = {
 # Updates of its weights for each sample, and limits of them. Networks of few samples
 # are little better than the distribution.
 _UPDATES_PER_SAMPLE, _FEWEST_UPDATES, _MOST_UPDATES = 8, 1000, 10_000
-_MIXED_UPDATES_PER_SAMPLE = 2
+_MIXED_UPDATES_PER_SAMPLE = 1.5
 # Updates times inputs, at most: with many levels each update takes longer.
 _MOST_UPDATED_INPUTS = 1_000_000
 # An epoch of few samples has each of them several times, with other entries hidden.
@@ -308,6 +308,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         if self.estimator is not None:
             _check_network(self.estimator)
         warn_of_dask(X)
+        X = gathered(X)
         before = vars(self).copy()
         try:
             self.__dict__.pop("_table", None)
@@ -413,6 +414,20 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**super().__getstate__()}
+        if state.get("_table") is not None:
+            state["_table"] = state["_table"].as_dict()
+            state["_mixed"] = state["_mixed"]._asdict()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = {**defaults(type(self)), **state}  # what earlier versions did not have
+        if state.get("_table") is not None:
+            state["_table"] = Table.from_dict(state["_table"])
+            state["_mixed"] = Mixed(**state["_mixed"])
+        super().__setstate__(state)
+
     # -- private --------------------------------------------------------------------
 
     @property
@@ -498,23 +513,6 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         frame: Frame = marked(given, self._mark)
         return frame
 
-    def _as_configured(self, frame: Frame) -> Frame:
-        """A table of the library that `set_output` asks for."""
-        library = _get_output_config("transform", self)["dense"]
-        if library in ("default", frame.library):
-            return frame
-        table = cast(Table, self._table)
-        columns: dict[str, Any] = {}
-        for j in range(self.n_features_in_):
-            if j in table.numbers:
-                columns[table.name(j)] = frame.numbers(j)
-                continue
-            codes, levels = frame.levels(j)
-            columns[table.name(j)] = [*map([*levels, None].__getitem__, codes)]
-        kind: Any = FRAMES[library]
-        made: Frame = kind.of(columns)
-        return made
-
     def _columns(self, frame: Frame) -> _Columns:
         """What is known of the columns of a table."""
         table = cast(Table, self._table)
@@ -594,7 +592,9 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         if self.keep_empty_features:
             for j in table.numbers[~self._has_values[table.numbers]]:
                 filled[int(j)] = np.zeros(np.count_nonzero(columns.is_missing[:, j]))
-        frame = self._as_configured(frame)
+        library = _get_output_config("transform", self)["dense"]
+        if library != "default":
+            frame = in_library(frame, library, table.numbers)
         nothing, found = np.empty(0, dtype=np.int64), []
         for j in self._features_out().tolist():
             rows = np.flatnonzero(columns.is_missing[:, j]) if j in filled else nothing
@@ -624,7 +624,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
             self._predict(rows, rng)
             predicted[batch] = self._in_units(rows[:, : mixed.n_plain])
             for g, of_group in enumerate(mixed.levels(rows)):
-                chosen[batch, g] = _chosen_levels(of_group, rng)
+                chosen[batch, g] = chosen_levels(of_group, rng)
         found: dict[int, np.ndarray] = {}
         for position, j in enumerate(self._kept_numbers.tolist()):
             found[j] = predicted[is_missing[lacking, j], position]
@@ -823,7 +823,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         n_updates, most, how = _UPDATES_PER_SAMPLE * n_rows, _MOST_UPDATES, _NETWORK
         if self._table is not None:
             how = _NETWORK | _MIXED_NETWORK
-            n_updates = _MIXED_UPDATES_PER_SAMPLE * n_rows
+            n_updates = int(_MIXED_UPDATES_PER_SAMPLE * n_rows)
             most = min(most, _MOST_UPDATED_INPUTS // len(self._mixed.unit))
         n_updates = max(min(n_updates, most), _FEWEST_UPDATES)
         n_rows *= -(-_ROWS_OF_EPOCH // n_rows)
@@ -891,16 +891,3 @@ def _stacked(columns: list[np.ndarray], n_rows: int, dtype: Any) -> np.ndarray:
     for j, column in enumerate(columns):
         whole[:, j] = column
     return whole
-
-
-def _chosen_levels(
-    probability: Floats, rng: np.random.RandomState | None
-) -> np.ndarray:
-    """Numbers of the most probable levels of rows, or of levels that are drawn."""
-    if rng is None:
-        most: np.ndarray = probability.argmax(axis=1)
-        return most
-    sums = probability.cumsum(axis=1)
-    drawn = rng.random_sample((len(sums), 1)) * sums[:, -1:]
-    chosen: np.ndarray = (sums > drawn).argmax(axis=1)
-    return chosen

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from skae import AutoencoderTransformer
-from skae._base.fits import autoencoder as base
+from skae._base import autoencoder as base
 from skae._data import rows as rows_module
 from skae._data import validation
 from skae._data.rows import make_rows

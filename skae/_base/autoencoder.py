@@ -75,7 +75,7 @@ _OPTIONAL_ATTRIBUTES = (
 )
 
 
-def _defaults(kind: type) -> dict[str, Any]:
+def defaults(kind: type) -> dict[str, Any]:
     """Defaults of a class' parameters, by name."""
     parameters = inspect.signature(kind).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -422,7 +422,7 @@ class BaseAutoencoder(
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What earlier versions did not have.
-        state = {**_defaults(type(self)), **state}
+        state = {**defaults(type(self)), **state}
         if "_params" in state:
             state = {"_gaussian": None, **state}
         if state.get("_table") is not None:

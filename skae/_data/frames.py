@@ -722,3 +722,20 @@ def _kind_of_arrow(dtype: Any) -> str:
 FRAMES: dict[str, type[Frame]] = {
     kind.library: kind for kind in (PandasFrame, PolarsFrame, ArrowFrame, ArrayFrame)
 }
+
+
+def in_library(frame: Frame, library: str, numbers: np.ndarray) -> Frame:
+    """A table of another library: of floats in some columns, and objects in others."""
+    if library == frame.library:
+        return frame
+    columns: dict[str, Any] = {}
+    for j in range(len(frame.dtypes)):
+        name = f"x{j}" if frame.names is None else str(frame.names[j])
+        if j in numbers:
+            columns[name] = frame.numbers(j)
+        else:
+            codes, levels = frame.levels(j)
+            columns[name] = [*map([*levels, None].__getitem__, codes)]
+    kind: Any = FRAMES[library]
+    made: Frame = kind.of(columns)
+    return made

@@ -17,8 +17,6 @@ _LEAST_SHARE, _LARGEST_SHARE = 0.05, 0.5
 # An epoch hides other entries in one row of so many: in all, it would take as long as
 # the network; with the same entries hidden always, networks fit too closely.
 _EPOCHS_OF_A_ROW = 4
-# The same for rows with levels, whose networks train for fewer epochs.
-_EPOCHS_OF_A_MIXED_ROW = 16
 
 
 def hide(
@@ -142,9 +140,7 @@ class HidingRows:
 
     def windows(self, batch_size: int) -> Iterator[tuple[int, int, Rows]]:
         """The rows of an epoch."""
-        is_mixed = self._mixed is not None
-        n_epochs = _EPOCHS_OF_A_MIXED_ROW if is_mixed else _EPOCHS_OF_A_ROW
-        n_new = -(-self.n_rows // n_epochs)
+        n_new = -(-self.n_rows // _EPOCHS_OF_A_ROW)
         self._hide_in(self._rng.permutation(self.n_rows)[:n_new])
         yield 0, 0, self._all()
 

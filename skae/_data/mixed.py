@@ -121,26 +121,45 @@ class MixedExpectation:
         by_precision = n_directions >= n_described - 1
         self._of_seen = Expectation(gaussian, by_precision=by_precision)
         self._mixed = mixed
+        self._is_described = np.zeros(len(mixed.unit), dtype=bool)
+        self._is_described[mixed.described] = True
 
     def fill(self, rows: Floats) -> None:
         """Replace missing entries, which are NaN, in place."""
-        mixed = self._mixed
-        chosen = mixed.described
+        mixed, n_plain = self._mixed, self._mixed.n_plain
         seen = mixed.seen(rows)
-        if len(chosen):
+        if seen.size:
             self._of_seen.fill(seen)
-        expected = np.zeros_like(rows)
-        expected[:, chosen] = seen * mixed.unit[chosen] + mixed.frequencies[chosen]
-        is_described = np.zeros((1, len(mixed.unit)), dtype=bool)
-        is_described[0, chosen] = True
-        groups = (expected, mixed.frequencies[np.newaxis], is_described)
-        for found, (frequencies,), (is_known,) in zip(
-            *map(mixed.levels, groups), strict=True
-        ):
-            np.maximum(found, _LEAST_SHARE * frequencies, out=found)
-            rest = frequencies[~is_known]
-            left = np.maximum(1 - found[:, is_known].sum(axis=1), _LEAST_REST)
-            found[:, ~is_known] = left[:, np.newaxis] * (rest / (rest.sum() or 1.0))
-            found /= found.sum(axis=1, keepdims=True)
-        is_missing = np.isnan(rows)
-        rows[is_missing] = expected[is_missing]
+        numbers = rows[:, :n_plain]
+        np.copyto(numbers, seen[:, :n_plain], where=np.isnan(numbers))
+        first = start = n_plain  # of a group, and of what is described of it
+        for size in mixed.sizes.tolist():
+            stop = start + int(self._is_described[first : first + size].sum())
+            lacking = np.flatnonzero(np.isnan(rows[:, first]))
+            group = slice(first, first + size)
+            rows[lacking, group] = self._probabilities(seen[lacking, start:stop], group)
+            first, start = first + size, stop
+
+    def _probabilities(self, seen: Floats, group: slice) -> Floats:
+        """Those of the levels of a group, of which some are seen."""
+        frequencies = self._mixed.frequencies[group]
+        is_known, unit = self._is_described[group], self._mixed.unit[group]
+        found = np.empty((len(seen), len(frequencies)))
+        found[:, is_known] = seen * unit[is_known] + frequencies[is_known]
+        rest = frequencies[~is_known]
+        left = np.maximum(1 - found[:, is_known].sum(axis=1), _LEAST_REST)
+        found[:, ~is_known] = left[:, np.newaxis] * (rest / (rest.sum() or 1.0))
+        np.maximum(found, _LEAST_SHARE * frequencies, out=found)
+        found /= found.sum(axis=1, keepdims=True)
+        return found
+
+
+def chosen_levels(probability: Floats, rng: np.random.RandomState | None) -> np.ndarray:
+    """Numbers of the most probable levels of rows, or of levels that are drawn."""
+    if rng is None:
+        most: np.ndarray = probability.argmax(axis=1)
+        return most
+    sums = probability.cumsum(axis=1)
+    drawn = rng.random_sample((len(sums), 1)) * sums[:, -1:]
+    chosen: np.ndarray = (sums > drawn).argmax(axis=1)
+    return chosen

@@ -32,6 +32,11 @@ _MEAN, _INDICATED = "mean", "indicated"
 
 def described(attributes: Mapping[str, Any]) -> tuple[Description, Arrays]:
     """Description and arrays of a fitted imputer's attributes."""
+    if attributes.get("_table") is not None:
+        raise TypeError(
+            "skae.io.save cannot write an AutoencoderImputer that was fitted to a "
+            "table with categories: use pickle or joblib"
+        )
     arrays = {name: attributes[key] for name, key in _OF_KEPT.items()}
     arrays |= arrays_of_gaussian(attributes["_gaussian"])
     arrays[_MEAN] = attributes["mean_"]

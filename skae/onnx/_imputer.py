@@ -13,6 +13,11 @@ from skae.onnx._network import code_of, decode_codes, fill_missing, scale_rows
 
 def impute(graph: Graph, imputer: AutoencoderImputer, rows: str) -> list[str]:
     """Imputed samples and indicators, as `transform` gives them."""
+    if imputer._table is not None:
+        raise ValueError(
+            "an imputer that was fitted to a table with categories cannot be "
+            "converted: convert one of numbers, or what comes after it"
+        )
     if imputer.sample_posterior:
         raise ValueError(
             "an imputer with sample_posterior=True cannot be converted, because the "
