@@ -22,6 +22,7 @@ from skae._compiled.code_terms import (
 from skae._compiled.losses import LOSSES
 from skae._compiled.optimizers import SOLVERS
 from skae._model import inference
+from skae._model.groups import columns_of
 from skae._model.initialization import INITS
 from skae._names import Names
 from skae._sklearn import Interval
@@ -578,6 +579,9 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         codes from its posterior, minus the divergence of the posterior from the prior
         (Kingma & Welling, 2014, equation 3). For any `beta`, the model is that with
         ``beta=1`` and, for ``loss="squared_error"``, a standard deviation of `scale_`.
+        For a table with categories, that is one for each number, and categories have
+        the decoded probabilities; all columns count alike, whatever their weights in
+        training.
 
         The bound of a sample does not depend on its position, the other samples or
         earlier calls: all codes are drawn with the same normal numbers, which
@@ -616,8 +620,8 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
             code = inference.propagate(inference.encoder(network), params, rows)
             mean, log_variance = _posterior(code.astype(np.float64))
             deviation = np.exp(log_variance / 2)
-            is_missing = np.isnan(chunk)
-            elbo[batch] = -self._log_of_unit() * (~is_missing).sum(axis=1)
+            is_missing = np.isnan(chunk[:, columns_of(network)])
+            elbo[batch] = -self._omitted(is_missing)
             with np.errstate(over="ignore", invalid="ignore"):
                 excess = np.expm1(log_variance) - log_variance
                 elbo[batch] -= (mean**2 + excess).sum(axis=1) / 2
@@ -642,10 +646,29 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
         half /= np.sqrt((half**2).mean(axis=0))
         return np.concatenate([half, -half])[:n_draws]
 
-    def _log_of_unit(self) -> float:
-        """The constant that the loss omits from an entry's negative log-likelihood."""
+    def _omitted(self, is_missing: np.ndarray) -> Floats:
+        """What losses omit from the negative log-likelihoods of samples.
+
+        Parameters
+        ----------
+        is_missing : ndarray of shape (n_samples, n_columns), dtype=bool
+            In the order of the network: numbers come first, then groups of levels,
+            whose losses omit nothing.
+
+        Returns
+        -------
+        sums : ndarray of shape (n_samples,), dtype=float64
+        """
         constant = LOSSES[self._training_state.loss].likelihood_constant
-        return float(constant + np.log(self.scale_))
+        of_entries = constant + np.log(self.scale_)
+        if self._table is None:
+            of_samples: Floats = float(of_entries) * (~is_missing).sum(axis=1)
+            return of_samples
+        n_plain = len(self._table.numbers)
+        is_there: Floats = (~is_missing[:, :n_plain]).astype(np.float64)
+        # Not a product by BLAS, whose bits depend on the other samples.
+        sums: Floats = (is_there * of_entries[:n_plain]).sum(axis=1)
+        return sums
 
 
 def _positive(name: str, value: Any) -> int:

@@ -1,18 +1,21 @@
 """AutoencoderOutlierDetector: verdicts, thresholds, p-values, blame, odd data."""
 
+import itertools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
-from scipy import sparse, stats
+from scipy import sparse, special, stats
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
@@ -21,6 +24,7 @@ from skae import (
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
 )
+from skae._data.tables import EncodedTable
 from skae._outliers.detector import _HeldOut
 
 QUICK = AutoencoderTransformer(2, hidden_layer_sizes=(16,), max_iter=5)
@@ -261,11 +265,227 @@ def test_variational_scores_are_evidence(loss):
         seen = first.of_samples.standard.apply(new)
     n_observed = np.isfinite(new).sum(axis=1)
     bound = first.network.elbo(seen.astype(np.float32))
-    without_constants = bound + first.network._log_of_unit() * n_observed
+    without_constants = bound + first.network._omitted(np.isnan(new))
     expected = -2 * without_constants / n_observed
     np.testing.assert_allclose(first.scores(new), expected, rtol=1e-5)
     sums = detector.feature_scores(new).sum(axis=1)
     np.testing.assert_allclose(sums, scores_of(detector, new), rtol=1e-9)
+
+
+def mixed(n_rows, seed=0):
+    """A table whose numbers and categories depend on the same three factors."""
+    pd = pytest.importorskip("pandas")
+    rng, fixed = np.random.default_rng(seed), np.random.default_rng(1)
+    factors = rng.standard_normal((n_rows, 3))
+    numbers = factors @ fixed.standard_normal((3, 4))
+    X = pd.DataFrame(numbers + 0.3 * rng.standard_normal(numbers.shape))
+    X.columns = [f"n{j}" for j in X]
+    for n_levels in (2, 3, 5, 12):
+        logits = factors @ (3 * fixed.standard_normal((3, n_levels)))
+        chosen = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        X[f"k{n_levels}"] = np.array([f"v{i:02}" for i in range(n_levels)])[chosen]
+    return X
+
+
+def swapped(X, seed=0):
+    """Samples of which an entry is another sample's, if that is another value."""
+    rng = np.random.default_rng(seed)
+    columns, others = rng.integers(X.shape[1], size=len(X)), rng.permutation(len(X))
+    values = X.to_numpy(dtype=object)
+    rows = np.arange(len(X))
+    is_other = values[rows, columns] != values[others, columns]
+    new = values.copy()
+    new[rows, columns] = values[others, columns]
+    odd = X.from_records(new, columns=X.columns).astype(dict(X.dtypes))
+    return odd[is_other].reset_index(drop=True), columns[is_other]
+
+
+def test_tables():
+    X, new = mixed(1200), mixed(500, seed=1)
+    odd, columns = swapped(mixed(600, seed=2))
+    detector = AutoencoderOutlierDetector(random_state=0).fit(X)
+    test = odd.from_records([*new.to_numpy(), *odd.to_numpy()], columns=X.columns)
+    y = np.repeat([0, 1], [500, len(odd)])
+    area = roc_auc_score(y, scores_of(detector, test))
+    names = [name for name in X if name.startswith("k")]
+    encoder = make_column_transformer(
+        (OneHotEncoder(), names), remainder=StandardScaler()
+    )
+    forest = make_pipeline(encoder, IsolationForest(random_state=0)).fit(X)
+    assert area > roc_auc_score(y, -forest.score_samples(test)) + 0.12
+    # A column counts once, whatever it has: about 1 for usual samples.
+    assert 0.6 < np.median(scores_of(detector, new)) < 1.4
+    blame = detector.feature_scores(odd, as_frame=True)
+    assert blame.columns.equals(X.columns)
+    np.testing.assert_allclose(blame.sum(axis=1), scores_of(detector, odd), rtol=1e-12)
+    is_found = blame.to_numpy().argmax(axis=1) == columns
+    assert is_found[columns < 4].mean() > 0.45
+    assert is_found[columns >= 4].mean() > 0.45
+    p_values = detector.p_values(new)
+    assert stats.kstest(p_values, "uniform").statistic < 0.1
+    of_train = detector.p_values(X)
+    assert stats.kstest(of_train, "uniform").statistic < 0.005
+
+
+@pytest.mark.parametrize(
+    "network", [QUICK, VariationalAutoencoderTransformer(2, max_iter=5)]
+)
+def test_scores_of_tables_depend_on_a_samples_values_alone(network):
+    pd = pytest.importorskip("pandas")
+    X, new = mixed(200), mixed(40, seed=1)
+    for name in ("n1", "k3", "k12"):
+        X.loc[::7, name] = new.loc[::5, name] = None
+    detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(8)
+    others = X.iloc[rng.permutation(200), order].copy()
+    for name in others:
+        if name.startswith("k"):
+            levels = rng.permutation(others[name].dropna().unique())
+            others[name] = pd.Categorical(others[name], categories=levels)
+    again = clone(detector).fit(others)
+    methods = "score_samples", "p_values", "feature_scores"
+    for name in methods:
+        together = getattr(detector, name)(new)
+        alone = [getattr(detector, name)(new.iloc[i : i + 1]) for i in range(6)]
+        np.testing.assert_array_equal(np.concatenate(alone), together[:6])
+        found = getattr(again, name)(new.iloc[:, order])
+        if found.ndim == 2:
+            assert (found[::5, np.isin(order, [1, 5, 7])] == 0).all()
+            together = together[:, order]
+        np.testing.assert_allclose(found, together, rtol=1e-12)
+    copied = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(copied.p_values(new), detector.p_values(new))
+
+
+def test_deviances_of_levels():
+    """In nats, by the network's probabilities; a level that is new has 1 / (n + 1)."""
+    X = mixed(150)
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(X)
+    new = X.iloc[:20].copy()
+    new.loc[0, "k3"], new.loc[1, "k3"] = None, "new"
+    with pytest.warns(UserWarning, match=r"taken for very rare ones: column 'k3'"):
+        matrix = detector._checked(new).matrix
+    model = detector._models[0]
+    rows = model.of_samples.standard.apply(matrix).toarray()
+    seen = rows.copy()
+    seen[1, 18:21] = np.nan  # to the network, it is missing
+    table, n = detector._table, model._deviances.n_samples
+    outputs = model.network._decode(
+        model.network._encode(EncodedTable(seen, True, table))
+    )
+    starts = [4, *4 + np.cumsum(table.groups)]
+    assert [table.name(column) for column in table.categories] == [
+        "k12",
+        "k2",
+        "k3",
+        "k5",
+    ]
+    expected = np.empty((20, 4))
+    for j, (start, stop) in enumerate(itertools.pairwise(starts)):
+        chances = special.softmax(outputs[:, start:stop].astype(float), axis=1)
+        chance = (chances * rows[:, start:stop]).sum(axis=1)
+        expected[:, j] = -np.log((n * chance + 1) / (n + 1))
+    parts, deviances = model._parts(rows)
+    np.testing.assert_allclose(deviances, expected, rtol=1e-4, atol=1e-6)
+    assert np.isnan(deviances[0, 2])
+    assert deviances[1, 2] == pytest.approx(np.log(n + 1))
+    standard, distance = model.of_parts
+    squares = distance.squared(standard.apply(parts))
+    squares += np.nansum(expected / model._deviances.unit, axis=1)
+    n_observed = np.where(np.arange(20) == 0, 9, 10)  # codes, numbers, categories
+    np.testing.assert_allclose(model.scores(matrix), squares / n_observed, rtol=1e-4)
+
+
+def test_unknown_levels_are_odd():
+    X = mixed(400)
+    X["always"] = "yes"
+    odd = X.iloc[:60].copy()
+    odd.loc[:29, "k2"] = odd.loc[30:, "always"] = "new"
+    for network in (QUICK, VariationalAutoencoderTransformer(2, max_iter=5)):
+        detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
+        with pytest.warns(UserWarning, match="not seen in fit"):
+            scores = scores_of(detector, odd)
+        assert (scores > scores_of(detector, X.iloc[:60])).all()
+        with pytest.warns(UserWarning, match="not seen in fit"):
+            blamed = detector.feature_scores(odd).argmax(axis=1)
+        assert (blamed == np.repeat([4, 8], 30)).mean() > 0.8
+    detector.set_params(handle_unknown="error").fit(X)
+    with pytest.raises(ValueError, match=r"column 'always': 'new'.* very rare ones"):
+        detector.score_samples(odd)
+
+
+def frames_to_try():
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+
+    def of(n, *sizes):
+        return {
+            f"c{j}": [f"v{i}" for i in rng.integers(size, size=n)]
+            for j, size in enumerate(sizes)
+        }
+
+    number = rng.standard_normal(60)
+    return {
+        "3 samples": pd.DataFrame({"a": [1.0, 2, 3], "b": ["x", "y", "x"]}),
+        "constant": pd.DataFrame({"a": number, "b": "x", **of(60, 3)}),
+        "all constant": pd.DataFrame({"a": ["x"] * 9, "b": ["y"] * 9}),
+        "categories": pd.DataFrame(of(200, 2, 3, 5, 9)),
+        "one": pd.DataFrame(of(60, 4)),
+        "empty": pd.DataFrame(
+            {"a": number, "b": pd.Categorical([None] * 60), "c": np.nan, **of(60, 3)}
+        ),
+        "huge": pd.DataFrame({"a": 1e300 * number, **of(60, 3)}),
+        "names": pd.DataFrame({"a": number, "b": [f"id {i}" for i in range(60)]}),
+        "many levels": pd.DataFrame({"a": np.tile(number, 20), **of(1200, 300, 3)}),
+    }
+
+
+@pytest.mark.parametrize("name", frames_to_try())
+def test_odd_tables(name):
+    X = frames_to_try()[name]
+    network = AutoencoderTransformer(1, hidden_layer_sizes=(8,), max_iter=2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "n_components=1 is not below")
+        detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
+    scores = scores_of(detector, X)
+    assert np.isfinite(scores).all()
+    blame = detector.feature_scores(X[:9])
+    np.testing.assert_allclose(blame.sum(axis=1), scores[:9], rtol=1e-9, atol=1e-12)
+    assert (detector.predict(X) == -1).mean() < 0.2
+    p_values = detector.p_values(X)
+    assert ((p_values > 0) & (p_values <= 1)).all()
+
+
+def test_which_columns_are_categories():
+    X = np.column_stack([curved(120, 3), np.arange(120) % 3])
+    network = clone(QUICK).set_params(categorical_features=[0])  # does not count
+    by_number = AutoencoderOutlierDetector(
+        network, random_state=0, categorical_features=[3], categories={3: [0, 1, 2, 7]}
+    ).fit(X)
+    assert by_number.estimators_[0].input_names_[3:] == [
+        f"x3={i}" for i in (0, 1, 2, 7)
+    ]
+    odd = X[:10].copy()
+    odd[:, 3] = 7
+    assert (scores_of(by_number, odd) > scores_of(by_number, X[:10])).all()
+    numbers = AutoencoderOutlierDetector(network, random_state=0).fit(X)
+    plain = AutoencoderOutlierDetector(QUICK, random_state=0).fit(X)
+    np.testing.assert_array_equal(numbers.score_samples(X), plain.score_samples(X))
+    # A fit to numbers forgets the table.
+    by_number.set_params(categorical_features=None, categories="auto").fit(X)
+    np.testing.assert_array_equal(by_number.p_values(X), plain.p_values(X))
+    with pytest.raises(ValueError, match="max_categories"):
+        plain.set_params(max_categories=0).fit(X)
+
+
+def test_files_of_detectors_of_tables(tmp_path):
+    pytest.importorskip("safetensors")
+    from skae.io import save
+
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(mixed(60))
+    with pytest.raises(TypeError, match="fitted to a table with categories: use pick"):
+        save(detector, tmp_path / "file")
 
 
 def test_limited_networks_see_the_data_as_they_are():

@@ -80,6 +80,20 @@ def test_names_of_frames_in_pipelines_and_searches(pyplot):
     assert sorted(labels) == ["pca0", "pca1"]
 
 
+def test_levels_of_categories_are_named(pyplot):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    frame["city"] = np.where(X[:, 0] > 0, "Rome", "Oslo")
+    frame.loc[9, ["city", "b"]] = "Bern", -12
+    frame.loc[3, "city"] = None
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(frame)
+    display = OutlierDisplay.from_estimator(detector, frame, n_samples=150)
+    labels = [text.get_text() for text in display.feature_ax_.get_yticklabels()]
+    assert set(labels) == {*"abcd", "city", "city=Rome", "city=Oslo", "city=Bern"}
+    place = 5 * list(display.worst).index(9)
+    assert "city=Bern" in labels[place : place + 5]
+
+
 def test_given_axes(pyplot, detector):
     _, axes = pyplot.subplots(2)
     display = OutlierDisplay.from_estimator(detector, X, ax=axes)

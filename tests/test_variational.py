@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -178,6 +178,40 @@ def test_elbo_is_the_bound_in_nats(loss):
     np.testing.assert_array_equal(estimator.elbo(X), estimator.elbo(X))
     assert (estimator.elbo(X) != estimator.elbo(X, n_draws=11)).all()
     np.testing.assert_array_equal(estimator.elbo(X[:7]), estimator.elbo(X)[:7])
+
+
+def test_elbo_of_tables():
+    """Densities of numbers with a scale for each, and log-probabilities of levels."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    size, city = rng.standard_normal((2, 60, 1)) @ [[1.0, 0.5]]
+    X = pd.DataFrame({"b": 100 * size[:, 0], "a": size[:, 1]})
+    X["city"] = np.array(["Rome", "Oslo", "Bern"])[np.digitize(city[:, 0], [-0.5, 0.5])]
+    X["sex"] = np.where(size[:, 0] > 0, "f", "m")
+    X.loc[:9, "city"] = None
+    X.loc[5:20, "b"] = np.nan
+    estimator = make(max_iter=50, hidden_layer_sizes=8, activation="relu").fit(X)
+    mean, deviation = estimator.transform_distribution(X)
+    levels = {"city": ["Bern", "Oslo", "Rome"], "sex": ["f", "m"]}
+    (*_, first, second), (*_, of_hidden, of_output) = (
+        estimator.coefs_,
+        estimator.intercepts_,
+    )
+    bound = np.log(deviation) - (mean**2 + deviation**2 - 1) / 2
+    bound = bound.sum(axis=1) * len(draws := estimator._draws(10))
+    for noise in draws:
+        code = mean + deviation * noise
+        output = np.maximum(0, code @ first + of_hidden) @ second + of_output
+        for j, name in enumerate(["a", "b"]):
+            center, unit = estimator.mean_[j], estimator.scale_[j]
+            density = stats.norm.logpdf(X[name], center + unit * output[:, j], unit)
+            bound = bound + np.nan_to_num(density)
+        for start, (name, known) in zip((2, 5), levels.items(), strict=True):
+            chances = special.log_softmax(output[:, start:][:, : len(known)], axis=1)
+            for j, level in enumerate(known):
+                bound = bound + np.where(X[name] == level, chances[:, j], 0)
+    np.testing.assert_allclose(estimator.elbo(X), bound / 10, rtol=1e-5)
+    np.testing.assert_array_equal(estimator.elbo(X[3:17]), estimator.elbo(X)[3:17])
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -11,8 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.linalg import LinAlgError
-from scipy.linalg import eigh, qr, svd
+from scipy.linalg import LinAlgError, eigh, qr, svd
 
 from skae._compiled.expectation import fill_in, fill_in_by_precision
 from skae._data.rows import (
@@ -317,12 +316,12 @@ def _with_covariance(
 ) -> Gaussian:
     """The most likely distribution for given moments."""
     n_features = len(mean)
-    leading = [n_features - n_directions, n_features - 1]
+    first = n_features - n_directions
     try:
-        variances, axes = eigh(covariance, subset_by_index=leading)
-    except LinAlgError:  # of variances that are nearly equal, as of unrelated levels
+        variances, axes = eigh(covariance, subset_by_index=[first, n_features - 1])
+    except LinAlgError:  # LAPACK's faster method fails where many variances are equal
         variances, axes = eigh(covariance, driver="evd")
-        variances, axes = variances[-n_directions:], axes[:, -n_directions:]
+        variances, axes = variances[first:], axes[:, first:]
     rest = covariance.trace() - variances.sum()
     return _of_moments(mean, axes[:, ::-1], variances[::-1], rest, n_known)
 

@@ -106,7 +106,11 @@ class Folds(NamedTuple):
 
 
 def in_folds(
-    data: AnyRows, n_folds: int, seed: int, groups: np.ndarray | None = None
+    data: AnyRows,
+    n_folds: int,
+    seed: int,
+    groups: np.ndarray | None = None,
+    unit: Scale | None = None,
 ) -> Folds:
     """Divide samples into folds, each to be held out from one of several models.
 
@@ -122,12 +126,15 @@ def in_folds(
     groups : ndarray of shape (n_samples,), default=None
         Labels of groups that are not split. None looks for related samples.
 
+    unit : float or ndarray of shape (n_features,), default=None
+        Units of the features in distances between samples. None is 1.
+
     Returns
     -------
     folds : Folds
     """
     hashes = _all_hashes(data)
-    labels = _units(data, seed, groups, hashes)
+    labels = _units(data, seed, groups, hashes, unit)
     order = np.argsort(hashes, kind="stable")
     if labels is None:
         units, ordered = None, np.arange(data.n_rows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,11 +26,12 @@ class Samples(NamedTuple):
     matrix: Matrix
     has_missing: bool
     weights: Floats | None = None  # (n_samples,), positive; None: 1
+    groups: Sequence[int] = ()  # sizes of the groups of levels, the last features
 
     def take(self, numbers: np.ndarray) -> Samples:
         """Some of the samples."""
         weights = None if self.weights is None else self.weights[numbers]
-        return Samples(self.matrix[numbers], self.has_missing, weights)
+        return self._replace(matrix=self.matrix[numbers], weights=weights)
 
     def some(self) -> Samples:
         """As many as distributions are fitted to, at equal distances."""
@@ -44,6 +46,21 @@ class Samples(NamedTuple):
         return np.ones(self.matrix.shape[0]) if self.weights is None else self.weights
 
     @property
+    def n_plain(self) -> int:
+        """Number of features that are no levels."""
+        return int(self.matrix.shape[1]) - sum(self.groups)
+
+    @property
+    def n_centered(self) -> int:
+        """Number of first features of which all entries are stored.
+
+        Sparse samples stay so if the others are not centered. Those of a table with
+        categories store all numbers.
+        """
+        is_dense = isinstance(self.matrix, np.ndarray)
+        return self.n_plain if is_dense or len(self.groups) else 0
+
+    @property
     def rows(self) -> Rows:
         """The samples, for the functions of `skae._data`."""
         has_missing = self.has_missing
@@ -53,7 +70,8 @@ class Samples(NamedTuple):
 class Standardization(NamedTuple):
     """Deviations of features from their means, in units of their spreads.
 
-    For sparse samples means are 0, so that standardized ones are sparse.
+    For sparse samples means are 0, so that standardized ones are sparse. Levels of
+    categories stay as they are, ones and zeros.
     """
 
     mean: Floats  # (n_features,) float64
@@ -85,17 +103,18 @@ class Standardization(NamedTuple):
         least = np.finfo(np.float64).tiny
         unit = np.maximum(_SHARE_OF_CONSTANT * np.abs(mean), least)
         limit = np.where(varies, FARTHEST, math.sqrt(samples.rows.total_weight))
-        if not isinstance(samples.matrix, np.ndarray):
-            mean = np.zeros_like(mean)  # sparse samples stay so
-        return cls(mean, np.where(varies, spread, unit), limit * is_known)
+        limit *= is_known
+        limit[samples.n_plain :] = FARTHEST
+        mean[samples.n_centered :] = 0
+        spread[samples.n_plain :] = 1
+        return cls(mean, np.where(spread > 0, spread, unit), limit)
 
     def updated(self, samples: Samples) -> Standardization:
         """That of some of the samples, in which more features may be constant."""
         mean, spread = mean_and_spread(samples.rows)
-        if isinstance(samples.matrix, np.ndarray):
-            mean = np.where(np.isnan(mean), self.mean, mean)
-        else:
-            mean = self.mean
+        mean = np.where(np.isnan(mean), self.mean, mean)
+        mean[samples.n_centered :] = 0
+        spread[samples.n_plain :] = 1
         return self._replace(mean=mean, spread=np.where(spread, spread, self.spread))
 
     def undone(self, rows: Matrix) -> Matrix:
@@ -103,6 +122,7 @@ class Standardization(NamedTuple):
         if not isinstance(rows, np.ndarray):
             scaled = rows.copy()
             scaled.data *= self.unit[rows.indices].astype(np.float32)
+            scaled.data += self.mean[rows.indices].astype(np.float32)
             return scaled
         return (rows * self.unit + self.mean).astype(np.float32)
 
@@ -116,13 +136,14 @@ class Standardization(NamedTuple):
         return np.where(self.limit < FARTHEST, of_constant, self.spread)
 
     def apply(self, X: Matrix) -> Matrix:
-        """Standardized features, in float32; sparse if they are not centered."""
-        if self.mean.any():
+        """Standardized features, in float32; sparse if they can be."""
+        if not isinstance(X, np.ndarray) and not self._keeps_sparse(X):
             X = dense(X)
         if not isinstance(X, np.ndarray):
-            scaled, columns = X.astype(np.float32), X.indices
+            columns = X.indices
             with np.errstate(over="ignore"):
-                data = X.data / self.spread[columns]
+                scaled = X.astype(np.float32)
+                data = (X.data - self.mean[columns]) / self.spread[columns]
             scaled.data = _cut(data, self.limit[columns]).astype(np.float32)
             return scaled
         scaled = np.empty(X.shape, dtype=np.float32)
@@ -133,6 +154,11 @@ class Standardization(NamedTuple):
                 deviations /= self.spread
             scaled[batch] = _cut(deviations, self.limit)
         return scaled
+
+    def _keeps_sparse(self, X: Any) -> bool:
+        """Whether samples store all entries of the features that are centered."""
+        n_stored = np.bincount(X.indices, minlength=len(self.mean))
+        return bool((n_stored[self.mean != 0] == X.shape[0]).all())
 
 
 def _cut(values: Floats, limit: Floats) -> Floats:

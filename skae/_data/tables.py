@@ -29,6 +29,9 @@ from skae._data.frames import (
 from skae._runtime.user_warnings import warn
 from skae._typing import Floats, Matrix
 
+# In place of a level's input: for missing values, and for levels that are not known.
+_MISSING, _UNKNOWN = -1, -2
+
 
 class Levels(NamedTuple):
     """Levels of a column of categories, and the inputs of a network that they are."""
@@ -149,7 +152,12 @@ class Table(NamedTuple):
         return names
 
     def encode(
-        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
+        self,
+        frame: Frame,
+        *,
+        handle_unknown: str = "warn",
+        marks_unknown: bool = False,
+        name: str = "X",
     ) -> tuple[Matrix, bool]:
         """The matrix of a table with the same columns.
 
@@ -161,6 +169,9 @@ class Table(NamedTuple):
             Whether a level that is not known is an error; else it is a missing value,
             with a warning unless they are ignored.
 
+        marks_unknown : bool, default=False
+            Whether the inputs of a level that is not known are zeros instead.
+
         name : str, default="X"
             Name of the table in errors.
 
@@ -171,24 +182,37 @@ class Table(NamedTuple):
 
         has_missing : bool
         """
-        values, codes = self.columns(frame, handle_unknown=handle_unknown, name=name)
+        values, codes = self.columns(
+            frame,
+            handle_unknown=handle_unknown,
+            marks_unknown=marks_unknown,
+            name=name,
+        )
         has_missing = any(np.isnan(of_column).any() for of_column in values)
-        has_missing |= any((of_column < 0).any() for of_column in codes)
+        has_missing |= any((of_column == _MISSING).any() for of_column in codes)
         return _matrix(frame.n_rows, values, codes, self.groups), has_missing
 
     def columns(
-        self, frame: Frame, *, handle_unknown: str = "warn", name: str = "X"
+        self,
+        frame: Frame,
+        *,
+        handle_unknown: str = "warn",
+        marks_unknown: bool = False,
+        name: str = "X",
     ) -> tuple[list[Floats], list[np.ndarray]]:
         """Columns of numbers, and inputs in the groups of categories; see `encode`.
 
-        Missing numbers are NaN, and missing categories, or unknown ones, -1.
+        Missing numbers are NaN, and missing categories, or unknown ones, -1. Unknown
+        ones that are marked are -2.
         """
         values = [self._numbers(frame, int(j), name) for j in self.numbers]
-        with _reported(handle_unknown, name) as note:
+        with _reported(handle_unknown, name, marks_unknown=marks_unknown) as note:
             codes = [
                 self._codes(frame, int(column), levels, note)
                 for column, levels in zip(self.categories, self.levels, strict=True)
             ]
+        if not marks_unknown:
+            codes = [np.maximum(of_column, _MISSING) for of_column in codes]
         return values, codes
 
     def chosen(self, is_chosen: np.ndarray) -> "Table":
@@ -219,15 +243,15 @@ class Table(NamedTuple):
         levels: Levels,
         note: Callable[[str, list[Any]], None],
     ) -> np.ndarray:
-        """Inputs of a column of categories, -1 for missing values."""
+        """Inputs of a column of categories, or `_MISSING` or `_UNKNOWN`."""
         with _named(self.name(column), name="X"):
             codes, found = frame.levels(column)
         known = {level: levels.inputs[i] for i, level in enumerate(levels.levels)}
         unknown = [level for level in found if level not in known]
         if unknown:
             note(self.name(column), _sorted(unknown))
-        # The last is for -1.
-        inputs = np.array([*(known.get(v, -1) for v in found), -1], dtype=np.int64)
+        of_found = [known.get(level, _UNKNOWN) for level in found]
+        inputs = np.array([*of_found, _MISSING], dtype=np.int64)  # the last is for -1
         coded: np.ndarray = inputs[codes]
         return coded
 
@@ -257,6 +281,14 @@ def _name(names: list[Any] | None, column: int) -> str:
     return f"x{column}" if names is None else str(names[column])
 
 
+class EncodedTable(NamedTuple):
+    """A table as a matrix: what estimators of tables fit their networks to."""
+
+    matrix: Matrix  # (n_samples, table.n_inputs)
+    has_missing: bool
+    table: Table
+
+
 def _as_array(levels: list[Any]) -> np.ndarray:
     """Levels as an array of objects."""
     array = np.empty(len(levels), dtype=object)
@@ -276,7 +308,7 @@ def _named(column: str, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reported(
-    handle_unknown: str, name: str
+    handle_unknown: str, name: str, *, marks_unknown: bool = False
 ) -> Iterator[Callable[[str, list[Any]], None]]:
     """Collect levels that are not known, and raise or warn of all of them."""
     found: dict[str, list[Any]] = {}
@@ -286,15 +318,16 @@ def _reported(
     listed = "; ".join(
         f"column {column!r}: {_shortened(levels)}" for column, levels in found.items()
     )
+    meaning = "very rare ones" if marks_unknown else "missing values"
     if handle_unknown == "error":
         raise ValueError(
             f"{name} has categories that were not seen in fit, or are not in the "
             f"parameter categories: {listed}. With handle_unknown='warn' they are "
-            "missing values"
+            f"{meaning}"
         )
     warn(
         f"{name} has categories that were not seen in fit, or are not in the parameter "
-        f"categories, and are taken for missing values: {listed}"
+        f"categories, and are taken for {meaning}: {listed}"
     )
 
 
@@ -315,7 +348,8 @@ def _matrix(
     dtype = np.float32 if is_single else np.float64
     n_entries = np.full(n_rows, len(values) + len(codes), dtype=np.int64)
     for column, size in zip(codes, groups, strict=True):
-        n_entries[column < 0] += size - 1
+        n_entries[column == _MISSING] += size - 1
+        n_entries[column == _UNKNOWN] -= 1
     starts = np.append(0, np.cumsum(n_entries))
     data = np.ones(starts[-1], dtype=dtype)
     indices = np.empty(starts[-1], dtype=np.int32)
@@ -324,8 +358,7 @@ def _matrix(
         data[at], indices[at] = column, number
         at += 1
     for column, size in zip(codes, groups, strict=True):
-        is_missing = column < 0
-        there, lacking = np.flatnonzero(~is_missing), np.flatnonzero(is_missing)
+        there, lacking = (column >= 0).nonzero()[0], (column == _MISSING).nonzero()[0]
         indices[at[there]] = first + column[there]
         entries = at[lacking, np.newaxis] + np.arange(size)
         data[entries], indices[entries] = np.nan, first + np.arange(size)

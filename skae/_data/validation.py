@@ -19,7 +19,7 @@ from sklearn.utils.validation import validate_data
 from skae._data.frames import ArrayFrame, Frame, frame_of, marked
 from skae._data.rows import aligned, check_size, has_matrices
 from skae._data.statistics import lowest_and_highest, lowest_and_highest_observed
-from skae._data.tables import Table, TableReader
+from skae._data.tables import EncodedTable, Table, TableReader
 from skae._typing import Floats, Matrix, MatrixLike
 
 # Only the ratios of weights count. Weights that are larger or smaller than 1 by more
@@ -118,7 +118,7 @@ def check_table(
     *,
     name: str = "X",
     reset: bool = False,
-    handle_unknown: str = "warn",
+    **how: Any,
 ) -> Checked:
     """Validate a table with categories for an estimator, and make it a matrix.
 
@@ -126,7 +126,7 @@ def check_table(
     ----------
     estimator : BaseEstimator
 
-    X : array-like or dataframe of shape (n_samples, n_features)
+    X : array-like, dataframe or EncodedTable, of shape (n_samples, n_features)
 
     table : Table
         How it becomes a matrix.
@@ -138,8 +138,8 @@ def check_table(
         Whether to set the number and the names of the features instead of comparing
         them.
 
-    handle_unknown : {"warn", "error"}, default="warn"
-        Whether levels that are not known are missing values or an error.
+    **how
+        Passed to `Table.encode`: what to do with categories that are not known.
 
     Returns
     -------
@@ -151,8 +151,12 @@ def check_table(
     TypeError, ValueError
         If X is not valid.
     """
+    if isinstance(X, EncodedTable):
+        if reset:
+            estimator.n_features_in_ = len(table.dtypes)
+        return Checked(X.matrix, X.has_missing)
     frame = check_frame(estimator, X, name=name, reset=reset)
-    return Checked(*table.encode(frame, handle_unknown=handle_unknown, name=name))
+    return Checked(*table.encode(frame, name=name, **how))
 
 
 def check_frame(
@@ -205,10 +209,12 @@ def read_tables(
         Value that stands for a missing one, besides NaN and None.
     """
     chosen = estimator.categorical_features
-    if chosen is None:
-        return None
     reader = TableReader.of(estimator, counts_declared=counts_declared)
     for block in blocks:
+        if isinstance(block, EncodedTable):
+            return block.table
+        if chosen is None:
+            return None
         read_table(block, reader, is_explicit=not isinstance(chosen, str), mark=mark)
     return reader.table() if reader.has_categories else None
 

@@ -28,6 +28,11 @@ _CLASSES = [AutoencoderTransformer.__name__, VariationalAutoencoderTransformer._
 
 def described(attributes: Mapping[str, Any]) -> tuple[Description, Arrays]:
     """Description and arrays of a fitted detector's attributes."""
+    if attributes.get("_table") is not None:
+        raise TypeError(
+            "Files hold no AutoencoderOutlierDetector that was fitted to a table with "
+            "categories: use pickle, or skops"
+        )
     arrays: Arrays = {}
     pairs = zip(attributes["_models"], attributes["_held_out"], strict=True)
     for i, (model, held_out) in enumerate(pairs):

@@ -14,15 +14,19 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from skae._autoencoder import AutoencoderTransformer
 from skae._data.hold_out import folds_of, in_folds
 from skae._data.standardization import Samples, Standardization
+from skae._data.tables import Table
 from skae._data.validation import (
     Checked,
     check_groups,
     check_observed,
+    check_range,
     check_rows,
+    check_table,
     check_weights,
+    read_tables,
 )
 from skae._names import Names
-from skae._outliers.score import OutlierScore, box_plot_limit, core
+from skae._outliers.score import OutlierScore, box_plot_limit, core, highest_common
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
 from skae._training.reporting import warn_of_dask
@@ -39,6 +43,14 @@ _N_COMPONENTS = 0.9
 # Of contamination="auto": the limit is as many quartile ranges above the upper quartile
 # as in a box plot, or lower, so that this share of the held-out samples is beyond.
 _RANGES_BEYOND, _LEAST_BEYOND = 1.5, 0.02
+# Those that say what categories are.
+_PARAMETERS_OF_TABLES = (
+    "categorical_features",
+    "categories",
+    "max_categories",
+    "min_frequency",
+    "handle_unknown",
+)
 # Samples with whole numbers as weights are repeated, up to so many.
 _MOST_REPEATED = 20_000
 
@@ -79,7 +91,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     estimator : AutoencoderTransformer or VariationalAutoencoderTransformer, \
             default=None
         Its parameters are those of the networks: for example,
-        ``estimator__n_components`` in a grid search. None:
+        ``estimator__n_components`` in a grid search. Those that say what categories
+        are do not count: the detector's do. None:
         ``AutoencoderTransformer(n_components=0.9)``, whose code has as many units as
         principal components that have 90 % of the variance.
 
@@ -93,11 +106,34 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         Determines the networks' training. What is held out depends on the samples'
         values, or on `groups`.
 
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns of X are categories: names, numbers of columns, or a mask.
+        "from_dtype": those of a data frame with a categorical, string or boolean dtype,
+        and columns of objects, in a frame or an array, that are not all numbers. None:
+        all columns are numbers. See Notes.
+
+    categories : "auto", dict or list of array-like, default="auto"
+        Levels of the categorical columns: a dict with those of some columns, by name
+        or number, or a list with an entry for each column, None for numbers. "auto":
+        those that occur in :meth:`fit`.
+
+    max_categories : int, default=None
+        Maximum number of inputs for a categorical column. The least frequent levels
+        share the last input, as in :class:`~sklearn.preprocessing.OneHotEncoder`.
+
+    min_frequency : int or float, default=None
+        Levels of fewer samples, or of a smaller share of them, share an input.
+
+    handle_unknown : {"warn", "error"}, default="warn"
+        What to do with a level that was not seen in :meth:`fit`: it counts as one that
+        is very rare, with a warning, or is an error.
+
     Attributes
     ----------
     estimators_ : list of estimator
         The fitted networks, which see standardized features (unless their loss or
-        output activation limits the range of data).
+        output activation limits the range of data). Those of a table with categories
+        take tables whose numbers are standardized.
 
     offset_ : float
         ``decision_function(X) = score_samples(X) - offset_``.
@@ -120,6 +156,15 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     Missing values, NaN, do not count: a sample has the mean of the rest. Scores of a
     sample depend neither on other samples nor on what else is in the call.
 
+    Tables with categories, such as data frames, need no encoding. The networks see
+    standardized numbers and a group of inputs for each categorical column, and each
+    column counts once in the score: a category by its deviance, minus the logarithm of
+    the probability that the network gives its level, in units of the usual deviance of
+    the column (at least 0.2 nats). A probability p counts as ``(n p + 1) / (n + 1)``
+    with the n training samples of the network: a level that was not seen in :meth:`fit`
+    has 1 / (n + 1), because for a detector it is a finding, not a missing value. With a
+    variational autoencoder a category counts by its part of the evidence lower bound.
+
     Examples
     --------
     >>> import numpy as np
@@ -139,9 +184,15 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             Interval(numbers.Real, 0, 0.5, closed="right"),
         ],
         "random_state": ["random_state"],
+        **{
+            name: AutoencoderTransformer._parameter_constraints[name]
+            for name in _PARAMETERS_OF_TABLES
+        },
     }
 
     offset_: float
+    # How tables with categories become matrices; None if there are only numbers.
+    _table: Table | None = None
 
     def __init__(
         self,
@@ -151,10 +202,20 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         *,
         contamination: float | str = "auto",
         random_state: int | np.random.RandomState | None = None,
+        categorical_features: Any = "from_dtype",
+        categories: Any = "auto",
+        max_categories: int | None = None,
+        min_frequency: int | float | None = None,
+        handle_unknown: str = "warn",
     ):
         self.estimator = estimator
         self.contamination = contamination
         self.random_state = random_state
+        self.categorical_features = categorical_features
+        self.categories = categories
+        self.max_categories = max_categories
+        self.min_frequency = min_frequency
+        self.handle_unknown = handle_unknown
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -205,11 +266,17 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         try:
             if self.estimator is not None:
                 self.estimator._validate_params()
+            self.__dict__.pop("_table", None)
+            table = read_tables(self, [X])
+            if table is not None:
+                self._table = table
             checked = self._checked(X, reset=True)
             check_observed(checked)
             groups = check_groups(groups, checked.matrix.shape[0])
             self._dtype = checked.matrix.dtype.name
             samples = Samples(*checked)
+            if table is not None:
+                samples = samples._replace(groups=table.groups)
             if sample_weight is not None:
                 weights = check_weights(sample_weight, checked.matrix.shape[0])
                 weighted = samples._replace(weights=weights)
@@ -321,8 +388,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         """Divide the scores of samples among the features.
 
         A score is divided among the entries in proportion to how much it falls if an
-        entry has the value that the rest of the sample suggests. So an entry can be to
-        blame that is unusual only beside the others.
+        entry has the value, or the level, that the rest of the sample suggests. So an
+        entry can be to blame that is unusual only beside the others.
 
         Parameters
         ----------
@@ -342,10 +409,12 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         if as_frame:
             check_installed("as_frame=True", "pandas")
         matrix = self._checked(X).matrix
-        contributions = np.zeros(matrix.shape)
+        contributions = np.zeros((matrix.shape[0], self.n_features_in_))
         for model in self._models:
             for batch, shares in model.contributions(matrix):
                 contributions[batch] += shares / len(self._models)
+        if self._table is not None:
+            contributions = contributions[:, self._table.places]
         if not as_frame:
             return contributions
         import pandas as pd
@@ -401,7 +470,17 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         if not reset:
             check_is_fitted(self)
         limits = None if self.estimator is None else loss_range(self.estimator.loss)
-        return check_rows(self, X, (np.float64, np.float32), limits, reset=reset)
+        if self._table is None:
+            return check_rows(self, X, (np.float64, np.float32), limits, reset=reset)
+        checked = check_table(
+            self,
+            X,
+            self._table,
+            reset=reset,
+            handle_unknown=self.handle_unknown,
+            marks_unknown=True,
+        )
+        return checked._replace(matrix=check_range(checked.matrix, limits))
 
     def _check_takes_weights(self) -> None:
         """Raise ValueError if the networks do not take sample weights."""
@@ -415,7 +494,9 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     def _fit(self, samples: Samples, groups: np.ndarray | None) -> None:
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        order, of_samples, groups = in_folds(samples.rows, _N_MODELS, seed, groups)
+        unit = None if self._table is None else Standardization.of(samples).spread
+        args = samples.rows, _N_MODELS, seed, groups, unit
+        order, of_samples, groups = in_folds(*args)
         samples, is_together = samples.take(order), bool((of_samples < 0).all())
         whole = Standardization.of(samples.some())
         is_in_core, models, held_out = core(samples, whole), [], []
@@ -425,13 +506,13 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             of_train = None if groups is None else groups[train]
             network = self._network(seed + number)
             taken = samples.take(train)
-            model = OutlierScore.fit(network, taken, whole, of_train)
+            model = OutlierScore.fit(network, taken, whole, of_train, self._table)
             left = samples.take(np.flatnonzero(is_left))
             held_out.append(_HeldOut.of(model.scores(left.matrix), left.sample_weights))
             models.append(model)
         self._models, self._held_out = models, held_out
         if self.contamination == "auto":
-            self.offset_ = -_fence(held_out)
+            self.offset_ = -_fence(held_out, has_categories=self._table is not None)
         else:
             scores = np.mean([model.scores(samples.matrix) for model in models], axis=0)
             share = float(self.contamination)
@@ -443,7 +524,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             network = clone(self.estimator)
             if network.random_state is None:
                 network.set_params(random_state=seed)
-            return network
+            return network.set_params(categorical_features=None)
         return AutoencoderTransformer(_N_COMPONENTS, random_state=seed)
 
     def _scores(self, X: MatrixLike) -> list[Floats]:
@@ -465,12 +546,13 @@ def _without_weights(samples: Samples) -> tuple[np.ndarray, Samples]:
     return numbers, samples.take(numbers)._replace(weights=None)
 
 
-def _fence(held_out: list[_HeldOut]) -> float:
+def _fence(held_out: list[_HeldOut], *, has_categories: bool) -> float:
     """A limit that few scores of held-out samples exceed, but those of outliers do."""
     scores = np.concatenate([of_model.scores for of_model in held_out])
     weights = np.concatenate([-np.diff(of_model.weights) for of_model in held_out])
     limit = box_plot_limit(scores, weights, _RANGES_BEYOND)
-    return min(limit, _threshold(scores, weights, _LEAST_BEYOND))
+    limit = min(limit, _threshold(scores, weights, _LEAST_BEYOND))
+    return max(limit, highest_common(scores, weights)) if has_categories else limit
 
 
 def _threshold(scores: Floats, weights: Floats, share: float) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _check_feature_names_in
 
+from skae._data.frames import ArrayFrame, frame_of
 from skae._model.any_transformer import name_of
 from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._sklearn import _safe_indexing
@@ -60,6 +61,10 @@ class OutlierDisplay:
 
     sample_names : array-like of shape (n_worst,), default=None
         Names of the worst samples. None: their numbers.
+
+    feature_values : ndarray of shape (n_worst, n_features), default=None
+        Values of the worst samples that are shown beside the names of the features;
+        None for those that are not. From :meth:`from_estimator`, those of categories.
 
     Attributes
     ----------
@@ -114,6 +119,7 @@ class OutlierDisplay:
         contributions: Floats,
         feature_names: NDArray[Any],
         sample_names: ArrayLike | None = None,
+        feature_values: NDArray[Any] | None = None,
     ) -> None:
         self.scores = scores
         self.threshold = threshold
@@ -121,6 +127,7 @@ class OutlierDisplay:
         self.contributions = contributions
         self.feature_names = feature_names
         self.sample_names = sample_names
+        self.feature_values = feature_values
 
     @classmethod
     def from_estimator(
@@ -191,13 +198,15 @@ class OutlierDisplay:
         detector, X, names = _detector_and_input(estimator, X)
         scores = -detector.score_samples(X)
         worst = np.argsort(-scores, kind="stable")[:n_samples]
+        X_worst = _safe_indexing(X, worst)
         return cls(
             scores=scores,
             threshold=-detector.offset_,
             worst=worst,
-            contributions=detector.feature_scores(_safe_indexing(X, worst)),
+            contributions=detector.feature_scores(X_worst),
             feature_names=names,
             sample_names=None if sample_names is None else sample_names[worst],
+            feature_values=_categories(detector, X_worst),
         ).plot(ax, n_features=n_features, **hist_kw)
 
     def plot(self, ax: Any = None, *, n_features: int = 5, **hist_kw: Any) -> Self:
@@ -265,9 +274,13 @@ class OutlierDisplay:
         labels: list[str] = []
         names = self.worst if self.sample_names is None else self.sample_names
         top = 0
-        for number, name, row in zip(
-            self.worst, np.asarray(names), self.contributions, strict=True
-        ):
+        values = self.feature_values
+        if values is None:
+            values = np.full(self.contributions.shape, None)
+        of_samples = zip(
+            self.worst, np.asarray(names), self.contributions, values, strict=True
+        )
+        for number, name, row, of_features in of_samples:
             most = np.argsort(-row, kind="stable")[:n_drawn]
             places = top + 1 + np.arange(len(most))
             shares = row[most] / max(row.sum(), np.finfo(np.float64).tiny)
@@ -275,7 +288,12 @@ class OutlierDisplay:
             title = f"sample {_short(name)}, score {_number(self.scores[number])}"
             ax.text(0, top, f" {title}", va="center", weight="bold", size="small")
             ticks.extend(places)
-            labels.extend(_short(name) for name in self.feature_names[most])
+            labels.extend(
+                _short(name if value is None else f"{name}={value}")
+                for name, value in zip(
+                    self.feature_names[most], of_features[most], strict=True
+                )
+            )
             top = places[-1] + 1
         ax.set_yticks(ticks, labels)
         ax.set_ylim(top - 0.4, -0.6)
@@ -299,6 +317,19 @@ def _number(score: float) -> str:
 def _short(name: object) -> str:
     text = str(name)
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
+
+
+def _categories(detector: AutoencoderOutlierDetector, X: Any) -> NDArray[Any] | None:
+    """Values of the columns of categories, None for others; None without categories."""
+    table = detector._table
+    if table is None:
+        return None
+    frame = frame_of(X) or ArrayFrame(X)
+    values = np.full((frame.n_rows, len(table.dtypes)), None)
+    for column in table.categories:
+        codes, levels = frame.levels(int(column))
+        values[:, column] = [levels[code] if code >= 0 else None for code in codes]
+    return values
 
 
 def _detector_and_input(
