@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skae._base import BaseAutoencoder, LocalAutoencoder
+from skae._base.autoencoder import BaseAutoencoder
+from skae._base.fits import LocalAutoencoder
 from skae._compiled.activations import ACTIVATIONS
 from skae._compiled.code_terms import SPARSITIES
 from skae._compiled.corruption import CORRUPTIONS

@@ -16,7 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base import BaseAutoencoder, callback_kwargs_of
+from skae._base.autoencoder import BaseAutoencoder, callback_kwargs_of
 from skae._data.frames import FRAMES, Frame, frame_of, marked
 from skae._data.gaussian import Expectation, Gaussian, fit_gaussian
 from skae._data.hiding import HidingRows, as_rows, hide

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skae._base import LocalAutoencoder, for_batches
+from skae._base.fits import LocalAutoencoder, for_batches
 from skae._compiled.code_terms import (
     VARIATIONAL,
     WARMUP,

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from skae import io
-from skae._base import BaseAutoencoder
+from skae._base.autoencoder import BaseAutoencoder
 from skae._files import container, descriptions
 from skae._runtime.extras import check_installed
 from skae._runtime.user_warnings import warn

@@ -8,7 +8,8 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skae import AutoencoderTransformer, _base
+from skae import AutoencoderTransformer
+from skae._base.fits import autoencoder as base
 from skae._data import rows as rows_module
 from skae._data import validation
 from skae._data.rows import make_rows
@@ -143,7 +144,7 @@ def test_transform_reads_finite_data_once(monkeypatch):
     def fails(*args, **kwargs):
         raise AssertionError("looked for infinity once more")
 
-    monkeypatch.setattr(_base, "assert_all_finite", fails)
+    monkeypatch.setattr(base, "assert_all_finite", fails)
     monkeypatch.setattr(validation, "lowest_and_highest", fails)
     fitted.transform(make_data())
     with pytest.raises(AssertionError, match="once more"):

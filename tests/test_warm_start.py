@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer
-from skae import _base as base
+from skae._base import autoencoder, fits
 from skae.metrics import reconstruction_r2
 
 from .support.blocks import assert_same_training
@@ -231,7 +231,8 @@ def test_an_error_leaves_an_estimator_of_a_table_as_it_was(error, monkeypatch):
         estimator = fit(AutoencoderTransformer(1, **SHORT), first)
         before = vars(estimator).copy()
         with monkeypatch.context() as patch:
-            patch.setattr(base, "make_plan", fail)
+            for module in (autoencoder, fits):
+                patch.setattr(module, "make_plan", fail)
             with pytest.raises(error):
                 method(estimator, second)
         assert vars(estimator).keys() == before.keys()

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae._autoencoder import AutoencoderParameters, AutoencoderTransformer
-from skae._base import BaseAutoencoder, callback_kwargs_of, check_metric
+from skae._base.autoencoder import BaseAutoencoder, callback_kwargs_of, check_metric
 from skae._data.tables import TableCounts, TableReader
 from skae._data.validation import (
     ValueRange,

@@ -14,7 +14,7 @@ from skae import (
     VariationalAutoencoderTransformer,
     __version__,
 )
-from skae._base import BaseAutoencoder
+from skae._base.autoencoder import BaseAutoencoder
 from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae.onnx._converters import MEMBERS, converter_of

@@ -11,7 +11,7 @@ from skae import (
     AutoencoderTransformer,
     VariationalAutoencoderTransformer,
 )
-from skae._base import BaseAutoencoder
+from skae._base.autoencoder import BaseAutoencoder
 from skae._data.tables import Table
 from skae.onnx._detector import DECISION, LABEL, SCORES, detect, label_and_decision
 from skae.onnx._graph import Graph, Value

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skae._base import BaseAutoencoder
+from skae._base.autoencoder import BaseAutoencoder
 from skae._data.gaussian import Gaussian
 from skae._typing import Scale
 from skae.onnx._activations import ACTIVATIONS
