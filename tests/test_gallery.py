@@ -54,7 +54,10 @@ def reads_published_data(name):
 
 
 # These take half a minute to a minute each; `make soak` runs them, too.
-SLOW = ("denoising", "donuts_numpy", "mnist", "mnist_errors", "sparse", "variational")
+SLOW = (
+    *("denoising", "donuts_numpy", "impute_categories", "mnist", "mnist_errors"),
+    *("sparse", "tables", "variational"),
+)
 PUBLISHED = [name for name in NAMES if reads_published_data(name)]
 
 
@@ -63,10 +66,11 @@ PUBLISHED = [name for name in NAMES if reads_published_data(name)]
 def test_on_published_data(name, reproductions, pyplot):
     if not os.environ.get("SKAE_DATA"):
         pytest.skip("SKAE_DATA does not name the folder of the published data")
-    system = reproductions.SYSTEMS[name]
+    system = reproductions.SYSTEMS.get(name)
     found, _ = reproductions.run(name)
     assert_reproduced(system, found)
-    assert system.holds_on_published_data(found), system.ours(found)
+    if system is not None:
+        assert system.holds_on_published_data(found), system.ours(found)
 
 
 def test_the_table_is_of_all_systems(reproductions):

@@ -67,7 +67,7 @@ def load_census():
     return frame, (frame.pop("income") == ">50K").to_numpy()
 
 
-def make_people(n_samples=2000, seed=0):
+def make_people(n_samples=1500, seed=0):
     """People with columns like those of a census, and who has a high income.
 
     What they are depends on their age, on how long they went to school, and on chance.
