@@ -652,7 +652,8 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
                 is_there = np.array([bool(level) for level in levels])
                 rows = np.flatnonzero(is_there[codes])
             mark = self._mark
-            if isinstance(mark, numbers.Real) or (mark and j in table.categories):
+            is_text = isinstance(mark, str)
+            if isinstance(mark, numbers.Real) or (is_text and j in table.categories):
                 value = np.full(len(rows), mark, dtype=object)
             columns.append(frame.column(present.index(j), rows, value))
         names = [table.name(j) for j in range(self.n_features_in_)]

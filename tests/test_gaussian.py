@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
 from skae._data import gaussian as gaussian_module
@@ -34,15 +34,20 @@ def covariance_of(gaussian):
     return gaussian.loadings @ gaussian.loadings.T + own
 
 
+@pytest.mark.parametrize("by_precision", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
 @pytest.mark.parametrize("n_directions", [0, 1, 3, 6])
-def test_expectations(n_directions, share):
+def test_expectations(n_directions, share, by_precision):
     """And their covariances, by the formulas for a normal distribution."""
     gaussian, rng = make_gaussian(7, n_directions), np.random.default_rng(1)
+    if by_precision and n_directions:  # directions have to be orthogonal
+        axes, spreads, _ = np.linalg.svd(gaussian.loadings, full_matrices=False)
+        gaussian = gaussian._replace(loadings=axes * spreads)
     rows = without(draw(gaussian, 30, rng), share, rng)
     weights, found = rng.random(30), rows.copy()
     covariance = np.zeros((7, 7))
-    Expectation(gaussian).fill(found, weights, covariance)
+    how = {"by_precision": by_precision}
+    Expectation(gaussian, **how).fill(found, weights, covariance)
     np.testing.assert_allclose(found, expected(rows, *gaussian), rtol=1e-10)
     true_covariance, sigma = np.zeros((7, 7)), covariance_of(gaussian)
     for row, weight in zip(rows, weights, strict=True):
@@ -52,6 +57,31 @@ def test_expectations(n_directions, share):
         rest = sigma[np.ix_(lacks, lacks)] - shared @ np.linalg.solve(there, shared.T)
         true_covariance[np.ix_(lacks, lacks)] += weight * rest
     np.testing.assert_allclose(covariance, np.triu(true_covariance), atol=1e-10)
+
+
+def test_fits_by_the_inverse_of_covariances():
+    gaussian, rng = make_gaussian(6, 5), np.random.default_rng(0)
+    rows = make_rows(without(draw(gaussian, 200, rng), 0.3, rng), has_missing=True)
+    for ours, other in zip(
+        fit_gaussian(rows, 6, by_precision=True), fit_gaussian(rows, 6), strict=True
+    ):
+        np.testing.assert_allclose(ours, other, atol=1e-10)
+
+
+def test_variances_that_lapack_cannot_order(monkeypatch):
+    """As of many levels that do not depend on each other, in some versions of it."""
+    gaussian, rng = make_gaussian(6, 5), np.random.default_rng(0)
+    rows = make_rows(without(draw(gaussian, 200, rng), 0.3, rng), has_missing=True)
+    usual = fit_gaussian(rows, 3)
+
+    def eigh(matrix, **how):
+        if "subset_by_index" in how:
+            raise np.linalg.LinAlgError("Internal Error.")
+        return linalg.eigh(matrix, **how)
+
+    monkeypatch.setattr(gaussian_module, "eigh", eigh)
+    for ours, other in zip(fit_gaussian(rows, 3), usual, strict=True):
+        np.testing.assert_allclose(np.abs(ours), np.abs(other), atol=1e-8)
 
 
 def test_a_row_does_not_depend_on_others():

@@ -1,6 +1,10 @@
 """AutoencoderImputer: imputed values, conventions of scikit-learn's imputers, draws."""
 
+import os
 import pickle
+import tracemalloc
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,10 +139,9 @@ def test_values_that_stand_for_missing_ones(value, dtype):
         imputer.transform(X)
 
 
-@pytest.mark.parametrize("value", ["?", [-1]])
-def test_values_that_stand_for_nothing(value):
+def test_values_that_stand_for_nothing():
     with pytest.raises(ValueError, match=r"'missing_values' parameter .* must be"):
-        AutoencoderImputer(missing_values=value).fit(make_data(9))
+        AutoencoderImputer(missing_values=[-1]).fit(make_data(9))
 
 
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
@@ -191,6 +194,7 @@ def test_frames():
         found = AutoencoderImputer(QUICK, random_state=0).fit_transform(frame)
     pd.testing.assert_frame_equal(found, imputed)
     objects["a"] = "?"
+    imputer.set_params(categorical_features=None)
     with pytest.raises(ValueError, match=r"'\?'\. X has to be .* Encode text"):
         imputer.fit(objects)
 
@@ -370,3 +374,284 @@ def test_deviations_are_those_of_the_distribution():
     assert (found[:, 2] == 0).all()
     estimate = np.triu(found.T @ found / len(found))
     np.testing.assert_allclose(estimate, covariance, atol=0.03)
+
+
+# ---------------------------------------------------------------------------
+# Tables with categories
+# ---------------------------------------------------------------------------
+
+
+def make_table(n_rows=300, seed=0):
+    """A table of all kinds of columns, which tell each other; rows in no order."""
+    pd = pytest.importorskip("pandas")
+    x = np.random.default_rng(seed).standard_normal(n_rows)
+    names = np.array(["u", "v", "w"], dtype=object)[np.digitize(x, [-0.5, 0.5])]
+    columns = {
+        "x": x,
+        "single": x.astype(np.float32),
+        "whole": pd.Series(np.rint(5 * x).astype(int)).astype("Int64"),
+        "categorical": pd.Categorical(names),
+        "objects": pd.Series(names, dtype=object),
+        "strings": pd.Series(names, dtype="string"),
+        "flags": pd.Series(x > 0).astype("boolean"),
+    }
+    table = pd.DataFrame(columns)
+    table.index = 3 * np.arange(n_rows)[::-1]
+    return table
+
+
+def lacking_table(table, share=0.2, seed=0):
+    pd = pytest.importorskip("pandas")
+    is_missing = np.random.default_rng(seed).random(table.shape) < share
+    mask = pd.DataFrame(is_missing, table.index, table.columns)
+    return table.mask(mask), is_missing
+
+
+def is_level(table, other, is_missing):
+    """Whether entries in gaps are those of another table, in columns of categories."""
+    hits = []
+    for j, (name, dtype) in enumerate(table.dtypes.items()):
+        if not hasattr(dtype, "numpy_dtype") and dtype in (float, np.float32):
+            continue
+        hits += list((table[name] == other[name])[is_missing[:, j]])
+    return np.array(hits, dtype=bool)
+
+
+def test_a_table_comes_back():
+    """Observed entries as they were; names, dtypes, index; gaps put back."""
+    pd = pytest.importorskip("pandas")
+    whole = make_table()
+    table, is_missing = lacking_table(whole)
+    imputer = AutoencoderImputer(QUICK, random_state=0, add_indicator=True)
+    imputed = imputer.fit_transform(table)
+    first = imputed[list(table)]
+    assert not imputed.isna().any().any()
+    pd.testing.assert_frame_equal(first.where(table.notna()), table)
+    assert first.dtypes.to_dict() == table.dtypes.to_dict()
+    assert list(imputed) == imputer.get_feature_names_out().tolist()
+    pd.testing.assert_frame_equal(imputer.inverse_transform(imputed), table)
+    assert is_level(first, whole, is_missing).mean() > 0.8
+    assert [None if c is None else len(c) for c in imputer.categories_] == [
+        *([None] * 3),
+        *([3] * 3),
+        2,
+    ]
+    one = imputer.transform(table.iloc[[7]])  # does not depend on others
+    pd.testing.assert_frame_equal(one, imputed.iloc[[7]])
+    copy = pickle.loads(pickle.dumps(imputer))
+    pd.testing.assert_frame_equal(copy.transform(table), imputed)
+    with threadpool_limits(1):
+        backwards = clone(imputer).fit(table[list(table)[::-1]])
+    found = backwards.transform(table[list(table)[::-1]])
+    pd.testing.assert_frame_equal(found[list(table)], first)
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow", "numpy"])
+def test_tables_of_other_libraries(library):
+    pytest.importorskip("pandas")
+    columns = ["x", "objects", "whole", "flags"]
+    table, is_missing = lacking_table(make_table()[columns])
+    lists = {
+        name: [None if lacks else v for v, lacks in zip(of, gaps, strict=True)]
+        for (name, of), gaps in zip(table.items(), is_missing.T, strict=True)
+    }
+    how = {"estimator": QUICK, "random_state": 0, "add_indicator": True}
+    imputer = AutoencoderImputer(**how)
+    if library == "numpy":
+        X = np.array([*lists.values()], dtype=object).T
+        imputed = imputer.fit_transform(X)
+        kept = np.where(is_missing, None, imputed[:, :4])
+        assert (kept == X).all()
+        back = imputer.inverse_transform(imputed)
+        assert (back == X).all()
+        found, names = imputed.T.tolist(), ["x0", "x1", "x2", "x3"]
+    else:
+        module = pytest.importorskip(library)
+        make = module.DataFrame if library == "polars" else module.table
+        X = make(lists)
+        imputed = imputer.fit_transform(X)
+        assert type(imputed) is type(X)
+        back = imputer.inverse_transform(imputed)
+        assert back.equals(X)
+        lists_of = getattr(imputed, "to_pydict", None) or partial(
+            imputed.to_dict, as_series=False
+        )
+        found, names = [*lists_of().values()], columns
+        assert [*lists_of()][:4] == columns
+    expected = AutoencoderImputer(**how).fit_transform(table)
+    assert found[1] == expected["objects"].tolist()
+    assert found[3] == expected["flags"].tolist()
+    assert imputer.get_feature_names_out()[:4].tolist() == names
+    as_pandas = imputer.set_output(transform="pandas").transform(X)
+    assert as_pandas.columns.tolist() == imputer.get_feature_names_out().tolist()
+    assert as_pandas[names[1]].tolist() == expected["objects"].tolist()
+
+
+@pytest.mark.parametrize("mark", ["?", "", -1])
+def test_marks_of_missing_values_in_tables(mark):
+    pd = pytest.importorskip("pandas")
+    table, _ = lacking_table(make_table()[["x", "objects"]])
+    table["whole"] = np.arange(300)
+    if mark == -1:
+        table["objects"] = make_table()["objects"]
+        table["x"] = table["x"].abs()
+    of = "x" if mark == -1 else "objects"
+    marked = table.assign(**{of: table[of].where(table[of].notna(), mark)})
+    how = {"estimator": QUICK, "random_state": 0, "add_indicator": True}
+    imputer = AutoencoderImputer(missing_values=mark, **how).fit(marked)
+    imputed = imputer.transform(marked)
+    pd.testing.assert_frame_equal(
+        imputed, AutoencoderImputer(**how).fit_transform(table)
+    )
+    pd.testing.assert_frame_equal(imputer.inverse_transform(imputed), marked)
+    if mark == -1:
+        with pytest.raises(ValueError, match="contains NaN, but missing_values=-1"):
+            imputer.transform(table)
+        return
+    # A string makes no categories of numbers.
+    X = marked.to_numpy(dtype=object)
+    X[3, 0] = mark
+    assert isinstance(imputer.fit(X).transform(X)[3, 0], float)
+    X[:, 1] = mark
+    assert imputer.fit(X).transform(X)[3, 0] != mark
+
+
+def test_the_network_finds_levels_that_no_plane_tells():
+    """A level that two others tell only together, beside numbers that are noise."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (2, 800)).astype(bool)
+    x = rng.standard_normal(800)
+    whole = pd.DataFrame({"a": a, "b": b, "differ": a ^ b, "x": x}).astype(
+        {"a": "boolean", "b": "boolean", "differ": "boolean"}
+    )
+    table, is_missing = lacking_table(whole, 0.15)
+    imputer = AutoencoderImputer(random_state=0).fit(table)
+    alone = is_missing[:, :3].sum(axis=1) == 1
+    of_alone = is_missing & alone[:, np.newaxis]
+    assert is_level(imputer.transform(table), whole, of_alone).mean() > 0.95
+    assert imputer.estimator_._group_sizes == [2, 2, 2]
+    assert (imputer.weight_[:3] > 0.5).all()
+    imputer.weight_ = np.zeros(4)
+    assert is_level(imputer.transform(table), whole, of_alone).mean() < 0.7
+
+
+@pytest.mark.published
+def test_adult():
+    """A fifth of the entries is removed; see benchmarks/imputation.py."""
+    pd = pytest.importorskip("pandas")
+    path = Path(os.environ.get("SKAE_DATA", ""), "adult.csv.gz")
+    if not path.is_file():
+        pytest.skip("SKAE_DATA does not name a folder with adult.csv.gz")
+    whole = pd.read_csv(path).drop(columns="income")
+    whole = whole.replace("?", None).sample(1000, random_state=1)
+    table, is_missing = lacking_table(whole)
+    is_missing &= whole.notna().to_numpy()
+    imputed = AutoencoderImputer(random_state=0).fit_transform(table)
+    most = table.fillna(table.mode().iloc[0])
+    names = [c for c in whole if not pd.api.types.is_numeric_dtype(whole[c])]
+    gaps = is_missing[:, [whole.columns.get_loc(c) for c in names]]
+    right, frequent = (
+        (found[names] == whole[names]).to_numpy()[gaps].mean()
+        for found in (imputed, most)
+    )
+    assert right > frequent + 0.1
+
+
+def test_draws_of_levels():
+    """As often as they are probable, given what is known."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    a = rng.random(1000) < 0.5
+    b = np.where(rng.random(1000) < np.where(a, 0.9, 0.3), "yes", "no")
+    table = pd.DataFrame({"a": pd.Series(a, dtype="boolean"), "b": b})
+    table["b"] = table["b"].astype(object)
+    table.loc[:299, "b"] = None
+    imputer = AutoencoderImputer(QUICK, sample_posterior=True, random_state=0)
+    drawn = pd.concat(
+        imputer.fit(table).set_params(random_state=seed).transform(table)[:300]
+        for seed in range(5)
+    )
+    share, known = (
+        (of["b"] == "yes").groupby(of["a"]).mean() for of in (drawn, table[300:])
+    )
+    assert abs(share - known).max() < 0.04
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 60])
+def test_few_rows_of_tables(n_rows):
+    table, _ = lacking_table(make_table(n_rows), 0.3)
+    for draws in (False, True):
+        imputer = AutoencoderImputer(random_state=0, sample_posterior=draws)
+        imputed = imputer.fit_transform(table)
+        assert list(imputed) == [c for c in table if table[c].notna().any()]
+        assert not imputed.isna().any().any()
+
+
+def test_hard_cases_of_tables():
+    pd = pytest.importorskip("pandas")
+    table, _ = lacking_table(make_table())
+    table["nothing"] = pd.Categorical([None] * 300, ["u", "v"])
+    table["no object"] = None
+    table["one"] = pd.Series(["only"] * 299 + [None], table.index, dtype=object)
+    table["many"] = [f"level {i % 150}" for i in range(300)]
+    table.iloc[5] = pd.NA
+    for keep in (False, True):
+        how = {"add_indicator": True, "keep_empty_features": keep}
+        imputer = AutoencoderImputer(QUICK, random_state=0, **how).fit(table)
+        imputed = imputer.transform(table)
+        assert (imputed["one"] == "only").all()
+        assert ("nothing" in imputed) is keep
+        lacks = imputed.columns[imputed.isna().any()].tolist()
+        assert lacks == (["nothing"] if keep else [])  # no level is known
+        assert imputer.weight_.shape == (9,)
+        back = imputer.inverse_transform(imputed)
+        assert (back.isna() == table.isna()).all().all()
+    new = table[7:10].copy()
+    new["categorical"] = new["categorical"].cat.add_categories("new")
+    new.iloc[0, new.columns.get_loc("categorical")] = "new"
+    new.iloc[0, 0] = np.nan
+    with pytest.warns(UserWarning, match="not seen in fit, .* 'categorical': 'new'"):
+        imputed = imputer.transform(new)
+    assert imputed["categorical"].iloc[0] == "new"
+    imputer.set_params(handle_unknown="error")
+    with pytest.raises(ValueError, match="not seen in fit: column 'categorical'"):
+        imputer.transform(new)
+    # Only categories; levels that share an input are what they were.
+    few = table[["objects", "many"]]
+    imputer = AutoencoderImputer(QUICK, random_state=0, max_categories=4).fit(few)
+    imputed = imputer.transform(few)
+    assert (imputed["many"] == few["many"])[few["many"].notna()].all()
+    with pytest.raises(AttributeError, match="no attribute 'categories_'"):
+        AutoencoderImputer(QUICK).fit(make_data(50)).categories_  # noqa: B018
+
+
+def test_tables_of_many_samples_stay_sparse():
+    """A matrix of all levels of all samples would have 32 MB."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 400, 10_000)
+    table = pd.DataFrame({"level": codes.astype(str), "x": codes + 0.0})
+    table["level"] = table["level"].astype(object)
+    table.loc[::10, "level"] = None
+    imputer = AutoencoderImputer(
+        clone(QUICK).set_params(max_iter=1),
+        categories={"level": [str(code) for code in range(400)]},
+        random_state=0,
+    ).fit(table[:300])
+    tracemalloc.start()
+    imputed = imputer.transform(table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not imputed.isna().any().any()
+    assert peak < 32e6
+
+
+def test_tables_that_are_not_saved(path):
+    pytest.importorskip("safetensors")
+    from skae.io import save
+
+    table, _ = lacking_table(make_table())
+    imputer = AutoencoderImputer(QUICK, random_state=0).fit(table)
+    with pytest.raises(TypeError, match="table with categories: use pickle"):
+        save(imputer, path)
