@@ -285,9 +285,9 @@ def _code_size(
     """Size of the code: `n_components`, or what PCA needs for such a share."""
     n_components = check_code_size(estimator.n_components)
     if isinstance(n_components, int):
-        has_groups = len(estimator._group_sizes) > 0
-        n_columns = estimator.n_features_in_ if has_groups else data.n_features
-        _warn_of_wide_code(estimator, n_components, n_columns)
+        # The inputs of a group sum to 1.
+        n_free = data.n_features - len(estimator._group_sizes)
+        _warn_of_wide_code(estimator, n_components, n_free)
         return n_components
     if previous is not None:
         n_fitted: int = estimator.n_components_
