@@ -308,12 +308,15 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         if self.estimator is not None:
             _check_network(self.estimator)
         warn_of_dask(X)
+        given: Any = X
         X = gathered(X)
         before = vars(self).copy()
         try:
             self.__dict__.pop("_table", None)
             table = read_tables(self, [X], mark=self._mark)
             if table is None:
+                if X is not given:
+                    X = X.to_numpy()  # type: ignore[union-attr]  # without names
                 self._fit(self._validated(X, reset=True))
             else:
                 self._table = table

@@ -582,9 +582,9 @@ def test_memory_does_not_grow_with_the_rows(changes, monkeypatch):
 AS_BLOCKS = {
     "text": lambda table: table.astype({"size": object}),
     "category": lambda table: table,
-    # One column is of numbers in the first block, and of text in others.
+    # Nothing is known of one column in the first block, which has text in others.
     "objects": lambda table: (
-        table.astype(object).assign(id=[7, *"ab" * (len(table) // 2)][: len(table)])
+        table.astype(object).assign(id=[None, *"ab" * (len(table) // 2)][: len(table)])
     ).to_numpy(),
     "polars": lambda table: pl.from_pandas(table.astype({"size": object})),
 }

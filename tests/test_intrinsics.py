@@ -86,7 +86,7 @@ def test_an_op_of_another_kind_is_not_called():
 
 def test_python_gives_kernels_what_they_take():
     rng = np.zeros(3)
-    model = records.Model(records.Network(rng, 1, 1, 1, 0), rng)
+    model = records.Model(records.Network(rng, 1, 1, 1, 0, rng, 0, 1), rng)
     with pytest.raises(TypeError, match="summed_loss takes"):
         records.arguments_of(batches.summed_loss, (model, model))
     with pytest.raises(TypeError, match="finish_epoch takes"):

@@ -248,7 +248,7 @@ def test_tables_that_files_do_not_hold(path):
     bins = pd.cut(NUMBERS[:, 0], 3)
     for column, match in (
         (pd.Series(bins), r"dtype CategoricalDtype.* of column 'c'.* before fit"),
-        (pd.Series([Fraction(1, 2), "a"] * 30), r"Fraction\(1, 2\), of type Fraction"),
+        (pd.Series(pd.Categorical([Fraction(1, 2), "a"] * 30)), "categories=.1/2, "),
     ):
         X = pd.DataFrame({"c": column, "x": NUMBERS[:, 1]})
         estimator = of_table(AutoencoderTransformer, X)

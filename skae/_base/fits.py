@@ -308,9 +308,11 @@ class LocalAutoencoder(BaseAutoencoder):
         """
         dtype = DTYPES if previous is None else previous.dtype
         warn_of_dask(X, self._twin_for_dask)
-        X = gathered(X)
+        given, X = X, gathered(X)
         if previous is None:
             self._read_tables([X], counts_declared=counts_declared)
+        if self._table is None and X is not given:
+            X = X.to_numpy()  # later Dask dataframes have no names, either
         reset = previous is None
         checked = self._check_training_rows(X, dtype, previous, reset=reset)
         if sample_weight is not None:

@@ -441,7 +441,7 @@ class TableReader:
         """What was found out."""
         found = self._read[0]
         _check_names(found.names)
-        is_category = np.array([kind == CATEGORY for kind in found.kinds])
+        is_category = np.array([kind == CATEGORY for kind in found.kinds], dtype=bool)
         numbers, columns = np.flatnonzero(~is_category), np.flatnonzero(is_category)
         numbers = np.array(sorted(numbers.tolist(), key=self._key), dtype=np.int64)
         columns = np.array(sorted(columns.tolist(), key=self._key), dtype=np.int64)
@@ -641,7 +641,7 @@ def categorical_columns(frame: Frame, categorical_features: Any) -> np.ndarray:
         return np.zeros(n_columns, dtype=bool)
     if isinstance(categorical_features, str):  # "from_dtype"
         kinds = [frame.kind(j) for j in range(n_columns)]
-        return np.array([kind == CATEGORY for kind in kinds])
+        return np.array([kind == CATEGORY for kind in kinds], dtype=bool)
     given = np.asarray(categorical_features)
     wrong = f"categorical_features={categorical_features!r}"
     if given.dtype.kind == "b":

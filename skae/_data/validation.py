@@ -237,6 +237,8 @@ def read_table(
         Value that stands for a missing one, besides NaN and None.
     """
     frame = table_of(X, is_explicit=is_explicit or reader.has_read)
+    if frame is not None and not frame.dtypes:
+        _check_not_empty(frame)
     if frame is not None and frame.n_rows:
         reader.read(marked(frame, mark))
 

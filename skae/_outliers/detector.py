@@ -467,9 +467,13 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
 
     def _checked(self, X: MatrixLike, *, reset: bool = False) -> Checked:
         """Validate samples; the loss of the networks may limit their range."""
+        limits = None
         if not reset:
             check_is_fitted(self)
-        limits = None if self.estimator is None else loss_range(self.estimator.loss)
+            network = self._models[0].network
+            limits = loss_range(network._training_state.loss)
+        elif self.estimator is not None:
+            limits = loss_range(self.estimator.loss)
         if self._table is None:
             return check_rows(self, X, (np.float64, np.float32), limits, reset=reset)
         checked = check_table(
