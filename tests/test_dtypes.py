@@ -67,7 +67,8 @@ def test_what_is_described_is_made_again(name):
         assert description.is_of(library)
         made = dtype_of(library, description)
         assert made == dtype
-        assert str(made) == str(dtype)
+        # Older versions of polars show an ordering that newer ones do not have.
+        assert library == "polars" or str(made) == str(dtype)
         if description.levels is not None:
             levels = getattr(dtype, "categories", None)
             assert description.levels == list(levels) == list(made.categories)
