@@ -16,6 +16,7 @@ folder of all sets.
 import argparse
 import os
 import pathlib
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -155,6 +156,8 @@ def main():
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--sets", nargs="*", default=SETS)
     args = parser.parse_args()
+    # Rare levels of some splits are not among those fitted.
+    warnings.filterwarnings("ignore", ".*categories that were not seen")
     splits = [judge_adult(split) for split in range(args.splits)]
     rows = []
     for key in splits[0]:
