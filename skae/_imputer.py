@@ -16,7 +16,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._base.autoencoder import BaseAutoencoder, callback_kwargs_of, defaults
+from skae._base.autoencoder import (
+    TABLE_CONSTRAINTS,
+    callback_kwargs_of,
+    defaults,
+)
 from skae._data.frames import FRAMES, Frame, frame_of, gathered, in_library, marked
 from skae._data.gaussian import Expectation, Gaussian, fit_gaussian
 from skae._data.hiding import HidingRows, as_rows, hide
@@ -233,13 +237,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
-        **{
-            name: BaseAutoencoder._parameter_constraints[name]
-            for name in (
-                *("categorical_features", "categories", "max_categories"),
-                *("min_frequency", "handle_unknown"),
-            )
-        },
+        **TABLE_CONSTRAINTS,
         "random_state": ["random_state"],
     }
     # How tables with categories are read; None if there are only numbers.

@@ -81,6 +81,20 @@ def defaults(kind: type) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
+# Those of the parameters that say how tables become matrices, of every estimator.
+TABLE_CONSTRAINTS: dict[str, list[Any]] = {
+    "categorical_features": [Names(["from_dtype"]), "array-like", None],
+    "categories": [Names(["auto"]), dict, "array-like"],
+    "max_categories": [Interval(numbers.Integral, 1, None, closed="left"), None],
+    "min_frequency": [
+        Interval(numbers.Integral, 1, None, closed="left"),
+        Interval(RealNotInt, 0, 1, closed="neither"),
+        None,
+    ],
+    "handle_unknown": [Names(["warn", "error"])],
+}
+
+
 def check_metric(metric: object) -> None:
     """Raise ValueError if there is no such metric of a reconstruction."""
     check_name(metric, "metric", ("squared_error", "absolute_error", "loss"))
@@ -142,15 +156,7 @@ class BaseAutoencoder(
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
-        "categorical_features": [Names(["from_dtype"]), "array-like", None],
-        "categories": [Names(["auto"]), dict, "array-like"],
-        "max_categories": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "min_frequency": [
-            Interval(numbers.Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="neither"),
-            None,
-        ],
-        "handle_unknown": [Names(["warn", "error"])],
+        **TABLE_CONSTRAINTS,
         "feature_weights": ["array-like", None],
     }
     # How tables with categories become matrices; None if there are only numbers.

@@ -151,29 +151,15 @@ class Table(NamedTuple):
                 names.append(f"{self.name(column)}={level}")
         return names
 
-    def encode(
-        self,
-        frame: Frame,
-        *,
-        handle_unknown: str = "warn",
-        marks_unknown: bool = False,
-        name: str = "X",
-    ) -> tuple[Matrix, bool]:
+    def encode(self, frame: Frame, **how: Any) -> tuple[Matrix, bool]:
         """The matrix of a table with the same columns.
 
         Parameters
         ----------
         frame : Frame
 
-        handle_unknown : {"warn", "error", "ignore"}, default="warn"
-            Whether a level that is not known is an error; else it is a missing value,
-            with a warning unless they are ignored.
-
-        marks_unknown : bool, default=False
-            Whether the inputs of a level that is not known are zeros instead.
-
-        name : str, default="X"
-            Name of the table in errors.
+        **how
+            Passed to `columns`. The inputs of unknown levels that are marked are zeros.
 
         Returns
         -------
@@ -182,12 +168,7 @@ class Table(NamedTuple):
 
         has_missing : bool
         """
-        values, codes = self.columns(
-            frame,
-            handle_unknown=handle_unknown,
-            marks_unknown=marks_unknown,
-            name=name,
-        )
+        values, codes = self.columns(frame, **how)
         has_missing = any(np.isnan(of_column).any() for of_column in values)
         has_missing |= any((of_column == _MISSING).any() for of_column in codes)
         return _matrix(frame.n_rows, values, codes, self.groups), has_missing
@@ -200,10 +181,29 @@ class Table(NamedTuple):
         marks_unknown: bool = False,
         name: str = "X",
     ) -> tuple[list[Floats], list[np.ndarray]]:
-        """Columns of numbers, and inputs in the groups of categories; see `encode`.
+        """Columns of numbers, and of inputs in the groups of categories.
 
-        Missing numbers are NaN, and missing categories, or unknown ones, -1. Unknown
-        ones that are marked are -2.
+        Parameters
+        ----------
+        frame : Frame
+
+        handle_unknown : {"warn", "error", "ignore"}, default="warn"
+            Whether a level that is not known is an error; else it is a missing value,
+            with a warning unless they are ignored.
+
+        marks_unknown : bool, default=False
+            Whether a level that is not known is marked as such instead.
+
+        name : str, default="X"
+            Name of the table in errors.
+
+        Returns
+        -------
+        values : list of ndarray of shape (n_samples,)
+            NaN where numbers are missing.
+
+        codes : list of ndarray of shape (n_samples,), dtype=int64
+            -1 where categories are missing, -2 where levels are marked as unknown.
         """
         values = [self._numbers(frame, int(j), name) for j in self.numbers]
         with _reported(handle_unknown, name, marks_unknown=marks_unknown) as note:
@@ -498,12 +498,11 @@ class TableCounts(NamedTuple):
     def of(cls, frame: Frame, categorical_features: Any) -> "TableCounts":
         """Count the levels of a table's columns."""
         n_columns = len(frame.dtypes)
-        is_category = categorical_columns(frame, categorical_features)
-        _check_kinds(frame, is_category)
-        kinds = [
-            CATEGORY if is_category[j] else _kind_unless_category(frame, j)
-            for j in range(n_columns)
-        ]
+        own_kinds = [frame.kind(j) for j in range(n_columns)]  # objects are read
+        is_category = categorical_columns(frame, own_kinds, categorical_features)
+        _check_kinds(frame, own_kinds, is_category)
+        others = [NUMBER if kind == CATEGORY else kind for kind in own_kinds]
+        kinds = [CATEGORY if is_category[j] else others[j] for j in range(n_columns)]
         counts: list[Counter[Any]] = [Counter() for _ in kinds]
         sums = np.zeros((n_columns, 2))
         is_sorted_by_name = _sortable_names(frame.names) is not None
@@ -514,7 +513,7 @@ class TableCounts(NamedTuple):
                     codes, levels = frame.levels(j)
                 n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
                 counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
-            if frame.kind(j) == kind == NUMBER and not is_sorted_by_name:
+            if own_kinds[j] == kind == NUMBER and not is_sorted_by_name:
                 values = frame.numbers(j).astype(np.float64)
                 with np.errstate(over="ignore", invalid="ignore"):
                     sums[j] = np.nansum(values), np.nansum(values**2)
@@ -587,21 +586,16 @@ def may_have_categories(frame: Frame | None) -> bool:
     return any(frame.holds_objects(j) or frame.kind(j) == CATEGORY for j in columns)
 
 
-def _kind_unless_category(frame: Frame, column: int) -> str:
-    """Kind of a column that is no category."""
-    kind = frame.kind(column)
-    return NUMBER if kind == CATEGORY else kind
-
-
-def _check_kinds(frame: Frame, is_category: np.ndarray) -> None:
+def _check_kinds(frame: Frame, kinds: list[str], is_category: np.ndarray) -> None:
     """Raise ValueError if columns are neither of numbers nor of categories.
 
-    An array without categories is left to scikit-learn, which has errors of its own.
+    `kinds` are those of the columns by their dtypes, or by what they are. An array
+    without categories is left to scikit-learn, which has errors of its own.
     """
     if isinstance(frame, ArrayFrame) and not is_category.any():
         return
     for j in np.flatnonzero(~is_category):
-        if frame.kind(int(j)) == OTHER:
+        if kinds[j] == OTHER:
             raise ValueError(
                 f"Column {_name(frame.names, int(j))!r} of X has dtype "
                 f"{frame.dtypes[j]}, and its entries are neither all numbers nor all "
@@ -628,8 +622,19 @@ def _sortable_names(names: list[Any] | None) -> list[str] | None:
     return names
 
 
-def categorical_columns(frame: Frame, categorical_features: Any) -> np.ndarray:
+def categorical_columns(
+    frame: Frame, kinds: list[str], categorical_features: Any
+) -> np.ndarray:
     """Whether columns are categories, of shape (n_columns,).
+
+    Parameters
+    ----------
+    frame : Frame
+
+    kinds : list of str
+        Kinds of the columns by their dtypes, or by what they are.
+
+    categorical_features : "from_dtype", array-like or None
 
     Raises
     ------
@@ -640,7 +645,6 @@ def categorical_columns(frame: Frame, categorical_features: Any) -> np.ndarray:
     if categorical_features is None:
         return np.zeros(n_columns, dtype=bool)
     if isinstance(categorical_features, str):  # "from_dtype"
-        kinds = [frame.kind(j) for j in range(n_columns)]
         return np.array([kind == CATEGORY for kind in kinds], dtype=bool)
     given = np.asarray(categorical_features)
     wrong = f"categorical_features={categorical_features!r}"

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
+from skae._base.autoencoder import TABLE_CONSTRAINTS
 from skae._data.hold_out import folds_of, in_folds
 from skae._data.standardization import Samples, Standardization
 from skae._data.tables import Table
@@ -43,14 +44,6 @@ _N_COMPONENTS = 0.9
 # Of contamination="auto": the limit is as many quartile ranges above the upper quartile
 # as in a box plot, or lower, so that this share of the held-out samples is beyond.
 _RANGES_BEYOND, _LEAST_BEYOND = 1.5, 0.02
-# Those that say what categories are.
-_PARAMETERS_OF_TABLES = (
-    "categorical_features",
-    "categories",
-    "max_categories",
-    "min_frequency",
-    "handle_unknown",
-)
 # Samples with whole numbers as weights are repeated, up to so many.
 _MOST_REPEATED = 20_000
 
@@ -184,10 +177,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             Interval(numbers.Real, 0, 0.5, closed="right"),
         ],
         "random_state": ["random_state"],
-        **{
-            name: AutoencoderTransformer._parameter_constraints[name]
-            for name in _PARAMETERS_OF_TABLES
-        },
+        **TABLE_CONSTRAINTS,
     }
 
     offset_: float

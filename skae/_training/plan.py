@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skae._compiled.corruption import Corruption
 from skae._compiled.epochs import INTERRUPTED
 from skae._compiled.losses import LOSSES
-from skae._compiled.records import Solver
+from skae._compiled.records import Network, Solver
 from skae._data.gaussian import Gaussian, filled, fit_gaussian
 from skae._data.hold_out import Split, hold_out
 from skae._data.rows import AnyRows
@@ -26,7 +27,7 @@ from skae._data.statistics import (
     mean_and_spread,
     with_constant,
 )
-from skae._model.groups import log_frequencies, unit_weights
+from skae._model.groups import Groups, log_frequencies, of_units, unit_weights
 from skae._model.initialization import (
     begin_at_frequencies,
     chosen_init,
@@ -203,23 +204,8 @@ def make_plan(
         X_val = data.choose(split.held_out).materialized()
     elif X_val is not None:
         X_val = scaling.seen(X_val, gaussian)
-    weights = unit_weights(
-        scaling.mean,
-        network,
-        estimator._column_weights,
-        is_balanced=not estimator._codes_are_distributions,
-    )
-    objective = loop.Objective(
-        for_loss(network, LOSSES[estimator.loss]),
-        LOSSES[estimator.loss],
-        penalty_strength(estimator, train.n_rows),
-        train,
-        train.empty() if X_val is None else X_val,
-        corruption,
-        estimator._code_term(),
-        validates_itself,
-        None if weights is None else weights.astype(data.dtype),
-    )
+    parts = network, scaling, train, X_val, corruption
+    objective = _objective(estimator, *parts, validates_itself=validates_itself)
     watches_validation = split is not None or stops_by_validation(estimator)
     solver = describe_solver(
         estimator, train.n_rows, max_epochs, watches_validation=watches_validation
@@ -402,11 +388,10 @@ def _initial_params(
 
 def _weights_of_inputs(estimator: Any, n_features: int) -> Floats | None:
     """Weights of the errors of all inputs of a network; None for ones."""
-    weights: Floats | None = estimator._column_weights
-    if weights is None or len(weights) == n_features:
-        return weights
-    sizes, n_plain = estimator._group_sizes, n_features - sum(estimator._group_sizes)
-    return np.append(weights[:n_plain], np.repeat(weights[n_plain:], sizes))
+    weights, sizes = estimator._column_weights, estimator._group_sizes
+    if weights is None:
+        return None
+    return of_units(weights, Groups.of(n_features - sum(sizes), sizes))
 
 
 def _check_can_continue(
@@ -621,6 +606,33 @@ def make_training(
         setattr(state.progress, name, getattr(before, name))
     state.best_params[:] = arrays["best_params"]
     return training
+
+
+def _objective(
+    estimator: Any,
+    network: Network,
+    scaling: Scaling,
+    train: AnyRows,
+    X_val: AnyRows | None,
+    corruption: Corruption | None,
+    *,
+    validates_itself: bool,
+) -> loop.Objective:
+    """The function of the weights that training minimizes, and its data."""
+    loss, weights = LOSSES[estimator.loss], estimator._column_weights
+    is_balanced = not estimator._codes_are_distributions
+    weights = unit_weights(scaling.mean, network, weights, is_balanced=is_balanced)
+    return loop.Objective(
+        for_loss(network, loss),
+        loss,
+        penalty_strength(estimator, train.n_rows),
+        train,
+        train.empty() if X_val is None else X_val,
+        corruption,
+        estimator._code_term(),
+        validates_itself,
+        None if weights is None else weights.astype(train.dtype),
+    )
 
 
 def _make_selection(
