@@ -79,5 +79,5 @@ dist: $(VENV)/dev.stamp ## Build and check the sdist and the wheel in dist/
 
 clean: ## Delete environments, caches and everything built
 	rm -rf $(VENV) $(OLDEST) $(PRERELEASE) build demo dist .mypy_cache .pytest_cache .ruff_cache
-	rm -rf docs/_build docs/api.rst docs/auto_examples docs/generated
+	rm -rf docs/_build docs/_figures docs/api.rst docs/auto_examples docs/generated
 	find skae tests -name __pycache__ -prune -exec rm -rf {} +

@@ -5,6 +5,7 @@ import inspect
 import pathlib
 import pkgutil
 import re
+import sys
 from functools import cache
 
 from docutils import nodes
@@ -13,6 +14,11 @@ from docutils.utils.math.latex2mathml import tex2mathml
 import skae
 
 HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import figures  # noqa: E402, beside this file
+
+figures.draw_all()
 
 project = "skae"
 author = "The skae developers"

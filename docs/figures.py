@@ -1,0 +1,72 @@
+"""Draw the pictures of the pages: what their own code draws.
+
+A page shows a picture that its code has just drawn by naming a file in ``_figures``::
+
+    ```python
+    >>> LossCurveDisplay.from_estimator(autoencoder)
+    ```
+
+    ![The loss of training and of validation](../_figures/loss_curve.png)
+
+The site's configuration calls `draw_all` before Sphinx reads the pages.
+"""
+
+import contextlib
+import doctest
+import pathlib
+import re
+import tempfile
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+HERE = pathlib.Path(__file__).parent
+FIGURES = HERE / "_figures"
+DOTS_PER_INCH = 150
+
+# Blocks of code, and pictures of this script.
+_PARTS = re.compile(
+    r"^```python\n(?P<code>.*?)^```$|^!\[[^\]]*\]\([^)]*_figures/(?P<picture>[^)]+)\)",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def draw_all():
+    """Draw the pictures of all pages that are newer than their pictures."""
+    for page in sorted(HERE.rglob("*.md")):
+        parts = [*_PARTS.finditer(page.read_text())]
+        pictures = [FIGURES / part["picture"] for part in parts if part["picture"]]
+        changed = page.stat().st_mtime
+        if any(not p.exists() or p.stat().st_mtime < changed for p in pictures):
+            draw(parts, page)
+
+
+def draw(parts, page):
+    """Run the blocks of a page, and save the figures where pictures stand."""
+    FIGURES.mkdir(exist_ok=True)
+    names = {"__name__": "__main__"}
+    with tempfile.TemporaryDirectory() as folder, mpl.rc_context({"backend": "Agg"}):
+        for part in parts:
+            if part["code"] is not None:
+                run(part["code"], names, page, folder)
+            elif not plt.get_fignums():
+                raise ValueError(f"{page}: nothing is drawn before {part['picture']}")
+            else:
+                plt.gcf().savefig(
+                    FIGURES / part["picture"], dpi=DOTS_PER_INCH, bbox_inches="tight"
+                )
+                plt.close("all")
+    plt.close("all")
+
+
+def run(source, names, page, folder):
+    """Run a block, with prompts or without, in a folder for files that it writes."""
+    with contextlib.chdir(folder):
+        if ">>> " not in source:
+            exec(compile(source, str(page), "exec"), names)
+            return
+        session = doctest.DocTestParser().get_doctest(
+            source, names, page.stem, str(page), 0
+        )
+        # What it prints is the business of the tests.
+        doctest.DocTestRunner().run(session, out=lambda _: None, clear_globs=False)
