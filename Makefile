@@ -49,6 +49,7 @@ test: $(VENV)/test-all.stamp demo ## The demo, then the test suite
 
 soak: $(VENV)/test-all.stamp ## The tests of reliability, files and examples, more of everything
 	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability $(addprefix tests/test_,$(SOAKED))
+	SKAE_SOAK=1 $(BIN)/python -m pytest -m "soak and not reliability"
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	$(BIN)/python -m ruff check

@@ -137,6 +137,7 @@ def test_products_are_fused_where_the_processor_can():
         assert calls == []
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not IS_X86, reason="needs an x86 processor")
 def test_products_without_fused_instructions_call_no_function():
     """As on Sandy Bridge, or in a virtual machine; they are right all the same."""
