@@ -488,8 +488,10 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     def _fit(self, samples: Samples, groups: np.ndarray | None) -> None:
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        unit = None if self._table is None else Standardization.of(samples).spread
-        args = samples.rows, _N_MODELS, seed, groups, unit
+        unit = n_plain = None
+        if self._table is not None:
+            unit, n_plain = Standardization.of(samples).spread, samples.n_plain
+        args = samples.rows, _N_MODELS, seed, groups, unit, n_plain
         order, of_samples, groups = in_folds(*args)
         samples, is_together = samples.take(order), bool((of_samples < 0).all())
         whole = Standardization.of(samples.some())
@@ -544,7 +546,7 @@ def _fence(held_out: list[_HeldOut], *, has_categories: bool) -> float:
     """A limit that few scores of held-out samples exceed, but those of outliers do."""
     scores = np.concatenate([of_model.scores for of_model in held_out])
     weights = np.concatenate([-np.diff(of_model.weights) for of_model in held_out])
-    limit = box_plot_limit(scores, weights, _RANGES_BEYOND)
+    limit = box_plot_limit(scores, weights, _RANGES_BEYOND, is_skewed=has_categories)
     limit = min(limit, _threshold(scores, weights, _LEAST_BEYOND))
     return max(limit, highest_common(scores, weights)) if has_categories else limit
 
