@@ -59,7 +59,7 @@ types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/python -m mypy
 
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
-	$(OLDEST)/$(BIN_FOLDER)/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
+	$(OLDEST)/$(BIN_FOLDER)/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster and not once"
 
 # Looked for each time; the rest stays released.
 prerelease: $(PRERELEASE)/stamp ## Some tests with pre-releases of Numba and scikit-learn

@@ -68,6 +68,7 @@ ALLOWED = {"ES01", "RT02", "SA01", "GL01"}
 ALLOWED_OF_MEMBERS = ALLOWED | {"EX01"}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", [*public_names()])
 def test_docstrings_are_numpydoc(name):
     validate = pytest.importorskip("numpydoc.validate").validate

@@ -26,7 +26,6 @@ from skae import (
 )
 from skae._data.tables import EncodedTable
 from skae._outliers.detector import _HeldOut
-from skae._outliers.score import medcouple
 
 QUICK = AutoencoderTransformer(2, hidden_layer_sizes=(16,), max_iter=5)
 
@@ -150,17 +149,6 @@ def skewed_table(n_rows, seed=0):
     }
     size = x * rng.lognormal(sigma=0.5, size=n_rows)
     return pandas.DataFrame({"size": size, **counts})
-
-
-def test_medcouple():
-    rng = np.random.default_rng(0)
-    assert medcouple(np.array([-2.0, -1.0, 0.0, 1.0, 2.0])) == 0
-    # Pairs about the median 1: 0, 2 and 4 above with 0, 0.5 and 1 below.
-    assert medcouple(np.array([0.0, 0.5, 1.0, 3.0, 5.0])) == pytest.approx(0.6)
-    values = rng.exponential(size=201)
-    assert medcouple(3 + 2 * values) == pytest.approx(medcouple(values))
-    assert medcouple(-values) == pytest.approx(-medcouple(values))
-    assert 0.2 < medcouple(values) < 0.45  # of the distribution: 0.33
 
 
 @pytest.mark.parametrize(

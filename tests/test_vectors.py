@@ -10,6 +10,8 @@ from skae._compiled import numba_private, vectors
 
 from .support.sources import run_python
 
+pytestmark = pytest.mark.once
+
 IS_X86 = platform.machine() in ("x86_64", "AMD64")
 
 

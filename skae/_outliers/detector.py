@@ -546,7 +546,7 @@ def _fence(held_out: list[_HeldOut], *, has_categories: bool) -> float:
     """A limit that few scores of held-out samples exceed, but those of outliers do."""
     scores = np.concatenate([of_model.scores for of_model in held_out])
     weights = np.concatenate([-np.diff(of_model.weights) for of_model in held_out])
-    limit = box_plot_limit(scores, weights, _RANGES_BEYOND, is_skewed=has_categories)
+    limit = box_plot_limit(scores, weights, _RANGES_BEYOND)
     limit = min(limit, _threshold(scores, weights, _LEAST_BEYOND))
     return max(limit, highest_common(scores, weights)) if has_categories else limit
 

@@ -43,8 +43,6 @@ _LEAST_CODE = 0.001
 # that is less. With 0.02 to 0.5, areas under ROC curves over 27 data sets with binned
 # columns are the same within 0.008; the more, the less rare combinations count.
 _LEAST_DEVIANCE = 0.2
-# Quantiles whose skewness stands for that of all scores.
-_N_QUANTILES = 301
 # Codes that are drawn for the bound of a variational network.
 N_DRAWS = 10
 # Entries of samples with a replaced entry that are in memory at a time.
@@ -442,14 +440,10 @@ def core(samples: Samples, whole: Standardization) -> np.ndarray:
     return is_in_core
 
 
-def box_plot_limit(
-    scores: Floats, weights: Floats, n_ranges: float, *, is_skewed: bool = False
-) -> float:
+def box_plot_limit(scores: Floats, weights: Floats, n_ranges: float) -> float:
     """A limit as that of Tukey's box plots, of the cube roots of scores.
 
     These are nearly normal where scores are sums of squares (Wilson & Hilferty, 1931).
-    Deviances of categories are not: there the range grows with skewness to the right
-    (Hubert & Vandervieren, "An adjusted boxplot for skewed distributions", 2008).
 
     Parameters
     ----------
@@ -459,9 +453,6 @@ def box_plot_limit(
 
     n_ranges : float
         How many times the range between the quartiles it is above the upper one.
-
-    is_skewed : bool, default=False
-        Whether the cube roots may be far from normal.
     """
     order = np.argsort(scores, kind="stable")
     below = np.cumsum(weights[order])
@@ -469,32 +460,8 @@ def box_plot_limit(
         np.searchsorted(below, np.array([0.25, 0.75]) * below[-1])
     ]
     low, high = np.cbrt(quartiles)
-    if is_skewed:
-        at = np.linspace(0, below[-1], _N_QUANTILES)
-        places = np.minimum(np.searchsorted(below, at), len(order) - 1)
-        skewness = medcouple(np.cbrt(scores[order][places]))
-        n_ranges *= math.exp(3 * max(0.0, skewness))
     # Rounding must not leave the quartile itself beyond.
     return max(float(quartiles[1]), float((high + n_ranges * (high - low)) ** 3))
-
-
-def medcouple(values: Floats) -> float:
-    """The medcouple, a robust skewness from -1 to 1; 0 for symmetric values.
-
-    Brys, Hubert & Struyf, "A robust measure of skewness", 2004. It is the median, over
-    pairs of a value above the median of all and one below it, of the difference of
-    their distances to it, divided by the sum. All pairs are formed.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_values,)
-    """
-    deviations = values - np.median(values)
-    above = deviations[deviations >= 0][:, np.newaxis]
-    below = -deviations[deviations <= 0]
-    sums = above + below
-    signs = np.divide(above - below, sums, out=np.zeros(sums.shape), where=sums > 0)
-    return float(np.median(signs))
 
 
 def highest_common(scores: Floats, weights: Floats) -> float:
