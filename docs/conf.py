@@ -10,6 +10,7 @@ from functools import cache
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx_gallery.sorting import ExplicitOrder
 
 import skae
 
@@ -63,12 +64,25 @@ numpydoc_xref_param_type = False
 
 # -- gallery ---------------------------------------------------------------------------
 
+# In the order of the page; others come last in their section.
+_SECTIONS_OF_EXAMPLES = [f"examples/{s}" for s in ("use", "understand", "reproduce")]
+_EXAMPLES = [
+    *("tables", "anomalies", "impute_categories", "imputation", "missing"),
+    *("denoising", "features", "grid_search"),
+    *("latent_walk", "ordered_code", "variational", "sparse", "mnist_errors"),
+    *("mnist", "donuts_numpy", "donuts_keras", "one_hot", "one_hot_bias", "ring"),
+    *("uncorrelated", "correlated"),
+]
+
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
-    "within_subsection_order": "FileNameSortKey",
+    "nested_sections": False,
+    "subsection_order": ExplicitOrder(_SECTIONS_OF_EXAMPLES),
+    "within_subsection_order": ExplicitOrder(
+        [*(f"plot_{name}.py" for name in _EXAMPLES), "*"]
+    ),
     "doc_module": ("skae",),
     "reference_url": {"skae": None},
     "backreferences_dir": "generated/backreferences",
@@ -79,7 +93,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
-    "notebook_extensions": set(),
+    "notebook_extensions": {".py"},
     "show_signature": False,
     "remove_config_comments": True,
     "matplotlib_animations": False,
