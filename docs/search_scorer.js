@@ -1,0 +1,21 @@
+// What a search puts first: pages that explain, then the API, then the rest.
+const FACTORS = [
+  [/^(guide\/(?!index)|faq$|install$|tutorial$|concepts$)/, 3],
+  [/^generated\//, 1.5],
+  [/^(auto_examples|benchmarks|changelog|contributing|extending|reproductions)/, 0.5],
+];
+
+var Scorer = {
+  score: ([page, , , , score]) =>
+    score * (FACTORS.find(([pages]) => pages.test(page)) ?? [null, 1])[1],
+
+  // Sphinx' own values.
+  objNameMatch: 11,
+  objPartialMatch: 6,
+  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrioDefault: 0,
+  title: 15,
+  partialTitle: 7,
+  term: 5,
+  partialTerm: 2,
+};
