@@ -111,7 +111,7 @@ def with_version(lines):
     return [*lines[:at], f".. versionadded:: {FIRST_RELEASE}", "", *lines[at:]]
 
 
-def with_methods(lines, cls, name):
+def with_methods(lines, cls):
     """Lines of a class's docstring, with a table of its methods before the rest."""
     methods = [
         attribute
@@ -122,7 +122,7 @@ def with_methods(lines, cls, name):
         return lines
     at = _end_of_summary(lines)
     table = [".. rubric:: Methods", "", ".. autosummary::", "   :nosignatures:", ""]
-    table += [*(f"   ~{name}.{method}" for method in methods), ""]
+    table += [*(f"   {method}" for method in methods), ""]
     return [*lines[:at], *table, *lines[at:]]
 
 

@@ -117,7 +117,7 @@ html_favicon = html_logo = "_static/logo.svg"
 html_css_files = ["skae.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_search_scorer = "search_scorer.js"
+html_search_scorer = str(HERE / "search_scorer.js")
 # The repository's address, if there is one: an icon in the header links to it.
 _URLS = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"].get(
     "urls", {}
@@ -180,7 +180,7 @@ def on_docstring(app, what, name, obj, options, lines):
     if what == "class" and issubclass(obj, BaseEstimator):
         lines[:] = with_groups(lines, name)
     if what == "class":
-        lines[:] = with_methods(lines, obj, name)
+        lines[:] = with_methods(lines, obj)
     if what in ("class", "function"):
         lines[:] = with_version(lines)
 
