@@ -2,17 +2,17 @@
 const FACTORS = [
   [/^(guide\/(?!index)|faq$|install$|tutorial$|concepts$)/, 3],
   [/^generated\//, 1.5],
-  [/^(auto_examples|benchmarks|changelog|contributing|extending|reproductions)/, 0.5],
+  [/^(api|auto_examples|benchmarks|changelog|contributing|extending|reproductions)/, 0.5],
 ];
 
 var Scorer = {
   score: ([page, , , , score]) =>
     score * (FACTORS.find(([pages]) => pages.test(page)) ?? [null, 1])[1],
 
-  // Sphinx' own values.
+  // Sphinx' own values, less for names in the code.
   objNameMatch: 11,
   objPartialMatch: 6,
-  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrio: { 0: 5, 1: 0, 2: -5 },
   objPrioDefault: 0,
   title: 15,
   partialTitle: 7,
