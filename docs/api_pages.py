@@ -59,12 +59,10 @@ GROUPS = (
         "missing_values sample_posterior add_indicator keep_empty_features",
     ),
     Group("Behaviour", "reproducibility training", "warm_start random_state verbose"),
-    Group(
-        "Noise, sparsity, pretraining",
-        "family",
-        "noise noise_level sparsity sparsity_target sparsity_weight pretrain",
-    ),
-    Group("Distribution of the code", "family", "beta kl_warmup"),
+    Group("Noise", "denoising", "noise noise_level"),
+    Group("Sparsity", "sparse", "sparsity sparsity_target sparsity_weight"),
+    Group("Pretraining", "architecture", "pretrain"),
+    Group("Distribution of the code", "variational", "beta kl_warmup"),
     Group(
         "Categories and gaps",
         "tables missing",

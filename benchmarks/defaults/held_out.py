@@ -216,6 +216,8 @@ By data set, over code sizes, scalings and splits:
 
 {table(["data set", "cases", "PCA kept", *GAINS], by_set(cells))}
 
+<!-- All cases, which the site folds -->
+
 All cases follow, with those first where a split has the smallest gain; k is the code
 size, and the column PCA has its mean R². Data sets called adbench are from
 [ADBench](https://github.com/Minqi824/ADBench) (Han et al., 2022), the donut is a noisy
