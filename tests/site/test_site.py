@@ -202,17 +202,16 @@ SEARCHES = {
     "imputation": ("guide/imputation",),
     "missing values": ("guide/missing", "guide/imputation"),
     "categorical": ("guide/tables",),
-    "categories": ("guide/tables",),
-    "denoising": ("guide/denoising", "guide/family"),
-    "sparse": ("guide/sparse", "guide/family"),
-    "VAE": ("guide/variational", "guide/family"),
+    "denoising": ("guide/denoising",),
+    "sparse": ("guide/sparse",),
+    "VAE": ("guide/variational",),
     "embedding": ("guide/concepts", "faq"),
     "save model": ("guide/persistence", "faq"),
     "UMAP": ("faq", "guide/concepts"),
     "GPU": ("faq", "guide/speed"),
     "Dask": ("guide/dask",),
     "ONNX": ("guide/onnx",),
-    "grid search": ("auto_examples/use/plot_grid_search", "tutorial", "faq"),
+    "grid search": ("guide/choose_size", "tutorial"),
 }
 
 
