@@ -1,7 +1,7 @@
 """
-==========================================
-Which digits are easy, and which are hard
-==========================================
+=============================================
+See which images are easy, and which are hard
+=============================================
 
 Reconstruction errors differ from image to image: among the images that an autoencoder
 reconstructs best, one digit outnumbers all others.
@@ -11,31 +11,43 @@ reconstructs best, one digit outnumbers all others.
 # %%
 # A fit, and the error of each test image
 # ---------------------------------------
+import os
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-from example_data import load_images
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from skae import AutoencoderTransformer
+from skae.datasets import fetch_mnist
 from skae.inspection import ReconstructionDisplay, ReconstructionErrorDisplay
 
-images = load_images()
+# The digits of scikit-learn; MNIST if the environment variable SKAE_DATA is set.
+is_mnist = bool(os.environ.get("SKAE_DATA"))
+if is_mnist:
+    X, y = fetch_mnist(return_X_y=True)
+    parts = X[:60_000], X[60_000:], y[:60_000], y[60_000:]
+else:
+    X, y = load_digits(return_X_y=True)
+    parts = train_test_split(X.astype(np.float32) / 16, y, random_state=0)
+X_train, X_test, y_train, y_test = parts
+image_shape = (28, 28) if is_mnist else (8, 8)
 model = AutoencoderTransformer(
-    32 if images.are_large else 8,
+    32 if is_mnist else 8,
     hidden_layer_sizes=(),
     code_activation="relu",
     loss="log_loss",
     learning_rate="cosine",
     learning_rate_init=0.003,
-    max_iter=15 if images.are_large else 100,
+    max_iter=15 if is_mnist else 100,
     random_state=0,
 )
 begin = time.perf_counter()
-model.fit(images.train)
+model.fit(X_train)
 seconds = time.perf_counter() - begin
-errors = model.reconstruction_error(images.test)
-ReconstructionErrorDisplay.from_estimator(model, images.test)
+errors = model.reconstruction_error(X_test)
+ReconstructionErrorDisplay.from_estimator(model, X_test)
 plt.show()
 
 # %%
@@ -45,9 +57,9 @@ figure, axes = plt.subplots(2, 1, figsize=(8, 4), layout="constrained")
 for ax, which in zip(axes, ("best", "worst"), strict=True):
     ReconstructionDisplay.from_estimator(
         {"autoencoder": model},
-        images.test,
+        X_test,
         which=which,
-        image_shape=images.shape,
+        image_shape=image_shape,
         ax=ax,
     )
     ax.set_title(which)
@@ -60,8 +72,8 @@ plt.show()
 # Of MNIST it is the one, which is a single stroke; of the small digits the zero.
 n_best = len(errors) // 10
 best = np.argsort(errors)[:n_best]
-shares = np.bincount(images.labels_test[best], minlength=10) / n_best
-expected = np.bincount(images.labels_test, minlength=10) / len(errors)
+shares = np.bincount(y_test[best], minlength=10) / n_best
+expected = np.bincount(y_test, minlength=10) / len(errors)
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 ax.bar(range(10), shares, label=f"among the {n_best} best")
 ax.step(np.arange(11) - 0.5, [*expected, expected[-1]], where="post", color="k", lw=1)
@@ -74,7 +86,7 @@ print("most often among the best:", np.argmax(shares), f"{shares.max():.0%}")
 # Errors by digit
 # ---------------
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
-ax.boxplot([errors[images.labels_test == digit] for digit in range(10)], sym=".")
+ax.boxplot([errors[y_test == digit] for digit in range(10)], sym=".")
 ax.set_xticks(range(1, 11), range(10))
 ax.set(xlabel="digit", ylabel="squared error")
 plt.show()

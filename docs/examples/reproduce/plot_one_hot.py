@@ -1,7 +1,7 @@
 """
-=====================================
+====================================
 8-3-8: three units for eight symbols
-=====================================
+====================================
 
 The oldest autoencoder there is (Ackley, Hinton & Sejnowski, 1985): eight one-hot rows
 through three units, which have to find something like a binary code. In TensorFlow it

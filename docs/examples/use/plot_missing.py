@@ -1,7 +1,7 @@
 """
-=====================================
-A network trained on incomplete data
-=====================================
+=================================
+Train on data with missing values
+=================================
 
 An :class:`~skae.AutoencoderTransformer` takes missing values, in training and later.
 """

@@ -1,7 +1,7 @@
 """
-=============================
-8-3-8 with the bias as input
-=============================
+===============================
+8-3-8 with the bias as an input
+===============================
 
 Written from scratch, the encoder problem often has no biases: a ninth column of ones
 does their work in the hidden layer, and is reconstructed with the others. Plain

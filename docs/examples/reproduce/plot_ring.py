@@ -1,7 +1,7 @@
 """
-============================
-A ring in one number
-============================
+===============================
+2-4-1-4-2: a ring in one number
+===============================
 
 2-4-1-4-2 on points of the unit circle, logistic everywhere: published as an exercise
 whose loss stalls near 0.287. A logistic output is never negative, so three quarters of

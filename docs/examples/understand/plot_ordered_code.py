@@ -1,7 +1,7 @@
 """
-==================================
-An ordered code
-==================================
+===================================
+Read the entries of an ordered code
+===================================
 
 The entries of a linear code are uncorrelated and in the order of what they explain, as
 those of PCA are. So one fit with a large code tells how small it may be.

@@ -1,7 +1,7 @@
 """
-==============================================
-A walk through a variational code, and samples
-==============================================
+=================================================
+Walk through a variational code, and draw samples
+=================================================
 
 A variational autoencoder learns a distribution: codes are drawn from a normal prior,
 and each code is decoded to an image. So one can walk through the codes, and draw new
@@ -12,32 +12,42 @@ images.
 # %%
 # Two numbers an image
 # --------------------
+import os
 import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-from example_data import load_images
 from scipy.stats import norm
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from skae import VariationalAutoencoderTransformer
+from skae.datasets import fetch_mnist
 from skae.inspection import LatentSpaceDisplay, ReconstructionDisplay
 
-images = load_images()
+# The digits of scikit-learn; MNIST if the environment variable SKAE_DATA is set.
+is_mnist = bool(os.environ.get("SKAE_DATA"))
+if is_mnist:
+    X, y = fetch_mnist(return_X_y=True)
+    parts = X[:60_000], X[60_000:], y[:60_000], y[60_000:]
+else:
+    X, y = load_digits(return_X_y=True)
+    parts = train_test_split(X.astype(np.float32) / 16, y, random_state=0)
+X_train, X_test, y_train, y_test = parts
+image_shape = (28, 28) if is_mnist else (8, 8)
 walk = VariationalAutoencoderTransformer(
     2,
-    hidden_layer_sizes=(256, 64) if images.are_large else (100, 50),
+    hidden_layer_sizes=(256, 64) if is_mnist else (100, 50),
     loss="log_loss",
-    max_iter=12 if images.are_large else 300,
+    max_iter=12 if is_mnist else 300,
     learning_rate="cosine",
     n_iter_no_change=np.inf,
     random_state=0,
 )
-walk.fit(images.train)
+walk.fit(X_train)
 
 figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
-LatentSpaceDisplay.from_estimator(
-    walk, images.test, images.labels_test, ax=ax, s=4, cmap="tab10"
-)
+LatentSpaceDisplay.from_estimator(walk, X_test, y_test, ax=ax, s=4, cmap="tab10")
 ax.set(title="Test images", aspect="equal")
 plt.show()
 
@@ -50,10 +60,10 @@ plt.show()
 n_steps = 12
 quantiles = norm.ppf((np.arange(n_steps) + 0.5) / n_steps)
 grid = np.array([[x, y] for y in quantiles[::-1] for x in quantiles])
-height, width = images.shape[0] + 1, images.shape[1] + 1  # with a line between them
+height, width = image_shape[0] + 1, image_shape[1] + 1  # with a line between them
 tiles = np.zeros((n_steps, n_steps, height, width))
 tiles[..., :-1, :-1] = walk.inverse_transform(grid).reshape(
-    n_steps, n_steps, *images.shape
+    n_steps, n_steps, *image_shape
 )
 figure, ax = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
 ax.imshow(
@@ -79,15 +89,15 @@ large = VariationalAutoencoderTransformer(**walk.get_params()).set_params(
     n_components=10
 )
 begin = time.perf_counter()
-large.fit(images.train)
+large.fit(X_train)
 seconds = time.perf_counter() - begin
 samples = large.sample(20, random_state=0)
-bound = large.elbo(images.test)
+bound = large.elbo(X_test)
 order = np.argsort(bound)
-rows = {"": samples[10:], "lowest bound": images.test[order[:10]]}
-rows["highest bound"] = images.test[order[-10:]]
+rows = {"": samples[10:], "lowest bound": X_test[order[:10]]}
+rows["highest bound"] = X_test[order[-10:]]
 display = ReconstructionDisplay.from_predictions(
-    samples[:10], rows, image_shape=images.shape
+    samples[:10], rows, image_shape=image_shape
 )
 display.ax_.set_yticks(display.ax_.get_yticks(), ["samples", *rows])
 plt.show()

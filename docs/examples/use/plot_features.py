@@ -1,7 +1,7 @@
 """
-==================================
-A code as features
-==================================
+==========================================
+Use a code as the features of a classifier
+==========================================
 
 A classifier of few features, in a pipeline: the code of an autoencoder takes the place
 of principal components, with one changed word.

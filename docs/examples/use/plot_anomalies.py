@@ -1,7 +1,7 @@
 """
-=====================================
-Find outliers, and what makes them so
-=====================================
+=================================================
+Find outliers, and the features that make them so
+=================================================
 
 :class:`~skae.AutoencoderOutlierDetector` on measurements of cells, beside other
 detectors: verdicts, p-values, the features to blame. At the end, images, for which the

@@ -1,7 +1,7 @@
 """
-===========================================
+==============================
 Reduce a table with categories
-===========================================
+==============================
 
 A data frame with text, numbers and gaps becomes a few numbers for each sample, without
 an encoder, a scaler or an imputer before. A classifier works on these codes, and
@@ -12,12 +12,16 @@ an encoder, a scaler or an imputer before. A classifier works on these codes, an
 # People of a census
 # ------------------
 #
-# The table is Adult, 32,561 people of the US census of 1994, or made people where
-# ``SKAE_DATA`` does not name a folder with ``adult.csv.gz``. Whether someone has a high
-# income is not in the table, but is to be predicted.
+# The table is made: people whose schooling, work and family depend on their age and on
+# chance. If the environment variable ``SKAE_DATA`` names a folder with
+# ``adult.csv.gz``, it is Adult, 32,561 people of the US census of 1994. Whether someone
+# has a high income is not in the table, but is to be predicted.
+import os
+import pathlib
+
 import matplotlib.pyplot as plt
 import numpy as np
-from example_data import load_census
+import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
@@ -29,7 +33,49 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skae import AutoencoderTransformer
 
-table, is_high = load_census()
+
+def make_people(n_samples=1500):
+    """A table of people with gaps, and who has a high income."""
+    rng = np.random.default_rng(0)
+
+    def level(values, limits, names):
+        """Names of the intervals of values, after a little noise."""
+        values = values + 0.15 * np.std(values) * rng.standard_normal(n_samples)
+        return np.array(names.split(), dtype=object)[np.digitize(values, limits)]
+
+    age = np.rint(17 + 60 * rng.beta(1.5, 2.2, n_samples))
+    schooling = np.clip(rng.normal(11, 3, n_samples), 1, 18)
+    is_married = rng.random(n_samples) < 0.75 / (1 + np.exp((27 - age) / 3))
+    sex = rng.choice(np.array(["Female", "Male"], dtype=object), n_samples)
+    single = level(age, [32, 62], "Never-married Divorced Widowed")
+    spouse = np.where(sex == "Male", "Husband", "Wife")
+    alone = level(age, [24], "Own-child Not-in-family")
+    employed = schooling + 4 * (sex == "Male") * (schooling < 12)
+    jobs = "Cleaning Service Sales Clerical Craft Professional"
+    schools = "Primary 9th 11th HS-grad College Bachelors Masters"
+    hours = 42 + 0.5 * (schooling - 11) - 0.02 * (age - 42) ** 2
+    people = pd.DataFrame(
+        {
+            "age": age,
+            "education": level(schooling, [7, 9, 11, 13, 15, 17], schools),
+            "education_num": np.rint(schooling),
+            "marital_status": np.where(is_married, "Married", single),
+            "relationship": np.where(is_married, spouse, alone),
+            "occupation": level(employed, [9, 11, 12.5, 14, 15.5], jobs),
+            "sex": sex,
+            "hours_per_week": np.rint(hours + rng.normal(0, 4, n_samples)).clip(4),
+        }
+    )
+    chance = (schooling - 12) / 2 + 2 * is_married - ((age - 48) / 12) ** 2 - 0.5
+    is_high = rng.random(n_samples) < 1 / (1 + np.exp(-chance))
+    return people.mask(rng.random(people.shape) < 0.05), is_high
+
+
+if folder := os.environ.get("SKAE_DATA"):
+    table = pd.read_csv(pathlib.Path(folder, "adult.csv.gz"))
+    is_high = (table.pop("income") == ">50K").to_numpy()
+else:
+    table, is_high = make_people()
 numbers = table.select_dtypes("number").columns
 categories = table.columns.difference(numbers, sort=False)
 parts = train_test_split(table, is_high, test_size=0.3, random_state=0)

@@ -1,7 +1,7 @@
 """
-==================================
-How large a code?
-==================================
+===========================
+Choose the size of the code
+===========================
 
 `n_components` is searched as that of PCA is, in the same grid: a scorer that is defined
 for any transformer with an ``inverse_transform`` judges both.

@@ -1,7 +1,7 @@
 """
-==================================
-Nothing to compress
-==================================
+============================
+32-2-32: nothing to compress
+============================
 
 A code is shorter than the data because features tell of one another. These do not: 32
 independent uniform numbers a row. Whatever two numbers of a code say of two features,

@@ -1,7 +1,7 @@
 """
-==================================
-One degree of freedom
-==================================
+==============================
+32-2-32: one degree of freedom
+==============================
 
 A row holds sin² of 32 phases that follow from one random start: however many features,
 there is one number to know. The error of a code of two no longer grows with the number
