@@ -212,6 +212,22 @@ def test_results_have_pages():
     assert included >= set((ROOT / "benchmarks").glob("*/*.md"))
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs" / "benchmarks").glob("*.md")), ids=in_checkout
+)
+def test_words_of_benchmarks_agree_with_tables(path):
+    """Each decimal that a page writes about its results is one of them, rounded."""
+    decimal = r"(?<![\w.])\d+\.\d+(?![\w.]\d)"
+    words, _, rest = path.read_text().partition("```{include} ")
+    results = (path.parent / rest.split()[0]).read_text()
+    found = [float(number) for number in re.findall(decimal, results)]
+    numbers = re.findall(decimal, words)
+    assert numbers
+    for number in numbers:
+        digits = len(number.partition(".")[2])
+        assert float(number) in [round(result, digits) for result in found], number
+
+
 def test_figures_beside_peers():
     """README's table has the ratios of the benchmark's."""
     path = needed(ROOT / "benchmarks" / "results" / "peers.md")
