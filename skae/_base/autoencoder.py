@@ -245,15 +245,15 @@ class BaseAutoencoder(
         if codes is None:
             mean = self.mean_[np.newaxis].astype(params.dtype)
             rows = self._as_rows(Checked(mean, has_missing=False))
-            codes = inference.propagate(inference.encoder(network), params, rows)
-            codes = codes[:, : self.n_components_]  # without variances, if any
+            at = inference.propagate(inference.encoder(network), params, rows)
+            at = at[:, : self.n_components_]  # without variances, if there are any
         else:
             check_before_conversion(codes)
-            codes = check_array(codes, dtype=params.dtype, input_name="codes")
-            self._check_code_size(codes, "codes", "decoder_jacobian")
+            at = check_array(codes, dtype=params.dtype, input_name="codes")
+            self._check_code_size(at, "codes", "decoder_jacobian")
         _, scale = self._output_scaling
         with np.errstate(over="ignore", invalid="ignore"):
-            found = decoder_jacobian(inference.decoder(network), params, codes, scale)
+            found = decoder_jacobian(inference.decoder(network), params, at, scale)
         self._expect_finite(found.reshape(len(found), -1), "derivatives")
         return found
 
