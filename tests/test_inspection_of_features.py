@@ -274,7 +274,7 @@ def test_derivatives_of_the_decoder(pyplot):
     np.testing.assert_allclose(drawn, expected / np.abs(expected).max(axis=0))
     assert texts(display.ax_.get_yticklabels()) == ROWS
     assert texts(display.ax_.get_xticklabels()) == ["code 0", "code 1"]
-    assert display.colorbar_.ax.get_ylabel() == "Derivative / entry's largest"
+    assert display.colorbar_.ax.get_ylabel() == "Derivative / largest"
     # Images of a linear network are principal components, as the weights of PCA are.
     linear = AutoencoderTransformer(3, hidden_layer_sizes=(), **SMALL).fit(DIGITS)
     images = draw(linear, source="decoder_jacobian")

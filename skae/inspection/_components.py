@@ -273,7 +273,7 @@ class ComponentsDisplay:
         self.figure_ = self.ax_.figure
         label = "Weight / unit's largest"
         if self.source != "weights":
-            label = "Derivative / entry's largest"
+            label = "Derivative / largest"
         self.colorbar_ = self.figure_.colorbar(
             self.image_, ax=self.ax_, ticks=[-1, 0, 1], label=label
         )
