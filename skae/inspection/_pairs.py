@@ -160,11 +160,14 @@ def _write_levels(
             parts = [(_TEXT_COLOR, ["?", decoded[0]])]
         for number, (color, levels) in enumerate(parts or [(_TEXT_COLOR, [level])]):
             n_parts = max(1, len(parts))
-            longest = max(2, (n_letters // n_parts - 3) // len(levels))
+            n_free = n_letters // n_parts - len(" → ") * (len(levels) - 1)
+            if sum(map(len, levels)) > n_free:
+                longest = max(2, n_free // len(levels), n_free - min(map(len, levels)))
+                levels = [short(part, longest) for part in levels]
             ax.text(
                 sample + 0.5 + _BAND * ((number + 0.5) / n_parts - 0.5),
                 column,
-                " → ".join(short(part, longest) for part in levels),
+                " → ".join(levels),
                 size=size,
                 color=color,
                 weight="bold" if color != _TEXT_COLOR else "normal",
