@@ -105,6 +105,7 @@ EXTRAS = {
     "docs/guide/detection.md": ("pandas",),
     "docs/guide/dask.md": ("dask.array", "distributed"),
     "docs/guide/imputation.md": ("pandas",),
+    "docs/guide/inspection.md": ("matplotlib", "pandas"),
     "docs/guide/onnx.md": ("onnxruntime", "skl2onnx"),
     "docs/guide/out_of_core.md": ("h5py", "pandas", "pyarrow", "zarr"),
     "docs/guide/persistence.md": ("safetensors", "sklearn.callback", "skops"),
