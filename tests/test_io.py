@@ -49,6 +49,8 @@ from .support.make_model_files import (
     models,
     of_a_table,
     table,
+    table_detector,
+    table_imputer,
 )
 
 
@@ -704,6 +706,25 @@ def test_the_file_of_a_detector_is_read(path):
     np.testing.assert_allclose(loaded.score_samples(X), scores, rtol=1e-4)
     # Rounding may move a sample by a rank among those held out from each model.
     np.testing.assert_allclose(loaded.p_values(X), p_values, atol=0.1)
+    assert_same(loaded, through_file(loaded, path))
+
+
+def test_the_files_of_an_imputer_and_a_detector_of_tables_are_read(path):
+    stored = FOLDER / "AutoencoderImputer_4.safetensors"
+    loaded, (model, X) = load(stored), table_imputer()
+    assert contents(loaded).keys() == contents(model).keys()
+    assert loaded.weight_.tolist() == [0, 0.5, 1, 0.25, 0]
+    imputed = loaded.transform(X)
+    assert imputed.dtypes.tolist() == X.dtypes.tolist()[:-1]
+    expected = pd.read_csv(stored.with_suffix(".csv")).astype(imputed.dtypes)
+    pd.testing.assert_frame_equal(imputed, expected, rtol=1e-4)
+    assert_same(loaded, through_file(loaded, path))
+    stored = FOLDER / "AutoencoderOutlierDetector_4.safetensors"
+    loaded = load(stored)
+    assert contents(loaded).keys() == contents(table_detector()).keys()
+    with np.load(stored.with_suffix(".npz"), allow_pickle=False) as arrays:
+        scores = arrays["scores"]
+    np.testing.assert_allclose(loaded.score_samples(table()), scores, rtol=1e-4)
     assert_same(loaded, through_file(loaded, path))
 
 

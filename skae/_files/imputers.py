@@ -128,18 +128,15 @@ def _of_table(fitted: Description, arrays: Arrays) -> dict[str, Any]:
     _require_increasing(kept, len(is_kept), "the features that it keeps")
     is_kept[kept] = True
     table = Table.from_dict(state)
-    numbers, groups = (
-        table.numbers[is_kept[table.numbers]],
-        table.chosen(is_kept).groups,
-    )
-    mean, network = arrays[_MEAN][numbers], fitted["estimator_"]
+    mean = arrays[_MEAN][table.numbers[is_kept[table.numbers]]]
     require(not np.isnan(mean).any(), "its means are not those of its numbers")
-    n_plain, n_inputs = len(numbers), len(arrays[_FREQUENCIES])
+    groups, network = table.chosen(is_kept).groups, fitted["estimator_"]
+    n_plain, n_inputs = len(mean), len(arrays[_FREQUENCIES])
     columns = arrays[_DESCRIBED]
     _require_increasing(columns, n_inputs, "the columns of its distribution")
     require(
         n_inputs == n_plain + sum(groups)
-        and len(mean) == len(arrays["spread"])
+        and n_plain == len(arrays["spread"])
         and np.array_equal(columns[:n_plain], np.arange(n_plain))
         and (arrays[_FREQUENCIES] >= 0).all()
         and (arrays[_UNIT] > 0).all()
@@ -149,8 +146,11 @@ def _of_table(fitted: Description, arrays: Arrays) -> dict[str, Any]:
         ),
         "its columns are not those of its table",
     )
-    mixed = {name: arrays[name] for name in _OF_MIXED}
-    mixed |= {"n_plain": n_plain, "sizes": np.array(groups, dtype=np.int64)}
+    mixed = {
+        "n_plain": n_plain,
+        "sizes": np.array(groups, dtype=np.int64),
+        **{name: arrays[name] for name in _OF_MIXED},
+    }
     return {"_table": state, "_has_values": is_kept, "_mixed": mixed}
 
 
