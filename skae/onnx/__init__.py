@@ -135,12 +135,8 @@ def to_onnx(
     made = converter.parts[part]
     store = ModelStore()
     graph = Graph(store, converter.dtype(estimator))
-    given = converter.values(graph, estimator, made.input)
-    wanted = [
-        value
-        for name in made.outputs
-        for value in converter.values(graph, estimator, name)
-    ]
+    given = converter.inputs(graph, estimator, made)
+    wanted = converter.outputs(graph, estimator, made, given)
     found = made.make(graph, estimator, given)
     for of_value, value in zip(found, wanted, strict=True):
         graph.node("Identity", of_value, output=value.name)
