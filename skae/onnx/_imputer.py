@@ -1,7 +1,7 @@
 """The imputer.
 
-That of a table with categories has outputs as its inputs are: one for each column, or
-for all. Missing levels have the shape of probabilities, as in `skae._data.mixed`.
+That of a table with categories has outputs like its inputs: one for each column, or one
+for all. What stands for missing levels are probabilities, as in `skae._data.mixed`.
 """
 
 import numbers
@@ -225,14 +225,9 @@ class _Columns:
 
     def _standardized_rows(self) -> str:
         """What is kept, as the distribution and the network see it, with NaN."""
-        graph, imputer, has_values = (
-            self._graph,
-            self._imputer,
-            self._imputer._has_values,
-        )
-        parts = []
+        graph, imputer, parts = self._graph, self._imputer, []
         if imputer._mixed.n_plain:
-            at = np.flatnonzero(has_values[self._table.numbers])
+            at = np.flatnonzero(imputer._has_values[self._table.numbers])
             numbers, lacks = (
                 select_columns(graph, columns, at, len(self._table.numbers))
                 for columns in (self._numbers, self._lacks_number)
@@ -240,7 +235,7 @@ class _Columns:
             numbers = _standardized(graph, imputer, numbers)
             parts.append(graph.node("Where", lacks, np.nan, numbers))
         if len(imputer._mixed.sizes):
-            is_kept = has_values[self._table.categories]
+            is_kept = imputer._has_values[self._table.categories]
             codes = [*compress(self._codes, is_kept)]
             parts.append(groups_of(graph, imputer._kept_table.groups, codes))
         return graph.node("Concat", *parts, axis=1)
@@ -248,17 +243,16 @@ class _Columns:
     def _prediction(self, column: int, of_type: int) -> str | None:
         """Values of a column for missing entries; None if these stay as they are."""
         graph, imputer, dtype = self._graph, self._imputer, dtype_of(of_type)
-        kept, position = (
-            imputer._kept_table,
-            np.count_nonzero(imputer._has_values[:column]),
-        )
-        is_plain = column in self._table.numbers
         lacks_none = dtype.kind in "iu" and not is_number(imputer._mark)
         if dtype.kind == "b" or lacks_none:
             return None
+        is_plain = column in self._table.numbers
         if not imputer._has_values[column]:
-            zero = graph.in_dtype(dtype).constant("zero", np.zeros(1))
-            return zero if is_plain else None
+            if not is_plain:
+                return None
+            return graph.in_dtype(dtype).constant("zero", np.zeros(1))
+        kept = imputer._kept_table
+        position = np.count_nonzero(imputer._has_values[:column])
         if is_plain:
             at = np.flatnonzero(kept.numbers == position)
             value = select_columns(graph, self._in_units, at, len(kept.numbers))
@@ -281,11 +275,11 @@ class _Columns:
 
 
 def _where(graph: Graph, condition: str, one: str, other: str, of_type: int) -> str:
-    """Entries of one of two values, of types that runtimes can choose among, or not."""
+    """Entries of one value or another, of types that runtimes may not choose among."""
     from onnx import TensorProto
 
     dtype = dtype_of(of_type)
-    if dtype.kind not in "iuf" or dtype.itemsize * (dtype.kind == "f") > 2:
+    if dtype.kind not in "iu" and dtype != np.float16:
         return graph.node("Where", condition, one, other)
     wide = TensorProto.DOUBLE if dtype.kind == "f" else TensorProto.INT64
     one, other = (graph.node("Cast", value, to=wide) for value in (one, other))
