@@ -705,6 +705,9 @@ def test_categories_of_several_types():
     X = pd.DataFrame({"t": levels, "x": NUMBERS[:, 0]})
     with pytest.raises(ValueError, match=r"column 't' has categories of .*int.*str"):
         to_onnx(fitted_to_table(X))
+    X["t"] = pd.cut(NUMBERS[:, 1], 3)
+    with pytest.raises(ValueError, match=r"'t' has categories of the types Interval"):
+        to_onnx(fitted_to_table(X))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -835,10 +838,9 @@ def test_what_stands_for_missing_values_in_tables():
     """Numbers, as precise as the column, but no flags; and text."""
     X = repeated(TEXT_AND_NUMBERS, 4)[["t", "x", "i", "f", "b"]]
     X["small"] = X["i"].astype(np.uint16)
-    X.iloc[::3, 1] = X.iloc[1::3, 3] = 0.1
-    X["f"] = X["f"].astype(np.float32)
+    X.iloc[::3, 1], X.iloc[1::3, 3] = 0.1, np.float32(0.1)
     assert_imputed(fitted_imputer(X, missing_values=0.1), X)
-    X.iloc[::5, 2] = X.iloc[1::7, 5] = X.iloc[::4, 1] = 1
+    X.iloc[::5, 2], X.iloc[1::7, 5], X.iloc[::4, 1] = 1, np.uint16(1), 1.0
     model = assert_imputed(fitted_imputer(X, missing_values=1), X)
     types = {value.name: value.type for value in model.get_outputs()}
     assert types["X_imputed_small"] == "tensor(uint16)"

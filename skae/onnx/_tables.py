@@ -4,6 +4,8 @@ A model of a data frame has an input for each column, as skl2onnx has, and an ou
 each. That of an array whose columns have one type has one of each.
 """
 
+import decimal
+import numbers
 import re
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
@@ -73,17 +75,16 @@ def _types(graph: Graph, table: Table) -> list[int]:
 
 
 def _are_text(table: Table, column: int, levels: Levels) -> bool:
-    """Whether categories are text, and not numbers; ValueError if they are both."""
+    """Whether categories are text, not numbers; ValueError if they are neither."""
     known = [level for level in levels.levels if level is not None]
-    is_text = [isinstance(level, str | bytes) for level in known]
-    if any(is_text) and not all(is_text):
-        found = ", ".join(sorted({type(level).__name__ for level in known}))
-        raise ValueError(
-            f"column {table.name(column)!r} has categories of several types, {found}, "
-            "and those of an ONNX model are all text or all numbers: convert them "
-            "before fit"
-        )
-    return all(is_text)
+    for kinds in (str | bytes, numbers.Real | decimal.Decimal | np.bool_):
+        if all(isinstance(level, kinds) for level in known):
+            return kinds == str | bytes
+    found = ", ".join(sorted({type(level).__name__ for level in known}))
+    raise ValueError(
+        f"column {table.name(column)!r} has categories of the types {found}, and those "
+        "of an ONNX model are all text or all numbers: convert them before fit"
+    )
 
 
 # ---------------------------------------------------------------------------
@@ -95,9 +96,9 @@ def matrix(
     graph: Graph, table: Table, given: Sequence[Value], codes: Sequence[str]
 ) -> str:
     """The matrix of columns, which are in inputs one after the other."""
-    groups = [groups_of(graph, table.groups, codes)]
-    numbers = [numbers_of(graph, table, given)] if len(table.numbers) else []
-    return graph.node("Concat", *numbers, *groups, axis=1)
+    parts = [numbers_of(graph, table, given)] if len(table.numbers) else []
+    parts.append(groups_of(graph, table.groups, codes))
+    return graph.node("Concat", *parts, axis=1)
 
 
 def groups_of(graph: Graph, sizes: Sequence[int], codes: Sequence[str]) -> str:
@@ -171,18 +172,17 @@ def numbers_of(graph: Graph, table: Table, given: Sequence[Value]) -> str:
 
 def _number_of_text(graph: Graph, levels: Levels, column: str, mark: Any) -> str:
     """Number of the input of each entry in the group, see `codes_of`."""
-    numbers = dict.fromkeys(_MISSING_TEXTS, MISSING)
+    codes = dict.fromkeys(_MISSING_TEXTS, MISSING)
     if levels.levels != [None]:
-        pairs = zip(_texts(levels.levels), levels.inputs.tolist(), strict=True)
-        numbers.update(pairs)
+        codes |= zip(_texts(levels.levels), levels.inputs.tolist(), strict=True)
     if isinstance(mark, str):
-        numbers[mark] = MISSING
+        codes[mark] = MISSING
     return graph.node(
         "LabelEncoder",
         column,
         domain=ML,
-        keys_strings=list(numbers),
-        values_int64s=list(numbers.values()),
+        keys_strings=list(codes),
+        values_int64s=list(codes.values()),
         default_int64=UNKNOWN,
     )
 
@@ -197,8 +197,8 @@ def _number_of_level(graph: Graph, levels: Levels, column: str, mark: Any) -> st
     # At most one is equal, whose number is the sum.
     of_levels = wide.constant("inputs", levels.inputs - float(UNKNOWN))
     is_level = wide.node("Equal", column, known)
-    numbers = wide.node("Where", is_level, of_levels, 0.0)
-    total = wide.node("ReduceSum", numbers, wide.integers(1))
+    found = wide.node("Where", is_level, of_levels, 0.0)
+    total = wide.node("ReduceSum", found, wide.integers(1))
     is_missing = wide.node("IsNaN", column)
     if is_number(mark) and not any(isinstance(v, bool) for v in levels.levels):
         is_mark = wide.node("Equal", column, float(mark))
