@@ -98,6 +98,22 @@ def detector_file(tmp_path_factory):
     return make_small_detector_file(tmp_path_factory.mktemp("small") / "detector")
 
 
+@pytest.fixture(scope="session")
+def table_imputer_file(tmp_path_factory):
+    """Return the bytes of a file of an imputer of a table."""
+    from .support.files import make_small_table_imputer_file
+
+    return make_small_table_imputer_file(tmp_path_factory.mktemp("small") / "imputer")
+
+
+@pytest.fixture(scope="session")
+def table_detector_file(tmp_path_factory):
+    """Return the bytes of a file of an outlier detector of a table."""
+    from .support.files import make_small_table_detector_file
+
+    return make_small_table_detector_file(tmp_path_factory.mktemp("small") / "detector")
+
+
 @pytest.fixture
 def small_parts(monkeypatch):
     """Chunks, pieces and windows of odd sizes, some of each in a little data."""
