@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -29,7 +30,10 @@ SMALL = {"hidden_layer_sizes": (4,), "init": "random", "learning_rate": "cosine"
 @pytest.fixture(autouse=True)
 def small_autoencoder(monkeypatch):
     """Keep the fits short."""
-    monkeypatch.setattr(demo, "AUTOENCODER", dict(SMALL))
+    monkeypatch.setattr(demo, "OF_DIGITS", dict(SMALL))
+    monkeypatch.setattr(demo, "OF_FILES", dict(SMALL))
+    detector = {"estimator": AutoencoderTransformer(1, max_iter=1)}
+    monkeypatch.setattr(demo, "DETECTOR", detector)
 
 
 @pytest.fixture
@@ -102,6 +106,7 @@ def test_job(job, tmp_path, has_labels):
     status, out, err = job("--data", data, *options, "--random-state", 5)
     assert (status, err) == (0, "")
     out.encode("ascii")  # what any terminal can print
+    words = " ".join(out.split())
     assert "iris.npz: 112 training samples, 38 held out; 4 features\n" in out
     # A line per candidate, in the folds and in the fits that follow.
     for i, name in enumerate(["PCA", "autoencoder"]):
@@ -142,22 +147,22 @@ def test_job(job, tmp_path, has_labels):
     best = max(table, key=lambda row: row["pca_cv_r2"])
     assert best["pca_cv_r2"] > max(row["autoencoder_cv_r2"] for row in table)
     choice = f"PCA, code size 3 (R2 {best['pca_cv_r2']:.3f} in the folds, "
-    assert f"The grid search picks: {choice}{best['pca_r2']:.3f} held out)." in out
+    assert f"The grid search picks: {choice}{best['pca_r2']:.3f} held out)." in words
     verdict = " ".join(out.partition("In the folds: ")[2].split())
     assert verdict.startswith("The autoencoder reconstructs less of the variance than ")
     assert "(+-: standard deviation over the 2 splits.)" in verdict
     assert ("ccuracy" in out) == has_labels
     if has_labels:
         accuracy = classifier.fit(X, SPECIES[train]).score(X_test, SPECIES[test])
-        assert f"Accuracy from all features: {accuracy:.3f}.\n" in out
-    for name in ("reconstructions.png", "results.csv"):
+        assert f"Accuracy from all features: {accuracy:.3f}." in words
+    for name in ("reconstructions.png", "results.csv", "report.txt"):
         path = tmp_path / "out" / name
         assert f"Wrote {path}\n" in out
         assert path.stat().st_size > 200
 
 
 def test_job_with_missing_values(job, figures, tmp_path):
-    """PCA sees means, and only what is observed is scored."""
+    """PCA sees means, only what is observed is scored, and columns count equally."""
     X = np.where(np.random.default_rng(0).random(IRIS.shape) < 0.2, np.nan, IRIS)
     cells = X.round(1).astype(str).astype(object)
     cells[np.isnan(X)] = np.resize(["", "NA", "nan"], np.isnan(X).sum())
@@ -184,18 +189,15 @@ def test_job_with_missing_values(job, figures, tmp_path):
     train, test = train_test_split(
         np.arange(150), test_size=0.25, random_state=5, stratify=SPECIES
     )
-    scaled = MinMaxScaler().fit(X[train])
-    means = np.nanmean(scaled.transform(X[train]), axis=0)
-    rows = scaled.transform(X)
-    rows = np.where(np.isnan(rows), means, rows)
+    X = StandardScaler().fit(X[train]).transform(X)
+    rows = np.nan_to_num(X)  # means are 0
     pca = PCA(2).fit(rows[train])
-    code = pca.transform(rows[test])
-    restored = scaled.inverse_transform(pca.inverse_transform(code))
+    restored = pca.inverse_transform(pca.transform(rows[test]))
     deviations = X[test] - np.nanmean(X[test], axis=0)
     r2 = 1 - np.nansum((restored - X[test]) ** 2) / np.nansum(deviations**2)
     (row,) = read_table(tmp_path / "out")
     assert row["pca_r2"] == pytest.approx(r2)
-    (points,) = figures[0].axes[-1].collections
+    (points,) = figures[0].axes[-2].collections
     n_drawn = 38 - (7 in test)
     assert points.get_offsets().shape == (n_drawn, 2)
     assert np.isfinite(points.get_offsets()).all()
@@ -240,7 +242,8 @@ def test_without_matplotlib_the_table_is_still_written(job, tmp_path, monkeypatc
     status, out, _ = job("--data", data, "--code-sizes", 2)
     assert status == 0
     assert 'pip install "skae[plot]"' in out
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.csv"]
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"results.csv", "report.txt"}
 
 
 @pytest.mark.filterwarnings("ignore:Training interrupted")  # no error elsewhere
@@ -254,7 +257,7 @@ def test_interrupt(job, tmp_path, monkeypatch):
     args = ["--data", data, "--code-sizes", 2, "--no-plot"]
     job(*args)  # so that everything is compiled
     monkeypatch.setattr(demo, "AutoencoderTransformer", Interrupted)
-    monkeypatch.setitem(demo.AUTOENCODER, "n_iter_no_change", np.inf)
+    monkeypatch.setitem(demo.OF_FILES, "n_iter_no_change", np.inf)
     status, out, err = job(*args, max_iter=1_000_000)
     assert status == 130
     assert err == "python -m skae: interrupted\n"
@@ -314,7 +317,7 @@ def test_picture_of_images(job, tmp_path, figures):
 def test_picture_of_other_rows(job, tmp_path, figures):
     np.save(tmp_path / "a.npy", IRIS)
     job("--data", tmp_path / "a.npy", "--code-sizes", 2)
-    r2, ax = figures[0].axes
+    r2, ax, bars = figures[0].axes
     assert list(curves(r2)) == ["PCA", "autoencoder"]
     train, test = train_test_split(IRIS, test_size=0.25, random_state=0)
     autoencoder = AutoencoderTransformer(2, **SMALL, max_iter=3, random_state=0)
@@ -326,6 +329,9 @@ def test_picture_of_other_rows(job, tmp_path, figures):
     (points,) = ax.collections
     assert np.allclose(points.get_offsets(), np.transpose(errors))
     assert f"{np.mean(errors[1] < errors[0]):.0%} of the samples" in ax.get_title()
+    shares = np.sort(r2_score(test, restored, multioutput="raw_values"))[::-1]
+    widths = [bar.get_width() for bar in bars.patches]
+    assert np.allclose(widths, np.maximum(shares, 0), atol=1e-5)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("PCA", "autoencoder")
 
 
@@ -436,7 +442,10 @@ WITH_INF = np.where(np.arange(600).reshape(150, 4) == 14, np.inf, IRIS)
 EMPTY_FEATURE = np.where(np.arange(4) == 2, np.nan, IRIS)
 FILES = {
     "missing.npy": [(None, r"missing\.npy: there is no such file")],
-    "a.parquet": [(b"PAR1", r"a\.parquet: not a \.npy, \.npz or \.csv file")],
+    "a.parquet": [
+        (b"PAR1", r"a\.parquet: not a \.npy, \.npz, \.csv or \.csv\.gz file")
+    ],
+    "a.csv.gz": [(b"1,2", "not a readable .gz file")],
     "a.npy": [
         (b"nonsense", r"a\.npy: not readable as NumPy's"),
         (b"", r"a\.npy: not readable as NumPy's"),
@@ -446,12 +455,12 @@ FILES = {
         (np.zeros((30, 2, 2, 2)), r"its shape is \(30, 2, 2, 2\)"),
         (np.array(1.0), r"its shape is \(\)"),
         (WITH_INF, r"1 entries are infinite, .* row 3, column 2 .*: inf"),
-        (EMPTY_FEATURE, r"column 2 \(counted from 0, without labels\) has no value: "),
+        (EMPTY_FEATURE, "column 2 has no value: leave it out"),
         (IRIS.astype(str), "not real numbers"),
         (IRIS.astype(complex), "not real numbers"),
-        (IRIS[:19], "19 rows of 4 features are too few; at least 20 rows"),
-        (IRIS[:0], "0 rows of 4 features are too few"),
-        (IRIS[:, :1], "150 rows of 1 features are too few"),
+        (IRIS[:19], "19 rows are too few; at least 20 are needed"),
+        (IRIS[:0], "0 rows are too few"),
+        (IRIS[:, :1], "1 features are too few; at least 2 are needed"),
         (np.ones((30, 3)), "all its rows are the same"),
     ],
     "a.npz": [
@@ -459,22 +468,29 @@ FILES = {
         ({"rows": IRIS, "y": SPECIES}, r"no array named X or X_train \(there are: row"),
         ({"X": IRIS, "y": SPECIES[:-1]}, r"labels of shape \(149,\) for 150 rows"),
         ({"X": IRIS, "y": np.eye(3)[SPECIES]}, r"labels of shape \(150, 3\)"),
-        ({"X": IRIS, "y": IRIS[:, 0]}, "not classes"),
-        ({"X": IRIS, "y": np.where(SPECIES == 0, np.nan, SPECIES)}, "not classes"),
+        ({"X": IRIS, "y": np.where(SPECIES == 0, np.nan, SPECIES)}, "NaN or infinite"),
+        (
+            {"X": IRIS, "y": np.array([f"id {i}" for i in range(150)])},
+            r"text with 150 different values, .* \(at most 30\): choose another",
+        ),
         ({"X": IRIS, "y": np.zeros(150)}, "all labels are the same"),
         ({"X": IRIS, "y": SPECIES.astype(object)}, "array y is not readable"),
     ],
     "a.csv": [
-        (b"\xff\xfe\x00\x80" * 50, r"a\.csv: not a readable \.csv file"),
-        ("1,2\n3,x\n" * 20, "line 2, column 1 is not a number: x .*or write NA"),
-        ("a,b\n1,2\n3,4\n3,x\n", "line 4, column b is not a number: x"),
-        ("a,b,c\n" + "1,2,\n" * 20, "column c has no value: leave it out"),
+        (b"\xff\xfe\x00\xd8\x41\x41", r"a\.csv: not a readable .*no text in UTF-16"),
+        (bytes(range(256)), r"a\.csv: not a readable \.csv file \(it has bytes"),
+        ("1,2\n3,x\n5,6\n" * 20, "line 2, column 1 is not a number: x .*or write NA"),
+        ("a,b\n1,2\n3,4\n3,x\n", "line 4, column b is not a number: x .* write c1"),
+        (
+            "a,b,c\n" + "".join(f"{i % 5},2,\n" for i in range(20)),
+            r"there are: a; left out: b \(the same value everywhere\), c \(no value\)",
+        ),
         ("1,2\n3,4,5\n" * 20, "line 2 has 3 columns, the first has 2"),
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
-        ("a,b\n", "0 rows of 2 features are too few"),
+        ("a,b\n", "0 rows are too few"),
         ("9" * 200_000, "not a readable .csv file"),
-        ("1,2\n3,inf\n" * 20, "20 entries are infinite"),
+        ("1,2\n3,inf\n" * 20, "line 2, column 1 is infinite or too large: inf"),
     ],
 }
 
@@ -540,7 +556,7 @@ WIDE = np.random.default_rng(0).random((20, 30))
                 )
             },
             "",
-            "column 1 .* has no value in a training fold of a.npz: leave it out",
+            "column 1 has no value in a training fold of a.npz: leave it out",
         ),
         # 16 training samples
         ({"X": IRIS[::7]}, "--cv 1", "--cv 1: 2 to 8 folds are possible"),
@@ -610,8 +626,9 @@ def test_categories(job, tmp_path):
         assert data.X.shape == (60, 3)
         assert data.X[:, 1].tolist() == list("abc") * 20
         assert np.argwhere(data.is_missing).tolist() == [[5, 2]]
-        assert data.levels[0] is None
-        assert sorted(data.levels[1]) == ["a", "b", "c"]
+        levels = data.table_parameters["categories"]
+        assert levels[0] is None
+        assert sorted(levels[1]) == ["a", "b", "c"]
     arguments = "--target", "y", "--code-sizes", 1, "--cv", 2
     status, out, err = job("--data", tmp_path / "a.csv", *arguments)
     assert (status, err) == (0, "")
