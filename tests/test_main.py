@@ -2,9 +2,12 @@
 
 import _thread
 import csv
+import gzip
+import io
 import re
 import subprocess
 import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -19,7 +22,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae import AutoencoderTransformer
 from skae.__main__ import main
-from skae._cli import demo, demo_data
+from skae._cli import demo, demo_data, report
 
 from .support.reference import naive_r2
 
@@ -642,3 +645,201 @@ def test_categories(job, tmp_path):
     status, _, err = job("--data", tmp_path / "c.csv")
     assert status == 2
     assert "line 61, column 2 is not a number: ?" in err
+
+
+# Tables, and the report
+
+
+def columns_of(*columns):
+    """Return the text of a .csv from columns, each a name and the cells."""
+    names, cells = zip(*columns, strict=True)
+    return csv_text(zip(*cells, strict=True), ",".join(names) + "\n")
+
+
+def test_columns_without_a_use_are_left_out(tmp_path):
+    text = columns_of(
+        ("id", range(7, 157)),
+        ("w", IRIS[:, 0]),
+        ("const", [3] * 150),
+        ("code", [f"x{i}" for i in range(150)]),
+        ("empty", [""] * 150),
+        ("rare", [5, 6] + [""] * 148),
+        ("day", [f"{i % 28 + 1}.5.2024" for i in range(150)]),
+        ("x", IRIS[:, 1]),
+    )
+    (tmp_path / "a.csv").write_text(text)
+    data = demo_data.load(tmp_path / "a.csv")
+    assert np.array_equal(data.X, IRIS[:, :2])
+    assert data.names == ("w", "x")
+    assert data.left_out == (
+        "id (numbers of the rows)",
+        "const (the same value everywhere)",
+        "code (nearly all values differ)",
+        "empty (no value)",
+        "rare (2 values)",
+        "day (dates: write them as 2026-12-31)",
+    )
+    assert data.lines.tolist() == list(range(2, 152))
+
+
+def german(number):
+    return f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+DAYS = np.arange(150) * 37 % 400
+DATES = [str(np.datetime64("2024-02-28") + day) for day in DAYS]
+MONEY = (IRIS[:, 0] * 1000).round(2)
+WIDTH = IRIS[:, 1]
+KIND = [f"{kind}, {kind}" for kind in KINDS]
+# Files, and the values of their columns; flag and kind are categories.
+WAYS_TO_WRITE = {
+    "plain.csv": columns_of(
+        ("money", MONEY),
+        ("width", WIDTH),
+        ("kind", [f'"{kind}"' for kind in KIND]),
+    ).encode(),
+    "zipped.csv.gz": gzip.compress(
+        columns_of(("money", MONEY), ("width", WIDTH), ("kind", KINDS)).encode()
+    ),
+    "signs.csv": columns_of(
+        ("money", [f'"${x:,.2f}"' for x in MONEY]),
+        ("width", [f"{x} %" for x in WIDTH]),
+        ("day", DATES),
+    ).encode(),
+    "german.csv": csv_text(
+        zip(map(german, WIDTH), [f"{german(x)} \u20ac" for x in MONEY], strict=True),
+        "width;money \u20ac\n",
+        separator=";",
+    ).encode("cp1252"),
+    "tabs.csv": csv_text(
+        zip(MONEY, WIDTH, KINDS, strict=True),
+        "money\twidth\tst\u00fcck\n",
+        separator="\t",
+    ).encode("utf-16"),
+    "gaps.csv": columns_of(
+        ("w", [" na" if i == 3 else f" {x}" for i, x in enumerate(WIDTH)]),
+        (" m ", [" " if i == 5 else x for i, x in enumerate(MONEY)]),
+        ("flag", ["" if i == 7 else i % 3 == 0 for i in range(150)]),
+        (" id ", range(150)),
+    ).encode(),
+    "twice.csv": columns_of(("a", MONEY), ("", WIDTH), ("a", KINDS)).encode(),
+    "nameless.csv": columns_of(("5.1", MONEY), ("3", WIDTH), ("a", KINDS)).encode(),
+}
+
+
+@pytest.mark.parametrize("name", WAYS_TO_WRITE)
+def test_python_to_continue_reads_the_same_table(job, tmp_path, name):
+    """The code in the report gives pandas the same columns, and a model of them."""
+    pytest.importorskip("pandas")
+    path = tmp_path / name
+    path.write_bytes(WAYS_TO_WRITE[name])
+    data = demo_data.load(path)
+    options = ["--code-sizes", 1, "--cv", 2, "--no-plot"]
+    status, out, err = job("--data", path, *options)
+    assert (status, err) == (0, "")
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    code = text.partition("To continue in Python:\n")[2]
+    assert text in out
+    scope = {}
+    exec(textwrap.dedent(code), scope)
+    frame = scope["X"]
+    assert [str(column).strip() for column in frame.columns] == list(data.names)
+    for j, column in enumerate(frame.columns):
+        found = frame[column].to_numpy(dtype=object)
+        is_missing = frame[column].isna().to_numpy()
+        assert np.array_equal(is_missing, data.is_missing[:, j])
+        expected, found = data.X[~is_missing, j], found[~is_missing]
+        if data.names[j] in data.dates:  # seconds since the first, for days
+            expected = (expected - expected.min()) * 86400
+        if data.names[j] in data.categories:
+            assert found.astype(str).tolist() == expected.tolist()
+        else:
+            assert np.allclose(found.astype(float), expected.astype(float))
+    assert scope["codes"].shape == (len(data.X), 1)
+
+
+def test_report(job, figures, tmp_path, monkeypatch):
+    """Numbers in the words are those of the fits, and a row that is odd is found."""
+    monkeypatch.setattr(demo, "OF_FILES", {})
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=150).round(4)
+    table = {
+        "height": a + 10,
+        "weight": (2 * a + 0.1 * rng.normal(size=150)).round(4) * 1e4,
+        "noise": rng.normal(size=150).round(4),
+        "kind": np.where(a > 0, "up", "down").astype(object),
+        "city": np.resize(["Rome", "Oslo", "Bonn"], 150).astype(object),
+    }
+    table["weight"][40] = -50_000
+    cells = dict(table, score=(a + rng.normal(size=150)).round(3))
+    cells["city"] = ["" if i % 10 == 0 else c for i, c in enumerate(table["city"])]
+    (tmp_path / "a.csv").write_text(columns_of(*cells.items()))
+    options = "--target", "score", "--code-sizes", 1, 2, "--cv", 2
+    status, out, _ = job("--data", tmp_path / "a.csv", *options, max_iter=20)
+    assert status == 0
+    text = (tmp_path / "out" / "report.txt").read_text()
+    assert text in out
+    assert len(text.splitlines()) <= 40
+    assert max(map(len, text.splitlines())) < 80
+    words = " ".join(text.split())
+    assert "a.csv has 150 rows and 5 columns: 3 of numbers, 2 of categories." in words
+    assert "Gaps: 2 % of the values, in city 10 %." in words
+    assert "skae.AutoencoderImputer(random_state=0).fit_transform(X)" in words
+    r2 = [row["autoencoder_r2"] for row in read_table(tmp_path / "out")]
+    assert f"(by code size: 1: {100 * r2[0]:.0f} %, 2: {100 * r2[1]:.0f} %)" in words
+    assert f"2 numbers per row can keep {100 * r2[1]:.0f} %" in words
+    assert "R2 of the target from all features: " in words
+    (row,) = re.findall(r"row 40 \(line 42\): .*", text)
+    assert "weight=-50000 (" in row
+    assert text.index("row 40 ") < text.index("row ", text.index("row 40 ") + 1)
+    # The columns in the words and in the picture.
+    *_, bars = figures[0].axes
+    names = [label.get_text() for label in bars.get_yticklabels()]
+    widths = [bar.get_width() for bar in bars.patches]
+    assert sorted(names) == sorted(table)
+    assert widths == sorted(widths, reverse=True)
+    best = ", ".join(f"{n} {w:.2f}" for n, w in zip(names[:3], widths, strict=False))
+    assert f"by the share that is kept in 2 numbers: best {best}; worst" in words
+    assert out.count("R2 of target from code") == 1
+    assert [ax.get_title() for ax in figures[0].axes][1].startswith("R² of the target")
+
+
+def test_shares_of_columns():
+    """R² of numbers; of categories, 0 for frequencies, 1 for what is known."""
+    X = IRIS.copy()
+    X[::7, 2] = np.nan
+    model = AutoencoderTransformer(2, random_state=0, max_iter=5).fit(X)
+    restored = model.inverse_transform(model.transform(X))
+    shares = report.column_shares(model, X, has_categories=False)
+    for j in range(4):
+        there = ~np.isnan(X[:, j])
+        assert shares[j] == pytest.approx(r2_score(X[there, j], restored[there, j]))
+    assert report.chosen_code_size([0.5, 0.91, 0.95]) == 1
+    assert report.chosen_code_size([0.5, 0.7, 0.6]) == 1
+
+
+def test_rows_beyond_a_limit_are_scored_only(job, tmp_path):
+    np.save(tmp_path / "a.npy", IRIS)
+    options = "--max-rows", 60, "--code-sizes", 1, "--cv", 2, "--no-plot"
+    status, out, _ = job("--data", tmp_path / "a.npy", *options)
+    assert status == 0
+    assert "a.npy: 60 training samples, 38 held out" in out
+    assert "52 of the 150 samples are not used to fit" in " ".join(out.split())
+    assert re.search(r"Unusual rows: \d+ of 150 beyond", out)
+    code = out.partition("To continue in Python:\n")[2].partition("\n\n")[0]
+    scope = {}
+    exec(textwrap.dedent(code), scope)
+    assert scope["codes"].shape == (150, 1)
+
+
+def test_terminals_that_know_ascii_only(monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    demo.show("gr\u00f6\u00dfe")
+    assert printed.getvalue().splitlines() == [rb"gr\xf6\xdfe"]
+
+
+def test_scaler_of_a_table(failing_job, tmp_path):
+    (tmp_path / "a.csv").write_text(csv_text(IRIS))
+    message = failing_job("--data", tmp_path / "a.csv", "--scaler", "minmax")
+    assert "--scaler minmax: only for arrays" in message

@@ -486,7 +486,8 @@ def draw(
     top, bottom = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     titles = ["Variance reconstructed (R², held out)"]
     if data.y is not None:
-        titles.append(f"{PREDICTIONS[measure_of(held_out)]} from the code (held out)")
+        name = PREDICTIONS[measure_of(held_out)].replace("R2", "R²")
+        titles.append(f"{name} from the code (held out)")
     axes = top.subplots(1, len(titles))
     for ax in np.ravel(axes):
         ax.set_prop_cycle(color=COLORS, marker=("o", "s"))
@@ -523,14 +524,18 @@ def draw_shares(ax: Axes, names: Sequence[str], shares: Floats, where: str) -> N
     """Draw the share of columns that the autoencoder reconstructs: best and worst."""
     order = np.argsort(-shares, kind="stable")
     order = order[~np.isnan(shares[order])]
-    title = f"Share of each column reconstructed {where}"
+    title = f"Share of each column, {where}"
     if len(order) > N_BARS:
         order = np.concatenate([order[: N_BARS // 2], order[-N_BARS // 2 :]])
-        title = f"Columns reconstructed best and worst {where}"
+        title = f"Best and worst columns, {where}"
     ax.barh(np.arange(len(order)), np.maximum(shares[order], 0), color=COLORS[1])
     ax.set_yticks(np.arange(len(order)), [short(names[i]) for i in order])
     ax.invert_yaxis()
-    ax.set(title=title, xlim=(0, 1), xlabel=f"{AUTOENCODER_NAME}, held out")
+    ax.set(
+        title=title,
+        xlim=(0, 1),
+        xlabel=f"reconstructed by the {AUTOENCODER_NAME} (held out)",
+    )
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="x", alpha=0.3)
 
@@ -578,9 +583,8 @@ def draw_errors(ax: Axes, fitted: NDArray[Any], X: Floats, where: str) -> None:
     ax.scatter(x, y, s=16, alpha=0.6, color=COLORS[1], linewidth=0)
     ax.plot([0, limit], [0, limit], color=REFERENCE_COLOR, linestyle="--")
     ax.set(
-        title=f"Distance to the reconstruction {where} (held out)\n"
-        f"{AUTOENCODER_NAME} nearer for {np.mean(y < x):.0%} of the samples (below the "
-        "line)",
+        title=f"Distance to reconstructions {where}\n"
+        f"{AUTOENCODER_NAME} nearer for {np.mean(y < x):.0%} of the samples",
         xlabel=PCA_NAME,
         ylabel=AUTOENCODER_NAME,
         xlim=(0, limit),
