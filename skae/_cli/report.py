@@ -92,6 +92,7 @@ def report(
     kinds = f"{n_columns - n_texts} of numbers"
     if n_texts:
         kinds += f", {n_texts} of categories"
+    r2 = {size: max(r, 0.0) for size, r in r2.items()}  # less is worse than the means
     others = ", ".join(f"{size}: {_percent(r)}" for size, r in r2.items())
     numbers = f"{code_size} number{'s' * (code_size > 1)}"
     if r2[code_size] >= ENOUGH:
@@ -138,9 +139,10 @@ def _percent(share: float) -> str:
 
 
 def short(value: Any) -> str:
-    """Return a name or a value, with few characters."""
+    """Return a name or a value, in few characters."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    half = (_LONGEST - 3) // 2  # the ends of long names often differ
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def _listed(names: Sequence[str]) -> str:
