@@ -125,8 +125,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=_positive_int,
         metavar="EPOCHS",
         help=(
-            f"training epochs of the autoencoder (default: {demo.MAX_ITER} for the "
-            "digits; for files, as many as AutoencoderTransformer chooses)"
+            "training epochs of the autoencoder (default: "
+            f"{demo.MAX_ITER} for the digits; for files, as many as "
+            "AutoencoderTransformer chooses)"
         ),
     )
     comparison.add_argument(

@@ -805,15 +805,36 @@ def test_report(job, figures, tmp_path, monkeypatch):
 
 
 def test_shares_of_columns():
-    """R² of numbers; of categories, 0 for frequencies, 1 for what is known."""
+    """R² of numbers, and of the probabilities of levels."""
     X = IRIS.copy()
     X[::7, 2] = np.nan
     model = AutoencoderTransformer(2, random_state=0, max_iter=5).fit(X)
     restored = model.inverse_transform(model.transform(X))
-    shares = report.column_shares(model, X, has_categories=False)
+    shares = report.column_shares(make_pipeline(model), X, ())
     for j in range(4):
         there = ~np.isnan(X[:, j])
         assert shares[j] == pytest.approx(r2_score(X[there, j], restored[there, j]))
+    table = np.column_stack([X, KINDS]).astype(object)
+    table[:, :4] = X
+    table[5, 4] = None
+    model = AutoencoderTransformer(2, random_state=0, max_iter=20).fit(table)
+    shares = report.column_shares(make_pipeline(model), table, ("4",))
+    squares = [
+        ((probabilities - one_hot) ** 2).sum()
+        for probabilities, one_hot in zip(
+            model._decoded_inputs(model.transform(table))[:, 4:],
+            np.eye(3)[SPECIES],
+            strict=True,
+        )
+    ]
+    there = np.arange(150) != 5
+    spread = np.eye(3)[SPECIES[there]].var(axis=0).sum()
+    assert shares[4] == pytest.approx(1 - np.mean(np.array(squares)[there]) / spread)
+    assert 0.1 < shares[4] < 1
+
+
+def test_code_size_of_the_report():
+    """The smallest that keeps nine tenths, or the best."""
     assert report.chosen_code_size([0.5, 0.91, 0.95]) == 1
     assert report.chosen_code_size([0.5, 0.7, 0.6]) == 1
 

@@ -65,7 +65,7 @@ PICTURE_FILE = "reconstructions.png"
 REPORT_FILE = "report.txt"
 # Training samples that are used of larger files, to be done in a minute or two.
 MAX_ROWS = 5000
-
+MAX_ITER = 100  # of the digits
 # Of the digits, chosen by cross-validation on their training samples, without those
 # held out. Other data get the autoencoder's defaults.
 OF_DIGITS: dict[str, Any] = {
@@ -78,8 +78,8 @@ OF_DIGITS: dict[str, Any] = {
     "learning_rate": "cosine",
     "learning_rate_init": 0.01,
     "n_iter_no_change": np.inf,  # the schedule runs to its end
+    "max_iter": MAX_ITER,
 }
-MAX_ITER = 100
 OF_FILES: dict[str, Any] = {}
 DETECTOR: dict[str, Any] = {}
 
@@ -169,25 +169,21 @@ def run(
         size = chosen_code_size(table["autoencoder_r2"])
         fitted = held_out.results[FITTED][len(code_sizes) + size]
         with errors_of_fits(data.name):
-            shares = column_shares(
-                fitted if len(fitted) > 1 else fitted[-1],
-                X[test],
-                has_categories=bool(data.categories),
-            )
+            shares = column_shares(fitted, X[test], data.categories)
             show("Search for unusual rows\n")
             detector = AutoencoderOutlierDetector(
                 **DETECTOR, random_state=random_state, **data.table_parameters
             ).fit(X[train])
-        text = report(
-            data,
-            r2=dict(zip(code_sizes, table["autoencoder_r2"], strict=True)),
-            code_size=code_sizes[size],
-            choice=choice,
-            shares=shares,
-            detector=detector,
-            X=X,
-            model_code=code.format(code_sizes[size]),
-        )
+            text = report(
+                data,
+                r2=dict(zip(code_sizes, table["autoencoder_r2"], strict=True)),
+                code_size=code_sizes[size],
+                choice=choice,
+                shares=shares,
+                detector=detector,
+                X=X,
+                model_code=code.format(code_sizes[size]),
+            )
         show(f"{text}\n")
         with writing(output / REPORT_FILE) as file:
             file.write_text(f"{text}\n", encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from skae._cli.demo_data import Data
 from skae._outliers.detector import AutoencoderOutlierDetector
@@ -30,17 +31,19 @@ def chosen_code_size(r2: Sequence[float]) -> int:
     return int(enough[0]) if len(enough) else int(np.argmax(r2))
 
 
-def column_shares(model: Any, X: Any, *, has_categories: bool) -> Floats:
-    """Return the share of each column that a model reconstructs, at most 1.
+def column_shares(pipeline: Pipeline, X: Any, categories: Sequence[str]) -> Floats:
+    """Return the share of each column that a pipeline reconstructs, at most 1.
 
     That is R² of numbers. Categories count by the squared differences of their levels'
     probabilities. Columns without two different values have NaN.
     """
+    # One step is the autoencoder, whose errors of tables with gaps are defined.
+    model = pipeline if len(pipeline) > 1 else pipeline[-1]
     errors = reconstruction_error(model, X, per_feature=True)
     is_observed = ~np.isnan(errors)
     counts = np.where(is_observed.any(axis=0), is_observed.sum(axis=0), np.nan)
     mean = np.where(is_observed, errors, 0.0).sum(axis=0) / counts
-    if not has_categories:  # whose errors are in units of usual ones
+    if not categories:  # whose errors are in units of usual ones
         means = np.where(is_observed, X, 0.0).sum(axis=0) / counts
         squares = np.where(is_observed, X - means, 0.0) ** 2
         variance = squares.sum(axis=0) / counts
