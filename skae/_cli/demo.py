@@ -34,9 +34,9 @@ from skae._cli.errors import DemoError
 from skae._cli.report import (
     LINE_WIDTH,
     chosen_code_size,
+    column_name,
     column_shares,
     report,
-    short,
 )
 from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._typing import Floats
@@ -525,7 +525,7 @@ def draw_shares(ax: Axes, names: Sequence[str], shares: Floats, where: str) -> N
         order = np.concatenate([order[: N_BARS // 2], order[-N_BARS // 2 :]])
         title = f"Best and worst columns, {where}"
     ax.barh(np.arange(len(order)), np.maximum(shares[order], 0), color=COLORS[1])
-    ax.set_yticks(np.arange(len(order)), [short(names[i]) for i in order])
+    ax.set_yticks(np.arange(len(order)), [column_name(names[i]) for i in order])
     ax.invert_yaxis()
     ax.set(
         title=title,

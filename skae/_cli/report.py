@@ -141,6 +141,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def column_name(name: str) -> str:
+    """Return what a column is called in words and pictures."""
+    return f"column {name}" if name.isdecimal() else short(name)
+
+
 def short(value: Any) -> str:
     """Return a name or a value, in few characters."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -160,7 +165,9 @@ def _gaps(data: Data) -> str:
         return "Gaps: none."
     of_columns = is_missing.mean(axis=0)
     order = np.argsort(-of_columns, kind="stable")[: np.count_nonzero(of_columns)]
-    columns = [f"{short(data.names[i])} {100 * of_columns[i]:.2g} %" for i in order]
+    columns = [
+        f"{column_name(data.names[i])} {100 * of_columns[i]:.2g} %" for i in order
+    ]
     return (
         f"Gaps: {100 * is_missing.mean():.2g} % of the values, in {_listed(columns)}. "
         "The autoencoder takes them as they are. To fill them: "
@@ -175,7 +182,7 @@ def _columns(names: Sequence[str], shares: Floats, numbers: str) -> str:
     best, worst = order[:n_best], order[n_best:][-_N_BEST:][::-1]
 
     def listed(columns: NDArray[np.intp]) -> str:
-        return ", ".join(f"{short(names[i])} {shares[i]:z.2f}" for i in columns)
+        return ", ".join(f"{column_name(names[i])} {shares[i]:z.2f}" for i in columns)
 
     text = f"Columns, by the share that is kept in {numbers}: best {listed(best)}"
     return f"{text}; worst {listed(worst)}." if len(worst) else f"{text}."
@@ -197,7 +204,8 @@ def _unusual(data: Data, detector: AutoencoderOutlierDetector, X: Any) -> list[s
         shares = blame / max(blame.sum(), np.finfo(np.float64).tiny)
         columns = np.argsort(-shares, kind="stable")[:_N_BLAMED]
         reasons = ", ".join(
-            f"{short(data.names[i])}={_value(data, row, i)} ({_percent(shares[i])})"
+            f"{column_name(data.names[i])}={_value(data, row, i)} "
+            f"({_percent(shares[i])})"
             for i in columns
             if shares[i] >= _LEAST_BLAME
         )
