@@ -115,6 +115,8 @@ html_sidebars = {
         "changelog",
         "contributing",
         "extending",
+        "faq",
+        "glossary",
         "index",
         "install",
         "reproductions",

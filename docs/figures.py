@@ -70,3 +70,4 @@ def run(source, names, page, folder):
         )
         # What it prints is the business of the tests.
         doctest.DocTestRunner().run(session, out=lambda _: None, clear_globs=False)
+        names |= session.globs  # a copy, in which the session has run
