@@ -185,6 +185,9 @@ def test_python_blocks_are_found():
     needed(ROOT / "docs")
     found = {in_checkout(path) for path in PAGES if any(python_blocks(path))}
     assert found >= {"README.md", "docs/tutorial.md", "docs/guide/concepts.md"}
+    printed = [printed for *_, printed in python_blocks(ROOT / "README.md")]
+    assert len(printed) == 4
+    assert None not in printed
     assert sum(path.read_text().count("```py") for path in PAGES) == sum(
         len(list(python_blocks(path))) for path in PAGES
     )
