@@ -165,7 +165,7 @@ def test_estimators_link_to_their_pages():
 def test_from_the_start_to_an_example(visit):
     driver = visit("index", WIDE)
     assert min(pictures(driver)) > 0
-    click(driver, ".sd-card:has(a[href*='auto_examples/index'])", "Gallery")
+    click(driver, ".bd-article a[href*='auto_examples/index']", "Gallery")
     thumbnails = pictures(driver)
     assert len(thumbnails) >= 3
     assert min(thumbnails) > 0
@@ -177,7 +177,7 @@ def test_from_the_start_to_an_example(visit):
 
 def test_from_the_start_to_the_api(visit):
     driver = visit("index", WIDE)
-    click(driver, ".sd-card:has(a[href$='api.html'])", "API")
+    click(driver, ".bd-article a[href$='api.html']", "API")
     click(
         driver,
         ".bd-article a[href*='skae.AutoencoderTransformer']",
