@@ -1,22 +1,30 @@
 """How Sphinx builds the site: ``make docs``."""
 
-import importlib
-import inspect
 import pathlib
-import pkgutil
 import re
 import sys
+import tomllib
 from functools import cache
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sklearn.base import BaseEstimator
+from sphinx_gallery.sorting import ExplicitOrder
 
 import skae
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import figures  # noqa: E402, beside this file
+# Beside this file.
+import figures  # noqa: E402
+from api_pages import (  # noqa: E402
+    list_of_names,
+    with_groups,
+    with_methods,
+    with_version,
+)
+from overviews import write_overviews  # noqa: E402
 
 figures.draw_all()
 
@@ -63,12 +71,25 @@ numpydoc_xref_param_type = False
 
 # -- gallery ---------------------------------------------------------------------------
 
+# In the order of the page; others come last in their section.
+_SECTIONS_OF_EXAMPLES = [f"examples/{s}" for s in ("use", "understand", "reproduce")]
+_EXAMPLES = [
+    *("tables", "anomalies", "impute_categories", "imputation", "missing"),
+    *("denoising", "features", "grid_search"),
+    *("latent_walk", "ordered_code", "variational", "sparse", "mnist_errors"),
+    *("mnist", "donuts_numpy", "donuts_keras", "one_hot", "one_hot_bias", "ring"),
+    *("uncorrelated", "correlated"),
+]
+
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_",
-    "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
-    "within_subsection_order": "FileNameSortKey",
+    "nested_sections": False,
+    "subsection_order": ExplicitOrder(_SECTIONS_OF_EXAMPLES),
+    "within_subsection_order": ExplicitOrder(
+        [*(f"plot_{name}.py" for name in _EXAMPLES), "*"]
+    ),
     "doc_module": ("skae",),
     "reference_url": {"skae": None},
     "backreferences_dir": "generated/backreferences",
@@ -79,7 +100,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
-    "notebook_extensions": set(),
+    "notebook_extensions": {".py"},
     "show_signature": False,
     "remove_config_comments": True,
     "matplotlib_animations": False,
@@ -96,8 +117,18 @@ html_favicon = html_logo = "_static/logo.svg"
 html_css_files = ["skae.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_search_scorer = str(HERE / "search_scorer.js")
+# The repository's address, if there is one: an icon in the header links to it.
+_URLS = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"].get(
+    "urls", {}
+)
 html_theme_options = {
-    "logo": {"text": "skae"},
+    "logo": {"text": f"skae {release}"},
+    "icon_links": [
+        {"name": name, "url": address, "icon": "fa-brands fa-github"}
+        for name, address in _URLS.items()
+        if name == "Repository"
+    ],
     "header_links_before_dropdown": 6,
     "navbar_align": "left",
     "navbar_persistent": ["search-button"],
@@ -115,6 +146,8 @@ html_sidebars = {
         "changelog",
         "contributing",
         "extending",
+        "faq",
+        "glossary",
         "index",
         "install",
         "reproductions",
@@ -137,31 +170,21 @@ def mathml(is_block):
     return visit, None
 
 
-# -- the list of public names ----------------------------------------------------------
+# -- pages of the API ------------------------------------------------------------------
+
+_LIST_OF_NAMES = HERE / "api.rst"
+if not _LIST_OF_NAMES.exists() or _LIST_OF_NAMES.read_text() != list_of_names():
+    _LIST_OF_NAMES.write_text(list_of_names())
 
 
-def write_public_names():
-    """Write api.rst: all that is in ``__all__`` of the public modules."""
-    names = ["skae", *(f"skae.{m.name}" for m in pkgutil.iter_modules(skae.__path__))]
-    public = [name for name in names if "._" not in name and ".__" not in name]
-    lines = ["API", "===", ""]
-    for name in public:
-        module = importlib.import_module(name)
-        members = [n for n in getattr(module, "__all__", ()) if not n.startswith("__")]
-        if not members:
-            continue
-        lines += [name, "-" * len(name), "", f".. automodule:: {name}", ""]
-        lines += [f".. currentmodule:: {name}", ""]
-        members.sort(key=lambda n: (not inspect.isclass(getattr(module, n)), n))
-        lines += [".. autosummary::", "   :toctree: generated", "   :nosignatures:", ""]
-        lines += [*(f"   {n}" for n in members), ""]
-    text = "\n".join(lines)
-    path = HERE / "api.rst"
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-
-
-write_public_names()
+def on_docstring(app, what, name, obj, options, lines):
+    """What pages show beside the docstrings, after numpydoc."""
+    if what == "class" and issubclass(obj, BaseEstimator):
+        lines[:] = with_groups(lines, name)
+    if what == "class":
+        lines[:] = with_methods(lines, obj)
+    if what in ("class", "function"):
+        lines[:] = with_version(lines)
 
 
 # -- links -----------------------------------------------------------------------------
@@ -267,3 +290,5 @@ def setup(app):
     app.connect("source-read", on_source_read)
     app.connect("include-read", on_include_read)
     app.connect("missing-reference", on_missing_reference)
+    app.connect("autodoc-process-docstring", on_docstring, priority=900)
+    app.connect("build-finished", write_overviews)

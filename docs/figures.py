@@ -8,10 +8,12 @@ A page shows a picture that its code has just drawn by naming a file in ``_figur
 
     ![The loss of training and of validation](../_figures/loss_curve.png)
 
-The site's configuration calls `draw_all` before Sphinx reads the pages.
+The site's configuration calls `draw_all` before Sphinx reads the pages. It also draws
+what `benchmarks/defaults/held_out.csv` holds.
 """
 
 import contextlib
+import csv
 import doctest
 import pathlib
 import re
@@ -22,6 +24,7 @@ import matplotlib.pyplot as plt
 
 HERE = pathlib.Path(__file__).parent
 FIGURES = HERE / "_figures"
+HELD_OUT = HERE.parent / "benchmarks" / "defaults" / "held_out.csv"
 DOTS_PER_INCH = 150
 
 # Blocks of code, and pictures of this script.
@@ -39,6 +42,27 @@ def draw_all():
         changed = page.stat().st_mtime
         if any(not p.exists() or p.stat().st_mtime < changed for p in pictures):
             draw(parts, page)
+
+    draw_held_out()
+
+
+def draw_held_out():
+    """Draw how much more than PCA the autoencoder reconstructs of held-out samples."""
+    gains = {"raw": [], "standardised": []}
+    with HELD_OUT.open() as file:
+        for row in csv.DictReader(file):
+            gain = float(row["autoencoder_test"]) - float(row["pca_test"])
+            gains[row["scaling"]].append(gain)
+    FIGURES.mkdir(exist_ok=True)
+    with mpl.rc_context({"backend": "Agg"}):
+        figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+        names = ["raw features", "standardized features"]
+        ax.hist([*gains.values()], bins=40, stacked=True, label=names)
+        ax.axvline(0, color="k", linewidth=1)
+        ax.set(xlabel="held-out R², autoencoder minus PCA", ylabel="cases")
+        ax.legend()
+        figure.savefig(FIGURES / "held_out.png", dpi=DOTS_PER_INCH)
+        plt.close(figure)
 
 
 def draw(parts, page):
@@ -70,3 +94,4 @@ def run(source, names, page, folder):
         )
         # What it prints is the business of the tests.
         doctest.DocTestRunner().run(session, out=lambda _: None, clear_globs=False)
+        names |= session.globs  # a copy, in which the session has run

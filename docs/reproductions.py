@@ -53,7 +53,8 @@ def best_share(found):
 # The example -> what it reproduces.
 SYSTEMS = {
     "donuts_numpy": System(
-        "[4-2-4 in NumPy](auto_examples/plot_donuts_numpy.rst), tied, on donuts",
+        "[4-2-4 in NumPy](auto_examples/reproduce/plot_donuts_numpy.rst), "
+        "tied, on donuts",
         "cost 0.000948; the rule from ten starts 0.0014 (0.0005 to 0.0041)",
         "its rule, 5000 full batches; then Adam with a cosine",
         lambda found: (
@@ -63,7 +64,7 @@ SYSTEMS = {
         lambda found: max(found["recommended_costs"]) <= 0.0001,
     ),
     "donuts_keras": System(
-        "[4-2-4 in Theano and Keras](auto_examples/plot_donuts_keras.rst)",
+        "[4-2-4 in Theano and Keras](auto_examples/reproduce/plot_donuts_keras.rst)",
         "Theano, 5000 epochs: cost 0.000127; weights identical",
         "the rule of Keras, 3000 full batches, 33 % held out",
         lambda found: f"held-out cost {found['mean_squared_error']:.6f}; identical",
@@ -71,7 +72,7 @@ SYSTEMS = {
         lambda found: found["mean_squared_error"] < 0.0002,
     ),
     "one_hot": System(
-        "[8-3-8 in TensorFlow](auto_examples/plot_one_hot.rst)",
+        "[8-3-8 in TensorFlow](auto_examples/reproduce/plot_one_hot.rst)",
         "error 0.0323 at epoch 900, accuracy 1.0; the rule from 20 starts 0.029 "
         "(0.017 to 0.044), accuracy 1.0 in 18",
         "its rule, 1000 epochs, from 200 starts; then a larger learning rate",
@@ -87,7 +88,8 @@ SYSTEMS = {
         ),
     ),
     "one_hot_bias": System(
-        "[8-3-8 from scratch](auto_examples/plot_one_hot_bias.rst), the bias an input",
+        "[8-3-8 from scratch](auto_examples/reproduce/plot_one_hot_bias.rst), "
+        "the bias an input",
         "accuracy 1.0",
         "plain gradient descent, 10,000 epochs",
         lambda found: (
@@ -96,7 +98,7 @@ SYSTEMS = {
         lambda found: found["accuracy"] == 1 and found["n_distinct"] == 8,
     ),
     "ring": System(
-        "[Ring 2-4-1-4-2](auto_examples/plot_ring.rst)",
+        "[Ring 2-4-1-4-2](auto_examples/reproduce/plot_ring.rst)",
         "loss stalls near 0.287",
         "its rule, from ten starts; then a linear output, tanh and Adam",
         lambda found: f"{spread(found['stalled'])}; then {found['error']:.3f}",
@@ -105,7 +107,7 @@ SYSTEMS = {
         ),
     ),
     "mnist": System(
-        "[MNIST 784-32-784](auto_examples/plot_mnist.rst)",
+        "[MNIST 784-32-784](auto_examples/reproduce/plot_mnist.rst)",
         "0.0917 a pixel",
         "cross-entropy, Adam, batches of 256, 50 epochs",
         lambda found: f"{found['cross_entropy']:.4f}",
@@ -113,7 +115,7 @@ SYSTEMS = {
         lambda found: found["cross_entropy"] <= 0.0917,
     ),
     "uncorrelated": System(
-        "[Uniform 32-2-32 and deeper](auto_examples/plot_uncorrelated.rst)",
+        "[Uniform 32-2-32 and deeper](auto_examples/reproduce/plot_uncorrelated.rst)",
         "nothing is compressed: half of the range lost of all but two features",
         "1,000,000 rows, cross-entropy, Adam, batches of 100, 10 epochs",
         lambda found: "; ".join(
@@ -126,7 +128,7 @@ SYSTEMS = {
         ),
     ),
     "correlated": System(
-        "[Sinusoids](auto_examples/plot_correlated.rst), 32 features",
+        "[Sinusoids](auto_examples/reproduce/plot_correlated.rst), 32 features",
         "the error does not grow as that of uniform data does; depth helps",
         "codes of 1 and 2, up to three hidden layers, 30 epochs",
         lambda found: (
@@ -141,7 +143,7 @@ SYSTEMS = {
         ),
     ),
     "mnist_errors": System(
-        "[MNIST's best and worst](auto_examples/plot_mnist_errors.rst)",
+        "[MNIST's best and worst](auto_examples/understand/plot_mnist_errors.rst)",
         "ones are reconstructed best",
         "784-32-784; the tenth of the test images with the lowest errors",
         best_share,
@@ -149,7 +151,7 @@ SYSTEMS = {
         lambda found: found["shares"].argmax() == 1,
     ),
     "denoising": System(
-        "[Denoised digits](auto_examples/plot_denoising.rst)",
+        "[Denoised digits](auto_examples/use/plot_denoising.rst)",
         "images corrupted by masking are restored",
         "784-64-784, 3 pixels in 10 masked, 15 epochs",
         lambda found: (
@@ -161,7 +163,7 @@ SYSTEMS = {
         ),
     ),
     "sparse": System(
-        "[Features of a sparse code](auto_examples/plot_sparse.rst)",
+        "[Features of a sparse code](auto_examples/understand/plot_sparse.rst)",
         "units of low mean activation see strokes",
         "784-196-784, target 0.1, weight 3",
         lambda found: (
@@ -173,7 +175,7 @@ SYSTEMS = {
         ),
     ),
     "variational": System(
-        "[A variational code](auto_examples/plot_variational.rst)",
+        "[A variational code](auto_examples/understand/plot_variational.rst)",
         "digits by two numbers, and samples",
         "784-256-64-10, 12 epochs",
         lambda found: f"bound of the test images {found['bound'].mean():.1f} nats",
@@ -185,11 +187,16 @@ SYSTEMS = {
 }
 
 
+def example(name):
+    """The script of an example."""
+    (path,) = FOLDER.glob(f"examples/*/plot_{name}.py")
+    return path
+
+
 def run(name):
     """What an example leaves behind, and the seconds that it took."""
-    sys.path.insert(0, str(FOLDER / "examples"))
     begin = time.perf_counter()
-    found = runpy.run_path(str(FOLDER / "examples" / f"plot_{name}.py"))
+    found = runpy.run_path(str(example(name)))
     return found, time.perf_counter() - begin
 
 

@@ -141,11 +141,8 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     samples as closely as possible. It can replace
     :class:`~sklearn.decomposition.PCA` in a pipeline or a grid search.
 
-    The parameters are listed in groups: the network (`n_components` to `tied_weights`),
-    its loss and scale (`loss`, `scale`), optimisation (`init` to `shuffle`), stopping
-    (`tol` to `validation_fraction`), `warm_start`, `random_state` and `verbose`, noise
-    and sparsity (`noise` to `sparsity_weight`), and pretraining (`pretrain`). Most
-    users set only `n_components`.
+    Most users set only `n_components`. Parameters that belong together are listed
+    together.
 
     Parameters
     ----------

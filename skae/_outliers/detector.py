@@ -493,8 +493,10 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     def _fit(self, samples: Samples, groups: np.ndarray | None) -> None:
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        unit = None if self._table is None else Standardization.of(samples).spread
-        args = samples.rows, _N_MODELS, seed, groups, unit
+        unit = n_plain = None
+        if self._table is not None:
+            unit, n_plain = Standardization.of(samples).spread, samples.n_plain
+        args = samples.rows, _N_MODELS, seed, groups, unit, n_plain
         order, of_samples, groups = in_folds(*args)
         samples, is_together = samples.take(order), bool((of_samples < 0).all())
         whole = Standardization.of(samples.some())

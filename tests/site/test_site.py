@@ -79,10 +79,10 @@ def chromium():
 def visit(chromium, address):
     """Open a page, by its name, at a width."""
 
-    def open_page(name, width):
+    def open_page(name, width, query=""):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        chromium.get(f"{address}/{name}.html")
+        chromium.get(f"{address}/{name}.html{query}")
         return chromium
 
     return open_page
@@ -165,11 +165,11 @@ def test_estimators_link_to_their_pages():
 def test_from_the_start_to_an_example(visit):
     driver = visit("index", WIDE)
     assert min(pictures(driver)) > 0
-    click(driver, ".sd-card:has(a[href*='auto_examples/index'])", "Gallery")
+    click(driver, ".bd-article a[href*='auto_examples/index']", "Gallery")
     thumbnails = pictures(driver)
     assert len(thumbnails) >= 3
     assert min(thumbnails) > 0
-    click(driver, ".bd-article a[href*='plot_sparse']", "Features of a sparse code")
+    click(driver, ".bd-article a[href*='plot_sparse']", "See what the units")
     drawn = pictures(driver)
     assert len(drawn) >= 2
     assert min(drawn) > 0
@@ -177,7 +177,7 @@ def test_from_the_start_to_an_example(visit):
 
 def test_from_the_start_to_the_api(visit):
     driver = visit("index", WIDE)
-    click(driver, ".sd-card:has(a[href$='api.html'])", "API")
+    click(driver, ".bd-article a[href$='api.html']", "API")
     click(
         driver,
         ".bd-article a[href*='skae.AutoencoderTransformer']",
@@ -190,14 +190,75 @@ def test_from_the_start_to_the_api(visit):
     assert driver.find_elements(By.CSS_SELECTOR, examples)
 
 
-def test_search_finds(visit):
-    driver = visit("search", WIDE)
-    driver.get(driver.current_url + "?q=inverse_transform")
-    found = WebDriverWait(driver, TIMEOUT).until(
-        lambda d: d.find_elements(By.CSS_SELECTOR, "#search-results li a")
+# What visitors look for -> pages that tell of it.
+SEARCHES = {
+    "inverse_transform": ("generated/skae.AutoencoderTransformer",),
+    "threshold": ("guide/detection",),
+    "outlier": ("guide/detection", "generated/skae.AutoencoderOutlierDetector"),
+    "anomaly": ("guide/detection", "faq"),
+    "overfitting": ("guide/training", "guide/against_pca", "faq"),
+    "early stopping": ("guide/training", "faq"),
+    "progress bar": ("guide/training", "faq"),
+    "imputation": ("guide/imputation",),
+    "missing values": ("guide/missing", "guide/imputation"),
+    "categorical": ("guide/tables",),
+    "denoising": ("guide/denoising",),
+    "sparse": ("guide/sparse",),
+    "VAE": ("guide/variational",),
+    "embedding": ("guide/concepts", "faq"),
+    "save model": ("guide/persistence", "faq"),
+    "UMAP": ("faq", "guide/concepts"),
+    "GPU": ("faq", "guide/speed"),
+    "Dask": ("guide/dask",),
+    "ONNX": ("guide/onnx",),
+    "grid search": ("guide/choose_size", "tutorial"),
+}
+
+
+@pytest.mark.parametrize("words", SEARCHES)
+def test_search_finds(visit, address, words):
+    """One of the first two results leads to a page that tells of it."""
+    driver = visit("search", WIDE, f"?q={urllib.parse.quote(words)}")
+    found = WebDriverWait(driver, TIMEOUT).until(first_results)
+    pages = [link.removeprefix(f"{address}/").partition(".html")[0] for link in found]
+    assert set(pages) & set(SEARCHES[words]), pages
+
+
+def first_results(driver):
+    """The addresses of the first two results, when the search has finished."""
+    return driver.execute_script(
+        """
+        const text = document.querySelector("#search-results")?.textContent ?? "";
+        if (!/Search finished|did not match/.test(text)) return null;
+        const links = [...document.querySelectorAll("#search-results li a")];
+        return links.slice(0, 2).map((link) => link.href);
+        """
     )
-    addresses = [link.get_attribute("href") for link in found]
-    assert any("skae.AutoencoderTransformer" in address for address in addresses)
+
+
+def test_files_for_programs_list_all_pages():
+    """llms.txt and sitemap.xml, at the published address."""
+    llms = (SITE / "llms.txt").read_text()
+    sitemap = (SITE / "sitemap.xml").read_text()
+    assert llms.startswith("# skae\n\n> ")
+    for name in set(NAMES) - {"genindex", "py-modindex", "search"}:
+        address = f"{DOCUMENTATION}{name}.html"
+        assert f"<loc>{address}</loc>" in sitemap
+        assert name == "index" or f"]({address})" in llms
+
+
+def test_every_example_is_a_notebook_too():
+    pages = sorted(SITE.glob("auto_examples/*/plot_*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        links = {link.rpartition("/")[2] for link in _Page(page).links}
+        assert {f"{page.stem}.py", f"{page.stem}.ipynb"} <= links
+
+
+def test_the_version_is_shown(visit):
+    driver = visit("index", WIDE)
+    header = driver.find_element(By.CSS_SELECTOR, ".navbar-brand").text
+    assert skae.__version__ in header
 
 
 NAMES = sorted(
