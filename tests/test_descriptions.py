@@ -549,7 +549,7 @@ def test_random_changes_of_imputers_of_tables(table_imputer_file, path):
     """Refused, or what is loaded can be used."""
     X = table_of_five().assign(none=np.nan, empty=None)
     X = X[["x", "none", "y", "city", "size", "empty"]]
-    n, n_loaded, n_imputed = times(300, 3000), 0, 0
+    n, n_loaded, n_imputed = times(150, 3000), 0, 0
     for loaded in loaded_after_changes(table_imputer_file, path, n):
         n_loaded += 1
         loaded.set_output(transform="default").set_params(missing_values=np.nan)
