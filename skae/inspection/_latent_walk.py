@@ -222,7 +222,7 @@ class LatentWalkDisplay:
 
         See Also
         --------
-        AutoencoderTransformer.decoder_jacobian : The change near a code, as numbers.
+        skae.AutoencoderTransformer.decoder_jacobian : Changes near a code, as numbers.
 
         Examples
         --------

@@ -11,8 +11,8 @@ let it run through the values that it takes, and decode.
 # Digits
 # ------
 #
-# In each row one number of the code takes the quantiles of all digits, 5 % to 95 %,
-# and the others stay at the code of one digit, a three.
+# In each row one number of the code takes the quantiles of all digits, from 5 % to
+# 95 %, and the others stay at the code of one digit, a three.
 import matplotlib.pyplot as plt
 import pandas as pd
 from sklearn.datasets import load_digits, load_wine
