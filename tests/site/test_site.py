@@ -219,19 +219,19 @@ SEARCHES = {
 def test_search_finds(visit, address, words):
     """One of the first two results leads to a page that tells of it."""
     driver = visit("search", WIDE, f"?q={urllib.parse.quote(words)}")
-    found = WebDriverWait(driver, TIMEOUT).until(first_results)
+    found = WebDriverWait(driver, TIMEOUT).until(results)["links"][:2]
     pages = [link.removeprefix(f"{address}/").partition(".html")[0] for link in found]
     assert set(pages) & set(SEARCHES[words]), pages
 
 
-def first_results(driver):
-    """The addresses of the first two results, when the search has finished."""
+def results(driver):
+    """Where the results of a search lead; None until it has finished."""
     return driver.execute_script(
         """
         const text = document.querySelector("#search-results")?.textContent ?? "";
         if (!/Search finished|did not match/.test(text)) return null;
         const links = [...document.querySelectorAll("#search-results li a")];
-        return links.slice(0, 2).map((link) => link.href);
+        return {links: links.map((link) => link.href)};
         """
     )
 
