@@ -682,6 +682,21 @@ def test_columns_without_a_use_are_left_out(tmp_path):
     assert data.lines.tolist() == list(range(2, 152))
 
 
+def test_many_levels_share_an_input(tmp_path):
+    """A column with more levels than the network gets inputs for is kept."""
+    for n_levels, parameters in (
+        (100, {"categories"}),
+        (101, {"categories", "max_categories"}),
+    ):
+        levels = [f"c{i % n_levels}" for i in range(300)]
+        (tmp_path / "a.csv").write_text(
+            columns_of(("a", range(0, 600, 2)), ("b", levels))
+        )
+        data = demo_data.load(tmp_path / "a.csv")
+        assert set(data.table_parameters) == parameters
+        assert len(data.table_parameters["categories"][1]) == n_levels
+
+
 def german(number):
     return f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
 

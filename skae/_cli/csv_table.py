@@ -49,7 +49,7 @@ _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
 _OTHER_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}( \d{1,2}:\d\d(:\d\d)?)?")
 _SWAPPED = str.maketrans(",.", ".,")
 _SECONDS_PER_DAY = 86400
-_CODE_WIDTH = 76
+_CODE_WIDTH = 75
 
 
 class CsvTable(NamedTuple):
@@ -369,21 +369,21 @@ def _code(
 ) -> tuple[str, ...]:
     """Return lines of Python that read the same table by pandas."""
     arguments = [quoted(str(path)), *(f"{k}={quoted(v)}" for k, v in options.items())]
-    lines = ["import pandas as pd", *_wrapped("X = pd.read_csv(", arguments, ")")]
+    lines = ["import pandas as pd", *wrapped("X = pd.read_csv(", arguments, ")")]
     if label is not None:
         lines.append(f"y = X.pop({quoted(label)})")
     if left_out:
         names = [quoted(name) for name in left_out]
-        lines += _wrapped("X = X.drop(columns=[", names, "])")
+        lines += wrapped("X = X.drop(columns=[", names, "])")
     if styled:
         decimal = options.get("decimal", ".")
-        lines += _wrapped("for c in [", [quoted(name) for name in styled], "]:")
+        lines += wrapped("for c in [", [quoted(name) for name in styled], "]:")
         signs = rf'r"[^\d{decimal}-]", "", regex=True'
         lines.append(f"    X[c] = X[c].astype(str).str.replace({signs})")
         point = '.str.replace(",", ".")' if decimal == "," else ""
         lines.append(f"    X[c] = pd.to_numeric(X[c]{point})")
     if dates:
-        lines += _wrapped("for c in [", [quoted(name) for name in dates], "]:")
+        lines += wrapped("for c in [", [quoted(name) for name in dates], "]:")
         lines.append('    X[c] = pd.to_datetime(X[c], format="ISO8601")')
         lines.append("    X[c] = (X[c] - X[c].min()).dt.total_seconds()")
     return tuple(lines)
@@ -398,8 +398,8 @@ def quoted(value: Any) -> str:
     return f'"{repr(value)[1:-1]}"' if "'" not in value else f'"{value}"'
 
 
-def _wrapped(before: str, parts: list[str], after: str) -> Iterator[str]:
-    """Yield a call, on several lines if it is long."""
+def wrapped(before: str, parts: list[str], after: str) -> Iterator[str]:
+    """Yield the lines of a call: one, or several if it is long."""
     whole = before + ", ".join(parts) + after
     if len(whole) <= _CODE_WIDTH:
         yield whole

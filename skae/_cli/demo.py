@@ -28,7 +28,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._cli.csv_table import quoted
+from skae._cli.csv_table import quoted, wrapped
 from skae._cli.demo_data import Data, check_observed, load
 from skae._cli.errors import DemoError
 from skae._cli.report import (
@@ -264,7 +264,7 @@ def model_of(
     steps = [("reduce", AutoencoderTransformer(**parameters, **levels))]
     X, imports = data.X, ["from skae import AutoencoderTransformer"]
     levels.pop("categories", None)  # which pandas and skae find by themselves
-    wrap = "{}"
+    before, after = "AutoencoderTransformer(", ")"
     if not data.is_table:
         scaling = SCALERS[scaler or "minmax"]
         steps.insert(0, ("scale", scaling()))
@@ -272,13 +272,13 @@ def model_of(
             "from sklearn.pipeline import make_pipeline",
             f"from sklearn.preprocessing import {scaling.__name__}",
         ]
-        wrap = f"make_pipeline(\n    {scaling.__name__}(), {{}}\n)"
+        before, after = f"make_pipeline({scaling.__name__}(), {before}", "))"
     elif not data.categories:
         X = StandardScaler().fit(X[train]).transform(X)
         levels["scale"] = "standard"
     arguments = [f"{k}={quoted(v)}" for k, v in {**levels, **parameters}.items()]
-    model = wrap.format(f"AutoencoderTransformer({{}}, {', '.join(arguments)})")
-    code = [*imports, f"model = {model}", "codes = model.fit_transform(X)"]
+    model = wrapped(f"model = {before}", ["{}", *arguments], after)
+    code = [*imports, *model, "codes = model.fit_transform(X)"]
     return X, Pipeline(steps), "\n".join(code)
 
 
