@@ -49,6 +49,7 @@ test: $(VENV)/test-all.stamp demo ## The demo, then the test suite
 
 soak: $(VENV)/test-all.stamp ## The tests of reliability, files and examples, more of everything
 	SKAE_SOAK=1 $(BIN)/python -m pytest tests/reliability $(addprefix tests/test_,$(SOAKED))
+	SKAE_SOAK=1 $(BIN)/python -m pytest -m "soak and not reliability"
 
 lint: $(VENV)/dev.stamp ## Check style and formatting
 	$(BIN)/python -m ruff check
@@ -58,7 +59,7 @@ types: $(VENV)/dev.stamp ## Check types
 	$(BIN)/python -m mypy
 
 oldest: $(OLDEST)/stamp ## The test suite with the oldest supported versions
-	$(OLDEST)/$(BIN_FOLDER)/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster"
+	$(OLDEST)/$(BIN_FOLDER)/python -m pytest $(PYTEST_OPTIONS) -m "not published and not reliability and not cluster and not once"
 
 # Looked for each time; the rest stays released.
 prerelease: $(PRERELEASE)/stamp ## Some tests with pre-releases of Numba and scikit-learn

@@ -146,6 +146,8 @@ html_sidebars = {
         "changelog",
         "contributing",
         "extending",
+        "faq",
+        "glossary",
         "index",
         "install",
         "reproductions",

@@ -1,6 +1,8 @@
 // What a search puts first: pages that explain, then the API, then the rest.
 const FACTORS = [
-  [/^(guide\/(?!index)|faq$|install$|tutorial$|concepts$)/, 3],
+  [/^guide\/(dask|onnx|out_of_core|persistence)$/, 2.5],
+  [/^(guide\/(?!index)|install$|tutorial$)/, 3],
+  [/^faq$/, 2.9],
   [/^generated\//, 1.5],
   [/^(api|auto_examples|benchmarks|changelog|contributing|extending|reproductions)/, 0.5],
 ];

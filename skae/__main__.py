@@ -8,7 +8,7 @@ from pathlib import Path
 
 from skae import warmup
 from skae._cli import demo
-from skae._cli.demo_data import DemoError
+from skae._cli.errors import DemoError
 
 # Exit status of a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -22,11 +22,15 @@ how much of the data they reconstruct.
 A grid search over the code size has both as candidates; then each is fitted on all
 training samples and scored on held-out samples: by R2 (the share of the variance
 that is reconstructed) and, if there are labels, by the accuracy of a linear
-classifier on the codes. Errors are in the units of the data: if features have
-different scales, those with the largest decide R2. Columns of a .csv whose values
-are text are categories: then numbers are standardized, and each column counts once,
-by its probabilities for the levels (of PCA, of one-hot columns). Where values are
-missing, PCA gets the mean of the feature; only the other values are scored.
+classifier on the codes (of a linear regression, for a target of numbers). Errors of
+an array are in its units: if features have different scales, those with the largest
+decide R2. Columns of a .csv count once each: numbers are standardized, text is
+categories (of PCA, one-hot columns). Where values are missing, PCA gets the mean of
+the feature; only the other values are scored.
+
+For a file that holds no images, a report says in words what was found: how many
+numbers are enough, which columns are lost, which rows are unusual, and how to
+continue in Python.
 
 Without --data, the data are the handwritten digits of scikit-learn."""
 
@@ -34,7 +38,7 @@ EPILOG = """\
 examples:
   python -m skae
   python -m skae --code-sizes 2 5 10 --output results
-  python -m skae --data measurements.csv --target species --scaler standard
+  python -m skae --data measurements.csv --target species
   python -m skae warmup"""
 
 
@@ -67,23 +71,35 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=(
             "samples to reduce: .npy (an array), .npz (X or X_train, and y or y_train "
-            "if there are labels) or .csv (comma separated, with or without a header); "
-            "NaN, in a .csv also NA or an empty cell, is a missing value; text in a "
-            ".csv is a category"
+            "if there are labels) or .csv, also .csv.gz (separated by commas, "
+            "semicolons or tabs, with or without a header); NaN, in a .csv also NA or "
+            "an empty cell, is a missing value; text in a .csv is a category"
         ),
     )
     data.add_argument(
         "--target",
         metavar="COLUMN",
-        help="label column of a .csv, by name or by number (from 0; -1 is the last)",
+        help=(
+            "column of a .csv to predict from the codes, by name or by number (from 0; "
+            "-1 is the last): classes, or numbers"
+        ),
     )
     data.add_argument(
         "--scaler",
         choices=sorted(demo.SCALERS),
-        default="minmax",
         help=(
-            "how features are scaled before the reduction (default: %(default)s); not "
-            "used for data with categories"
+            "how features of an array are scaled before the reduction (default: "
+            "minmax); columns of a .csv are standardized"
+        ),
+    )
+    data.add_argument(
+        "--max-rows",
+        type=_positive_int,
+        default=demo.MAX_ROWS,
+        metavar="N",
+        help=(
+            "training samples to use, drawn at random, if there are more (default: "
+            "%(default)s)"
         ),
     )
     comparison = parser.add_argument_group("comparison")
@@ -107,9 +123,12 @@ def build_parser() -> argparse.ArgumentParser:
     comparison.add_argument(
         "--max-iter",
         type=_positive_int,
-        default=demo.MAX_ITER,
         metavar="EPOCHS",
-        help="training epochs of the autoencoder (default: %(default)s)",
+        help=(
+            "training epochs of the autoencoder (default: "
+            f"{demo.MAX_ITER} for the digits; for files, as many as "
+            "AutoencoderTransformer chooses)"
+        ),
     )
     comparison.add_argument(
         "--random-state",
@@ -124,12 +143,15 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("skae-demo"),
         metavar="FOLDER",
-        help=(f"for {demo.TABLE_FILE} and {demo.PICTURE_FILE} (default: %(default)s)"),
+        help=(
+            f"for {demo.REPORT_FILE}, {demo.TABLE_FILE} and {demo.PICTURE_FILE} "
+            "(default: %(default)s)"
+        ),
     )
     output.add_argument(
         "--no-plot",
         action="store_true",
-        help="write only the table; the picture needs matplotlib",
+        help="write no picture, which needs matplotlib",
     )
     return parser
 
@@ -187,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code_sizes=arguments.code_sizes,
             cv=arguments.cv,
             max_iter=arguments.max_iter,
+            max_rows=arguments.max_rows,
             random_state=arguments.random_state,
             output=arguments.output,
             plot=not arguments.no_plot,

@@ -19,6 +19,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is marked as ``soak``, except in the long version."""
+    if os.environ.get("SKAE_SOAK"):
+        return
+    slow = [item for item in items if item.get_closest_marker("soak")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
+
+
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def dtype(request):
     """What networks compute in."""
@@ -86,6 +96,22 @@ def detector_file(tmp_path_factory):
     from .support.files import make_small_detector_file
 
     return make_small_detector_file(tmp_path_factory.mktemp("small") / "detector")
+
+
+@pytest.fixture(scope="session")
+def table_imputer_file(tmp_path_factory):
+    """Return the bytes of a file of an imputer of a table."""
+    from .support.files import make_small_table_imputer_file
+
+    return make_small_table_imputer_file(tmp_path_factory.mktemp("small") / "imputer")
+
+
+@pytest.fixture(scope="session")
+def table_detector_file(tmp_path_factory):
+    """Return the bytes of a file of an outlier detector of a table."""
+    from .support.files import make_small_table_detector_file
+
+    return make_small_table_detector_file(tmp_path_factory.mktemp("small") / "detector")
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from llvmlite import binding
 
 from skae._compiled.compilation import c_functions
 
+pytestmark = pytest.mark.once
+
 # These look for rows in memory, are written in vectors, or call others.
 NOT_VECTORISED = {
     "train",

@@ -23,6 +23,8 @@ from .support.cases import data_for, make, make_data, times
 from .support.files import assert_refused, assert_same, failing, posix
 from .support.memory import peak_memory
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("name", "dtype"),

@@ -110,6 +110,7 @@ def assert_goes_on(found, parameters):
 ALL_IN_ONE, OF_CURVE = collection(X, (300,)), collection(CURVE, (300,))
 
 
+@pytest.mark.soak
 def test_data_are_lost(mortal_client, monkeypatch):
     """With the worker that alone had them; the other worker keeps nothing."""
     first, second = mortal_client.nthreads()

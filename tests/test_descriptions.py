@@ -13,7 +13,16 @@ from skae._files.descriptions import VERSION
 from skae.io import ModelFileError, load
 
 from .support.cases import make_data, times
-from .support.files import D, T, assert_refused, changed, made_up, parts_of, with_length
+from .support.files import (
+    D,
+    T,
+    assert_refused,
+    changed,
+    made_up,
+    parts_of,
+    small_table,
+    with_length,
+)
 from .support.make_model_files import FOLDER
 from .support.memory import peak_memory
 
@@ -369,10 +378,15 @@ def test_wrong_entries_of_tables(name, at, value, match, table_file, path):
     assert_refused(path, made_up(*parts), match)
 
 
+def table_of_five():
+    """A table with gaps, and with a level that is not known."""
+    X = pd.DataFrame(make_data(5, 2), columns=["x", "y"])
+    return X.assign(city=["Rome", "Ur", None, "", "Ur"], size=[1, 2, 3, None, 1])
+
+
 def test_random_changes_of_tables(table_file, path):
     """Of descriptions, tables and bits: refused, or what is loaded can be used."""
-    X = pd.DataFrame(make_data(5, 2), columns=["x", "y"])
-    X = X.assign(city=["Rome", "Ur", None, "", "Ur"], size=[1, 2, 3, None, 1])
+    X = table_of_five()
     n, n_loaded, n_decoded = times(300, 3000), 0, 0
     for loaded in loaded_after_changes(table_file, path, n):
         n_loaded += 1
@@ -462,6 +476,93 @@ def test_random_changes_of_imputers(imputer_file, path):
             n_out = 3 + 4 * (loaded.indicator_ is not None)
             assert loaded.transform(X).shape == (5, n_out)
     assert n / 3 < n - n_loaded < n
+
+
+GROUPS = (D, "fitted", "groups")
+OF_TABLE = "columns are not those of its table"
+MADE_UP_IMPUTERS_OF_TABLES = {
+    "no table": (delete_in(D, "fitted", "table"), "does not fit its features"),
+    "no groups": (delete_in(*GROUPS), ELSE),
+    "groups of nothing": (*GROUPS, [], "do not fit its features"),
+    "an empty group": (*GROUPS, [2, 0, 1], "do not fit its features"),
+    "groups of text": (*GROUPS, "221", "do not fit its features"),
+    "groups of floats": (*GROUPS, [2.0, 2, 1], "do not fit its features"),
+    "more groups than features": (*GROUPS, [1] * 7, "do not fit its features"),
+    "huge groups": (*GROUPS, [2**52, 2, 1], "arrays"),
+    "groups of other sizes": (*GROUPS, [1, 3, 1], "categories of its table"),
+    "table is a number": (D, "fitted", "table", 1, ELSE),
+    "unknown library": (D, "fitted", "table", "library", "os", "library of its table"),
+    "a network of numbers": (delete_in(*NET, "groups"), "its categories are missing"),
+    "a network of other levels": (*NET, "groups", [3, 1], CATEGORIES),
+    "another width": (*NET, "widths", [7, 2, 1, 2, 7], "does not fit its features"),
+}
+
+
+@pytest.mark.parametrize(
+    "row", MADE_UP_IMPUTERS_OF_TABLES.values(), ids=MADE_UP_IMPUTERS_OF_TABLES
+)
+def test_made_up_imputers_of_tables(row, table_imputer_file, path):
+    *change, match = row
+    change = change[0] if callable(change[0]) else set_in(*change)
+    assert_refused(path, changed(table_imputer_file, change), match)
+
+
+WRONG_ENTRIES_OF_IMPUTERS_OF_TABLES = [
+    *((name, 1, np.nan, f"'{name}' has entries") for name in imputers._OF_KEPT),
+    *((name, 1, np.nan, f"'{name}' has entries") for name in imputers._OF_MIXED[:2]),
+    ("mean", 0, np.nan, "means are not those of its numbers"),
+    ("mean", 3, 1.0, "means and spreads"),
+    ("spread", 0, 0.0, "means and spreads"),
+    ("unit", 3, 0.0, OF_TABLE),
+    ("frequencies", 3, -0.1, OF_TABLE),
+    *(("described", 0, value, "columns of its dist") for value in (-1, 2, 2**62)),
+    ("described", -1, 6, "columns of its distribution"),
+    # Features that it keeps are 0, 2, 3 and 4.
+    *(("kept", 0, value, "features that it keeps") for value in (-1, 2, 2**62)),
+    ("kept", 0, 1, "means are not those of its numbers"),
+    ("kept", -1, 5, OF_TABLE),
+    ("table.columns", 0, 5, "columns of its table"),
+    ("table.levels.shown", 1, 2**62, CATEGORIES),
+    ("estimator_.params", 0, np.nan, "'params' has entries"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "match"), WRONG_ENTRIES_OF_IMPUTERS_OF_TABLES
+)
+def test_wrong_entries_of_imputers_of_tables(
+    name, at, value, match, table_imputer_file, path
+):
+    parts, array = array_in(table_imputer_file, name)
+    array[at] = value
+    assert_refused(path, made_up(*parts), match)
+
+
+def test_a_distribution_without_the_first_number(table_imputer_file, path):
+    parts, array = array_in(table_imputer_file, "described")
+    assert array.tolist() == [0, 1, 3, 5]
+    array[:] = 1, 2, 3, 5
+    assert_refused(path, made_up(*parts), OF_TABLE)
+
+
+def test_random_changes_of_imputers_of_tables(table_imputer_file, path):
+    """Refused, or what is loaded can be used."""
+    X = table_of_five().assign(none=np.nan, empty=None)
+    X = X[["x", "none", "y", "city", "size", "empty"]]
+    n, n_loaded, n_imputed = times(150, 3000), 0, 0
+    for loaded in loaded_after_changes(table_imputer_file, path, n):
+        n_loaded += 1
+        loaded.set_output(transform="default").set_params(missing_values=np.nan)
+        loaded.set_params(keep_empty_features=False, handle_unknown="warn")
+        with (
+            contextlib.suppress(TypeError, ValueError),  # of names, levels, dtypes
+            np.errstate(all="ignore"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            n_imputed += len(loaded.transform(X)) == 5
+    assert n / 3 < n - n_loaded < n
+    assert n_imputed > n_loaded / 2
 
 
 NETWORKS = (D, "fitted", "estimators_")
@@ -570,6 +671,65 @@ def test_random_changes_of_detectors(detector_file, path):
             assert loaded.predict(X).shape == (5,)
             assert loaded.feature_scores(X).shape == (5, 4)
     assert n / 3 < n - n_loaded < n
+
+
+OF_DEVIANCES = "deviances of its categories"
+MADE_UP_DETECTORS_OF_TABLES = {
+    "groups of another network": (
+        *(*SECOND, "fitted", "architecture", "groups", [3, 1], "do not fit its feat"),
+    ),
+    "a network of numbers": (
+        delete_in(*SECOND, "fitted", "architecture", "groups"),
+        "its categories are missing",
+    ),
+    "no table of a network": (delete_in(*SECOND, "fitted", "table"), "are missing"),
+    "no deviances": (delete_in(T, "1.deviances.unit"), "damaged"),
+    "deviances of another column": (T, "1.deviances.unit", "shape", [1, 2], "arrays"),
+}
+WRONG_ENTRIES_OF_DETECTORS_OF_TABLES = [
+    *(("0.deviances.n_samples", 0, value, OF_DEVIANCES) for value in (0, -1)),
+    *(("2.deviances.unit", 1, value, OF_DEVIANCES) for value in (0.0, -1.0)),
+    ("2.deviances.unit", 1, np.nan, "unit' has entries"),
+    ("estimators_.1.table.columns", 0, 1, "columns of its table"),
+]
+
+
+@pytest.mark.parametrize(
+    "row", MADE_UP_DETECTORS_OF_TABLES.values(), ids=MADE_UP_DETECTORS_OF_TABLES
+)
+def test_made_up_detectors_of_tables(row, table_detector_file, path):
+    *change, match = row
+    change = change[0] if callable(change[0]) else set_in(*change)
+    assert_refused(path, changed(table_detector_file, change), match)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "match"), WRONG_ENTRIES_OF_DETECTORS_OF_TABLES
+)
+def test_wrong_entries_of_detectors_of_tables(
+    name, at, value, match, table_detector_file, path
+):
+    parts, array = array_in(table_detector_file, name)
+    array[at] = value
+    assert_refused(path, made_up(*parts), match)
+
+
+def test_random_changes_of_detectors_of_tables(table_detector_file, path):
+    """Refused, or what is loaded can be used."""
+    X = small_table()[:5]
+    n, n_loaded, n_used = times(60, 3000), 0, 0
+    for loaded in loaded_after_changes(table_detector_file, path, n):
+        n_loaded += 1
+        with (
+            contextlib.suppress(ValueError),  # of names, or of levels
+            np.errstate(all="ignore"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            assert loaded.predict(X).shape == (5,)
+            n_used += loaded.feature_scores(X).shape == (5, 4)
+    assert n / 4 < n - n_loaded < n
+    assert n_used > n_loaded / 2
 
 
 LARGE = 100 * 2**30

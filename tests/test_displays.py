@@ -19,6 +19,7 @@ from skae import AutoencoderTransformer
 from skae.inspection import (
     ComponentsDisplay,
     LatentSpaceDisplay,
+    LatentWalkDisplay,
     LossCurveDisplay,
     PCAComparisonDisplay,
     ReconstructionDisplay,
@@ -325,7 +326,9 @@ def test_rows_by_number(pyplot, pca):
         assert sorted(display.indices) == [0, 1, 2]
     for which in ("best", "worst"):  # equal errors are in the order of the rows
         equal = np.zeros((40, 4)), np.ones((40, 4))
-        display = ReconstructionDisplay.from_predictions(*equal, which=which)
+        display = ReconstructionDisplay.from_predictions(
+            *equal, which=which, image_shape=(2, 2)
+        )
         assert display.indices.tolist() == [*range(10)]
 
 
@@ -440,18 +443,6 @@ def test_bad_choices_of_images(pyplot, pca, parameters, message):
     with pytest.raises(TypeError, match="n_images"):
         ReconstructionDisplay.from_estimator(pca, X, n_images=2.5)
     assert pyplot.get_fignums() == []
-
-
-def test_rows_that_are_no_squares(pyplot):
-    model = PCA(2).fit(X[:, :10])
-    message = r"10 features are no square images: pass image_shape=\(height, width\)"
-    for draw in (
-        lambda: ReconstructionDisplay.from_estimator(model, X[:, :10]),
-        lambda: ReconstructionDisplay.from_predictions(X[:, :10], X[:, :10]),
-        lambda: ComponentsDisplay.from_estimator(model),
-    ):
-        with pytest.raises(ValueError, match=message):
-            draw()
 
 
 # Errors of rows
@@ -649,11 +640,11 @@ def test_points_are_entries_of_the_code(pyplot, autoencoder):
     code = autoencoder.transform(X)
     display = LatentSpaceDisplay.from_estimator(autoencoder, X)
     assert np.asarray(display.scatter_.get_offsets()) == pytest.approx(code[:, :2])
-    assert labels(display) == ("autoencodertransformer0", "autoencodertransformer1")
+    assert labels(display) == ("code 0", "code 1")
     assert display.legend_ is display.colorbar_ is None
     other = LatentSpaceDisplay.from_estimator(autoencoder, X, components=(2, 0))
     assert np.asarray(other.scatter_.get_offsets()) == pytest.approx(code[:, [2, 0]])
-    assert labels(other) == ("autoencodertransformer2", "autoencodertransformer0")
+    assert labels(other) == ("code 2", "code 0")
 
 
 @pytest.mark.parametrize(
@@ -750,11 +741,11 @@ def test_codes_without_names(pyplot):
     rows = X[:, 2:]
     for model in (Nameless(), make_pipeline(MinMaxScaler(), Nameless())):
         display = LatentSpaceDisplay.from_estimator(model.fit(rows), rows)
-        assert labels(display) == ("component 0", "component 1")
+        assert labels(display) == ("code 0", "code 1")
     display = LatentSpaceDisplay.from_estimator(Nameless().fit(rows), rows)
     assert np.asarray(display.scatter_.get_offsets()) == pytest.approx(rows[:, :2] + 1)
     search = GridSearchCV(PCA(), {"n_components": [2]}, cv=2).fit(X)
-    assert labels(LatentSpaceDisplay.from_estimator(search, X)) == ("pca0", "pca1")
+    assert labels(LatentSpaceDisplay.from_estimator(search, X)) == ("code 0", "code 1")
 
 
 def test_styles_of_scatters(pyplot, pca):
@@ -772,10 +763,12 @@ def test_styles_of_scatters(pyplot, pca):
 
 @pytest.mark.parametrize(
     "components",
-    [(0, 0), (0, 5), (-1, 0), (0,), 1, (0, 1.0), "ab", (True, False), (0, True)],
+    [(0, 0), (0, 5), (-1, 0), (), (0, 1, 2, 3), 5, 1.0, (0, 1.0), "ab", (0, True)],
 )
 def test_bad_components(pyplot, pca, components):
-    with pytest.raises(ValueError, match="must be two different numbers from 0 to 4"):
+    with pytest.raises(
+        ValueError, match="must be one to three different numbers from 0 to 4"
+    ):
         LatentSpaceDisplay.from_estimator(pca, X, components=components)
 
 
@@ -794,8 +787,6 @@ def test_bad_labels(pyplot, pca, y, message):
 
 
 def test_bad_codes(pyplot, pca):
-    with pytest.raises(ValueError, match=r"n_components=1.*fit with n_components >= 2"):
-        LatentSpaceDisplay.from_estimator(PCA(1).fit(X), X)
     with pytest.raises(ValueError, match="pass either y, or c or color"):
         LatentSpaceDisplay.from_estimator(pca, X, Y, c=Y)
     with pytest.raises(NotFittedError):
@@ -861,7 +852,9 @@ def test_other_components_are_ranked_and_places_without_a_unit_are_empty(pyplot)
 
 def test_a_dead_unit_is_blank(pyplot):
     for weights, n_dead in (([[0, 0, 0, 0], [1, 2, -4, 0]], 1), (np.zeros((1, 4)), 1)):
-        display = ComponentsDisplay.from_estimator(Trained(components_=weights))
+        display = ComponentsDisplay.from_estimator(
+            Trained(components_=weights), image_shape=(2, 2)
+        )
         dead = tiles(display.image_.get_array(), len(weights), (2, 2))[-n_dead:]
         assert dead.tolist() == [[0, 0, 0, 0]]
     assert display.components.dtype.kind == "f"
@@ -894,6 +887,17 @@ STORED = {
     "errors": ReconstructionErrorDisplay(errors={"a": X[0]}),
     "codes": LatentSpaceDisplay(code=X[:, 2:4]),
     "weights": ComponentsDisplay(components=X[:2]),
+    "walk": LatentWalkDisplay(
+        reconstructions=X[None, :3], steps=[[-1, 0, 1]], components=[0]
+    ),
+    "walk of features": LatentWalkDisplay(
+        reconstructions=X[None, :3, 20:24], steps=[[-1, 0, 1]], components=[0]
+    ),
+    "features": ReconstructionDisplay(
+        originals=X[:2, 20:24], reconstructions={"a": X[2:4, 20:24]}
+    ),
+    "weights of features": ComponentsDisplay(components=X[:2, 20:24]),
+    "a code of one": LatentSpaceDisplay(code=X[:, 2:3]),
     "comparison": PCAComparisonDisplay(results=RESULTS),
 }
 MADE = {
@@ -904,6 +908,7 @@ MADE = {
     "given errors": lambda: ReconstructionErrorDisplay.from_predictions(None, X),
     "codes": lambda: LatentSpaceDisplay.from_estimator(None, X),
     "weights": lambda: ComponentsDisplay.from_estimator(None),
+    "walk": lambda: LatentWalkDisplay.from_estimator(None, X),
 }
 
 

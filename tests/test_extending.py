@@ -4,9 +4,13 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 import skae
 
 from .support.sources import run_python
+
+pytestmark = pytest.mark.once
 
 PACKAGE = Path(skae.__file__).parent
 ROOT = Path(__file__).parents[1]

@@ -7,6 +7,8 @@ import pytest
 
 from .support.cases import times
 
+pytestmark = pytest.mark.once
+
 FOLDER = Path(__file__).parent.parent / "docs"
 NAMES = sorted(
     path.stem.removeprefix("plot_") for path in FOLDER.glob("examples/*/plot_*.py")

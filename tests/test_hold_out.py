@@ -157,6 +157,26 @@ def test_noisy_copies_are_noticed(noise, in_order):
         assert leaked <= 0.02 * len(split.held_out)
 
 
+def with_levels(X, n_columns=3):
+    """Samples whose last features are ones for levels; number of the first features."""
+    rng = np.random.RandomState(3)
+    levels = rng.randint(0, 3, (len(X), n_columns, 1)) == np.arange(3)
+    return np.hstack([X, levels.reshape(len(X), -1)]), X.shape[1]
+
+
+def test_samples_of_the_same_categories_are_no_copies():
+    X, n_plain = with_levels(np.random.RandomState(0).standard_normal((1000, 1)))
+    assert related_samples(rows_of(X), None, 0) is not None
+    assert related_samples(rows_of(X), None, 0, n_plain=n_plain) is None
+    # Copies have the same categories as well.
+    X, n_plain = with_levels(RNG.standard_normal((50, 4)))
+    X = np.repeat(X, 20, axis=0)
+    X[:, :n_plain] += 0.01 * RNG.standard_normal((1000, n_plain))
+    related = related_samples(rows_of(X), None, 0, n_plain=n_plain)
+    assert len(set(related)) > 40  # not all are among the samples compared
+    assert (related.reshape(50, 20) == related[::20, np.newaxis]).mean() > 0.99
+
+
 def test_a_series_is_held_out_in_blocks():
     X = windows(1500)
     split = hold_out(rows_of(X), 0.2, 0)

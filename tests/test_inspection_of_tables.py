@@ -10,7 +10,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skae import AutoencoderTransformer
 from skae.inspection import (
-    ComponentsDisplay,
     LatentSpaceDisplay,
     LossCurveDisplay,
     ReconstructionDisplay,
@@ -112,8 +111,12 @@ def test_displays():
             lambda: LatentSpaceDisplay.from_estimator(model, TABLE, "z"),
             "no column of X",
         ),
-        (lambda: ComponentsDisplay.from_estimator(model), "no pixels: coefs_"),
-        (lambda: ReconstructionDisplay.from_estimator(model, TABLE), "no pixels: see"),
+        (
+            lambda: ReconstructionDisplay.from_estimator(
+                model, TABLE, image_shape=(2, 2)
+            ),
+            r"image_shape=\(2, 2\), but X is a table with categories",
+        ),
         (
             lambda: ReconstructionErrorDisplay.from_predictions(TABLE, back),
             "X has categories, but given",

@@ -39,7 +39,7 @@ from .support.files import (
     parts_of,
     through_file,
 )
-from .support.libraries import NUMBERS, TABLES, WHOLE, assert_same_table
+from .support.libraries import NUMBERS, TABLES, WHOLE, assert_same_table, repeated
 from .support.make_model_files import (
     FOLDER,
     INCOMPLETE,
@@ -49,6 +49,8 @@ from .support.make_model_files import (
     models,
     of_a_table,
     table,
+    table_detector,
+    table_imputer,
 )
 
 
@@ -318,6 +320,45 @@ def test_imputers(name, n_rows, dtype, path):
         assert_same(imputer.fit(X), loaded.fit(X))
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_imputers_of_tables(name, path):
+    """Files and pickles: of numbers, levels and gaps, with a network and indicators."""
+    X = repeated(TABLES[name](), 4)
+    params = {"add_indicator": True, "keep_empty_features": len(name) % 2 == 0}
+    imputer = AutoencoderImputer(QUICK, random_state=0, max_categories=3, **params)
+    imputer.fit(X)
+    assert imputer.estimator_ is not None
+    imputed = imputer.transform(X)
+    for loaded in (through_file(imputer, path), pickle.loads(pickle.dumps(imputer))):
+        assert_same(imputer, loaded)
+        assert_same_value(loaded.categories_, imputer.categories_, "categories_")
+        assert_same_table(loaded.transform(X), imputed)
+        assert_same_table(
+            loaded.inverse_transform(imputed), imputer.inverse_transform(imputed)
+        )
+        for each in (imputer, loaded):
+            each.set_params(sample_posterior=True)
+        assert_same_table(loaded.transform(X), imputer.transform(X))
+        imputer.set_params(sample_posterior=False)
+    assert_same(imputer, loaded.set_params(sample_posterior=False).fit(X))
+
+
+def test_imputers_of_columns_without_entries(path):
+    """Of numbers or of levels; all of one; without a network."""
+    X = pd.DataFrame({"n": [np.nan] * 5, "t": pd.array([None] * 5, dtype="string")})
+    X["level"] = pd.Categorical([None, "a", "a", None, "a"], categories=["b", "a"])
+    for names, keeps in ((["n", "t", "level"], True), (["n", "t"], False)):
+        imputer = AutoencoderImputer(keep_empty_features=keeps).fit(X[names])
+        loaded = through_file(imputer, path)
+        assert_same(imputer, loaded)
+        assert_same_table(loaded.transform(X[names]), imputer.transform(X[names]))
+    declared = {"level": ["c", "b", "a"]}
+    imputer = AutoencoderImputer(categories=declared).fit(X[["level"]])
+    loaded = through_file(imputer, path)
+    assert loaded.categories_[0].tolist() == ["a", "b", "c"]
+    assert_same(imputer, loaded)
+
+
 def test_imputers_of_nothing(path):
     imputer = AutoencoderImputer(keep_empty_features=True).fit(np.full((3, 2), np.nan))
     loaded = through_file(imputer, path)
@@ -405,6 +446,38 @@ def test_detectors(name, dtype, path):
         assert_same(detector, loaded)
         assert_same_value(expected, results_of(loaded, X), "results")
     assert_same(detector, loaded.fit(X))
+
+
+@pytest.mark.parametrize("name", ["pandas", "polars", "bytes"])
+def test_detectors_of_tables(name, path):
+    X = TABLES[name]()
+    network = (QUICK, QUICK_VARIATIONAL)[len(name) % 2]
+    detector = AutoencoderOutlierDetector(network, random_state=0, max_categories=3)
+    expected = results_of(detector.fit(X), X)
+    for loaded in (through_file(detector, path), pickle.loads(pickle.dumps(detector))):
+        assert_same(detector, loaded)
+        assert_same_value(expected, results_of(loaded, X), "results")
+    assert_same(detector, loaded.fit(X))
+
+
+def test_detectors_of_tables_and_new_levels(path):
+    """Levels that are declared, or infrequent, or not known; samples with weights."""
+    X = TABLES["pandas"]()[["t", "x", "b", "c"]]
+    detector = AutoencoderOutlierDetector(
+        QUICK, random_state=0, categories={"t": ["a", "b", "", "ü", "more"]}
+    )
+    detector.fit(X, sample_weight=np.linspace(0.1, 1, len(X)))
+    loaded = through_file(detector, path)
+    new = X.assign(t=["more", "?"] * 30)
+    with pytest.warns(UserWarning, match="very rare ones: column 't'"):
+        expected = detector.score_samples(new)
+    with pytest.warns(UserWarning, match="very rare ones: column 't'"):
+        found = loaded.score_samples(new)
+    assert_same_value(found, expected, "scores")
+    assert found[0] != detector.score_samples(X)[0]
+    # Numbers again: nothing of the table is left.
+    numbers = make_data(60)
+    assert_same(detector.fit(numbers), through_file(loaded.fit(numbers), path))
 
 
 def test_detectors_not_fitted(path):
@@ -636,6 +709,25 @@ def test_the_file_of_a_detector_is_read(path):
     assert_same(loaded, through_file(loaded, path))
 
 
+def test_the_files_of_an_imputer_and_a_detector_of_tables_are_read(path):
+    stored = FOLDER / "AutoencoderImputer_4.safetensors"
+    loaded, (model, X) = load(stored), table_imputer()
+    assert contents(loaded).keys() == contents(model).keys()
+    assert loaded.weight_.tolist() == [0, 0.5, 1, 0.25, 0]
+    imputed = loaded.transform(X)
+    assert imputed.dtypes.tolist() == X.dtypes.tolist()[:-1]
+    expected = pd.read_csv(stored.with_suffix(".csv")).astype(imputed.dtypes)
+    pd.testing.assert_frame_equal(imputed, expected, rtol=1e-4)
+    assert_same(loaded, through_file(loaded, path))
+    stored = FOLDER / "AutoencoderOutlierDetector_4.safetensors"
+    loaded = load(stored)
+    assert contents(loaded).keys() == contents(table_detector()).keys()
+    with np.load(stored.with_suffix(".npz"), allow_pickle=False) as arrays:
+        scores = arrays["scores"]
+    np.testing.assert_allclose(loaded.score_samples(table()), scores, rtol=1e-4)
+    assert_same(loaded, through_file(loaded, path))
+
+
 def test_stored_files_are_what_their_script_makes():
     """But for roundings of the fit."""
     for name, model in models():
@@ -692,6 +784,20 @@ def test_skops_of_an_imputer():
     imputer = AutoencoderImputer(QUICK, add_indicator=True, random_state=0).fit(X)
     loaded = skops.loads(skops.dumps(imputer), trusted=TRUSTED_TYPES)
     np.testing.assert_array_equal(loaded.transform(X), imputer.transform(X))
+
+
+def test_skops_of_tables():
+    """Of pipelines that impute before they encode, or detect."""
+    skops = pytest.importorskip("skops.io")
+    X = TABLES["pandas"]()[["t", "x", "b", "f"]]
+    imputer = AutoencoderImputer(QUICK, add_indicator=True, random_state=0)
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0)
+    pipeline = make_pipeline(imputer, detector).fit(X)
+    dumped = skops.dumps(pipeline)
+    assert set(skops.get_untrusted_types(data=dumped)) <= set(TRUSTED_TYPES)
+    loaded = skops.loads(dumped, trusted=TRUSTED_TYPES)
+    assert_same_table(loaded[:-1].transform(X), pipeline[:-1].transform(X))
+    np.testing.assert_array_equal(loaded.score_samples(X), pipeline.score_samples(X))
 
 
 @pytest.mark.parametrize("estimator", [None, QUICK, QUICK_VARIATIONAL])

@@ -1,6 +1,10 @@
 """Machines that are refused."""
 
+import pytest
+
 from .support.sources import run_python
+
+pytestmark = pytest.mark.once
 
 IMPORT = """
 import sys

@@ -2,9 +2,12 @@
 
 import _thread
 import csv
+import gzip
+import io
 import re
 import subprocess
 import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -12,13 +15,14 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae import AutoencoderTransformer
 from skae.__main__ import main
-from skae._cli import demo, demo_data
+from skae._cli import demo, demo_data, report
 
 from .support.reference import naive_r2
 
@@ -29,7 +33,10 @@ SMALL = {"hidden_layer_sizes": (4,), "init": "random", "learning_rate": "cosine"
 @pytest.fixture(autouse=True)
 def small_autoencoder(monkeypatch):
     """Keep the fits short."""
-    monkeypatch.setattr(demo, "AUTOENCODER", dict(SMALL))
+    monkeypatch.setattr(demo, "OF_DIGITS", dict(SMALL))
+    monkeypatch.setattr(demo, "OF_FILES", dict(SMALL))
+    detector = {"estimator": AutoencoderTransformer(1, max_iter=1)}
+    monkeypatch.setattr(demo, "DETECTOR", detector)
 
 
 @pytest.fixture
@@ -102,6 +109,7 @@ def test_job(job, tmp_path, has_labels):
     status, out, err = job("--data", data, *options, "--random-state", 5)
     assert (status, err) == (0, "")
     out.encode("ascii")  # what any terminal can print
+    words = " ".join(out.split())
     assert "iris.npz: 112 training samples, 38 held out; 4 features\n" in out
     # A line per candidate, in the folds and in the fits that follow.
     for i, name in enumerate(["PCA", "autoencoder"]):
@@ -142,22 +150,22 @@ def test_job(job, tmp_path, has_labels):
     best = max(table, key=lambda row: row["pca_cv_r2"])
     assert best["pca_cv_r2"] > max(row["autoencoder_cv_r2"] for row in table)
     choice = f"PCA, code size 3 (R2 {best['pca_cv_r2']:.3f} in the folds, "
-    assert f"The grid search picks: {choice}{best['pca_r2']:.3f} held out)." in out
+    assert f"The grid search picks: {choice}{best['pca_r2']:.3f} held out)." in words
     verdict = " ".join(out.partition("In the folds: ")[2].split())
     assert verdict.startswith("The autoencoder reconstructs less of the variance than ")
     assert "(+-: standard deviation over the 2 splits.)" in verdict
     assert ("ccuracy" in out) == has_labels
     if has_labels:
         accuracy = classifier.fit(X, SPECIES[train]).score(X_test, SPECIES[test])
-        assert f"Accuracy from all features: {accuracy:.3f}.\n" in out
-    for name in ("reconstructions.png", "results.csv"):
+        assert f"Accuracy from all features: {accuracy:.3f}." in words
+    for name in ("reconstructions.png", "results.csv", "report.txt"):
         path = tmp_path / "out" / name
         assert f"Wrote {path}\n" in out
         assert path.stat().st_size > 200
 
 
 def test_job_with_missing_values(job, figures, tmp_path):
-    """PCA sees means, and only what is observed is scored."""
+    """PCA sees means, only what is observed is scored, and columns count equally."""
     X = np.where(np.random.default_rng(0).random(IRIS.shape) < 0.2, np.nan, IRIS)
     cells = X.round(1).astype(str).astype(object)
     cells[np.isnan(X)] = np.resize(["", "NA", "nan"], np.isnan(X).sum())
@@ -184,18 +192,15 @@ def test_job_with_missing_values(job, figures, tmp_path):
     train, test = train_test_split(
         np.arange(150), test_size=0.25, random_state=5, stratify=SPECIES
     )
-    scaled = MinMaxScaler().fit(X[train])
-    means = np.nanmean(scaled.transform(X[train]), axis=0)
-    rows = scaled.transform(X)
-    rows = np.where(np.isnan(rows), means, rows)
+    X = StandardScaler().fit(X[train]).transform(X)
+    rows = np.nan_to_num(X)  # means are 0
     pca = PCA(2).fit(rows[train])
-    code = pca.transform(rows[test])
-    restored = scaled.inverse_transform(pca.inverse_transform(code))
+    restored = pca.inverse_transform(pca.transform(rows[test]))
     deviations = X[test] - np.nanmean(X[test], axis=0)
     r2 = 1 - np.nansum((restored - X[test]) ** 2) / np.nansum(deviations**2)
     (row,) = read_table(tmp_path / "out")
     assert row["pca_r2"] == pytest.approx(r2)
-    (points,) = figures[0].axes[-1].collections
+    (points,) = figures[0].axes[-2].collections
     n_drawn = 38 - (7 in test)
     assert points.get_offsets().shape == (n_drawn, 2)
     assert np.isfinite(points.get_offsets()).all()
@@ -240,7 +245,8 @@ def test_without_matplotlib_the_table_is_still_written(job, tmp_path, monkeypatc
     status, out, _ = job("--data", data, "--code-sizes", 2)
     assert status == 0
     assert 'pip install "skae[plot]"' in out
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.csv"]
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"results.csv", "report.txt"}
 
 
 @pytest.mark.filterwarnings("ignore:Training interrupted")  # no error elsewhere
@@ -254,7 +260,7 @@ def test_interrupt(job, tmp_path, monkeypatch):
     args = ["--data", data, "--code-sizes", 2, "--no-plot"]
     job(*args)  # so that everything is compiled
     monkeypatch.setattr(demo, "AutoencoderTransformer", Interrupted)
-    monkeypatch.setitem(demo.AUTOENCODER, "n_iter_no_change", np.inf)
+    monkeypatch.setitem(demo.OF_FILES, "n_iter_no_change", np.inf)
     status, out, err = job(*args, max_iter=1_000_000)
     assert status == 130
     assert err == "python -m skae: interrupted\n"
@@ -314,7 +320,7 @@ def test_picture_of_images(job, tmp_path, figures):
 def test_picture_of_other_rows(job, tmp_path, figures):
     np.save(tmp_path / "a.npy", IRIS)
     job("--data", tmp_path / "a.npy", "--code-sizes", 2)
-    r2, ax = figures[0].axes
+    r2, ax, bars = figures[0].axes
     assert list(curves(r2)) == ["PCA", "autoencoder"]
     train, test = train_test_split(IRIS, test_size=0.25, random_state=0)
     autoencoder = AutoencoderTransformer(2, **SMALL, max_iter=3, random_state=0)
@@ -326,6 +332,9 @@ def test_picture_of_other_rows(job, tmp_path, figures):
     (points,) = ax.collections
     assert np.allclose(points.get_offsets(), np.transpose(errors))
     assert f"{np.mean(errors[1] < errors[0]):.0%} of the samples" in ax.get_title()
+    shares = np.sort(r2_score(test, restored, multioutput="raw_values"))[::-1]
+    widths = [bar.get_width() for bar in bars.patches]
+    assert np.allclose(widths, np.maximum(shares, 0), atol=1e-5)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("PCA", "autoencoder")
 
 
@@ -436,7 +445,10 @@ WITH_INF = np.where(np.arange(600).reshape(150, 4) == 14, np.inf, IRIS)
 EMPTY_FEATURE = np.where(np.arange(4) == 2, np.nan, IRIS)
 FILES = {
     "missing.npy": [(None, r"missing\.npy: there is no such file")],
-    "a.parquet": [(b"PAR1", r"a\.parquet: not a \.npy, \.npz or \.csv file")],
+    "a.parquet": [
+        (b"PAR1", r"a\.parquet: not a \.npy, \.npz, \.csv or \.csv\.gz file")
+    ],
+    "a.csv.gz": [(b"1,2", "not a readable .gz file")],
     "a.npy": [
         (b"nonsense", r"a\.npy: not readable as NumPy's"),
         (b"", r"a\.npy: not readable as NumPy's"),
@@ -446,12 +458,12 @@ FILES = {
         (np.zeros((30, 2, 2, 2)), r"its shape is \(30, 2, 2, 2\)"),
         (np.array(1.0), r"its shape is \(\)"),
         (WITH_INF, r"1 entries are infinite, .* row 3, column 2 .*: inf"),
-        (EMPTY_FEATURE, r"column 2 \(counted from 0, without labels\) has no value: "),
+        (EMPTY_FEATURE, "column 2 has no value: leave it out"),
         (IRIS.astype(str), "not real numbers"),
         (IRIS.astype(complex), "not real numbers"),
-        (IRIS[:19], "19 rows of 4 features are too few; at least 20 rows"),
-        (IRIS[:0], "0 rows of 4 features are too few"),
-        (IRIS[:, :1], "150 rows of 1 features are too few"),
+        (IRIS[:19], "19 rows are too few; at least 20 are needed"),
+        (IRIS[:0], "0 rows are too few"),
+        (IRIS[:, :1], "1 features are too few; at least 2 are needed"),
         (np.ones((30, 3)), "all its rows are the same"),
     ],
     "a.npz": [
@@ -459,22 +471,29 @@ FILES = {
         ({"rows": IRIS, "y": SPECIES}, r"no array named X or X_train \(there are: row"),
         ({"X": IRIS, "y": SPECIES[:-1]}, r"labels of shape \(149,\) for 150 rows"),
         ({"X": IRIS, "y": np.eye(3)[SPECIES]}, r"labels of shape \(150, 3\)"),
-        ({"X": IRIS, "y": IRIS[:, 0]}, "not classes"),
-        ({"X": IRIS, "y": np.where(SPECIES == 0, np.nan, SPECIES)}, "not classes"),
+        ({"X": IRIS, "y": np.where(SPECIES == 0, np.nan, SPECIES)}, "NaN or infinite"),
+        (
+            {"X": IRIS, "y": np.array([f"id {i}" for i in range(150)])},
+            r"text with 150 different values, .* \(at most 30\): choose another",
+        ),
         ({"X": IRIS, "y": np.zeros(150)}, "all labels are the same"),
         ({"X": IRIS, "y": SPECIES.astype(object)}, "array y is not readable"),
     ],
     "a.csv": [
-        (b"\xff\xfe\x00\x80" * 50, r"a\.csv: not a readable \.csv file"),
-        ("1,2\n3,x\n" * 20, "line 2, column 1 is not a number: x .*or write NA"),
-        ("a,b\n1,2\n3,4\n3,x\n", "line 4, column b is not a number: x"),
-        ("a,b,c\n" + "1,2,\n" * 20, "column c has no value: leave it out"),
+        (b"\xff\xfe\x00\xd8\x41\x41", r"a\.csv: not a readable .*no text in UTF-16"),
+        (bytes(range(256)), r"a\.csv: not a readable \.csv file \(it has bytes"),
+        ("1,2\n3,x\n5,6\n" * 20, "line 2, column 1 is not a number: x .*or write NA"),
+        ("a,b\n1,2\n3,4\n3,x\n", "line 4, column b is not a number: x .* write c1"),
+        (
+            "a,b,c\n" + "".join(f"{i % 5},2,\n" for i in range(20)),
+            r"there are: a; left out: b \(the same value everywhere\), c \(no value\)",
+        ),
         ("1,2\n3,4,5\n" * 20, "line 2 has 3 columns, the first has 2"),
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
-        ("a,b\n", "0 rows of 2 features are too few"),
+        ("a,b\n", "0 rows are too few"),
         ("9" * 200_000, "not a readable .csv file"),
-        ("1,2\n3,inf\n" * 20, "20 entries are infinite"),
+        ("1,2\n3,inf\n" * 20, "line 2, column 1 is infinite or too large: inf"),
     ],
 }
 
@@ -540,7 +559,7 @@ WIDE = np.random.default_rng(0).random((20, 30))
                 )
             },
             "",
-            "column 1 .* has no value in a training fold of a.npz: leave it out",
+            "column 1 has no value in a training fold of a.npz: leave it out",
         ),
         # 16 training samples
         ({"X": IRIS[::7]}, "--cv 1", "--cv 1: 2 to 8 folds are possible"),
@@ -610,8 +629,9 @@ def test_categories(job, tmp_path):
         assert data.X.shape == (60, 3)
         assert data.X[:, 1].tolist() == list("abc") * 20
         assert np.argwhere(data.is_missing).tolist() == [[5, 2]]
-        assert data.levels[0] is None
-        assert sorted(data.levels[1]) == ["a", "b", "c"]
+        levels = data.table_parameters["categories"]
+        assert levels[0] is None
+        assert sorted(levels[1]) == ["a", "b", "c"]
     arguments = "--target", "y", "--code-sizes", 1, "--cv", 2
     status, out, err = job("--data", tmp_path / "a.csv", *arguments)
     assert (status, err) == (0, "")
@@ -625,3 +645,222 @@ def test_categories(job, tmp_path):
     status, _, err = job("--data", tmp_path / "c.csv")
     assert status == 2
     assert "line 61, column 2 is not a number: ?" in err
+
+
+# Tables, and the report
+
+
+def columns_of(*columns):
+    """Return the text of a .csv from columns, each a name and the cells."""
+    names, cells = zip(*columns, strict=True)
+    return csv_text(zip(*cells, strict=True), ",".join(names) + "\n")
+
+
+def test_columns_without_a_use_are_left_out(tmp_path):
+    text = columns_of(
+        ("id", range(7, 157)),
+        ("w", IRIS[:, 0]),
+        ("const", [3] * 150),
+        ("code", [f"x{i}" for i in range(150)]),
+        ("empty", [""] * 150),
+        ("rare", [5, 6] + [""] * 148),
+        ("day", [f"{i % 28 + 1}.5.2024" for i in range(150)]),
+        ("x", IRIS[:, 1]),
+    )
+    (tmp_path / "a.csv").write_text(text)
+    data = demo_data.load(tmp_path / "a.csv")
+    assert np.array_equal(data.X, IRIS[:, :2])
+    assert data.names == ("w", "x")
+    assert data.left_out == (
+        "id (numbers of the rows)",
+        "const (the same value everywhere)",
+        "code (nearly all values differ)",
+        "empty (no value)",
+        "rare (2 values)",
+        "day (dates: write them as 2026-12-31)",
+    )
+    assert data.lines.tolist() == list(range(2, 152))
+
+
+def german(number):
+    return f"{number:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+DAYS = np.arange(150) * 37 % 400
+DATES = [str(np.datetime64("2024-02-28") + day) for day in DAYS]
+MONEY = (IRIS[:, 0] * 1000).round(2)
+WIDTH = IRIS[:, 1]
+KIND = [f"{kind}, {kind}" for kind in KINDS]
+# Files, and the values of their columns; flag and kind are categories.
+WAYS_TO_WRITE = {
+    "plain.csv": columns_of(
+        ("money", MONEY),
+        ("width", WIDTH),
+        ("kind", [f'"{kind}"' for kind in KIND]),
+    ).encode(),
+    "zipped.csv.gz": gzip.compress(
+        columns_of(("money", MONEY), ("width", WIDTH), ("kind", KINDS)).encode()
+    ),
+    "signs.csv": columns_of(
+        ("money", [f'"${x:,.2f}"' for x in MONEY]),
+        ("width", [f"{x} %" for x in WIDTH]),
+        ("day", DATES),
+    ).encode(),
+    "german.csv": csv_text(
+        zip(map(german, WIDTH), [f"{german(x)} \u20ac" for x in MONEY], strict=True),
+        "width;money \u20ac\n",
+        separator=";",
+    ).encode("cp1252"),
+    "tabs.csv": csv_text(
+        zip(MONEY, WIDTH, KINDS, strict=True),
+        "money\twidth\tst\u00fcck\n",
+        separator="\t",
+    ).encode("utf-16"),
+    "gaps.csv": columns_of(
+        ("w", [" na" if i == 3 else f" {x}" for i, x in enumerate(WIDTH)]),
+        (" m ", [" " if i == 5 else x for i, x in enumerate(MONEY)]),
+        ("flag", ["" if i == 7 else i % 3 == 0 for i in range(150)]),
+        (" id ", range(150)),
+    ).encode(),
+    "twice.csv": columns_of(("a", MONEY), ("", WIDTH), ("a", KINDS)).encode(),
+    "nameless.csv": columns_of(("5.1", MONEY), ("3", WIDTH), ("a", KINDS)).encode(),
+}
+
+
+@pytest.mark.parametrize("name", WAYS_TO_WRITE)
+def test_python_to_continue_reads_the_same_table(job, tmp_path, name):
+    """The code in the report gives pandas the same columns, and a model of them."""
+    pytest.importorskip("pandas")
+    path = tmp_path / name
+    path.write_bytes(WAYS_TO_WRITE[name])
+    data = demo_data.load(path)
+    options = ["--code-sizes", 1, "--cv", 2, "--no-plot"]
+    status, out, err = job("--data", path, *options)
+    assert (status, err) == (0, "")
+    text = (tmp_path / "out" / "report.txt").read_text(encoding="utf-8")
+    code = text.partition("To continue in Python:\n")[2]
+    assert text in out
+    scope = {}
+    exec(textwrap.dedent(code), scope)
+    frame = scope["X"]
+    assert [str(column).strip() for column in frame.columns] == list(data.names)
+    for j, column in enumerate(frame.columns):
+        found = frame[column].to_numpy(dtype=object)
+        is_missing = frame[column].isna().to_numpy()
+        assert np.array_equal(is_missing, data.is_missing[:, j])
+        expected, found = data.X[~is_missing, j], found[~is_missing]
+        if data.names[j] in data.dates:  # seconds since the first, for days
+            expected = (expected - expected.min()) * 86400
+        if data.names[j] in data.categories:
+            assert found.astype(str).tolist() == expected.tolist()
+        else:
+            assert np.allclose(found.astype(float), expected.astype(float))
+    assert scope["codes"].shape == (len(data.X), 1)
+
+
+def test_report(job, figures, tmp_path, monkeypatch):
+    """Numbers in the words are those of the fits, and a row that is odd is found."""
+    monkeypatch.setattr(demo, "OF_FILES", {})
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=150).round(4)
+    table = {
+        "height": a + 10,
+        "weight": (2 * a + 0.1 * rng.normal(size=150)).round(4) * 1e4,
+        "noise": rng.normal(size=150).round(4),
+        "kind": np.where(a > 0, "up", "down").astype(object),
+        "city": np.resize(["Rome", "Oslo", "Bonn"], 150).astype(object),
+    }
+    table["weight"][40] = -50_000
+    cells = dict(table, score=(a + rng.normal(size=150)).round(3))
+    cells["city"] = ["" if i % 10 == 0 else c for i, c in enumerate(table["city"])]
+    (tmp_path / "a.csv").write_text(columns_of(*cells.items()))
+    options = "--target", "score", "--code-sizes", 1, 2, "--cv", 2
+    status, out, _ = job("--data", tmp_path / "a.csv", *options, max_iter=20)
+    assert status == 0
+    text = (tmp_path / "out" / "report.txt").read_text()
+    assert text in out
+    assert len(text.splitlines()) <= 40
+    assert max(map(len, text.splitlines())) < 80
+    words = " ".join(text.split())
+    assert "a.csv has 150 rows and 5 columns: 3 of numbers, 2 of categories." in words
+    assert "Gaps: 2 % of the values, in city 10 %." in words
+    assert "skae.AutoencoderImputer(random_state=0).fit_transform(X)" in words
+    r2 = [row["autoencoder_r2"] for row in read_table(tmp_path / "out")]
+    assert f"(by code size: 1: {100 * r2[0]:.0f} %, 2: {100 * r2[1]:.0f} %)" in words
+    assert f"2 numbers per row can keep {100 * r2[1]:.0f} %" in words
+    assert "R2 of the target from all features: " in words
+    (row,) = re.findall(r"row 40 \(line 42\): .*", text)
+    assert "weight=-50000 (" in row
+    assert text.index("row 40 ") < text.index("row ", text.index("row 40 ") + 1)
+    # The columns in the words and in the picture.
+    *_, bars = figures[0].axes
+    names = [label.get_text() for label in bars.get_yticklabels()]
+    widths = [bar.get_width() for bar in bars.patches]
+    assert sorted(names) == sorted(table)
+    assert widths == sorted(widths, reverse=True)
+    best = ", ".join(f"{n} {w:.2f}" for n, w in zip(names[:3], widths, strict=False))
+    assert f"by the share that is kept in 2 numbers: best {best}; worst" in words
+    assert out.count("R2 of target from code") == 1
+    assert [ax.get_title() for ax in figures[0].axes][1].startswith("R² of the target")
+
+
+def test_shares_of_columns():
+    """R² of numbers, and of the probabilities of levels."""
+    X = IRIS.copy()
+    X[::7, 2] = np.nan
+    model = AutoencoderTransformer(2, random_state=0, max_iter=5).fit(X)
+    restored = model.inverse_transform(model.transform(X))
+    shares = report.column_shares(make_pipeline(model), X, ())
+    for j in range(4):
+        there = ~np.isnan(X[:, j])
+        assert shares[j] == pytest.approx(r2_score(X[there, j], restored[there, j]))
+    table = np.column_stack([X, KINDS]).astype(object)
+    table[:, :4] = X
+    table[5, 4] = None
+    model = AutoencoderTransformer(2, random_state=0, max_iter=20).fit(table)
+    shares = report.column_shares(make_pipeline(model), table, ("4",))
+    squares = [
+        ((probabilities - one_hot) ** 2).sum()
+        for probabilities, one_hot in zip(
+            model._decoded_inputs(model.transform(table))[:, 4:],
+            np.eye(3)[SPECIES],
+            strict=True,
+        )
+    ]
+    there = np.arange(150) != 5
+    spread = np.eye(3)[SPECIES[there]].var(axis=0).sum()
+    assert shares[4] == pytest.approx(1 - np.mean(np.array(squares)[there]) / spread)
+    assert 0.1 < shares[4] < 1
+
+
+def test_code_size_of_the_report():
+    """The smallest that keeps nine tenths, or the best."""
+    assert report.chosen_code_size([0.5, 0.91, 0.95]) == 1
+    assert report.chosen_code_size([0.5, 0.7, 0.6]) == 1
+
+
+def test_rows_beyond_a_limit_are_scored_only(job, tmp_path):
+    np.save(tmp_path / "a.npy", IRIS)
+    options = "--max-rows", 60, "--code-sizes", 1, "--cv", 2, "--no-plot"
+    status, out, _ = job("--data", tmp_path / "a.npy", *options)
+    assert status == 0
+    assert "a.npy: 60 training samples, 38 held out" in out
+    assert "52 of the 150 samples are not used to fit" in " ".join(out.split())
+    assert re.search(r"Unusual rows: \d+ of 150 beyond", out)
+    code = out.partition("To continue in Python:\n")[2].partition("\n\n")[0]
+    scope = {}
+    exec(textwrap.dedent(code), scope)
+    assert scope["codes"].shape == (150, 1)
+
+
+def test_terminals_that_know_ascii_only(monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    demo.show("gr\u00f6\u00dfe")
+    assert printed.getvalue().splitlines() == [rb"gr\xf6\xdfe"]
+
+
+def test_scaler_of_a_table(failing_job, tmp_path):
+    (tmp_path / "a.csv").write_text(csv_text(IRIS))
+    message = failing_job("--data", tmp_path / "a.csv", "--scaler", "minmax")
+    assert "--scaler minmax: only for arrays" in message

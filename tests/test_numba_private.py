@@ -56,6 +56,7 @@ numba.core.caching.FunctionCache = Other
 }
 
 
+@pytest.mark.soak
 def test_a_fit_without_the_private_names(tmp_path):
     """The same bits; what is compiled is still kept on disk, in files of its own."""
     bits, of_its_own = set(), {"NUMBA_CACHE_DIR": str(tmp_path)}

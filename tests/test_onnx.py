@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 import skae
 from skae import (
@@ -28,7 +28,15 @@ from skae.onnx import register, to_onnx
 from skae.onnx._activations import ACTIVATIONS as OF_OPERATORS
 
 from .support.cases import ACTIVATION_NAMES, ALL_CASES, RANGES, make, make_data
-from .support.libraries import NUMBERS, PLAIN, TABLES, WHOLE, columns_of, text_array
+from .support.libraries import (
+    NUMBERS,
+    PLAIN,
+    TABLES,
+    WHOLE,
+    columns_of,
+    repeated,
+    text_array,
+)
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -304,8 +312,7 @@ def detected(model, X):
     if isinstance(model, onnx.ModelProto):
         model = session(model)
     names = [value.name for value in model.get_outputs()]
-    (given,) = (value.name for value in model.get_inputs())
-    found = model.run(None, {given: X})
+    found = model.run(None, given_to(model.get_inputs(), X))
     assert all(values.shape == (len(X), 1) for values in found)
     return dict(zip(names, (values[:, 0] for values in found), strict=True))
 
@@ -314,8 +321,9 @@ def assert_detected(found, detector, X, dtype):
     """Networks compute in float32."""
     expected = {name: getattr(detector, METHODS[name])(X) for name in found}
     scores = detector.score_samples(X)
-    bounds = 1e-5 * (np.abs(scores) + np.abs(detector.offset_))
-    is_clear = np.abs(scores - detector.offset_) > bounds
+    offset = (detector[-1] if isinstance(detector, Pipeline) else detector).offset_
+    bounds = 1e-5 * (np.abs(scores) + np.abs(offset))
+    is_clear = np.abs(scores - offset) > bounds
     assert is_clear.mean() > 0.9
     assert found["label"].dtype == np.int64
     np.testing.assert_array_equal(found["label"][is_clear], expected["label"][is_clear])
@@ -543,6 +551,7 @@ DTYPE_OF = {
     "tensor(string)": object,
     **{"tensor(double)": np.float64, "tensor(float)": np.float32},
     **{"tensor(int64)": np.int64, "tensor(int8)": np.int8, "tensor(bool)": np.bool_},
+    "tensor(uint16)": np.uint16,
 }
 
 
@@ -672,7 +681,7 @@ def test_whole_numbers_of_tables():
     decoder = session(to_onnx(estimator, "decoder"))
     code = 100 * estimator.transform(X)
     expected = estimator.inverse_transform(code)
-    assert expected["small"].min() == -128
+    assert (expected["small"].min(), expected["small"].max()) == (-128, 127)
     for values, name in zip(decoder.run(None, {"code": code}), expected, strict=True):
         if expected[name].dtype.kind == "i":  # float64 rounds the largest
             np.testing.assert_allclose(values[:, 0], expected[name], rtol=1e-14)
@@ -696,6 +705,198 @@ def test_categories_of_several_types():
     X = pd.DataFrame({"t": levels, "x": NUMBERS[:, 0]})
     with pytest.raises(ValueError, match=r"column 't' has categories of .*int.*str"):
         to_onnx(fitted_to_table(X))
+    X["t"] = pd.cut(NUMBERS[:, 1], 3)
+    with pytest.raises(ValueError, match=r"'t' has categories of the types Interval"):
+        to_onnx(fitted_to_table(X))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_detectors_of_tables(name):
+    """Of numbers and levels, with gaps and rare levels, or of levels alone."""
+    X = TABLES[name]()
+    network = (QUICK, QUICK_VARIATIONAL)[list(TABLES).index(name) % 2]
+    detector = AutoencoderOutlierDetector(network, random_state=0, max_categories=3)
+    model = session(to_onnx(detector.fit(X)))
+    dtype = DTYPE_OF[model.get_outputs()[1].type]
+    assert_detected(detected(model, X), detector, X, dtype)
+    given = given_to(model.get_inputs(), X)
+    none = {name: column[:0] for name, column in given.items()}
+    assert model.run(None, none)[0].shape == (0, 1)
+
+
+TEXT_AND_NUMBERS = pd.DataFrame(
+    {**PLAIN, "f": NUMBERS[:, 1].astype(np.float32), "B": WHOLE > 2}
+).astype({"t": object, "B": "boolean"})
+TEXT_AND_NUMBERS["t"] = TEXT_AND_NUMBERS["t"].replace("", "c")
+TEXT_AND_NUMBERS["Int"] = pd.array(WHOLE, dtype="Int8")
+
+
+def lacking_table():
+    """A table with gaps, and levels that are not known."""
+    X = TEXT_AND_NUMBERS.copy()
+    X.loc[::4, "x"] = X.loc[1::5, "f"] = np.nan
+    X.loc[2::6, ["Int", "B"]] = pd.NA
+    X.loc[::3, "t"], X.loc[1::7, "t"], X.loc[2::7, "t"] = None, np.nan, "unknown"
+    X.loc[5] = [None, np.nan, 2, True, np.nan, pd.NA, pd.NA]
+    return X.astype(TEXT_AND_NUMBERS.dtypes)
+
+
+@pytest.mark.filterwarnings("ignore:X has categories that were not seen in fit")
+@pytest.mark.parametrize(
+    "network",
+    [
+        None,
+        QUICK,
+        clone(QUICK).set_params(loss="poisson"),
+        QUICK_VARIATIONAL,
+        clone(QUICK_VARIATIONAL).set_params(loss="log_loss"),
+    ],
+)
+def test_gaps_and_new_levels_of_detectors(network):
+    """Levels that are not known are findings, not gaps; a range of numbers or not."""
+    X, new = TEXT_AND_NUMBERS, lacking_table()
+    if getattr(network, "loss", "squared_error") != "squared_error":
+        numbers = ["x", "i", "f", "Int"]
+        X, new = X.copy(), new.copy()
+        X[numbers], new[numbers] = X[numbers].abs() / 100, new[numbers].abs() / 100
+    declared = {"t": ["a", "b", "c", "ü", "declared"]}
+    detector = AutoencoderOutlierDetector(network, random_state=0, categories=declared)
+    model = session(to_onnx(detector.fit(X)))
+    for rows in (X, new, new[5:6]):
+        assert_detected(detected(model, rows), detector, rows, np.float64)
+    given = given_to(model.get_inputs(), X[:4])
+    given["t"] = np.array([["unknown"], ["declared"], [None], [""]], dtype=object)
+    found = model.run(["score_samples"], given)[0][:, 0]
+    rows = X[:4].assign(t=["unknown", "declared", None, None])
+    np.testing.assert_allclose(found, detector.score_samples(rows), rtol=1e-5)
+
+
+def fitted_imputer(X, network=QUICK, **params):
+    imputer = AutoencoderImputer(network, random_state=0, **params).fit(X)
+    if imputer.estimator_ is not None:
+        imputer.weight_[:] = np.linspace(0.5, 1, len(imputer.weight_))
+    return imputer
+
+
+def assert_imputed(imputer, X, model=None):
+    """Columns, then indicators, as by `transform`; observed entries as they are."""
+    model = model or session(to_onnx(imputer))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not seen in fit")
+        expected = columns_of(imputer.transform(X))
+    found = model.run(None, given_to(model.get_inputs(), X))
+    if len(found) < len(expected):
+        found = np.hsplit(found[0], found[0].shape[1]) + found[1:]
+    for values, column in zip(found, expected, strict=True):
+        if values.dtype == object:
+            text = [v.decode() if type(v) is bytes else v for v in column[:, 0]]
+            assert values[:, 0].tolist() == [
+                text[i] if pd.notna(text[i]) else str(text[i]) for i in range(len(text))
+            ]
+        else:
+            column = column.astype(values.dtype)
+            np.testing.assert_allclose(values, column, rtol=1e-5, atol=1e-6)
+    return model
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_imputers_of_tables(name):
+    X = repeated(TABLES[name](), 4)
+    imputer = fitted_imputer(X, max_categories=3, add_indicator=len(name) % 2 == 0)
+    model = assert_imputed(imputer, X)
+    names = [value.name for value in model.get_outputs()]
+    if name in ("text", "bytes"):
+        assert names == ["X_imputed"]
+    else:
+        features = imputer.get_feature_names_out()
+        assert names == [f"X_imputed_{name}" for name in features]
+
+
+@pytest.mark.parametrize("n_times", [1, 4])  # without a network, and with one
+@pytest.mark.parametrize("params", [{}, {"min_frequency": 0.3, "add_indicator": True}])
+def test_gaps_and_new_levels_of_imputers(n_times, params):
+    """Gaps are filled, levels that are not known stay; whole numbers are rounded."""
+    X = repeated(TEXT_AND_NUMBERS, n_times)
+    lacking = repeated(lacking_table(), n_times)
+    imputer = fitted_imputer(lacking.replace({"t": {"unknown": None}}), **params)
+    assert (imputer.estimator_ is None) == (n_times == 1)
+    model = assert_imputed(imputer, lacking)
+    for rows in (X, lacking[:1], lacking[5:6]):
+        assert_imputed(imputer, rows, model)
+    given = given_to(model.get_inputs(), X[:4])
+    given["t"] = np.array([["unknown"], [None], [""], [np.nan]], dtype=object)
+    names = [value.name for value in model.get_outputs()]
+    found = dict(zip(names, model.run(None, given), strict=True))
+    assert found["X_imputed_t"][0, 0] == "unknown"
+    assert set(found["X_imputed_t"][1:, 0]) <= {"a", "b", "c", "ü"}
+    if params:
+        flags = found["X_imputed_missingindicator_t"]
+        assert flags.tolist() == [[False], [True], [True], [True]]
+
+
+def test_what_stands_for_missing_values_in_tables():
+    """Numbers, as precise as the column, but no flags; and text."""
+    X = repeated(TEXT_AND_NUMBERS, 4)[["t", "x", "i", "f", "b"]]
+    X["small"] = X["i"].astype(np.uint16)
+    X.iloc[::3, 1], X.iloc[1::3, 3] = 0.1, np.float32(0.1)
+    assert_imputed(fitted_imputer(X, missing_values=0.1), X)
+    X.iloc[::5, 2], X.iloc[1::7, 5], X.iloc[::4, 1] = 1, np.uint16(1), 1.0
+    model = assert_imputed(fitted_imputer(X, missing_values=1), X)
+    types = {value.name: value.type for value in model.get_outputs()}
+    assert types["X_imputed_small"] == "tensor(uint16)"
+    assert types["X_imputed_b"] == "tensor(bool)"
+    X = X.assign(t=X["t"].replace("a", "?"))
+    assert_imputed(fitted_imputer(X, missing_values="?"), X)
+    numbered = np.column_stack([NUMBERS, WHOLE])
+    numbered = np.where(np.random.default_rng(0).random((60, 3)) < 0.2, -1, numbered)
+    params = {"categorical_features": [2], "missing_values": -1, "add_indicator": True}
+    model = assert_imputed(fitted_imputer(numbered, **params), numbered)
+    assert [v.shape[1] for v in model.get_outputs()] == [3, 1, 1, 1]
+
+
+def test_imputers_of_columns_without_entries():
+    X = lacking_table()[["t", "x"]].assign(n=np.nan, e=pd.NA)
+    X = X.astype({"e": "string"})
+    X["t"] = X["t"].replace("unknown", "a")
+    new = X.assign(n=[1.0, np.nan] * 30, e=["text", pd.NA] * 30)
+    for names in (["n", "t", "x", "e"], ["e", "n"], ["e", "t"]):
+        imputer = fitted_imputer(X[names], keep_empty_features=True)
+        assert_imputed(imputer, X[names])
+        if "t" in names:
+            assert_imputed(fitted_imputer(X[names]), new[names])
+    with pytest.raises(ValueError, match=r"no columns.*set keep_empty_features"):
+        to_onnx(fitted_imputer(X[["e", "n"]]))
+    text = text_array().astype(object)
+    text[::3, 0] = None
+    model = assert_imputed(fitted_imputer(text, add_indicator=True), text)
+    names = [value.name for value in model.get_outputs()]
+    assert names == ["X_imputed", "X_imputed_missingindicator_x0"]
+    single = pd.DataFrame({"s": ["only", None] * 5}).astype(object)
+    assert_imputed(fitted_imputer(single), single)
+
+
+@pytest.mark.filterwarnings("ignore:X has categories that were not seen in fit")
+@pytest.mark.parametrize("target_opset", [13, 22])
+def test_imputers_and_detectors_of_tables_in_pipelines(target_opset):
+    """Before others, which know the columns by their names."""
+    X = lacking_table()[["t", "x", "i", "b", "f"]]
+    train = X.assign(t=X["t"].replace("unknown", "a"))
+    imputer = AutoencoderImputer(QUICK, random_state=0)
+    encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
+    by_name = [("text", encoder, ["t"]), ("numbers", StandardScaler(), ["x"])]
+    for pipeline in (
+        make_pipeline(imputer, ColumnTransformer(by_name)),
+        make_pipeline(imputer, clone(MEMBERS["plain"])),
+    ):
+        expected = pipeline.fit(train).transform(X)
+        model = session(converted(pipeline, X, target_opset=target_opset))
+        (found,) = model.run(None, given_to(model.get_inputs(), X))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    detector = AutoencoderOutlierDetector(QUICK, random_state=0)
+    for pipeline in (make_pipeline(imputer, detector), make_pipeline(detector)):
+        pipeline.fit(train)
+        model = session(converted(pipeline, X, target_opset=target_opset))
+        assert_detected(detected(model, X), pipeline, X, np.float64)
 
 
 @pytest.mark.parametrize("target_opset", [13, 22])

@@ -138,11 +138,25 @@ def test_automatic_threshold():
     assert (found[:1000] == -1).mean() < 0.06
 
 
+def skewed_table(n_rows, seed=0):
+    """Counts and sizes that all depend on one exponential variable."""
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(seed)
+    x = rng.exponential(size=n_rows)
+    counts = {
+        f"count{rate}": np.minimum(rng.poisson(rate * x), 3).astype(str)
+        for rate in (0.3, 1, 2)
+    }
+    size = x * rng.lognormal(sigma=0.5, size=n_rows)
+    return pandas.DataFrame({"size": size, **counts})
+
+
 @pytest.mark.parametrize(
     "make",
     [
         correlated,
         curved,
+        skewed_table,
         lambda n, seed=0: np.random.default_rng(seed).standard_t(3, (n, 20)),
     ],
 )
@@ -157,7 +171,8 @@ def test_p_values_of_normal_samples_are_uniform(make):
         np.testing.assert_array_equal(flagged, p_values <= alpha)
         assert 0.3 * alpha < flagged.mean() < 1.5 * alpha
     assert ((p_values > 0) & (p_values <= 1)).all()
-    far = detector.p_values(new[:3] + 100)
+    odd = new[:3].assign(size=100.0) if make is skewed_table else new[:3] + 100
+    far = detector.p_values(odd)
     n_held_out = [len(held_out.scores) for held_out in detector._held_out]
     assert sum(n_held_out) == 2000
     assert np.isin(far, [1 / (1 + n) for n in n_held_out]).all()

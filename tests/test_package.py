@@ -252,6 +252,49 @@ def test_lower_bounds_are_the_pinned_oldest_versions():
         assert release(pins[name]) == release(bound), name
 
 
+def requirements_of_recipe(section):
+    """Requirements in a section of the conda recipe, by name."""
+    text = (ROOT / "recipe" / "recipe.yaml").read_text("utf-8")
+    (lines,) = re.findall(rf"^  {section}:\n((?:    - .*\n)+)", text, re.MULTILINE)
+    return dict(
+        line.removeprefix("    - ").split(" ", 1) for line in lines.splitlines()
+    )
+
+
+def test_conda_recipe_requires_what_pyproject_does():
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    def bounds(requirements):
+        found = (re.fullmatch(r"([\w-]+)(?:\[.*\])?(>=.*)", r) for r in requirements)
+        return {match[1]: match[2] for match in found}
+
+    run = requirements_of_recipe("run")
+    assert run.pop("python") == ">=${{ python_min }}"
+    assert run == bounds(project["dependencies"])
+    optional = requirements_of_recipe("run_constraints")
+    optional["matplotlib"] = optional.pop("matplotlib-base")  # without a window system
+    extras = project["optional-dependencies"]
+    assert optional == bounds(
+        itertools.chain(*(extras[name] for name in ("dask", "io", "onnx", "plot")))
+    )
+
+
+def test_all_that_name_the_version_name_the_same():
+    """The recipe and the citation are of the version that is released next."""
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    recipe = (ROOT / "recipe" / "recipe.yaml").read_text("utf-8")
+    context = dict(re.findall(r'^  (\w+): "(.*)"$', recipe, re.MULTILINE))
+    release = skae.__version__.partition(".dev")[0]
+    assert context["version"] == release
+    assert f">={context['python_min']}" == project["requires-python"]
+    assert f"summary: {project['description']}\n" in recipe
+    assert f"\nversion: {release}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## (\d\S+)", changelog, re.MULTILINE)[1] == release
+
+
 # -- kernels and their cache ---------------------------------------------------------
 
 

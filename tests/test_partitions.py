@@ -267,6 +267,7 @@ def die(block):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.soak
 def test_until_nothing_is_left(monkeypatch):
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),

@@ -10,6 +10,8 @@ from numba.core.registry import cpu_target
 
 from skae._compiled import products
 
+pytestmark = pytest.mark.once
+
 DTYPES = (np.float32, np.float64)
 # Bytes and number of vector registers: with AVX-512, with AVX, without either, here.
 REGISTERS = {(64, 32), (32, 16), (16, 32)}

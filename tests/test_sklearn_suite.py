@@ -12,6 +12,8 @@ import pytest
 
 import skae
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -13,6 +13,8 @@ from skae._compiled.products import DEPTH, PART_COLUMNS, pack, product
 from skae._compiled.sparse_products import dense_sparse_product, sparse_dense_product
 from skae._model import workspace
 
+pytestmark = pytest.mark.once
+
 # Strips, parts and words, whole and not; sums longer than a pass over them.
 WIDTHS, ROWS = (1, 7, 8, 32, 33, 64, 65, 100), (1, 5, 16, 63, 64, 65, 130)
 DENSITIES = (0, 0.1, 0.7)

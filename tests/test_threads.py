@@ -33,6 +33,8 @@ from .support.threaded import (
     results,
 )
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_bits_for_any_number_of_threads(name):

@@ -22,6 +22,8 @@ from .support.interrupts import ctrl_c_after, warns_of_interrupt
 from .support.processes import allowed, blas_threads, in_fork, our_threads
 from .support.threaded import _LARGE, data, digest, in_new_process
 
+pytestmark = pytest.mark.once
+
 
 def job_limits_by_another_thread():
     """The limit is the process'; what a fit needs holds in any thread.

@@ -10,6 +10,8 @@ from skae._compiled import numba_private, vectors
 
 from .support.sources import run_python
 
+pytestmark = pytest.mark.once
+
 IS_X86 = platform.machine() in ("x86_64", "AMD64")
 
 
@@ -137,6 +139,7 @@ def test_products_are_fused_where_the_processor_can():
         assert calls == []
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not IS_X86, reason="needs an x86 processor")
 def test_products_without_fused_instructions_call_no_function():
     """As on Sandy Bridge, or in a virtual machine; they are right all the same."""

@@ -69,6 +69,7 @@ print(sum(not c.cache_hits for f in c_functions() for c in f._compiled.values())
 """
 
 
+@pytest.mark.soak
 def test_processes_compile_for_this_one(tmp_path):
     n_compiled = run_python(WARM_UP_IN_PARALLEL, NUMBA_CACHE_DIR=str(tmp_path))
     assert int(n_compiled) == 1  # the function that is asked for its folder

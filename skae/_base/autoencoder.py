@@ -49,6 +49,7 @@ from skae._model.groups import (
     summed_over_groups,
     unit_weights,
 )
+from skae._model.jacobian import decoder_jacobian
 from skae._model.network import coefs, intercepts, make_network, part
 from skae._names import Names, check_name, hints
 from skae._sklearn import (
@@ -211,6 +212,50 @@ class BaseAutoencoder(
         self._check_code_size(codes)
         out = self._expect_finite(self._decode(codes), "reconstructions")
         return out if self._table is None else self._table.decode(out)
+
+    def decoder_jacobian(self, codes: ArrayLike | None = None) -> np.ndarray:
+        """Derivative of the reconstruction with respect to the code.
+
+        It says what each entry of the code does to each feature, near a code. It is
+        computed exactly, through all layers of the decoder.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_codes, n_components), default=None
+            Codes at which to differentiate. None: the code of `mean_`, the mean of the
+            training data.
+
+        Returns
+        -------
+        jacobian : ndarray of shape (n_codes, n_features, n_components)
+            ``jacobian[i, j, k]`` is the change of feature j, in the units of the
+            training data, per unit of entry k of the code. After a fit to a table with
+            categories, the second axis has an entry for each of `input_names_` instead:
+            a number has the change in its units, a level the change of its decoded
+            probability. At its kink, a "relu" unit has the slope above it.
+
+        Raises
+        ------
+        ValueError
+            If `codes` is not valid, or if derivatives are out of the range of the
+            dtype.
+        """
+        check_is_fitted(self)
+        network, params = self._fitted_network()
+        if codes is None:
+            mean = self.mean_[np.newaxis].astype(params.dtype)
+            rows = self._as_rows(Checked(mean, has_missing=False))
+            at = inference.propagate(inference.encoder(network), params, rows)
+            at = at[:, : self.n_components_]  # without variances, if there are any
+        else:
+            check_before_conversion(codes)
+            at = check_array(codes, dtype=params.dtype, input_name="codes")
+            self._check_code_size(at, "codes", "decoder_jacobian")
+        _, scale = self._output_scaling
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = decoder_jacobian(inference.decoder(network), params, at, scale)
+        self._expect_finite(found.reshape(len(found), -1), "derivatives")
+        return found
 
     def score(
         self, X: MatrixLike, y: Any = None, sample_weight: ArrayLike | None = None
@@ -759,10 +804,12 @@ class BaseAutoencoder(
             )
         return out
 
-    def _check_code_size(self, X: np.ndarray) -> None:
+    def _check_code_size(
+        self, X: np.ndarray, name: str = "X", caller: str = "inverse_transform"
+    ) -> None:
         if X.shape[1] != self.n_components_:
             raise ValueError(
-                f"X has {X.shape[1]} features, but inverse_transform expects codes of "
+                f"{name} has {X.shape[1]} features, but {caller} expects codes of "
                 f"n_components={self.n_components_}"
             )
 

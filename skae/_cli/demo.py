@@ -12,20 +12,33 @@ import csv
 import itertools
 import math
 import os
+import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
-from skae._cli.demo_data import Data, DemoError, check_observed, load
+from skae._cli.csv_table import quoted
+from skae._cli.demo_data import Data, check_observed, load
+from skae._cli.errors import DemoError
+from skae._cli.report import (
+    LINE_WIDTH,
+    chosen_code_size,
+    column_name,
+    column_shares,
+    report,
+)
+from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._typing import Floats
 from skae.inspection import ReconstructionDisplay
 from skae.inspection._comparison import Table, compare
@@ -38,7 +51,6 @@ from skae.inspection._comparison_display import (
     SCORE,
     PCAComparisonDisplay,
 )
-from skae.inspection._prediction import linear_classifier
 from skae.metrics import reconstruction_error
 
 if TYPE_CHECKING:
@@ -50,9 +62,13 @@ CODE_SIZES = (2, 5, 10, 20)
 TEST_SIZE = 0.25
 TABLE_FILE = "results.csv"
 PICTURE_FILE = "reconstructions.png"
-
-# Chosen by cross-validation on the digits' training samples, without those held out.
-AUTOENCODER: dict[str, Any] = {
+REPORT_FILE = "report.txt"
+# Training samples that are used of larger files, to be done in a minute or two.
+MAX_ROWS = 5000
+MAX_ITER = 100  # of the digits
+# Of the digits, chosen by cross-validation on their training samples, without those
+# held out. Other data get the autoencoder's defaults.
+OF_DIGITS: dict[str, Any] = {
     "hidden_layer_sizes": (100,),
     "activation": "silu",
     "init": "random",
@@ -62,12 +78,15 @@ AUTOENCODER: dict[str, Any] = {
     "learning_rate": "cosine",
     "learning_rate_init": 0.01,
     "n_iter_no_change": np.inf,  # the schedule runs to its end
+    "max_iter": MAX_ITER,
 }
-MAX_ITER = 100
+OF_FILES: dict[str, Any] = {}
+DETECTOR: dict[str, Any] = {}
 
 NAMES = (PCA_NAME, AUTOENCODER_NAME)
-LINE_WIDTH = 79
 N_IMAGES = 10
+N_BARS = 14
+PREDICTIONS = {"accuracy": "Accuracy", "target_r2": "R2 of the target"}
 # Okabe and Ito's palette, which color-blind readers can tell apart, too.
 COLORS = ("#0072B2", "#D55E00")
 REFERENCE_COLOR = "#666666"
@@ -79,10 +98,11 @@ def run(
     path: Path | None,
     *,
     target: str | None,
-    scaler: str,
+    scaler: str | None,
     code_sizes: Sequence[int] | None,
     cv: int,
-    max_iter: int,
+    max_iter: int | None,
+    max_rows: int,
     random_state: int,
     output: Path,
     plot: bool,
@@ -92,75 +112,183 @@ def run(
     Raises DemoError if the data cannot be used or the files cannot be written.
     """
     start = time.perf_counter()
+    if path is not None:
+        show(f"Reading {path}")
     data = load(path, target)
-    train, test = split(data, random_state)
+    train, test = split(data, random_state, max_rows)
     code_sizes = usable_code_sizes(code_sizes, (len(train), data.X.shape[1]), cv)
     is_missing = data.is_missing
     for fold, _ in KFold(cv).split(train):
-        check_observed(is_missing[train[fold]], f" in a training fold of {data.name}")
+        check_observed(
+            is_missing[train[fold]], data.names, f" in a training fold of {data.name}"
+        )
     prepare_folder(output)
-    missing = f"; {100 * is_missing.mean():.2g} % of the values are missing"
-    print(
-        f"{data.name}: {len(train)} training samples, {len(test)} held out; "
-        f"{data.X.shape[1]} features{missing if is_missing.any() else ''}"
-    )
-    if data.categories:
-        listed = textwrap.fill(f"Categories: {', '.join(data.categories)}.", LINE_WIDTH)
-        print(f"{listed}\nEach column counts once, whatever its levels or units.")
+    if data.is_table and scaler is not None:
+        raise DemoError(
+            f"--scaler {scaler}: only for arrays; columns of a .csv file are "
+            "standardized, leave it out"
+        )
+    describe_data(data, len(train), len(test))
 
-    autoencoder = AutoencoderTransformer(
-        **AUTOENCODER,
-        max_iter=max_iter,
-        random_state=random_state,
-        categories=data.levels,
+    X, pipeline, code = model_of(
+        data, train, scaler, max_iter=max_iter, random_state=random_state
     )
-    pipeline = Pipeline([("scale", SCALERS[scaler]()), ("reduce", autoencoder)])
-    if data.categories:  # numbers are standardized beside them
-        pipeline = Pipeline(pipeline.steps[1:])
-    print(
-        f"Grid search, {2 * len(code_sizes)} candidates, {cv} folds each (the first "
-        "run also compiles the kernels, for half a minute):",
-        flush=True,
+    n_candidates = 2 * len(code_sizes)
+    show(
+        f"Grid search, {n_candidates} candidates, {cv} folds each (the first run also "
+        "compiles the kernels, for half a minute):"
     )
-    folds = compare(
-        data.X[train],
-        code_sizes,
-        cv=KFold(cv),  # `split` has shuffled the samples
-        estimator=pipeline,
-        report=progress(2 * len(code_sizes)),
-    )
-    imputes = bool(is_missing.any()) and not data.categories
-    classifier = linear_classifier(imputes=imputes)
-    print("Fits on all training samples, R2 on the held-out samples:", flush=True)
-    held_out = compare(
-        data.X,
-        code_sizes,
-        y=data.y,
-        predictor=None if data.y is None else classifier,
-        cv=[(train, test)],
-        estimator=pipeline,
-        return_estimator=True,
-        report=progress(2 * len(code_sizes), by_fit=True),
-    )
-
+    used = np.concatenate([train, test])
+    with errors_of_fits(data.name):
+        folds = compare(
+            X[train],
+            code_sizes,
+            cv=KFold(cv),  # `split` has shuffled the samples
+            estimator=pipeline,
+            report=progress(n_candidates),
+        )
+        show("Fits on all training samples, R2 on the held-out samples:")
+        held_out = compare(
+            X[used],
+            code_sizes,
+            y=None if data.y is None else data.y[used],
+            cv=[(np.arange(len(train)), np.arange(len(train), len(used)))],
+            estimator=pipeline,
+            return_estimator=True,
+            report=progress(n_candidates, by_fit=True),
+        )
     table = make_table(folds, held_out, code_sizes)
     print(f"\n{format_table(table)}\n")
-    print_choice(table, folds.verdict)
+    choice = describe_choice(table, folds.verdict)
     if data.y is not None:
-        print(f"Accuracy from all features: {held_out.results[REFERENCE][0]:.3f}.")
+        name = PREDICTIONS[measure_of(held_out)]
+        all_features = held_out.results[REFERENCE][0]
+        choice += f" {name} from all features: {all_features:z.3f}."
+    size, shares = (len(code_sizes) - 1) // 2, None
+    if data.has_report:
+        size = chosen_code_size(table["autoencoder_r2"])
+        fitted = held_out.results[FITTED][len(code_sizes) + size]
+        with errors_of_fits(data.name):
+            shares = column_shares(fitted, X[test], data.categories)
+            show("Search for unusual rows\n")
+            detector = AutoencoderOutlierDetector(
+                **DETECTOR, random_state=random_state, **data.table_parameters
+            ).fit(X[train])
+            text = report(
+                data,
+                r2=dict(zip(code_sizes, table["autoencoder_r2"], strict=True)),
+                code_size=code_sizes[size],
+                choice=choice,
+                shares=shares,
+                detector=detector,
+                X=X,
+                model_code=code.format(code_sizes[size]),
+            )
+        show(f"{text}\n")
+        with writing(output / REPORT_FILE) as file:
+            file.write_text(f"{text}\n", encoding="utf-8")
+    else:
+        show(textwrap.fill(choice, LINE_WIDTH))
     with writing(output / TABLE_FILE) as file:
         write_table(table, file)
     if plot:
         try:
             with writing(output / PICTURE_FILE) as file:
-                draw(table, held_out, data, test).savefig(file, dpi=DOTS_PER_INCH)
+                figure = draw(table, held_out, data, X, test, size, shares)
+                figure.savefig(file, dpi=DOTS_PER_INCH)
         except ImportError:
             print('No picture without matplotlib: pip install "skae[plot]"')
     print(f"Done in {time.perf_counter() - start:.1f} s")
 
 
-def split(data: Data, random_state: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return indices of training and held-out samples, stratified if possible."""
+def show(text: str) -> None:
+    """Print text at once, with escapes for what the terminal has no characters for."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+@contextlib.contextmanager
+def errors_of_fits(name: str) -> Iterator[None]:
+    """Turn errors that data cause in fits into DemoError, and leave warnings out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            yield
+        except ValueError as error:
+            raise DemoError(f"{name}: {' '.join(str(error).split())}") from None
+
+
+def describe_data(data: Data, n_train: int, n_test: int) -> None:
+    """Print which samples are used, and what is left out."""
+    is_missing = data.is_missing
+    share = 100 * is_missing.mean()
+    missing = f"; {share:.2g} % of the values are missing" if share else ""
+    show(
+        f"{data.name}: {n_train} training samples, {n_test} held out; "
+        f"{data.X.shape[1]} features{missing}"
+    )
+    n_unused = len(data.X) - n_train - n_test
+    lines = []
+    if n_unused:
+        lines.append(
+            f"To be quick, {n_unused} of the {len(data.X)} samples are not used to fit "
+            "and compare (--max-rows takes more)."
+        )
+    if data.left_out:
+        lines.append(f"Left out: {', '.join(data.left_out)}.")
+    if data.categories:
+        lines.append(f"Categories: {', '.join(data.categories)}.")
+    for line in lines:
+        show(textwrap.fill(line, LINE_WIDTH, break_on_hyphens=False))
+    if data.is_table:
+        print("Each column counts once, whatever its levels or units.")
+
+
+def model_of(
+    data: Data,
+    train: NDArray[np.intp],
+    scaler: str | None,
+    *,
+    max_iter: int | None,
+    random_state: int,
+) -> tuple[Any, Pipeline, str]:
+    """Return the samples as the models see them, the autoencoder, and Python for it.
+
+    The Python has a place for the code size.
+    """
+    parameters: dict[str, Any] = dict(OF_FILES if data.code else OF_DIGITS)
+    if max_iter is not None:
+        parameters["max_iter"] = max_iter
+    parameters["random_state"] = random_state
+    levels = data.table_parameters
+    steps = [("reduce", AutoencoderTransformer(**parameters, **levels))]
+    X, imports = data.X, ["from skae import AutoencoderTransformer"]
+    levels.pop("categories", None)  # which pandas and skae find by themselves
+    wrap = "{}"
+    if not data.is_table:
+        scaling = SCALERS[scaler or "minmax"]
+        steps.insert(0, ("scale", scaling()))
+        imports[:0] = [
+            "from sklearn.pipeline import make_pipeline",
+            f"from sklearn.preprocessing import {scaling.__name__}",
+        ]
+        wrap = f"make_pipeline(\n    {scaling.__name__}(), {{}}\n)"
+    elif not data.categories:
+        X = StandardScaler().fit(X[train]).transform(X)
+        levels["scale"] = "standard"
+    arguments = [f"{k}={quoted(v)}" for k, v in {**levels, **parameters}.items()]
+    model = wrap.format(f"AutoencoderTransformer({{}}, {', '.join(arguments)})")
+    code = [*imports, f"model = {model}", "codes = model.fit_transform(X)"]
+    return X, Pipeline(steps), "\n".join(code)
+
+
+def split(
+    data: Data, random_state: int, max_rows: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return indices of training and held-out samples, stratified if possible.
+
+    Neither are more than `max_rows`.
+    """
     stratify = None
     if data.y is not None:
         counts = np.unique(data.y, return_counts=True)[1]
@@ -172,8 +300,12 @@ def split(data: Data, random_state: int) -> tuple[NDArray[np.intp], NDArray[np.i
         test_size=TEST_SIZE,
         random_state=random_state,
     )
+    train, test = train[:max_rows], test[:max_rows]  # they are shuffled
     if data.y is not None and len(np.unique(data.y[train])) < 2:
-        raise DemoError(f"{data.name}: the training samples are all of one class")
+        raise DemoError(
+            f"{data.name}: the training samples are all of one class; choose another "
+            "target, or none"
+        )
     return train, test
 
 
@@ -236,6 +368,11 @@ def progress(n_candidates: int, *, by_fit: bool = False) -> Callable[[Table], No
     return report
 
 
+def measure_of(held_out: PCAComparisonDisplay) -> str:
+    """Return what the table calls the score of predictions of the target."""
+    return "accuracy" if held_out.score_name == "accuracy" else "target_r2"
+
+
 def make_table(
     folds: PCAComparisonDisplay, held_out: PCAComparisonDisplay, code_sizes: list[int]
 ) -> dict[str, list[Any]]:
@@ -243,7 +380,7 @@ def make_table(
     measures = {
         "r2": held_out.results["test_score"],
         "levels": held_out.results.get(ACCURACY),  # None without categories
-        "accuracy": held_out.results.get(SCORE),  # None without labels
+        measure_of(held_out): held_out.results.get(SCORE),  # None without a target
         "fit_seconds": held_out.results["fit_time"],
         "cv_r2": folds.results["test_score"],
     }
@@ -269,6 +406,7 @@ def format_table(table: dict[str, list[Any]]) -> str:
         "R2, held out": ("r2", 3),
         "accuracy of levels": ("levels", 3),
         "accuracy from the code": ("accuracy", 3),
+        "R2 of target from code": ("target_r2", 3),
         "fit seconds": ("fit_seconds", 2),
     }
     blocks = {k: v for k, v in blocks.items() if f"pca_{v[0]}" in table}
@@ -287,17 +425,16 @@ def format_table(table: dict[str, list[Any]]) -> str:
     return "\n".join(lines)
 
 
-def print_choice(table: dict[str, list[Any]], verdict: str) -> None:
-    """Print the candidate with the best score in the folds, and their verdict."""
+def describe_choice(table: dict[str, list[Any]], verdict: str) -> str:
+    """Return the candidate with the best score in the folds, and their verdict."""
     in_folds, held_out = np.array([columns(table, "cv_r2"), columns(table, "r2")])
     best = np.unravel_index(np.argmax(in_folds), in_folds.shape)
     name = describe(NAMES[best[0]], table["code_size"][best[1]])
-    print(
-        f"The grid search picks: {name} (R2 {in_folds[best]:z.3f} in the folds, "
-        f"{held_out[best]:z.3f} held out)."
-    )
     verdict = verdict.replace("±", "+-")  # terminals may know ASCII only
-    print(textwrap.fill(f"In the folds: {verdict}", LINE_WIDTH))
+    return (
+        f"The grid search picks: {name} (R2 {in_folds[best]:z.3f} in the folds, "
+        f"{held_out[best]:z.3f} held out). In the folds: {verdict}"
+    )
 
 
 @contextlib.contextmanager
@@ -322,11 +459,15 @@ def draw(
     table: dict[str, list[Any]],
     held_out: PCAComparisonDisplay,
     data: Data,
+    X: Any,
     test: NDArray[np.intp],
+    size: int,
+    shares: Floats | None,
 ) -> Figure:
     """Return a figure: curves of scores above reconstructions of held-out samples.
 
-    The reconstructions are those of a medium code size.
+    The reconstructions, and the shares of columns if they are known, are those of the
+    code size with the number `size`.
     """
     # Without pyplot: no window, no global state.
     from matplotlib.figure import Figure
@@ -341,7 +482,8 @@ def draw(
     top, bottom = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     titles = ["Variance reconstructed (R², held out)"]
     if data.y is not None:
-        titles.append("Accuracy from the code (held out)")
+        name = PREDICTIONS[measure_of(held_out)].replace("R2", "R²")
+        titles.append(f"{name} from the code (held out)")
     axes = top.subplots(1, len(titles))
     for ax in np.ravel(axes):
         ax.set_prop_cycle(color=COLORS, marker=("o", "s"))
@@ -355,20 +497,43 @@ def draw(
         ax.grid(alpha=0.3)
 
     code_sizes = table["code_size"]
-    medium = (len(code_sizes) - 1) // 2
-    fitted = held_out.results[FITTED][medium :: len(code_sizes)]
-    where = f"from {code_sizes[medium]} numbers"
-    if data.categories:
-        draw_levels(bottom.subplots(), table)
-    elif data.image_shape is None:
-        draw_errors(bottom.subplots(), fitted, data.X[test], where)
+    fitted = held_out.results[FITTED][size :: len(code_sizes)]
+    n_numbers = code_sizes[size]
+    where = f"from {n_numbers} number{'s' * (n_numbers > 1)}"
+    if shares is not None:
+        left, right = bottom.subplots(1, 2)
+        if data.categories:
+            draw_levels(left, table)
+        else:
+            draw_errors(left, fitted, X[test], where)
+        draw_shares(right, data.names, shares, where)
     else:
-        r2 = [column[medium] for column in columns(table, "r2")]
+        r2 = [column[size] for column in columns(table, "r2")]
         names = [f"{n}\nR² {s:z.2f}" for n, s in zip(NAMES, r2, strict=True)]
         models = dict(zip(names, fitted, strict=True))
         draw_images(bottom.subplots(), models, data, test)
         bottom.suptitle(f"Held-out samples and their reconstructions {where}")
     return figure
+
+
+def draw_shares(ax: Axes, names: Sequence[str], shares: Floats, where: str) -> None:
+    """Draw the share of columns that the autoencoder reconstructs: best and worst."""
+    order = np.argsort(-shares, kind="stable")
+    order = order[~np.isnan(shares[order])]
+    title = f"Share of each column, {where}"
+    if len(order) > N_BARS:
+        order = np.concatenate([order[: N_BARS // 2], order[-N_BARS // 2 :]])
+        title = f"Best and worst columns, {where}"
+    ax.barh(np.arange(len(order)), np.maximum(shares[order], 0), color=COLORS[1])
+    ax.set_yticks(np.arange(len(order)), [column_name(names[i]) for i in order])
+    ax.invert_yaxis()
+    ax.set(
+        title=title,
+        xlim=(0, 1),
+        xlabel=f"reconstructed by the {AUTOENCODER_NAME} (held out)",
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="x", alpha=0.3)
 
 
 def draw_levels(ax: Axes, table: dict[str, list[Any]]) -> None:
@@ -414,9 +579,8 @@ def draw_errors(ax: Axes, fitted: NDArray[Any], X: Floats, where: str) -> None:
     ax.scatter(x, y, s=16, alpha=0.6, color=COLORS[1], linewidth=0)
     ax.plot([0, limit], [0, limit], color=REFERENCE_COLOR, linestyle="--")
     ax.set(
-        title=f"Distance of held-out samples to their reconstructions {where}\n"
-        f"{AUTOENCODER_NAME} nearer for {np.mean(y < x):.0%} of the samples (below the "
-        "line)",
+        title=f"Distance to reconstructions {where}\n"
+        f"{AUTOENCODER_NAME} nearer for {np.mean(y < x):.0%} of the samples",
         xlabel=PCA_NAME,
         ylabel=AUTOENCODER_NAME,
         xlim=(0, limit),

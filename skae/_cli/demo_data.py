@@ -1,11 +1,9 @@
 """The data of ``python -m skae``, read from a file and checked."""
 
 import contextlib
-import csv
 import math
 import zipfile
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,21 +12,18 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from skae._data.frames import CATEGORY, ArrayFrame, is_missing
+from skae._cli.csv_table import MAX_LEVELS, quoted, read_csv
+from skae._cli.errors import DemoError
+from skae._data.frames import CATEGORY, ArrayFrame
 from skae._typing import Floats
 
 # With fewer samples, held-out samples and folds say little.
 MIN_ROWS = 20
 # Images of fewer than 8 x 8 pixels show nothing.
 MIN_IMAGE_SIDE = 8
-# With a larger share of numbers, other values of a column are mistakes.
-_MOST_NUMBERS = 0.25
-# Cells of a .csv file without a value, in lower case.
-MISSING_CELLS = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"}
-
-
-class DemoError(Exception):
-    """An error that the user can fix; its message is one line."""
+# Of more the prediction would take long, and few samples each say little.
+MAX_CLASSES = 100
+MIN_OF_CLASS = 5  # samples of a class of text, on average
 
 
 class Data(NamedTuple):
@@ -36,37 +31,57 @@ class Data(NamedTuple):
 
     name: str
     X: NDArray[Any]  # (n_samples, n_features), NaN or None where values are missing
-    y: NDArray[Any] | None  # (n_samples,), class labels
+    y: NDArray[Any] | None  # (n_samples,), the target: classes, or numbers
     image_shape: tuple[int, int] | None  # (height, width) if a sample is an image
+    names: tuple[str, ...] = ()  # of the features; none of arrays
     categories: tuple[str, ...] = ()  # names of columns of text; then X has objects
+    left_out: tuple[str, ...] = ()  # other columns of the file, and why
+    dates: tuple[str, ...] = ()  # names of columns of dates, in days since 1970
+    lines: NDArray[np.intp] | None = None  # of the samples in a .csv file
+    code: tuple[str, ...] = ()  # Python that reads X
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the samples come from a .csv file, whose columns count equally."""
+        return self.lines is not None
+
+    @property
+    def has_report(self) -> bool:
+        """Whether columns and rows are worth words: not those of images."""
+        return bool(self.code) and self.image_shape is None
 
     @property
     def is_missing(self) -> NDArray[np.bool_]:
         """Which entries of X are missing."""
         if not self.categories:
             return np.asarray(np.isnan(self.X))
-        return np.array([[is_missing(v) for v in row] for row in self.X], dtype=bool)
+        rows = ([v is None or v != v for v in row] for row in self.X.tolist())
+        return np.array(list(rows), dtype=bool)
 
     @property
-    def levels(self) -> Any:
-        """The parameter `categories` of an autoencoder: levels of all samples."""
+    def table_parameters(self) -> dict[str, Any]:
+        """Parameters of an autoencoder: the levels of all samples, and how many."""
         if not self.categories:
-            return "auto"
+            return {}
         frame = ArrayFrame(self.X)
-        return [
+        levels = [
             frame.levels(j)[1] if frame.kind(j) == CATEGORY else None
             for j in range(self.X.shape[1])
         ]
+        are_many = any(len(column) > MAX_LEVELS for column in levels if column)
+        parameters: dict[str, Any] = {"categories": levels}
+        return parameters | ({"max_categories": MAX_LEVELS} if are_many else {})
 
 
 def load(path: Path | None, target: str | None = None) -> Data:
     """Return the data of a file, or raise DemoError if they cannot be used.
 
     A path of None stands for scikit-learn's digits. `target` is the name or the number
-    of the label column in a .csv file.
+    of the target's column in a .csv file.
     """
-    suffix = "" if path is None else path.suffix.lower()
-    if target is not None and suffix != ".csv":
+    name = "" if path is None else path.name.lower()
+    is_csv = name.endswith((".csv", ".csv.gz"))
+    if target is not None and not is_csv:
         raise DemoError(
             "--target names a column of a .csv file; a .npz has its labels in y"
         )
@@ -75,26 +90,52 @@ def load(path: Path | None, target: str | None = None) -> Data:
         return Data("digits", digits.data, digits.target, (8, 8))
     if not path.is_file():
         raise DemoError(f"{path}: there is no such file")
-    if suffix not in (".npy", ".npz", ".csv"):
-        raise DemoError(f"{path}: not a .npy, .npz or .csv file")
+    if not is_csv and path.suffix.lower() not in (".npy", ".npz"):
+        raise DemoError(
+            f"{path}: not a .npy, .npz, .csv or .csv.gz file; pandas makes one of "
+            'other tables: pd.read_excel("a.xlsx").to_csv("a.csv", index=False)'
+        )
     try:
-        categories: tuple[str, ...] = ()
-        y: Any
-        if suffix == ".csv":
-            X, y, categories = _read_csv(path, target)
-        else:
-            X, y = _read_numpy(path)
-        if categories:
-            _check_shape(X)
-            data = Data(path.name, X, _check_labels(y, len(X)), None, categories)
-            check_observed(data.is_missing)
-            return data
+        if is_csv:
+            return _load_table(path, target)
+        X, y, code = _read_numpy(path)
         X, image_shape = _check_rows(X)
-        return Data(path.name, X, _check_labels(y, len(X)), image_shape)
+        return Data(
+            path.name,
+            X,
+            _check_labels(y, len(X)),
+            image_shape,
+            names=tuple(map(str, range(X.shape[1]))),
+            code=("import numpy as np", f"X = np.load({quoted(str(path))}){code}"),
+        )
     except DemoError as error:
         raise DemoError(f"{path}: {error}") from None
     except OSError as error:
         raise DemoError(f"{path}: {error.strerror or error}") from None
+
+
+def _load_table(path: Path, target: str | None) -> Data:
+    table = read_csv(path, target)
+    X = table.X
+    _check_n_rows(len(X))
+    if X.shape[1] < 2:
+        raise DemoError(
+            "at least 2 columns with different values, separated by commas, semicolons "
+            f"or tabs, are needed; there are: {', '.join(table.names) or 'none'}; left "
+            f"out: {', '.join(table.left_out) or 'none'}"
+        )
+    return Data(
+        path.name,
+        X,
+        _check_labels(table.y, len(X)),
+        None,
+        names=table.names,
+        categories=table.categories,
+        left_out=table.left_out,
+        dates=table.dates,
+        lines=table.lines,
+        code=table.code,
+    )
 
 
 @contextlib.contextmanager
@@ -102,24 +143,27 @@ def _reading(problem: str) -> Iterator[None]:
     """Turn the errors of a reader into DemoError."""
     try:
         yield
-    except (ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DemoError(f"{problem} ({error})") from None
 
 
-def _read_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return X and y of a .npy or .npz file; y is None if there are no labels."""
+def _read_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None, str]:
+    """Return X and y of a .npy or .npz file, and code that takes X out of it.
+
+    y is None if there are no labels.
+    """
     with path.open("rb") as file:
         with _reading("not readable as NumPy's format"):
             arrays = np.load(file, allow_pickle=False)
         if isinstance(arrays, NpzFile) != (path.suffix.lower() == ".npz"):
             raise DemoError("not in the format that its name says")
         if isinstance(arrays, np.ndarray):
-            return arrays, None
+            return arrays, None, ""
         names = {name.lower(): name for name in arrays.files}
         for x, y in (("x", "y"), ("x_train", "y_train")):
             if x in names:
                 labels = _member(arrays, names[y]) if y in names else None
-                return _member(arrays, names[x]), labels
+                return _member(arrays, names[x]), labels, f"[{quoted(names[x])}]"
         raise DemoError(
             f"no array named X or X_train (there are: {', '.join(arrays.files)})"
         )
@@ -130,115 +174,6 @@ def _member(arrays: Any, name: str) -> NDArray[Any]:
     with _reading(f"its array {name} is not readable"):
         array: NDArray[Any] = arrays[name]
     return array
-
-
-def _read_csv(
-    path: Path, target: str | None
-) -> tuple[NDArray[Any], list[str] | None, tuple[str, ...]]:
-    """Return features and labels of a .csv file, and the names of columns of text.
-
-    Labels are None without target. A column is text, of categories, if less than a
-    quarter of its values are numbers; else values that are none are errors. The first
-    line is a header if a feature in it is neither a number nor missing, unless all of
-    these are in columns of text, and others in it are numbers.
-    """
-    lines = list(_numbered_lines(path))
-    if not lines:
-        raise DemoError("the file is empty")
-    names = lines[0][1]
-    for number, cells in lines:
-        if len(cells) != len(names):
-            raise DemoError(
-                f"line {number} has {len(cells)} columns, the first has {len(names)}"
-            )
-    label = None if target is None else _column_number(names, target)
-    features = [column for column in range(len(names)) if column != label]
-    texts = {i for i in features if _is_text([cells[i] for _, cells in lines[1:]])}
-    named = {i for i in features if not _is_number(names[i])}
-    has_numbers = any(_is_number(names[i]) and names[i] for i in features)
-    if not named or (named <= texts and has_numbers):
-        names = [str(column) for column in range(len(names))]
-    else:
-        lines = lines[1:]
-    columns: list[list[Any]] = []
-    for i in features:
-        read = _level if i in texts else partial(_checked_number, names[i])
-        columns.append([read(number, cells[i]) for number, cells in lines])
-        if lines and all(v is None or v != v for v in columns[-1]):
-            raise DemoError(f"column {names[i]} has no value: leave it out")
-    X = np.array(columns, dtype=object if texts else np.float64).T
-    X = np.ascontiguousarray(X).reshape(len(lines), len(features))
-    named_texts = tuple(names[i] for i in sorted(texts))
-    return (
-        X,
-        None if label is None else _labels(lines, label, names[label]),
-        named_texts,
-    )
-
-
-def _is_text(cells: list[str]) -> bool:
-    """Whether the values of a column are text, and not numbers with mistakes."""
-    values = [cell for cell in cells if cell.lower() not in MISSING_CELLS]
-    return sum(map(_is_number, values)) < _MOST_NUMBERS * len(values)
-
-
-def _level(_: int, cell: str) -> str | None:
-    return None if cell.lower() in MISSING_CELLS else cell
-
-
-def _checked_number(name: str, line: int, cell: str) -> float:
-    try:
-        return _number(cell)
-    except ValueError:
-        raise DemoError(
-            f"line {line}, column {name} is not a number: {cell} (if it is missing, "
-            "leave the cell empty, or write NA)"
-        ) from None
-
-
-def _labels(lines: list[tuple[int, list[str]]], label: int, name: str) -> list[str]:
-    """Return the cells of the column of labels; DemoError if one is empty."""
-    for number, cells in lines:
-        if not cells[label]:
-            raise DemoError(
-                f"line {number}, column {name} is empty, but each sample needs a label"
-            )
-    return [cells[label] for _, cells in lines]
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of every line that is not blank."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        with _reading("not a readable .csv file"):
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    yield reader.line_num, [cell.strip() for cell in cells]
-
-
-def _column_number(names: list[str], target: str) -> int:
-    """Return the position of the column that --target means."""
-    try:
-        return range(len(names))[int(target)]
-    except ValueError:
-        if target in names:
-            return names.index(target)
-        raise DemoError(f"no column {target!r} in: {', '.join(names)}") from None
-    except IndexError:
-        raise DemoError(f"no column {target}, there are {len(names)}") from None
-
-
-def _number(cell: str) -> float:
-    return math.nan if cell.lower() in MISSING_CELLS else float(cell)
-
-
-def _is_number(cell: str) -> bool:
-    """Whether a cell is a number, or missing."""
-    try:
-        _number(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
@@ -256,7 +191,9 @@ def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
             f"its shape is {X.shape}; (rows, features) or (rows, height, width) is "
             "needed"
         )
-    _check_shape(X)
+    _check_n_rows(len(X))
+    if X.shape[1] < 2:
+        raise DemoError(f"{X.shape[1]} features are too few; at least 2 are needed")
     if X.dtype != np.float32:
         X = X.astype(np.float64)
     bad = np.argwhere(np.isinf(X))
@@ -266,7 +203,7 @@ def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
             f"{len(bad)} entries are infinite, the first in row {row}, column "
             f"{column} (counted from 0): {X[row, column]}"
         )
-    check_observed(np.isnan(X))
+    check_observed(np.isnan(X), tuple(map(str, range(X.shape[1]))))
     if np.all(X[0] == X):
         raise DemoError("all its rows are the same")
     side = math.isqrt(X.shape[1])
@@ -275,26 +212,25 @@ def _check_rows(X: NDArray[Any]) -> tuple[Floats, tuple[int, int] | None]:
     return X, image_shape
 
 
-def _check_shape(X: NDArray[Any]) -> None:
-    if len(X) < MIN_ROWS or X.shape[1] < 2:
-        raise DemoError(
-            f"{X.shape[0]} rows of {X.shape[1]} features are too few; at least "
-            f"{MIN_ROWS} rows of 2 features are needed"
-        )
+def _check_n_rows(n_rows: int) -> None:
+    if n_rows < MIN_ROWS:
+        raise DemoError(f"{n_rows} rows are too few; at least {MIN_ROWS} are needed")
 
 
-def check_observed(is_missing: NDArray[np.bool_], where: str = "") -> None:
+def check_observed(
+    is_missing: NDArray[np.bool_], names: Sequence[str], where: str = ""
+) -> None:
     """Raise DemoError if all entries of a feature are missing."""
     empty = np.flatnonzero(is_missing.all(axis=0))
     if len(empty):
-        raise DemoError(
-            f"column {empty[0]} (counted from 0, without labels) has no value{where}: "
-            "leave it out"
-        )
+        raise DemoError(f"column {names[empty[0]]} has no value{where}: leave it out")
 
 
 def _check_labels(y: Any, n_samples: int) -> NDArray[Any] | None:
-    """Return class labels as an array of shape (n_samples,), or None for None."""
+    """Return a target as an array of shape (n_samples,), or None for None.
+
+    Classes are whole numbers or text, and not too many; other numbers are predicted.
+    """
     if y is None:
         return None
     labels = np.asarray(y)
@@ -303,8 +239,16 @@ def _check_labels(y: Any, n_samples: int) -> NDArray[Any] | None:
     labels = labels.ravel()
     with contextlib.suppress(ValueError):  # text is fine
         labels = labels.astype(np.float64)
-    if labels.dtype == np.float64 and not np.all(labels == np.rint(labels)):
-        raise DemoError("the labels are not classes, but numbers with decimals or NaN")
-    if len(np.unique(labels)) < 2:
-        raise DemoError("all labels are the same")
+    is_number = labels.dtype == np.float64
+    if is_number and not np.all(np.isfinite(labels)):
+        raise DemoError("some labels are NaN or infinite: leave these samples out")
+    n_classes = len(np.unique(labels))
+    if n_classes < 2:
+        raise DemoError("all labels are the same: there is nothing to predict")
+    largest = min(MAX_CLASSES, n_samples // MIN_OF_CLASS)
+    if not is_number and n_classes > largest:
+        raise DemoError(
+            f"the labels are text with {n_classes} different values, too many for "
+            f"classes (at most {largest}): choose another target, or none"
+        )
     return labels

@@ -207,12 +207,18 @@ def _whole(values: Floats, dtype: np.dtype) -> np.ndarray:
     """Numbers as the nearest that a dtype of integers, or booleans, can hold."""
     if dtype.kind == "b":
         return values >= 0.5
-    info = np.iinfo(dtype)
     with np.errstate(invalid="ignore"):
         rounded = np.rint(values.astype(np.float64))
-    # The largest integers are no float64.
-    inside = np.clip(rounded, float(info.min), np.nextafter(float(info.max), 0))
-    return inside.astype(dtype)
+    return np.clip(rounded, *range_of(dtype)).astype(dtype)
+
+
+def range_of(dtype: np.dtype) -> tuple[float, float]:
+    """The least and the largest float64 that a dtype of integers can hold."""
+    info = np.iinfo(dtype)
+    largest = float(info.max)
+    if int(largest) > info.max:  # the largest integers are no float64
+        largest = float(np.nextafter(largest, 0))
+    return float(info.min), largest
 
 
 def _replaced(array: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:

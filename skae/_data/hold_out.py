@@ -60,6 +60,7 @@ def hold_out(
     seed: int,
     groups: np.ndarray | None = None,
     unit: Scale | None = None,
+    n_plain: int | None = None,
 ) -> Split | None:
     """Split samples at random into those to train on and those to validate by.
 
@@ -79,13 +80,16 @@ def hold_out(
     unit : float or ndarray of shape (n_features,), default=None
         Units of the features in distances between samples. None is 1.
 
+    n_plain : int, default=None
+        Number of first features that are no levels of categories. None: all.
+
     Returns
     -------
     split : Split or None
         None if all samples belong together.
     """
     n_samples = data.n_rows
-    labels = _units(data, seed, groups, unit=unit)
+    labels = _units(data, seed, groups, unit=unit, n_plain=n_plain)
     if labels is not None:
         return _split_units(labels, fraction, seed)
     if not 0 < math.ceil(fraction * n_samples) < n_samples:
@@ -111,6 +115,7 @@ def in_folds(
     seed: int,
     groups: np.ndarray | None = None,
     unit: Scale | None = None,
+    n_plain: int | None = None,
 ) -> Folds:
     """Divide samples into folds, each to be held out from one of several models.
 
@@ -129,12 +134,15 @@ def in_folds(
     unit : float or ndarray of shape (n_features,), default=None
         Units of the features in distances between samples. None is 1.
 
+    n_plain : int, default=None
+        Number of first features that are no levels of categories. None: all.
+
     Returns
     -------
     folds : Folds
     """
     hashes = _all_hashes(data)
-    labels = _units(data, seed, groups, hashes, unit)
+    labels = _units(data, seed, groups, hashes, unit, n_plain)
     order = np.argsort(hashes, kind="stable")
     if labels is None:
         units, ordered = None, np.arange(data.n_rows)
@@ -183,6 +191,7 @@ def _units(
     groups: np.ndarray | None,
     hashes: np.ndarray | None = None,
     unit: Scale | None = None,
+    n_plain: int | None = None,
 ) -> np.ndarray | None:
     """Labels of samples that are held out together; None if each is on its own.
 
@@ -191,7 +200,7 @@ def _units(
     if groups is not None:
         return _numbered(groups)
     labels = duplicates(data) if hashes is None else _of_equal(hashes)
-    related = related_samples(data, labels, seed, unit)
+    related = related_samples(data, labels, seed, unit, n_plain)
     return labels if related is None else related
 
 
@@ -289,6 +298,7 @@ def related_samples(
     labels: np.ndarray | None,
     seed: int,
     unit: Scale | None = None,
+    n_plain: int | None = None,
 ) -> np.ndarray | None:
     """Labels of samples that belong together, by the distances between some of them.
 
@@ -304,6 +314,9 @@ def related_samples(
 
     unit : float or ndarray of shape (n_features,), default=None
         Units of the features in distances. None is 1.
+
+    n_plain : int, default=None
+        Number of first features that are no levels of categories. None: all.
 
     Returns
     -------
@@ -329,16 +342,19 @@ def related_samples(
     if not 0 < usual < np.inf:
         return None
     distances[queries[:, np.newaxis] == compared] = np.inf
-    distances = np.partition(distances, largest, axis=1)[:, : largest + 1]
-    distances.sort(axis=1)
+    nearest = np.partition(distances, largest, axis=1)[:, : largest + 1]
+    nearest.sort(axis=1)
     least = _NO_DISTANCE * usual
-    has_gap, radii = _gaps(np.maximum(distances, least))
+    has_gap, radii = _gaps(np.maximum(nearest, least))
+    if n_plain is not None:
+        by_numbers = look.distances(compared, n_plain)
+        has_gap &= _are_apart(by_numbers, distances, radii)
     if has_gap.mean() >= _SHARE_WITH_GAP:
         seeds, radii = look.samples[has_gap], radii[has_gap]
         return np.concatenate(data.map(_within, look.center, look.unit, seeds, radii))
     # More than a rounding farther: the neighbour may be among the samples compared.
-    nearest = (1 + _NO_DISTANCE) * distances[:, 0] + least
-    if (look.at_lag(1) <= nearest).mean() > _SHARE_OF_SERIES:
+    hardly_farther = (1 + _NO_DISTANCE) * nearest[:, 0] + least
+    if (look.at_lag(1) <= hardly_farther).mean() > _SHARE_OF_SERIES:
         return _blocks(look, _UNCORRELATED * usual, data.n_rows, labels)
     return None
 
@@ -382,9 +398,12 @@ class _Look:
     ) -> list[Result]:
         return self._data.choose(self._distinct[numbers]).map(function, *args)
 
-    def distances(self, others: np.ndarray) -> Floats:
-        """Distances to other samples, of shape (n_queries, n_others)."""
-        args = self.center, self.unit, self.samples
+    def distances(self, others: np.ndarray, n_first: int | None = None) -> Floats:
+        """Distances to other samples, of shape (n_queries, n_others).
+
+        They are those in all features, or in the first ones.
+        """
+        args = self.center, self.unit, self.samples[:, :n_first]
         squares = np.concatenate(self._map(_squared_distances, others, *args))
         distances: Floats = np.sqrt(squares)
         return distances.T
@@ -439,12 +458,16 @@ def _samples(data: LocalRows) -> Floats:
 def _squared_distances(
     data: LocalRows, center: Floats, unit: Scale, queries: Floats
 ) -> Floats:
-    """Squared distances of the samples of a part, of shape (n_samples, n_queries)."""
+    """Squared distances of the samples of a part, of shape (n_samples, n_queries).
+
+    If the queries have fewer features than the samples, in these first ones.
+    """
     squares = np.empty((data.n_rows, len(queries)))
     of_queries = (queries**2).sum(axis=1)
     for batch, samples in _chunks(data):
         _center(data, samples, center)
         samples /= unit
+        samples = samples[:, : queries.shape[1]]
         products = samples @ queries.T
         of_samples = np.einsum("ij,ij->i", samples, samples)[:, np.newaxis]
         with np.errstate(over="ignore", invalid="ignore"):
@@ -477,6 +500,27 @@ def _gaps(distances: Floats) -> tuple[np.ndarray, Floats]:
     has_gap = is_wide[queries, at] & (scores[queries, at] > _GAP * rest)
     radii = np.exp((logarithms[queries, at] + logarithms[queries, at + 1]) / 2)
     return has_gap, radii
+
+
+def _are_apart(numbers: Floats, distances: Floats, radii: Floats) -> np.ndarray:
+    """Whether the group about each query is apart from the others by its numbers, too.
+
+    Samples with the same categories are nearer than all others, copies or not.
+
+    Parameters
+    ----------
+    numbers, distances : ndarray of shape (n_queries, n_samples)
+        Distances in the features that are no levels, and in all features.
+
+    radii : ndarray of shape (n_queries,)
+        Radii of the groups.
+    """
+    is_in_group = distances <= radii[:, np.newaxis]
+    farthest = np.where(is_in_group, numbers, 0.0).max(axis=1)
+    is_other = ~is_in_group & np.isfinite(distances)
+    nearest = np.where(is_other, numbers, np.inf).min(axis=1)
+    are_apart: np.ndarray = nearest > _LEAST_RATIO * farthest
+    return are_apart
 
 
 def _within(

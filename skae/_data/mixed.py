@@ -14,9 +14,9 @@ from skae._typing import Floats
 
 # An expected probability is not below this share of the level's frequency: it is linear
 # in what is known, and may be negative.
-_LEAST_SHARE = 1e-3
+LEAST_SHARE = 1e-3
 # What groups have left for levels that the distribution leaves out, at least.
-_LEAST_REST = 1e-3
+LEAST_REST = 1e-3
 
 
 class Mixed(NamedTuple):
@@ -147,9 +147,9 @@ class MixedExpectation:
         found = np.empty((len(seen), len(frequencies)))
         found[:, is_known] = seen * unit[is_known] + frequencies[is_known]
         rest = frequencies[~is_known]
-        left = np.maximum(1 - found[:, is_known].sum(axis=1), _LEAST_REST)
+        left = np.maximum(1 - found[:, is_known].sum(axis=1), LEAST_REST)
         found[:, ~is_known] = left[:, np.newaxis] * (rest / (rest.sum() or 1.0))
-        np.maximum(found, _LEAST_SHARE * frequencies, out=found)
+        np.maximum(found, LEAST_SHARE * frequencies, out=found)
         found /= found.sum(axis=1, keepdims=True)
         return found
 

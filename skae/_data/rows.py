@@ -280,7 +280,7 @@ def has_matrices(value: object) -> bool:
 
 def row_chunks(n_rows: int, n_features: int) -> Iterator[slice]:
     """Slices over the rows, whose chunks take bounded memory."""
-    return slices(n_rows, max(1, _CHUNK_ENTRIES // n_features))
+    return slices(n_rows, max(1, _CHUNK_ENTRIES // max(1, n_features)))
 
 
 def slices(n_rows: int, size: int) -> Iterator[slice]:

@@ -148,14 +148,15 @@ def expected(
         {"mean_activation": components},
         {_PARAMS["selected"]: weights},
         scales,
-        expected_names(_n_features(architecture)),
+        expected_names(tables.n_features_of(architecture)),
         expected_gaussian(widths[0]),
     ]
     groups = architecture.get("groups")
     require((groups is None) == ("table" not in fitted), "its categories are missing")
     if groups is not None:
         needed |= scales
-        needed |= tables.expected(fitted["table"], kinds, widths[0], groups)
+        n_columns = tables.n_features_of(architecture)
+        needed |= tables.expected(fitted["table"], kinds, n_columns, groups)
     if fitted["training"]["solver"] == "lbfgs":
         needed[_STATE["moment_1"]] = needed[_STATE["moment_2"]] = dtype, (0,)
         _, n_steps = kinds.get(_MEMORY["steps"], ("", ()))
@@ -182,27 +183,12 @@ def _check_architecture(architecture: dict[str, Any], is_variational: bool) -> N
         and all(name in ACTIVATIONS for name in activations)
         and architecture.keys() - {"groups"}
         == {"widths", "activations", "tied", "variational"}
-        and _are_groups(architecture.get("groups", [widths[0]]), widths[0])
+        and tables.are_groups(groups := architecture.get("groups", [widths[0]]))
+        and sum(groups) <= widths[0]
         and architecture["variational"] is is_variational
         and (is_tied is False or (is_tied is True and not is_variational))
     )
     require(is_network, "its layers do not fit its class")
-
-
-def _are_groups(groups: Any, n_inputs: int) -> bool:
-    """Whether numbers may be the sizes of groups of inputs."""
-    return (
-        type(groups) is list
-        and len(groups) > 0
-        and all(is_count(n, 1) for n in groups)
-        and sum(groups) <= n_inputs
-    )
-
-
-def _n_features(architecture: dict[str, Any]) -> int:
-    """Number of features: the inputs of a group are one."""
-    groups, n_inputs = architecture.get("groups", []), architecture["widths"][0]
-    return int(n_inputs - sum(groups) + len(groups))
 
 
 def _n_params(architecture: dict[str, Any]) -> int:
@@ -244,7 +230,7 @@ def attributes(fitted: Description, arrays: Arrays) -> dict[str, Any]:
             architecture["widths"][1 : len(architecture["widths"]) // 2]
         ),
         "initial_loss_": progress.start_loss,
-        "n_features_in_": _n_features(architecture),
+        "n_features_in_": tables.n_features_of(architecture),
         "n_components_": architecture["widths"][len(architecture["widths"]) // 2],
         "n_layers_": len(architecture["widths"]),
         **_numbers(fitted),

@@ -77,7 +77,7 @@ _ROWS = (
     _autoencoder(VariationalAutoencoderTransformer, is_variational=True),
     _Row(
         AutoencoderImputer,
-        lambda _: 3,
+        imputers.version,
         imputers.described,
         imputers.expected,
         imputers.attributes,

@@ -14,6 +14,7 @@ from skae._files.parts import (
     Expected,
     arrays_of_values,
     expected_values,
+    is_count,
     values_of_arrays,
 )
 
@@ -52,13 +53,27 @@ def described(state: Mapping[str, Any]) -> tuple[Description, Arrays]:
     return {"library": table.library}, arrays
 
 
+def are_groups(groups: Any) -> bool:
+    """Whether a JSON value may be the sizes of groups of inputs."""
+    return (
+        type(groups) is list
+        and len(groups) > 0
+        and all(is_count(size, 1) for size in groups)
+    )
+
+
+def n_features_of(architecture: Mapping[str, Any]) -> int:
+    """Number of features of a network: the inputs of a group are one."""
+    groups, n_inputs = architecture.get("groups", []), architecture["widths"][0]
+    return int(n_inputs - sum(groups) + len(groups))
+
+
 def expected(
-    fitted: Description, kinds: dict[str, Kind], n_inputs: int, groups: list[int]
+    fitted: Description, kinds: dict[str, Kind], n_columns: int, groups: list[int]
 ) -> dict[str, Expected]:
     """Types and shapes of the arrays of a table that has such groups of inputs."""
     library = fitted["library"]
     require(library in FRAMES, f"the library of its table is {shown(library)}")
-    n_columns = n_inputs - sum(groups) + len(groups)
     needed: dict[str, Expected] = {
         _COLUMNS: ("int64", (n_columns,)),
         **expected_values(n_columns, _DTYPES),

@@ -281,7 +281,16 @@ class TabularModel(NamedTuple):
     estimator: Any
     autoencoder: Any  # its last step; None if that is no autoencoder of the table
     table: Table
-    inputs: Callable[[Any], Floats]  # reconstructions of the table's matrix
+    decoded: Callable[[Any], Floats]  # the table's matrix, of codes
+
+    def inputs(self, rows: Any) -> Floats:
+        """Reconstructions of the table's matrix."""
+        return self.decoded(self.estimator.transform(rows))
+
+    def matrix(self, X: Any) -> Floats:
+        """The table's matrix; missing entries, and levels not known, are NaN."""
+        matrix, _ = self.table.encode(_frame(X), handle_unknown="ignore")
+        return np.asarray(sparse.csr_matrix(matrix).toarray(), dtype=np.float64)
 
 
 class TableScores(NamedTuple):
@@ -303,8 +312,8 @@ def tabular_model(estimator: Any, X: Any) -> TabularModel | None:
     table: Table | None = getattr(step, "_table", None)
     if table is not None and not rest:
 
-        def decoded(rows: Any) -> Floats:
-            codes = np.asarray(estimator.transform(rows))
+        def decoded(codes: Any) -> Floats:
+            codes = np.asarray(codes)
             return np.asarray(step._decoded_inputs(codes), dtype=np.float64)
 
         return TabularModel(estimator, step, table, decoded)
@@ -316,8 +325,7 @@ def tabular_model(estimator: Any, X: Any) -> TabularModel | None:
                 check_can_reconstruct(other)
         encoded = encoded_table(step, X, _frame(X))
 
-        def inverted(rows: Any) -> Floats:
-            outputs = estimator.transform(rows)
+        def inverted(outputs: Any) -> Floats:
             for other in reversed(rest):
                 if not is_imputer(other):
                     outputs = other.inverse_transform(outputs)
@@ -368,10 +376,7 @@ def table_scores(
     chunks = weighted_chunks(X, sample_weight, table.n_inputs)
 
     def read(chunk: Chunk) -> Floats:
-        matrix, _ = table.encode(
-            _frame(_safe_indexing(X, chunk)), handle_unknown="ignore"
-        )
-        return np.asarray(sparse.csr_matrix(matrix).toarray(), dtype=np.float64)
+        return model.matrix(_safe_indexing(X, chunk))
 
     mean = weighted_mean(read, chunks)
     scale: Any = 1.0

@@ -65,6 +65,30 @@ def probabilities(outputs: Floats, network: Grouped) -> Floats:
     return found
 
 
+def probability_slopes(found: Floats, tangents: Floats, network: Grouped) -> Floats:
+    """Derivatives of `probabilities`, of shape (n_rows, n_directions, n_outputs).
+
+    A probability p of logits z has the derivative p * (dz - sum of the group's p * dz).
+
+    Parameters
+    ----------
+    found : ndarray of shape (n_rows, n_outputs)
+        What `probabilities` returns.
+
+    tangents : ndarray of shape (n_rows, n_directions, n_outputs)
+        Derivatives of the outputs in some directions.
+
+    network : Grouped
+    """
+    if not network.n_groups:
+        return tangents
+    slopes = tangents.copy()
+    for first, stop in itertools.pairwise(network.groups):
+        p, dz = found[:, np.newaxis, first:stop], tangents[:, :, first:stop]
+        slopes[:, :, first:stop] = p * (dz - (p * dz).sum(axis=2, keepdims=True))
+    return slopes
+
+
 def cross_entropies(outputs: Floats, targets: Floats, network: Grouped) -> Floats:
     """Losses of a network's groups, in nats.
 

@@ -404,7 +404,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             for batch, shares in model.contributions(matrix):
                 contributions[batch] += shares / len(self._models)
         if self._table is not None:
-            contributions = contributions[:, self._table.places]
+            contributions = contributions.take(self._table.places, axis=1)
         if not as_frame:
             return contributions
         import pandas as pd
@@ -427,8 +427,12 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         return "_models" in vars(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state in plain containers, for pickles and for files."""
+        """The state in plain containers, for pickles and for files.
+
+        The networks have the table, too.
+        """
         state = {**super().__getstate__()}
+        state.pop("_table", None)
         if "_models" in state:
             state["estimators_"] = self.estimators_
             state["_models"] = [model.as_dict() for model in self._models]
@@ -443,6 +447,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             pairs = zip(networks, state["_models"], strict=True)
             self._models = [OutlierScore.from_dict(*pair) for pair in pairs]
             self._held_out = [_HeldOut(**of_model) for of_model in state["_held_out"]]
+            self._table = networks[0]._table
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -488,8 +493,10 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     def _fit(self, samples: Samples, groups: np.ndarray | None) -> None:
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        unit = None if self._table is None else Standardization.of(samples).spread
-        args = samples.rows, _N_MODELS, seed, groups, unit
+        unit = n_plain = None
+        if self._table is not None:
+            unit, n_plain = Standardization.of(samples).spread, samples.n_plain
+        args = samples.rows, _N_MODELS, seed, groups, unit, n_plain
         order, of_samples, groups = in_folds(*args)
         samples, is_together = samples.take(order), bool((of_samples < 0).all())
         whole = Standardization.of(samples.some())

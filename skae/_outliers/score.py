@@ -196,7 +196,7 @@ class OutlierScore:
     def from_dict(cls, network: Any, state: dict[str, Any]) -> Self:
         """What `as_dict` has described, with its network."""
         of_samples, of_parts = state["of_samples"], state["of_parts"]
-        deviances = state.get("deviances")  # not in files, nor in earlier versions
+        deviances = state.get("deviances")  # earlier versions had none
         return cls(
             network,
             Distribution.from_dict(of_samples),

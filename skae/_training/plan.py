@@ -448,9 +448,10 @@ def _split(
     used = data.weights > 0 if data.weights.size else np.ones(data.n_rows, bool)
     if is_cautious and used.sum() < _MIN_ROWS_TO_JUDGE:
         return None
-    fraction = estimator.validation_fraction
+    fraction, sizes = estimator.validation_fraction, estimator._group_sizes
+    n_plain = data.n_features - sum(sizes) if sizes else None
     with single_threaded_blas():
-        split = hold_out(data, fraction, seed, groups, unit)
+        split = hold_out(data, fraction, seed, groups, unit, n_plain)
     if is_cautious:
         if split is None or not used[split.train].any():
             return None

@@ -7,6 +7,7 @@ from skae.inspection._comparison import compare_with_pca
 from skae.inspection._comparison_display import PCAComparisonDisplay
 from skae.inspection._components import ComponentsDisplay
 from skae.inspection._latent_space import LatentSpaceDisplay
+from skae.inspection._latent_walk import LatentWalkDisplay
 from skae.inspection._loss_curve import LossCurveDisplay
 from skae.inspection._outliers import OutlierDisplay
 from skae.inspection._reconstruction import ReconstructionDisplay
@@ -15,6 +16,7 @@ from skae.inspection._reconstruction_error import ReconstructionErrorDisplay
 __all__ = [
     "ComponentsDisplay",
     "LatentSpaceDisplay",
+    "LatentWalkDisplay",
     "LossCurveDisplay",
     "OutlierDisplay",
     "PCAComparisonDisplay",

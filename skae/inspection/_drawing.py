@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Pixels between the images of a mosaic, as a share of an image's longer side.
 _GAP = 1 / 12
+# Pixels of the least square that is an image without being called one: most samples of
+# 4, 9 or 16 features are no images.
+_LEAST_SIDE = 5
 # Inches on a new figure: the longer side of an image and of a mosaic, and a margin.
 _IMAGE_SIZE = 0.7
 _MAX_MOSAIC_SIZE = 12.0
@@ -81,19 +84,22 @@ def is_whole(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def check_image_shape(image_shape: Any, n_features: int) -> tuple[int, int]:
-    """Return height and width of an image; None stands for a square."""
+def check_image_shape(
+    image_shape: Any, n_features: int, feature_names: Any = None
+) -> tuple[int, int] | None:
+    """Return height and width of an image; None for a profile of features.
+
+    Without a shape samples are images if they have no names of features, and are
+    squares of some size.
+    """
     advice = (
         f"pass image_shape=(height, width) with height * width = {n_features}, the "
         "number of features"
     )
     if image_shape is None:
         side = math.isqrt(n_features)
-        if side * side != n_features:
-            raise ValueError(
-                f"Samples of {n_features} features are no square images: {advice}"
-            )
-        return side, side
+        is_image = side >= _LEAST_SIDE and side * side == n_features
+        return (side, side) if is_image and feature_names is None else None
     try:
         shape = tuple(image_shape)
     except TypeError:
@@ -135,27 +141,39 @@ def mosaic_size(picture: Floats, image_shape: tuple[int, int]) -> tuple[float, f
 
 
 def make_room_for_titles(ax: Axes) -> None:
-    """Widen a new figure, which a mosaic fills, for the labels at the left."""
+    """Widen a new figure, which a mosaic fills, for the labels around it."""
     figure: Any = ax.figure  # not a SubFigure, because it is new
     widths = [label.get_window_extent().width for label in ax.get_yticklabels()]
     left = max(widths) / figure.dpi + 2 * _PAD
+    labels = ax.xaxis.get_tightbbox()  # None without any
+    below = 0.0 if labels is None else labels.height / figure.dpi
     width, height = figure.get_size_inches()
-    total_width, total_height = left + width + _PAD, height + 2 * _PAD
+    total_width, total_height = left + width + _PAD, height + below + 2 * _PAD
     figure.set_size_inches(total_width, total_height)
     # This ends matplotlib's own layout, which would cut labels off: it ignores that
     # square pixels narrow the axes.
     ax.set_position(
         (
             left / total_width,
-            _PAD / total_height,
+            (below + _PAD) / total_height,
             width / total_width,
             height / total_height,
         )
     )
 
 
+def remove_ticks(ax: Any) -> None:
+    """Leave the labels of axes, but neither ticks nor lines."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
 def remove_frame(ax: Axes) -> None:
     """Remove all of the axes except labels at the left."""
     ax.set_xticks([])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+    remove_ticks(ax)
+
+
+def code_name(component: int) -> str:
+    """Return the name of an entry of the code."""
+    return f"code {component}"

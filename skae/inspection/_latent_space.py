@@ -1,4 +1,4 @@
-"""Scatter plots of codes."""
+"""Plots of codes: points along one, two or three entries."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from sklearn.utils.validation import check_consistent_length
 
 from skae._data.frames import frame_of
 from skae._model.any_transformer import name_of
-from skae._typing import MatrixLike
-from skae.inspection._drawing import check_axes, check_matplotlib, is_whole
+from skae._typing import Floats, MatrixLike
+from skae.inspection._drawing import (
+    check_axes,
+    check_matplotlib,
+    code_name,
+    is_whole,
+)
 from skae.inspection._models import check_fitted
+from skae.inspection._profiles import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +32,22 @@ if TYPE_CHECKING:
 _MAX_CLASSES = 10
 # Area of a point, in square typographic points, with few and with many samples.
 _MAX_AREA, _MIN_AREA = 25, 3
+# Entries of a plot in space, and from where it is seen: axes do not hide one another.
+_SPACE = 3
+_VIEW = {"elev": 22, "azim": -55}
+_ROOM_IN_SPACE, _BAR_PAD = 0.07, 0.05
+# Strips: widths in units of their distance, and how their densities are counted.
+_STRIP_WIDTH, _N_BINS = 0.85, 60
+_KERNEL = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
+_GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 class LatentSpaceDisplay:
-    """Scatter plot of two entries of the code, colored by labels or by a number.
+    """Plot of one, two or three entries of the code, colored by labels or by a number.
+
+    Two entries are the axes of a scatter plot, and three those of one in space. A
+    single entry is drawn against y: a strip of points for each class, as wide as its
+    samples are dense, or the numbers.
 
     :meth:`from_estimator` creates it from a fitted transformer.
 
@@ -42,11 +60,12 @@ class LatentSpaceDisplay:
         Labels or numbers that color the samples: up to ten classes get a legend, more
         classes and other numbers a color bar.
 
-    components : tuple of int, default=(0, 1)
-        Indices of the two entries: the horizontal and the vertical one.
+    components : tuple of int, default=None
+        Indices of the entries that are drawn, one to three: the horizontal one, the
+        vertical one, and the one in depth. None: the first two, or the only one.
 
     component_names : array-like of str of shape (n_components,), default=None
-        Names of the code's entries. None numbers them.
+        Names of the code's entries. None: "code 0", "code 1", and so on.
 
     Attributes
     ----------
@@ -55,7 +74,7 @@ class LatentSpaceDisplay:
         following attributes.
 
     legend_ : matplotlib Legend or None
-        Colors of the classes.
+        Colors of the classes. None for strips, which have names.
 
     colorbar_ : matplotlib Colorbar or None
         Colors of the numbers.
@@ -83,7 +102,7 @@ class LatentSpaceDisplay:
         *,
         code: MatrixLike,
         y: ArrayLike | None = None,
-        components: tuple[int, int] = (0, 1),
+        components: tuple[int, ...] | int | None = None,
         component_names: Any = None,
     ) -> None:
         self.code = code
@@ -98,7 +117,7 @@ class LatentSpaceDisplay:
         X: MatrixLike,
         y: ArrayLike | None = None,
         *,
-        components: tuple[int, int] = (0, 1),
+        components: tuple[int, ...] | int | None = None,
         ax: Axes | None = None,
         **scatter_kw: Any,
     ) -> Self:
@@ -118,11 +137,13 @@ class LatentSpaceDisplay:
             more classes and other numbers a color bar. Its title is the name of a
             Series. A string is the name of a column of X, if that is a dataframe.
 
-        components : tuple of int, default=(0, 1)
-            Indices of the two entries of the code: the horizontal and the vertical one.
+        components : tuple of int, default=None
+            Indices of the entries that are drawn, one to three: the horizontal one, the
+            vertical one, and the one in depth. None: the first two, or the only one.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a new figure.
+            Axes to draw on, for three entries with ``projection="3d"``. None creates a
+            new figure.
 
         **scatter_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.scatter`.
@@ -139,8 +160,8 @@ class LatentSpaceDisplay:
         TypeError
             If it is no estimator, or has no ``transform``.
         ValueError
-            If the code is a single number or lacks the entries, if X cannot be
-            transformed, or if y does not match it.
+            If the code lacks the entries, if X cannot be transformed, or if y does not
+            match it.
         ImportError
             If matplotlib is not installed.
 
@@ -160,7 +181,7 @@ class LatentSpaceDisplay:
         ...     model, iris.data, iris.target_names[iris.target]
         ... )
         >>> display.ax_.get_xlabel()
-        'autoencodertransformer0'
+        'code 0'
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_fitted(estimator)
@@ -173,7 +194,6 @@ class LatentSpaceDisplay:
             code=_dense_code(estimator.transform(X)),
             y=_column(X, y) if isinstance(y, str) else y,
             components=components,
-            component_names=_names_out(estimator),
         )
         return display.plot(ax, **scatter_kw)
 
@@ -183,7 +203,8 @@ class LatentSpaceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None creates a new figure.
+            Axes to draw on, for three entries with ``projection="3d"``. None creates a
+            new figure.
 
         **scatter_kw : dict
             Keyword arguments for :meth:`matplotlib.axes.Axes.scatter`.
@@ -196,13 +217,12 @@ class LatentSpaceDisplay:
         Raises
         ------
         ValueError
-            If the code is a single number or lacks the entries, or if y does not match
-            it.
+            If the code lacks the entries, or if y does not match it.
         ImportError
             If matplotlib is not installed.
         """
         code = _dense_code(self.code)
-        horizontal, vertical = _check_components(self.components, code.shape[1])
+        entries = _check_components(self.components, code.shape[1])
         classes, values = None, None
         if self.y is not None:
             classes, values = _classes_or_values(self.y)
@@ -211,30 +231,87 @@ class LatentSpaceDisplay:
                 raise ValueError(
                     "y sets the colors of the points: pass either y, or c or color"
                 )
-        ax = check_axes(ax, f"{type(self).__name__}.plot")
+        names = [self._name_of(entry) for entry in entries]
+        points, title = list(code[:, entries].T), getattr(self.y, "name", None)
+        is_strips = len(entries) == 1 and (values is None or classes is not None)
+        if is_strips:
+            points.append(_strips(points[0], values))
+        elif len(entries) == 1:
+            points.append(values)
+            names.append("y" if title is None else str(title))
+        caller, n_axes = f"{type(self).__name__}.plot", len(points)
+        ax = (_check_axes_in_space if n_axes == _SPACE else check_axes)(ax, caller)
         area = np.clip(15_000 / len(code), _MIN_AREA, _MAX_AREA)
         defaults = {"s": area, "alpha": 0.8}
         if values is not None:
             defaults["c"] = values
             defaults |= _colors(classes)
-        self.scatter_ = ax.scatter(
-            code[:, horizontal], code[:, vertical], **{**defaults, **scatter_kw}
-        )
+        self.scatter_ = ax.scatter(*points, **{**defaults, **scatter_kw})
         self.legend_ = self.colorbar_ = None
-        title = getattr(self.y, "name", None)
-        if classes is not None and len(classes) <= _MAX_CLASSES:
+        if is_strips:
+            _name_strips(ax, classes, title)
+        elif classes is not None and len(classes) <= _MAX_CLASSES:
             self.legend_ = _add_legend(ax, self.scatter_, classes, title)
-        elif values is not None:
+        elif values is not None and len(entries) > 1:
             self.colorbar_ = _add_colorbar(ax, self.scatter_, classes, title)
-        ax.set_xlabel(self._name_of(horizontal))
-        ax.set_ylabel(self._name_of(vertical))
+        for axis, name in zip("xyz", names, strict=False):
+            ax.set(**{f"{axis}label": name})
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _name_of(self, component: int) -> str:
         if self.component_names is None:
-            return f"component {component}"
+            return code_name(component)
         return str(self.component_names[component])
+
+
+def _check_axes_in_space(ax: Any, caller: str) -> Any:
+    """Return axes of three dimensions, or those of a new figure."""
+    check_matplotlib(caller)
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        subplot_kw = {"projection": "3d", **_VIEW}
+        return plt.subplots(layout="constrained", subplot_kw=subplot_kw)[1]
+    if not hasattr(check_axes(ax, caller), "zaxis"):
+        raise ValueError(
+            "components has three entries, but ax is flat: pass axes made with "
+            'projection="3d", or None for a new figure'
+        )
+    return ax
+
+
+def _strips(code: Floats, numbers_of_classes: NDArray[Any] | None) -> Floats:
+    """Return heights of points, around the numbers of their classes.
+
+    A strip is as wide as its samples are dense there, relative to the densest strip.
+    """
+    if numbers_of_classes is None:
+        numbers_of_classes = np.zeros(len(code), dtype=np.intp)
+    edges = np.linspace(code.min(), code.max(), _N_BINS + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    spread, densest = np.empty(len(code)), np.empty(numbers_of_classes.max() + 1)
+    for number in range(len(densest)):
+        chosen = numbers_of_classes == number
+        counts, _ = np.histogram(code[chosen], edges)
+        smooth = np.convolve(counts, _KERNEL, mode="same")
+        density = np.interp(code[chosen], middles, smooth)
+        densest[number] = density.max(initial=np.finfo(np.float64).tiny)
+        # Evenly, whatever their number: multiples of the golden ratio.
+        places = (np.arange(chosen.sum()) * _GOLDEN_RATIO) % 1 - 0.5
+        spread[chosen] = density / densest[number] * places
+    return numbers_of_classes + _STRIP_WIDTH * spread
+
+
+def _name_strips(ax: Axes, classes: NDArray[Any] | None, title: str | None) -> None:
+    """Name the strips at the left; a single one has no name."""
+    if classes is None:
+        ax.set_yticks([])
+        ax.set_ylim(-0.5, 0.5)
+        return
+    ax.set_yticks(range(len(classes)), labels=[short(_text(name)) for name in classes])
+    ax.set_ylim(len(classes) - 0.5, -0.5)
+    ax.set_ylabel(title or "")
 
 
 def _column(X: Any, name: str) -> Any:
@@ -251,41 +328,28 @@ def _column(X: Any, name: str) -> Any:
 def _dense_code(code: Any) -> NDArray[Any]:
     code = check_array(code, accept_sparse=True, input_name="code")
     dense: NDArray[Any] = code if isinstance(code, np.ndarray) else code.toarray()
-    if dense.shape[1] < 2:
-        raise ValueError(
-            "The code is a single number (n_components=1), but a scatter needs two: "
-            "fit with n_components >= 2"
-        )
     return dense
 
 
-def _names_out(estimator: Any) -> Any:
-    """Return the names of the code's entries, or None if there are none."""
-    if hasattr(estimator, "best_estimator_"):  # a search has none itself
-        return _names_out(estimator.best_estimator_)
+def _check_components(components: Any, n_components: int) -> list[int]:
+    """Return the indices of one to three entries of the code."""
+    if components is None:
+        return [0, 1][:n_components]
     try:
-        return estimator.get_feature_names_out()
-    except AttributeError:  # of the estimator, or of a step of a Pipeline
-        return None
-
-
-def _check_components(components: Any, n_components: int) -> tuple[int, int]:
-    """Return the indices of two entries of the code."""
-    try:
-        pair = tuple(components)
+        entries = [components] if is_whole(components) else list(components)
     except TypeError:
-        pair = ()
+        entries = []
     if (
-        len(pair) != 2
-        or not all(is_whole(i) for i in pair)
-        or not all(0 <= i < n_components for i in pair)
-        or pair[0] == pair[1]
+        not 1 <= len(entries) <= _SPACE
+        or not all(is_whole(i) for i in entries)
+        or not all(0 <= i < n_components for i in entries)
+        or len(set(entries)) < len(entries)
     ):
         raise ValueError(
-            f"components={components!r} must be two different numbers from 0 to "
-            f"{n_components - 1}: the code has n_components={n_components} entries"
+            f"components={components!r} must be one to three different numbers from 0 "
+            f"to {n_components - 1}: the code has n_components={n_components} entries"
         )
-    return pair[0], pair[1]
+    return entries
 
 
 def _classes_or_values(y: Any) -> tuple[NDArray[Any] | None, NDArray[Any]]:
@@ -333,14 +397,19 @@ def _add_legend(
         for color, name in zip(colors, classes, strict=True)
     ]
     return ax.legend(
-        handles=handles, title=title, loc="upper left", bbox_to_anchor=(1, 1)
+        handles=handles,
+        title=title,
+        loc="upper left",
+        bbox_to_anchor=(1 + _room(ax), 1),
     )
 
 
 def _add_colorbar(
     ax: Axes, scatter: PathCollection, classes: NDArray[Any] | None, title: str | None
 ) -> Colorbar:
-    colorbar = ax.figure.colorbar(scatter, ax=ax, label=title or "")
+    colorbar = ax.figure.colorbar(
+        scatter, ax=ax, label=title or "", pad=0.05 + _room(ax)
+    )
     # Transparent points do not need a transparent color bar, which is hard to read.
     solids: Any = colorbar.solids  # None only for contour lines
     solids.set_alpha(1)
@@ -354,6 +423,11 @@ def _add_colorbar(
         colorbar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
         colorbar.ax.yaxis.set_major_formatter(FuncFormatter(name_of))
     return colorbar
+
+
+def _room(ax: Axes) -> float:
+    """Return the share of the axes for labels at the right, as plots in space have."""
+    return _ROOM_IN_SPACE if hasattr(ax, "zaxis") else 0.0
 
 
 def _text(label: object) -> str:

@@ -33,6 +33,8 @@ _NORMAL_COLOR, _OUTLIER_COLOR = "C0", "C3"
 # the histogram that is added for the legend.
 _ROOM_BELOW = 1.4
 _ROOM_FOR_LEGEND = 0.12
+# A ratio of scores with so few powers of ten that others need labels, too.
+_FEW_DECADES = 100
 # Characters of a feature's name.
 _LONGEST_NAME = 24
 
@@ -265,6 +267,7 @@ class OutlierDisplay:
             label=f"threshold: {n_above} of {len(scores)} above",
         )
         ax.set(xscale="log", yscale="log", xlabel="Score", ylabel="Samples")
+        _label_few_decades(ax)
         bottom, top = ax.get_ylim()
         ax.set_ylim(bottom / _ROOM_BELOW, top * (top / bottom) ** _ROOM_FOR_LEGEND)
         ax.legend(loc="upper right")
@@ -308,6 +311,17 @@ def _log_bins(scores: Floats) -> Floats:
         low, high = low / 2, high * 2
     bins: Floats = np.geomspace(low, high, _N_BINS + 1)
     return bins
+
+
+def _label_few_decades(ax: Axes) -> None:
+    """Label 1, 2 and 5 of few decades, where matplotlib's labels would overlap."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = ax.get_xlim()
+    if high < _FEW_DECADES * low:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda score, _: f"{score:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _number(score: float) -> str:

@@ -1,4 +1,4 @@
-"""Images and their reconstructions."""
+"""Samples and their reconstructions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 
-from skae._model.any_transformer import reconstruct, sliceable, tabular_model
+from skae._model.any_transformer import (
+    TabularModel,
+    dense_rows,
+    reconstruct,
+    sliceable,
+    tabular_model,
+)
 from skae._names import Names, hint
 from skae._sklearn import _safe_indexing
 from skae._typing import Floats, MatrixLike
@@ -22,24 +28,42 @@ from skae.inspection._drawing import (
     mosaic_size,
     remove_frame,
 )
+from skae.inspection._features import (
+    check_feature_names,
+    columns_of_table,
+    mean_and_deviation,
+    means_of_numbers,
+    names_of_columns,
+)
 from skae.inspection._models import (
     named_reconstructions,
     reconstructing_models,
     sample_errors,
 )
+from skae.inspection._pairs import draw_pairs
+from skae.inspection._profiles import profile_size
 from skae.metrics import reconstruction_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
 
 _ORIGINALS = "original"
 _ORDERS = ("first", "best", "worst")
+# Samples that are drawn by default.
+_MOST_IMAGES, _MOST_PROFILES = 10, 5
+# Inches of a new figure for each sample, and for the legend.
+_BAND_WIDTH, _LEGEND_WIDTH = 1.5, 2.3
 # No gray, which could be a value.
 _MISSING_COLOR = "#ffd8b0"
 
 
 class ReconstructionDisplay:
-    """Images above their reconstructions.
+    """Images above their reconstructions, or features beside theirs.
+
+    A sample that is no image is drawn as a profile, with a row for each feature:
+    numbers are points, and categories are levels, in color where they are wrong.
 
     :meth:`from_estimator` creates it from one or several fitted transformers,
     :meth:`from_predictions` from reconstructions.
@@ -47,25 +71,40 @@ class ReconstructionDisplay:
     Parameters
     ----------
     originals : ndarray of shape (n_images, n_features)
-        Images, as samples of pixels; NaN is a missing one.
+        Samples of pixels or other numbers; NaN is a missing one. In arrays of objects,
+        columns with text are levels of categories, of which None is a missing one.
 
     reconstructions : dict of str to ndarray of shape (n_images, n_features)
         Reconstructions of these samples, by name.
 
     image_shape : tuple of int, default=None
-        Height and width of an image. None: images are square.
+        Height and width of an image. None: images are square if the number of features
+        is the square of a number from 5 on, and there are no `feature_names`; else
+        profiles are drawn.
 
     indices : ndarray of shape (n_images,), default=None
         Indices of the samples in the data that they were chosen from.
 
+    feature_names : array-like of str of shape (n_features,), default=None
+        Names of the features in a profile. None: x0, x1, and so on.
+
+    feature_means, feature_deviations : array-like of shape (n_features,), default=None
+        Means and standard deviations of the features, in which a profile measures
+        numbers. None: those of `originals`.
+
     Attributes
     ----------
-    image_ : matplotlib AxesImage
+    image_ : matplotlib AxesImage or None
         All images as one: a row of originals, and one for each name below it, with NaN
-        between images. :meth:`plot` sets this and the following attributes.
+        between images. None for profiles. :meth:`plot` sets this and the following
+        attributes.
+
+    lines_ : dict of str to matplotlib Line2D, or None
+        Points of profiles: of the originals, as "original", and of the reconstructions
+        by name, sample by sample. None for images.
 
     ax_ : matplotlib Axes
-        Axes with the images.
+        Axes with the images or profiles.
 
     figure_ : matplotlib Figure
         Figure with the axes.
@@ -93,11 +132,17 @@ class ReconstructionDisplay:
         reconstructions: Mapping[str, NDArray[Any]],
         image_shape: tuple[int, int] | None = None,
         indices: NDArray[np.intp] | None = None,
+        feature_names: Any = None,
+        feature_means: ArrayLike | None = None,
+        feature_deviations: ArrayLike | None = None,
     ) -> None:
         self.originals = originals
         self.reconstructions = reconstructions
         self.image_shape = image_shape
         self.indices = indices
+        self.feature_names = feature_names
+        self.feature_means = feature_means
+        self.feature_deviations = feature_deviations
 
     @classmethod
     def from_estimator(
@@ -105,13 +150,14 @@ class ReconstructionDisplay:
         estimator: Any,
         X: MatrixLike,
         *,
-        n_images: int = 10,
+        n_images: int | None = None,
         which: str | ArrayLike = "first",
         image_shape: tuple[int, int] | None = None,
+        feature_names: Any = None,
         ax: Axes | None = None,
         **imshow_kw: Any,
     ) -> Self:
-        """Draw images and their reconstructions by fitted transformers.
+        """Draw samples and their reconstructions by fitted transformers.
 
         Parameters
         ----------
@@ -121,10 +167,10 @@ class ReconstructionDisplay:
             several by name, with a row of images for each.
 
         X : {array-like, sparse matrix, dataframe} of shape (n_samples, n_features)
-            Samples of pixels to choose from.
+            Samples to choose from: pixels, or a table.
 
-        n_images : int, default=10
-            Largest number of images.
+        n_images : int, default=None
+            Largest number of images or profiles. None: 10 images, or 5 profiles.
 
         which : {"first", "best", "worst"} or array-like of int, default="first"
             Samples to draw: the first; those that the first transformer reconstructs
@@ -133,7 +179,12 @@ class ReconstructionDisplay:
             them.
 
         image_shape : tuple of int, default=None
-            Height and width of an image. None: images are square.
+            Height and width of an image. None: images are square if the number of
+            features is the square of a number from 5 on, X has no categories, and no
+            `feature_names` are given; else profiles are drawn.
+
+        feature_names : array-like of str of shape (n_features,), default=None
+            Names of the features in a profile. None: those of the columns of X.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None creates a new figure.
@@ -142,7 +193,7 @@ class ReconstructionDisplay:
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
             `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals. If
             these have missing pixels (NaN), "gray_r" has another color for them, and
-            for what is between images.
+            for what is between images. Profiles take none.
 
         Returns
         -------
@@ -182,30 +233,40 @@ class ReconstructionDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         models = reconstructing_models(estimator)
         X = sliceable(X)
-        for model in models.values():
-            if tabular_model(model, X) is not None:
-                raise ValueError(
-                    "X is a table with categories, which are no pixels: see the "
-                    "reconstructions by inverse_transform, and draw their errors by "
-                    "ReconstructionErrorDisplay"
-                )
-        image_shape = check_image_shape(image_shape, X.shape[1])
+        tables = {name: tabular_model(model, X) for name, model in models.items()}
+        first_table = next(iter(tables.values()))
+        names = feature_names
+        if names is None and first_table is not None:
+            names = names_of_columns(X)
+        shape = check_image_shape(image_shape, X.shape[1], names)
+        if shape is not None and first_table is not None:
+            raise ValueError(
+                f"image_shape={image_shape!r}, but X is a table with categories, which "
+                "are no pixels: leave image_shape out"
+            )
 
         def squared_errors() -> Floats:
             return reconstruction_error(next(iter(models.values())), X)
 
-        indices = _choose(which, n_images, X.shape[0], squared_errors)
+        most = _largest_number(n_images, is_images=shape is not None)
+        indices = _choose(which, most, X.shape[0], squared_errors)
         rows = _safe_indexing(X, indices)
-        reconstructions = {}
+        originals: NDArray[Any]
+        reconstructions: dict[str, NDArray[Any]] = {}
         for name, model in models.items():
-            originals, reconstructions[name] = reconstruct(model, rows)
-        display = cls(
+            table = tables[name]
+            if table is None:
+                originals, reconstructions[name] = reconstruct(model, rows)
+            else:
+                originals = columns_of_table(table, table.matrix(rows))
+                reconstructions[name] = columns_of_table(table, table.inputs(rows))
+        return cls(
             originals=originals,
             reconstructions=reconstructions,
-            image_shape=image_shape,
+            image_shape=shape,
             indices=indices,
-        )
-        return display.plot(ax, **imshow_kw)
+            **_of_profiles(shape, X, names, first_table),
+        ).plot(ax, **imshow_kw)
 
     @classmethod
     def from_predictions(
@@ -213,25 +274,26 @@ class ReconstructionDisplay:
         X: MatrixLike,
         reconstructions: MatrixLike | Mapping[str, MatrixLike],
         *,
-        n_images: int = 10,
+        n_images: int | None = None,
         which: str | ArrayLike = "first",
         image_shape: tuple[int, int] | None = None,
+        feature_names: Any = None,
         ax: Axes | None = None,
         **imshow_kw: Any,
     ) -> Self:
-        """Draw images and given reconstructions.
+        """Draw samples and given reconstructions.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Samples of pixels to choose from.
+            Samples to choose from.
 
         reconstructions : array-like of shape (n_samples, n_features), or dict of str \
                 to array-like
             Reconstructions; or several by name, with a row of images for each.
 
-        n_images : int, default=10
-            Largest number of images.
+        n_images : int, default=None
+            Largest number of images or profiles. None: 10 images, or 5 profiles.
 
         which : {"first", "best", "worst"} or array-like of int, default="first"
             Samples to draw: the first; those with the lowest or with the highest
@@ -239,7 +301,12 @@ class ReconstructionDisplay:
             indices, and then all of them.
 
         image_shape : tuple of int, default=None
-            Height and width of an image. None: images are square.
+            Height and width of an image. None: images are square if the number of
+            features is the square of a number from 5 on, X has no categories, and no
+            `feature_names` are given; else profiles are drawn.
+
+        feature_names : array-like of str of shape (n_features,), default=None
+            Names of the features in a profile. None: those of the columns of X.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None creates a new figure.
@@ -248,7 +315,7 @@ class ReconstructionDisplay:
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
             `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals. If
             these have missing pixels (NaN), "gray_r" has another color for them, and
-            for what is between images.
+            for what is between images. Profiles take none.
 
         Returns
         -------
@@ -280,21 +347,24 @@ class ReconstructionDisplay:
         array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
+        columns = names_of_columns(sliceable(X)) if feature_names is None else None
         X, reconstructions = named_reconstructions(X, reconstructions)
-        image_shape = check_image_shape(image_shape, X.shape[1])
+        shape = check_image_shape(image_shape, X.shape[1], feature_names)
 
         def squared_errors() -> Floats:
             first = next(iter(reconstructions.values()))
             return sample_errors(X, first, "squared_error")
 
-        indices = _choose(which, n_images, X.shape[0], squared_errors)
+        most = _largest_number(n_images, is_images=shape is not None)
+        indices = _choose(which, most, X.shape[0], squared_errors)
         display = cls(
             originals=X[indices],
             reconstructions={
                 name: rows[indices] for name, rows in reconstructions.items()
             },
-            image_shape=image_shape,
+            image_shape=shape,
             indices=indices,
+            **_of_profiles(shape, X, feature_names or columns),
         )
         return display.plot(ax, **imshow_kw)
 
@@ -310,7 +380,7 @@ class ReconstructionDisplay:
             Keyword arguments for :meth:`matplotlib.axes.Axes.imshow`. By default,
             `cmap` is "gray_r", and `vmin` and `vmax` are those of the originals. If
             these have missing pixels (NaN), "gray_r" has another color for them, and
-            for what is between images.
+            for what is between images. Profiles take none.
 
         Returns
         -------
@@ -322,14 +392,33 @@ class ReconstructionDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        n_images, n_features = np.shape(self.originals)
-        shape = check_image_shape(self.image_shape, n_features)
+        n_features = np.shape(self.originals)[1]
+        shape = check_image_shape(self.image_shape, n_features, self.feature_names)
+        self.image_: AxesImage | None = None
+        self.lines_: dict[str, Line2D] | None = None
+        if shape is not None:
+            self._draw_images(ax, shape, imshow_kw)
+        elif imshow_kw:
+            raise TypeError(
+                f"{type(self).__name__} takes no {[*imshow_kw]} for profiles: pass "
+                "image_shape to draw images"
+            )
+        else:
+            self._draw_profiles(ax)
+        self.figure_ = self.ax_.figure
+        return self
+
+    def _draw_images(
+        self, ax: Axes | None, shape: tuple[int, int], imshow_kw: dict[str, Any]
+    ) -> None:
         titles = [_ORIGINALS, *map(str, self.reconstructions)]
         rows = np.concatenate([self.originals, *self.reconstructions.values()])
-        picture, middles = mosaic(rows.reshape(-1, *shape), n_columns=n_images)
+        picture, middles = mosaic(
+            rows.reshape(-1, *shape), n_columns=len(self.originals)
+        )
         is_new = ax is None
         figsize = mosaic_size(picture, shape)
-        ax = check_axes(ax, f"{type(self).__name__}.plot", figsize)
+        self.ax_ = check_axes(ax, f"{type(self).__name__}.plot", figsize)
         defaults: dict[str, Any] = {"cmap": "gray_r"}
         observed = np.ravel(self.originals)
         if np.isnan(observed).any():
@@ -339,13 +428,66 @@ class ReconstructionDisplay:
             defaults["cmap"] = mpl.colormaps["gray_r"].with_extremes(bad=_MISSING_COLOR)
         if len(observed):
             defaults |= {"vmin": observed.min(), "vmax": observed.max()}
-        self.image_ = ax.imshow(picture, **{**defaults, **imshow_kw})
-        remove_frame(ax)
-        ax.set_yticks(middles, labels=titles)
+        self.image_ = self.ax_.imshow(picture, **{**defaults, **imshow_kw})
+        remove_frame(self.ax_)
+        self.ax_.set_yticks(middles, labels=titles)
         if is_new:
-            make_room_for_titles(ax)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+            make_room_for_titles(self.ax_)
+
+    def _draw_profiles(self, ax: Axes | None) -> None:
+        originals = np.asarray(self.originals)
+        n_samples, n_features = originals.shape
+        names = check_feature_names(self.feature_names, n_features)
+        means, deviations = means_of_numbers(originals)
+        if self.feature_means is not None:
+            means = np.asarray(self.feature_means)
+        if self.feature_deviations is not None:
+            deviations = np.asarray(self.feature_deviations)
+        numbers = range(n_samples) if self.indices is None else self.indices
+        titles = [f"sample {number}" for number in numbers]
+        figsize = profile_size(names, _BAND_WIDTH * n_samples + _LEGEND_WIDTH)
+        self.ax_ = check_axes(ax, f"{type(self).__name__}.plot", figsize)
+        reconstructions = {
+            str(name): np.asarray(rows) for name, rows in self.reconstructions.items()
+        }
+        scaling = means, deviations
+        self.lines_ = draw_pairs(
+            self.ax_,
+            originals,
+            reconstructions,
+            names,
+            scaling,
+            titles,
+            is_new=ax is None,
+        )
+
+
+def _largest_number(n_images: int | None, *, is_images: bool) -> int:
+    """Return how many samples are drawn at most."""
+    if n_images is None:
+        return _MOST_IMAGES if is_images else _MOST_PROFILES
+    return int(check_scalar(n_images, "n_images", (int, np.integer), min_val=1))
+
+
+def _of_profiles(
+    shape: tuple[int, int] | None,
+    X: Any,
+    feature_names: Any,
+    table: TabularModel | None = None,
+) -> dict[str, Any]:
+    """Return names, means and deviations of features; nothing for images."""
+    if shape is not None:
+        return {}
+    names = names_of_columns(X) if feature_names is None else feature_names
+    if table is None:
+        means, deviations = mean_and_deviation(dense_rows(X, allow_nan=True))
+    else:
+        means, deviations = means_of_numbers(columns_of_table(table, table.matrix(X)))
+    return {
+        "feature_names": check_feature_names(names, X.shape[1]),
+        "feature_means": means,
+        "feature_deviations": deviations,
+    }
 
 
 def _choose(
@@ -358,7 +500,6 @@ def _choose(
 
     `squared_errors` is only called if the errors are needed.
     """
-    check_scalar(n_images, "n_images", (int, np.integer), min_val=1)
     allowed = f"must be one of {_ORDERS} or an array of indices"
     if isinstance(which, str):
         if which == "first":

@@ -14,7 +14,6 @@ from skae import (
     VariationalAutoencoderTransformer,
     __version__,
 )
-from skae._base.autoencoder import BaseAutoencoder
 from skae._names import check_name
 from skae._runtime.extras import check_installed
 from skae.onnx._converters import MEMBERS, converter_of
@@ -23,7 +22,7 @@ from skae.onnx._pipelines import (
     alias_of,
     calculate_shape,
     convert,
-    parse_autoencoder,
+    parse_transformer,
 )
 
 if TYPE_CHECKING:
@@ -83,8 +82,8 @@ def to_onnx(
         If the estimator is not one of these.
     ValueError
         If `part` is not one that the estimator has; for an imputer that draws values,
-        with ``sample_posterior=True``; if a column has both text and numbers as
-        categories.
+        with ``sample_posterior=True``, or that keeps no column; if a column has both
+        text and numbers as categories.
 
     See Also
     --------
@@ -96,14 +95,17 @@ def to_onnx(
     does. (They are `missing_values` for an imputer.) It does not validate.
 
     An estimator that was fitted to a data frame with categories becomes a model with an
-    input of shape (n_samples, 1) for each column, which has its name, and, of
-    "decoder" and "reconstruct", an output "reconstruction_age" for the column "age" and
-    so on. One that was fitted to an array whose columns have one type, all text for
-    example, has one "X" and one "reconstruction". Columns of pandas that have NumPy's
-    numbers have their types; others are floats, in which NaN is a missing value.
-    Categories are text, or numbers if all are numbers. Text that is no category, such
-    as "" or NaN, is a missing value, without a warning, and also with
-    ``handle_unknown="error"``.
+    input of shape (n_samples, 1) for each column, which has its name. "decoder",
+    "reconstruct" and "impute" have an output for each column, "reconstruction_age" or
+    "X_imputed_age" for the column "age"; indicators are outputs of booleans,
+    "X_imputed_missingindicator_age". An estimator that was fitted to an array whose
+    columns have one type, all text for example, has one "X" and one "reconstruction" or
+    "X_imputed". Columns of pandas that have NumPy's numbers have their types; others
+    are floats, in which NaN is a missing value. Categories are text, or numbers if all
+    are numbers. "", NaN, None and pandas.NA are missing text, unless they are
+    categories. Categories that the fit has not seen count as by the estimator, without
+    a warning and also with ``handle_unknown="error"``: as missing values, which an
+    imputer leaves as they are, and for a detector as very rare.
 
     Outputs equal the estimator's up to rounding errors. Activations are composed of
     operators that ONNX Runtime has for float64, too, which it lacks for the error
@@ -135,12 +137,8 @@ def to_onnx(
     made = converter.parts[part]
     store = ModelStore()
     graph = Graph(store, converter.dtype(estimator))
-    given = converter.values(graph, estimator, made.input)
-    wanted = [
-        value
-        for name in made.outputs
-        for value in converter.values(graph, estimator, name)
-    ]
+    given = converter.inputs(graph, estimator, made)
+    wanted = converter.outputs(graph, estimator, made, given)
     found = made.make(graph, estimator, given)
     for of_value, value in zip(found, wanted, strict=True):
         graph.node("Identity", of_value, output=value.name)
@@ -198,10 +196,11 @@ def register() -> None:
     input is float64, else to float32. To run in float32 throughout, fit in float32.
     What imputers and detectors give is in the type of the input from the beginning.
 
-    An autoencoder that was fitted to a table with categories takes an input for each
+    An estimator that was fitted to a table with categories takes an input for each
     column, as skl2onnx makes them for a data frame, or several columns in one. (In a
     ColumnTransformer, whose columns for one estimator skl2onnx merges, they need to
-    have one type.) Its code is float64 if a column is.
+    have one type.) Codes and scores are float64 if a column is. Columns that an imputer
+    gives have the types and the names of its inputs, for the steps that follow it.
 
     Examples
     --------
@@ -222,8 +221,8 @@ def register() -> None:
     from skl2onnx import update_registered_converter
 
     for member in MEMBERS:
-        is_autoencoder = issubclass(member, BaseAutoencoder)
+        is_detector = issubclass(member, AutoencoderOutlierDetector)
         update_registered_converter(
             *(member, alias_of(member), calculate_shape, convert),
-            parser=parse_autoencoder if is_autoencoder else None,
+            parser=None if is_detector else parse_transformer,
         )

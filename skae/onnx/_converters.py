@@ -15,9 +15,9 @@ from skae._base.autoencoder import BaseAutoencoder
 from skae._data.tables import Table
 from skae.onnx._detector import DECISION, LABEL, SCORES, detect, label_and_decision
 from skae.onnx._graph import Graph, Value
-from skae.onnx._imputer import impute
+from skae.onnx._imputer import impute, imputed_values
 from skae.onnx._network import decode_codes, encode_rows
-from skae.onnx._tables import matrix, restored, table_values
+from skae.onnx._tables import codes_of, matrix, restored, table_values
 
 _Estimator: TypeAlias = (
     AutoencoderTransformer
@@ -64,8 +64,29 @@ class Converter(NamedTuple):
     widths: Callable[[Any], dict[str, int]]  # of inputs and outputs
     about: Callable[[dict[str, int]], str]
 
-    def values(self, graph: Graph, estimator: Any, name: str) -> list[Value]:
-        """The input, or the output, of this name; those of a table are several."""
+    def inputs(self, graph: Graph, estimator: Any, part: Part) -> list[Value]:
+        """The inputs of a part; those of a table are several."""
+        return self._values(graph, estimator, part.input)
+
+    def outputs(
+        self, graph: Graph, estimator: Any, part: Part, given: Sequence[Value]
+    ) -> list[Value]:
+        """The outputs of a part for given inputs; those of a table are several."""
+        if table_of(estimator) is not None and part.outputs == _IMPUTED:
+            return [
+                value._replace(
+                    name=graph.new_name("_".join(filter(None, [*_IMPUTED, value.name])))
+                )
+                for value in imputed_values(estimator, given)
+            ]
+        return [
+            value
+            for name in part.outputs
+            for value in self._values(graph, estimator, name)
+        ]
+
+    def _values(self, graph: Graph, estimator: Any, name: str) -> list[Value]:
+        """The inputs, or the outputs, of this name."""
         from onnx import TensorProto
 
         table = table_of(estimator)
@@ -83,6 +104,7 @@ def table_of(estimator: Any) -> Table | None:
 
 # What models take and give of tables with categories.
 _OF_TABLES = _X, _RECONSTRUCTION = "X", "reconstruction"
+_IMPUTED = ("X_imputed",)  # as many as `imputed_values` are
 
 
 def _encode(
@@ -90,7 +112,9 @@ def _encode(
 ) -> list[str]:
     """Codes of samples."""
     table = estimator._table
-    rows = given[0].name if table is None else matrix(graph, table, given)
+    rows = given[0].name
+    if table is not None:
+        rows = matrix(graph, table, given, codes_of(graph, table, given))
     return [encode_rows(graph, estimator, rows)]
 
 
@@ -126,7 +150,7 @@ _AUTOENCODER = Converter(
     },
     about=lambda widths: f"{widths[_X]} features, {widths['code']} components",
 )
-_IMPUTE = Part.of(_X, ("X_imputed",), impute)
+_IMPUTE = Part(_X, _IMPUTED, impute)
 _IMPUTER = Converter(
     parts={"impute": _IMPUTE},
     default="impute",
@@ -135,15 +159,15 @@ _IMPUTER = Converter(
     takes_any_dtype=True,
     widths=lambda estimator: {
         _X: estimator.n_features_in_,
-        "X_imputed": len(estimator.get_feature_names_out()),
+        _IMPUTED[0]: len(estimator.get_feature_names_out()),
     },
     about=lambda widths: f"{widths[_X]} features",
 )
 _OF_SAMPLES = LABEL, DECISION, SCORES
 _DETECTOR = Converter(
-    parts={"detect": Part.of(_X, _OF_SAMPLES, detect)},
+    parts={"detect": Part(_X, _OF_SAMPLES, detect)},
     default="detect",
-    in_pipelines=Part.of(_X, _OF_SAMPLES[:2], label_and_decision),
+    in_pipelines=Part(_X, _OF_SAMPLES[:2], label_and_decision),
     dtype=lambda estimator: estimator._dtype,
     takes_any_dtype=True,
     widths=lambda estimator: {

@@ -150,6 +150,13 @@ class ContainerStore:
         self._container.add_initializer(name, onnx_type, values.shape, values.ravel())
 
 
+def dtype_of(onnx_type: int) -> np.dtype:
+    """NumPy's dtype of a type; that of objects for text."""
+    from onnx import helper
+
+    return np.dtype(helper.tensor_dtype_to_np_dtype(onnx_type))
+
+
 def select_columns(
     graph: Graph, rows: str, features: np.ndarray, n_features: int
 ) -> str:

@@ -118,7 +118,7 @@ def job_interrupts(n_interrupts, seed):
 
 
 def test_interrupts(count):
-    n_interrupts = times(30, 800)
+    n_interrupts = times(10, 800)
     outcomes = in_new_process(job_interrupts, n_interrupts, SEED)
     assert sum(outcomes.values()) == n_interrupts
     for outcome, n in outcomes.items():
@@ -227,7 +227,9 @@ def job_kills_in_save(folder, n_kills, seed):
     path = Path(folder) / "model.safetensors"
     models = [large_model(0), large_model(1)]
     states = [state_of(model) for model in models]
+    begin = time.perf_counter()
     save(models[0], path)
+    duration = time.perf_counter() - begin
     for _ in range(n_kills):
         reader, writer = os.pipe()
         child = os.fork()
@@ -237,7 +239,7 @@ def job_kills_in_save(folder, n_kills, seed):
                 for model in reversed(models):
                     save(model, path)
         os.read(reader, 1)
-        time.sleep(0.05 * rng.random())
+        time.sleep(4 * duration * rng.random())
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(reader)
@@ -438,6 +440,7 @@ def warmed():
     return c_functions()[0].cache_path
 
 
+@pytest.mark.soak
 def test_a_damaged_cache(count, tmp_path):
     damaged = in_new_process(
         job_damaged_cache, warmed(), times(1, 4), SEED, NUMBA_CACHE_DIR=str(tmp_path)
@@ -548,6 +551,7 @@ def job_killed_workers(folder, n_kills, seed):
     return errors
 
 
+@pytest.mark.soak
 def test_killed_workers_of_a_search(count, tmp_path):
     n_kills = times(1, 5)
     n = in_new_process(job_killed_workers, str(tmp_path), n_kills, SEED)
@@ -605,6 +609,7 @@ ON_DASK = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.cluster
 @pytest.mark.parametrize("kind", times(["held-out rows"], [*ON_DASK]))
 def test_killed_dask_workers(count, kind, mortal_client):

@@ -134,11 +134,18 @@ def make_small_file(path):
     return contents
 
 
+def small_table(n_rows=30):
+    """A table with all kinds of contents."""
+    frame = pd.DataFrame(make_data(n_rows, 2), columns=["x", "y"])
+    n = n_rows // 3
+    frame["city"] = pd.Series(["Rome", "Ur", None] * n, dtype=object)
+    frame["size"] = pd.Categorical([1, 2, 3] * n, categories=[3, 1, 2, 4])
+    return frame
+
+
 def make_small_table_file(path):
     """Bytes of a file of an autoencoder of a table with all kinds of contents."""
-    frame = pd.DataFrame(make_data(30, 2), columns=["x", "y"])
-    frame["city"] = pd.Series(["Rome", "Ur", None] * 10, dtype=object)
-    frame["size"] = pd.Categorical([1, 2, 3] * 10, categories=[3, 1, 2, 4])
+    frame = small_table()
     network = AutoencoderTransformer(
         1, hidden_layer_sizes=(2,), max_iter=2, max_categories=2, random_state=0
     )
@@ -154,6 +161,27 @@ def make_small_imputer_file(path):
     network = AutoencoderTransformer(1, hidden_layer_sizes=(2,), max_iter=2)
     imputer = AutoencoderImputer(network, add_indicator=True, random_state=0)
     save(imputer.fit(pd.DataFrame(X, columns=list("abcd"))), path)
+    return path.read_bytes()
+
+
+def make_small_table_imputer_file(path):
+    """Bytes of a file of an imputer of a table, one of whose columns is not kept."""
+    frame = small_table(210)
+    frame.insert(1, "none", np.nan)
+    frame["empty"] = pd.Series([None] * 210, dtype="string")
+    network = AutoencoderTransformer(1, hidden_layer_sizes=(2,), max_iter=2)
+    imputer = AutoencoderImputer(
+        network, add_indicator=True, max_categories=2, random_state=0
+    ).fit(frame)
+    save(imputer, path)
+    return path.read_bytes()
+
+
+def make_small_table_detector_file(path):
+    """Bytes of a file of an outlier detector of a table."""
+    network = AutoencoderTransformer(1, hidden_layer_sizes=(2,), max_iter=2)
+    detector = AutoencoderOutlierDetector(network, max_categories=2, random_state=0)
+    save(detector.fit(small_table()), path)
     return path.read_bytes()
 
 

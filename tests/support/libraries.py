@@ -73,6 +73,17 @@ TABLES = {
 }
 
 
+def repeated(X, n):
+    """A table n times, one below the other."""
+    if isinstance(X, np.ndarray):
+        return np.tile(X, (n, 1))
+    if isinstance(X, pd.DataFrame):
+        return pd.concat([X] * n, ignore_index=True)
+    library = __import__(type(X).__module__.partition(".")[0])
+    concat = getattr(library, "concat_tables", None) or library.concat
+    return concat([X] * n)
+
+
 def assert_same_table(a, b):
     """Equal in kind, dtypes and entries."""
     assert type(a) is type(b)

@@ -4,7 +4,7 @@
 
 writes those of the last version that has something new of a class: 2 of autoencoders,
 fitted to data with missing entries, 3 of an imputer and of an outlier detector, and 4
-of an autoencoder that is fitted to a table with categories.
+of an autoencoder, an imputer and an outlier detector of a table with categories.
 Older ones stay as they are.
 """
 
@@ -89,6 +89,21 @@ def of_a_table():
     ).fit(table())
 
 
+def table_imputer():
+    """An imputer of `table`, four times as long, with a column that it leaves out."""
+    network = AutoencoderTransformer(2, hidden_layer_sizes=(2,), max_iter=2)
+    frame = pd.concat([table()] * 4, ignore_index=True).assign(empty=np.nan)
+    fitted = AutoencoderImputer(network, max_categories=2, random_state=0).fit(frame)
+    fitted.weight_ = np.array([0.0, 0.5, 1.0, 0.25, 0.0])
+    return fitted, frame
+
+
+def table_detector():
+    """A detector of `table`."""
+    network = AutoencoderTransformer(1, hidden_layer_sizes=(), max_iter=2)
+    return AutoencoderOutlierDetector(network, random_state=0).fit(table())
+
+
 def main():
     """Write the files."""
     warnings.simplefilter("ignore")
@@ -113,6 +128,14 @@ def main():
     path, model = FOLDER / "AutoencoderTransformer_4.safetensors", of_a_table()
     skae.io.save(model, path)
     np.savez_compressed(path.with_suffix(".npz"), code=model.transform(table()))
+    path, (model, frame) = FOLDER / "AutoencoderImputer_4.safetensors", table_imputer()
+    skae.io.save(model, path)
+    text = model.transform(frame).to_csv(index=False)
+    path.with_suffix(".csv").write_text(text, encoding="utf-8")
+    path, model = FOLDER / "AutoencoderOutlierDetector_4.safetensors", table_detector()
+    skae.io.save(model, path)
+    scores = model.score_samples(table())
+    np.savez_compressed(path.with_suffix(".npz"), scores=scores)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,219 @@
+"""What was found in the data, in words, and Python to continue with."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from skae._cli.demo_data import Data
+from skae._outliers.detector import AutoencoderOutlierDetector
+from skae._typing import Floats
+from skae.metrics import reconstruction_error
+
+LINE_WIDTH = 79
+# A code that keeps this share of the variance is enough.
+ENOUGH = 0.9
+_N_BEST, _N_UNUSUAL, _N_BLAMED = 3, 5, 2
+_LEAST_BLAME = 0.05
+# Columns that are listed by name; of more, their number is given.
+_MOST_NAMED = 5
+_LONGEST = 20  # characters of a name or a value in a list
+
+
+def chosen_code_size(r2: Sequence[float]) -> int:
+    """Return which is the first code that keeps enough; if none does, the best."""
+    enough = np.flatnonzero(np.asarray(r2) >= ENOUGH)
+    return int(enough[0]) if len(enough) else int(np.argmax(r2))
+
+
+def column_shares(pipeline: Pipeline, X: Any, categories: Sequence[str]) -> Floats:
+    """Return the share of each column that a pipeline reconstructs, at most 1.
+
+    That is R² of numbers. Categories count by the squared differences of their levels'
+    probabilities. Columns without two different values have NaN.
+    """
+    # One step is the autoencoder, whose errors of tables with gaps are defined.
+    model = pipeline if len(pipeline) > 1 else pipeline[-1]
+    errors = reconstruction_error(model, X, per_feature=True)
+    is_observed = ~np.isnan(errors)
+    counts = np.where(is_observed.any(axis=0), is_observed.sum(axis=0), np.nan)
+    mean = np.where(is_observed, errors, 0.0).sum(axis=0) / counts
+    if not categories:  # whose errors are in units of usual ones
+        means = np.where(is_observed, X, 0.0).sum(axis=0) / counts
+        squares = np.where(is_observed, X - means, 0.0) ** 2
+        variance = squares.sum(axis=0) / counts
+        mean = mean / np.where(variance > 0, variance, np.nan)
+    shares: Floats = 1 - mean
+    return shares
+
+
+def report(
+    data: Data,
+    *,
+    r2: dict[int, float],
+    code_size: int,
+    choice: str,
+    shares: Floats,
+    detector: AutoencoderOutlierDetector,
+    X: Any,
+    model_code: str,
+) -> str:
+    """Return the text.
+
+    Parameters
+    ----------
+    data : Data
+
+    r2 : dict of int to float
+        R² on held-out samples, by code size.
+
+    code_size : int
+        The one that was chosen.
+
+    choice : str
+        Which of PCA and the autoencoder is better.
+
+    shares : ndarray of shape (n_features,)
+        See `column_shares`.
+
+    detector : AutoencoderOutlierDetector
+        A fitted detector.
+
+    X : array of shape (n_samples, n_features)
+        All samples, as the detector takes them.
+
+    model_code : str
+        Lines of Python that fit the model to X.
+    """
+    n_columns = len(data.names)
+    n_texts = len(data.categories)
+    kinds = f"{n_columns - n_texts} of numbers"
+    if n_texts:
+        kinds += f", {n_texts} of categories"
+    r2 = {size: max(r, 0.0) for size, r in r2.items()}  # less is worse than the means
+    others = ", ".join(f"{size}: {_percent(r)}" for size, r in r2.items())
+    numbers = f"{code_size} number{'s' * (code_size > 1)}"
+    if r2[code_size] >= ENOUGH:
+        size = f"{numbers} per row {'is' if code_size == 1 else 'are'} enough to keep"
+    else:
+        size = f"no code keeps {_percent(ENOUGH)}; {numbers} per row can keep"
+    paragraphs = [
+        f"Table: {data.name} has {len(data.X)} rows and {n_columns} columns: {kinds}."
+    ]
+    if data.left_out:
+        paragraphs.append(f"Left out: {_listed(data.left_out)}.")
+    paragraphs += [
+        _gaps(data),
+        f"Code size: {size} {_percent(r2[code_size])} of the variance of held-out rows "
+        f"(by code size: {others}).",
+        f"PCA or autoencoder: {choice}",
+        _columns(data.names, shares, numbers),
+    ]
+    lines = [line for text in paragraphs for line in _wrapped(text)]
+    lines += _unusual(data, detector, X)
+    lines += ["To continue in Python:"]
+    code = [*data.code, *model_code.splitlines()]
+    code.sort(key=lambda line: not line.startswith(("import ", "from ")))
+    lines += [f"    {line}" for line in code]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, LINE_WIDTH, subsequent_indent="  ", break_on_hyphens=False
+    )
+
+
+def _value(data: Data, row: int, column: int) -> str:
+    """Return an entry of X as text."""
+    value = data.X[row, column]
+    if data.names[column] in data.dates:
+        return str(np.datetime64(int(value // 1), "D"))
+    return short(value)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def column_name(name: str) -> str:
+    """Return what a column is called in words and pictures."""
+    return f"column {name}" if name.isdecimal() else short(name)
+
+
+def short(value: Any) -> str:
+    """Return a name or a value, in few characters."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    half = (_LONGEST - 3) // 2  # the ends of long names often differ
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    named = ", ".join(names[:_MOST_NAMED])
+    n_more = len(names) - _MOST_NAMED
+    return f"{named} and {n_more} more" if n_more > 0 else named
+
+
+def _gaps(data: Data) -> str:
+    is_missing = data.is_missing
+    if not is_missing.any():
+        return "Gaps: none."
+    of_columns = is_missing.mean(axis=0)
+    order = np.argsort(-of_columns, kind="stable")[: np.count_nonzero(of_columns)]
+    columns = [
+        f"{column_name(data.names[i])} {100 * of_columns[i]:.2g} %" for i in order
+    ]
+    return (
+        f"Gaps: {100 * is_missing.mean():.2g} % of the values, in {_listed(columns)}. "
+        "The autoencoder takes them as they are. To fill them: "
+        "skae.AutoencoderImputer(random_state=0).fit_transform(X)"
+    )
+
+
+def _columns(names: Sequence[str], shares: Floats, numbers: str) -> str:
+    order = np.argsort(-shares, kind="stable")
+    order = order[~np.isnan(shares[order])]
+    n_best = min(_N_BEST, (len(order) + 1) // 2)
+    best, worst = order[:n_best], order[n_best:][-_N_BEST:][::-1]
+
+    def listed(columns: NDArray[np.intp]) -> str:
+        return ", ".join(f"{column_name(names[i])} {shares[i]:z.2f}" for i in columns)
+
+    text = f"Columns, by the share that is kept in {numbers}: best {listed(best)}"
+    return f"{text}; worst {listed(worst)}." if len(worst) else f"{text}."
+
+
+def _unusual(data: Data, detector: AutoencoderOutlierDetector, X: Any) -> list[str]:
+    """Return lines about the rows with the highest scores, and what is odd in them."""
+    scores = -detector.score_samples(X)
+    worst = np.argsort(-scores, kind="stable")[:_N_UNUSUAL]
+    n_beyond = np.count_nonzero(scores > -detector.offset_)
+    heading = (
+        f"Unusual rows: {n_beyond} of {len(scores)} beyond the detector's limit. "
+        "The most unusual, with the columns to blame and their share of the score "
+        "(rows count from 0"
+    )
+    heading += ", without the header):" if data.is_table else "):"
+    lines = _wrapped(heading)
+    for row, blame in zip(worst, detector.feature_scores(X[worst]), strict=True):
+        shares = blame / max(blame.sum(), np.finfo(np.float64).tiny)
+        columns = np.argsort(-shares, kind="stable")[:_N_BLAMED]
+        reasons = ", ".join(
+            f"{column_name(data.names[i])}={_value(data, row, i)} "
+            f"({_percent(shares[i])})"
+            for i in columns
+            if shares[i] >= _LEAST_BLAME
+        )
+        line = "" if data.lines is None else f" (line {data.lines[row]})"
+        lines += textwrap.wrap(
+            f"row {row}{line}: {reasons}",
+            LINE_WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+        )
+    return lines
