@@ -646,13 +646,3 @@ def test_tables_of_many_samples_stay_sparse():
     tracemalloc.stop()
     assert not imputed.isna().any().any()
     assert peak < 32e6
-
-
-def test_tables_that_are_not_saved(path):
-    pytest.importorskip("safetensors")
-    from skae.io import save
-
-    table, _ = lacking_table(make_table())
-    imputer = AutoencoderImputer(QUICK, random_state=0).fit(table)
-    with pytest.raises(TypeError, match="table with categories: use pickle"):
-        save(imputer, path)

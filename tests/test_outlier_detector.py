@@ -496,15 +496,6 @@ def test_which_columns_are_categories():
         plain.set_params(max_categories=0).fit(X)
 
 
-def test_files_of_detectors_of_tables(tmp_path):
-    pytest.importorskip("safetensors")
-    from skae.io import save
-
-    detector = AutoencoderOutlierDetector(QUICK, random_state=0).fit(mixed(60))
-    with pytest.raises(TypeError, match="fitted to a table with categories: use pick"):
-        save(detector, tmp_path / "file")
-
-
 def test_limited_networks_see_the_data_as_they_are():
     X = 1 / (1 + np.exp(-2 * curved(300)))
     network = AutoencoderTransformer(2, loss="log_loss", max_iter=20)
