@@ -1,5 +1,7 @@
 """OutlierDisplay: what it draws of a detector, and of Pipelines that end with one."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -130,3 +132,30 @@ def test_equal_scores_and_zeros(pyplot):
 def test_errors(pyplot, detector, parameters, error, message):
     with pytest.raises(error, match=message):
         OutlierDisplay.from_estimator(**{"estimator": detector, "X": X, **parameters})
+
+
+@pytest.mark.parametrize("farthest", [3.0, 60.0, 1e6])
+def test_labels_of_scores_do_not_overlap(pyplot, farthest):
+    """Scores differ by less than a power of ten, by two, or by many."""
+    scores = np.append(np.linspace(0.5, 2, 99), farthest)
+    display = OutlierDisplay(
+        scores=scores,
+        threshold=2.5,
+        worst=np.array([99]),
+        contributions=np.ones((1, 2)),
+        feature_names=np.array(["a", "b"]),
+    ).plot()
+    display.figure_.draw_without_rendering()
+    axis = display.ax_.xaxis
+    labels = [*axis.get_majorticklabels(), *axis.get_minorticklabels()]
+    low, high = display.ax_.get_xlim()
+    shown = sorted(
+        (
+            label.get_window_extent()
+            for label in labels
+            if label.get_text() and low <= label.get_position()[0] <= high
+        ),
+        key=lambda box: box.x0,
+    )
+    assert len(shown) >= 2
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(shown))

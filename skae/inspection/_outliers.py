@@ -33,8 +33,9 @@ _NORMAL_COLOR, _OUTLIER_COLOR = "C0", "C3"
 # the histogram that is added for the legend.
 _ROOM_BELOW = 1.4
 _ROOM_FOR_LEGEND = 0.12
-# A ratio of scores with so few powers of ten that others need labels, too.
-_FEW_DECADES = 100
+# Ratios of scores with so few powers of ten that others need labels, too, but enough for
+# two of them.
+_NARROW, _FEW_DECADES = 5, 100
 # Characters of a feature's name.
 _LONGEST_NAME = 24
 
@@ -318,7 +319,7 @@ def _label_few_decades(ax: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = ax.get_xlim()
-    if high < _FEW_DECADES * low:
+    if _NARROW * low < high < _FEW_DECADES * low:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda score, _: f"{score:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
