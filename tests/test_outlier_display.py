@@ -134,13 +134,13 @@ def test_errors(pyplot, detector, parameters, error, message):
         OutlierDisplay.from_estimator(**{"estimator": detector, "X": X, **parameters})
 
 
-@pytest.mark.parametrize("farthest", [3.0, 60.0, 1e6])
+@pytest.mark.parametrize("farthest", [0.5, 5.0, 1e6])
 def test_labels_of_scores_do_not_overlap(pyplot, farthest):
-    """Scores differ by less than a power of ten, by two, or by many."""
-    scores = np.append(np.linspace(0.5, 2, 99), farthest)
+    """Scores differ by a part of a power of ten, by two, or by many."""
+    scores = np.append(np.linspace(0.16, 0.4, 99), farthest)
     display = OutlierDisplay(
         scores=scores,
-        threshold=2.5,
+        threshold=0.45,
         worst=np.array([99]),
         contributions=np.ones((1, 2)),
         feature_names=np.array(["a", "b"]),

@@ -33,8 +33,8 @@ _NORMAL_COLOR, _OUTLIER_COLOR = "C0", "C3"
 # the histogram that is added for the legend.
 _ROOM_BELOW = 1.4
 _ROOM_FOR_LEGEND = 0.12
-# Ratios of scores with so few powers of ten that others need labels, too, but enough for
-# two of them.
+# Ratios of scores with few powers of ten, so that others need labels, too, but enough
+# for two of them.
 _NARROW, _FEW_DECADES = 5, 100
 # Characters of a feature's name.
 _LONGEST_NAME = 24
