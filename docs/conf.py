@@ -9,6 +9,7 @@ from functools import cache
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sklearn.base import BaseEstimator
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401, for links to it
 from sphinx_gallery.sorting import ExplicitOrder
 
 import skae

@@ -22,11 +22,13 @@ from skae._model.any_transformer import (
     checked_share,
     dense_rows,
     has_missing_of,
+    is_imputer,
     name_of,
     reconstruct,
     row_chunks,
     sliceable,
     sparse_or_dense,
+    steps_of,
     table_scores,
     tabular_model,
     weighted_chunks,
@@ -594,7 +596,8 @@ def _errors_of_table(
             "the table. For one number, use reconstruction_r2_score or "
             "reconstruction_deviance_score"
         )
-    if model.estimator is not model.autoencoder and has_missing_of(model, X):
+    imputes = any(map(is_imputer, steps_of(model.estimator)))
+    if imputes and has_missing_of(model, X):
         raise ValueError(
             "X has missing values, which a step imputes before the autoencoder sees "
             "them: leave the imputer out, since an autoencoder takes them as they are"

@@ -842,6 +842,14 @@ def test_errors_of_tables():
     assert list(frame.columns) == list(table.columns)
     np.testing.assert_array_equal(frame, expected)
     pipeline = make_pipeline("passthrough", model)
+    gaps = table.mask(np.random.default_rng(0).random(table.shape) < 0.1)
+    np.testing.assert_array_equal(
+        reconstruction_error(pipeline, gaps), model.reconstruction_error(gaps)
+    )
+    imputer = SimpleImputer(strategy="most_frequent").set_output(transform="pandas")
+    imputes = make_pipeline(imputer, model).fit(table)
+    with pytest.raises(ValueError, match="missing values, which a step imputes"):
+        reconstruction_error(imputes, gaps)
     for X in (table, table.to_numpy(dtype=object)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn's, of names

@@ -148,8 +148,8 @@ def estimators():
 
 
 def test_notebooks_link_to_the_pages_of_the_api():
-    settings = (ROOT / "docs" / "conf.py").read_text("utf-8")
-    (folder,) = re.findall(r":toctree: (\w+)", settings)
+    pages = (ROOT / "docs" / "api_pages.py").read_text("utf-8")
+    (folder,) = re.findall(r":toctree: (\w+)", pages)
     names = []
     for name, estimator in estimators():
         link = f"{DOCUMENTATION}{folder}/{name}.html"
