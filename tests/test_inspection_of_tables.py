@@ -48,7 +48,7 @@ def test_comparison():
         AutoencoderTransformer,
     ]
     text = repr(display)
-    for part in ("accuracy of levels", "decoded levels", "PCA saw means"):
+    for part in ("accuracy of levels", "of the categories correctly", "PCA saw means"):
         assert part in text
     assert text.count("all features") == 1
     assert display._repr_html_().count("accuracy of levels") == 1

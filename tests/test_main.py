@@ -672,7 +672,7 @@ def test_columns_without_a_use_are_left_out(tmp_path):
     assert np.array_equal(data.X, IRIS[:, :2])
     assert data.names == ("w", "x")
     assert data.left_out == (
-        "id (numbers of the rows)",
+        "id (row numbers)",
         "const (the same value everywhere)",
         "code (nearly all values differ)",
         "empty (no value)",
@@ -797,7 +797,10 @@ def test_report(job, figures, tmp_path, monkeypatch):
     assert len(text.splitlines()) <= 40
     assert max(map(len, text.splitlines())) < 80
     words = " ".join(text.split())
-    assert "a.csv has 150 rows and 5 columns: 3 of numbers, 2 of categories." in words
+    assert (
+        "a.csv has 150 rows and 5 columns in use: 3 of numbers, 2 of categories."
+        in words
+    )
     assert "Gaps: 2 % of the values, in city 10 %." in words
     assert "skae.AutoencoderImputer(random_state=0).fit_transform(X)" in words
     r2 = [row["autoencoder_r2"] for row in read_table(tmp_path / "out")]
@@ -879,3 +882,15 @@ def test_scaler_of_a_table(failing_job, tmp_path):
     (tmp_path / "a.csv").write_text(csv_text(IRIS))
     message = failing_job("--data", tmp_path / "a.csv", "--scaler", "minmax")
     assert "--scaler minmax: only for arrays" in message
+
+
+def test_extreme_rows_are_warned_of():
+    table = {
+        "code_size": [2],
+        **{"pca_cv_r2": [0.1], "pca_r2": [0.1]},
+        **{"autoencoder_cv_r2": [0.2], "autoencoder_r2": [0.9]},
+    }
+    text = demo.describe_choice(table, "Neither.")
+    assert text.startswith("Warning: R2 differs much")
+    table["autoencoder_r2"] = [0.3]
+    assert demo.describe_choice(table, "Neither.").startswith("The grid search")

@@ -348,7 +348,7 @@ def _why_left_out(values: list[Any], *, is_text: bool) -> str | None:
         span = max(different) - min(different) + 1
         is_row_number = len(there) == len(different) == span
         is_whole = is_row_number and all(value == int(value) for value in there)
-        return "numbers of the rows" if is_whole else None
+        return "row numbers" if is_whole else None
     if sum(map(bool, map(_OTHER_DATE.fullmatch, there))) > len(there) / 2:
         return "dates: write them as 2026-12-31"
     if len(different) > _MOST_LEVELS * len(there):

@@ -83,6 +83,9 @@ OF_DIGITS: dict[str, Any] = {
 OF_FILES: dict[str, Any] = {}
 DETECTOR: dict[str, Any] = {}
 
+# Scores in the folds and on held-out samples that differ by more depend on few samples.
+MOST_DIFFERENT = 0.3
+
 NAMES = (PCA_NAME, AUTOENCODER_NAME)
 N_IMAGES = 10
 N_BARS = 14
@@ -431,9 +434,15 @@ def describe_choice(table: dict[str, list[Any]], verdict: str) -> str:
     best = np.unravel_index(np.argmax(in_folds), in_folds.shape)
     name = describe(NAMES[best[0]], table["code_size"][best[1]])
     verdict = verdict.replace("±", "+-")  # terminals may know ASCII only
+    warning = ""
+    if abs(in_folds[best] - held_out[best]) > MOST_DIFFERENT:
+        warning = (
+            "Warning: R2 differs much between parts of the data, which a few extreme "
+            "rows can cause: check the most unusual ones. "
+        )
     return (
-        f"The grid search picks: {name} (R2 {in_folds[best]:z.3f} in the folds, "
-        f"{held_out[best]:z.3f} held out). In the folds: {verdict}"
+        f"{warning}The grid search picks: {name} (R2 {in_folds[best]:z.3f} in the "
+        f"folds, {held_out[best]:z.3f} held out). In the folds: {verdict}"
     )
 
 
@@ -537,13 +546,13 @@ def draw_shares(ax: Axes, names: Sequence[str], shares: Floats, where: str) -> N
 
 
 def draw_levels(ax: Axes, table: dict[str, list[Any]]) -> None:
-    """Draw how many of the decoded levels are right, by code size."""
+    """Draw the share of categories that are reconstructed correctly, by code size."""
     for name, color, column in zip(
         NAMES, COLORS, columns(table, "levels"), strict=True
     ):
         ax.plot(table["code_size"], column, marker="o", color=color, label=name)
     ax.set_xticks(table["code_size"])
-    ax.set(title="Categories decoded rightly (held out)", xlabel="code size")
+    ax.set(title="Categories reconstructed correctly (held out)", xlabel="code size")
     ax.legend()
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.3)

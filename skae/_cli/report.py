@@ -103,7 +103,8 @@ def report(
     else:
         size = f"no code keeps {_percent(ENOUGH)}; {numbers} per row can keep"
     paragraphs = [
-        f"Table: {data.name} has {len(data.X)} rows and {n_columns} columns: {kinds}."
+        f"Table: {data.name} has {len(data.X)} rows and {n_columns} columns in use: "
+        f"{kinds}."
     ]
     if data.left_out:
         paragraphs.append(f"Left out: {_listed(data.left_out)}.")
@@ -194,7 +195,8 @@ def _unusual(data: Data, detector: AutoencoderOutlierDetector, X: Any) -> list[s
     worst = np.argsort(-scores, kind="stable")[:_N_UNUSUAL]
     n_beyond = np.count_nonzero(scores > -detector.offset_)
     heading = (
-        f"Unusual rows: {n_beyond} of {len(scores)} beyond the detector's limit. "
+        f"Unusual rows: {n_beyond} of {len(scores)} beyond the detector's limit, "
+        "a rule of thumb that flags some normal rows, too. "
         "The most unusual, with the columns to blame and their share of the score "
         "(rows count from 0"
     )

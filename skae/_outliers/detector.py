@@ -146,8 +146,9 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
 
     Notes
     -----
-    Missing values, NaN, do not count: a sample has the mean of the rest. Scores of a
-    sample depend neither on other samples nor on what else is in the call.
+    Missing values, NaN, do not count: the score is the mean over the observed
+    features. Scores of a sample depend neither on other samples nor on what else is in
+    the call.
 
     Tables with categories, such as data frames, need no encoding. The networks see
     standardized numbers and a group of inputs for each categorical column, and each
@@ -216,7 +217,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Fit the networks and the distributions of what they leave.
+        """Fit the networks and the distributions of their codes and residuals.
 
         Parameters
         ----------

@@ -16,24 +16,24 @@ _SMALLEST = 0.0005
 _RECONSTRUCTIONS = (
     "The autoencoder reconstructs more of the variance than PCA {where}: {size}.",
     "The autoencoder reconstructs less of the variance than PCA {where}: {size}.",
-    "Neither reconstructs clearly more of the variance {where}: the difference is "
+    "Neither reconstructs clearly more of the variance {where}: {ahead} is ahead by "
     "{size}.",
     "The autoencoder reconstructs as much of the variance as PCA {where}.",
 )
 _LEVELS = (
-    "The autoencoder's decoded levels are right more often than PCA's {where}: by "
-    "{size}.",
-    "PCA's decoded levels are right more often than the autoencoder's {where}: by "
-    "{size}.",
-    "Neither decodes levels clearly better {where}: the difference in accuracy is "
-    "{size}.",
-    "Both decode levels equally well {where}.",
+    "The autoencoder reconstructs more of the categories correctly than PCA {where}: "
+    "by {size}.",
+    "PCA reconstructs more of the categories correctly than the autoencoder {where}: "
+    "by {size}.",
+    "Neither reconstructs clearly more of the categories correctly {where}: {ahead} is "
+    "ahead by {size}.",
+    "Both reconstruct as many of the categories correctly {where}.",
 )
 _PREDICTIONS = (
     "The autoencoder's code predicts y better than PCA's {where}: by {size} in {name}.",
     "PCA's code predicts y better than the autoencoder's {where}: by {size} in {name}.",
-    "Neither code predicts y clearly better {where}: the difference in {name} is "
-    "{size}.",
+    "Neither code predicts y clearly better {where}: in {name} that of {ahead} is "
+    "ahead by {size}.",
     "PCA's code predicts y as well as the autoencoder's {where}.",
 )
 # Up to so many code sizes are listed; of more, only the number is given.
@@ -68,7 +68,7 @@ def verdict(
         Name of the predictor's score.
 
     accuracy : pair of ndarray of shape (n_code_sizes, n_splits), default=None
-        Share of the decoded levels that are right.
+        Share of the categories that are reconstructed correctly.
 
     Returns
     -------
@@ -106,6 +106,7 @@ def _sentences(
     return [
         template.format(
             where=_where(code_sizes, group),
+            ahead=("PCA", "the autoencoder")[int(mean[_largest(gain, group)] > 0)],
             size=_size(code_sizes, gain, group),
             **words,
         )
@@ -132,9 +133,14 @@ def _of_reference(
     )
 
 
+def _largest(gain: Floats, group: NDArray[np.intp]) -> int:
+    """Return which code size of a group has the largest mean difference."""
+    return int(group[np.argmax(np.abs(gain.mean(axis=1))[group])])
+
+
 def _size(code_sizes: Sequence[int], gain: Floats, group: NDArray[np.intp]) -> str:
     """Return the largest mean difference, without its sign."""
-    largest = group[np.argmax(np.abs(gain.mean(axis=1))[group])]
+    largest = _largest(gain, group)
     gains = gain[largest]
     size = _mean_and_deviation(gains * np.sign(gains.mean()))
     if len(group) == 1:

@@ -12,7 +12,8 @@ An :class:`~skae.AutoencoderTransformer` takes missing values, in training and l
 #
 # Pixels are removed at random from the training images; test images are complete. PCA
 # needs an imputation first; the autoencoder is trained on the pixels that are there. It
-# reconstructs more of the test images at every share, by less if many are missing.
+# reconstructs more of the test images at every share; the gain shrinks if many are
+# missing.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
