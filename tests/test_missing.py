@@ -263,6 +263,19 @@ def test_nothing_is_observed():
     assert np.isfinite(estimator.score(one_zero))
 
 
+@pytest.mark.parametrize("n_features", [800, 2500])
+def test_a_share_of_the_variance_of_many_features(n_features):
+    """Few rows must not decide how many components there are."""
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((400, 30)) * np.geomspace(1, 0.3, 30)
+    X = scores @ rng.standard_normal((30, n_features))
+    X += 0.1 * rng.standard_normal(X.shape)
+    options = {"hidden_layer_sizes": (), "max_iter": 1, "random_state": 0}
+    complete = AutoencoderTransformer(0.9, **options).fit(X)
+    incomplete = AutoencoderTransformer(0.9, **options).fit(lacking(X, 0.05))
+    assert abs(complete.n_components_ - incomplete.n_components_) <= 2
+
+
 @pytest.mark.parametrize("share", [0.01, 0.95])
 @pytest.mark.parametrize(
     "kind", [AutoencoderTransformer, VariationalAutoencoderTransformer]

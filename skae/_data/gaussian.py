@@ -5,6 +5,7 @@ Tipping & Bishop, "Probabilistic principal component analysis", 1999. Dempster, 
 Rubin, "Maximum likelihood from incomplete data via the EM algorithm", 1977.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -40,6 +41,9 @@ _MAX_COVARIANCE, _N_ITERATIONS = 128, 7
 # Rows that the distribution is fitted to, at most; fewer if features times squared
 # directions times rows are more than the second number, which takes half a second.
 _MAX_ROWS, _MAX_OPERATIONS = 20_000, 8e9
+# Rows that the distribution is fitted to, at least, if there are as many; and rows for
+# each direction where these are as many as can be told.
+_MIN_ROWS, _ROWS_PER_DIRECTION = 20, 5
 # Rows that a thread computes with at a time.
 _ROWS_AT_ONCE = 256
 
@@ -236,6 +240,7 @@ def fit_gaussian(
     n_known = rows.n_features - len(never_observed)
     n_directions = max(1, min(n_directions, n_known - 1))
     most = int(min(_MAX_ROWS, _MAX_OPERATIONS / (n_known * n_directions**2)))
+    most = max(most, _MIN_ROWS)
     if rows.n_rows > most:
         numbers = np.linspace(0, rows.n_rows - 1, most).astype(np.int64)
         rows = rows.choose(numbers).materialized()
@@ -256,6 +261,17 @@ def fit_gaussian(
             break
         before = covariance
     return gaussian
+
+
+def most_directions(n_features: int) -> int:
+    """How many directions a distribution of features can have that is fitted to rows.
+
+    With many features, as many that a few times as many rows are used.
+    """
+    if n_features <= _MAX_COVARIANCE:
+        return n_features
+    cube = _MAX_OPERATIONS / (_ROWS_PER_DIRECTION * n_features)
+    return min(n_features, int(math.cbrt(cube)))
 
 
 def _iterated(rows: AnyRows, n_directions: int, n_known: int, seed: int) -> Gaussian:

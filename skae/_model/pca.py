@@ -9,7 +9,7 @@ from scipy.linalg import eigh, qr
 from scipy.optimize import minimize
 
 from skae._compiled.records import Network
-from skae._data.gaussian import Gaussian, fit_gaussian
+from skae._data.gaussian import Gaussian, fit_gaussian, most_directions
 from skae._data.rows import (
     AnyRows,
     has_few_entries,
@@ -140,9 +140,13 @@ def n_components_for(
 
     See `principal_components` for the arguments.
     """
+    rest = 0.0  # of the variance
     if rows.has_missing:
-        gaussian = fit_gaussian(rows, rows.n_features, never_observed)
-        deviations = components_of(gaussian, rows.n_features).deviations
+        n_directions = most_directions(rows.n_features)
+        gaussian = fit_gaussian(rows, n_directions, never_observed)
+        deviations = components_of(gaussian, n_directions).deviations
+        n_known = rows.n_features - len(never_observed)
+        rest = gaussian.noise * max(0, n_known - n_directions)
     else:
         found = principal_components(
             rows, rows.n_features, 0, mean=mean, weights=weights, is_table=is_table
@@ -151,7 +155,8 @@ def n_components_for(
     explained = np.cumsum(deviations**2)
     if not explained.size:  # constant rows
         return 1
-    n_below = np.searchsorted(explained / explained[-1], share, side="right")
+    total = explained[-1] + rest
+    n_below = np.searchsorted(explained / total, share, side="right")
     return min(int(n_below) + 1, explained.size)
 
 
