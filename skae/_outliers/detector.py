@@ -93,7 +93,7 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
         Determines `offset_`, the threshold of :meth:`predict`. A share, in (0, 0.5], of
         the training samples that are outliers; or "auto", for a limit beyond which
         few samples are if none is an outlier: that of a box plot of the cube roots of
-        scores, or 2 % of the held-out samples, if that is lower.
+        scores, or what 2 % of the held-out samples exceed, whichever is lower.
 
     random_state : int, RandomState instance or None, default=None
         Determines the networks' training. What is held out depends on the samples'

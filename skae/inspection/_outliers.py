@@ -41,7 +41,7 @@ _LONGEST_NAME = 24
 
 
 class OutlierDisplay:
-    """Histogram of scores with the threshold, and what the worst samples are odd in.
+    """Histogram of scores with the threshold, and why the worst samples are odd.
 
     :meth:`from_estimator` creates it from a fitted detector.
 

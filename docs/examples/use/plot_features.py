@@ -11,8 +11,8 @@ of principal components, with one changed word.
 # Digits in a few numbers
 # -----------------------
 #
-# The autoencoder sees no labels. Of its code a linear classifier makes more than of as
-# many principal components as long as these are few.
+# The autoencoder sees no labels. With codes of few numbers, a linear classifier does
+# better on them than on as many principal components.
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
