@@ -58,7 +58,7 @@ GROUPS = (
         "imputation missing",
         "missing_values sample_posterior add_indicator keep_empty_features",
     ),
-    Group("Behaviour", "reproducibility training", "warm_start random_state verbose"),
+    Group("Behavior", "reproducibility training", "warm_start random_state verbose"),
     Group("Noise", "denoising", "noise noise_level"),
     Group("Sparsity", "sparse", "sparsity sparsity_target sparsity_weight"),
     Group("Pretraining", "architecture", "pretrain"),

@@ -183,16 +183,16 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     scale : {"auto", "standard"}, float or None, default="auto"
         How data are scaled for the network; see Notes.
 
-        - "auto": centred, and divided by the root mean square of the centred training
+        - "auto": centered, and divided by the root mean square of the centered training
           data, or by more if weights are tied and layers saturate ("tanh",
           "logistic"). Not scaled for the losses "log_loss" and "poisson", nor if the
           output activation has a limited range, in which training data then must be:
           [0, 1] for "logistic", [-1, 1] for "tanh", at least 0 for "relu" and
           "softplus", and at least -1, -1.758, -0.1699 and -0.2784 for "elu", "selu",
           "gelu" and "silu". Such a network is not initialized at PCA.
-        - "standard": each column is centred and divided by its own standard deviation.
+        - "standard": each column is centered and divided by its own standard deviation.
           "auto" does this for a table with categories.
-        - float: centred, and divided by this number, in the units of the data.
+        - float: centered, and divided by this number, in the units of the data.
         - None: not scaled, with any output activation.
 
     init : {"auto", "pca", "random", "glorot", "he", "lecun", "normal"}, \
@@ -442,7 +442,7 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
 
     scale_ : float or ndarray of shape (n_features,)
         Number that the data are divided by for the network: `scale`, or with "auto" the
-        root mean square of all entries of the centred training data, or more, see
+        root mean square of all entries of the centered training data, or more, see
         Notes; 1 for constant data, and if data are not scaled. With "standard", and for
         a table with categories, one number for each feature.
 
@@ -461,7 +461,7 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     explained_variance_ : ndarray of shape (n_components,)
         Variance of the training data that each entry of the code explains linearly, in
         the data's units. It is the variance of the entry, in decreasing order, unless
-        weights are tied or penalised: the entry's variance then depends on the weights,
+        weights are tied or penalized: the entry's variance then depends on the weights,
         and this is that of its best linear function. If a linear decoder is then not
         optimal, because a penalty shrinks it, all values are reduced by one factor to
         what it reconstructs. The denominator is n - 1, as for PCA, where n is the
@@ -530,7 +530,7 @@ class AutoencoderTransformer(AutoencoderParameters, LocalAutoencoder):
     linearly (reduced-rank regression: Izenman, 1975), and their variance is what they
     explain. Otherwise the code is only rotated; among entries of equal variance (up to
     a relative difference of 1.5e-8, in float32 of 3.5e-4) the first explain most.
-    Neighbouring weights compensate for this, so reconstructions do not change. For a
+    Neighboring weights compensate for this, so reconstructions do not change. For a
     network without nonlinear layers, the code times `scale_` is PCA's.
 
     **Which weights are kept.** With ``early_stopping="auto"``, PCA as initialization,

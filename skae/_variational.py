@@ -40,7 +40,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     The encoder maps each sample to a normal distribution over codes, the posterior,
     with a mean and a standard deviation for each entry of the code. The decoder maps
-    codes to distributions over samples. Both are trained to maximise the evidence lower
+    codes to distributions over samples. Both are trained to maximize the evidence lower
     bound (ELBO): the log-likelihood of the samples, for codes drawn from their
     posteriors, minus the Kullback-Leibler divergence of the posteriors from a standard
     normal prior (Kingma & Welling, 2014). Codes drawn from the prior give new samples.
@@ -247,7 +247,7 @@ class VariationalAutoencoderTransformer(LocalAutoencoder):
 
     scale_ : float or ndarray of shape (n_features,)
         Number that the data are divided by for the network: the root mean square of all
-        entries of the centred training data; 1 for constant data, for the loss
+        entries of the centered training data; 1 for constant data, for the loss
         "log_loss", and if the range of the output is limited. For a table with
         categories, one number for each input.
 

@@ -96,7 +96,7 @@ class LocalAutoencoder(BaseAutoencoder):
             the day of a measurement. If `early_stopping` sets samples aside for
             validation, groups are not split between training and validation. Without
             groups, identical samples are kept together, and also near copies and
-            neighbours in a series if they are noticed; see Notes.
+            neighbors in a series if they are noticed; see Notes.
 
         Returns
         -------

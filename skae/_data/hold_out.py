@@ -3,7 +3,7 @@
 A validation loss tells how well a network does on new samples only if the network has
 not been trained on near copies of the validation samples. So neither identical samples
 nor the samples of a user's group are split between training and validation, nor near
-copies and neighbours in a series, if the distances between some samples reveal them.
+copies and neighbors in a series, if the distances between some samples reveal them.
 See ``benchmarks/defaults/leakage.py``.
 """
 
@@ -35,7 +35,7 @@ _SHARE_WITH_GAP = 0.6
 _LARGEST_GROUP = 0.1
 # Distances below this share of the usual one are rounding errors.
 _NO_DISTANCE = 1e-9
-# In a series, more than half of the samples have none nearer than their neighbours in
+# In a series, more than half of the samples have none nearer than their neighbors in
 # order (0.8 to 1.0 with overlapping windows; at most 0.15 if samples are sorted by
 # class). Correlation ends where samples are this share of the usual distance apart.
 # Blocks that are held out are this many times longer.
@@ -289,7 +289,7 @@ def _mixed(values: Floats) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------
-# Near copies, and neighbours in a series
+# Near copies, and neighbors in a series
 # ---------------------------------------------------------------------------
 
 
@@ -352,7 +352,7 @@ def related_samples(
     if has_gap.mean() >= _SHARE_WITH_GAP:
         seeds, radii = look.samples[has_gap], radii[has_gap]
         return np.concatenate(data.map(_within, look.center, look.unit, seeds, radii))
-    # More than a rounding farther: the neighbour may be among the samples compared.
+    # More than a rounding farther: the neighbor may be among the samples compared.
     hardly_farther = (1 + _NO_DISTANCE) * nearest[:, 0] + least
     if (look.at_lag(1) <= hardly_farther).mean() > _SHARE_OF_SERIES:
         return _blocks(look, _UNCORRELATED * usual, data.n_rows, labels)

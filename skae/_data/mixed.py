@@ -91,7 +91,7 @@ class Mixed(NamedTuple):
         return rows
 
     def seen(self, rows: Floats) -> Floats:
-        """Rows as the distribution sees them: what it describes, centred and scaled."""
+        """Rows as the distribution sees them: what it describes, centered, scaled."""
         chosen = self.described
         deviations = rows[:, chosen] - self.frequencies[chosen]
         return np.ascontiguousarray(deviations / self.unit[chosen])

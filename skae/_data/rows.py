@@ -436,7 +436,7 @@ def has_few_entries(rows: LocalRows) -> bool:
 def sparse_chunks(rows: LocalRows) -> Iterator[tuple[sparse.csr_matrix, Floats | None]]:
     """Rows of a table with categories as a network sees them, never made dense.
 
-    Their columns of numbers are stored whole, and no others are centred.
+    Their columns of numbers are stored whole, and no others are centered.
 
     Yields
     ------

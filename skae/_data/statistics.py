@@ -29,7 +29,7 @@ from skae._runtime.threads import map_in_order, n_threads_for
 from skae._typing import Floats, Result
 
 # Data whose spread is below this many roundings of their mean are constant: their
-# centred values are rounding errors.
+# centered values are rounding errors.
 _CONSTANT_ROUNDINGS = 1000
 # Scales come from the sums of squares about the first row, in the pass that computes
 # means, where these sums are moderate numbers and lose at most one digit when the
@@ -42,7 +42,7 @@ _ENTRIES_AT_ONCE = 2**20
 
 
 def mean_and_scale(data: AnyRows) -> tuple[Floats, float]:
-    """Mean of every feature and root mean square of the centred entries.
+    """Mean of every feature and root mean square of the centered entries.
 
     Parameters
     ----------

@@ -196,7 +196,7 @@ def _sums_of_part(
         batches = [slice(c.start - start, c.stop - start) for c in of_piece]
         about = about or _SumsAbout.begin(piece, code, batches, stays_sparse)
         about.add(piece, code, batches)
-    return about.centred() if about is not None else sums
+    return about.centered() if about is not None else sums
 
 
 class _SumsAbout:
@@ -258,7 +258,7 @@ class _SumsAbout:
         if not self._stays_sparse:
             inputs = dense(inputs)
             inputs = inputs - self._offset if self._is_far else inputs
-        elif self._is_far:  # columns that are centred are stored whole
+        elif self._is_far:  # columns that are centered are stored whole
             inputs.data = inputs.data - self._offset[inputs.indices]
         left = np.empty((len(self._of_code), len(code)))
         np.subtract(code.T, self._origin[:, np.newaxis], out=left[:-1])
@@ -268,7 +268,7 @@ class _SumsAbout:
             left *= weights_in_use(rows)
         return left @ right, left.astype(rows.dtype, copy=False) @ inputs
 
-    def centred(self) -> _Sums:
+    def centered(self) -> _Sums:
         """The sums about the means."""
         of_inputs = self._of_inputs * self._factors
         if not self._is_far:

@@ -334,7 +334,7 @@ def _chosen_init(estimator: Any, architecture: dict[str, Any], pretrains: bool) 
         has_room = scale == "auto" and _is_plain(estimator)
         return chosen_init(init, architecture, has_room=has_room)
     if init == "pca":
-        other = "scale=None, because PCA needs centred data"
+        other = "scale=None, because PCA needs centered data"
         if pretrains:
             other = f"pretrain={estimator.pretrain!r}, which begins at random weights"
         raise ValueError(f"init='pca' does not go with {other}: use init='auto'")
@@ -524,7 +524,7 @@ def _scaling_of_columns(
     """`_scaling` where features are divided by numbers of their own.
 
     Numbers are standardized, unless `scale` says otherwise. The inputs of a group are
-    not centred, so that they are sparse, and their variances sum to 1.
+    not centered, so that they are sparse, and their variances sum to 1.
     """
     is_table = len(estimator._group_sizes) > 0
     exact_mean, spreads = mean_and_spread(data, is_table=is_table)

@@ -61,7 +61,7 @@ print(f"published 0.287; here {min(stalled):.3f} to {max(stalled):.3f}")
 # The mend
 # --------
 #
-# A linear output, on centred and scaled data, which is the default; tanh, which is
+# A linear output, on centered and scaled data, which is the default; tanh, which is
 # odd as the ring is; and Adam.
 mended = AutoencoderTransformer(
     1,

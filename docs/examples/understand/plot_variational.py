@@ -55,7 +55,7 @@ plt.show()
 # The walk
 # --------
 #
-# Codes on a grid of the prior's quantiles, decoded. Neighbours are alike: there are no
+# Codes on a grid of the prior's quantiles, decoded. Neighbors are alike: there are no
 # holes between the digits.
 n_steps = 12
 quantiles = norm.ppf((np.arange(n_steps) + 0.5) / n_steps)

@@ -13,7 +13,7 @@ error of an autoencoder is the better score.
 # Verdicts
 # --------
 #
-# Thirty measurements of the cell nuclei of each of 569 tumours. The detector sees two
+# Thirty measurements of the cell nuclei of each of 569 tumors. The detector sees two
 # thirds of the benign ones, and no malignant one. `predict` is -1 for outliers.
 import matplotlib.pyplot as plt
 import numpy as np

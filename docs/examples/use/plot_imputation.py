@@ -32,7 +32,7 @@ X_train, X_test, train, test, y_train, y_test = parts
 
 imputers = {
     "mean": SimpleImputer(),
-    "nearest neighbours": KNNImputer(),
+    "nearest neighbors": KNNImputer(),
     "regressions": IterativeImputer(max_iter=3, n_nearest_features=20, random_state=0),
     "AutoencoderImputer": AutoencoderImputer(random_state=0),
 }
