@@ -70,7 +70,7 @@ def job_many_fits(folder, n_fits, n_before, seed):
 
 @pytest.mark.skipif(not STATUS.exists(), reason="needs /proc of Linux")
 def test_many_fits(count, tmp_path):
-    n_fits = times(40, 2000)
+    n_fits = times(100, 2000)
     found = in_new_process(job_many_fits, str(tmp_path), n_fits, 20, SEED)
     sizes, files, threads = zip(*found, strict=True)
     growth = max(sizes) - sizes[0]
