@@ -73,7 +73,7 @@ def test_many_fits(count, tmp_path):
     n_fits = times(100, 2000)
     found = in_new_process(job_many_fits, str(tmp_path), n_fits, 20, SEED)
     sizes, files, threads = zip(*found, strict=True)
-    growth = max(sizes) - sizes[0]
+    growth = sizes[-1] - sizes[0]  # what is freed again is no leak
     assert growth < MAX_GROWTH, sizes
     assert set(files) == {files[0]}
     assert set(threads) == {threads[0]}
