@@ -29,8 +29,8 @@ def assert_reproduced(system, found):
         assert system.seconds(found) > 0
 
 
-# Half a minute, of a network in NumPy; building the site runs it, too.
-SLOW_HERE = ("donuts_numpy",)
+# These take 10 to 30 seconds; building the site runs them, too.
+SLOW_HERE = ("donuts_numpy", "features", "imputation")
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in times(SLOW_HERE, ())])

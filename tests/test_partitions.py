@@ -244,6 +244,7 @@ def test_blocks_that_have_moved(client):
         assert not parts._is_stale
 
 
+@pytest.mark.soak
 def test_workers_die_meanwhile(mortal_client):
     """While runners are asked, then while tasks are."""
     with partitions_of(collection(), mortal_client) as parts:

@@ -504,6 +504,7 @@ def job_lost_cache(source, folder_that_fills):
     return faults
 
 
+@pytest.mark.soak
 def test_a_lost_cache(count, request, tmp_path):
     try:
         folder = request.getfixturevalue("small_disk")(8192)
