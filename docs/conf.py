@@ -174,8 +174,9 @@ def mathml(is_block):
 # -- pages of the API ------------------------------------------------------------------
 
 _LIST_OF_NAMES = HERE / "api.rst"
-if not _LIST_OF_NAMES.exists() or _LIST_OF_NAMES.read_text() != list_of_names():
-    _LIST_OF_NAMES.write_text(list_of_names())
+_names = list_of_names()
+if not _LIST_OF_NAMES.exists() or _LIST_OF_NAMES.read_text() != _names:
+    _LIST_OF_NAMES.write_text(_names)
 
 
 def on_docstring(app, what, name, obj, options, lines):

@@ -37,9 +37,7 @@ def column_shares(pipeline: Pipeline, X: Any, categories: Sequence[str]) -> Floa
     That is R² of numbers. Categories count by the squared differences of their levels'
     probabilities. Columns without two different values have NaN.
     """
-    # One step is the autoencoder, whose errors of tables with gaps are defined.
-    model = pipeline if len(pipeline) > 1 else pipeline[-1]
-    errors = reconstruction_error(model, X, per_feature=True)
+    errors = reconstruction_error(pipeline, X, per_feature=True)
     is_observed = ~np.isnan(errors)
     counts = np.where(is_observed.any(axis=0), is_observed.sum(axis=0), np.nan)
     mean = np.where(is_observed, errors, 0.0).sum(axis=0) / counts
