@@ -14,25 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skae._data.squares import Squares
 from skae._model.any_transformer import (
-    Chunk,
     TabularModel,
     check_can_reconstruct,
-    checked_share,
-    dense_rows,
     has_missing_of,
     is_imputer,
     name_of,
     reconstruct,
     row_chunks,
+    share_of_variance,
     sliceable,
     sparse_or_dense,
     steps_of,
     table_scores,
     tabular_model,
-    weighted_chunks,
-    weighted_mean,
 )
 from skae._names import check_name
 from skae._runtime.extras import check_installed
@@ -159,23 +154,7 @@ def reconstruction_r2_score(
     tabular = tabular_model(estimator, X)
     if tabular is not None:
         return table_scores(tabular, X, sample_weight).r2
-    check_can_reconstruct(estimator)
-    chunks = weighted_chunks(X, sample_weight, X.shape[1])
-
-    def read(chunk: Chunk) -> Floats:
-        return dense_rows(_safe_indexing(X, chunk), allow_nan=True)
-
-    mean = weighted_mean(read, chunks)
-    squares = Squares()
-    for chunk, weight in chunks:
-        values, reconstructed = reconstruct(estimator, _safe_indexing(X, chunk))
-        with np.errstate(over="ignore"):
-            errors, deviations = values - reconstructed, values - mean
-        is_missing = np.isnan(values)
-        errors[is_missing] = deviations[is_missing] = 0
-        squares = squares.plus(Squares.of(errors, deviations, weight))
-    share = squares.share
-    return checked_share(share, estimator)
+    return share_of_variance(estimator, X, sample_weight)
 
 
 def reconstruction_r2(

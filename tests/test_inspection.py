@@ -114,6 +114,25 @@ def test_squares_are_those_of_separate_fits(scaler):
         assert scores_of(display, name) == pytest.approx(np.ravel(expected), rel=1e-6)
 
 
+def test_an_autoencoder_that_standardizes_meets_pca_that_does():
+    X = IRIS * [1, 1e3, 1, 1] + [0, 0, 5e3, 0]
+    autoencoder = clone(QUICK).set_params(scale="standard")
+    splits = [*KFold(2, shuffle=True, random_state=0).split(X)]
+    display = compare_with_pca(X, [1], cv=splits, estimator=autoencoder)
+    for name, model in {
+        "PCA": make_pipeline(StandardScaler(), PCA(1)),
+        "autoencoder": autoencoder.set_params(n_components=1),
+    }.items():
+        expected = []
+        for train, held_out in splits:
+            model.fit(X[train])
+            scaler = StandardScaler().fit(X[held_out])
+            errors = X[held_out] - model.inverse_transform(model.transform(X[held_out]))
+            errors /= scaler.scale_
+            expected.append(1 - np.square(errors).sum(axis=1).mean() / X.shape[1])
+        np.testing.assert_allclose(scores_of(display, name), expected)
+
+
 def test_default_autoencoder_and_repeated_calls():
     X, _ = make_s_curve(300, random_state=0)
     compare = partial(compare_with_pca, X, [1], cv=2)

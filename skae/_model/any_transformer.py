@@ -262,6 +262,37 @@ def _first_observed(chunks: Iterable[Floats]) -> Floats:
     return np.nan_to_num(first)
 
 
+def share_of_variance(
+    estimator: Any,
+    X: Any,
+    sample_weight: ArrayLike | None = None,
+    *,
+    standardized: bool = False,
+) -> float:
+    """Return R² of numbers, in their units or in those of their standard deviations.
+
+    Means and standard deviations are those of X.
+    """
+    check_can_reconstruct(estimator)
+    chunks = weighted_chunks(X, sample_weight, X.shape[1])
+
+    def read(chunk: Chunk) -> Floats:
+        return dense_rows(_safe_indexing(X, chunk), allow_nan=True)
+
+    mean = weighted_mean(read, chunks)
+    scale: Any = 1.0
+    if standardized:
+        spreads = _spreads(read, chunks, mean)
+        scale = column_scales(spreads, Groups.of(len(spreads), ()))
+    squares = Squares()
+    for chunk, weight in chunks:
+        values, reconstructed = reconstruct(estimator, _safe_indexing(X, chunk))
+        with np.errstate(over="ignore"):
+            errors, deviations = values - reconstructed, values - mean
+        squares = squares.plus(_squares(errors / scale, deviations / scale, weight))
+    return checked_share(squares.share, estimator)
+
+
 def checked_share(share: float, estimator: Any) -> float:
     """Return a share; raise ValueError if it is not finite."""
     if not np.isfinite(share):

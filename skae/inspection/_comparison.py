@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._data.validation import convertible
@@ -22,6 +24,7 @@ from skae._model.any_transformer import (
     has_categories,
     has_missing,
     is_imputer,
+    share_of_variance,
     sliceable,
     sparse_columns,
     steps_of,
@@ -44,7 +47,6 @@ from skae.inspection._comparison_display import (
 )
 from skae.inspection._prediction import check_predictor, check_target, is_stratified
 from skae.inspection._tables import PCAOfTable, TableEncoder, table_parameters
-from skae.metrics import reconstruction_r2
 
 CODE_SIZES = (1, 2, 3, 5, 10)
 N_FOLDS = 5
@@ -154,8 +156,9 @@ def compare_with_pca(
     Notes
     -----
     R² is in the units of X, even if a Pipeline scales it: if features have different
-    scales, those with the largest decide. For features to count equally, pass scaled
-    samples.
+    scales, those with the largest decide. For features to count equally, pass an
+    `estimator` with ``scale="standard"``: PCA then gets standardized features, too,
+    and errors are divided by the standard deviations of the held-out samples.
 
     In a table with categories, each column counts once, see
     :func:`skae.metrics.reconstruction_r2_score`. PCA is that of the numbers in units of
@@ -225,11 +228,15 @@ def compare(
     imputes = any(map(is_imputer, steps_of(pipelines[AUTOENCODER_NAME])))
     # As the last step sees X.
     is_incomplete = has_missing(X) and not imputes
+    is_standard = _is_standard(pipelines[AUTOENCODER_NAME])
     of_table = _of_table(pipelines, X, y)
     if of_table is not None:
         pipelines[PCA_NAME].set_params(**{last_step: PCAOfTable(**of_table)})
     elif is_incomplete:
         pipelines[PCA_NAME].set_params(**{last_step: PCAOfImputed(random_state=0)})
+    if of_table is None and is_standard:
+        scaler = StandardScaler(with_mean=not _is_sparse(X))
+        pipelines[PCA_NAME].steps.insert(-1, (f"standardize_{last_step}", scaler))
     are_classes, score_name = False, "score"
     if y is not None:
         y, are_classes = check_target(y, X)
@@ -278,7 +285,7 @@ def compare(
                     _Candidate(pipeline, predictor),
                     X,
                     y,
-                    scoring=_score,
+                    scoring=partial(_score, standardized=is_standard),
                     return_estimator=return_estimator,
                     **how,
                 )
@@ -374,10 +381,13 @@ class _Candidate(BaseEstimator):
         return float(predictor.score(self.pipeline_.transform(X), y))
 
 
-def _score(candidate: _Candidate, X: Any, y: Any = None) -> dict[str, float]:
+def _score(
+    candidate: _Candidate, X: Any, y: Any = None, *, standardized: bool
+) -> dict[str, float]:
     model = tabular_model(candidate.pipeline_, X)
     if model is None or not model.table.groups:
-        scores = {"r2": reconstruction_r2(candidate.pipeline_, X)}
+        pipeline = candidate.pipeline_
+        scores = {"r2": share_of_variance(pipeline, X, standardized=standardized)}
     else:
         of_table = table_scores(model, X)
         scores = {
@@ -534,6 +544,12 @@ def _pipelines(estimator: Any) -> dict[str, Pipeline]:
     last_step = autoencoder.steps[-1][0]
     pca = clone(autoencoder).set_params(**{last_step: PCA(random_state=0)})
     return {PCA_NAME: pca, AUTOENCODER_NAME: autoencoder}
+
+
+def _is_standard(pipeline: Pipeline) -> bool:
+    """Whether an autoencoder standardizes what it sees."""
+    scale = getattr(pipeline.steps[-1][1], "scale", None)
+    return isinstance(scale, str) and scale == "standard"
 
 
 def _code_size_parameter(pipeline: Pipeline) -> str:
