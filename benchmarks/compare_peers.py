@@ -244,18 +244,19 @@ def describe(summary, fraction):
     """The report: markdown."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines = [
-        "# skae and its peers",
+        "# An epoch, compared with other libraries",
         "",
         header(),
-        f"skae at commit {_commit()}. Peers: {versions}.",
+        f"skae at commit {_commit()}. Others: {versions}.",
         "",
-        "Seconds an epoch, or a run of full-batch steps: median of the runs (least–"
-        "most). Ratio: to skae's median, so above 1 is slower than skae. Threads: "
+        "Seconds per epoch, or per run of full-batch steps: median of the runs "
+        "(minimum–maximum). Ratio: to skae's median, so above 1 is slower than skae. "
+        "Threads: "
         f"the better of {' or '.join(map(str, thread_counts()))}. "
         "Compile: seconds of a process's first "
-        "call, with empty caches, not part of the times; skae compiles once for all "
-        "networks. Loss: objective at the end, in the network's units, over at most "
-        f"the first {MAX_EVALUATED_ROWS:,} rows.",
+        "call, with empty caches, not included in the times; skae compiles once for "
+        "all networks. Loss: objective at the end, in the network's units, over at "
+        f"most the first {MAX_EVALUATED_ROWS:,} rows.",
         "",
         "All start from the same weights. MLPRegressor draws its own and has another "
         "objective, the squared error of a linear output; it has no tied weights.",

@@ -342,44 +342,47 @@ Made by `dask_scaling.py`.
 
 {header}
 
-## Two workers beside one
+## Two workers compared with one
 
 32,768 × 784 random rows in two partitions, worker processes of one thread each, a
-client with `direct_to_workers=True` and, last, one without. Fits of 3 to 10 epochs in
-turn, in seconds: median, and least to greatest. The weights have the same bits on one
-worker and on two. "No cluster" is `AutoencoderTransformer`, on one thread, in the
-client's process.
+client with `direct_to_workers=True` and, in the last columns, one without. Fits of 3 to
+10 epochs in turn, in seconds: median, and minimum to maximum. The weights have the same
+bits on one worker and on two. "No cluster" is `AutoencoderTransformer`, on one thread,
+in the client's process.
 
-An epoch but the first (of L-BFGS an iteration, which evaluates the gradient once or
-more):
+An epoch after the first (for L-BFGS an iteration, which evaluates the gradient at least
+once):
 
 {epochs}
 
-A whole fit, with what is computed before the first epoch and after the last:
+A whole fit, including what is computed before the first epoch and after the last:
 
 {fits}
 
-## An exchange
+## Communication
 
-A vector to each worker, and one back from each of two partitions, in milliseconds.
+Sending a vector to each worker and one back from each of two partitions, in
+milliseconds.
 
 {exchanges}
 
 ## Model
 
-A step on w workers with a partition each takes
+A step on w workers with one partition each takes
 
     rows * seconds_per_row / w + latency * (1 + w / 2) / 2 + 2 * w * bytes / bandwidth
 
-as workers compute at once, and all that is sent passes the client. Measured here:
-a latency of {latency:.1f} ms for two workers, and {bandwidth:.0f} MB/s. Beside what was
-measured on two workers, an epoch (an iteration of L-BFGS counts as one step):
+because workers compute at the same time, and everything that is sent passes through
+the client. Measured here:
+a latency of {latency:.1f} ms for two workers, and {bandwidth:.0f} MB/s. Compared
+with what was measured on two workers, per epoch (an iteration of L-BFGS counts as one
+step):
 
 {checks}
 
-What it says for workers with a machine each, with the latency measured here: speed
-over one machine without a cluster, by number of workers, and the number beyond which
-more make a step slower.
+Predictions for workers that have a machine each, with the latency measured here: the
+speedup over one machine without a cluster, by number of workers, and the number of
+workers beyond which a step becomes slower.
 
 {predictions}
 """

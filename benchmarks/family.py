@@ -141,7 +141,7 @@ PARTS = {
     ),
     "sparse": (
         sparse,
-        ["weight", "least", "median", "greatest", "R², test images", "accuracy"],
+        ["weight", "minimum", "median", "maximum", "R², test images", "accuracy"],
     ),
     "pretraining": (
         pretraining,

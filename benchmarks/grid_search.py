@@ -101,7 +101,7 @@ def main():
     ]
     columns = ("estimator", "dtype", "n_jobs", "threads of each", "seconds", "best R²")
     print(header())
-    print(f"\n{options.epochs} epochs; median (least–greatest) of the rounds:\n")
+    print(f"\n{options.epochs} epochs; median (minimum–maximum) of the rounds:\n")
     print(table(columns, rows))
     least = {}
     for (name, *_), spread in spreads.items():

@@ -380,15 +380,15 @@ def checks(results):
         if axis == "rows" and len(many) > 1:
             times = [r.row_time for r in many]
             yield (
-                f"- Time of a row, greatest over least from {many[0].value:,} to "
-                f"{many[-1].value:,} rows, {n_threads} threads: "
-                f"{max(times) / min(times):.2f} (wanted: at most 1.20)."
+                f"- Time per row, maximum divided by minimum, from {many[0].value:,} "
+                f"to {many[-1].value:,} rows, {n_threads} threads: "
+                f"{max(times) / min(times):.2f} (limit: 1.20)."
             )
     worst = max(results, key=lambda r: r.share_of_bound)
     yield (
-        f"- Peak memory over (input + 5 % + 50 MB), greatest of all points: "
+        f"- Peak memory divided by (data + 5 % + 50 MB), maximum of all points: "
         f"{worst.share_of_bound:.2f} ({worst.axis} {worst.value:,}, "
-        f"{worst.n_threads} threads; wanted: at most 1)."
+        f"{worst.n_threads} threads; limit: 1)."
     )
 
 
@@ -451,8 +451,8 @@ def report(results, limited):
     parts = [
         "# Growth of time and memory",
         header(),
-        "float32, default estimator but for what is named; times are medians (least–"
-        "greatest) of rounds. How: `growth.py`.",
+        "float32, default parameters except where stated; times are medians "
+        "(minimum–maximum) of several rounds. Made by `growth.py`.",
         "![Time of an epoch and peak memory](growth.png)",
         "## Exponents",
         exponents_table(results),
@@ -462,7 +462,11 @@ def report(results, limited):
     for axis in axes:
         point = next(r.point for r in results if r.axis == axis)
         fixed = ", ".join(f"{name} {value}" for name, value in point._asdict().items())
-        parts += [f"## By {axis}", f"First: {fixed}.", points_table(results, axis)]
+        parts += [
+            f"## By {axis}",
+            f"Starting from: {fixed}.",
+            points_table(results, axis),
+        ]
     threads = threads_table(results)
     parts += ["## By threads", threads] if threads else []
     return "\n\n".join(parts) + "\n"

@@ -116,12 +116,13 @@ def report(n_rows, results):
         "# Out of core",
         header(),
         f"{n_rows:,} rows of {N_FEATURES} float32, {number(n_rows * 128 / MB)} MB; "
-        "default parameters but for `max_iter=1`, so one epoch and what a fit does "
-        "besides. Anonymous: the peak of what the process allocates, above that before "
-        "the fit. Mapped: of pages of files, which are not the process' own. Passes: "
-        "calls of `make_batches`, the epoch's included. How: `out_of_core.py`.",
+        "default parameters except `max_iter=1`: one epoch, and what a fit does before "
+        "and after it. Anonymous: the peak of the memory that the process allocates, "
+        "minus that before the fit. Mapped: the peak of pages of files, which the "
+        "system can take back. Passes: calls of `make_batches`, including that of the "
+        "epoch. Made by `out_of_core.py`.",
         table(columns, rows),
-        f"Greatest anonymous memory: {number(worst / MB)} MB (wanted: at most "
+        f"Largest anonymous memory: {number(worst / MB)} MB (limit: "
         f"{number(MAX_BYTES / MB)}).",
     ]
     return "\n\n".join(parts) + "\n"

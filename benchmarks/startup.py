@@ -99,7 +99,7 @@ def main():
     runs = measure_all(max(1, n_cold), n_warm)
     columns = [f"{dtype}, {cache} ({len(run)})" for (dtype, cache), run in runs.items()]
     print(header())
-    print("\nMedian (least–greatest) of the processes, by dtype and cache:\n")
+    print("\nMedian (minimum–maximum) of the processes, by dtype and cache:\n")
     print(table(["seconds", *columns], rows_of(list(runs.values()))))
 
 

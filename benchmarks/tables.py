@@ -174,15 +174,15 @@ def main():
         "",
         f"## Adult, {args.splits} splits",
         "",
-        table(("", "mean", "least", "greatest"), rows),
+        table(("", "mean", "minimum", "maximum"), rows),
         "",
         "## The penalty of the weights",
         "",
         "Held-out score, mean over sets and over codes of 2 and of half as many units "
         "as columns; `alpha` is the strength divided by the root of the number of "
         "training rows. In the lower half of the table the sets are divided: the "
-        "strength that is best on every second set, and its score on the others beside "
-        "the best there.",
+        "strength that is best on every second set, and its score on the others, next "
+        "to the best there.",
     ]
     rows, halves = [], []
     for n_rows in N_ROWS:

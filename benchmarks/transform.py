@@ -148,7 +148,9 @@ def main():
     columns = ("data", "method", "rows", "skae, ms", "threads", "PCA, ms", "threads")
     columns += ("skae / PCA", "flops, skae / PCA", "Mflop each", "skae's exp, millions")
     print(header())
-    print("\nMedian (least–greatest) of the rounds, on the better number of threads:\n")
+    print(
+        "\nMedian (minimum–maximum) of the rounds, on the better number of threads:\n"
+    )
     print(table(columns, rows))
 
 

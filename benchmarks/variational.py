@@ -4,7 +4,7 @@
     python benchmarks/variational.py --epochs 2
 
 Both train the network of PyTorch's own example, 784-400-20-400-784 with relu, from the
-same initial weights, on images binarised at 0.5: Bernoulli likelihood, Adam with a
+same initial weights, on images binarized at 0.5: Bernoulli likelihood, Adam with a
 learning rate of 0.001, batches of 128, float32. PyTorch has its rows in memory as one
 tensor, a fused Adam and no data loader; "compiled" is one graph of loss and gradient,
 by torch.compile. Epochs are timed in turn, on all cores. The evidence lower bound of
@@ -151,7 +151,7 @@ def main():
     columns = ["", "seconds an epoch", "times skae", "training ELBO", "test ELBO"]
     versions = f"{header()} torch {torch.__version__}."
     text = (
-        f"# A variational autoencoder on binarised MNIST\n\nMade by `variational.py`, "
+        f"# A variational autoencoder on binarized MNIST\n\nMade by `variational.py`, "
         f"{options.epochs} epochs.\n\n{versions}\n\n{table(columns, rows)}\n"
     )
     print(text)

@@ -114,7 +114,7 @@ def main():
     columns += [f"{s} / skae" for s in SOLVERS[1:]]
     text = (
         f"# Whole fits of {N_EPOCHS} epochs\n\n{header()}\n\n"
-        "Seconds: median (least–greatest).\n\n" + table(columns, rows) + "\n"
+        "Seconds: median (minimum–maximum).\n\n" + table(columns, rows) + "\n"
     )
     options.output.write_text(text, "utf-8")
     print(text)

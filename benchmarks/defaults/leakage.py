@@ -203,17 +203,17 @@ def main():
         return
     PAGE.write_text(f"""# Samples that repeat, belong together, or have heavy tails
 
-R² on new data of the same kind minus PCA's: the least (the median) of codes of
-{CODE_SIZES} and {len(SEEDS)} seeds. As it is; with validation samples drawn one by one;
-and by Student's interval alone, without leaving out the samples that improve most. Made
-by `leakage.py`.
+R² on new data of the same kind minus that of PCA: minimum (median) over codes of
+{CODE_SIZES} and {len(SEEDS)} seeds. The columns: the default; with validation
+samples drawn one by one; and with Student's interval alone, without leaving out the
+samples that improve most. Made by `leakage.py`.
 
 {header()}
 
 {text}
 
-A code of 5 of sensors and series gains nothing where the blocks to hold out are few:
-then PCA is kept.
+With a code of 5, sensors and series gain nothing where there are few blocks to hold
+out: then PCA is kept.
 """)
 
 

@@ -39,7 +39,7 @@ class Variant(NamedTuple):
 
 VARIANTS = {
     **{
-        f"{room:g} of the largest distances": Variant("auto", "_ROOM", room)
+        f"{room:g} times the largest distance": Variant("auto", "_ROOM", room)
         for room in (1.0, 2.0, 4.0, 5.0, 6.0, 10.0)
     },
     **{
@@ -94,28 +94,27 @@ def row(name, cells, sets):
 
 
 def page(rows):
-    columns = ["scale", *2 * ["mean", "least", "lost"], "least, training"]
+    columns = ["scale", *2 * ["mean", "minimum", "worse"], "minimum, training"]
     return f"""# Tied weights with tanh and logistic units
 
-R² minus PCA's of tied networks with such units, code sizes {CODE_SIZES}, on the sets of
-`held_out.py` without MNIST, raw and standardised, {len(SEEDS)} random 70/30 splits: of
-one half of the sets and of the other the mean, the least, and the number of cells more
-than {BELOW} below PCA on held-out rows; and the least on the training rows. Where
-training starts near PCA the scale is so many times the square root of the number of
-such layers times the largest distance of a training row from the mean. Made by
-`tied.py`.
+R² of tied networks with such units, minus that of PCA, for code sizes {CODE_SIZES}, on
+the sets of `held_out.py` without MNIST, raw and standardized, {len(SEEDS)} random 70/30
+splits: for each half of the sets the mean, the minimum, and the number of cases more
+than {BELOW} below PCA on held-out rows; and the minimum on the training rows. A
+scale of "n times" is, where training starts at PCA, n times the largest distance of a training row from the mean,
+times the square root of the number of such layers. Made by `tied.py`.
 
 {header()}
 
 {table(columns, rows)}
 
-How to read it: with 5 of the largest distances no network falls behind PCA, though a
-held-out row may be several times as far out as any of the training rows; less is better
-for what such networks gain, but loses cells. Random weights fall behind on any scale
-with the default `tol`, which is in the network's units: on a large scale losses are
-small, and training ends early. With 3 or 4 root mean squares fewer cells lose than with
-1, but some lose all. Trained to the end, as published networks are, 4 are better than 3
-or 1.
+How to read it: with 5 times the largest distance no network is worse than PCA, although
+a held-out row may be several times as far from the mean as any training row. A smaller
+scale improves the networks that are better than PCA, but makes others worse. Random
+weights are worse than PCA on any scale with the default `tol`, which is in units of the
+network: on a large scale losses are small, and training ends early. With 3 or 4 root
+mean squares fewer cases are worse than with 1, but some of them fail completely. When they
+are trained to the end, as published networks are, 4 is better than 3 or 1.
 """
 
 
