@@ -128,9 +128,11 @@ class NearNumbers(doctest.OutputChecker):
     other processors. Whole numbers have to be equal.
     """
 
-    DECIMAL = re.compile(r"(?<![\w.])-?\d+\.\d+(?![\w.])")
+    DECIMAL = re.compile(r"(?<![\w.])-?\d+\.\d*(?![\w.])")
+    PADDING = re.compile(r" +(?=[,\]])")  # behind 0.6 in a column with 0.42
 
     def check_output(self, want, got, optionflags):
+        want, got = self.PADDING.sub("", want), self.PADDING.sub("", got)
         shown, found = self.DECIMAL.findall(want), self.DECIMAL.findall(got)
         if len(shown) == len(found) and all(map(self._are_near, shown, found)):
             replaced = iter(shown)

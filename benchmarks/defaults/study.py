@@ -127,10 +127,10 @@ def page(rows):
     columns = ["variant", "median", "mean", "worse", "minimum", "epochs"]
     return f"""# Which defaults are best
 
-Held-out R² minus that of PCA, over the standardized data sets, code sizes
-{CODE_SIZES} and {len(SEEDS)} random 70/30 splits of `held_out.py` (without MNIST): its
-median, mean and minimum, the number of cases more than {TOLERANCE} below PCA, and the median number of
-epochs. One default is changed at a time. Made by `study.py`.
+Held-out R² minus that of PCA, over the standardized data sets, code sizes {CODE_SIZES}
+and {len(SEEDS)} random 70/30 splits of `held_out.py` (without MNIST): its median, mean
+and minimum, the number of cases more than {TOLERANCE} below PCA, and the median number
+of epochs. One default is changed at a time. Made by `study.py`.
 
 {header()}
 

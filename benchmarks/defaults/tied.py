@@ -100,9 +100,10 @@ def page(rows):
 R² of tied networks with such units, minus that of PCA, for code sizes {CODE_SIZES}, on
 the sets of `held_out.py` without MNIST, raw and standardized, {len(SEEDS)} random 70/30
 splits: for each half of the sets the mean, the minimum, and the number of cases more
-than {BELOW} below PCA on held-out rows; and the minimum on the training rows. A
-scale of "n times" is, where training starts at PCA, n times the largest distance of a training row from the mean,
-times the square root of the number of such layers. Made by `tied.py`.
+than {BELOW} below PCA on held-out rows; and the minimum on the training rows. A scale
+of "n times" is, where training starts at PCA, n times the largest distance of a
+training row from the mean, times the square root of the number of such layers. Made by
+`tied.py`.
 
 {header()}
 
@@ -113,8 +114,8 @@ a held-out row may be several times as far from the mean as any training row. A 
 scale improves the networks that are better than PCA, but makes others worse. Random
 weights are worse than PCA on any scale with the default `tol`, which is in units of the
 network: on a large scale losses are small, and training ends early. With 3 or 4 root
-mean squares fewer cases are worse than with 1, but some of them fail completely. When they
-are trained to the end, as published networks are, 4 is better than 3 or 1.
+mean squares fewer cases are worse than with 1, but some of them fail completely. When
+they are trained to the end, as published networks are, 4 is better than 3 or 1.
 """
 
 
