@@ -142,7 +142,7 @@ class NearNumbers(doctest.OutputChecker):
     @staticmethod
     def _are_near(shown, found):
         """Within a tenth, or two units of the last digit that is shown."""
-        unit = 10.0 ** -len(shown.partition(".")[2])
+        unit = 10.0 ** -max(1, len(shown.partition(".")[2]))
         near = max(abs(float(shown)) / 10, 2 * unit)
         return abs(float(found) - float(shown)) < near + unit / 100
 
