@@ -187,7 +187,7 @@ class PCAComparisonDisplay:
         if not self._has_predictions():
             return check_axes(ax, caller), None
         panels = "R² and the prediction scores"
-        return check_two_axes(ax, caller, _TWO_PANELS, panels)
+        return check_two_axes(ax, caller, panels, figsize=_TWO_PANELS)
 
     def _draw_curves(
         self,

@@ -50,17 +50,23 @@ def check_axes(
 
 
 def check_two_axes(
-    ax: Any, caller: str, figsize: tuple[float, float], panels: str
+    ax: Any,
+    caller: str,
+    panels: str,
+    *,
+    shape: tuple[int, int] = (1, 2),
+    **subplots_kw: Any,
 ) -> tuple[Axes, Axes | None]:
     """Return a pair of axes, or those of a new figure; of single axes, these and None.
 
-    `panels` says in errors what is drawn on both.
+    `panels` says in errors what is drawn on both. A new figure has rows and columns of
+    the given shape.
     """
     if ax is None:
         check_matplotlib(caller)
         import matplotlib.pyplot as plt
 
-        ax = plt.subplots(1, 2, figsize=figsize, layout="constrained")[1]
+        ax = plt.subplots(*shape, layout="constrained", **subplots_kw)[1]
     axes = np.ravel(np.asarray(ax, dtype=object))
     if len(axes) == 1:
         return check_axes(axes[0], caller), None

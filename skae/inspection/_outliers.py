@@ -25,8 +25,8 @@ from skae.inspection._models import check_fitted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Inches of the figure, of each bar, and of what is around them.
-_WIDTH, _BAR_HEIGHT, _LEAST_HEIGHT, _AROUND = 9.0, 0.22, 3.2, 0.9
+# Inches of the figure, of the histogram, of each bar, and of what is around the bars.
+_WIDTH, _HISTOGRAM_HEIGHT, _BAR_HEIGHT, _AROUND = 6.4, 2.8, 0.22, 0.6
 _N_BINS = 50
 _NORMAL_COLOR, _OUTLIER_COLOR = "C0", "C3"
 # Room below bars of a single sample, as a ratio of counts, and a share of the height of
@@ -213,7 +213,7 @@ class OutlierDisplay:
         ).plot(ax, n_features=n_features, **hist_kw)
 
     def plot(self, ax: Any = None, *, n_features: int = 5, **hist_kw: Any) -> Self:
-        """Draw the histogram, and beside it the features of the worst samples.
+        """Draw the histogram, and below it the features of the worst samples.
 
         Parameters
         ----------
@@ -239,9 +239,16 @@ class OutlierDisplay:
         """
         n_drawn = min(n_features, self.contributions.shape[1])
         n_bars = len(self.worst) * (n_drawn + 1)
-        figsize = _WIDTH, max(_LEAST_HEIGHT, _AROUND + _BAR_HEIGHT * n_bars)
+        heights = _HISTOGRAM_HEIGHT, _AROUND + _BAR_HEIGHT * n_bars
         caller, panels = f"{type(self).__name__}.plot", "the histogram and the features"
-        self.ax_, self.feature_ax_ = check_two_axes(ax, caller, figsize, panels)
+        self.ax_, self.feature_ax_ = check_two_axes(
+            ax,
+            caller,
+            panels,
+            shape=(2, 1),
+            figsize=(_WIDTH, sum(heights)),
+            height_ratios=heights,
+        )
         self.figure_ = self.ax_.figure
         self._draw_scores(hist_kw)
         self.bars_: list[Any] = []
