@@ -8,8 +8,10 @@ from pathlib import Path
 
 from skae import warmup
 from skae._cli import demo
+from skae._cli.demo_data import MIN_ROWS
 from skae._cli.errors import DemoError
 
+WARMUP = "warmup"
 # Exit status of a program that Ctrl-C ended.
 INTERRUPTED = 130
 # The largest random_state that NumPy's legacy generator, and so scikit-learn, takes.
@@ -19,8 +21,8 @@ DESCRIPTION = """\
 Reduce each sample to a few numbers, with PCA and with an autoencoder, and compare
 how much of the data they reconstruct.
 
-A grid search over the code size has both as candidates; then each is fitted on all
-training samples and scored on held-out samples: by R2 (the share of the variance
+Both are compared by cross-validation for several code sizes; then each is fitted on
+all training samples and scored on held-out samples: by R2 (the share of the variance
 that is reconstructed) and, if there are labels, by the accuracy of a linear
 classifier on the codes (of a linear regression, for a target of numbers). Errors of
 an array are in its units: if features have different scales, those with the largest
@@ -30,7 +32,8 @@ the feature; only the other values are scored.
 
 For a file that holds no images, a report says in words what was found: how many
 numbers are enough, which columns are lost, which rows are unusual, and how to
-continue in Python.
+continue in Python. Tables have the share that is kept of each column, and the score
+and the code of each row.
 
 Without --data, the data are the handwritten digits of scikit-learn."""
 
@@ -55,13 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="other commands", dest="command")
-    commands.add_parser(
-        "warmup",
-        help="compile everything now, so that the first fit does not have to",
-        description=(
-            "Compile everything now and keep the machine code on disk, for images and "
-            "servers. Run it as the user, and on the kind of processor, of later fits."
+    parser.add_argument(
+        "command",
+        nargs="?",
+        metavar=WARMUP,
+        help=(
+            "compile everything now and keep the machine code on disk, so that the "
+            "first fit does not have to, for images and servers; run it as the user, "
+            "and on the kind of processor, of later fits"
         ),
     )
     data = parser.add_argument_group("data")
@@ -72,8 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
         help=(
             "samples to reduce: .npy (an array), .npz (X or X_train, and y or y_train "
             "if there are labels) or .csv, also .csv.gz (separated by commas, "
-            "semicolons or tabs, with or without a header); NaN, in a .csv also NA or "
-            "an empty cell, is a missing value; text in a .csv is a category"
+            "semicolons or tabs, with or without a header), of at least "
+            f"{MIN_ROWS} rows; NaN, in a .csv also NA or an empty cell, is a missing "
+            "value; text in a .csv is a category"
         ),
     )
     data.add_argument(
@@ -83,6 +88,23 @@ def build_parser() -> argparse.ArgumentParser:
             "column of a .csv to predict from the codes, by name or by number (from 0; "
             "-1 is the last): classes, or numbers"
         ),
+    )
+    data.add_argument(
+        "--categories",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help=(
+            "columns of a .csv that hold categories although they look like numbers, "
+            "such as postcodes, by name or by number"
+        ),
+    )
+    data.add_argument(
+        "--drop",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns of a .csv to leave out, such as numbers of customers",
     )
     data.add_argument(
         "--scaler",
@@ -144,8 +166,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=Path("skae-demo"),
         metavar="FOLDER",
         help=(
-            f"for {demo.REPORT_FILE}, {demo.TABLE_FILE} and {demo.PICTURE_FILE} "
-            "(default: %(default)s)"
+            f"for {demo.REPORT_FILE}, {demo.ROWS_FILE}, {demo.COLUMNS_FILE}, "
+            f"{demo.TABLE_FILE} and {demo.PICTURE_FILE} (default: %(default)s)"
         ),
     )
     output.add_argument(
@@ -200,11 +222,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     try:
-        if arguments.command == "warmup":
+        if arguments.command == WARMUP:
             return _warm_up()
+        if arguments.command is not None:
+            raise DemoError(
+                f"{arguments.command} is no command ({WARMUP} is the only one); to use "
+                f"a file: --data {arguments.command}"
+            )
         demo.run(
             arguments.data,
             target=arguments.target,
+            categories=arguments.categories,
+            dropped=arguments.drop,
             scaler=arguments.scaler,
             code_sizes=arguments.code_sizes,
             cv=arguments.cv,

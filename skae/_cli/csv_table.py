@@ -6,13 +6,13 @@ What pandas needs to read the same table is kept as lines of Python.
 from __future__ import annotations
 
 import csv
-import datetime
 import gzip
 import io
+import itertools
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skae._cli import dates
 from skae._cli.errors import DemoError
 
 # Separators in the order in which they are tried: numbers may have commas in them.
@@ -31,6 +32,8 @@ _MOST_NUMBERS = 0.5
 _FEWEST_VALUES, _LEAST_SHARE = 5, 0.01
 # Squares of larger numbers, and their sums, may be infinite.
 _LARGEST = 1e100
+# Whole numbers that all differ, of a range so many times as large, are row numbers.
+_MOST_OF_NUMBERED = 1.1
 # A text whose share of different values is larger names samples, or is free text.
 _MOST_LEVELS = 0.5
 # More levels than this share an input of the network.
@@ -45,11 +48,12 @@ _PANDAS_MISSING = {
 _STYLED = re.compile(
     r"[-+]?\s?[$€£¥]?\s?[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?\s?(%|[$€£¥]|USD|EUR|GBP)?"
 )
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
-_OTHER_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}( \d{1,2}:\d\d(:\d\d)?)?")
+_LEADING_ZERO = re.compile(r"0\d+")
 _SWAPPED = str.maketrans(",.", ".,")
-_SECONDS_PER_DAY = 86400
 _CODE_WIDTH = 75
+PANDAS_HINT = (
+    'pandas makes one of it: pd.read_excel("a.xlsx").to_csv("a.csv", index=False)'
+)
 
 
 class CsvTable(NamedTuple):
@@ -62,6 +66,7 @@ class CsvTable(NamedTuple):
     left_out: tuple[str, ...]  # names of other columns, each with the reason
     dates: tuple[str, ...]  # names of columns of dates, which are days in X
     lines: NDArray[np.intp]  # numbers of the samples' lines in the file
+    n_without_target: int  # rows that are left out
     code: tuple[str, ...]  # lines of Python that read X as a pandas DataFrame
 
 
@@ -74,13 +79,20 @@ class _Cells(NamedTuple):
     options: dict[str, Any]  # arguments of pandas.read_csv
 
 
-def read_csv(path: Path, target: str | None) -> CsvTable:
+def read_csv(
+    path: Path,
+    target: str | None,
+    categories: Sequence[str] = (),
+    dropped: Sequence[str] = (),
+) -> CsvTable:
     """Return the table in a .csv file, or raise DemoError if it is none.
 
-    A column is text, of categories, if less than half of its values are numbers or
-    dates; else values that are none are errors. The first line is a header if a feature
-    in it is neither a number nor missing, unless all of these are in columns of text,
-    and others in it are numbers. Columns that say nothing are left out.
+    A column is text, of categories, if it is named in `categories`, if less than half
+    of its values are numbers or dates, or if numbers have zeros before them; else
+    values that are none are errors. The first line is a header if a feature in it is
+    neither a number nor missing, unless all of these are in columns of text, and others
+    in it are numbers. Columns that say nothing are left out, as are those that are
+    named in `dropped`, and rows without a target.
     """
     cells = _read_cells(path)
     options = cells.options
@@ -88,11 +100,13 @@ def read_csv(path: Path, target: str | None) -> CsvTable:
     number_of = partial(_number, decimal)
     header, *rows = cells.rows
     lines = cells.lines
-    label = None if target is None else _column_number(header, target)
+    label = None if target is None else _column_number(header, target, "--target")
     features = [column for column in range(len(header)) if column != label]
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
     known = [{cell: number_of(cell) for cell in {*column}} for column in columns]
-    texts = {i for i in features if _is_text(columns[i], known[i])}
+    chosen = {_column_number(header, name, "--categories") for name in categories}
+    unwanted = {_column_number(header, name, "--drop") for name in dropped}
+    texts = {i for i in features if i in chosen or _is_text(columns[i], known[i])}
     named = {i for i in features if number_of(header[i]) is None}
     has_numbers = any(i not in named and header[i] for i in features)
     if not named or (named <= texts and has_numbers):
@@ -106,13 +120,23 @@ def read_csv(path: Path, target: str | None) -> CsvTable:
         names = _unique_names(header)
         in_code = _unique_names(list(map(str.lstrip, cells.raw_header)))
         lines = lines[1:]
-    missing = {c for i in features for c in known[i] if c.lower() in MISSING_CELLS}
+    missing = {c for cells in known for c in cells if c.lower() in MISSING_CELLS}
+    is_labelled = [label is None or row[label] not in missing for row in rows]
+    if not all(is_labelled):
+        rows = list(itertools.compress(rows, is_labelled))
+        lines = list(itertools.compress(lines, is_labelled))
+        columns = list(zip(*rows, strict=True)) or [()] * len(header)
     if missing - _PANDAS_MISSING:
         options["na_values"] = sorted(missing - _PANDAS_MISSING)
 
+    formats = _read_dates(columns, known, texts - chosen)
+    texts -= {*formats}
     kept: dict[int, list[Any]] = {}
     left_out: dict[int, str] = {}
     for i in features if rows else ():
+        if i in unwanted:
+            left_out[i] = "by --drop"
+            continue
         if i in texts:
             values = [None if c.lower() in MISSING_CELLS else c for c in columns[i]]
         else:
@@ -126,18 +150,22 @@ def read_csv(path: Path, target: str | None) -> CsvTable:
     y: list[Any] | None = None
     if label is not None:
         y = list(columns[label])
-        _check_target(names[label], lines, y)
         if None not in known[label].values():
             y = [known[label][cell] for cell in y]
     numbers = [i for i in kept if i not in texts]
-    dates = [i for i in numbers if any(map(_ISO_DATE.fullmatch, known[i]))]
+    formats |= {i: dates.ISO for i in numbers if any(map(dates.is_iso, known[i]))}
+    days = [i for i in numbers if i in formats]
+    as_text = [i for i in kept if i in texts and _has_numbers(known[i])]
+    if as_text:
+        options["dtype"] = {in_code[i]: "str" for i in as_text}
     code = _code(
         path,
         options,
         None if label is None else in_code[label],
+        all(is_labelled),
         [in_code[i] for i in left_out],
         [in_code[i] for i in numbers if any(_is_styled(decimal, c) for c in known[i])],
-        [in_code[i] for i in dates],
+        {in_code[i]: formats[i] for i in days},
     )
     return CsvTable(
         np.ascontiguousarray(X.T).reshape(len(rows), len(kept)),
@@ -145,8 +173,9 @@ def read_csv(path: Path, target: str | None) -> CsvTable:
         tuple(names[i] for i in kept),
         tuple(names[i] for i in kept if i in texts),
         tuple(f"{names[i]} ({reason})" for i, reason in left_out.items()),
-        tuple(names[i] for i in dates),
+        tuple(names[i] for i in days),
         np.array(lines, dtype=np.intp),
+        is_labelled.count(False),
         code,
     )
 
@@ -193,6 +222,8 @@ def _read_text(path: Path) -> tuple[str, dict[str, Any]]:
         except (OSError, EOFError, zlib.error) as error:
             raise DemoError(f"not a readable .gz file ({error})") from None
     options: dict[str, Any] = {}
+    if content.startswith(b"PK"):
+        raise DemoError(f"not a .csv file, but one of Excel or a .zip: {PANDAS_HINT}")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         options["encoding"] = "utf-16"
     elif b"\0" in content:
@@ -240,19 +271,19 @@ def _unique_names(header: list[str]) -> list[str]:
     return names
 
 
-def _column_number(names: list[str], target: str) -> int:
-    """Return the position of the column that --target means."""
-    if target in names:
-        return names.index(target)
+def _column_number(names: list[str], name: str, option: str) -> int:
+    """Return the position of the column that an option means."""
+    if name in names:
+        return names.index(name)
     try:
-        return range(len(names))[int(target)]
+        return range(len(names))[int(name)]
     except ValueError:
         raise DemoError(
-            f"no column {target!r} for --target in: {', '.join(names)}"
+            f"no column {name!r} for {option} in: {', '.join(names)}"
         ) from None
     except IndexError:
         raise DemoError(
-            f"no column {target} for --target, there are {len(names)}"
+            f"no column {name} for {option}, there are {len(names)}"
         ) from None
 
 
@@ -270,7 +301,7 @@ def _number(decimal: str, cell: str) -> float | None:
         signs = cell if decimal == "." else cell.translate(_SWAPPED)
         return float(re.sub(r"[^\d.-]", "", signs))
     number = _plain_number(decimal, cell)
-    return _days(cell) if number is None else number
+    return dates.days_of_iso(cell) if number is None else number
 
 
 def _plain_number(decimal: str, cell: str) -> float | None:
@@ -290,21 +321,42 @@ def _is_styled(decimal: str, cell: str) -> bool:
     return is_number and _plain_number(decimal, cell) is None
 
 
-def _days(cell: str) -> float | None:
-    if not _ISO_DATE.fullmatch(cell):
-        return None
-    try:
-        date = datetime.datetime.fromisoformat(cell)
-    except ValueError:  # a 13th month
-        return None
-    return date.replace(tzinfo=datetime.UTC).timestamp() / _SECONDS_PER_DAY
-
-
 def _is_text(cells: Sequence[str], known: dict[str, float | None]) -> bool:
-    """Whether the values of a column are text, and not numbers with mistakes."""
+    """Whether the values of a column are text, and not numbers with mistakes.
+
+    Digits with a zero before them, as in a postcode, are text.
+    """
     values = [cell for cell in cells if cell.lower() not in MISSING_CELLS]
     n_numbers = sum(known[cell] is not None for cell in values)
+    if any(map(_LEADING_ZERO.fullmatch, values)):
+        return True
     return n_numbers < _MOST_NUMBERS * len(values)
+
+
+def _read_dates(
+    columns: list[tuple[str, ...]],
+    known: list[dict[str, float | None]],
+    candidates: Iterable[int],
+) -> dict[int, str]:
+    """Return the formats of columns of dates that are not in ISO 8601.
+
+    Their days are put into `known`.
+    """
+    formats = {}
+    for i in candidates:
+        values = {cell for cell in columns[i] if cell.lower() not in MISSING_CELLS}
+        if not values or not dates.are_dates(values):
+            continue
+        if date_format := dates.format_of(values):
+            formats[i] = date_format
+            known[i] = dict.fromkeys(columns[i], math.nan)
+            known[i] |= {cell: dates.days_of(cell, date_format) for cell in values}
+    return formats
+
+
+def _has_numbers(known: dict[str, float | None]) -> bool:
+    """Whether pandas would take cells of a column of text for numbers."""
+    return any(number is not None and number == number for number in known.values())
 
 
 def _check_numbers(
@@ -313,25 +365,21 @@ def _check_numbers(
     """Raise DemoError for a column of numbers if a value is none, or is infinite."""
     for line, cell in zip(lines, cells, strict=True):
         number = known[cell]
+        if number is None and dates.are_dates([cell]):
+            raise DemoError(
+                f"line {line}, column {name}: {cell} (write all dates of a column as "
+                f"2026-12-31, or leave the column out, --drop {quoted(name)})"
+            )
         if number is None:
             raise DemoError(
                 f"line {line}, column {name} is not a number: {cell} (if it is "
-                "missing, leave the cell empty, or write NA; if the numbers in this "
-                "column are categories, write c1, c2, ...)"
+                "missing, leave the cell empty, or write NA; if the column is of "
+                f"categories, --categories {quoted(name)})"
             )
         if abs(number) > _LARGEST:
             raise DemoError(
                 f"line {line}, column {name} is infinite or too large: {cell} (if it "
                 "is not known, leave the cell empty, or write NA)"
-            )
-
-
-def _check_target(name: str, lines: list[int], cells: list[str]) -> None:
-    for line, cell in zip(lines, cells, strict=True):
-        if cell.lower() in MISSING_CELLS:
-            raise DemoError(
-                f"line {line}, column {name} is empty, but each sample needs a label: "
-                "fill it in, or leave the line out"
             )
 
 
@@ -344,13 +392,15 @@ def _why_left_out(values: list[Any], *, is_text: bool) -> str | None:
     if len(different) < 2:
         return "the same value everywhere"
     if not is_text:
-        # Consecutive whole numbers, each once.
+        # Consecutive whole numbers, each once; some may be missing.
         span = max(different) - min(different) + 1
-        is_row_number = len(there) == len(different) == span
-        is_whole = is_row_number and all(value == int(value) for value in there)
-        return "row numbers" if is_whole else None
-    if sum(map(bool, map(_OTHER_DATE.fullmatch, there))) > len(there) / 2:
-        return "dates: write them as 2026-12-31"
+        is_dense = len(there) == len(different) and span <= _MOST_OF_NUMBERED * len(
+            there
+        )
+        is_numbered = is_dense and all(value == int(value) for value in there)
+        return "row numbers" if is_numbered else None
+    if dates.are_dates(there):
+        return "dates in no clear format: write them as 2026-12-31"
     if len(different) > _MOST_LEVELS * len(there):
         return "nearly all values differ"
     return None
@@ -363,13 +413,16 @@ def _code(
     path: Path,
     options: dict[str, Any],
     label: Any,
+    all_labelled: bool,
     left_out: list[Any],
     styled: list[Any],
-    dates: list[Any],
+    date_formats: dict[Any, str],
 ) -> tuple[str, ...]:
     """Return lines of Python that read the same table by pandas."""
     arguments = [quoted(str(path)), *(f"{k}={quoted(v)}" for k, v in options.items())]
     lines = ["import pandas as pd", *wrapped("X = pd.read_csv(", arguments, ")")]
+    if not all_labelled:
+        lines.append(f"X = X.dropna(subset=[{quoted(label)}], ignore_index=True)")
     if label is not None:
         lines.append(f"y = X.pop({quoted(label)})")
     if left_out:
@@ -382,15 +435,18 @@ def _code(
         lines.append(f"    X[c] = X[c].astype(str).str.replace({signs})")
         point = '.str.replace(",", ".")' if decimal == "," else ""
         lines.append(f"    X[c] = pd.to_numeric(X[c]{point})")
-    if dates:
-        lines += wrapped("for c in [", [quoted(name) for name in dates], "]:")
-        lines.append('    X[c] = pd.to_datetime(X[c], format="ISO8601")')
+    for date_format in sorted({*date_formats.values()}):
+        of_format = [n for n, found in date_formats.items() if found == date_format]
+        lines += wrapped("for c in [", [quoted(name) for name in of_format], "]:")
+        lines.append(f"    X[c] = pd.to_datetime(X[c], format={quoted(date_format)})")
         lines.append("    X[c] = (X[c] - X[c].min()).dt.total_seconds()")
     return tuple(lines)
 
 
 def quoted(value: Any) -> str:
     """Return a value as Python code, strings in double quotes."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{quoted(k)}: {quoted(v)}' for k, v in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(quoted, value))}]"
     if not isinstance(value, str) or '"' in value or "\\" in value:

@@ -1,6 +1,6 @@
 """The job of the command line: compare PCA and an autoencoder on given data.
 
-The code size is chosen by cross-validation on the training samples; then every
+Candidates are compared by cross-validation on the training samples; then every
 candidate is fitted on all of them and scored on the held-out samples. The results are
 written as a table and a picture.
 """
@@ -33,11 +33,13 @@ from skae._cli.demo_data import Data, check_observed, load
 from skae._cli.errors import DemoError
 from skae._cli.report import (
     LINE_WIDTH,
+    advice,
     chosen_code_size,
     column_name,
     column_shares,
     report,
 )
+from skae._cli.result_files import write_columns, write_rows
 from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._typing import Floats
 from skae.inspection import ReconstructionDisplay
@@ -59,10 +61,13 @@ if TYPE_CHECKING:
 
 SCALERS = {"minmax": MinMaxScaler, "standard": StandardScaler}
 CODE_SIZES = (2, 5, 10, 20)
+# Of data with few features.
+FEW_FEATURES, SMALL_CODE_SIZES = 10, (1, 2, 3, 5)
 TEST_SIZE = 0.25
 TABLE_FILE = "results.csv"
 PICTURE_FILE = "reconstructions.png"
 REPORT_FILE = "report.txt"
+COLUMNS_FILE, ROWS_FILE = "columns.csv", "rows.csv"
 # Training samples that are used of larger files, to be done in a minute or two.
 MAX_ROWS = 5000
 MAX_ITER = 100  # of the digits
@@ -101,6 +106,8 @@ def run(
     path: Path | None,
     *,
     target: str | None,
+    categories: Sequence[str],
+    dropped: Sequence[str],
     scaler: str | None,
     code_sizes: Sequence[int] | None,
     cv: int,
@@ -117,7 +124,7 @@ def run(
     start = time.perf_counter()
     if path is not None:
         show(f"Reading {path}")
-    data = load(path, target)
+    data = load(path, target, categories, dropped)
     train, test = split(data, random_state, max_rows)
     code_sizes = usable_code_sizes(code_sizes, (len(train), data.X.shape[1]), cv)
     is_missing = data.is_missing
@@ -138,8 +145,8 @@ def run(
     )
     n_candidates = 2 * len(code_sizes)
     show(
-        f"Grid search, {n_candidates} candidates, {cv} folds each (the first run also "
-        "compiles the kernels, for half a minute):"
+        f"Cross-validation of {n_candidates} candidates in {cv} folds (the first run "
+        "also compiles, for up to a minute):"
     )
     used = np.concatenate([train, test])
     with errors_of_fits(data.name):
@@ -164,15 +171,19 @@ def run(
     print(f"\n{format_table(table)}\n")
     choice = describe_choice(table, folds.verdict)
     if data.y is not None:
-        name = PREDICTIONS[measure_of(held_out)]
-        all_features = held_out.results[REFERENCE][0]
-        choice += f" {name} from all features: {all_features:z.3f}."
+        measure, all_features = measure_of(held_out), held_out.results[REFERENCE][0]
+        choice += f" {PREDICTIONS[measure]} from all features: {all_features:z.3f}"
+        if measure == "accuracy":
+            share = share_of_most_frequent(data.y[train], data.y[test])
+            choice += f"; of the most frequent class alone: {share:.3f}"
+        choice += "."
     size, shares = (len(code_sizes) - 1) // 2, None
     if data.has_report:
         size = chosen_code_size(table["autoencoder_r2"])
         fitted = held_out.results[FITTED][len(code_sizes) + size]
         with errors_of_fits(data.name):
-            shares = column_shares(fitted, X[test], data.categories)
+            columns = [data.names.index(name) for name in data.categories]
+            shares = column_shares(fitted, X[test], columns)
             show("Search for unusual rows\n")
             detector = AutoencoderOutlierDetector(
                 **DETECTOR, random_state=random_state, **data.table_parameters
@@ -181,7 +192,7 @@ def run(
                 data,
                 r2=dict(zip(code_sizes, table["autoencoder_r2"], strict=True)),
                 code_size=code_sizes[size],
-                choice=choice,
+                choice=f"{choice} {advice(folds, code_sizes[size])}",
                 shares=shares,
                 detector=detector,
                 X=X,
@@ -190,6 +201,10 @@ def run(
         show(f"{text}\n")
         with writing(output / REPORT_FILE) as file:
             file.write_text(f"{text}\n", encoding="utf-8")
+        with writing(output / COLUMNS_FILE) as file:
+            write_columns(file, data, shares)
+        with writing(output / ROWS_FILE) as file:
+            write_rows(file, data, X, fitted.transform(X), detector)
     else:
         show(textwrap.fill(choice, LINE_WIDTH))
     with writing(output / TABLE_FILE) as file:
@@ -237,6 +252,8 @@ def describe_data(data: Data, n_train: int, n_test: int) -> None:
             f"To be quick, {n_unused} of the {len(data.X)} samples are not used to fit "
             "and compare (--max-rows takes more)."
         )
+    if data.n_without_target:
+        lines.append(f"{data.n_without_target} rows without a target are left out.")
     if data.left_out:
         lines.append(f"Left out: {', '.join(data.left_out)}.")
     if data.categories:
@@ -325,7 +342,8 @@ def usable_code_sizes(
     smallest_fold = n_train - math.ceil(n_train / cv)
     largest = min(n_features, smallest_fold)
     if requested is None:
-        return [n for n in CODE_SIZES if n < n_features and n <= largest] or [1]
+        sizes = SMALL_CODE_SIZES if n_features <= FEW_FEATURES else CODE_SIZES
+        return [n for n in sizes if n < n_features and n <= largest] or [1]
     if max(requested) > largest:
         raise DemoError(
             f"--code-sizes {max(requested)}: with {n_features} features, and "
@@ -340,7 +358,10 @@ def prepare_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DemoError(f"--output {path}: {error.strerror}") from None
+        problem = error.strerror
+        if path.is_file():
+            problem = "there is a file of this name; name a folder"
+        raise DemoError(f"--output {path}: {problem}") from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise DemoError(f"--output {path}: no permission to write there")
 
@@ -369,6 +390,12 @@ def progress(n_candidates: int, *, by_fit: bool = False) -> Callable[[Table], No
         )
 
     return report
+
+
+def share_of_most_frequent(train: NDArray[Any], test: NDArray[Any]) -> float:
+    """Return the accuracy of always predicting the most frequent class."""
+    classes, counts = np.unique(train, return_counts=True)
+    return float(np.mean(test == classes[counts.argmax()]))
 
 
 def measure_of(held_out: PCAComparisonDisplay) -> str:
@@ -441,8 +468,8 @@ def describe_choice(table: dict[str, list[Any]], verdict: str) -> str:
             "rows can cause: check the most unusual ones. "
         )
     return (
-        f"{warning}The grid search picks: {name} (R2 {in_folds[best]:z.3f} in the "
-        f"folds, {held_out[best]:z.3f} held out). In the folds: {verdict}"
+        f"{warning}Best of all: {name} (R2 {in_folds[best]:z.3f} in the folds of the "
+        f"cross-validation, {held_out[best]:z.3f} held out). In the folds: {verdict}"
     )
 
 

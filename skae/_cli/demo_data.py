@@ -12,7 +12,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from skae._cli.csv_table import MAX_LEVELS, quoted, read_csv
+from skae._cli.csv_table import MAX_LEVELS, PANDAS_HINT, quoted, read_csv
 from skae._cli.errors import DemoError
 from skae._data.frames import CATEGORY, ArrayFrame
 from skae._typing import Floats
@@ -36,6 +36,7 @@ class Data(NamedTuple):
     names: tuple[str, ...] = ()  # of the features; none of arrays
     categories: tuple[str, ...] = ()  # names of columns of text; then X has objects
     left_out: tuple[str, ...] = ()  # other columns of the file, and why
+    n_without_target: int = 0  # rows of the file that are left out
     dates: tuple[str, ...] = ()  # names of columns of dates, in days since 1970
     lines: NDArray[np.intp] | None = None  # of the samples in a .csv file
     code: tuple[str, ...] = ()  # Python that reads X
@@ -73,31 +74,42 @@ class Data(NamedTuple):
         return parameters | ({"max_categories": MAX_LEVELS} if are_many else {})
 
 
-def load(path: Path | None, target: str | None = None) -> Data:
+def load(
+    path: Path | None,
+    target: str | None = None,
+    categories: Sequence[str] = (),
+    dropped: Sequence[str] = (),
+) -> Data:
     """Return the data of a file, or raise DemoError if they cannot be used.
 
     A path of None stands for scikit-learn's digits. `target` is the name or the number
-    of the target's column in a .csv file.
+    of the target's column in a .csv file, `categories` are those of columns of
+    categories that look like numbers, and `dropped` those of columns to leave out.
     """
     name = "" if path is None else path.name.lower()
     is_csv = name.endswith((".csv", ".csv.gz"))
     if target is not None and not is_csv:
         raise DemoError(
-            "--target names a column of a .csv file; a .npz has its labels in y"
+            "--target names a column of a .csv file, --data FILE; a .npz has its "
+            "labels in y"
         )
+    if (categories or dropped) and not is_csv:
+        option = "--categories" if categories else "--drop"
+        raise DemoError(f"{option} names columns of a .csv file, --data FILE")
     if path is None:
         digits = load_digits()
         return Data("digits", digits.data, digits.target, (8, 8))
+    if path.is_dir():
+        raise DemoError(f"{path}: this is a folder; name a file")
     if not path.is_file():
         raise DemoError(f"{path}: there is no such file")
     if not is_csv and path.suffix.lower() not in (".npy", ".npz"):
         raise DemoError(
-            f"{path}: not a .npy, .npz, .csv or .csv.gz file; pandas makes one of "
-            'other tables: pd.read_excel("a.xlsx").to_csv("a.csv", index=False)'
+            f"{path}: not a .npy, .npz, .csv or .csv.gz file; {PANDAS_HINT}"
         )
     try:
         if is_csv:
-            return _load_table(path, target)
+            return _load_table(path, target, categories, dropped)
         X, y, code = _read_numpy(path)
         X, image_shape = _check_rows(X)
         return Data(
@@ -114,8 +126,8 @@ def load(path: Path | None, target: str | None = None) -> Data:
         raise DemoError(f"{path}: {error.strerror or error}") from None
 
 
-def _load_table(path: Path, target: str | None) -> Data:
-    table = read_csv(path, target)
+def _load_table(path: Path, *columns: Any) -> Data:
+    table = read_csv(path, *columns)
     X = table.X
     _check_n_rows(len(X))
     if X.shape[1] < 2:
@@ -132,6 +144,7 @@ def _load_table(path: Path, target: str | None) -> Data:
         names=table.names,
         categories=table.categories,
         left_out=table.left_out,
+        n_without_target=table.n_without_target,
         dates=table.dates,
         lines=table.lines,
         code=table.code,

@@ -13,6 +13,12 @@ from sklearn.pipeline import Pipeline
 from skae._cli.demo_data import Data
 from skae._outliers.detector import AutoencoderOutlierDetector
 from skae._typing import Floats
+from skae.inspection._comparison_display import (
+    ACCURACY,
+    PCA_NAME,
+    PCAComparisonDisplay,
+)
+from skae.inspection._verdict import is_clear
 from skae.metrics import reconstruction_error
 
 LINE_WIDTH = 79
@@ -23,6 +29,21 @@ _LEAST_BLAME = 0.05
 # Columns that are listed by name; of more, their number is given.
 _MOST_NAMED = 5
 _LONGEST = 20  # characters of a name or a value in a list
+_UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
+
+
+def advice(folds: PCAComparisonDisplay, code_size: int) -> str:
+    """Return which of both to take with a code size: PCA if nothing is gained."""
+    is_size = folds.results["n_components"] == code_size
+    is_pca = folds.results["estimator"] == PCA_NAME
+    numbers = f"{code_size} number{'s' * (code_size > 1)} per row"
+    for measure in ("test_score", ACCURACY):
+        if measure in folds.results:
+            scores = folds.results[measure]
+            gain = scores[is_size & ~is_pca] - scores[is_size & is_pca]
+            if is_clear(gain):
+                return f"Recommended: the autoencoder with {numbers}."
+    return f"Recommended: PCA with {numbers}: it is simpler, and no worse."
 
 
 def chosen_code_size(r2: Sequence[float]) -> int:
@@ -31,23 +52,33 @@ def chosen_code_size(r2: Sequence[float]) -> int:
     return int(enough[0]) if len(enough) else int(np.argmax(r2))
 
 
-def column_shares(pipeline: Pipeline, X: Any, categories: Sequence[str]) -> Floats:
+def column_shares(pipeline: Pipeline, X: Any, categories: Sequence[int]) -> Floats:
     """Return the share of each column that a pipeline reconstructs, at most 1.
+
+    `categories` are the numbers of the columns of categories.
 
     That is R² of numbers. Categories count by the squared differences of their levels'
     probabilities. Columns without two different values have NaN.
     """
     errors = reconstruction_error(pipeline, X, per_feature=True)
-    is_observed = ~np.isnan(errors)
-    counts = np.where(is_observed.any(axis=0), is_observed.sum(axis=0), np.nan)
-    mean = np.where(is_observed, errors, 0.0).sum(axis=0) / counts
-    if not categories:  # whose errors are in units of usual ones
-        means = np.where(is_observed, X, 0.0).sum(axis=0) / counts
-        squares = np.where(is_observed, X - means, 0.0) ** 2
-        variance = squares.sum(axis=0) / counts
-        mean = mean / np.where(variance > 0, variance, np.nan)
-    shares: Floats = 1 - mean
+    is_number = ~np.isin(np.arange(X.shape[1]), categories)
+    numbers = np.asarray(X[:, is_number], dtype=np.float64)
+    if not is_number.all():  # errors of tables are in units of usual ones
+        restored = pipeline.inverse_transform(pipeline.transform(X))[:, is_number]
+        errors[:, is_number] = (numbers - restored.astype(np.float64)) ** 2
+    means = _mean(errors)
+    variance = _mean((numbers - _mean(numbers)) ** 2)
+    means[is_number] /= np.where(variance > 0, variance, np.nan)
+    shares: Floats = 1 - means
     return shares
+
+
+def _mean(values: Floats) -> Floats:
+    """Return the mean of each column's observed entries, NaN where there is none."""
+    is_observed = ~np.isnan(values)
+    counts = np.where(is_observed.any(axis=0), is_observed.sum(axis=0), np.nan)
+    mean: Floats = np.where(is_observed, values, 0.0).sum(axis=0) / counts
+    return mean
 
 
 def report(
@@ -99,7 +130,14 @@ def report(
     if r2[code_size] >= ENOUGH:
         size = f"{numbers} per row {'is' if code_size == 1 else 'are'} enough to keep"
     else:
-        size = f"no code keeps {_percent(ENOUGH)}; {numbers} per row can keep"
+        size = f"none of those tried keeps {_percent(ENOUGH)}; {numbers} per row keep"
+        size += "s" * (code_size == 1)
+    if max(r2.values()) <= 0:
+        kept = "no code keeps any of the variance of held-out rows: the columns seem "
+        kept += "unrelated, or a few extreme rows decide it."
+    else:
+        kept = f"{size} {_percent(r2[code_size])} of the variance of held-out rows "
+        kept += f"(by code size: {others})."
     paragraphs = [
         f"Table: {data.name} has {len(data.X)} rows and {n_columns} columns in use: "
         f"{kinds}."
@@ -108,8 +146,7 @@ def report(
         paragraphs.append(f"Left out: {_listed(data.left_out)}.")
     paragraphs += [
         _gaps(data),
-        f"Code size: {size} {_percent(r2[code_size])} of the variance of held-out rows "
-        f"(by code size: {others}).",
+        f"Code size: {kept}",
         f"PCA or autoencoder: {choice}",
         _columns(data.names, shares, numbers),
     ]
@@ -123,9 +160,13 @@ def report(
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, LINE_WIDTH, subsequent_indent="  ", break_on_hyphens=False
+    lines = textwrap.wrap(
+        text.replace(" %", _UNBROKEN_PERCENT),
+        LINE_WIDTH,
+        subsequent_indent="  ",
+        break_on_hyphens=False,
     )
+    return [line.replace(_UNBROKEN_PERCENT, " %") for line in lines]
 
 
 def _value(data: Data, row: int, column: int) -> str:
@@ -192,9 +233,13 @@ def _unusual(data: Data, detector: AutoencoderOutlierDetector, X: Any) -> list[s
     scores = -detector.score_samples(X)
     worst = np.argsort(-scores, kind="stable")[:_N_UNUSUAL]
     n_beyond = np.count_nonzero(scores > -detector.offset_)
+    found = f"{n_beyond} of {len(scores)} beyond the detector's limit"
     heading = (
-        f"Unusual rows: {n_beyond} of {len(scores)} beyond the detector's limit, "
-        "a rule of thumb that flags some normal rows, too. "
+        f"Unusual rows: {found}, a rule of thumb that flags some normal rows, too. "
+    )
+    if not n_beyond:
+        heading = f"Unusual rows: {found}; even the highest scores look normal. "
+    heading += (
         "The most unusual, with the columns to blame and their share of the score "
         "(rows count from 0"
     )

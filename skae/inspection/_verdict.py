@@ -90,19 +90,20 @@ def verdict(
     return " ".join(sentences)
 
 
+def is_clear(gain: Floats) -> bool:
+    """Whether the gains in the splits are clearly more than nothing."""
+    least = max(_SMALLEST, _CLEAR_DEVIATIONS * gain.std())
+    return bool(gain.mean() > least)
+
+
 def _sentences(
     templates: Sequence[str], code_sizes: Sequence[int], gain: Floats, **words: str
 ) -> list[str]:
     """Return a sentence for each group of code sizes that is not empty."""
-    mean, deviation = gain.mean(axis=1), gain.std(axis=1)
+    mean = gain.mean(axis=1)
+    better, worse = (np.array([*map(is_clear, s * gain)]) for s in (1, -1))
     is_none = np.abs(mean) <= _SMALLEST
-    is_clear = ~is_none & (np.abs(mean) > _CLEAR_DEVIATIONS * deviation)
-    groups = (
-        is_clear & (mean > 0),
-        is_clear & (mean < 0),
-        ~is_clear & ~is_none,
-        is_none,
-    )
+    groups = better, worse, ~better & ~worse & ~is_none, is_none
     return [
         template.format(
             where=_where(code_sizes, group),
