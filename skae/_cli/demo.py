@@ -8,7 +8,6 @@ written as a table and a picture.
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
 import math
 import os
@@ -18,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,33 +30,32 @@ from skae._autoencoder import AutoencoderTransformer
 from skae._cli.csv_table import quoted, wrapped
 from skae._cli.demo_data import Data, check_observed, load
 from skae._cli.errors import DemoError
+from skae._cli.picture import draw
 from skae._cli.report import (
     LINE_WIDTH,
     advice,
     chosen_code_size,
-    column_name,
     column_shares,
     report,
 )
 from skae._cli.result_files import write_columns, write_rows
+from skae._cli.scores import (
+    NAMES,
+    PREDICTIONS,
+    columns,
+    format_table,
+    make_table,
+    measure_of,
+    write_table,
+)
 from skae._outliers.detector import AutoencoderOutlierDetector
-from skae._typing import Floats
-from skae.inspection import ReconstructionDisplay
 from skae.inspection._comparison import Table, compare
 from skae.inspection._comparison_display import (
-    ACCURACY,
-    AUTOENCODER_NAME,
     FITTED,
-    PCA_NAME,
     REFERENCE,
     SCORE,
     PCAComparisonDisplay,
 )
-from skae.metrics import reconstruction_error
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 SCALERS = {"minmax": MinMaxScaler, "standard": StandardScaler}
 CODE_SIZES = (2, 5, 10, 20)
@@ -91,14 +89,6 @@ DETECTOR: dict[str, Any] = {}
 # Scores in the folds and on held-out samples that differ by more depend on few samples.
 MOST_DIFFERENT = 0.3
 
-NAMES = (PCA_NAME, AUTOENCODER_NAME)
-N_IMAGES = 10
-N_BARS = 14
-PREDICTIONS = {"accuracy": "Accuracy", "target_r2": "R2 of the target"}
-# Okabe and Ito's palette, which color-blind readers can tell apart, too.
-COLORS = ("#0072B2", "#D55E00")
-REFERENCE_COLOR = "#666666"
-GAP_COLOR = "#dddddd"
 DOTS_PER_INCH = 150
 
 
@@ -169,17 +159,10 @@ def run(
         )
     table = make_table(folds, held_out, code_sizes)
     print(f"\n{format_table(table)}\n")
-    choice = describe_choice(table, folds.verdict)
-    if data.y is not None:
-        measure, all_features = measure_of(held_out), held_out.results[REFERENCE][0]
-        choice += f" {PREDICTIONS[measure]} from all features: {all_features:z.3f}"
-        if measure == "accuracy":
-            share = share_of_most_frequent(data.y[train], data.y[test])
-            choice += f"; of the most frequent class alone: {share:.3f}"
-        choice += "."
     size, shares = (len(code_sizes) - 1) // 2, None
     if data.has_report:
         size = chosen_code_size(table["autoencoder_r2"])
+        both = table["pca_r2"][size], table["autoencoder_r2"][size]
         fitted = held_out.results[FITTED][len(code_sizes) + size]
         with errors_of_fits(data.name):
             columns = [data.names.index(name) for name in data.categories]
@@ -192,7 +175,9 @@ def run(
                 data,
                 r2=dict(zip(code_sizes, table["autoencoder_r2"], strict=True)),
                 code_size=code_sizes[size],
-                choice=f"{choice} {advice(folds, code_sizes[size])}",
+                warning=warning_of_extremes(table, size),
+                choice=advice(folds, code_sizes[size], both),
+                of_target=describe_target(data.y, train, test, held_out, size),
                 shares=shares,
                 detector=detector,
                 X=X,
@@ -206,7 +191,9 @@ def run(
         with writing(output / ROWS_FILE) as file:
             write_rows(file, data, X, fitted.transform(X), detector)
     else:
-        show(textwrap.fill(choice, LINE_WIDTH))
+        choice = describe_choice(table, folds.verdict)
+        of_target = describe_target(data.y, train, test, held_out)
+        show(textwrap.fill(f"{choice} {of_target}", LINE_WIDTH))
     with writing(output / TABLE_FILE) as file:
         write_table(table, file)
     if plot:
@@ -392,84 +379,51 @@ def progress(n_candidates: int, *, by_fit: bool = False) -> Callable[[Table], No
     return report
 
 
-def share_of_most_frequent(train: NDArray[Any], test: NDArray[Any]) -> float:
-    """Return the accuracy of always predicting the most frequent class."""
-    classes, counts = np.unique(train, return_counts=True)
-    return float(np.mean(test == classes[counts.argmax()]))
-
-
-def measure_of(held_out: PCAComparisonDisplay) -> str:
-    """Return what the table calls the score of predictions of the target."""
-    return "accuracy" if held_out.score_name == "accuracy" else "target_r2"
-
-
-def make_table(
-    folds: PCAComparisonDisplay, held_out: PCAComparisonDisplay, code_sizes: list[int]
-) -> dict[str, list[Any]]:
-    """Return the columns of the table by name, each with an entry per code size."""
-    measures = {
-        "r2": held_out.results["test_score"],
-        "levels": held_out.results.get(ACCURACY),  # None without categories
-        measure_of(held_out): held_out.results.get(SCORE),  # None without a target
-        "fit_seconds": held_out.results["fit_time"],
-        "cv_r2": folds.results["test_score"],
-    }
-    table: dict[str, list[Any]] = {"code_size": code_sizes}
-    for measure, values in measures.items():
-        if values is not None:
-            means = values.reshape(len(NAMES), len(code_sizes), -1).mean(axis=2)
-            for name, column in zip(NAMES, means.tolist(), strict=True):
-                table[f"{name.lower()}_{measure}"] = column
-    autoencoders = held_out.results[FITTED][len(code_sizes) :]
-    table["autoencoder_n_iter"] = [pipeline[-1].n_iter_ for pipeline in autoencoders]
-    return table
-
-
-def columns(table: dict[str, list[Any]], measure: str) -> list[list[Any]]:
-    """Return the columns of PCA and of the autoencoder."""
-    return [table[f"{name.lower()}_{measure}"] for name in NAMES]
-
-
-def format_table(table: dict[str, list[Any]]) -> str:
-    """Return the table as text: a line per code size, pairs of columns to compare."""
-    blocks = {
-        "R2, held out": ("r2", 3),
-        "accuracy of levels": ("levels", 3),
-        "accuracy from the code": ("accuracy", 3),
-        "R2 of target from code": ("target_r2", 3),
-        "fit seconds": ("fit_seconds", 2),
-    }
-    blocks = {k: v for k, v in blocks.items() if f"pca_{v[0]}" in table}
-    width = max(map(len, NAMES)) + 1
-    names = "".join(f"{name:>{width}}" for name in NAMES)
-    lines = [
-        " ".join(["code", *(f"{title:>{len(names)}}" for title in blocks)]),
-        " ".join(["size", *(names for _ in blocks)]),
-    ]
-    for i, code_size in enumerate(table["code_size"]):
-        line = f"{code_size:>4}"
-        for measure, decimals in blocks.values():
-            values = [column[i] for column in columns(table, measure)]
-            line += " " + "".join(f"{value:z{width}.{decimals}f}" for value in values)
-        lines.append(line)
-    return "\n".join(lines)
+def describe_target(
+    y: NDArray[Any] | None,
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    held_out: PCAComparisonDisplay,
+    size: int | None = None,
+) -> str:
+    """Return how well a target is predicted, also from the code of a size; or ""."""
+    if y is None:
+        return ""
+    measure = measure_of(held_out)
+    text = f"{PREDICTIONS[measure]} from "
+    if size is not None:
+        pca, autoencoder = held_out.results[SCORE].reshape(2, -1)[:, size]
+        text += f"the autoencoder's code: {autoencoder:z.3f}; from PCA's: {pca:z.3f}; "
+        text += "from "
+    text += f"all features: {held_out.results[REFERENCE][0]:z.3f}"
+    if measure == "accuracy":
+        classes, counts = np.unique(y[train], return_counts=True)
+        share = np.mean(y[test] == classes[counts.argmax()])
+        return f"{text}; of the most frequent class alone: {share:.3f}."
+    return f"{text} (0: no better than the mean)."
 
 
 def describe_choice(table: dict[str, list[Any]], verdict: str) -> str:
-    """Return the candidate with the best score in the folds, and their verdict."""
+    """Return the best candidate in the folds, and their verdict."""
     in_folds, held_out = np.array([columns(table, "cv_r2"), columns(table, "r2")])
     best = np.unravel_index(np.argmax(in_folds), in_folds.shape)
     name = describe(NAMES[best[0]], table["code_size"][best[1]])
     verdict = verdict.replace("±", "+-")  # terminals may know ASCII only
-    warning = ""
-    if abs(in_folds[best] - held_out[best]) > MOST_DIFFERENT:
-        warning = (
-            "Warning: R2 differs much between parts of the data, which a few extreme "
-            "rows can cause: check the most unusual ones. "
-        )
     return (
-        f"{warning}Best of all: {name} (R2 {in_folds[best]:z.3f} in the folds of the "
+        f"Best of all: {name} (R2 {in_folds[best]:z.3f} in the folds of the "
         f"cross-validation, {held_out[best]:z.3f} held out). In the folds: {verdict}"
+    )
+
+
+def warning_of_extremes(table: dict[str, list[Any]], size: int) -> str:
+    """Return a warning if scores with a code size hang on few samples, or ""."""
+    in_folds, held_out = table["autoencoder_cv_r2"][size], table["autoencoder_r2"][size]
+    if abs(in_folds - held_out) <= MOST_DIFFERENT:
+        return ""
+    return (
+        "Warning: what is kept differs much between parts of the table (R2 "
+        f"{in_folds:z.3f} in the cross-validation, {held_out:z.3f} held out), which a "
+        "few extreme rows can cause: check the most unusual ones."
     )
 
 
@@ -481,146 +435,3 @@ def writing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DemoError(f"{path}: {error.strerror}") from None
     print(f"Wrote {path}")
-
-
-def write_table(table: dict[str, list[Any]], path: Path) -> None:
-    """Write the table as .csv."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
-
-
-def draw(
-    table: dict[str, list[Any]],
-    held_out: PCAComparisonDisplay,
-    data: Data,
-    X: Any,
-    test: NDArray[np.intp],
-    size: int,
-    shares: Floats | None,
-) -> Figure:
-    """Return a figure: curves of scores above reconstructions of held-out samples.
-
-    The reconstructions, and the shares of columns if they are known, are those of the
-    code size with the number `size`.
-    """
-    # Without pyplot: no window, no global state.
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    height = 4.0 if data.image_shape is None else 3.2  # inches, of the lower half
-    figure = Figure(
-        figsize=(10, 4 + height),
-        layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.08),  # inches
-    )
-    halves = figure.add_gridspec(2, height_ratios=[4, height])
-    top, bottom = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
-    titles = ["Variance reconstructed (R², held out)"]
-    if data.y is not None:
-        name = PREDICTIONS[measure_of(held_out)].replace("R2", "R²")
-        titles.append(f"{name} from the code (held out)")
-    axes = top.subplots(1, len(titles))
-    for ax in np.ravel(axes):
-        ax.set_prop_cycle(color=COLORS, marker=("o", "s"))
-    # Without their own marker, the lines take that of the cycle.
-    held_out.plot(axes, line_kw={"marker": None})
-    for ax, title in zip(np.ravel(axes), titles, strict=True):
-        # Both scores are at most 1; an R² can be negative.
-        lowest = min(0, *(min(line.get_ydata()) for line in ax.lines))
-        ax.set(title=title, ylabel="", ylim=(lowest - 0.02, 1.02))
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.3)
-
-    code_sizes = table["code_size"]
-    fitted = held_out.results[FITTED][size :: len(code_sizes)]
-    n_numbers = code_sizes[size]
-    where = f"from {n_numbers} number{'s' * (n_numbers > 1)}"
-    if shares is not None:
-        left, right = bottom.subplots(1, 2)
-        if data.categories:
-            draw_levels(left, table)
-        else:
-            draw_errors(left, fitted, X[test], where)
-        draw_shares(right, data.names, shares, where)
-    else:
-        r2 = [column[size] for column in columns(table, "r2")]
-        names = [f"{n}\nR² {s:z.2f}" for n, s in zip(NAMES, r2, strict=True)]
-        models = dict(zip(names, fitted, strict=True))
-        draw_images(bottom.subplots(), models, data, test)
-        bottom.suptitle(f"Held-out samples and their reconstructions {where}")
-    return figure
-
-
-def draw_shares(ax: Axes, names: Sequence[str], shares: Floats, where: str) -> None:
-    """Draw the share of columns that the autoencoder reconstructs: best and worst."""
-    order = np.argsort(-shares, kind="stable")
-    order = order[~np.isnan(shares[order])]
-    title = f"Share of each column, {where}"
-    if len(order) > N_BARS:
-        order = np.concatenate([order[: N_BARS // 2], order[-N_BARS // 2 :]])
-        title = f"Best and worst columns, {where}"
-    ax.barh(np.arange(len(order)), np.maximum(shares[order], 0), color=COLORS[1])
-    ax.set_yticks(np.arange(len(order)), [column_name(names[i]) for i in order])
-    ax.invert_yaxis()
-    ax.set(
-        title=title,
-        xlim=(0, 1),
-        xlabel=f"reconstructed by the {AUTOENCODER_NAME} (held out)",
-    )
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis="x", alpha=0.3)
-
-
-def draw_levels(ax: Axes, table: dict[str, list[Any]]) -> None:
-    """Draw the share of categories that are reconstructed correctly, by code size."""
-    for name, color, column in zip(
-        NAMES, COLORS, columns(table, "levels"), strict=True
-    ):
-        ax.plot(table["code_size"], column, marker="o", color=color, label=name)
-    ax.set_xticks(table["code_size"])
-    ax.set(title="Categories reconstructed correctly (held out)", xlabel="code size")
-    ax.legend()
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(alpha=0.3)
-
-
-def draw_images(
-    ax: Axes, models: dict[str, Any], data: Data, test: NDArray[np.intp]
-) -> None:
-    """Draw the first held-out sample of each class; without labels, the first few."""
-    import matplotlib as mpl
-
-    style: dict[str, Any] = {}
-    if not np.isnan(data.X).any():  # else gaps have the color of missing pixels
-        style["cmap"] = mpl.colormaps["gray_r"].with_extremes(bad=GAP_COLOR)
-    first = np.arange(len(test))
-    if data.y is not None:
-        first = np.unique(data.y[test], return_index=True)[1]
-    ReconstructionDisplay.from_estimator(
-        models,
-        data.X[test],
-        which=first[:N_IMAGES],
-        image_shape=data.image_shape,
-        ax=ax,
-        **style,
-    )
-
-
-def draw_errors(ax: Axes, fitted: NDArray[Any], X: Floats, where: str) -> None:
-    """Draw each sample's distances to its reconstructions by both models."""
-    X = X[~np.isnan(X).all(axis=1)]  # others have no distance
-    x, y = (np.sqrt(reconstruction_error(pipeline, X)) for pipeline in fitted)
-    limit = 1.05 * max(x.max(), y.max())
-    ax.scatter(x, y, s=16, alpha=0.6, color=COLORS[1], linewidth=0)
-    ax.plot([0, limit], [0, limit], color=REFERENCE_COLOR, linestyle="--")
-    ax.set(
-        title=f"Distance to reconstructions {where}\n"
-        f"{AUTOENCODER_NAME} nearer for {np.mean(y < x):.0%} of the samples",
-        xlabel=PCA_NAME,
-        ylabel=AUTOENCODER_NAME,
-        xlim=(0, limit),
-        ylim=(0, limit),
-        aspect="equal",
-    )
-    ax.spines[["top", "right"]].set_visible(False)

@@ -32,18 +32,35 @@ _LONGEST = 20  # characters of a name or a value in a list
 _UNBROKEN_PERCENT = "\N{NO-BREAK SPACE}%"
 
 
-def advice(folds: PCAComparisonDisplay, code_size: int) -> str:
-    """Return which of both to take with a code size: PCA if nothing is gained."""
+def advice(
+    folds: PCAComparisonDisplay, code_size: int, held_out: tuple[float, float]
+) -> str:
+    """Return which of both to take with a code size: PCA if nothing is gained.
+
+    `held_out` are their R² on held-out samples, PCA's first.
+    """
     is_size = folds.results["n_components"] == code_size
-    is_pca = folds.results["estimator"] == PCA_NAME
+    of_size = PCAComparisonDisplay(
+        results={name: column[is_size] for name, column in folds.results.items()},
+        score_name=folds.score_name,
+        is_imputed=folds.is_imputed,
+    )
+    is_pca = of_size.results["estimator"] == PCA_NAME
+    scores = [
+        of_size.results[measure]
+        for measure in ("test_score", ACCURACY)
+        if measure in of_size.results
+    ]
+    if any(is_clear(measure[~is_pca] - measure[is_pca]) for measure in scores):
+        recommended = "the autoencoder"
+    else:
+        recommended = "PCA, which is simpler and no worse"
     numbers = f"{code_size} number{'s' * (code_size > 1)} per row"
-    for measure in ("test_score", ACCURACY):
-        if measure in folds.results:
-            scores = folds.results[measure]
-            gain = scores[is_size & ~is_pca] - scores[is_size & is_pca]
-            if is_clear(gain):
-                return f"Recommended: the autoencoder with {numbers}."
-    return f"Recommended: PCA with {numbers}: it is simpler, and no worse."
+    pca, autoencoder = (_percent(max(r2, 0.0)) for r2 in held_out)
+    return (
+        f"with {numbers} PCA keeps {pca}, the autoencoder {autoencoder}. In the "
+        f"cross-validation: {of_size.verdict} Recommended: {recommended}."
+    ).replace("±", "+-")  # terminals may know ASCII only
 
 
 def chosen_code_size(r2: Sequence[float]) -> int:
@@ -86,7 +103,9 @@ def report(
     *,
     r2: dict[int, float],
     code_size: int,
+    warning: str,
     choice: str,
+    of_target: str,
     shares: Floats,
     detector: AutoencoderOutlierDetector,
     X: Any,
@@ -104,8 +123,14 @@ def report(
     code_size : int
         The one that was chosen.
 
+    warning : str
+        On results that few rows decide, or "".
+
     choice : str
         Which of PCA and the autoencoder is better.
+
+    of_target : str
+        How well the target is predicted from all features, or "".
 
     shares : ndarray of shape (n_features,)
         See `column_shares`.
@@ -146,8 +171,10 @@ def report(
         paragraphs.append(f"Left out: {_listed(data.left_out)}.")
     paragraphs += [
         _gaps(data),
+        warning,
         f"Code size: {kept}",
         f"PCA or autoencoder: {choice}",
+        of_target and f"Target: {of_target}",
         _columns(data.names, shares, numbers),
     ]
     lines = [line for text in paragraphs for line in _wrapped(text)]
