@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import skae
+from skae.__main__ import build_parser, main
 
 ROOT = Path(__file__).parent.parent
 MODULES = ["skae", *(m.name for m in pkgutil.walk_packages(skae.__path__, "skae."))]
@@ -110,6 +111,7 @@ EXTRAS = {
     "README.md": ("pandas",),
     "docs/faq.md": ("matplotlib",),
     "docs/guide/detection.md": ("pandas",),
+    "docs/guide/command_line.md": ("pandas",),
     "docs/guide/dask.md": ("dask.array", "distributed"),
     "docs/guide/imputation.md": ("pandas",),
     "docs/guide/inspection.md": ("matplotlib", "pandas"),
@@ -230,6 +232,38 @@ def test_words_of_benchmarks_agree_with_tables(path):
     for number in numbers:
         digits = len(number.partition(".")[2])
         assert float(number) in [round(result, digits) for result in found], number
+
+
+def test_report_of_the_command_line(tmp_path, monkeypatch):
+    """The page names its paragraphs and files, and shows the report on a table."""
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    path = needed(ROOT / "docs") / "guide" / "command_line.md"
+    monkeypatch.chdir(tmp_path)
+    ((_, source, _),) = python_blocks(path)
+    names = {}
+    for example in doctest.DocTestParser().get_examples(source):
+        exec(example.source, names)
+    assert main(["--data", "wine.csv"]) == 0
+    report = (tmp_path / "skae-demo" / "report.txt").read_text()
+    page = path.read_text()
+    shown = re.search(r"```text\n(.*?)```", page, re.DOTALL)[1]
+    before = "PCA or autoencoder: with "  # digits behind it may depend on the processor
+    until = shown.index("Code size: ")
+    assert report[:until] == shown[:until]
+    assert before in report
+    assert before in shown
+    of_report, of_files, of_options = (
+        re.findall(r"^\| `?(.*?)`? \|", table, re.MULTILINE)[2:]
+        for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+    )
+    assert [f"\n{name}" in f"\n{report}" for name in of_report] == [
+        name != "Target" for name in of_report
+    ]
+    written = {path.name for path in (tmp_path / "skae-demo").iterdir()}
+    assert set(of_files) == written
+    options = build_parser().format_help()
+    assert all(option.split()[0] in options for option in of_options)
 
 
 @pytest.fixture
