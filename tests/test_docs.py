@@ -254,7 +254,7 @@ def test_report_of_the_command_line(tmp_path, monkeypatch):
     assert before in report
     assert before in shown
     of_report, of_files, of_options = (
-        re.findall(r"^\| `?(.*?)`? \|", table, re.MULTILINE)[2:]
+        re.findall(r"^\| `?(.*?)`? \|", table, re.MULTILINE)[1:]
         for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
     )
     assert [f"\n{name}" in f"\n{report}" for name in of_report] == [
