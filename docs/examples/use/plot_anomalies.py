@@ -62,7 +62,7 @@ plt.show()
 # Which features
 # --------------
 #
-# On the left all scores, on the right what the most unusual samples are unusual in:
+# Above all scores, below what the most unusual samples are unusual in:
 # contributions of features to their scores.
 OutlierDisplay.from_estimator(detector, pd.concat([benign, malignant]), n_features=4)
 plt.show()
