@@ -1,5 +1,6 @@
 """fit_batches: the same as fit, whatever the blocks."""
 
+import itertools
 import signal
 import tempfile
 
@@ -640,3 +641,40 @@ def test_tables_that_differ():
         with pytest.raises(ValueError, match=match):
             estimator.fit_batches(lambda other=other: [first, other])
         assert not estimator._validated_attributes()
+
+
+@pytest.mark.parametrize("text_is_first", [True, False])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_column_of_text_and_of_numbers(library, text_is_first):
+    """As files have that are read in parts; a part may have no value at all."""
+    numbers = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) ** 2})
+    numbers = numbers.assign(c=numbers["a"] / 2)
+    text = numbers.assign(c=[*["0.5"] * 19, "ERR"])
+    empty = numbers.assign(c=np.full(20, np.nan))
+
+    def blocks(other):
+        parts = [text, other] if text_is_first else [other, text]
+        return parts if library == "pandas" else [*map(pl.from_pandas, parts)]
+
+    estimator = AutoencoderTransformer(1, early_stopping=False, max_iter=3)
+    with pytest.raises(
+        ValueError, match="Column 'c' has numbers in some of the tables"
+    ):
+        estimator.fit_batches(lambda: blocks(numbers))
+    assert not estimator._validated_attributes()
+    if library == "polars":  # whose columns have a type without values, too
+        return
+    estimator.fit_batches(lambda: blocks(empty))
+    assert [*estimator.categories_[2]] == ["0.5", "ERR"]
+
+
+def test_text_that_a_later_pass_has():
+    numbers = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20.0) ** 2})
+    n_made = itertools.count()
+
+    def blocks():
+        is_first = next(n_made) == 0
+        return [numbers, numbers if is_first else numbers.assign(b="x")]
+
+    with pytest.raises(ValueError, match="numbers in an earlier pass"):
+        AutoencoderTransformer(1, max_iter=3).fit_batches(blocks)

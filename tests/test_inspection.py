@@ -1,7 +1,6 @@
 """Tests of compare_with_pca against loops written out, and of what it draws."""
 
 import re
-import warnings
 from functools import partial
 from xml.etree import ElementTree
 
@@ -29,7 +28,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skae import AutoencoderTransformer
-from skae._training.reporting import TrainingInterruptedWarning
+from skae._training.reporting import warn_of_interrupt
 from skae.inspection import PCAComparisonDisplay, _comparison, compare_with_pca
 
 from .support.reference import naive_r2
@@ -501,7 +500,7 @@ def test_ctrl_c_ends_it():
     class Interrupted(TruncatedSVD):
         def fit_transform(self, X, y=None):
             fits.append(X)
-            warnings.warn("interrupted", TrainingInterruptedWarning, stacklevel=2)
+            warn_of_interrupt()
             return super().fit_transform(X)
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,7 +1,11 @@
 """AutoencoderOutlierDetector: verdicts, thresholds, p-values, blame, odd data."""
 
 import itertools
+import os
 import pickle
+import signal
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -12,6 +16,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -668,3 +673,25 @@ def test_callers_settings_do_not_reach_the_networks():
     with sklearn.config_context(transform_output="pandas"):
         detector = AutoencoderOutlierDetector(network, random_state=0).fit(X)
         np.testing.assert_array_equal(detector.p_values(X), expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_ctrl_c_ends_all_networks():
+    """Not the first alone; the detector stays as it was."""
+    X = curved(3_000, n_features=100)
+    endless = {"max_iter": 10**8, "tol": 0, "n_iter_no_change": np.inf}
+    network = AutoencoderTransformer(2, early_stopping=False)
+    detector = AutoencoderOutlierDetector(network, random_state=0)
+    network.max_iter = 1
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        detector.fit(X)  # compiles
+    before = pickle.dumps(vars(detector))
+    network.set_params(**endless)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begin = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        detector.fit(X)
+    assert time.perf_counter() - begin < 3
+    network.set_params(max_iter=1, tol=1e-4, n_iter_no_change=10)
+    assert pickle.dumps(vars(detector)) == before

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
 from skae._base.autoencoder import BaseAutoencoder, callback_kwargs_of, rows_of
-from skae._data.frames import frame_of, gathered
+from skae._data.frames import frame_of, gathered, has_names
 from skae._data.stream import RowStream, StreamedRows
 from skae._data.tables import may_have_categories
 from skae._data.validation import (
@@ -332,6 +332,9 @@ class LocalAutoencoder(BaseAutoencoder):
         `are_read` says that the levels of all blocks are known.
         """
         if dtype is not None:
+            are_new = previous is None and not are_read
+            if are_new and self._may_have_categories(block) and has_names(block):
+                raise _LevelsUnknownError  # which the first block did not have
             return self._check_training_rows(block, dtype, previous)
         if previous is not None:
             return self._check_training_rows(block, previous.dtype, previous)
@@ -376,5 +379,14 @@ class LocalAutoencoder(BaseAutoencoder):
             self._table = table
 
 
-class _LevelsUnknownError(Exception):
-    """Blocks of a stream have levels that have to be read first."""
+class _LevelsUnknownError(ValueError):
+    """Blocks of a stream have levels that have to be read first.
+
+    It reaches the user if only a later pass has categories.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "make_batches gave text or booleans in a column that had numbers in an "
+            "earlier pass: it has to return the same blocks each time it is called"
+        )

@@ -91,6 +91,12 @@ def frame_of(X: Any) -> Frame | None:
     return None
 
 
+def has_names(X: Any) -> bool:
+    """Whether X is a table whose columns have names."""
+    frame = frame_of(X)
+    return frame is not None and frame.names is not None
+
+
 def gathered(X: Any) -> Any:
     """X, in memory if it is a Dask dataframe."""
     return X.compute() if type(X).__module__.startswith("dask.dataframe") else X

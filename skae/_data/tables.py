@@ -492,6 +492,7 @@ class TableCounts(NamedTuple):
     declared: list[list[Any]]  # levels that dtypes name
     counts: list[Counter[Any]]  # of the levels of categories, and of objects
     sums: np.ndarray  # (n_columns, 2) of numbers and their squares, if need be
+    has_numbers: list[bool]  # whether a column that is no category has an entry
     n_rows: int
 
     @classmethod
@@ -505,6 +506,7 @@ class TableCounts(NamedTuple):
         kinds = [CATEGORY if is_category[j] else others[j] for j in range(n_columns)]
         counts: list[Counter[Any]] = [Counter() for _ in kinds]
         sums = np.zeros((n_columns, 2))
+        has_numbers = [False] * n_columns
         is_sorted_by_name = _sortable_names(frame.names) is not None
         for j, kind in enumerate(kinds):
             # Objects are categories if they are in a later block.
@@ -513,8 +515,12 @@ class TableCounts(NamedTuple):
                     codes, levels = frame.levels(j)
                 n_of_levels = np.bincount(codes[codes >= 0], minlength=len(levels))
                 counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
-            if own_kinds[j] == kind == NUMBER and not is_sorted_by_name:
-                values = frame.numbers(j).astype(np.float64)
+            if own_kinds[j] != NUMBER or kind != NUMBER:
+                continue
+            values = frame.numbers(j)
+            has_numbers[j] = not np.isnan(values).all()
+            if not is_sorted_by_name:
+                values = values.astype(np.float64)
                 with np.errstate(over="ignore", invalid="ignore"):
                     sums[j] = np.nansum(values), np.nansum(values**2)
         declared = [
@@ -522,7 +528,8 @@ class TableCounts(NamedTuple):
             for j, kind in enumerate(kinds)
         ]
         library, names, dtypes = frame.library, frame.names, frame.dtypes
-        return cls(library, names, dtypes, kinds, declared, counts, sums, frame.n_rows)
+        found = declared, counts, sums, has_numbers
+        return cls(library, names, dtypes, kinds, *found, frame.n_rows)
 
     def joined_with(self, other: "TableCounts") -> "TableCounts":
         """Counts of a table made of both, one after the other.
@@ -535,6 +542,8 @@ class TableCounts(NamedTuple):
         _expect_same("library", self.library, other.library)
         _expect_same("number of columns", len(self.dtypes), len(other.dtypes))
         _expect_same("columns", self.names, other.names)
+        self._check_kinds_of(other)
+        other._check_kinds_of(self)
         pairs = list(zip(self.kinds, other.kinds, strict=True))
         kinds = [max(pair, key=_CERTAINTY.index) for pair in pairs]
         dtypes = [
@@ -552,8 +561,23 @@ class TableCounts(NamedTuple):
             declared=declared,
             counts=counts,
             sums=self.sums + other.sums,
+            has_numbers=[
+                a or b for a, b in zip(self.has_numbers, other.has_numbers, strict=True)
+            ],
             n_rows=self.n_rows + other.n_rows,
         )
+
+    def _check_kinds_of(self, other: "TableCounts") -> None:
+        """Raise ValueError if a column has numbers here, and is of categories there."""
+        for j, kind in enumerate(other.kinds):
+            if self.has_numbers[j] and kind == CATEGORY:
+                raise ValueError(
+                    f"Column {_name(self.names, j)!r} has numbers in some of the "
+                    f"tables that X consists of (dtype {self.dtypes[j]}), and text or "
+                    f"booleans in others ({other.dtypes[j]}). Make it numbers in all, "
+                    "with NaN for entries that are none; or name it in "
+                    "categorical_features, and make it text in all"
+                )
 
     def _common_dtype(self, one: Any, other: Any) -> Any:
         """The dtype of a column of two tables."""

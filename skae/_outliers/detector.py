@@ -30,7 +30,7 @@ from skae._names import Names
 from skae._outliers.score import OutlierScore, box_plot_limit, core, highest_common
 from skae._runtime.extras import check_installed
 from skae._sklearn import DocumentedMixin, Interval, _fit_context
-from skae._training.reporting import warn_of_dask
+from skae._training.reporting import interrupt_ends_all, warn_of_dask
 from skae._training.settings import loss_range
 from skae._typing import Floats, MatrixLike
 from skae._variational import VariationalAutoencoderTransformer
@@ -508,7 +508,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
             of_train = None if groups is None else groups[train]
             network = self._network(seed + number)
             taken = samples.take(train)
-            model = OutlierScore.fit(network, taken, whole, of_train, self._table)
+            with interrupt_ends_all():  # not this network alone
+                model = OutlierScore.fit(network, taken, whole, of_train, self._table)
             left = samples.take(np.flatnonzero(is_left))
             held_out.append(_HeldOut.of(model.scores(left.matrix), left.sample_weights))
             models.append(model)

@@ -23,9 +23,9 @@ from skae._training.reporting import (
     Curves,
     JoinedReports,
     Report,
-    TrainingInterruptedWarning,
     VerboseReport,
     print_end,
+    warn_of_interrupt,
 )
 from skae._training.state import TrainingState
 from skae._typing import Floats
@@ -93,7 +93,7 @@ def run_once(plan: Plan) -> dict[str, Any]:
             loop.check_not_exploded(training, before, curves.loss[-1], earlier)
         attributes = fitted_attributes(plan, loop.Kept.last(training), curves)
     if status == INTERRUPTED:
-        _warn_of_interrupt()
+        warn_of_interrupt()
     return attributes
 
 
@@ -125,7 +125,7 @@ def _report_end(
         reason = _reason(plan, status, n_iter)
         print_end(type(estimator).__name__, attributes, reason, seconds)
     if status == INTERRUPTED:
-        _warn_of_interrupt()
+        warn_of_interrupt()
     elif status == RUNNING and n_iter == max_iter and not is_planned:
         warn(
             f"Maximum iterations ({max_iter}) reached and the optimization hasn't "
@@ -149,13 +149,6 @@ def _reason(plan: Plan, status: int, n_iter: int) -> str:
         return "converged"
     which = "validation" if solver.watch_validation else "training"
     return f"no lower {which} loss in {solver.n_iter_no_change} epochs"
-
-
-def _warn_of_interrupt() -> None:
-    warn(
-        "Training interrupted by user: the best weights so far are kept.",
-        TrainingInterruptedWarning,
-    )
 
 
 # ---------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Reports to the user: warnings, what `verbose` prints, scikit-learn's callbacks."""
 
 import contextlib
+import contextvars
 import copy
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -41,15 +41,27 @@ class TrainingInterruptedWarning(UserWarning):
     """Ctrl-C ended a training; the best weights so far are kept."""
 
 
+_interrupt_ends_all = contextvars.ContextVar("interrupt_ends_all", default=False)
+
+
 @contextlib.contextmanager
 def interrupt_ends_all() -> Iterator[None]:
     """Raise KeyboardInterrupt where a fit would answer Ctrl-C with a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", TrainingInterruptedWarning)
-        try:
-            yield
-        except TrainingInterruptedWarning:
-            raise KeyboardInterrupt from None
+    token = _interrupt_ends_all.set(True)
+    try:
+        yield
+    finally:
+        _interrupt_ends_all.reset(token)
+
+
+def warn_of_interrupt() -> None:
+    """Warn that Ctrl-C ended a fit, or end what the fit is a part of."""
+    if _interrupt_ends_all.get():
+        raise KeyboardInterrupt
+    warn(
+        "Training interrupted by user: the best weights so far are kept.",
+        TrainingInterruptedWarning,
+    )
 
 
 def readable_interval(max_iter: int) -> int:
