@@ -29,6 +29,8 @@ NOT_VECTORISED = {
     "pick",
     "prefetch_rows",
     "_swap",
+    "_corrupt_groups_of_another",
+    "_corrupt_groups_of_nowhere",
     "gather",
     "gather_csr",
     "scatter",
