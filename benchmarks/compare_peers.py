@@ -307,34 +307,35 @@ def plot_times(summary, path):
     """Bars of the time ratios to skae."""
     workloads = list(summary["workload"].unique())
     peers = [s for s in SOLVERS if s in set(summary["solver"]) - {"skae"}]
-    width = 0.8 / max(1, len(peers))
+    height = 0.8 / max(1, len(peers))
     fig, ax = plt.subplots(
-        figsize=(2.5 + 1.6 * len(workloads), 4), layout="constrained"
+        figsize=(6.4, 1 + 0.75 * len(workloads)), layout="constrained"
     )
     for number, solver in enumerate(peers):
         rows = summary[summary["solver"] == solver].set_index("workload")
         ratios = rows["ratio"].reindex(workloads)
-        places = np.arange(len(workloads)) + (number - (len(peers) - 1) / 2) * width
-        # From 1, so that a peer that is faster hangs down.
-        ax.bar(places, ratios - 1, width, bottom=1, color=COLORS[solver], label=solver)
+        places = np.arange(len(workloads)) + (number - (len(peers) - 1) / 2) * height
+        # From 1, so that the bar of a peer that is faster points to the left.
+        ax.barh(places, ratios - 1, height, left=1, color=COLORS[solver], label=solver)
         for place, ratio in zip(places, ratios, strict=True):
             if np.isfinite(ratio):
                 ax.annotate(
                     f"{ratio:.{1 + (ratio < 1) - (ratio >= 10)}f}",
-                    (place, ratio),
-                    (0, 2 if ratio >= 1 else -2),
+                    (ratio, place),
+                    (3 if ratio >= 1 else -3, 0),
                     textcoords="offset points",
-                    ha="center",
-                    va="bottom" if ratio >= 1 else "top",
-                    fontsize=7,
+                    ha="left" if ratio >= 1 else "right",
+                    va="center",
+                    fontsize=8,
                 )
-    ax.set_yscale("log")
-    ax.margins(y=0.1)
-    ax.axhline(1, color="black", linewidth=1)
-    ax.set_xticks(range(len(workloads)), workloads)
-    ax.set_ylabel("time / skae's time")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    fig.legend(ncols=len(peers), loc="outside upper center", frameon=False)
+    ax.set_xscale("log")
+    ax.margins(x=0.1, y=0.01)
+    ax.axvline(1, color="black", linewidth=1)
+    ax.set_yticks(range(len(workloads)), workloads)
+    ax.invert_yaxis()
+    ax.set_xlabel("time / skae's time")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    fig.legend(ncols=3, loc="outside upper center", frameon=False)
     fig.savefig(path, dpi=150)
     plt.close(fig)
 

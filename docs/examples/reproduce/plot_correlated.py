@@ -56,7 +56,7 @@ def mean_error(X, hidden_layer_sizes=(), n_components=2):
 # %%
 # Error against the number of features
 # ------------------------------------
-n_features = [2, 4, 8, 16, 32]
+n_features = [3, 4, 8, 16, 32]
 of_waves = [
     mean_error(make_sinusoids(n_rows, n, random_state=0).astype(np.float32))[0]
     for n in n_features

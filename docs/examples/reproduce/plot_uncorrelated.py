@@ -81,7 +81,7 @@ plt.show()
 # ------------------------------------
 #
 # At best, two of them pass through the code, and a quarter is lost of each other.
-n_features = [2, 4, 8, 16, 32]
+n_features = [3, 4, 8, 16, 32]
 means = [
     autoencoder()
     .fit(X_train[:, :n])

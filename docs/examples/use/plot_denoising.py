@@ -35,7 +35,7 @@ else:
 X_train, X_test, y_train, y_test = parts
 image_shape = (28, 28) if is_mnist else (8, 8)
 plain = AutoencoderTransformer(
-    64,
+    64 if is_mnist else 32,
     hidden_layer_sizes=(),
     code_activation="relu",
     loss="log_loss",
