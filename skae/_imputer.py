@@ -233,7 +233,7 @@ class AutoencoderImputer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "estimator": [AutoencoderTransformer, None],
-        "missing_values": [MissingValues(), None],
+        "missing_values": [MissingValues()],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],

@@ -230,7 +230,11 @@ class Table(NamedTuple):
 
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
         """A column of numbers, checked."""
-        with _named(self.name(column), f"{name}, one of numbers"):
+        hint = (
+            ". Columns of categories are found by their dtype in fit, or all have to be "
+            "listed in categorical_features"
+        )
+        with _named(self.name(column), f"{name}, one of numbers", hint):
             values = frame.numbers(column)
         with _named(self.name(column), name):
             assert_all_finite(values, allow_nan=True, input_name=name)
@@ -297,13 +301,13 @@ def _as_array(levels: list[Any]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _named(column: str, name: str) -> Iterator[None]:
-    """Add the name of a column to an error of its values."""
+def _named(column: str, name: str, hint: str = "") -> Iterator[None]:
+    """Add the name of a column, and a hint, to an error of its values."""
     try:
         yield
     except (TypeError, ValueError, OverflowError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"column {column!r} of {name}: {error}") from error
+        raise kind(f"column {column!r} of {name}: {error}{hint}") from error
 
 
 @contextlib.contextmanager
