@@ -231,8 +231,8 @@ class Table(NamedTuple):
     def _numbers(self, frame: Frame, column: int, name: str) -> Floats:
         """A column of numbers, checked."""
         hint = (
-            ". Columns of categories are found by their dtype in fit, or all have to be "
-            "listed in categorical_features"
+            ". Columns of categories are found by their dtype in fit, or all have to "
+            "be listed in categorical_features"
         )
         with _named(self.name(column), f"{name}, one of numbers", hint):
             values = frame.numbers(column)
@@ -521,7 +521,8 @@ class TableCounts(NamedTuple):
                 counts[j].update(dict(zip(levels, n_of_levels.tolist(), strict=True)))
             if own_kinds[j] != NUMBER or kind != NUMBER:
                 continue
-            values = frame.numbers(j)
+            with _named(_name(frame.names, j), name="X"):
+                values = frame.numbers(j)
             has_numbers[j] = not np.isnan(values).all()
             if not is_sorted_by_name:
                 values = values.astype(np.float64)
