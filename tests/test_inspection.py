@@ -279,6 +279,13 @@ def test_bad_cv(cv, message):
         compare_with_pca(IRIS, [1], cv=cv, estimator=LINEAR)
 
 
+def test_groups_are_part_of_the_splits():
+    with pytest.raises(ValueError, match=r"GroupKFold.* needs groups: pass its splits"):
+        compare_with_pca(IRIS, [1], cv=GroupKFold(3))
+    with pytest.raises(ValueError, match=r"y='age' has to be the values .* pass X\["):
+        compare_with_pca(IRIS, [1], y="age")
+
+
 def test_forms_of_splits():
     train, held_out = np.arange(50, 150), np.arange(50)
     mask = np.arange(150) >= 50

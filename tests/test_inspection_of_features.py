@@ -214,6 +214,28 @@ def test_points_are_standard_deviations_from_the_mean(pyplot):
     assert ticks[:3] == pytest.approx(0.5 + 0.43 * np.array([-2, 0, 2]) / edge)
 
 
+def test_worst_profiles_and_values_beyond_the_edge(pyplot):
+    """Features count by their spread, as they are drawn; far values are triangles."""
+    X = np.random.default_rng(0).normal(size=(200, 3)) * [1, 1, 1000]
+    X[7] = [12, 0, 0]
+    X[9, 2] = 3500
+    model = PCA(3).fit(X)
+    shrunken = X.copy()
+    shrunken[7], shrunken[9, 2] = [6, 0, 0], 2500
+    display = ReconstructionDisplay.from_predictions(
+        X, {"shrunken": shrunken}, which="worst", n_images=2, feature_names=list("abc")
+    )
+    assert display.indices.tolist() == [7, 9]
+    ((triangles, n_triangles),) = (
+        (lines, len(lines[0].get_xdata()))
+        for lines in [[li for li in display.ax_.lines if li.get_marker() == ">"]]
+    )
+    assert (len(triangles), n_triangles) == (2, 1)
+    assert "(triangles: more than 4)" in display.ax_.get_xlabel()
+    exact = ReconstructionDisplay.from_estimator(model, X, n_images=1, which="worst")
+    assert exact.indices.shape == (1,)
+
+
 def test_levels_are_right_or_wrong(pyplot):
     X = lacking(TABLE)[1:]
     display = ReconstructionDisplay.from_estimator(OF_TABLE, X, which="worst")

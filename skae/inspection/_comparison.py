@@ -407,7 +407,14 @@ def _make_splits(cv: Any, X: Any, y: Any, *, stratify: bool) -> Splits:
         folds = StratifiedKFold if stratify else KFold
         cv = folds(N_FOLDS if cv is None else cv, shuffle=True, random_state=0)
     if hasattr(cv, "split") and not isinstance(cv, (str, bytes, type)):
-        splits = list(cv.split(X, y))
+        try:
+            splits = list(cv.split(X, y))
+        except ValueError as error:
+            if "groups" not in str(error):
+                raise
+            raise ValueError(
+                f"cv={cv!r} needs groups: pass its splits, cv.split(X, groups=groups)"
+            ) from error
     else:
         is_iterable = isinstance(cv, Iterable) and getattr(cv, "shape", None) != ()
         if not is_iterable or isinstance(cv, (str, bytes, range, Mapping, type)):

@@ -103,6 +103,16 @@ def standardized(values: Floats, means: Floats, deviations: Floats) -> Floats:
     return units
 
 
+def errors_in_deviations(squared_errors: Floats, X: Floats) -> Floats:
+    """Return mean errors of samples, of features in units of their spread."""
+    _, deviations = mean_and_deviation(X)
+    units = np.where(deviations > 0, deviations, np.inf) ** 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # without observed entries
+        means: Floats = np.nanmean(squared_errors / units, axis=1)
+    return np.nan_to_num(means)
+
+
 def names_of_columns(X: Any) -> list[str]:
     """Return the names of a table's columns; x0, x1, … for other data."""
     frame = frame_of(X)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 # Standard deviations at the edge of a sample's band: that of the farthest value, but
-# these at least and at most. Farther values are drawn at the edge.
+# these at least and at most. Farther values are triangles at the edge.
 _LEAST_EDGE, _MOST_EDGE = 2.0, 4.0
 # The share of its place that a band takes, and that values in it take.
 _BAND, _VALUES = 0.94, 0.86
@@ -122,6 +122,7 @@ def draw_pairs(
         ms=1.4 * size,
         label="original",
     )[0]
+    are_beyond = _mark_beyond(ax, lines, units, edge)
     handles = [lines["original"], *(lines[name] for name in places)]
     if is_level.any():
         _write_levels(ax, originals, reconstructions, np.flatnonzero(is_level))
@@ -133,7 +134,29 @@ def draw_pairs(
         where["bbox_to_anchor"] = (0.5, 1)
     ax.legend(handles=handles, fontsize="small", **where)
     _add_ticks(ax, middles, edge, titles, has_numbers=len(numbers) > 0)
+    if are_beyond:
+        ax.set_xlabel(f"{ax.get_xlabel()} (triangles: more than {edge:.0f})")
     return lines
+
+
+def _mark_beyond(
+    ax: Axes, lines: Mapping[str, Line2D], units: Mapping[str, Floats], edge: float
+) -> bool:
+    """Draw triangles over points that lie beyond the edge; returns if there are any."""
+    are_any = False
+    for name, values in units.items():
+        line = lines[name]
+        at, heights = (np.asarray(part) for part in line.get_data())
+        for sign, marker in ((-1, "<"), (1, ">")):
+            beyond = (sign * values > edge).ravel()
+            if beyond.any():
+                are_any = True
+                style: dict[str, Any] = {"color": line.get_color()}
+                style["ms"] = 1.3 * line.get_markersize()
+                if name == "original":
+                    style = {"mfc": "none", "mec": "black", "ms": style["ms"]}
+                ax.plot(at[beyond], heights[beyond], marker, **style)
+    return are_any
 
 
 def _edge(units: Any) -> float:

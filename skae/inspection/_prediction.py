@@ -43,6 +43,11 @@ def check_target(y: Any, X: Any) -> tuple[NDArray[Any], bool]:
     ValueError
         If it is no target, or its length is not that of X.
     """
+    if isinstance(y, str):
+        raise ValueError(
+            f"y={y!r} has to be the values of the target: pass X[{y!r}], and X without "
+            "it"
+        )
     y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.ravel()

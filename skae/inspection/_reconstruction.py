@@ -31,6 +31,7 @@ from skae.inspection._drawing import (
 from skae.inspection._features import (
     check_feature_names,
     columns_of_table,
+    errors_in_deviations,
     mean_and_deviation,
     means_of_numbers,
     names_of_columns,
@@ -246,7 +247,11 @@ class ReconstructionDisplay:
             )
 
         def squared_errors() -> Floats:
-            return reconstruction_error(next(iter(models.values())), X)
+            first = next(iter(models.values()))
+            if shape is not None or first_table is not None:
+                return reconstruction_error(first, X)
+            errors = reconstruction_error(first, X, per_feature=True)
+            return errors_in_deviations(errors, dense_rows(X, allow_nan=True))
 
         most = _largest_number(n_images, is_images=shape is not None)
         indices = _choose(which, most, X.shape[0], squared_errors)
@@ -353,7 +358,9 @@ class ReconstructionDisplay:
 
         def squared_errors() -> Floats:
             first = next(iter(reconstructions.values()))
-            return sample_errors(X, first, "squared_error")
+            if shape is not None:
+                return sample_errors(X, first, "squared_error")
+            return errors_in_deviations((X - first) ** 2, X)
 
         most = _largest_number(n_images, is_images=shape is not None)
         indices = _choose(which, most, X.shape[0], squared_errors)
