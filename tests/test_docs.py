@@ -119,6 +119,7 @@ EXTRAS = {
     "docs/guide/out_of_core.md": ("h5py", "pandas", "pyarrow", "zarr"),
     "docs/guide/persistence.md": ("safetensors", "sklearn.callback", "skops"),
     "docs/guide/tables.md": ("pandas",),
+    "docs/guide/training.md": ("matplotlib", "sklearn.callback"),
     "docs/tutorial.md": ("matplotlib", "pandas"),
 }
 
