@@ -84,8 +84,8 @@ class AutoencoderOutlierDetector(DocumentedMixin, OutlierMixin, BaseEstimator):
     estimator : AutoencoderTransformer or VariationalAutoencoderTransformer, \
             default=None
         Its parameters are those of the networks. To search over them, pass one:
-        ``AutoencoderTransformer()`` and ``estimator__n_components``, for example. Those that say what categories
-        are do not count: the detector's do. None:
+        ``AutoencoderTransformer()`` and ``estimator__n_components``, for example. Those
+        that say what categories are do not count: the detector's do. None:
         ``AutoencoderTransformer(n_components=0.9)``, whose code has as many units as
         principal components that have 90 % of the variance.
 
