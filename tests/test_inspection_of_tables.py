@@ -93,6 +93,20 @@ def test_comparison_behind_an_encoder():
     assert (display.results["test_score"] > 0).all()
 
 
+@pytest.mark.parametrize("scale", ["auto", "standard"])
+def test_comparison_behind_columns_of_numbers(scale):
+    """A ColumnTransformer without encoders has no inverse, but its columns have."""
+    X = pd.DataFrame(Z @ [[1, 2, 3], [3, 2, 1]], columns=list("abc")) ** 3
+    choose = make_column_transformer(("passthrough", ["a", "b", "c"]))
+    network = AutoencoderTransformer(1, scale=scale, max_iter=5, random_state=0)
+    behind, alone = (
+        compare_with_pca(X, 1, cv=2, estimator=estimator).results
+        for estimator in (make_pipeline(choose, network), network)
+    )
+    np.testing.assert_allclose(behind["test_score"], alone["test_score"], rtol=1e-9)
+    assert behind.keys() == alone.keys()
+
+
 def test_displays():
     pytest.importorskip("matplotlib")
     model = SMALL.fit(TABLE)

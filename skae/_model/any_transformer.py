@@ -399,9 +399,17 @@ def _check_numbers(frame: Frame, estimator: Any) -> None:
 
 
 def table_scores(
-    model: TabularModel, X: Any, sample_weight: ArrayLike | None = None
+    model: TabularModel,
+    X: Any,
+    sample_weight: ArrayLike | None = None,
+    *,
+    standardized: bool = False,
 ) -> TableScores:
-    """Return scores of a model of tables, around the means and frequencies of X."""
+    """Return scores of a model of tables, around the means and frequencies of X.
+
+    Numbers are in their units, or in those of their standard deviations: always so
+    beside categories.
+    """
     table = model.table
     groups = Groups.of(len(table.numbers), table.groups)
     chunks = weighted_chunks(X, sample_weight, table.n_inputs)
@@ -411,7 +419,7 @@ def table_scores(
 
     mean = weighted_mean(read, chunks)
     scale: Any = 1.0
-    if groups.n_groups:
+    if groups.n_groups or standardized:
         scale = column_scales(_spreads(read, chunks, mean), groups)
     weights = unit_weights(mean, groups, None)
     even = _SPREAD / np.repeat(table.groups, table.groups)

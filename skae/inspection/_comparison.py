@@ -384,17 +384,15 @@ class _Candidate(BaseEstimator):
 def _score(
     candidate: _Candidate, X: Any, y: Any = None, *, standardized: bool
 ) -> dict[str, float]:
-    model = tabular_model(candidate.pipeline_, X)
-    if model is None or not model.table.groups:
-        pipeline = candidate.pipeline_
+    pipeline = candidate.pipeline_
+    model = tabular_model(pipeline, X)
+    if model is None:
         scores = {"r2": share_of_variance(pipeline, X, standardized=standardized)}
     else:
-        of_table = table_scores(model, X)
-        scores = {
-            "r2": of_table.r2,
-            "deviance": of_table.deviance,
-            "accuracy": of_table.accuracy,
-        }
+        of_table = table_scores(model, X, standardized=standardized)
+        scores = {"r2": of_table.r2}
+        if model.table.groups:
+            scores |= {"deviance": of_table.deviance, "accuracy": of_table.accuracy}
     if candidate.predictor is not None:
         scores["prediction"] = candidate.score_prediction(X, y)
     return scores
