@@ -39,7 +39,7 @@ _MOST_LEVELS = 0.5
 # More levels than this share an input of the network.
 MAX_LEVELS = 100
 # Cells without a value, in lower case; and those that pandas knows without being told.
-MISSING_CELLS = {"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}
+_MISSING_CELLS = {"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none"}
 _PANDAS_MISSING = {
     *("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-NaN", "-nan"),
     *("NULL", "null", "None"),
@@ -102,7 +102,7 @@ def read_csv(
     lines = cells.lines
     label = None if target is None else _column_number(header, target, "--target")
     features = [column for column in range(len(header)) if column != label]
-    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    columns = _columns(rows, len(header))
     known = [{cell: number_of(cell) for cell in {*column}} for column in columns]
     chosen = {_column_number(header, name, "--categories") for name in categories}
     unwanted = {_column_number(header, name, "--drop") for name in dropped}
@@ -112,7 +112,7 @@ def read_csv(
     if not named or (named <= texts and has_numbers):
         options["header"] = None
         rows = cells.rows
-        columns = list(zip(*rows, strict=True))
+        columns = _columns(rows, len(header))
         known = [{cell: number_of(cell) for cell in {*column}} for column in columns]
         in_code: list[Any] = list(range(len(header)))
         names = list(map(str, in_code))
@@ -120,12 +120,12 @@ def read_csv(
         names = _unique_names(header)
         in_code = _unique_names(list(map(str.lstrip, cells.raw_header)))
         lines = lines[1:]
-    missing = {c for cells in known for c in cells if c.lower() in MISSING_CELLS}
+    missing = {c for cells in known for c in cells if _is_missing(c)}
     is_labelled = [label is None or row[label] not in missing for row in rows]
     if not all(is_labelled):
         rows = list(itertools.compress(rows, is_labelled))
         lines = list(itertools.compress(lines, is_labelled))
-        columns = list(zip(*rows, strict=True)) or [()] * len(header)
+        columns = _columns(rows, len(header))
     if missing - _PANDAS_MISSING:
         options["na_values"] = sorted(missing - _PANDAS_MISSING)
 
@@ -133,12 +133,13 @@ def read_csv(
     texts -= {*formats}
     kept: dict[int, list[Any]] = {}
     left_out: dict[int, str] = {}
+    values: list[Any]
     for i in features if rows else ():
         if i in unwanted:
             left_out[i] = "by --drop"
             continue
         if i in texts:
-            values = [None if c.lower() in MISSING_CELLS else c for c in columns[i]]
+            values = [None if _is_missing(c) else c for c in columns[i]]
         else:
             _check_numbers(names[i], lines, columns[i], known[i])
             values = [known[i][cell] for cell in columns[i]]
@@ -250,6 +251,11 @@ def _separator(text: str) -> str:
     return ","
 
 
+def _columns(rows: list[list[str]], n_columns: int) -> list[tuple[str, ...]]:
+    """Return the columns of rows, of which there may be none."""
+    return list(zip(*rows, strict=True)) or [()] * n_columns
+
+
 def _has_decimal_commas(rows: list[list[str]]) -> bool:
     """Whether more cells are numbers with a comma than with a point."""
     cells = [cell for row in rows[:_SNIFFED_LINES] for cell in row]
@@ -290,12 +296,17 @@ def _column_number(names: list[str], name: str, option: str) -> int:
 # -- values -------------------------------------------------------------------------
 
 
+def _is_missing(cell: str) -> bool:
+    """Whether a cell has no value."""
+    return cell.lower() in _MISSING_CELLS
+
+
 def _number(decimal: str, cell: str) -> float | None:
     """Return the number in a cell, NaN if it is missing, None for text.
 
     A date is a number of days.
     """
-    if cell.lower() in MISSING_CELLS:
+    if _is_missing(cell):
         return math.nan
     if _is_styled(decimal, cell):
         signs = cell if decimal == "." else cell.translate(_SWAPPED)
@@ -326,7 +337,7 @@ def _is_text(cells: Sequence[str], known: dict[str, float | None]) -> bool:
 
     Digits with a zero before them, as in a postcode, are text.
     """
-    values = [cell for cell in cells if cell.lower() not in MISSING_CELLS]
+    values = [cell for cell in cells if not _is_missing(cell)]
     n_numbers = sum(known[cell] is not None for cell in values)
     if any(map(_LEADING_ZERO.fullmatch, values)):
         return True
@@ -344,7 +355,7 @@ def _read_dates(
     """
     formats = {}
     for i in candidates:
-        values = {cell for cell in columns[i] if cell.lower() not in MISSING_CELLS}
+        values = {cell for cell in columns[i] if not _is_missing(cell)}
         if not values or not dates.are_dates(values):
             continue
         if date_format := dates.format_of(values):

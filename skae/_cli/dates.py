@@ -17,7 +17,7 @@ _FORMATS = tuple(f"{order}{time}" for order in _ORDERS for time in ("", " %H:%M"
 
 def days_of_iso(cell: str) -> float | None:
     """Return days since 1970 of a date as 2026-12-31, None for other text."""
-    if not _ISO_DATE.fullmatch(cell):
+    if not is_iso(cell):
         return None
     try:
         return _days(datetime.datetime.fromisoformat(cell))
@@ -38,21 +38,20 @@ def are_dates(cells: Iterable[str]) -> bool:
 
 def format_of(cells: Iterable[str]) -> str | None:
     """Return the only format in which all cells are dates, None if there is no such."""
-    fitting = [f for f in _FORMATS if all(_parsed(cell, f) for cell in cells)]
+    fitting = [
+        date_format
+        for date_format in _FORMATS
+        if all(days_of(cell, date_format) is not None for cell in cells)
+    ]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def days_of(cell: str, date_format: str) -> float:
-    """Return days since 1970 of a date in a format."""
-    return _days(datetime.datetime.strptime(cell, date_format))
-
-
-def _parsed(cell: str, date_format: str) -> bool:
+def days_of(cell: str, date_format: str) -> float | None:
+    """Return days since 1970 of a date in a format, None for other text."""
     try:
-        datetime.datetime.strptime(cell, date_format)
+        return _days(datetime.datetime.strptime(cell, date_format))
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _days(date: datetime.datetime) -> float:

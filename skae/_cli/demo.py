@@ -38,7 +38,7 @@ from skae._cli.report import (
     column_shares,
     report,
 )
-from skae._cli.result_files import write_columns, write_rows
+from skae._cli.result_files import write_columns, write_rows, write_scores
 from skae._cli.scores import (
     NAMES,
     PREDICTIONS,
@@ -46,8 +46,8 @@ from skae._cli.scores import (
     format_table,
     make_table,
     measure_of,
-    write_table,
 )
+from skae._cli.unusual import Unusual
 from skae._outliers.detector import AutoencoderOutlierDetector
 from skae.inspection._comparison import Table, compare
 from skae.inspection._comparison_display import (
@@ -165,12 +165,13 @@ def run(
         both = table["pca_r2"][size], table["autoencoder_r2"][size]
         fitted = held_out.results[FITTED][len(code_sizes) + size]
         with errors_of_fits(data.name):
-            columns = [data.names.index(name) for name in data.categories]
-            shares = column_shares(fitted, X[test], columns)
+            of_text = [data.names.index(name) for name in data.categories]
+            shares = column_shares(fitted, X[test], of_text)
             show("Search for unusual rows\n")
             detector = AutoencoderOutlierDetector(
                 **DETECTOR, random_state=random_state, **data.table_parameters
             ).fit(X[train])
+            unusual, codes = Unusual.of(detector, X), fitted.transform(X)
             text = report(
                 data,
                 r2=dict(zip(code_sizes, table["autoencoder_r2"], strict=True)),
@@ -179,8 +180,7 @@ def run(
                 choice=advice(folds, code_sizes[size], both),
                 of_target=describe_target(data.y, train, test, held_out, size),
                 shares=shares,
-                detector=detector,
-                X=X,
+                unusual=unusual,
                 model_code=code.format(code_sizes[size]),
             )
         show(f"{text}\n")
@@ -189,13 +189,13 @@ def run(
         with writing(output / COLUMNS_FILE) as file:
             write_columns(file, data, shares)
         with writing(output / ROWS_FILE) as file:
-            write_rows(file, data, X, fitted.transform(X), detector)
+            write_rows(file, data, codes, unusual)
     else:
         choice = describe_choice(table, folds.verdict)
         of_target = describe_target(data.y, train, test, held_out)
         show(textwrap.fill(f"{choice} {of_target}", LINE_WIDTH))
     with writing(output / TABLE_FILE) as file:
-        write_table(table, file)
+        write_scores(file, table)
     if plot:
         try:
             with writing(output / PICTURE_FILE) as file:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skae._cli.demo_data import Data
-from skae._cli.report import column_name
+from skae._cli.report import column_name, in_numbers
 from skae._cli.scores import NAMES, PREDICTIONS, columns, measure_of
 from skae._typing import Floats
 from skae.inspection import ReconstructionDisplay
@@ -76,8 +76,7 @@ def draw(
 
     code_sizes = table["code_size"]
     fitted = held_out.results[FITTED][size :: len(code_sizes)]
-    n_numbers = code_sizes[size]
-    where = f"from {n_numbers} number{'s' * (n_numbers > 1)}"
+    where = f"from {in_numbers(code_sizes[size])}"
     if shares is not None:
         left, right = bottom.subplots(1, 2)
         if data.categories:

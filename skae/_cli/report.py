@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from skae._cli.demo_data import Data
-from skae._outliers.detector import AutoencoderOutlierDetector
+from skae._cli.unusual import N_LEAST, Unusual
 from skae._typing import Floats
 from skae.inspection._comparison_display import (
     ACCURACY,
@@ -24,7 +25,7 @@ from skae.metrics import reconstruction_error
 LINE_WIDTH = 79
 # A code that keeps this share of the variance is enough.
 ENOUGH = 0.9
-_N_BEST, _N_UNUSUAL, _N_BLAMED = 3, 5, 2
+_N_BEST, _N_UNUSUAL, _N_BLAMED = 3, N_LEAST, 2
 _LEAST_BLAME = 0.05
 # Columns that are listed by name; of more, their number is given.
 _MOST_NAMED = 5
@@ -55,11 +56,11 @@ def advice(
         recommended = "the autoencoder"
     else:
         recommended = "PCA, which is simpler and no worse"
-    numbers = f"{code_size} number{'s' * (code_size > 1)} per row"
     pca, autoencoder = (_percent(max(r2, 0.0)) for r2 in held_out)
     return (
-        f"with {numbers} PCA keeps {pca}, the autoencoder {autoencoder}. In the "
-        f"cross-validation: {of_size.verdict} Recommended: {recommended}."
+        f"with {in_numbers(code_size)} per row PCA keeps {pca}, the autoencoder "
+        f"{autoencoder}. In the cross-validation: {of_size.verdict} Recommended: "
+        f"{recommended}."
     ).replace("±", "+-")  # terminals may know ASCII only
 
 
@@ -107,8 +108,7 @@ def report(
     choice: str,
     of_target: str,
     shares: Floats,
-    detector: AutoencoderOutlierDetector,
-    X: Any,
+    unusual: Unusual,
     model_code: str,
 ) -> str:
     """Return the text.
@@ -135,11 +135,8 @@ def report(
     shares : ndarray of shape (n_features,)
         See `column_shares`.
 
-    detector : AutoencoderOutlierDetector
-        A fitted detector.
-
-    X : array of shape (n_samples, n_features)
-        All samples, as the detector takes them.
+    unusual : Unusual
+        What a detector says of all samples.
 
     model_code : str
         Lines of Python that fit the model to X.
@@ -149,20 +146,6 @@ def report(
     kinds = f"{n_columns - n_texts} of numbers"
     if n_texts:
         kinds += f", {n_texts} of categories"
-    r2 = {size: max(r, 0.0) for size, r in r2.items()}  # less is worse than the means
-    others = ", ".join(f"{size}: {_percent(r)}" for size, r in r2.items())
-    numbers = f"{code_size} number{'s' * (code_size > 1)}"
-    if r2[code_size] >= ENOUGH:
-        size = f"{numbers} per row {'is' if code_size == 1 else 'are'} enough to keep"
-    else:
-        size = f"none of those tried keeps {_percent(ENOUGH)}; {numbers} per row keep"
-        size += "s" * (code_size == 1)
-    if max(r2.values()) <= 0:
-        kept = "no code keeps any of the variance of held-out rows: the columns seem "
-        kept += "unrelated, or a few extreme rows decide it."
-    else:
-        kept = f"{size} {_percent(r2[code_size])} of the variance of held-out rows "
-        kept += f"(by code size: {others})."
     paragraphs = [
         f"Table: {data.name} has {len(data.X)} rows and {n_columns} columns in use: "
         f"{kinds}."
@@ -172,13 +155,13 @@ def report(
     paragraphs += [
         _gaps(data),
         warning,
-        f"Code size: {kept}",
+        f"Code size: {_code_size(r2, code_size)}",
         f"PCA or autoencoder: {choice}",
         of_target and f"Target: {of_target}",
-        _columns(data.names, shares, numbers),
+        _columns(data.names, shares, in_numbers(code_size)),
     ]
     lines = [line for text in paragraphs for line in _wrapped(text)]
-    lines += _unusual(data, detector, X)
+    lines += _unusual_rows(data, unusual)
     lines += ["To continue in Python:"]
     code = [*data.code, *model_code.splitlines()]
     code.sort(key=lambda line: not line.startswith(("import ", "from ")))
@@ -226,6 +209,32 @@ def _listed(names: Sequence[str]) -> str:
     return f"{named} and {n_more} more" if n_more > 0 else named
 
 
+def in_numbers(code_size: int) -> str:
+    """Return a code size in words: 1 number, 2 numbers."""
+    return f"{code_size} number{'s' * (code_size > 1)}"
+
+
+def _code_size(r2: dict[int, float], code_size: int) -> str:
+    """Return what the code that was chosen keeps, and others do."""
+    if max(r2.values()) <= 0:  # no better than the means
+        return (
+            "no code keeps any of the variance of held-out rows: the columns seem "
+            "unrelated, or a few extreme rows decide it."
+        )
+    shares = {size: _percent(max(share, 0.0)) for size, share in r2.items()}
+    others = ", ".join(f"{size}: {share}" for size, share in shares.items())
+    numbers, is_one = in_numbers(code_size), code_size == 1
+    if r2[code_size] >= ENOUGH:
+        kept = f"{numbers} per row {'is' if is_one else 'are'} enough to keep"
+    else:
+        kept = f"none of those tried keeps {_percent(ENOUGH)}; {numbers} per row "
+        kept += "keeps" if is_one else "keep"
+    return (
+        f"{kept} {shares[code_size]} of the variance of held-out rows (by code size: "
+        f"{others})."
+    )
+
+
 def _gaps(data: Data) -> str:
     is_missing = data.is_missing
     if not is_missing.any():
@@ -255,24 +264,22 @@ def _columns(names: Sequence[str], shares: Floats, numbers: str) -> str:
     return f"{text}; worst {listed(worst)}." if len(worst) else f"{text}."
 
 
-def _unusual(data: Data, detector: AutoencoderOutlierDetector, X: Any) -> list[str]:
+def _unusual_rows(data: Data, unusual: Unusual) -> list[str]:
     """Return lines about the rows with the highest scores, and what is odd in them."""
-    scores = -detector.score_samples(X)
-    worst = np.argsort(-scores, kind="stable")[:_N_UNUSUAL]
-    n_beyond = np.count_nonzero(scores > -detector.offset_)
-    found = f"{n_beyond} of {len(scores)} beyond the detector's limit"
+    n_beyond = np.count_nonzero(unusual.is_beyond)
+    if n_beyond:
+        verdict = ", a rule of thumb that flags some normal rows, too"
+    else:
+        verdict = "; even the highest scores look normal"
     heading = (
-        f"Unusual rows: {found}, a rule of thumb that flags some normal rows, too. "
-    )
-    if not n_beyond:
-        heading = f"Unusual rows: {found}; even the highest scores look normal. "
-    heading += (
-        "The most unusual, with the columns to blame and their share of the score "
-        "(rows count from 0"
+        f"Unusual rows: {n_beyond} of {len(unusual.scores)} beyond the detector's limit"
+        f"{verdict}. The most unusual, with the columns to blame and their share of "
+        "the score (rows count from 0"
     )
     heading += ", without the header):" if data.is_table else "):"
     lines = _wrapped(heading)
-    for row, blame in zip(worst, detector.feature_scores(X[worst]), strict=True):
+    worst = zip(unusual.worst, unusual.blame, strict=True)
+    for row, blame in itertools.islice(worst, _N_UNUSUAL):
         shares = blame / max(blame.sum(), np.finfo(np.float64).tiny)
         columns = np.argsort(-shares, kind="stable")[:_N_BLAMED]
         reasons = ", ".join(

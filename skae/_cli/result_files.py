@@ -1,20 +1,22 @@
-"""Files of what was found in each row and each column."""
+"""Tables of what was found: by code size, for each column and for each row."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from skae._cli.demo_data import Data
-from skae._outliers.detector import AutoencoderOutlierDetector
+from skae._cli.unusual import Unusual
 from skae._typing import Floats
 
-# Columns to blame are found for so many rows, those with the highest scores.
-MAX_BLAMED = 500
+
+def write_scores(path: Path, table: dict[str, list[Any]]) -> None:
+    """Write the scores: a line for each code size."""
+    _write(path, table, zip(*table.values(), strict=True))
 
 
 def write_columns(path: Path, data: Data, shares: Floats) -> None:
@@ -24,40 +26,34 @@ def write_columns(path: Path, data: Data, shares: Floats) -> None:
         "categories" if name in data.categories else "numbers" for name in data.names
     ]
     header = "column", "kind", "missing", "kept"
-    _write(path, header, zip(data.names, kinds, missing, shares, strict=True))
+    rows = zip(data.names, kinds, missing, shares, strict=True)
+    _write(path, header, map(_shortened, rows))
 
 
-def write_rows(
-    path: Path,
-    data: Data,
-    X: Any,
-    codes: Floats,
-    detector: AutoencoderOutlierDetector,
-) -> None:
+def write_rows(path: Path, data: Data, codes: Floats, unusual: Unusual) -> None:
     """Write a line for each row: its score, what is odd in it, and its code."""
-    scores = -detector.score_samples(X)
-    worst = np.argsort(-scores, kind="stable")[:MAX_BLAMED]
-    worst = worst[scores[worst] > -detector.offset_]
-    blamed = [""] * len(X)
-    if len(worst):
-        columns = detector.feature_scores(X[worst]).argmax(axis=1)
-        for row, column in zip(worst, columns, strict=True):
-            blamed[row] = data.names[column]
-    numbers = np.arange(len(X)) if data.lines is None else data.lines
-    unusual = (scores > -detector.offset_).astype(int)
+    blamed = [""] * len(codes)
+    for row, blame in zip(unusual.worst, unusual.blame, strict=True):
+        if unusual.is_beyond[row]:
+            blamed[row] = data.names[blame.argmax()]
     header = [
         "row" if data.lines is None else "line",
         *("score", "unusual", "column to blame"),
         *(f"code {i}" for i in range(codes.shape[1])),
     ]
-    of_rows = zip(numbers, scores, unusual, blamed, codes, strict=True)
-    _write(path, header, ([*rest, *code] for *rest, code in of_rows))
+    numbers = np.arange(len(codes)) if data.lines is None else data.lines
+    parts = numbers, unusual.scores, unusual.is_beyond.astype(int), blamed, codes
+    rows = ([*rest, *code] for *rest, code in zip(*parts, strict=True))
+    _write(path, header, map(_shortened, rows))
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+def _shortened(row: Iterable[Any]) -> list[Any]:
+    """Return a row with numbers of six digits."""
+    return [f"{value:.6g}" if isinstance(value, float) else value for value in row]
+
+
+def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(
-            [f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows
-        )
+        writer.writerows(rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import Any
 
 from skae.inspection._comparison_display import (
@@ -74,11 +72,3 @@ def format_table(table: dict[str, list[Any]]) -> str:
             line += " " + "".join(f"{value:z{width}.{decimals}f}" for value in values)
         lines.append(line)
     return "\n".join(lines)
-
-
-def write_table(table: dict[str, list[Any]], path: Path) -> None:
-    """Write the table as .csv."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
