@@ -611,7 +611,9 @@ def may_have_categories(frame: Frame | None) -> bool:
     """Whether a table, or more of the same columns, has categories by their dtypes."""
     if frame is None:
         return False
-    columns = range(len(frame.dtypes))
+    # Without objects, the kind of a column is that of its dtype; blocks of streams may
+    # have many columns of a few dtypes.
+    columns = {dtype: j for j, dtype in enumerate(frame.dtypes)}.values()
     return any(frame.holds_objects(j) or frame.kind(j) == CATEGORY for j in columns)
 
 
